@@ -1,0 +1,1 @@
+//! Pure library: kinds, schemas, defaults, validation, patching, selectors, quantities, printers and Status errors.

@@ -1,0 +1,17 @@
+//! Leaf library: what every part of Skiff takes from outside itself.
+//!
+//! Time and randomness ([`Env`]), ordered shutdown of tasks ([`Drain`], [`Tasks`]), layered configuration
+//! ([`config`]), the identity of an installation on its machine ([`Instance`]), and tracing set-up ([`logging`]).
+//! Nothing here knows Kubernetes.
+
+pub mod config;
+mod drain;
+mod env;
+mod instance;
+pub mod logging;
+mod tasks;
+
+pub use drain::{Drain, DrainTrigger, drain};
+pub use env::{Env, Random};
+pub use instance::Instance;
+pub use tasks::{TaskError, TaskFailure, Tasks};

@@ -1,0 +1,1 @@
+//! Library: connections, informers, queues, events and leader election.

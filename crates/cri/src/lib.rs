@@ -1,0 +1,1 @@
+//! Protocol: CRI v1 messages, client and server glue.

@@ -1,0 +1,1 @@
+//! Node library: bridge, addresses, routes and masquerade.

@@ -1,0 +1,1 @@
+//! Library: certificate authorities, issuing and service account signing keys.

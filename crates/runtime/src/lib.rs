@@ -1,0 +1,1 @@
+//! Node component: the built-in container runtime, served as CRI.

@@ -1,0 +1,1 @@
+//! Engine: the revisioned key-value seam and the embedded engine.

@@ -1,0 +1,1 @@
+//! Tests: object makers and helpers.

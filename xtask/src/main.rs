@@ -1,0 +1,3 @@
+//! Tasks for the people who build Skiff: code generation and tidy checks.
+
+fn main() {}
