@@ -1,1 +1,19 @@
-//! Pure library: kinds, schemas, defaults, validation, patching, selectors, quantities, printers and Status errors.
+//! Pure library: kinds, schemas, defaults, validation, patching, selectors, quantities, printers and `Status` errors.
+//!
+//! Nothing here does input or output, and nothing here knows the time: callers hand both in. Inside the API server an
+//! object is a `serde_json::Value`; the facts about its shape (`schema`) and about its kind (`kinds`) are tables that
+//! `cargo xtask codegen` writes into `generated/`.
+
+pub mod decode;
+pub mod defaults;
+pub mod field;
+pub mod kinds;
+pub mod meta;
+pub mod openapi;
+pub mod patch;
+pub mod quantity;
+pub mod schema;
+pub mod selector;
+pub mod status;
+pub mod table;
+pub mod validation;
