@@ -1,0 +1,198 @@
+//! The token with which machines join: who they may become, and how they know that the server is the right one.
+//!
+//! Its full form is k3s's: `K10<SHA-256 of the CA certificate file>::<server|node>:<secret>`. The secret alone is
+//! accepted too; a machine that has only it cannot check the server's CA.
+
+use std::fmt;
+use std::path::Path;
+
+use base::Env;
+use sha2::{Digest, Sha256};
+
+use crate::file::{FileError, read_if_there, write_private};
+
+/// What a token lets its bearer become.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum JoinRole {
+    /// A further control-plane node.
+    Server,
+    /// A worker node.
+    Node,
+}
+
+impl JoinRole {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Server => "server",
+            Self::Node => "node",
+        }
+    }
+}
+
+/// Why a token was not loaded, made or understood.
+#[derive(Debug, thiserror::Error)]
+pub enum JoinTokenError {
+    /// Its file could not be read or written.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// It starts like a full token but is none.
+    #[error("join token is not of the form K10<CA hash>::<server|node>:<secret>")]
+    Malformed,
+    /// It is empty.
+    #[error("join token is empty")]
+    Empty,
+    /// The server's CA is not the one that the token names.
+    #[error("the server's CA certificate has the hash {found}, the join token was made for {expected}")]
+    OtherCluster {
+        /// What the token names.
+        expected: String,
+        /// What the server has.
+        found: String,
+    },
+}
+
+/// A join token.
+#[derive(Clone, PartialEq, Eq)]
+pub struct JoinToken {
+    ca_hash: Option<String>,
+    role: JoinRole,
+    secret: String,
+}
+
+impl fmt::Debug for JoinToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("JoinToken").field("ca_hash", &self.ca_hash).field("role", &self.role).finish_non_exhaustive()
+    }
+}
+
+impl JoinToken {
+    /// The token kept in a file; if there is none, one with `given` or else a random secret is made and written there.
+    ///
+    /// A `given` token (the option `--token`) replaces what the file says.
+    pub fn load_or_create(
+        path: &Path,
+        role: JoinRole,
+        ca_pem: &str,
+        given: Option<&str>,
+        env: &Env,
+    ) -> Result<Self, JoinTokenError> {
+        let kept = read_if_there(path)?;
+        let secret = match (given, &kept) {
+            (Some(given), _) => Self::parse(given)?.secret,
+            (None, Some(kept)) => Self::parse(kept)?.secret,
+            (None, None) => {
+                let mut secret = [0; 16];
+                env.random().fill(&mut secret);
+                hex::encode(secret)
+            }
+        };
+        let token = Self { ca_hash: Some(ca_hash(ca_pem)), role, secret };
+        let line = format!("{}\n", token.reveal());
+        if kept.as_deref() != Some(line.as_str()) {
+            write_private(path, &line)?;
+        }
+        Ok(token)
+    }
+
+    /// Reads a token as a person or a file gives it.
+    pub fn parse(text: &str) -> Result<Self, JoinTokenError> {
+        let text = text.trim();
+        if text.is_empty() {
+            return Err(JoinTokenError::Empty);
+        }
+        let Some(rest) = text.strip_prefix("K10") else {
+            return Ok(Self { ca_hash: None, role: JoinRole::Node, secret: text.to_owned() });
+        };
+        let (hash, rest) = rest.split_once("::").ok_or(JoinTokenError::Malformed)?;
+        let (role, secret) = rest.split_once(':').ok_or(JoinTokenError::Malformed)?;
+        let role = match role {
+            "server" => JoinRole::Server,
+            "node" => JoinRole::Node,
+            _ => return Err(JoinTokenError::Malformed),
+        };
+        let is_hash = hash.len() == 64 && hash.bytes().all(|byte| byte.is_ascii_hexdigit());
+        if !is_hash || secret.is_empty() {
+            return Err(JoinTokenError::Malformed);
+        }
+        Ok(Self { ca_hash: Some(hash.to_ascii_lowercase()), role, secret: secret.to_owned() })
+    }
+
+    /// The whole token with its secret, for the file, the user and the wire.
+    pub fn reveal(&self) -> String {
+        match &self.ca_hash {
+            Some(hash) => format!("K10{hash}::{}:{}", self.role.as_str(), self.secret),
+            None => self.secret.clone(),
+        }
+    }
+
+    /// What it lets its bearer become.
+    pub fn role(&self) -> JoinRole {
+        self.role
+    }
+
+    /// Whether a bearer presents this token: the whole of it or its secret.
+    pub fn accepts(&self, presented: &str) -> bool {
+        // Digests are compared, so that the time taken says nothing about how much was right.
+        let matches = |expected: &str| Sha256::digest(presented) == Sha256::digest(expected);
+        matches(&self.reveal()) | matches(&self.secret)
+    }
+
+    /// Checks the CA that a server shows against the one that the token names, if it names one.
+    pub fn check_ca(&self, ca_pem: &str) -> Result<(), JoinTokenError> {
+        let found = ca_hash(ca_pem);
+        match &self.ca_hash {
+            Some(expected) if *expected != found => {
+                Err(JoinTokenError::OtherCluster { expected: expected.clone(), found })
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+fn ca_hash(ca_pem: &str) -> String {
+    hex::encode(Sha256::digest(ca_pem))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check_parse(text: &str, expected: Result<(JoinRole, &str), &str>) {
+        match (JoinToken::parse(text), expected) {
+            (Ok(token), Ok((role, secret))) => assert_eq!((token.role, token.secret.as_str()), (role, secret)),
+            (Err(err), Err(text)) => assert!(err.to_string().contains(text), "{err}"),
+            (result, expected) => panic!("{result:?} is not {expected:?}"),
+        }
+    }
+
+    #[test]
+    fn tokens_are_read_in_both_forms() {
+        let hash = "ab".repeat(32);
+        check_parse("  secret\n", Ok((JoinRole::Node, "secret")));
+        check_parse(&format!("K10{hash}::server:s3:cret"), Ok((JoinRole::Server, "s3:cret")));
+        check_parse(&format!("K10{hash}::node:x"), Ok((JoinRole::Node, "x")));
+        check_parse(&format!("K10{hash}::king:x"), Err("not of the form"));
+        check_parse("K10abc::node:x", Err("not of the form"));
+        check_parse("K10", Err("not of the form"));
+        check_parse(" ", Err("empty"));
+    }
+
+    #[test]
+    fn a_made_token_is_kept_and_knows_its_cluster() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("token");
+        let env = Env::system();
+        let load = |given| JoinToken::load_or_create(&path, JoinRole::Server, "ca", given, &env).expect("made");
+        let token = load(None);
+        assert_eq!(load(None), token);
+        assert!(token.accepts(&token.reveal()) && token.accepts(&token.secret));
+        assert!(!token.accepts("") && !token.accepts("other"));
+        assert!(token.check_ca("ca").is_ok());
+        assert!(matches!(token.check_ca("another"), Err(JoinTokenError::OtherCluster { .. })));
+
+        assert!(load(Some("mine")).accepts("mine"));
+        assert!(load(None).accepts("mine"), "a given token is kept");
+        assert!(!format!("{token:?}").contains(&token.secret), "no secrets in logs");
+    }
+}
