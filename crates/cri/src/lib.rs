@@ -1,1 +1,23 @@
-//! Protocol: CRI v1 messages, client and server glue.
+//! Protocol: the Container Runtime Interface, version 1, over a unix socket.
+//!
+//! The messages and services are those of the `k8s-cri` crate, re-exported here so that nobody else names it.
+//! [`connect`] is the client's side, [`bind`] and [`serve`] are the server's.
+
+mod connect;
+mod serve;
+
+pub use connect::{ConnectError, connect};
+pub use k8s_cri::v1::*;
+pub use serve::{BindError, ServeError, bind, routes, serve, serve_routes};
+pub use tonic::service::Routes;
+pub use tonic::transport::Channel;
+pub use tonic::{Code, Request, Response, Status};
+
+/// The client of the runtime service.
+pub type RuntimeClient = runtime_service_client::RuntimeServiceClient<Channel>;
+
+/// The client of the image service.
+pub type ImageClient = image_service_client::ImageServiceClient<Channel>;
+
+/// The largest message that either side takes: what upstream's kubelet allows.
+const MAX_MESSAGE_BYTES: usize = 16 * 1024 * 1024;
