@@ -1,0 +1,58 @@
+# Everything a developer or a first-time user types. Each target says on one line what it does: `make help`.
+
+SHELL := /bin/bash
+.ONESHELL:
+.SHELLFLAGS := -eu -o pipefail -c
+
+HOST   := $(shell rustc -vV | sed -n 's/^host: //p')
+OUT    := target/$(HOST)
+SKIFF  := $(OUT)/release/skiff
+ONLY   ?=
+
+.PHONY: help deps tools build up down status test test-unit test-e2e lint bench sim clean
+
+help: ## list the targets
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | expand -t 14
+
+deps: ## install the few Debian packages that are needed (asks nothing; does nothing where they are there)
+	@scripts/deps.sh
+
+tools: ## put kubectl and Helm under target/tools
+	@scripts/tools.sh
+
+build: ## build the release binary: one static file
+	@cargo build --release --locked -p skiff
+
+up: deps build ## build, start a cluster of one node, and serve examples/hello.yaml on it
+	@scripts/up.sh $(SKIFF)
+
+down: ## stop that cluster and remove every trace of it
+	@scripts/down.sh $(SKIFF)
+
+status: ## say how the cluster is
+	@$(SKIFF) status
+
+test: deps tools lint test-unit test-e2e ## all tests: lints, unit and component tests, whole clusters
+
+test-unit: deps ## unit and component tests
+	@cargo test --workspace --locked --exclude skiff-e2e
+
+test-e2e: deps tools ## whole clusters, driven by real clients
+	@cargo build --locked -p skiff
+	SKIFF_BIN=$(CURDIR)/$(OUT)/debug/skiff cargo test --locked -p skiff-e2e -- --test-threads=1
+
+lint: ## format, clippy, licences, and the project's own rules
+	@cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+	cargo xtask codegen --check
+	cargo xtask tidy
+	scripts/deny.sh
+
+bench: deps tools ## figures, a line each; ONLY=<area> for one area
+	@scripts/bench.sh "$(ONLY)"
+
+sim: ## the datastore's model test with many more histories than `make test` tries
+	@PROPTEST_CASES=2000 cargo test --release --locked -p skiff-store
+
+clean: ## remove what was built
+	@cargo clean

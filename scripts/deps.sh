@@ -1,0 +1,23 @@
+#!/usr/bin/env bash
+# Installs the Debian packages that building, running and testing need, where they are missing.
+set -euo pipefail
+
+# command -> package: what the node calls at run time, then what tests alone need.
+wanted="nft:nftables iptables:iptables ip:iproute2 busybox:busybox-static gcc:gcc curl:curl
+        docker-registry:docker-registry skopeo:skopeo"
+
+missing=()
+for pair in $wanted; do
+    command -v "${pair%%:*}" >/dev/null 2>&1 || missing+=("${pair##*:}")
+done
+[ ${#missing[@]} -eq 0 ] && exit 0
+
+if ! command -v apt-get >/dev/null; then
+    echo "deps: please install with your package manager: ${missing[*]}" >&2
+    exit 1
+fi
+echo "deps: installing ${missing[*]}"
+sudo=; [ "$(id -u)" -eq 0 ] || sudo=sudo
+export DEBIAN_FRONTEND=noninteractive
+$sudo apt-get update -qq
+$sudo apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
