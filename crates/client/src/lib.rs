@@ -1,1 +1,28 @@
-//! Library: connections, informers, queues, events and leader election.
+//! Library: how every component but the API server itself reaches the cluster.
+//!
+//! One constructor for a client over an in-process service or over HTTPS ([`connect`]); shared [`Informers`] with
+//! their [`Lister`]s; the keyed work [`Queue`] and the [`Controller`] that ties informers to a sync function; the
+//! [`EventRecorder`]; [`leader`] election by Lease; [`Expectations`]; [`discovery`] of what the server offers; and
+//! small helpers on [`objects`] and errors that controllers share.
+
+mod connect;
+mod controller;
+pub mod discovery;
+mod expectations;
+mod informer;
+mod key;
+pub mod leader;
+pub mod objects;
+mod queue;
+mod recorder;
+
+pub use connect::{ConnectError, InProcessService, Source, connect};
+pub use controller::{Controller, RunError as ControllerError};
+pub use expectations::Expectations;
+pub use informer::{Event, Events, Informer, Informers, ListSelector, Lister, Object, RunError as InformersError};
+pub use key::ObjectKey;
+pub use queue::{Backoff, Queue, run_workers};
+pub use recorder::{EventRecorder, EventType, EventWriter};
+
+/// Metadata of an object of a kind that is known only at run time.
+pub type Metadata = kube::core::PartialObjectMeta<kube::core::DynamicObject>;

@@ -1,0 +1,79 @@
+//! The one constructor of clients.
+
+use std::path::PathBuf;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::BodyExt;
+use http_body_util::combinators::UnsyncBoxBody;
+use kube::client::Body;
+use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
+use tower::util::BoxCloneSyncService;
+use tower::{BoxError, Service, ServiceExt};
+
+/// The API server's service as in-process clients call it: no socket, no TLS. The identity of the caller is attached
+/// by the API server when it hands the service out.
+pub type InProcessService = BoxCloneSyncService<Request<Body>, Response<UnsyncBoxBody<Bytes, BoxError>>, BoxError>;
+
+/// Where the API server is.
+pub enum Source {
+    /// In this process.
+    InProcess(InProcessService),
+    /// Behind the current context of a kubeconfig file.
+    Kubeconfig(PathBuf),
+    /// At the address and with the credentials of a kubeconfig that was already read.
+    Loaded(Box<Kubeconfig>),
+}
+
+impl Source {
+    /// The source over any tower service that speaks the Kubernetes API.
+    pub fn in_process<S, B>(service: S) -> Self
+    where
+        S: Service<Request<Body>, Response = Response<B>> + Clone + Send + Sync + 'static,
+        S::Future: Send + 'static,
+        S::Error: Into<BoxError>,
+        B: http_body::Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        let service = service
+            .map_response(|response: Response<B>| response.map(|body| body.map_err(Into::into).boxed_unsync()))
+            .map_err(Into::into);
+        Self::InProcess(BoxCloneSyncService::new(service))
+    }
+}
+
+/// A client that could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// The kubeconfig file cannot be read or parsed.
+    #[error("cannot read kubeconfig {path}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: Box<KubeconfigError>,
+    },
+    /// The kubeconfig names no usable cluster, user or context.
+    #[error("kubeconfig cannot be used")]
+    Use(#[source] Box<KubeconfigError>),
+    /// The TLS or authentication layer cannot be set up.
+    #[error("cannot set up a client")]
+    Setup(#[source] Box<kube::Error>),
+}
+
+/// Makes a client. No request is sent: an API server that is not there yet shows in the first call.
+///
+/// Must be called inside a tokio runtime.
+pub async fn connect(source: Source) -> Result<kube::Client, ConnectError> {
+    let kubeconfig = match source {
+        Source::InProcess(service) => return Ok(kube::Client::new(service, "default")),
+        Source::Kubeconfig(path) => {
+            Kubeconfig::read_from(&path).map_err(|source| ConnectError::Read { path, source: Box::new(source) })?
+        }
+        Source::Loaded(kubeconfig) => *kubeconfig,
+    };
+    let config = kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
+        .await
+        .map_err(|source| ConnectError::Use(Box::new(source)))?;
+    kube::Client::try_from(config).map_err(|source| ConnectError::Setup(Box::new(source)))
+}
