@@ -7,6 +7,7 @@
 pub mod decode;
 pub mod defaults;
 pub mod field;
+mod generated;
 pub mod kinds;
 pub mod meta;
 pub mod openapi;
