@@ -1,0 +1,2 @@
+//! Measures the embedded engine.
+fn main() {}
