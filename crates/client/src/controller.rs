@@ -23,7 +23,7 @@ pub struct RunError {
 
 /// A controller in the making: informers whose events become keys, and how many workers sync keys.
 ///
-/// ```ignore
+/// ```text
 /// Controller::new("replicaset", env)
 ///     .watch_own(&replica_sets)
 ///     .watch(&pods, |event, queue| queue.add(owner_of(event.object())))

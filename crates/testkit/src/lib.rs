@@ -1,1 +1,24 @@
-//! Tests: object makers and helpers.
+//! Tests: object makers and an in-memory API to run clients against.
+//!
+//! Makers are fluent and begin with the object's name: `pod("default/web").label("app", "web").node("n1").build()`.
+//! [`MemoryApi`] answers the plain verbs of any kind and can fail on demand; whole behaviour (defaulting, validation,
+//! admission) is tested against the real API server in process.
+
+mod makers;
+mod memory_api;
+mod wait;
+
+pub use makers::{Maker, deployment, endpoint_slice, namespace, node, object, pod, pod_template, replica_set, service};
+pub use memory_api::MemoryApi;
+pub use wait::{poll, until};
+
+/// The time at which made objects were created, unless said otherwise.
+pub fn epoch() -> jiff::Timestamp {
+    // A round number far from both ends.
+    jiff::Timestamp::from_second(1_700_000_000).expect("in range")
+}
+
+/// A time `seconds` after [`epoch`].
+pub fn at(seconds: i64) -> jiff::Timestamp {
+    epoch() + jiff::SignedDuration::from_secs(seconds)
+}

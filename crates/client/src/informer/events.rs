@@ -119,8 +119,11 @@ impl<K: Object> Subscriber<K> {
         while let Some(key) = pending.order.pop_front() {
             let Some(Change { delivered, current, last }) = pending.changes.remove(&key) else { continue };
             let event = match (delivered, current) {
-                // Came and went unseen.
-                (None, None) => continue,
+                // Came and went meanwhile: told as both, for those who count what they created.
+                (None, None) => {
+                    pending.next = Some(Event::Deleted(Arc::clone(&last)));
+                    Event::Added(last)
+                }
                 (None, Some(new)) => Event::Added(new),
                 (Some(_), None) => Event::Deleted(last),
                 (Some(old), Some(new)) if old.meta().uid == new.meta().uid => Event::Updated { old, new },

@@ -1,0 +1,26 @@
+//! Conditions with a deadline, for tests that watch the outside world.
+
+use std::time::{Duration, Instant};
+
+/// How often a condition is looked at.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// Waits until `condition` gives a value; `None` where it did not before the deadline. Blocks its thread.
+pub fn poll<T>(deadline: Duration, mut condition: impl FnMut() -> Option<T>) -> Option<T> {
+    let start = Instant::now();
+    loop {
+        if let Some(value) = condition() {
+            return Some(value);
+        }
+        if start.elapsed() > deadline {
+            return None;
+        }
+        std::thread::sleep(PAUSE);
+    }
+}
+
+/// The same, but fails the test, naming what it waited for.
+#[track_caller]
+pub fn until<T>(deadline: Duration, what: &str, condition: impl FnMut() -> Option<T>) -> T {
+    poll(deadline, condition).unwrap_or_else(|| panic!("timed out after {deadline:?} waiting for {what}"))
+}
