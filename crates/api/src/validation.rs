@@ -1,1 +1,3 @@
-//! (being written) validation.
+//! Validation of API objects on create, update and status update.
+
+pub mod names;

@@ -1,0 +1,143 @@
+//! JSON patch, RFC 6902.
+
+use serde_json::Value;
+
+use super::unprocessable;
+use crate::status::Status;
+
+/// How many operations one patch may have.
+pub const MAX_OPERATIONS: usize = 10_000;
+
+/// Applies a list of operations; all or none.
+///
+/// # Errors
+/// 400 if the patch is no list, 413 if it is too long, 422 if an operation is malformed or cannot be applied.
+pub fn apply(mut document: Value, patch: &Value) -> Result<Value, Status> {
+    let Value::Array(operations) = patch else {
+        let found = match patch {
+            Value::Object(_) => "object",
+            Value::String(_) => "string",
+            Value::Number(_) => "number",
+            Value::Bool(_) => "bool",
+            _ => return Ok(document),
+        };
+        let message = format!("json: cannot unmarshal {found} into Go value of type jsonpatch.Patch");
+        return Err(Status::bad_request(message));
+    };
+    if operations.len() > MAX_OPERATIONS {
+        return Err(Status::request_entity_too_large(format_args!(
+            "The allowed maximum operations in a JSON patch is {MAX_OPERATIONS}, got {}",
+            operations.len()
+        )));
+    }
+    for operation in operations {
+        step(&mut document, operation).ok_or_else(unprocessable)?;
+    }
+    Ok(document)
+}
+
+/// One operation; `None` if it cannot be done.
+fn step(document: &mut Value, operation: &Value) -> Option<()> {
+    let path = pointer(operation.get("path")?.as_str()?)?;
+    let from = || pointer(operation.get("from")?.as_str()?);
+    // An operation without a value has the value null.
+    let value = || operation.get("value").cloned().unwrap_or(Value::Null);
+    match operation.get("op")?.as_str()? {
+        "add" => add(document, &path, value()),
+        "remove" => remove(document, &path).map(|_| ()),
+        "replace" => {
+            *find_mut(document, &path)? = value();
+            Some(())
+        }
+        "move" => {
+            let from = from()?;
+            // A value cannot move into itself.
+            if path.len() > from.len() && path.starts_with(&from) {
+                return None;
+            }
+            let moved = remove(document, &from)?;
+            add(document, &path, moved)
+        }
+        "copy" => {
+            let copied = find_mut(document, &from()?)?.clone();
+            add(document, &path, copied)
+        }
+        "test" => match find_mut(document, &path) {
+            Some(found) => equal(found, &value()).then_some(()),
+            None => value().is_null().then_some(()),
+        },
+        _ => None,
+    }
+}
+
+/// The segments of a JSON pointer.
+fn pointer(text: &str) -> Option<Vec<String>> {
+    if text.is_empty() {
+        return Some(Vec::new());
+    }
+    let segments = text.strip_prefix('/')?.split('/');
+    Some(segments.map(|segment| segment.replace("~1", "/").replace("~0", "~")).collect())
+}
+
+/// The index of an existing element; a negative one counts from the end.
+fn element(segment: &str, length: usize) -> Option<usize> {
+    let index: i64 = segment.parse().ok()?;
+    let length = i64::try_from(length).ok()?;
+    let index = if index < 0 { index + length } else { index };
+    if (0..length).contains(&index) { usize::try_from(index).ok() } else { None }
+}
+
+fn find_mut<'a>(document: &'a mut Value, path: &[String]) -> Option<&'a mut Value> {
+    path.iter().try_fold(document, |value, segment| match value {
+        Value::Object(object) => object.get_mut(segment),
+        Value::Array(list) => {
+            let index = element(segment, list.len())?;
+            list.get_mut(index)
+        }
+        _ => None,
+    })
+}
+
+fn add(document: &mut Value, path: &[String], value: Value) -> Option<()> {
+    let Some((last, parents)) = path.split_last() else {
+        *document = value;
+        return Some(());
+    };
+    match find_mut(document, parents)? {
+        Value::Object(object) => {
+            object.insert(last.clone(), value);
+        }
+        Value::Array(list) if last == "-" => list.push(value),
+        Value::Array(list) => {
+            // One behind the last element is a place to insert at.
+            let index = element(last, list.len() + 1)?;
+            list.insert(index, value);
+        }
+        _ => return None,
+    }
+    Some(())
+}
+
+fn remove(document: &mut Value, path: &[String]) -> Option<Value> {
+    let (last, parents) = path.split_last()?;
+    match find_mut(document, parents)? {
+        Value::Object(object) => object.remove(last),
+        Value::Array(list) => {
+            let index = element(last, list.len())?;
+            Some(list.remove(index))
+        }
+        _ => None,
+    }
+}
+
+/// Equality as RFC 6902 has it: numbers compare by value.
+fn equal(a: &Value, b: &Value) -> bool {
+    match (a, b) {
+        (Value::Number(x), Value::Number(y)) => x == y || x.as_f64() == y.as_f64(),
+        (Value::Array(x), Value::Array(y)) => x.len() == y.len() && x.iter().zip(y).all(|(x, y)| equal(x, y)),
+        (Value::Object(x), Value::Object(y)) => {
+            x.len() == y.len() && x.iter().all(|(key, value)| y.get(key).is_some_and(|other| equal(value, other)))
+        }
+        _ => a == b,
+    }
+}
