@@ -1,1 +1,151 @@
-//! (being written) decode.
+//! From bytes to documents: parsing, duplicate and unknown fields, types, and the form in which upstream writes objects.
+//!
+//! The API server calls [`decode_as`] for kinds of the table and [`decode`] for custom resources and patches;
+//! [`check_fields`] for what a patch has made; [`normalize`] before an object is stored. The findings of strict field
+//! validation are texts as upstream words them; the caller makes warnings or, with [`strict_error`], a refusal of them.
+
+mod check;
+mod json;
+mod normalize;
+mod yaml;
+
+use serde_json::Value;
+
+use crate::schema::{self, FieldType};
+use crate::status::Status;
+
+pub use normalize::normalize;
+
+/// In what form a document comes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MediaType {
+    /// JSON.
+    Json,
+    /// One YAML document.
+    Yaml,
+}
+
+/// A document, and what strict field validation has to say about it.
+#[derive(Debug)]
+pub struct Decoded {
+    /// The document, without unknown fields if its type is known.
+    pub value: Value,
+    /// Duplicate and unknown fields, worded as upstream does.
+    pub findings: Vec<String>,
+    /// Whether the findings are those of the YAML parser.
+    yaml: bool,
+}
+
+/// Upstream reports no more findings than this.
+const MAX_FINDINGS: usize = 100;
+
+/// Parses a document of unknown type; only duplicate fields are found.
+pub fn decode(bytes: &[u8], media: MediaType) -> Result<Decoded, Status> {
+    match media {
+        MediaType::Json => {
+            let (value, findings) = json::read(bytes, None)
+                .map_err(|err| Status::bad_request(format!("couldn't get version/kind; json parse error: {err}")))?;
+            Ok(Decoded { value, findings, yaml: false })
+        }
+        MediaType::Yaml => {
+            let (value, findings) = yaml::read(bytes)
+                .map_err(|err| Status::bad_request(format!("error converting YAML to JSON: {err}")))?;
+            Ok(Decoded { value, findings, yaml: true })
+        }
+    }
+}
+
+/// Parses a document of a known type: finds duplicate and unknown fields, drops the unknown ones, checks types and
+/// brings scalars into their usual form.
+pub fn decode_as(bytes: &[u8], media: MediaType, type_name: &str) -> Result<Decoded, Status> {
+    let ty = schema::type_by_name(type_name).map(|ty| FieldType::Ref(ty.name));
+    let mut decoded = match media {
+        MediaType::Json => {
+            let (value, findings) = json::read(bytes, ty).map_err(|err| {
+                let (kind, _) = kind_and_version(type_name);
+                Status::bad_request(format!(
+                    "the object provided is unrecognized (must be of type {kind}): couldn't get version/kind; \
+                     json parse error: {err} ({})",
+                    summary(bytes)
+                ))
+            })?;
+            Decoded { value, findings, yaml: false }
+        }
+        MediaType::Yaml => decode(bytes, media)?,
+    };
+    let unknown = check_fields(&mut decoded.value, type_name)?;
+    decoded.findings.extend(unknown);
+    decoded.findings.truncate(MAX_FINDINGS);
+    Ok(decoded)
+}
+
+impl Decoded {
+    /// The refusal that the findings mean under `fieldValidation=Strict`, if there are any.
+    pub fn strict_error(&self, kind: &str, version: &str) -> Option<Status> {
+        strict_error(kind, version, &self.strict_findings())
+    }
+
+    /// The findings as they stand in a refusal.
+    pub fn strict_findings(&self) -> Vec<String> {
+        let duplicates: Vec<&str> =
+            self.findings.iter().map(String::as_str).filter(|text| self.yaml && text.starts_with("line ")).collect();
+        if duplicates.is_empty() {
+            return self.findings.clone();
+        }
+        let mut findings = vec![format!("yaml: unmarshal errors:\n  {}", duplicates.join("\n  "))];
+        findings.extend(self.findings.iter().filter(|text| !text.starts_with("line ")).cloned());
+        findings
+    }
+}
+
+/// The refusal that findings mean under `fieldValidation=Strict`, if there are any.
+pub fn strict_error(kind: &str, version: &str, findings: &[String]) -> Option<Status> {
+    if findings.is_empty() {
+        return None;
+    }
+    let why = format!("strict decoding error: {}", findings.join(", "));
+    Some(cannot_be_handled(kind, version, &why))
+}
+
+/// The refusal of a document that is not of its type.
+pub fn cannot_be_handled(kind: &str, version: &str, why: &str) -> Status {
+    Status::bad_request(format!("{kind} in version \"{version}\" cannot be handled as a {kind}: {why}"))
+}
+
+/// Checks a document against its type: drops unknown fields and nulls, brings times and quantities into their usual
+/// form. Answers the findings about unknown fields; a value of a wrong type is a refusal.
+pub fn check_fields(value: &mut Value, type_name: &str) -> Result<Vec<String>, Status> {
+    let mut findings = Vec::new();
+    if let Some(ty) = schema::type_by_name(type_name) {
+        check::object(value, ty, &mut findings).map_err(|err| {
+            let (kind, version) = kind_and_version(type_name);
+            cannot_be_handled(kind, version, &err.to_string())
+        })?;
+    }
+    findings.truncate(MAX_FINDINGS);
+    Ok(findings)
+}
+
+/// `io.k8s.api.apps.v1.Deployment` is of kind Deployment in version v1.
+fn kind_and_version(type_name: &str) -> (&str, &str) {
+    let mut parts = type_name.rsplit('.');
+    (parts.next().unwrap_or_default(), parts.next().unwrap_or_default())
+}
+
+/// The beginning of a body, for the message that it is not understood.
+fn summary(bytes: &[u8]) -> String {
+    const LENGTH: usize = 30;
+    let shown = &bytes[..bytes.len().min(LENGTH)];
+    let more = if bytes.len() > LENGTH { " ..." } else { "" };
+    match bytes.first() {
+        None => "<empty>".to_owned(),
+        Some(b'{') => format!("{}{more}", String::from_utf8_lossy(shown)),
+        Some(_) => {
+            let hex: String = shown.iter().map(|byte| format!("{byte:02x}")).collect();
+            format!("{hex}{more}")
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -160,8 +160,10 @@ pub struct Field {
     pub default: Option<&'static str>,
     /// Whether an object without it is invalid.
     pub required: bool,
-    /// Whether upstream writes it even when it is empty, as `{}`.
+    /// Whether upstream writes it even when it is empty: an object as `{}`, a time as `null`.
     pub always: bool,
+    /// Whether the zero value of an optional scalar means that it is not set, because upstream has no pointer there.
+    pub by_value: bool,
 }
 
 impl Field {
@@ -179,6 +181,7 @@ impl Field {
             default: None,
             required: false,
             always: false,
+            by_value: false,
         }
     }
 
@@ -215,6 +218,11 @@ impl Field {
 
     pub(crate) const fn required(mut self) -> Field {
         self.required = true;
+        self
+    }
+
+    pub(crate) const fn by_value(mut self) -> Field {
+        self.by_value = true;
         self
     }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::openapi::{self, Definitions, Ty};
 use super::overrides;
+use super::presence;
 use super::proto::{Message, Messages, normalize};
 
 /// A type, ready to be written.
@@ -27,6 +28,7 @@ pub struct Field {
     pub merge_key: Option<String>,
     pub default: Option<String>,
     pub always: bool,
+    pub by_value: bool,
 }
 
 /// What did not match.
@@ -105,10 +107,12 @@ fn field(type_name: &str, source: &openapi::Field, of_kind: bool, flat: &[Flat])
     let markers = proto.map_or(&[][..], |proto| &proto.markers);
     let optional = markers.iter().any(|marker| marker == "optional");
     let atomic = value(markers, "mapType") == Some("atomic") || value(markers, "structType") == Some("atomic");
+    let required = source.required && !optional && !overrides::is_optional(type_name, &source.json);
+    let always = presence::is_always_written(type_name, &source.json, of_kind, &source.ty);
     Field {
         json: source.json.clone(),
         ty: source.ty.clone(),
-        required: source.required && !optional && !overrides::is_optional(type_name, &source.json),
+        required,
         tags: proto.map(|proto| proto.tags.clone()).unwrap_or_default(),
         wire: proto.map(|proto| proto.wire.clone()).unwrap_or_default(),
         list_type: value(markers, "listType").map(str::to_owned),
@@ -117,7 +121,8 @@ fn field(type_name: &str, source: &openapi::Field, of_kind: bool, flat: &[Flat])
         patch_strategy: value(markers, "patchStrategy").map(str::to_owned),
         merge_key: value(markers, "patchMergeKey").map(str::to_owned),
         default: value(markers, "default").map(|text| overrides::default_value(text).to_owned()),
-        always: overrides::is_always_written(type_name, &source.json, of_kind, &source.ty),
+        always,
+        by_value: !required && !always && presence::is_by_value(type_name, &source.json, &source.ty),
     }
 }
 
@@ -136,6 +141,7 @@ impl Field {
             merge_key: None,
             default: None,
             always: false,
+            by_value: true,
         }
     }
 }

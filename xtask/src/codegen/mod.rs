@@ -1,12 +1,13 @@
 //! Writes the tables of kinds and types: `cargo xtask codegen`.
 //!
 //! Reads the sources of `k8s-openapi` (names, types, kinds) and `k8s-pb` (protobuf tags, upstream's markers) from
-//! where cargo has put them, adds the [`overrides`], and writes `crates/api/src/generated`.
+//! where cargo has put them, adds the [`overrides`] and [`presence`], and writes `crates/api/src/generated`.
 
 mod combine;
 mod locate;
 mod openapi;
 mod overrides;
+mod presence;
 mod proto;
 mod render;
 

@@ -1,7 +1,5 @@
 //! What the two crates do not say about kinds and types: written by hand, from upstream's documentation.
 
-use super::openapi::Ty;
-
 /// A subresource; with an empty kind it is of the kind of its resource.
 pub struct Subresource {
     pub name: &'static str,
@@ -169,7 +167,7 @@ pub fn opaque(definition: &str) -> Option<&'static str> {
         "MicroTime" => "MicroTime",
         "FieldsV1" => "FieldsV1",
         "RawExtension" => "Raw",
-        "JSON" => "Json",
+        "JSON" | "CustomResourceSubresourceStatus" => "Json",
         "JSONSchemaPropsOrArray" => "SchemaOrArray",
         "JSONSchemaPropsOrBool" => "SchemaOrBool",
         "JSONSchemaPropsOrStringArray" => "SchemaOrStringArray",
@@ -184,49 +182,4 @@ pub fn default_value(marker: &str) -> &str {
         "ref(AzureSharedBlobDisk)" => "\"Shared\"",
         other => other,
     }
-}
-
-/// Structs that upstream embeds by value, so that they are written as `{}` even when nothing is set: type and field.
-const WRITTEN_EMPTY: &[(&str, &str)] = &[
-    ("ContainerStatus", "lastState"),
-    ("ContainerStatus", "state"),
-    ("Container", "resources"),
-    ("CustomResourceDefinitionStatus", "acceptedNames"),
-    ("DaemonSetSpec", "updateStrategy"),
-    ("DeploymentSpec", "strategy"),
-    ("Endpoint", "conditions"),
-    ("EphemeralContainer", "resources"),
-    ("Event", "deprecatedSource"),
-    ("Event", "regarding"),
-    ("Event", "source"),
-    ("IngressServiceBackend", "port"),
-    ("IngressStatus", "loadBalancer"),
-    ("JobTemplateSpec", "metadata"),
-    ("JobTemplateSpec", "spec"),
-    ("NetworkPolicySpec", "podSelector"),
-    ("NodeDaemonEndpoints", "kubeletEndpoint"),
-    ("NodeStatus", "daemonEndpoints"),
-    ("NodeStatus", "nodeInfo"),
-    ("PersistentVolumeClaimSpec", "resources"),
-    ("PersistentVolumeClaimTemplate", "metadata"),
-    ("PodTemplateSpec", "metadata"),
-    ("PodTemplateSpec", "spec"),
-    ("ReplicaSetSpec", "template"),
-    ("ResourceClaimTemplateSpec", "metadata"),
-    ("ResourceClaimTemplateSpec", "spec"),
-    ("PodTemplate", "template"),
-    ("ServiceStatus", "loadBalancer"),
-    ("StatefulSetSpec", "updateStrategy"),
-    ("TokenReviewStatus", "user"),
-];
-
-/// Whether upstream writes the field even when it is empty.
-pub fn is_always_written(type_name: &str, field: &str, of_kind: bool, ty: &Ty) -> bool {
-    let Ty::Named(target) = ty else { return false };
-    if opaque(target).is_some() {
-        return false;
-    }
-    let name = type_name.rsplit('.').next().unwrap_or(type_name);
-    let own_part = of_kind && matches!(field, "metadata" | "spec" | "status");
-    own_part || WRITTEN_EMPTY.contains(&(name, field))
 }

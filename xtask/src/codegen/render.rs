@@ -114,6 +114,9 @@ fn field(field: &Field) -> Result<String> {
     if field.always {
         text.push_str(".always()");
     }
+    if field.by_value {
+        text.push_str(".by_value()");
+    }
     Ok(text)
 }
 

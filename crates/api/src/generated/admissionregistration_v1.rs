@@ -112,8 +112,8 @@ pub(super) static TYPES: &[Type] = &[
         name: "io.k8s.api.admissionregistration.v1.MutatingWebhookConfiguration",
         atomic: false,
         fields: &[
-            Field::new("apiVersion", String, Wire::String, &[]),
-            Field::new("kind", String, Wire::String, &[]),
+            Field::new("apiVersion", String, Wire::String, &[]).by_value(),
+            Field::new("kind", String, Wire::String, &[]).by_value(),
             Field::new("metadata", Ref("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"), Wire::Message, &[1])
                 .always(),
             Field::new(
@@ -142,15 +142,18 @@ pub(super) static TYPES: &[Type] = &[
     Type {
         name: "io.k8s.api.admissionregistration.v1.ParamKind",
         atomic: true,
-        fields: &[Field::new("apiVersion", String, Wire::String, &[1]), Field::new("kind", String, Wire::String, &[2])],
+        fields: &[
+            Field::new("apiVersion", String, Wire::String, &[1]).by_value(),
+            Field::new("kind", String, Wire::String, &[2]).by_value(),
+        ],
     },
     Type {
         name: "io.k8s.api.admissionregistration.v1.ParamRef",
         atomic: true,
         fields: &[
-            Field::new("name", String, Wire::String, &[1]),
-            Field::new("namespace", String, Wire::String, &[2]),
-            Field::new("parameterNotFoundAction", String, Wire::String, &[4]),
+            Field::new("name", String, Wire::String, &[1]).by_value(),
+            Field::new("namespace", String, Wire::String, &[2]).by_value(),
+            Field::new("parameterNotFoundAction", String, Wire::String, &[4]).by_value(),
             Field::new("selector", Ref("io.k8s.apimachinery.pkg.apis.meta.v1.LabelSelector"), Wire::Message, &[3]),
         ],
     },
@@ -189,8 +192,8 @@ pub(super) static TYPES: &[Type] = &[
         name: "io.k8s.api.admissionregistration.v1.ValidatingAdmissionPolicy",
         atomic: false,
         fields: &[
-            Field::new("apiVersion", String, Wire::String, &[]),
-            Field::new("kind", String, Wire::String, &[]),
+            Field::new("apiVersion", String, Wire::String, &[]).by_value(),
+            Field::new("kind", String, Wire::String, &[]).by_value(),
             Field::new("metadata", Ref("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"), Wire::Message, &[1])
                 .always(),
             Field::new(
@@ -213,8 +216,8 @@ pub(super) static TYPES: &[Type] = &[
         name: "io.k8s.api.admissionregistration.v1.ValidatingAdmissionPolicyBinding",
         atomic: false,
         fields: &[
-            Field::new("apiVersion", String, Wire::String, &[]),
-            Field::new("kind", String, Wire::String, &[]),
+            Field::new("apiVersion", String, Wire::String, &[]).by_value(),
+            Field::new("kind", String, Wire::String, &[]).by_value(),
             Field::new("metadata", Ref("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"), Wire::Message, &[1])
                 .always(),
             Field::new(
@@ -237,7 +240,7 @@ pub(super) static TYPES: &[Type] = &[
                 &[3],
             ),
             Field::new("paramRef", Ref("io.k8s.api.admissionregistration.v1.ParamRef"), Wire::Message, &[2]),
-            Field::new("policyName", String, Wire::String, &[1]),
+            Field::new("policyName", String, Wire::String, &[1]).by_value(),
             Field::new("validationActions", List(&String), Wire::String, &[4]).set(),
         ],
     },
@@ -286,7 +289,7 @@ pub(super) static TYPES: &[Type] = &[
         fields: &[
             Field::new("conditions", List(&Ref("io.k8s.apimachinery.pkg.apis.meta.v1.Condition")), Wire::Message, &[3])
                 .map(&["type"]),
-            Field::new("observedGeneration", Integer64, Wire::Int64, &[1]),
+            Field::new("observedGeneration", Integer64, Wire::Int64, &[1]).by_value(),
             Field::new("typeChecking", Ref("io.k8s.api.admissionregistration.v1.TypeChecking"), Wire::Message, &[2]),
         ],
     },
@@ -340,8 +343,8 @@ pub(super) static TYPES: &[Type] = &[
         name: "io.k8s.api.admissionregistration.v1.ValidatingWebhookConfiguration",
         atomic: false,
         fields: &[
-            Field::new("apiVersion", String, Wire::String, &[]),
-            Field::new("kind", String, Wire::String, &[]),
+            Field::new("apiVersion", String, Wire::String, &[]).by_value(),
+            Field::new("kind", String, Wire::String, &[]).by_value(),
             Field::new("metadata", Ref("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"), Wire::Message, &[1])
                 .always(),
             Field::new(
@@ -360,9 +363,9 @@ pub(super) static TYPES: &[Type] = &[
         atomic: false,
         fields: &[
             Field::new("expression", String, Wire::String, &[1]).required(),
-            Field::new("message", String, Wire::String, &[2]),
-            Field::new("messageExpression", String, Wire::String, &[4]),
-            Field::new("reason", String, Wire::String, &[3]),
+            Field::new("message", String, Wire::String, &[2]).by_value(),
+            Field::new("messageExpression", String, Wire::String, &[4]).by_value(),
+            Field::new("reason", String, Wire::String, &[3]).by_value(),
         ],
     },
     Type {

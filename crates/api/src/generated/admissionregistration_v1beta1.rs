@@ -9,12 +9,12 @@ pub(super) static TYPES: &[Type] = &[
     Type {
         name: "io.k8s.api.admissionregistration.v1beta1.ApplyConfiguration",
         atomic: false,
-        fields: &[Field::new("expression", String, Wire::String, &[1])],
+        fields: &[Field::new("expression", String, Wire::String, &[1]).by_value()],
     },
     Type {
         name: "io.k8s.api.admissionregistration.v1beta1.JSONPatch",
         atomic: false,
-        fields: &[Field::new("expression", String, Wire::String, &[1])],
+        fields: &[Field::new("expression", String, Wire::String, &[1]).by_value()],
     },
     Type {
         name: "io.k8s.api.admissionregistration.v1beta1.MatchCondition",
@@ -59,8 +59,8 @@ pub(super) static TYPES: &[Type] = &[
         name: "io.k8s.api.admissionregistration.v1beta1.MutatingAdmissionPolicy",
         atomic: false,
         fields: &[
-            Field::new("apiVersion", String, Wire::String, &[]),
-            Field::new("kind", String, Wire::String, &[]),
+            Field::new("apiVersion", String, Wire::String, &[]).by_value(),
+            Field::new("kind", String, Wire::String, &[]).by_value(),
             Field::new("metadata", Ref("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"), Wire::Message, &[1])
                 .always(),
             Field::new(
@@ -76,8 +76,8 @@ pub(super) static TYPES: &[Type] = &[
         name: "io.k8s.api.admissionregistration.v1beta1.MutatingAdmissionPolicyBinding",
         atomic: false,
         fields: &[
-            Field::new("apiVersion", String, Wire::String, &[]),
-            Field::new("kind", String, Wire::String, &[]),
+            Field::new("apiVersion", String, Wire::String, &[]).by_value(),
+            Field::new("kind", String, Wire::String, &[]).by_value(),
             Field::new("metadata", Ref("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"), Wire::Message, &[1])
                 .always(),
             Field::new(
@@ -100,7 +100,7 @@ pub(super) static TYPES: &[Type] = &[
                 &[3],
             ),
             Field::new("paramRef", Ref("io.k8s.api.admissionregistration.v1beta1.ParamRef"), Wire::Message, &[2]),
-            Field::new("policyName", String, Wire::String, &[1]),
+            Field::new("policyName", String, Wire::String, &[1]).by_value(),
         ],
     },
     Type {
@@ -168,15 +168,18 @@ pub(super) static TYPES: &[Type] = &[
     Type {
         name: "io.k8s.api.admissionregistration.v1beta1.ParamKind",
         atomic: true,
-        fields: &[Field::new("apiVersion", String, Wire::String, &[1]), Field::new("kind", String, Wire::String, &[2])],
+        fields: &[
+            Field::new("apiVersion", String, Wire::String, &[1]).by_value(),
+            Field::new("kind", String, Wire::String, &[2]).by_value(),
+        ],
     },
     Type {
         name: "io.k8s.api.admissionregistration.v1beta1.ParamRef",
         atomic: true,
         fields: &[
-            Field::new("name", String, Wire::String, &[1]),
-            Field::new("namespace", String, Wire::String, &[2]),
-            Field::new("parameterNotFoundAction", String, Wire::String, &[4]),
+            Field::new("name", String, Wire::String, &[1]).by_value(),
+            Field::new("namespace", String, Wire::String, &[2]).by_value(),
+            Field::new("parameterNotFoundAction", String, Wire::String, &[4]).by_value(),
             Field::new("selector", Ref("io.k8s.apimachinery.pkg.apis.meta.v1.LabelSelector"), Wire::Message, &[3]),
         ],
     },

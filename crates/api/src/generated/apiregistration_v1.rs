@@ -10,8 +10,8 @@ pub(super) static TYPES: &[Type] = &[
         name: "io.k8s.kube-aggregator.pkg.apis.apiregistration.v1.APIService",
         atomic: false,
         fields: &[
-            Field::new("apiVersion", String, Wire::String, &[]),
-            Field::new("kind", String, Wire::String, &[]),
+            Field::new("apiVersion", String, Wire::String, &[]).by_value(),
+            Field::new("kind", String, Wire::String, &[]).by_value(),
             Field::new("metadata", Ref("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"), Wire::Message, &[1])
                 .always(),
             Field::new(
@@ -34,9 +34,9 @@ pub(super) static TYPES: &[Type] = &[
         name: "io.k8s.kube-aggregator.pkg.apis.apiregistration.v1.APIServiceCondition",
         atomic: false,
         fields: &[
-            Field::new("lastTransitionTime", Time, Wire::Message, &[3]),
-            Field::new("message", String, Wire::String, &[5]),
-            Field::new("reason", String, Wire::String, &[4]),
+            Field::new("lastTransitionTime", Time, Wire::Message, &[3]).always(),
+            Field::new("message", String, Wire::String, &[5]).by_value(),
+            Field::new("reason", String, Wire::String, &[4]).by_value(),
             Field::new("status", String, Wire::String, &[2]).required(),
             Field::new("type", String, Wire::String, &[1]).required(),
         ],
@@ -46,16 +46,16 @@ pub(super) static TYPES: &[Type] = &[
         atomic: false,
         fields: &[
             Field::new("caBundle", Bytes, Wire::Bytes, &[5]),
-            Field::new("group", String, Wire::String, &[2]),
+            Field::new("group", String, Wire::String, &[2]).by_value(),
             Field::new("groupPriorityMinimum", Integer32, Wire::Int32, &[7]).required(),
-            Field::new("insecureSkipTLSVerify", Boolean, Wire::Bool, &[4]),
+            Field::new("insecureSkipTLSVerify", Boolean, Wire::Bool, &[4]).by_value(),
             Field::new(
                 "service",
                 Ref("io.k8s.kube-aggregator.pkg.apis.apiregistration.v1.ServiceReference"),
                 Wire::Message,
                 &[1],
             ),
-            Field::new("version", String, Wire::String, &[3]),
+            Field::new("version", String, Wire::String, &[3]).by_value(),
             Field::new("versionPriority", Integer32, Wire::Int32, &[8]).required(),
         ],
     },
@@ -76,8 +76,8 @@ pub(super) static TYPES: &[Type] = &[
         name: "io.k8s.kube-aggregator.pkg.apis.apiregistration.v1.ServiceReference",
         atomic: false,
         fields: &[
-            Field::new("name", String, Wire::String, &[2]),
-            Field::new("namespace", String, Wire::String, &[1]),
+            Field::new("name", String, Wire::String, &[2]).by_value(),
+            Field::new("namespace", String, Wire::String, &[1]).by_value(),
             Field::new("port", Integer32, Wire::Int32, &[3]),
         ],
     },

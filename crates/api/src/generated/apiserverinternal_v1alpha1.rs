@@ -9,9 +9,9 @@ pub(super) static TYPES: &[Type] = &[
         name: "io.k8s.api.apiserverinternal.v1alpha1.ServerStorageVersion",
         atomic: false,
         fields: &[
-            Field::new("apiServerID", String, Wire::String, &[1]),
+            Field::new("apiServerID", String, Wire::String, &[1]).by_value(),
             Field::new("decodableVersions", List(&String), Wire::String, &[3]).set(),
-            Field::new("encodingVersion", String, Wire::String, &[2]),
+            Field::new("encodingVersion", String, Wire::String, &[2]).by_value(),
             Field::new("servedVersions", List(&String), Wire::String, &[4]).set(),
         ],
     },
@@ -19,8 +19,8 @@ pub(super) static TYPES: &[Type] = &[
         name: "io.k8s.api.apiserverinternal.v1alpha1.StorageVersion",
         atomic: false,
         fields: &[
-            Field::new("apiVersion", String, Wire::String, &[]),
-            Field::new("kind", String, Wire::String, &[]),
+            Field::new("apiVersion", String, Wire::String, &[]).by_value(),
+            Field::new("kind", String, Wire::String, &[]).by_value(),
             Field::new("metadata", Ref("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"), Wire::Message, &[1])
                 .required()
                 .always(),
@@ -41,9 +41,9 @@ pub(super) static TYPES: &[Type] = &[
         name: "io.k8s.api.apiserverinternal.v1alpha1.StorageVersionCondition",
         atomic: false,
         fields: &[
-            Field::new("lastTransitionTime", Time, Wire::Message, &[4]),
+            Field::new("lastTransitionTime", Time, Wire::Message, &[4]).always(),
             Field::new("message", String, Wire::String, &[6]).required(),
-            Field::new("observedGeneration", Integer64, Wire::Int64, &[3]),
+            Field::new("observedGeneration", Integer64, Wire::Int64, &[3]).by_value(),
             Field::new("reason", String, Wire::String, &[5]).required(),
             Field::new("status", String, Wire::String, &[2]).required(),
             Field::new("type", String, Wire::String, &[1]).required(),
@@ -53,7 +53,7 @@ pub(super) static TYPES: &[Type] = &[
         name: "io.k8s.api.apiserverinternal.v1alpha1.StorageVersionStatus",
         atomic: false,
         fields: &[
-            Field::new("commonEncodingVersion", String, Wire::String, &[2]),
+            Field::new("commonEncodingVersion", String, Wire::String, &[2]).by_value(),
             Field::new(
                 "conditions",
                 List(&Ref("io.k8s.api.apiserverinternal.v1alpha1.StorageVersionCondition")),

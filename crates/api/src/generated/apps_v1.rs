@@ -10,9 +10,9 @@ pub(super) static TYPES: &[Type] = &[
         name: "io.k8s.api.apps.v1.ControllerRevision",
         atomic: false,
         fields: &[
-            Field::new("apiVersion", String, Wire::String, &[]),
+            Field::new("apiVersion", String, Wire::String, &[]).by_value(),
             Field::new("data", Raw, Wire::Message, &[2]),
-            Field::new("kind", String, Wire::String, &[]),
+            Field::new("kind", String, Wire::String, &[]).by_value(),
             Field::new("metadata", Ref("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"), Wire::Message, &[1])
                 .always(),
             Field::new("revision", Integer64, Wire::Int64, &[3]).required(),
@@ -22,8 +22,8 @@ pub(super) static TYPES: &[Type] = &[
         name: "io.k8s.api.apps.v1.DaemonSet",
         atomic: false,
         fields: &[
-            Field::new("apiVersion", String, Wire::String, &[]),
-            Field::new("kind", String, Wire::String, &[]),
+            Field::new("apiVersion", String, Wire::String, &[]).by_value(),
+            Field::new("kind", String, Wire::String, &[]).by_value(),
             Field::new("metadata", Ref("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"), Wire::Message, &[1])
                 .always(),
             Field::new("spec", Ref("io.k8s.api.apps.v1.DaemonSetSpec"), Wire::Message, &[2]).always(),
@@ -34,9 +34,9 @@ pub(super) static TYPES: &[Type] = &[
         name: "io.k8s.api.apps.v1.DaemonSetCondition",
         atomic: false,
         fields: &[
-            Field::new("lastTransitionTime", Time, Wire::Message, &[3]),
-            Field::new("message", String, Wire::String, &[5]),
-            Field::new("reason", String, Wire::String, &[4]),
+            Field::new("lastTransitionTime", Time, Wire::Message, &[3]).always(),
+            Field::new("message", String, Wire::String, &[5]).by_value(),
+            Field::new("reason", String, Wire::String, &[4]).by_value(),
             Field::new("status", String, Wire::String, &[2]).required(),
             Field::new("type", String, Wire::String, &[1]).required(),
         ],
@@ -45,7 +45,7 @@ pub(super) static TYPES: &[Type] = &[
         name: "io.k8s.api.apps.v1.DaemonSetSpec",
         atomic: false,
         fields: &[
-            Field::new("minReadySeconds", Integer32, Wire::Int32, &[4]),
+            Field::new("minReadySeconds", Integer32, Wire::Int32, &[4]).by_value(),
             Field::new("revisionHistoryLimit", Integer32, Wire::Int32, &[6]),
             Field::new("selector", Ref("io.k8s.apimachinery.pkg.apis.meta.v1.LabelSelector"), Wire::Message, &[1])
                 .required(),
@@ -65,12 +65,12 @@ pub(super) static TYPES: &[Type] = &[
                 .merge_key("type"),
             Field::new("currentNumberScheduled", Integer32, Wire::Int32, &[1]).required(),
             Field::new("desiredNumberScheduled", Integer32, Wire::Int32, &[3]).required(),
-            Field::new("numberAvailable", Integer32, Wire::Int32, &[7]),
+            Field::new("numberAvailable", Integer32, Wire::Int32, &[7]).by_value(),
             Field::new("numberMisscheduled", Integer32, Wire::Int32, &[2]).required(),
             Field::new("numberReady", Integer32, Wire::Int32, &[4]).required(),
-            Field::new("numberUnavailable", Integer32, Wire::Int32, &[8]),
-            Field::new("observedGeneration", Integer64, Wire::Int64, &[5]),
-            Field::new("updatedNumberScheduled", Integer32, Wire::Int32, &[6]),
+            Field::new("numberUnavailable", Integer32, Wire::Int32, &[8]).by_value(),
+            Field::new("observedGeneration", Integer64, Wire::Int64, &[5]).by_value(),
+            Field::new("updatedNumberScheduled", Integer32, Wire::Int32, &[6]).by_value(),
         ],
     },
     Type {
@@ -78,15 +78,15 @@ pub(super) static TYPES: &[Type] = &[
         atomic: false,
         fields: &[
             Field::new("rollingUpdate", Ref("io.k8s.api.apps.v1.RollingUpdateDaemonSet"), Wire::Message, &[2]),
-            Field::new("type", String, Wire::String, &[1]),
+            Field::new("type", String, Wire::String, &[1]).by_value(),
         ],
     },
     Type {
         name: "io.k8s.api.apps.v1.Deployment",
         atomic: false,
         fields: &[
-            Field::new("apiVersion", String, Wire::String, &[]),
-            Field::new("kind", String, Wire::String, &[]),
+            Field::new("apiVersion", String, Wire::String, &[]).by_value(),
+            Field::new("kind", String, Wire::String, &[]).by_value(),
             Field::new("metadata", Ref("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"), Wire::Message, &[1])
                 .always(),
             Field::new("spec", Ref("io.k8s.api.apps.v1.DeploymentSpec"), Wire::Message, &[2]).always(),
@@ -97,10 +97,10 @@ pub(super) static TYPES: &[Type] = &[
         name: "io.k8s.api.apps.v1.DeploymentCondition",
         atomic: false,
         fields: &[
-            Field::new("lastTransitionTime", Time, Wire::Message, &[7]),
-            Field::new("lastUpdateTime", Time, Wire::Message, &[6]),
-            Field::new("message", String, Wire::String, &[5]),
-            Field::new("reason", String, Wire::String, &[4]),
+            Field::new("lastTransitionTime", Time, Wire::Message, &[7]).always(),
+            Field::new("lastUpdateTime", Time, Wire::Message, &[6]).always(),
+            Field::new("message", String, Wire::String, &[5]).by_value(),
+            Field::new("reason", String, Wire::String, &[4]).by_value(),
             Field::new("status", String, Wire::String, &[2]).required(),
             Field::new("type", String, Wire::String, &[1]).required(),
         ],
@@ -109,8 +109,8 @@ pub(super) static TYPES: &[Type] = &[
         name: "io.k8s.api.apps.v1.DeploymentSpec",
         atomic: false,
         fields: &[
-            Field::new("minReadySeconds", Integer32, Wire::Int32, &[5]),
-            Field::new("paused", Boolean, Wire::Bool, &[7]),
+            Field::new("minReadySeconds", Integer32, Wire::Int32, &[5]).by_value(),
+            Field::new("paused", Boolean, Wire::Bool, &[7]).by_value(),
             Field::new("progressDeadlineSeconds", Integer32, Wire::Int32, &[9]),
             Field::new("replicas", Integer32, Wire::Int32, &[1]),
             Field::new("revisionHistoryLimit", Integer32, Wire::Int32, &[6]),
@@ -126,18 +126,18 @@ pub(super) static TYPES: &[Type] = &[
         name: "io.k8s.api.apps.v1.DeploymentStatus",
         atomic: false,
         fields: &[
-            Field::new("availableReplicas", Integer32, Wire::Int32, &[4]),
+            Field::new("availableReplicas", Integer32, Wire::Int32, &[4]).by_value(),
             Field::new("collisionCount", Integer32, Wire::Int32, &[8]),
             Field::new("conditions", List(&Ref("io.k8s.api.apps.v1.DeploymentCondition")), Wire::Message, &[6])
                 .map(&["type"])
                 .patch(PatchStrategy::Merge)
                 .merge_key("type"),
-            Field::new("observedGeneration", Integer64, Wire::Int64, &[1]),
-            Field::new("readyReplicas", Integer32, Wire::Int32, &[7]),
-            Field::new("replicas", Integer32, Wire::Int32, &[2]),
+            Field::new("observedGeneration", Integer64, Wire::Int64, &[1]).by_value(),
+            Field::new("readyReplicas", Integer32, Wire::Int32, &[7]).by_value(),
+            Field::new("replicas", Integer32, Wire::Int32, &[2]).by_value(),
             Field::new("terminatingReplicas", Integer32, Wire::Int32, &[9]),
-            Field::new("unavailableReplicas", Integer32, Wire::Int32, &[5]),
-            Field::new("updatedReplicas", Integer32, Wire::Int32, &[3]),
+            Field::new("unavailableReplicas", Integer32, Wire::Int32, &[5]).by_value(),
+            Field::new("updatedReplicas", Integer32, Wire::Int32, &[3]).by_value(),
         ],
     },
     Type {
@@ -145,15 +145,15 @@ pub(super) static TYPES: &[Type] = &[
         atomic: false,
         fields: &[
             Field::new("rollingUpdate", Ref("io.k8s.api.apps.v1.RollingUpdateDeployment"), Wire::Message, &[2]),
-            Field::new("type", String, Wire::String, &[1]),
+            Field::new("type", String, Wire::String, &[1]).by_value(),
         ],
     },
     Type {
         name: "io.k8s.api.apps.v1.ReplicaSet",
         atomic: false,
         fields: &[
-            Field::new("apiVersion", String, Wire::String, &[]),
-            Field::new("kind", String, Wire::String, &[]),
+            Field::new("apiVersion", String, Wire::String, &[]).by_value(),
+            Field::new("kind", String, Wire::String, &[]).by_value(),
             Field::new("metadata", Ref("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"), Wire::Message, &[1])
                 .always(),
             Field::new("spec", Ref("io.k8s.api.apps.v1.ReplicaSetSpec"), Wire::Message, &[2]).always(),
@@ -164,9 +164,9 @@ pub(super) static TYPES: &[Type] = &[
         name: "io.k8s.api.apps.v1.ReplicaSetCondition",
         atomic: false,
         fields: &[
-            Field::new("lastTransitionTime", Time, Wire::Message, &[3]),
-            Field::new("message", String, Wire::String, &[5]),
-            Field::new("reason", String, Wire::String, &[4]),
+            Field::new("lastTransitionTime", Time, Wire::Message, &[3]).always(),
+            Field::new("message", String, Wire::String, &[5]).by_value(),
+            Field::new("reason", String, Wire::String, &[4]).by_value(),
             Field::new("status", String, Wire::String, &[2]).required(),
             Field::new("type", String, Wire::String, &[1]).required(),
         ],
@@ -175,7 +175,7 @@ pub(super) static TYPES: &[Type] = &[
         name: "io.k8s.api.apps.v1.ReplicaSetSpec",
         atomic: false,
         fields: &[
-            Field::new("minReadySeconds", Integer32, Wire::Int32, &[4]),
+            Field::new("minReadySeconds", Integer32, Wire::Int32, &[4]).by_value(),
             Field::new("replicas", Integer32, Wire::Int32, &[1]),
             Field::new("selector", Ref("io.k8s.apimachinery.pkg.apis.meta.v1.LabelSelector"), Wire::Message, &[2])
                 .required(),
@@ -186,14 +186,14 @@ pub(super) static TYPES: &[Type] = &[
         name: "io.k8s.api.apps.v1.ReplicaSetStatus",
         atomic: false,
         fields: &[
-            Field::new("availableReplicas", Integer32, Wire::Int32, &[5]),
+            Field::new("availableReplicas", Integer32, Wire::Int32, &[5]).by_value(),
             Field::new("conditions", List(&Ref("io.k8s.api.apps.v1.ReplicaSetCondition")), Wire::Message, &[6])
                 .map(&["type"])
                 .patch(PatchStrategy::Merge)
                 .merge_key("type"),
-            Field::new("fullyLabeledReplicas", Integer32, Wire::Int32, &[2]),
-            Field::new("observedGeneration", Integer64, Wire::Int64, &[3]),
-            Field::new("readyReplicas", Integer32, Wire::Int32, &[4]),
+            Field::new("fullyLabeledReplicas", Integer32, Wire::Int32, &[2]).by_value(),
+            Field::new("observedGeneration", Integer64, Wire::Int64, &[3]).by_value(),
+            Field::new("readyReplicas", Integer32, Wire::Int32, &[4]).by_value(),
             Field::new("replicas", Integer32, Wire::Int32, &[1]).required(),
             Field::new("terminatingReplicas", Integer32, Wire::Int32, &[7]),
         ],
@@ -226,8 +226,8 @@ pub(super) static TYPES: &[Type] = &[
         name: "io.k8s.api.apps.v1.StatefulSet",
         atomic: false,
         fields: &[
-            Field::new("apiVersion", String, Wire::String, &[]),
-            Field::new("kind", String, Wire::String, &[]),
+            Field::new("apiVersion", String, Wire::String, &[]).by_value(),
+            Field::new("kind", String, Wire::String, &[]).by_value(),
             Field::new("metadata", Ref("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"), Wire::Message, &[1])
                 .always(),
             Field::new("spec", Ref("io.k8s.api.apps.v1.StatefulSetSpec"), Wire::Message, &[2]).always(),
@@ -238,9 +238,9 @@ pub(super) static TYPES: &[Type] = &[
         name: "io.k8s.api.apps.v1.StatefulSetCondition",
         atomic: false,
         fields: &[
-            Field::new("lastTransitionTime", Time, Wire::Message, &[3]),
-            Field::new("message", String, Wire::String, &[5]),
-            Field::new("reason", String, Wire::String, &[4]),
+            Field::new("lastTransitionTime", Time, Wire::Message, &[3]).always(),
+            Field::new("message", String, Wire::String, &[5]).by_value(),
+            Field::new("reason", String, Wire::String, &[4]).by_value(),
             Field::new("status", String, Wire::String, &[2]).required(),
             Field::new("type", String, Wire::String, &[1]).required(),
         ],
@@ -254,15 +254,15 @@ pub(super) static TYPES: &[Type] = &[
         name: "io.k8s.api.apps.v1.StatefulSetPersistentVolumeClaimRetentionPolicy",
         atomic: false,
         fields: &[
-            Field::new("whenDeleted", String, Wire::String, &[1]),
-            Field::new("whenScaled", String, Wire::String, &[2]),
+            Field::new("whenDeleted", String, Wire::String, &[1]).by_value(),
+            Field::new("whenScaled", String, Wire::String, &[2]).by_value(),
         ],
     },
     Type {
         name: "io.k8s.api.apps.v1.StatefulSetSpec",
         atomic: false,
         fields: &[
-            Field::new("minReadySeconds", Integer32, Wire::Int32, &[9]),
+            Field::new("minReadySeconds", Integer32, Wire::Int32, &[9]).by_value(),
             Field::new("ordinals", Ref("io.k8s.api.apps.v1.StatefulSetOrdinals"), Wire::Message, &[11]),
             Field::new(
                 "persistentVolumeClaimRetentionPolicy",
@@ -270,12 +270,12 @@ pub(super) static TYPES: &[Type] = &[
                 Wire::Message,
                 &[10],
             ),
-            Field::new("podManagementPolicy", String, Wire::String, &[6]),
+            Field::new("podManagementPolicy", String, Wire::String, &[6]).by_value(),
             Field::new("replicas", Integer32, Wire::Int32, &[1]),
             Field::new("revisionHistoryLimit", Integer32, Wire::Int32, &[8]),
             Field::new("selector", Ref("io.k8s.apimachinery.pkg.apis.meta.v1.LabelSelector"), Wire::Message, &[2])
                 .required(),
-            Field::new("serviceName", String, Wire::String, &[5]),
+            Field::new("serviceName", String, Wire::String, &[5]).always(),
             Field::new("template", Ref("io.k8s.api.core.v1.PodTemplateSpec"), Wire::Message, &[3]).required(),
             Field::new("updateStrategy", Ref("io.k8s.api.apps.v1.StatefulSetUpdateStrategy"), Wire::Message, &[7])
                 .always(),
@@ -291,19 +291,19 @@ pub(super) static TYPES: &[Type] = &[
         name: "io.k8s.api.apps.v1.StatefulSetStatus",
         atomic: false,
         fields: &[
-            Field::new("availableReplicas", Integer32, Wire::Int32, &[11]),
+            Field::new("availableReplicas", Integer32, Wire::Int32, &[11]).always(),
             Field::new("collisionCount", Integer32, Wire::Int32, &[9]),
             Field::new("conditions", List(&Ref("io.k8s.api.apps.v1.StatefulSetCondition")), Wire::Message, &[10])
                 .map(&["type"])
                 .patch(PatchStrategy::Merge)
                 .merge_key("type"),
-            Field::new("currentReplicas", Integer32, Wire::Int32, &[4]),
-            Field::new("currentRevision", String, Wire::String, &[6]),
-            Field::new("observedGeneration", Integer64, Wire::Int64, &[1]),
-            Field::new("readyReplicas", Integer32, Wire::Int32, &[3]),
+            Field::new("currentReplicas", Integer32, Wire::Int32, &[4]).by_value(),
+            Field::new("currentRevision", String, Wire::String, &[6]).by_value(),
+            Field::new("observedGeneration", Integer64, Wire::Int64, &[1]).by_value(),
+            Field::new("readyReplicas", Integer32, Wire::Int32, &[3]).by_value(),
             Field::new("replicas", Integer32, Wire::Int32, &[2]).required(),
-            Field::new("updateRevision", String, Wire::String, &[7]),
-            Field::new("updatedReplicas", Integer32, Wire::Int32, &[5]),
+            Field::new("updateRevision", String, Wire::String, &[7]).by_value(),
+            Field::new("updatedReplicas", Integer32, Wire::Int32, &[5]).by_value(),
         ],
     },
     Type {
@@ -316,7 +316,7 @@ pub(super) static TYPES: &[Type] = &[
                 Wire::Message,
                 &[2],
             ),
-            Field::new("type", String, Wire::String, &[1]),
+            Field::new("type", String, Wire::String, &[1]).by_value(),
         ],
     },
 ];

@@ -9,18 +9,18 @@ pub(super) static TYPES: &[Type] = &[
         name: "io.k8s.api.authentication.v1.BoundObjectReference",
         atomic: false,
         fields: &[
-            Field::new("apiVersion", String, Wire::String, &[2]),
-            Field::new("kind", String, Wire::String, &[1]),
-            Field::new("name", String, Wire::String, &[3]),
-            Field::new("uid", String, Wire::String, &[4]),
+            Field::new("apiVersion", String, Wire::String, &[2]).by_value(),
+            Field::new("kind", String, Wire::String, &[1]).by_value(),
+            Field::new("name", String, Wire::String, &[3]).by_value(),
+            Field::new("uid", String, Wire::String, &[4]).by_value(),
         ],
     },
     Type {
         name: "io.k8s.api.authentication.v1.SelfSubjectReview",
         atomic: false,
         fields: &[
-            Field::new("apiVersion", String, Wire::String, &[]),
-            Field::new("kind", String, Wire::String, &[]),
+            Field::new("apiVersion", String, Wire::String, &[]).by_value(),
+            Field::new("kind", String, Wire::String, &[]).by_value(),
             Field::new("metadata", Ref("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"), Wire::Message, &[1])
                 .always(),
             Field::new("status", Ref("io.k8s.api.authentication.v1.SelfSubjectReviewStatus"), Wire::Message, &[2])
@@ -36,8 +36,8 @@ pub(super) static TYPES: &[Type] = &[
         name: "io.k8s.api.authentication.v1.TokenRequest",
         atomic: false,
         fields: &[
-            Field::new("apiVersion", String, Wire::String, &[]),
-            Field::new("kind", String, Wire::String, &[]),
+            Field::new("apiVersion", String, Wire::String, &[]).by_value(),
+            Field::new("kind", String, Wire::String, &[]).by_value(),
             Field::new("metadata", Ref("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"), Wire::Message, &[1])
                 .always(),
             Field::new("spec", Ref("io.k8s.api.authentication.v1.TokenRequestSpec"), Wire::Message, &[2])
@@ -67,8 +67,8 @@ pub(super) static TYPES: &[Type] = &[
         name: "io.k8s.api.authentication.v1.TokenReview",
         atomic: false,
         fields: &[
-            Field::new("apiVersion", String, Wire::String, &[]),
-            Field::new("kind", String, Wire::String, &[]),
+            Field::new("apiVersion", String, Wire::String, &[]).by_value(),
+            Field::new("kind", String, Wire::String, &[]).by_value(),
             Field::new("metadata", Ref("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"), Wire::Message, &[1])
                 .always(),
             Field::new("spec", Ref("io.k8s.api.authentication.v1.TokenReviewSpec"), Wire::Message, &[2])
@@ -82,7 +82,7 @@ pub(super) static TYPES: &[Type] = &[
         atomic: false,
         fields: &[
             Field::new("audiences", List(&String), Wire::String, &[2]),
-            Field::new("token", String, Wire::String, &[1]),
+            Field::new("token", String, Wire::String, &[1]).by_value(),
         ],
     },
     Type {
@@ -90,8 +90,8 @@ pub(super) static TYPES: &[Type] = &[
         atomic: false,
         fields: &[
             Field::new("audiences", List(&String), Wire::String, &[4]),
-            Field::new("authenticated", Boolean, Wire::Bool, &[1]),
-            Field::new("error", String, Wire::String, &[3]),
+            Field::new("authenticated", Boolean, Wire::Bool, &[1]).by_value(),
+            Field::new("error", String, Wire::String, &[3]).by_value(),
             Field::new("user", Ref("io.k8s.api.authentication.v1.UserInfo"), Wire::Message, &[2]).always(),
         ],
     },
@@ -101,8 +101,8 @@ pub(super) static TYPES: &[Type] = &[
         fields: &[
             Field::new("extra", Map(&List(&String)), Wire::StringList, &[4]),
             Field::new("groups", List(&String), Wire::String, &[3]),
-            Field::new("uid", String, Wire::String, &[2]),
-            Field::new("username", String, Wire::String, &[1]),
+            Field::new("uid", String, Wire::String, &[2]).by_value(),
+            Field::new("username", String, Wire::String, &[1]).by_value(),
         ],
     },
 ];

@@ -9,7 +9,7 @@ pub(super) static TYPES: &[Type] = &[
         name: "io.k8s.api.authorization.v1.FieldSelectorAttributes",
         atomic: false,
         fields: &[
-            Field::new("rawSelector", String, Wire::String, &[1]),
+            Field::new("rawSelector", String, Wire::String, &[1]).by_value(),
             Field::new(
                 "requirements",
                 List(&Ref("io.k8s.apimachinery.pkg.apis.meta.v1.FieldSelectorRequirement")),
@@ -22,7 +22,7 @@ pub(super) static TYPES: &[Type] = &[
         name: "io.k8s.api.authorization.v1.LabelSelectorAttributes",
         atomic: false,
         fields: &[
-            Field::new("rawSelector", String, Wire::String, &[1]),
+            Field::new("rawSelector", String, Wire::String, &[1]).by_value(),
             Field::new(
                 "requirements",
                 List(&Ref("io.k8s.apimachinery.pkg.apis.meta.v1.LabelSelectorRequirement")),
@@ -35,8 +35,8 @@ pub(super) static TYPES: &[Type] = &[
         name: "io.k8s.api.authorization.v1.LocalSubjectAccessReview",
         atomic: false,
         fields: &[
-            Field::new("apiVersion", String, Wire::String, &[]),
-            Field::new("kind", String, Wire::String, &[]),
+            Field::new("apiVersion", String, Wire::String, &[]).by_value(),
+            Field::new("kind", String, Wire::String, &[]).by_value(),
             Field::new("metadata", Ref("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"), Wire::Message, &[1])
                 .always(),
             Field::new("spec", Ref("io.k8s.api.authorization.v1.SubjectAccessReviewSpec"), Wire::Message, &[2])
@@ -49,7 +49,10 @@ pub(super) static TYPES: &[Type] = &[
     Type {
         name: "io.k8s.api.authorization.v1.NonResourceAttributes",
         atomic: false,
-        fields: &[Field::new("path", String, Wire::String, &[1]), Field::new("verb", String, Wire::String, &[2])],
+        fields: &[
+            Field::new("path", String, Wire::String, &[1]).by_value(),
+            Field::new("verb", String, Wire::String, &[2]).by_value(),
+        ],
     },
     Type {
         name: "io.k8s.api.authorization.v1.NonResourceRule",
@@ -69,19 +72,19 @@ pub(super) static TYPES: &[Type] = &[
                 Wire::Message,
                 &[8],
             ),
-            Field::new("group", String, Wire::String, &[3]),
+            Field::new("group", String, Wire::String, &[3]).by_value(),
             Field::new(
                 "labelSelector",
                 Ref("io.k8s.api.authorization.v1.LabelSelectorAttributes"),
                 Wire::Message,
                 &[9],
             ),
-            Field::new("name", String, Wire::String, &[7]),
-            Field::new("namespace", String, Wire::String, &[1]),
-            Field::new("resource", String, Wire::String, &[5]),
-            Field::new("subresource", String, Wire::String, &[6]),
-            Field::new("verb", String, Wire::String, &[2]),
-            Field::new("version", String, Wire::String, &[4]),
+            Field::new("name", String, Wire::String, &[7]).by_value(),
+            Field::new("namespace", String, Wire::String, &[1]).by_value(),
+            Field::new("resource", String, Wire::String, &[5]).by_value(),
+            Field::new("subresource", String, Wire::String, &[6]).by_value(),
+            Field::new("verb", String, Wire::String, &[2]).by_value(),
+            Field::new("version", String, Wire::String, &[4]).by_value(),
         ],
     },
     Type {
@@ -98,8 +101,8 @@ pub(super) static TYPES: &[Type] = &[
         name: "io.k8s.api.authorization.v1.SelfSubjectAccessReview",
         atomic: false,
         fields: &[
-            Field::new("apiVersion", String, Wire::String, &[]),
-            Field::new("kind", String, Wire::String, &[]),
+            Field::new("apiVersion", String, Wire::String, &[]).by_value(),
+            Field::new("kind", String, Wire::String, &[]).by_value(),
             Field::new("metadata", Ref("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"), Wire::Message, &[1])
                 .always(),
             Field::new("spec", Ref("io.k8s.api.authorization.v1.SelfSubjectAccessReviewSpec"), Wire::Message, &[2])
@@ -131,8 +134,8 @@ pub(super) static TYPES: &[Type] = &[
         name: "io.k8s.api.authorization.v1.SelfSubjectRulesReview",
         atomic: false,
         fields: &[
-            Field::new("apiVersion", String, Wire::String, &[]),
-            Field::new("kind", String, Wire::String, &[]),
+            Field::new("apiVersion", String, Wire::String, &[]).by_value(),
+            Field::new("kind", String, Wire::String, &[]).by_value(),
             Field::new("metadata", Ref("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"), Wire::Message, &[1])
                 .always(),
             Field::new("spec", Ref("io.k8s.api.authorization.v1.SelfSubjectRulesReviewSpec"), Wire::Message, &[2])
@@ -145,14 +148,14 @@ pub(super) static TYPES: &[Type] = &[
     Type {
         name: "io.k8s.api.authorization.v1.SelfSubjectRulesReviewSpec",
         atomic: false,
-        fields: &[Field::new("namespace", String, Wire::String, &[1])],
+        fields: &[Field::new("namespace", String, Wire::String, &[1]).by_value()],
     },
     Type {
         name: "io.k8s.api.authorization.v1.SubjectAccessReview",
         atomic: false,
         fields: &[
-            Field::new("apiVersion", String, Wire::String, &[]),
-            Field::new("kind", String, Wire::String, &[]),
+            Field::new("apiVersion", String, Wire::String, &[]).by_value(),
+            Field::new("kind", String, Wire::String, &[]).by_value(),
             Field::new("metadata", Ref("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"), Wire::Message, &[1])
                 .always(),
             Field::new("spec", Ref("io.k8s.api.authorization.v1.SubjectAccessReviewSpec"), Wire::Message, &[2])
@@ -180,8 +183,8 @@ pub(super) static TYPES: &[Type] = &[
                 Wire::Message,
                 &[1],
             ),
-            Field::new("uid", String, Wire::String, &[6]),
-            Field::new("user", String, Wire::String, &[3]),
+            Field::new("uid", String, Wire::String, &[6]).by_value(),
+            Field::new("user", String, Wire::String, &[3]).by_value(),
         ],
     },
     Type {
@@ -189,16 +192,16 @@ pub(super) static TYPES: &[Type] = &[
         atomic: false,
         fields: &[
             Field::new("allowed", Boolean, Wire::Bool, &[1]).required(),
-            Field::new("denied", Boolean, Wire::Bool, &[4]),
-            Field::new("evaluationError", String, Wire::String, &[3]),
-            Field::new("reason", String, Wire::String, &[2]),
+            Field::new("denied", Boolean, Wire::Bool, &[4]).by_value(),
+            Field::new("evaluationError", String, Wire::String, &[3]).by_value(),
+            Field::new("reason", String, Wire::String, &[2]).by_value(),
         ],
     },
     Type {
         name: "io.k8s.api.authorization.v1.SubjectRulesReviewStatus",
         atomic: false,
         fields: &[
-            Field::new("evaluationError", String, Wire::String, &[4]),
+            Field::new("evaluationError", String, Wire::String, &[4]).by_value(),
             Field::new("incomplete", Boolean, Wire::Bool, &[3]).required(),
             Field::new(
                 "nonResourceRules",

@@ -9,7 +9,7 @@ pub(super) static TYPES: &[Type] = &[
         name: "io.k8s.api.autoscaling.v1.CrossVersionObjectReference",
         atomic: true,
         fields: &[
-            Field::new("apiVersion", String, Wire::String, &[3]),
+            Field::new("apiVersion", String, Wire::String, &[3]).by_value(),
             Field::new("kind", String, Wire::String, &[1]).required(),
             Field::new("name", String, Wire::String, &[2]).required(),
         ],
@@ -18,8 +18,8 @@ pub(super) static TYPES: &[Type] = &[
         name: "io.k8s.api.autoscaling.v1.HorizontalPodAutoscaler",
         atomic: false,
         fields: &[
-            Field::new("apiVersion", String, Wire::String, &[]),
-            Field::new("kind", String, Wire::String, &[]),
+            Field::new("apiVersion", String, Wire::String, &[]).by_value(),
+            Field::new("kind", String, Wire::String, &[]).by_value(),
             Field::new("metadata", Ref("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"), Wire::Message, &[1])
                 .always(),
             Field::new("spec", Ref("io.k8s.api.autoscaling.v1.HorizontalPodAutoscalerSpec"), Wire::Message, &[2])
@@ -59,8 +59,8 @@ pub(super) static TYPES: &[Type] = &[
         name: "io.k8s.api.autoscaling.v1.Scale",
         atomic: false,
         fields: &[
-            Field::new("apiVersion", String, Wire::String, &[]),
-            Field::new("kind", String, Wire::String, &[]),
+            Field::new("apiVersion", String, Wire::String, &[]).by_value(),
+            Field::new("kind", String, Wire::String, &[]).by_value(),
             Field::new("metadata", Ref("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"), Wire::Message, &[1])
                 .always(),
             Field::new("spec", Ref("io.k8s.api.autoscaling.v1.ScaleSpec"), Wire::Message, &[2]).always(),
@@ -70,14 +70,14 @@ pub(super) static TYPES: &[Type] = &[
     Type {
         name: "io.k8s.api.autoscaling.v1.ScaleSpec",
         atomic: false,
-        fields: &[Field::new("replicas", Integer32, Wire::Int32, &[1]).default("0")],
+        fields: &[Field::new("replicas", Integer32, Wire::Int32, &[1]).default("0").by_value()],
     },
     Type {
         name: "io.k8s.api.autoscaling.v1.ScaleStatus",
         atomic: false,
         fields: &[
             Field::new("replicas", Integer32, Wire::Int32, &[1]).required(),
-            Field::new("selector", String, Wire::String, &[2]),
+            Field::new("selector", String, Wire::String, &[2]).by_value(),
         ],
     },
 ];

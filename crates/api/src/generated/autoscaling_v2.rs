@@ -28,7 +28,7 @@ pub(super) static TYPES: &[Type] = &[
         name: "io.k8s.api.autoscaling.v2.CrossVersionObjectReference",
         atomic: false,
         fields: &[
-            Field::new("apiVersion", String, Wire::String, &[3]),
+            Field::new("apiVersion", String, Wire::String, &[3]).by_value(),
             Field::new("kind", String, Wire::String, &[1]).required(),
             Field::new("name", String, Wire::String, &[2]).required(),
         ],
@@ -72,8 +72,8 @@ pub(super) static TYPES: &[Type] = &[
         name: "io.k8s.api.autoscaling.v2.HorizontalPodAutoscaler",
         atomic: false,
         fields: &[
-            Field::new("apiVersion", String, Wire::String, &[]),
-            Field::new("kind", String, Wire::String, &[]),
+            Field::new("apiVersion", String, Wire::String, &[]).by_value(),
+            Field::new("kind", String, Wire::String, &[]).by_value(),
             Field::new("metadata", Ref("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"), Wire::Message, &[1])
                 .always(),
             Field::new("spec", Ref("io.k8s.api.autoscaling.v2.HorizontalPodAutoscalerSpec"), Wire::Message, &[2])
@@ -94,9 +94,9 @@ pub(super) static TYPES: &[Type] = &[
         name: "io.k8s.api.autoscaling.v2.HorizontalPodAutoscalerCondition",
         atomic: false,
         fields: &[
-            Field::new("lastTransitionTime", Time, Wire::Message, &[3]),
-            Field::new("message", String, Wire::String, &[5]),
-            Field::new("reason", String, Wire::String, &[4]),
+            Field::new("lastTransitionTime", Time, Wire::Message, &[3]).always(),
+            Field::new("message", String, Wire::String, &[5]).by_value(),
+            Field::new("reason", String, Wire::String, &[4]).by_value(),
             Field::new("status", String, Wire::String, &[2]).required(),
             Field::new("type", String, Wire::String, &[1]).required(),
         ],
@@ -136,9 +136,10 @@ pub(super) static TYPES: &[Type] = &[
             .map(&["type"])
             .patch(PatchStrategy::Merge)
             .merge_key("type"),
-            Field::new("currentMetrics", List(&Ref("io.k8s.api.autoscaling.v2.MetricStatus")), Wire::Message, &[5]),
-            Field::new("currentReplicas", Integer32, Wire::Int32, &[3]),
-            Field::new("desiredReplicas", Integer32, Wire::Int32, &[4]).required(),
+            Field::new("currentMetrics", List(&Ref("io.k8s.api.autoscaling.v2.MetricStatus")), Wire::Message, &[5])
+                .always(),
+            Field::new("currentReplicas", Integer32, Wire::Int32, &[3]).by_value(),
+            Field::new("desiredReplicas", Integer32, Wire::Int32, &[4]).required().always(),
             Field::new("lastScaleTime", Time, Wire::Message, &[2]),
             Field::new("observedGeneration", Integer64, Wire::Int64, &[1]),
         ],

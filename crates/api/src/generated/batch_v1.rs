@@ -11,8 +11,8 @@ pub(super) static TYPES: &[Type] =
             name: "io.k8s.api.batch.v1.CronJob",
             atomic: false,
             fields: &[
-                Field::new("apiVersion", String, Wire::String, &[]),
-                Field::new("kind", String, Wire::String, &[]),
+                Field::new("apiVersion", String, Wire::String, &[]).by_value(),
+                Field::new("kind", String, Wire::String, &[]).by_value(),
                 Field::new("metadata", Ref("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"), Wire::Message, &[1])
                     .always(),
                 Field::new("spec", Ref("io.k8s.api.batch.v1.CronJobSpec"), Wire::Message, &[2]).always(),
@@ -23,7 +23,7 @@ pub(super) static TYPES: &[Type] =
             name: "io.k8s.api.batch.v1.CronJobSpec",
             atomic: false,
             fields: &[
-                Field::new("concurrencyPolicy", String, Wire::String, &[3]),
+                Field::new("concurrencyPolicy", String, Wire::String, &[3]).by_value(),
                 Field::new("failedJobsHistoryLimit", Integer32, Wire::Int32, &[7]),
                 Field::new("jobTemplate", Ref("io.k8s.api.batch.v1.JobTemplateSpec"), Wire::Message, &[5]).required(),
                 Field::new("schedule", String, Wire::String, &[1]).required(),
@@ -46,8 +46,8 @@ pub(super) static TYPES: &[Type] =
             name: "io.k8s.api.batch.v1.Job",
             atomic: false,
             fields: &[
-                Field::new("apiVersion", String, Wire::String, &[]),
-                Field::new("kind", String, Wire::String, &[]),
+                Field::new("apiVersion", String, Wire::String, &[]).by_value(),
+                Field::new("kind", String, Wire::String, &[]).by_value(),
                 Field::new("metadata", Ref("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"), Wire::Message, &[1])
                     .always(),
                 Field::new("spec", Ref("io.k8s.api.batch.v1.JobSpec"), Wire::Message, &[2]).always(),
@@ -58,10 +58,10 @@ pub(super) static TYPES: &[Type] =
             name: "io.k8s.api.batch.v1.JobCondition",
             atomic: false,
             fields: &[
-                Field::new("lastProbeTime", Time, Wire::Message, &[3]),
-                Field::new("lastTransitionTime", Time, Wire::Message, &[4]),
-                Field::new("message", String, Wire::String, &[6]),
-                Field::new("reason", String, Wire::String, &[5]),
+                Field::new("lastProbeTime", Time, Wire::Message, &[3]).always(),
+                Field::new("lastTransitionTime", Time, Wire::Message, &[4]).always(),
+                Field::new("message", String, Wire::String, &[6]).by_value(),
+                Field::new("reason", String, Wire::String, &[5]).by_value(),
                 Field::new("status", String, Wire::String, &[2]).required(),
                 Field::new("type", String, Wire::String, &[1]).required(),
             ],
@@ -92,17 +92,17 @@ pub(super) static TYPES: &[Type] =
             name: "io.k8s.api.batch.v1.JobStatus",
             atomic: false,
             fields: &[
-                Field::new("active", Integer32, Wire::Int32, &[4]),
-                Field::new("completedIndexes", String, Wire::String, &[7]),
+                Field::new("active", Integer32, Wire::Int32, &[4]).by_value(),
+                Field::new("completedIndexes", String, Wire::String, &[7]).by_value(),
                 Field::new("completionTime", Time, Wire::Message, &[3]),
                 Field::new("conditions", List(&Ref("io.k8s.api.batch.v1.JobCondition")), Wire::Message, &[1])
                     .patch(PatchStrategy::Merge)
                     .merge_key("type"),
-                Field::new("failed", Integer32, Wire::Int32, &[6]),
-                Field::new("failedIndexes", String, Wire::String, &[10]),
+                Field::new("failed", Integer32, Wire::Int32, &[6]).by_value(),
+                Field::new("failedIndexes", String, Wire::String, &[10]).by_value(),
                 Field::new("ready", Integer32, Wire::Int32, &[9]),
                 Field::new("startTime", Time, Wire::Message, &[2]),
-                Field::new("succeeded", Integer32, Wire::Int32, &[5]),
+                Field::new("succeeded", Integer32, Wire::Int32, &[5]).by_value(),
                 Field::new("terminating", Integer32, Wire::Int32, &[11]),
                 Field::new(
                     "uncountedTerminatedPods",
@@ -131,7 +131,7 @@ pub(super) static TYPES: &[Type] =
             name: "io.k8s.api.batch.v1.PodFailurePolicyOnExitCodesRequirement",
             atomic: false,
             fields: &[
-                Field::new("containerName", String, Wire::String, &[1]),
+                Field::new("containerName", String, Wire::String, &[1]).by_value(),
                 Field::new("operator", String, Wire::String, &[2]).required(),
                 Field::new("values", List(&Integer32), Wire::Int32, &[3]).set().required(),
             ],
@@ -140,7 +140,7 @@ pub(super) static TYPES: &[Type] =
             name: "io.k8s.api.batch.v1.PodFailurePolicyOnPodConditionsPattern",
             atomic: false,
             fields: &[
-                Field::new("status", String, Wire::String, &[2]),
+                Field::new("status", String, Wire::String, &[2]).by_value(),
                 Field::new("type", String, Wire::String, &[1]).required(),
             ],
         },
@@ -174,7 +174,7 @@ pub(super) static TYPES: &[Type] =
             atomic: false,
             fields: &[
                 Field::new("succeededCount", Integer32, Wire::Int32, &[2]),
-                Field::new("succeededIndexes", String, Wire::String, &[1]),
+                Field::new("succeededIndexes", String, Wire::String, &[1]).by_value(),
             ],
         },
         Type {

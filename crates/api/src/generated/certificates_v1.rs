@@ -9,8 +9,8 @@ pub(super) static TYPES: &[Type] = &[
         name: "io.k8s.api.certificates.v1.CertificateSigningRequest",
         atomic: false,
         fields: &[
-            Field::new("apiVersion", String, Wire::String, &[]),
-            Field::new("kind", String, Wire::String, &[]),
+            Field::new("apiVersion", String, Wire::String, &[]).by_value(),
+            Field::new("kind", String, Wire::String, &[]).by_value(),
             Field::new("metadata", Ref("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"), Wire::Message, &[1])
                 .always(),
             Field::new("spec", Ref("io.k8s.api.certificates.v1.CertificateSigningRequestSpec"), Wire::Message, &[2])
@@ -29,10 +29,10 @@ pub(super) static TYPES: &[Type] = &[
         name: "io.k8s.api.certificates.v1.CertificateSigningRequestCondition",
         atomic: false,
         fields: &[
-            Field::new("lastTransitionTime", Time, Wire::Message, &[5]),
-            Field::new("lastUpdateTime", Time, Wire::Message, &[4]),
-            Field::new("message", String, Wire::String, &[3]),
-            Field::new("reason", String, Wire::String, &[2]),
+            Field::new("lastTransitionTime", Time, Wire::Message, &[5]).always(),
+            Field::new("lastUpdateTime", Time, Wire::Message, &[4]).always(),
+            Field::new("message", String, Wire::String, &[3]).by_value(),
+            Field::new("reason", String, Wire::String, &[2]).by_value(),
             Field::new("status", String, Wire::String, &[6]).required(),
             Field::new("type", String, Wire::String, &[1]).required(),
         ],
@@ -46,9 +46,9 @@ pub(super) static TYPES: &[Type] = &[
             Field::new("groups", List(&String), Wire::String, &[4]),
             Field::new("request", Bytes, Wire::Bytes, &[1]).required(),
             Field::new("signerName", String, Wire::String, &[7]).required(),
-            Field::new("uid", String, Wire::String, &[3]),
+            Field::new("uid", String, Wire::String, &[3]).by_value(),
             Field::new("usages", List(&String), Wire::String, &[5]),
-            Field::new("username", String, Wire::String, &[2]),
+            Field::new("username", String, Wire::String, &[2]).by_value(),
         ],
     },
     Type {

@@ -9,8 +9,8 @@ pub(super) static TYPES: &[Type] = &[
         name: "io.k8s.api.certificates.v1alpha1.ClusterTrustBundle",
         atomic: false,
         fields: &[
-            Field::new("apiVersion", String, Wire::String, &[]),
-            Field::new("kind", String, Wire::String, &[]),
+            Field::new("apiVersion", String, Wire::String, &[]).by_value(),
+            Field::new("kind", String, Wire::String, &[]).by_value(),
             Field::new("metadata", Ref("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"), Wire::Message, &[1])
                 .always(),
             Field::new("spec", Ref("io.k8s.api.certificates.v1alpha1.ClusterTrustBundleSpec"), Wire::Message, &[2])

@@ -10,8 +10,8 @@ pub(super) static TYPES: &[Type] = &[
         name: "io.k8s.api.certificates.v1beta1.ClusterTrustBundle",
         atomic: false,
         fields: &[
-            Field::new("apiVersion", String, Wire::String, &[]),
-            Field::new("kind", String, Wire::String, &[]),
+            Field::new("apiVersion", String, Wire::String, &[]).by_value(),
+            Field::new("kind", String, Wire::String, &[]).by_value(),
             Field::new("metadata", Ref("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"), Wire::Message, &[1])
                 .always(),
             Field::new("spec", Ref("io.k8s.api.certificates.v1beta1.ClusterTrustBundleSpec"), Wire::Message, &[2])
@@ -31,8 +31,8 @@ pub(super) static TYPES: &[Type] = &[
         name: "io.k8s.api.certificates.v1beta1.PodCertificateRequest",
         atomic: false,
         fields: &[
-            Field::new("apiVersion", String, Wire::String, &[]),
-            Field::new("kind", String, Wire::String, &[]),
+            Field::new("apiVersion", String, Wire::String, &[]).by_value(),
+            Field::new("kind", String, Wire::String, &[]).by_value(),
             Field::new("metadata", Ref("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"), Wire::Message, &[1])
                 .always(),
             Field::new("spec", Ref("io.k8s.api.certificates.v1beta1.PodCertificateRequestSpec"), Wire::Message, &[2])
@@ -69,7 +69,7 @@ pub(super) static TYPES: &[Type] = &[
         atomic: false,
         fields: &[
             Field::new("beginRefreshAt", Time, Wire::Message, &[5]),
-            Field::new("certificateChain", String, Wire::String, &[2]),
+            Field::new("certificateChain", String, Wire::String, &[2]).by_value(),
             Field::new("conditions", List(&Ref("io.k8s.apimachinery.pkg.apis.meta.v1.Condition")), Wire::Message, &[1])
                 .map(&["type"])
                 .patch(PatchStrategy::Merge)

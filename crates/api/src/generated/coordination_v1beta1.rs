@@ -9,8 +9,8 @@ pub(super) static TYPES: &[Type] = &[
         name: "io.k8s.api.coordination.v1beta1.LeaseCandidate",
         atomic: false,
         fields: &[
-            Field::new("apiVersion", String, Wire::String, &[]),
-            Field::new("kind", String, Wire::String, &[]),
+            Field::new("apiVersion", String, Wire::String, &[]).by_value(),
+            Field::new("kind", String, Wire::String, &[]).by_value(),
             Field::new("metadata", Ref("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"), Wire::Message, &[1])
                 .always(),
             Field::new("spec", Ref("io.k8s.api.coordination.v1beta1.LeaseCandidateSpec"), Wire::Message, &[2]).always(),
@@ -21,7 +21,7 @@ pub(super) static TYPES: &[Type] = &[
         atomic: false,
         fields: &[
             Field::new("binaryVersion", String, Wire::String, &[4]).required(),
-            Field::new("emulationVersion", String, Wire::String, &[5]),
+            Field::new("emulationVersion", String, Wire::String, &[5]).by_value(),
             Field::new("leaseName", String, Wire::String, &[1]).required(),
             Field::new("pingTime", MicroTime, Wire::Message, &[2]),
             Field::new("renewTime", MicroTime, Wire::Message, &[3]),

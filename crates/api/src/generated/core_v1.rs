@@ -10,9 +10,9 @@ pub(super) static TYPES: &[Type] = &[
         name: "io.k8s.api.core.v1.AWSElasticBlockStoreVolumeSource",
         atomic: false,
         fields: &[
-            Field::new("fsType", String, Wire::String, &[2]),
-            Field::new("partition", Integer32, Wire::Int32, &[3]),
-            Field::new("readOnly", Boolean, Wire::Bool, &[4]),
+            Field::new("fsType", String, Wire::String, &[2]).by_value(),
+            Field::new("partition", Integer32, Wire::Int32, &[3]).by_value(),
+            Field::new("readOnly", Boolean, Wire::Bool, &[4]).by_value(),
             Field::new("volumeID", String, Wire::String, &[1]).required(),
         ],
     },
@@ -57,7 +57,7 @@ pub(super) static TYPES: &[Type] = &[
         name: "io.k8s.api.core.v1.AzureFilePersistentVolumeSource",
         atomic: false,
         fields: &[
-            Field::new("readOnly", Boolean, Wire::Bool, &[3]),
+            Field::new("readOnly", Boolean, Wire::Bool, &[3]).by_value(),
             Field::new("secretName", String, Wire::String, &[1]).required(),
             Field::new("secretNamespace", String, Wire::String, &[4]),
             Field::new("shareName", String, Wire::String, &[2]).required(),
@@ -67,7 +67,7 @@ pub(super) static TYPES: &[Type] = &[
         name: "io.k8s.api.core.v1.AzureFileVolumeSource",
         atomic: false,
         fields: &[
-            Field::new("readOnly", Boolean, Wire::Bool, &[3]),
+            Field::new("readOnly", Boolean, Wire::Bool, &[3]).by_value(),
             Field::new("secretName", String, Wire::String, &[1]).required(),
             Field::new("shareName", String, Wire::String, &[2]).required(),
         ],
@@ -76,8 +76,8 @@ pub(super) static TYPES: &[Type] = &[
         name: "io.k8s.api.core.v1.Binding",
         atomic: false,
         fields: &[
-            Field::new("apiVersion", String, Wire::String, &[]),
-            Field::new("kind", String, Wire::String, &[]),
+            Field::new("apiVersion", String, Wire::String, &[]).by_value(),
+            Field::new("kind", String, Wire::String, &[]).by_value(),
             Field::new("metadata", Ref("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"), Wire::Message, &[1])
                 .always(),
             Field::new("target", Ref("io.k8s.api.core.v1.ObjectReference"), Wire::Message, &[2]).required(),
@@ -90,11 +90,11 @@ pub(super) static TYPES: &[Type] = &[
             Field::new("controllerExpandSecretRef", Ref("io.k8s.api.core.v1.SecretReference"), Wire::Message, &[9]),
             Field::new("controllerPublishSecretRef", Ref("io.k8s.api.core.v1.SecretReference"), Wire::Message, &[6]),
             Field::new("driver", String, Wire::String, &[1]).required(),
-            Field::new("fsType", String, Wire::String, &[4]),
+            Field::new("fsType", String, Wire::String, &[4]).by_value(),
             Field::new("nodeExpandSecretRef", Ref("io.k8s.api.core.v1.SecretReference"), Wire::Message, &[10]),
             Field::new("nodePublishSecretRef", Ref("io.k8s.api.core.v1.SecretReference"), Wire::Message, &[8]),
             Field::new("nodeStageSecretRef", Ref("io.k8s.api.core.v1.SecretReference"), Wire::Message, &[7]),
-            Field::new("readOnly", Boolean, Wire::Bool, &[3]),
+            Field::new("readOnly", Boolean, Wire::Bool, &[3]).by_value(),
             Field::new("volumeAttributes", Map(&String), Wire::String, &[5]),
             Field::new("volumeHandle", String, Wire::String, &[2]).required(),
         ],
@@ -106,7 +106,7 @@ pub(super) static TYPES: &[Type] = &[
             Field::new("driver", String, Wire::String, &[1]).required(),
             Field::new("fsType", String, Wire::String, &[3]),
             Field::new("nodePublishSecretRef", Ref("io.k8s.api.core.v1.LocalObjectReference"), Wire::Message, &[5]),
-            Field::new("readOnly", Boolean, Wire::Bool, &[2]),
+            Field::new("readOnly", Boolean, Wire::Bool, &[2]).by_value(),
             Field::new("volumeAttributes", Map(&String), Wire::String, &[4]),
         ],
     },
@@ -123,11 +123,11 @@ pub(super) static TYPES: &[Type] = &[
         atomic: false,
         fields: &[
             Field::new("monitors", List(&String), Wire::String, &[1]).required(),
-            Field::new("path", String, Wire::String, &[2]),
-            Field::new("readOnly", Boolean, Wire::Bool, &[6]),
-            Field::new("secretFile", String, Wire::String, &[4]),
+            Field::new("path", String, Wire::String, &[2]).by_value(),
+            Field::new("readOnly", Boolean, Wire::Bool, &[6]).by_value(),
+            Field::new("secretFile", String, Wire::String, &[4]).by_value(),
             Field::new("secretRef", Ref("io.k8s.api.core.v1.SecretReference"), Wire::Message, &[5]),
-            Field::new("user", String, Wire::String, &[3]),
+            Field::new("user", String, Wire::String, &[3]).by_value(),
         ],
     },
     Type {
@@ -135,19 +135,19 @@ pub(super) static TYPES: &[Type] = &[
         atomic: false,
         fields: &[
             Field::new("monitors", List(&String), Wire::String, &[1]).required(),
-            Field::new("path", String, Wire::String, &[2]),
-            Field::new("readOnly", Boolean, Wire::Bool, &[6]),
-            Field::new("secretFile", String, Wire::String, &[4]),
+            Field::new("path", String, Wire::String, &[2]).by_value(),
+            Field::new("readOnly", Boolean, Wire::Bool, &[6]).by_value(),
+            Field::new("secretFile", String, Wire::String, &[4]).by_value(),
             Field::new("secretRef", Ref("io.k8s.api.core.v1.LocalObjectReference"), Wire::Message, &[5]),
-            Field::new("user", String, Wire::String, &[3]),
+            Field::new("user", String, Wire::String, &[3]).by_value(),
         ],
     },
     Type {
         name: "io.k8s.api.core.v1.CinderPersistentVolumeSource",
         atomic: false,
         fields: &[
-            Field::new("fsType", String, Wire::String, &[2]),
-            Field::new("readOnly", Boolean, Wire::Bool, &[3]),
+            Field::new("fsType", String, Wire::String, &[2]).by_value(),
+            Field::new("readOnly", Boolean, Wire::Bool, &[3]).by_value(),
             Field::new("secretRef", Ref("io.k8s.api.core.v1.SecretReference"), Wire::Message, &[4]),
             Field::new("volumeID", String, Wire::String, &[1]).required(),
         ],
@@ -156,8 +156,8 @@ pub(super) static TYPES: &[Type] = &[
         name: "io.k8s.api.core.v1.CinderVolumeSource",
         atomic: false,
         fields: &[
-            Field::new("fsType", String, Wire::String, &[2]),
-            Field::new("readOnly", Boolean, Wire::Bool, &[3]),
+            Field::new("fsType", String, Wire::String, &[2]).by_value(),
+            Field::new("readOnly", Boolean, Wire::Bool, &[3]).by_value(),
             Field::new("secretRef", Ref("io.k8s.api.core.v1.LocalObjectReference"), Wire::Message, &[4]),
             Field::new("volumeID", String, Wire::String, &[1]).required(),
         ],
@@ -182,8 +182,8 @@ pub(super) static TYPES: &[Type] = &[
         name: "io.k8s.api.core.v1.ComponentCondition",
         atomic: false,
         fields: &[
-            Field::new("error", String, Wire::String, &[4]),
-            Field::new("message", String, Wire::String, &[3]),
+            Field::new("error", String, Wire::String, &[4]).by_value(),
+            Field::new("message", String, Wire::String, &[3]).by_value(),
             Field::new("status", String, Wire::String, &[2]).required(),
             Field::new("type", String, Wire::String, &[1]).required(),
         ],
@@ -192,12 +192,12 @@ pub(super) static TYPES: &[Type] = &[
         name: "io.k8s.api.core.v1.ComponentStatus",
         atomic: false,
         fields: &[
-            Field::new("apiVersion", String, Wire::String, &[]),
+            Field::new("apiVersion", String, Wire::String, &[]).by_value(),
             Field::new("conditions", List(&Ref("io.k8s.api.core.v1.ComponentCondition")), Wire::Message, &[2])
                 .map(&["type"])
                 .patch(PatchStrategy::Merge)
                 .merge_key("type"),
-            Field::new("kind", String, Wire::String, &[]),
+            Field::new("kind", String, Wire::String, &[]).by_value(),
             Field::new("metadata", Ref("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"), Wire::Message, &[1])
                 .always(),
         ],
@@ -206,11 +206,11 @@ pub(super) static TYPES: &[Type] = &[
         name: "io.k8s.api.core.v1.ConfigMap",
         atomic: false,
         fields: &[
-            Field::new("apiVersion", String, Wire::String, &[]),
+            Field::new("apiVersion", String, Wire::String, &[]).by_value(),
             Field::new("binaryData", Map(&Bytes), Wire::Bytes, &[3]),
             Field::new("data", Map(&String), Wire::String, &[2]),
             Field::new("immutable", Boolean, Wire::Bool, &[4]),
-            Field::new("kind", String, Wire::String, &[]),
+            Field::new("kind", String, Wire::String, &[]).by_value(),
             Field::new("metadata", Ref("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"), Wire::Message, &[1])
                 .always(),
         ],
@@ -219,7 +219,7 @@ pub(super) static TYPES: &[Type] = &[
         name: "io.k8s.api.core.v1.ConfigMapEnvSource",
         atomic: false,
         fields: &[
-            Field::new("name", String, Wire::String, &[1, 1]).default("\"\""),
+            Field::new("name", String, Wire::String, &[1, 1]).default("\"\"").by_value(),
             Field::new("optional", Boolean, Wire::Bool, &[2]),
         ],
     },
@@ -228,7 +228,7 @@ pub(super) static TYPES: &[Type] = &[
         atomic: true,
         fields: &[
             Field::new("key", String, Wire::String, &[2]).required(),
-            Field::new("name", String, Wire::String, &[1, 1]).default("\"\""),
+            Field::new("name", String, Wire::String, &[1, 1]).default("\"\"").by_value(),
             Field::new("optional", Boolean, Wire::Bool, &[3]),
         ],
     },
@@ -239,8 +239,8 @@ pub(super) static TYPES: &[Type] = &[
             Field::new("kubeletConfigKey", String, Wire::String, &[5]).required(),
             Field::new("name", String, Wire::String, &[2]).required(),
             Field::new("namespace", String, Wire::String, &[1]).required(),
-            Field::new("resourceVersion", String, Wire::String, &[4]),
-            Field::new("uid", String, Wire::String, &[3]),
+            Field::new("resourceVersion", String, Wire::String, &[4]).by_value(),
+            Field::new("uid", String, Wire::String, &[3]).by_value(),
         ],
     },
     Type {
@@ -248,7 +248,7 @@ pub(super) static TYPES: &[Type] = &[
         atomic: false,
         fields: &[
             Field::new("items", List(&Ref("io.k8s.api.core.v1.KeyToPath")), Wire::Message, &[2]),
-            Field::new("name", String, Wire::String, &[1, 1]).default("\"\""),
+            Field::new("name", String, Wire::String, &[1, 1]).default("\"\"").by_value(),
             Field::new("optional", Boolean, Wire::Bool, &[4]),
         ],
     },
@@ -258,7 +258,7 @@ pub(super) static TYPES: &[Type] = &[
         fields: &[
             Field::new("defaultMode", Integer32, Wire::Int32, &[3]),
             Field::new("items", List(&Ref("io.k8s.api.core.v1.KeyToPath")), Wire::Message, &[2]),
-            Field::new("name", String, Wire::String, &[1, 1]).default("\"\""),
+            Field::new("name", String, Wire::String, &[1, 1]).default("\"\"").by_value(),
             Field::new("optional", Boolean, Wire::Bool, &[4]),
         ],
     },
@@ -273,8 +273,8 @@ pub(super) static TYPES: &[Type] = &[
                 .patch(PatchStrategy::Merge)
                 .merge_key("name"),
             Field::new("envFrom", List(&Ref("io.k8s.api.core.v1.EnvFromSource")), Wire::Message, &[19]),
-            Field::new("image", String, Wire::String, &[2]),
-            Field::new("imagePullPolicy", String, Wire::String, &[14]),
+            Field::new("image", String, Wire::String, &[2]).by_value(),
+            Field::new("imagePullPolicy", String, Wire::String, &[14]).by_value(),
             Field::new("lifecycle", Ref("io.k8s.api.core.v1.Lifecycle"), Wire::Message, &[12]),
             Field::new("livenessProbe", Ref("io.k8s.api.core.v1.Probe"), Wire::Message, &[10]),
             Field::new("name", String, Wire::String, &[1]).required(),
@@ -294,11 +294,11 @@ pub(super) static TYPES: &[Type] = &[
             ),
             Field::new("securityContext", Ref("io.k8s.api.core.v1.SecurityContext"), Wire::Message, &[15]),
             Field::new("startupProbe", Ref("io.k8s.api.core.v1.Probe"), Wire::Message, &[22]),
-            Field::new("stdin", Boolean, Wire::Bool, &[16]),
-            Field::new("stdinOnce", Boolean, Wire::Bool, &[17]),
-            Field::new("terminationMessagePath", String, Wire::String, &[13]),
-            Field::new("terminationMessagePolicy", String, Wire::String, &[20]),
-            Field::new("tty", Boolean, Wire::Bool, &[18]),
+            Field::new("stdin", Boolean, Wire::Bool, &[16]).by_value(),
+            Field::new("stdinOnce", Boolean, Wire::Bool, &[17]).by_value(),
+            Field::new("terminationMessagePath", String, Wire::String, &[13]).by_value(),
+            Field::new("terminationMessagePolicy", String, Wire::String, &[20]).by_value(),
+            Field::new("tty", Boolean, Wire::Bool, &[18]).by_value(),
             Field::new("volumeDevices", List(&Ref("io.k8s.api.core.v1.VolumeDevice")), Wire::Message, &[21])
                 .map(&["devicePath"])
                 .patch(PatchStrategy::Merge)
@@ -307,7 +307,7 @@ pub(super) static TYPES: &[Type] = &[
                 .map(&["mountPath"])
                 .patch(PatchStrategy::Merge)
                 .merge_key("mountPath"),
-            Field::new("workingDir", String, Wire::String, &[5]),
+            Field::new("workingDir", String, Wire::String, &[5]).by_value(),
         ],
     },
     Type {
@@ -324,7 +324,7 @@ pub(super) static TYPES: &[Type] = &[
         atomic: false,
         fields: &[
             Field::new("names", List(&String), Wire::String, &[1]),
-            Field::new("sizeBytes", Integer64, Wire::Int64, &[2]),
+            Field::new("sizeBytes", Integer64, Wire::Int64, &[2]).by_value(),
         ],
     },
     Type {
@@ -332,10 +332,10 @@ pub(super) static TYPES: &[Type] = &[
         atomic: false,
         fields: &[
             Field::new("containerPort", Integer32, Wire::Int32, &[3]).required(),
-            Field::new("hostIP", String, Wire::String, &[5]),
-            Field::new("hostPort", Integer32, Wire::Int32, &[2]),
-            Field::new("name", String, Wire::String, &[1]),
-            Field::new("protocol", String, Wire::String, &[4]).default("\"TCP\""),
+            Field::new("hostIP", String, Wire::String, &[5]).by_value(),
+            Field::new("hostPort", Integer32, Wire::Int32, &[2]).by_value(),
+            Field::new("name", String, Wire::String, &[1]).by_value(),
+            Field::new("protocol", String, Wire::String, &[4]).default("\"TCP\"").by_value(),
         ],
     },
     Type {
@@ -374,25 +374,28 @@ pub(super) static TYPES: &[Type] = &[
     Type {
         name: "io.k8s.api.core.v1.ContainerStateRunning",
         atomic: false,
-        fields: &[Field::new("startedAt", Time, Wire::Message, &[1])],
+        fields: &[Field::new("startedAt", Time, Wire::Message, &[1]).always()],
     },
     Type {
         name: "io.k8s.api.core.v1.ContainerStateTerminated",
         atomic: false,
         fields: &[
-            Field::new("containerID", String, Wire::String, &[7]),
+            Field::new("containerID", String, Wire::String, &[7]).by_value(),
             Field::new("exitCode", Integer32, Wire::Int32, &[1]).required(),
-            Field::new("finishedAt", Time, Wire::Message, &[6]),
-            Field::new("message", String, Wire::String, &[4]),
-            Field::new("reason", String, Wire::String, &[3]),
-            Field::new("signal", Integer32, Wire::Int32, &[2]),
-            Field::new("startedAt", Time, Wire::Message, &[5]),
+            Field::new("finishedAt", Time, Wire::Message, &[6]).always(),
+            Field::new("message", String, Wire::String, &[4]).by_value(),
+            Field::new("reason", String, Wire::String, &[3]).by_value(),
+            Field::new("signal", Integer32, Wire::Int32, &[2]).by_value(),
+            Field::new("startedAt", Time, Wire::Message, &[5]).always(),
         ],
     },
     Type {
         name: "io.k8s.api.core.v1.ContainerStateWaiting",
         atomic: false,
-        fields: &[Field::new("message", String, Wire::String, &[2]), Field::new("reason", String, Wire::String, &[1])],
+        fields: &[
+            Field::new("message", String, Wire::String, &[2]).by_value(),
+            Field::new("reason", String, Wire::String, &[1]).by_value(),
+        ],
     },
     Type {
         name: "io.k8s.api.core.v1.ContainerStatus",
@@ -408,7 +411,7 @@ pub(super) static TYPES: &[Type] = &[
             .map(&["name"])
             .patch(PatchStrategy::Merge)
             .merge_key("name"),
-            Field::new("containerID", String, Wire::String, &[8]),
+            Field::new("containerID", String, Wire::String, &[8]).by_value(),
             Field::new("image", String, Wire::String, &[6]).required(),
             Field::new("imageID", String, Wire::String, &[7]).required(),
             Field::new("lastState", Ref("io.k8s.api.core.v1.ContainerState"), Wire::Message, &[3]).always(),
@@ -463,7 +466,7 @@ pub(super) static TYPES: &[Type] = &[
         name: "io.k8s.api.core.v1.EmptyDirVolumeSource",
         atomic: false,
         fields: &[
-            Field::new("medium", String, Wire::String, &[1]),
+            Field::new("medium", String, Wire::String, &[1]).by_value(),
             Field::new("sizeLimit", Quantity, Wire::Message, &[2]),
         ],
     },
@@ -471,7 +474,7 @@ pub(super) static TYPES: &[Type] = &[
         name: "io.k8s.api.core.v1.EndpointAddress",
         atomic: true,
         fields: &[
-            Field::new("hostname", String, Wire::String, &[3]),
+            Field::new("hostname", String, Wire::String, &[3]).by_value(),
             Field::new("ip", String, Wire::String, &[1]).required(),
             Field::new("nodeName", String, Wire::String, &[4]),
             Field::new("targetRef", Ref("io.k8s.api.core.v1.ObjectReference"), Wire::Message, &[2]),
@@ -482,9 +485,9 @@ pub(super) static TYPES: &[Type] = &[
         atomic: true,
         fields: &[
             Field::new("appProtocol", String, Wire::String, &[4]),
-            Field::new("name", String, Wire::String, &[1]),
+            Field::new("name", String, Wire::String, &[1]).by_value(),
             Field::new("port", Integer32, Wire::Int32, &[2]).required(),
-            Field::new("protocol", String, Wire::String, &[3]),
+            Field::new("protocol", String, Wire::String, &[3]).by_value(),
         ],
     },
     Type {
@@ -500,8 +503,8 @@ pub(super) static TYPES: &[Type] = &[
         name: "io.k8s.api.core.v1.Endpoints",
         atomic: false,
         fields: &[
-            Field::new("apiVersion", String, Wire::String, &[]),
-            Field::new("kind", String, Wire::String, &[]),
+            Field::new("apiVersion", String, Wire::String, &[]).by_value(),
+            Field::new("kind", String, Wire::String, &[]).by_value(),
             Field::new("metadata", Ref("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"), Wire::Message, &[1])
                 .always(),
             Field::new("subsets", List(&Ref("io.k8s.api.core.v1.EndpointSubset")), Wire::Message, &[2]),
@@ -512,7 +515,7 @@ pub(super) static TYPES: &[Type] = &[
         atomic: false,
         fields: &[
             Field::new("configMapRef", Ref("io.k8s.api.core.v1.ConfigMapEnvSource"), Wire::Message, &[2]),
-            Field::new("prefix", String, Wire::String, &[1]),
+            Field::new("prefix", String, Wire::String, &[1]).by_value(),
             Field::new("secretRef", Ref("io.k8s.api.core.v1.SecretEnvSource"), Wire::Message, &[3]),
         ],
     },
@@ -521,7 +524,7 @@ pub(super) static TYPES: &[Type] = &[
         atomic: false,
         fields: &[
             Field::new("name", String, Wire::String, &[1]).required(),
-            Field::new("value", String, Wire::String, &[2]),
+            Field::new("value", String, Wire::String, &[2]).by_value(),
             Field::new("valueFrom", Ref("io.k8s.api.core.v1.EnvVarSource"), Wire::Message, &[3]),
         ],
     },
@@ -547,8 +550,8 @@ pub(super) static TYPES: &[Type] = &[
                 .patch(PatchStrategy::Merge)
                 .merge_key("name"),
             Field::new("envFrom", List(&Ref("io.k8s.api.core.v1.EnvFromSource")), Wire::Message, &[1, 19]),
-            Field::new("image", String, Wire::String, &[1, 2]),
-            Field::new("imagePullPolicy", String, Wire::String, &[1, 14]),
+            Field::new("image", String, Wire::String, &[1, 2]).by_value(),
+            Field::new("imagePullPolicy", String, Wire::String, &[1, 14]).by_value(),
             Field::new("lifecycle", Ref("io.k8s.api.core.v1.Lifecycle"), Wire::Message, &[1, 12]),
             Field::new("livenessProbe", Ref("io.k8s.api.core.v1.Probe"), Wire::Message, &[1, 10]),
             Field::new("name", String, Wire::String, &[1, 1]).required(),
@@ -568,12 +571,12 @@ pub(super) static TYPES: &[Type] = &[
             ),
             Field::new("securityContext", Ref("io.k8s.api.core.v1.SecurityContext"), Wire::Message, &[1, 15]),
             Field::new("startupProbe", Ref("io.k8s.api.core.v1.Probe"), Wire::Message, &[1, 22]),
-            Field::new("stdin", Boolean, Wire::Bool, &[1, 16]),
-            Field::new("stdinOnce", Boolean, Wire::Bool, &[1, 17]),
-            Field::new("targetContainerName", String, Wire::String, &[2]),
-            Field::new("terminationMessagePath", String, Wire::String, &[1, 13]),
-            Field::new("terminationMessagePolicy", String, Wire::String, &[1, 20]),
-            Field::new("tty", Boolean, Wire::Bool, &[1, 18]),
+            Field::new("stdin", Boolean, Wire::Bool, &[1, 16]).by_value(),
+            Field::new("stdinOnce", Boolean, Wire::Bool, &[1, 17]).by_value(),
+            Field::new("targetContainerName", String, Wire::String, &[2]).by_value(),
+            Field::new("terminationMessagePath", String, Wire::String, &[1, 13]).by_value(),
+            Field::new("terminationMessagePolicy", String, Wire::String, &[1, 20]).by_value(),
+            Field::new("tty", Boolean, Wire::Bool, &[1, 18]).by_value(),
             Field::new("volumeDevices", List(&Ref("io.k8s.api.core.v1.VolumeDevice")), Wire::Message, &[1, 21])
                 .map(&["devicePath"])
                 .patch(PatchStrategy::Merge)
@@ -582,7 +585,7 @@ pub(super) static TYPES: &[Type] = &[
                 .map(&["mountPath"])
                 .patch(PatchStrategy::Merge)
                 .merge_key("mountPath"),
-            Field::new("workingDir", String, Wire::String, &[1, 5]),
+            Field::new("workingDir", String, Wire::String, &[1, 5]).by_value(),
         ],
     },
     Type {
@@ -599,39 +602,42 @@ pub(super) static TYPES: &[Type] = &[
         name: "io.k8s.api.core.v1.Event",
         atomic: false,
         fields: &[
-            Field::new("action", String, Wire::String, &[12]),
-            Field::new("apiVersion", String, Wire::String, &[]),
-            Field::new("count", Integer32, Wire::Int32, &[8]),
-            Field::new("eventTime", MicroTime, Wire::Message, &[10]),
-            Field::new("firstTimestamp", Time, Wire::Message, &[6]),
+            Field::new("action", String, Wire::String, &[12]).by_value(),
+            Field::new("apiVersion", String, Wire::String, &[]).by_value(),
+            Field::new("count", Integer32, Wire::Int32, &[8]).by_value(),
+            Field::new("eventTime", MicroTime, Wire::Message, &[10]).always(),
+            Field::new("firstTimestamp", Time, Wire::Message, &[6]).always(),
             Field::new("involvedObject", Ref("io.k8s.api.core.v1.ObjectReference"), Wire::Message, &[2]).required(),
-            Field::new("kind", String, Wire::String, &[]),
-            Field::new("lastTimestamp", Time, Wire::Message, &[7]),
-            Field::new("message", String, Wire::String, &[4]),
+            Field::new("kind", String, Wire::String, &[]).by_value(),
+            Field::new("lastTimestamp", Time, Wire::Message, &[7]).always(),
+            Field::new("message", String, Wire::String, &[4]).by_value(),
             Field::new("metadata", Ref("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"), Wire::Message, &[1])
                 .required()
                 .always(),
-            Field::new("reason", String, Wire::String, &[3]),
+            Field::new("reason", String, Wire::String, &[3]).by_value(),
             Field::new("related", Ref("io.k8s.api.core.v1.ObjectReference"), Wire::Message, &[13]),
-            Field::new("reportingComponent", String, Wire::String, &[14]),
-            Field::new("reportingInstance", String, Wire::String, &[15]),
+            Field::new("reportingComponent", String, Wire::String, &[14]).always(),
+            Field::new("reportingInstance", String, Wire::String, &[15]).always(),
             Field::new("series", Ref("io.k8s.api.core.v1.EventSeries"), Wire::Message, &[11]),
             Field::new("source", Ref("io.k8s.api.core.v1.EventSource"), Wire::Message, &[5]).always(),
-            Field::new("type", String, Wire::String, &[9]),
+            Field::new("type", String, Wire::String, &[9]).by_value(),
         ],
     },
     Type {
         name: "io.k8s.api.core.v1.EventSeries",
         atomic: false,
         fields: &[
-            Field::new("count", Integer32, Wire::Int32, &[1]),
-            Field::new("lastObservedTime", MicroTime, Wire::Message, &[2]),
+            Field::new("count", Integer32, Wire::Int32, &[1]).by_value(),
+            Field::new("lastObservedTime", MicroTime, Wire::Message, &[2]).always(),
         ],
     },
     Type {
         name: "io.k8s.api.core.v1.EventSource",
         atomic: false,
-        fields: &[Field::new("component", String, Wire::String, &[1]), Field::new("host", String, Wire::String, &[2])],
+        fields: &[
+            Field::new("component", String, Wire::String, &[1]).by_value(),
+            Field::new("host", String, Wire::String, &[2]).by_value(),
+        ],
     },
     Type {
         name: "io.k8s.api.core.v1.ExecAction",
@@ -642,9 +648,9 @@ pub(super) static TYPES: &[Type] = &[
         name: "io.k8s.api.core.v1.FCVolumeSource",
         atomic: false,
         fields: &[
-            Field::new("fsType", String, Wire::String, &[3]),
+            Field::new("fsType", String, Wire::String, &[3]).by_value(),
             Field::new("lun", Integer32, Wire::Int32, &[2]),
-            Field::new("readOnly", Boolean, Wire::Bool, &[4]),
+            Field::new("readOnly", Boolean, Wire::Bool, &[4]).by_value(),
             Field::new("targetWWNs", List(&String), Wire::String, &[1]),
             Field::new("wwids", List(&String), Wire::String, &[5]),
         ],
@@ -664,9 +670,9 @@ pub(super) static TYPES: &[Type] = &[
         atomic: false,
         fields: &[
             Field::new("driver", String, Wire::String, &[1]).required(),
-            Field::new("fsType", String, Wire::String, &[2]),
+            Field::new("fsType", String, Wire::String, &[2]).by_value(),
             Field::new("options", Map(&String), Wire::String, &[5]),
-            Field::new("readOnly", Boolean, Wire::Bool, &[4]),
+            Field::new("readOnly", Boolean, Wire::Bool, &[4]).by_value(),
             Field::new("secretRef", Ref("io.k8s.api.core.v1.SecretReference"), Wire::Message, &[3]),
         ],
     },
@@ -675,9 +681,9 @@ pub(super) static TYPES: &[Type] = &[
         atomic: false,
         fields: &[
             Field::new("driver", String, Wire::String, &[1]).required(),
-            Field::new("fsType", String, Wire::String, &[2]),
+            Field::new("fsType", String, Wire::String, &[2]).by_value(),
             Field::new("options", Map(&String), Wire::String, &[5]),
-            Field::new("readOnly", Boolean, Wire::Bool, &[4]),
+            Field::new("readOnly", Boolean, Wire::Bool, &[4]).by_value(),
             Field::new("secretRef", Ref("io.k8s.api.core.v1.LocalObjectReference"), Wire::Message, &[3]),
         ],
     },
@@ -685,18 +691,18 @@ pub(super) static TYPES: &[Type] = &[
         name: "io.k8s.api.core.v1.FlockerVolumeSource",
         atomic: false,
         fields: &[
-            Field::new("datasetName", String, Wire::String, &[1]),
-            Field::new("datasetUUID", String, Wire::String, &[2]),
+            Field::new("datasetName", String, Wire::String, &[1]).by_value(),
+            Field::new("datasetUUID", String, Wire::String, &[2]).by_value(),
         ],
     },
     Type {
         name: "io.k8s.api.core.v1.GCEPersistentDiskVolumeSource",
         atomic: false,
         fields: &[
-            Field::new("fsType", String, Wire::String, &[2]),
-            Field::new("partition", Integer32, Wire::Int32, &[3]),
+            Field::new("fsType", String, Wire::String, &[2]).by_value(),
+            Field::new("partition", Integer32, Wire::Int32, &[3]).by_value(),
             Field::new("pdName", String, Wire::String, &[1]).required(),
-            Field::new("readOnly", Boolean, Wire::Bool, &[4]),
+            Field::new("readOnly", Boolean, Wire::Bool, &[4]).by_value(),
         ],
     },
     Type {
@@ -711,9 +717,9 @@ pub(super) static TYPES: &[Type] = &[
         name: "io.k8s.api.core.v1.GitRepoVolumeSource",
         atomic: false,
         fields: &[
-            Field::new("directory", String, Wire::String, &[3]),
+            Field::new("directory", String, Wire::String, &[3]).by_value(),
             Field::new("repository", String, Wire::String, &[1]).required(),
-            Field::new("revision", String, Wire::String, &[2]),
+            Field::new("revision", String, Wire::String, &[2]).by_value(),
         ],
     },
     Type {
@@ -721,9 +727,9 @@ pub(super) static TYPES: &[Type] = &[
         atomic: false,
         fields: &[
             Field::new("endpoints", String, Wire::String, &[1]).required(),
-            Field::new("endpointsNamespace", String, Wire::String, &[4]),
+            Field::new("endpointsNamespace", String, Wire::String, &[4]).by_value(),
             Field::new("path", String, Wire::String, &[2]).required(),
-            Field::new("readOnly", Boolean, Wire::Bool, &[3]),
+            Field::new("readOnly", Boolean, Wire::Bool, &[3]).by_value(),
         ],
     },
     Type {
@@ -732,18 +738,18 @@ pub(super) static TYPES: &[Type] = &[
         fields: &[
             Field::new("endpoints", String, Wire::String, &[1]).required(),
             Field::new("path", String, Wire::String, &[2]).required(),
-            Field::new("readOnly", Boolean, Wire::Bool, &[3]),
+            Field::new("readOnly", Boolean, Wire::Bool, &[3]).by_value(),
         ],
     },
     Type {
         name: "io.k8s.api.core.v1.HTTPGetAction",
         atomic: false,
         fields: &[
-            Field::new("host", String, Wire::String, &[3]),
+            Field::new("host", String, Wire::String, &[3]).by_value(),
             Field::new("httpHeaders", List(&Ref("io.k8s.api.core.v1.HTTPHeader")), Wire::Message, &[5]),
-            Field::new("path", String, Wire::String, &[1]),
+            Field::new("path", String, Wire::String, &[1]).by_value(),
             Field::new("port", IntOrString, Wire::Message, &[2]).required(),
-            Field::new("scheme", String, Wire::String, &[4]),
+            Field::new("scheme", String, Wire::String, &[4]).by_value(),
         ],
     },
     Type {
@@ -779,15 +785,15 @@ pub(super) static TYPES: &[Type] = &[
         name: "io.k8s.api.core.v1.ISCSIPersistentVolumeSource",
         atomic: false,
         fields: &[
-            Field::new("chapAuthDiscovery", Boolean, Wire::Bool, &[8]),
-            Field::new("chapAuthSession", Boolean, Wire::Bool, &[11]),
-            Field::new("fsType", String, Wire::String, &[5]),
-            Field::new("initiatorName", String, Wire::String, &[12]),
+            Field::new("chapAuthDiscovery", Boolean, Wire::Bool, &[8]).by_value(),
+            Field::new("chapAuthSession", Boolean, Wire::Bool, &[11]).by_value(),
+            Field::new("fsType", String, Wire::String, &[5]).by_value(),
+            Field::new("initiatorName", String, Wire::String, &[12]).by_value(),
             Field::new("iqn", String, Wire::String, &[2]).required(),
-            Field::new("iscsiInterface", String, Wire::String, &[4]).default("\"default\""),
+            Field::new("iscsiInterface", String, Wire::String, &[4]).default("\"default\"").by_value(),
             Field::new("lun", Integer32, Wire::Int32, &[3]).required(),
             Field::new("portals", List(&String), Wire::String, &[7]),
-            Field::new("readOnly", Boolean, Wire::Bool, &[6]),
+            Field::new("readOnly", Boolean, Wire::Bool, &[6]).by_value(),
             Field::new("secretRef", Ref("io.k8s.api.core.v1.SecretReference"), Wire::Message, &[10]),
             Field::new("targetPortal", String, Wire::String, &[1]).required(),
         ],
@@ -796,15 +802,15 @@ pub(super) static TYPES: &[Type] = &[
         name: "io.k8s.api.core.v1.ISCSIVolumeSource",
         atomic: false,
         fields: &[
-            Field::new("chapAuthDiscovery", Boolean, Wire::Bool, &[8]),
-            Field::new("chapAuthSession", Boolean, Wire::Bool, &[11]),
-            Field::new("fsType", String, Wire::String, &[5]),
-            Field::new("initiatorName", String, Wire::String, &[12]),
+            Field::new("chapAuthDiscovery", Boolean, Wire::Bool, &[8]).by_value(),
+            Field::new("chapAuthSession", Boolean, Wire::Bool, &[11]).by_value(),
+            Field::new("fsType", String, Wire::String, &[5]).by_value(),
+            Field::new("initiatorName", String, Wire::String, &[12]).by_value(),
             Field::new("iqn", String, Wire::String, &[2]).required(),
-            Field::new("iscsiInterface", String, Wire::String, &[4]).default("\"default\""),
+            Field::new("iscsiInterface", String, Wire::String, &[4]).default("\"default\"").by_value(),
             Field::new("lun", Integer32, Wire::Int32, &[3]).required(),
             Field::new("portals", List(&String), Wire::String, &[7]),
-            Field::new("readOnly", Boolean, Wire::Bool, &[6]),
+            Field::new("readOnly", Boolean, Wire::Bool, &[6]).by_value(),
             Field::new("secretRef", Ref("io.k8s.api.core.v1.LocalObjectReference"), Wire::Message, &[10]),
             Field::new("targetPortal", String, Wire::String, &[1]).required(),
         ],
@@ -813,8 +819,8 @@ pub(super) static TYPES: &[Type] = &[
         name: "io.k8s.api.core.v1.ImageVolumeSource",
         atomic: false,
         fields: &[
-            Field::new("pullPolicy", String, Wire::String, &[2]),
-            Field::new("reference", String, Wire::String, &[1]),
+            Field::new("pullPolicy", String, Wire::String, &[2]).by_value(),
+            Field::new("reference", String, Wire::String, &[1]).by_value(),
         ],
     },
     Type {
@@ -849,8 +855,8 @@ pub(super) static TYPES: &[Type] = &[
         name: "io.k8s.api.core.v1.LimitRange",
         atomic: false,
         fields: &[
-            Field::new("apiVersion", String, Wire::String, &[]),
-            Field::new("kind", String, Wire::String, &[]),
+            Field::new("apiVersion", String, Wire::String, &[]).by_value(),
+            Field::new("kind", String, Wire::String, &[]).by_value(),
             Field::new("metadata", Ref("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"), Wire::Message, &[1])
                 .always(),
             Field::new("spec", Ref("io.k8s.api.core.v1.LimitRangeSpec"), Wire::Message, &[2]).always(),
@@ -886,8 +892,8 @@ pub(super) static TYPES: &[Type] = &[
         name: "io.k8s.api.core.v1.LoadBalancerIngress",
         atomic: false,
         fields: &[
-            Field::new("hostname", String, Wire::String, &[2]),
-            Field::new("ip", String, Wire::String, &[1]),
+            Field::new("hostname", String, Wire::String, &[2]).by_value(),
+            Field::new("ip", String, Wire::String, &[1]).by_value(),
             Field::new("ipMode", String, Wire::String, &[3]),
             Field::new("ports", List(&Ref("io.k8s.api.core.v1.PortStatus")), Wire::Message, &[4]),
         ],
@@ -900,13 +906,13 @@ pub(super) static TYPES: &[Type] = &[
     Type {
         name: "io.k8s.api.core.v1.LocalObjectReference",
         atomic: true,
-        fields: &[Field::new("name", String, Wire::String, &[1]).default("\"\"")],
+        fields: &[Field::new("name", String, Wire::String, &[1]).default("\"\"").by_value()],
     },
     Type {
         name: "io.k8s.api.core.v1.LocalVolumeSource",
         atomic: false,
         fields: &[
-            Field::new("fsType", String, Wire::String, &[2]),
+            Field::new("fsType", String, Wire::String, &[2]).by_value(),
             Field::new("path", String, Wire::String, &[1]).required(),
         ],
     },
@@ -915,7 +921,7 @@ pub(super) static TYPES: &[Type] = &[
         atomic: false,
         fields: &[
             Field::new("status", String, Wire::String, &[2]).required(),
-            Field::new("targetVolumeAttributesClassName", String, Wire::String, &[1]),
+            Field::new("targetVolumeAttributesClassName", String, Wire::String, &[1]).by_value(),
         ],
     },
     Type {
@@ -923,7 +929,7 @@ pub(super) static TYPES: &[Type] = &[
         atomic: false,
         fields: &[
             Field::new("path", String, Wire::String, &[2]).required(),
-            Field::new("readOnly", Boolean, Wire::Bool, &[3]),
+            Field::new("readOnly", Boolean, Wire::Bool, &[3]).by_value(),
             Field::new("server", String, Wire::String, &[1]).required(),
         ],
     },
@@ -931,8 +937,8 @@ pub(super) static TYPES: &[Type] = &[
         name: "io.k8s.api.core.v1.Namespace",
         atomic: false,
         fields: &[
-            Field::new("apiVersion", String, Wire::String, &[]),
-            Field::new("kind", String, Wire::String, &[]),
+            Field::new("apiVersion", String, Wire::String, &[]).by_value(),
+            Field::new("kind", String, Wire::String, &[]).by_value(),
             Field::new("metadata", Ref("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"), Wire::Message, &[1])
                 .always(),
             Field::new("spec", Ref("io.k8s.api.core.v1.NamespaceSpec"), Wire::Message, &[2]).always(),
@@ -943,9 +949,9 @@ pub(super) static TYPES: &[Type] = &[
         name: "io.k8s.api.core.v1.NamespaceCondition",
         atomic: false,
         fields: &[
-            Field::new("lastTransitionTime", Time, Wire::Message, &[4]),
-            Field::new("message", String, Wire::String, &[6]),
-            Field::new("reason", String, Wire::String, &[5]),
+            Field::new("lastTransitionTime", Time, Wire::Message, &[4]).always(),
+            Field::new("message", String, Wire::String, &[6]).by_value(),
+            Field::new("reason", String, Wire::String, &[5]).by_value(),
             Field::new("status", String, Wire::String, &[2]).required(),
             Field::new("type", String, Wire::String, &[1]).required(),
         ],
@@ -963,15 +969,15 @@ pub(super) static TYPES: &[Type] = &[
                 .map(&["type"])
                 .patch(PatchStrategy::Merge)
                 .merge_key("type"),
-            Field::new("phase", String, Wire::String, &[1]),
+            Field::new("phase", String, Wire::String, &[1]).by_value(),
         ],
     },
     Type {
         name: "io.k8s.api.core.v1.Node",
         atomic: false,
         fields: &[
-            Field::new("apiVersion", String, Wire::String, &[]),
-            Field::new("kind", String, Wire::String, &[]),
+            Field::new("apiVersion", String, Wire::String, &[]).by_value(),
+            Field::new("kind", String, Wire::String, &[]).by_value(),
             Field::new("metadata", Ref("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"), Wire::Message, &[1])
                 .always(),
             Field::new("spec", Ref("io.k8s.api.core.v1.NodeSpec"), Wire::Message, &[2]).always(),
@@ -1008,10 +1014,10 @@ pub(super) static TYPES: &[Type] = &[
         name: "io.k8s.api.core.v1.NodeCondition",
         atomic: false,
         fields: &[
-            Field::new("lastHeartbeatTime", Time, Wire::Message, &[3]),
-            Field::new("lastTransitionTime", Time, Wire::Message, &[4]),
-            Field::new("message", String, Wire::String, &[6]),
-            Field::new("reason", String, Wire::String, &[5]),
+            Field::new("lastHeartbeatTime", Time, Wire::Message, &[3]).always(),
+            Field::new("lastTransitionTime", Time, Wire::Message, &[4]).always(),
+            Field::new("message", String, Wire::String, &[6]).by_value(),
+            Field::new("reason", String, Wire::String, &[5]).by_value(),
             Field::new("status", String, Wire::String, &[2]).required(),
             Field::new("type", String, Wire::String, &[1]).required(),
         ],
@@ -1027,7 +1033,7 @@ pub(super) static TYPES: &[Type] = &[
         fields: &[
             Field::new("active", Ref("io.k8s.api.core.v1.NodeConfigSource"), Wire::Message, &[2]),
             Field::new("assigned", Ref("io.k8s.api.core.v1.NodeConfigSource"), Wire::Message, &[1]),
-            Field::new("error", String, Wire::String, &[4]),
+            Field::new("error", String, Wire::String, &[4]).by_value(),
             Field::new("lastKnownGood", Ref("io.k8s.api.core.v1.NodeConfigSource"), Wire::Message, &[3]),
         ],
     },
@@ -1046,7 +1052,7 @@ pub(super) static TYPES: &[Type] = &[
         atomic: false,
         fields: &[
             Field::new("features", Ref("io.k8s.api.core.v1.NodeRuntimeHandlerFeatures"), Wire::Message, &[2]),
-            Field::new("name", String, Wire::String, &[1]),
+            Field::new("name", String, Wire::String, &[1]).by_value(),
         ],
     },
     Type {
@@ -1095,12 +1101,12 @@ pub(super) static TYPES: &[Type] = &[
         atomic: false,
         fields: &[
             Field::new("configSource", Ref("io.k8s.api.core.v1.NodeConfigSource"), Wire::Message, &[6]),
-            Field::new("externalID", String, Wire::String, &[2]),
-            Field::new("podCIDR", String, Wire::String, &[1]),
+            Field::new("externalID", String, Wire::String, &[2]).by_value(),
+            Field::new("podCIDR", String, Wire::String, &[1]).by_value(),
             Field::new("podCIDRs", List(&String), Wire::String, &[7]).set().patch(PatchStrategy::Merge),
-            Field::new("providerID", String, Wire::String, &[3]),
+            Field::new("providerID", String, Wire::String, &[3]).by_value(),
             Field::new("taints", List(&Ref("io.k8s.api.core.v1.Taint")), Wire::Message, &[5]),
-            Field::new("unschedulable", Boolean, Wire::Bool, &[4]),
+            Field::new("unschedulable", Boolean, Wire::Bool, &[4]).by_value(),
         ],
     },
     Type {
@@ -1123,7 +1129,7 @@ pub(super) static TYPES: &[Type] = &[
             Field::new("features", Ref("io.k8s.api.core.v1.NodeFeatures"), Wire::Message, &[13]),
             Field::new("images", List(&Ref("io.k8s.api.core.v1.ContainerImage")), Wire::Message, &[8]),
             Field::new("nodeInfo", Ref("io.k8s.api.core.v1.NodeSystemInfo"), Wire::Message, &[7]).always(),
-            Field::new("phase", String, Wire::String, &[3]),
+            Field::new("phase", String, Wire::String, &[3]).by_value(),
             Field::new("runtimeHandlers", List(&Ref("io.k8s.api.core.v1.NodeRuntimeHandler")), Wire::Message, &[12]),
             Field::new("volumesAttached", List(&Ref("io.k8s.api.core.v1.AttachedVolume")), Wire::Message, &[10]),
             Field::new("volumesInUse", List(&String), Wire::String, &[9]),
@@ -1155,7 +1161,7 @@ pub(super) static TYPES: &[Type] = &[
         name: "io.k8s.api.core.v1.ObjectFieldSelector",
         atomic: true,
         fields: &[
-            Field::new("apiVersion", String, Wire::String, &[1]),
+            Field::new("apiVersion", String, Wire::String, &[1]).by_value(),
             Field::new("fieldPath", String, Wire::String, &[2]).required(),
         ],
     },
@@ -1163,21 +1169,21 @@ pub(super) static TYPES: &[Type] = &[
         name: "io.k8s.api.core.v1.ObjectReference",
         atomic: true,
         fields: &[
-            Field::new("apiVersion", String, Wire::String, &[5]),
-            Field::new("fieldPath", String, Wire::String, &[7]),
-            Field::new("kind", String, Wire::String, &[1]),
-            Field::new("name", String, Wire::String, &[3]),
-            Field::new("namespace", String, Wire::String, &[2]),
-            Field::new("resourceVersion", String, Wire::String, &[6]),
-            Field::new("uid", String, Wire::String, &[4]),
+            Field::new("apiVersion", String, Wire::String, &[5]).by_value(),
+            Field::new("fieldPath", String, Wire::String, &[7]).by_value(),
+            Field::new("kind", String, Wire::String, &[1]).by_value(),
+            Field::new("name", String, Wire::String, &[3]).by_value(),
+            Field::new("namespace", String, Wire::String, &[2]).by_value(),
+            Field::new("resourceVersion", String, Wire::String, &[6]).by_value(),
+            Field::new("uid", String, Wire::String, &[4]).by_value(),
         ],
     },
     Type {
         name: "io.k8s.api.core.v1.PersistentVolume",
         atomic: false,
         fields: &[
-            Field::new("apiVersion", String, Wire::String, &[]),
-            Field::new("kind", String, Wire::String, &[]),
+            Field::new("apiVersion", String, Wire::String, &[]).by_value(),
+            Field::new("kind", String, Wire::String, &[]).by_value(),
             Field::new("metadata", Ref("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"), Wire::Message, &[1])
                 .always(),
             Field::new("spec", Ref("io.k8s.api.core.v1.PersistentVolumeSpec"), Wire::Message, &[2]).always(),
@@ -1188,8 +1194,8 @@ pub(super) static TYPES: &[Type] = &[
         name: "io.k8s.api.core.v1.PersistentVolumeClaim",
         atomic: false,
         fields: &[
-            Field::new("apiVersion", String, Wire::String, &[]),
-            Field::new("kind", String, Wire::String, &[]),
+            Field::new("apiVersion", String, Wire::String, &[]).by_value(),
+            Field::new("kind", String, Wire::String, &[]).by_value(),
             Field::new("metadata", Ref("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"), Wire::Message, &[1])
                 .always(),
             Field::new("spec", Ref("io.k8s.api.core.v1.PersistentVolumeClaimSpec"), Wire::Message, &[2]).always(),
@@ -1200,10 +1206,10 @@ pub(super) static TYPES: &[Type] = &[
         name: "io.k8s.api.core.v1.PersistentVolumeClaimCondition",
         atomic: false,
         fields: &[
-            Field::new("lastProbeTime", Time, Wire::Message, &[3]),
-            Field::new("lastTransitionTime", Time, Wire::Message, &[4]),
-            Field::new("message", String, Wire::String, &[6]),
-            Field::new("reason", String, Wire::String, &[5]),
+            Field::new("lastProbeTime", Time, Wire::Message, &[3]).always(),
+            Field::new("lastTransitionTime", Time, Wire::Message, &[4]).always(),
+            Field::new("message", String, Wire::String, &[6]).by_value(),
+            Field::new("reason", String, Wire::String, &[5]).by_value(),
             Field::new("status", String, Wire::String, &[2]).required(),
             Field::new("type", String, Wire::String, &[1]).required(),
         ],
@@ -1220,7 +1226,7 @@ pub(super) static TYPES: &[Type] = &[
             Field::new("storageClassName", String, Wire::String, &[5]),
             Field::new("volumeAttributesClassName", String, Wire::String, &[9]),
             Field::new("volumeMode", String, Wire::String, &[6]),
-            Field::new("volumeName", String, Wire::String, &[3]),
+            Field::new("volumeName", String, Wire::String, &[3]).by_value(),
         ],
     },
     Type {
@@ -1242,7 +1248,7 @@ pub(super) static TYPES: &[Type] = &[
             .merge_key("type"),
             Field::new("currentVolumeAttributesClassName", String, Wire::String, &[8]),
             Field::new("modifyVolumeStatus", Ref("io.k8s.api.core.v1.ModifyVolumeStatus"), Wire::Message, &[9]),
-            Field::new("phase", String, Wire::String, &[1]),
+            Field::new("phase", String, Wire::String, &[1]).by_value(),
         ],
     },
     Type {
@@ -1259,7 +1265,7 @@ pub(super) static TYPES: &[Type] = &[
         atomic: false,
         fields: &[
             Field::new("claimName", String, Wire::String, &[1]).required(),
-            Field::new("readOnly", Boolean, Wire::Bool, &[2]),
+            Field::new("readOnly", Boolean, Wire::Bool, &[2]).by_value(),
         ],
     },
     Type {
@@ -1296,7 +1302,7 @@ pub(super) static TYPES: &[Type] = &[
             Field::new("mountOptions", List(&String), Wire::String, &[7]),
             Field::new("nfs", Ref("io.k8s.api.core.v1.NFSVolumeSource"), Wire::Message, &[2, 5]),
             Field::new("nodeAffinity", Ref("io.k8s.api.core.v1.VolumeNodeAffinity"), Wire::Message, &[9]),
-            Field::new("persistentVolumeReclaimPolicy", String, Wire::String, &[5]),
+            Field::new("persistentVolumeReclaimPolicy", String, Wire::String, &[5]).by_value(),
             Field::new(
                 "photonPersistentDisk",
                 Ref("io.k8s.api.core.v1.PhotonPersistentDiskVolumeSource"),
@@ -1307,7 +1313,7 @@ pub(super) static TYPES: &[Type] = &[
             Field::new("quobyte", Ref("io.k8s.api.core.v1.QuobyteVolumeSource"), Wire::Message, &[2, 15]),
             Field::new("rbd", Ref("io.k8s.api.core.v1.RBDPersistentVolumeSource"), Wire::Message, &[2, 6]),
             Field::new("scaleIO", Ref("io.k8s.api.core.v1.ScaleIOPersistentVolumeSource"), Wire::Message, &[2, 19]),
-            Field::new("storageClassName", String, Wire::String, &[6]),
+            Field::new("storageClassName", String, Wire::String, &[6]).by_value(),
             Field::new("storageos", Ref("io.k8s.api.core.v1.StorageOSPersistentVolumeSource"), Wire::Message, &[2, 21]),
             Field::new("volumeAttributesClassName", String, Wire::String, &[10]),
             Field::new("volumeMode", String, Wire::String, &[8]),
@@ -1324,16 +1330,16 @@ pub(super) static TYPES: &[Type] = &[
         atomic: false,
         fields: &[
             Field::new("lastPhaseTransitionTime", Time, Wire::Message, &[4]),
-            Field::new("message", String, Wire::String, &[2]),
-            Field::new("phase", String, Wire::String, &[1]),
-            Field::new("reason", String, Wire::String, &[3]),
+            Field::new("message", String, Wire::String, &[2]).by_value(),
+            Field::new("phase", String, Wire::String, &[1]).by_value(),
+            Field::new("reason", String, Wire::String, &[3]).by_value(),
         ],
     },
     Type {
         name: "io.k8s.api.core.v1.PhotonPersistentDiskVolumeSource",
         atomic: false,
         fields: &[
-            Field::new("fsType", String, Wire::String, &[2]),
+            Field::new("fsType", String, Wire::String, &[2]).by_value(),
             Field::new("pdID", String, Wire::String, &[1]).required(),
         ],
     },
@@ -1341,8 +1347,8 @@ pub(super) static TYPES: &[Type] = &[
         name: "io.k8s.api.core.v1.Pod",
         atomic: false,
         fields: &[
-            Field::new("apiVersion", String, Wire::String, &[]),
-            Field::new("kind", String, Wire::String, &[]),
+            Field::new("apiVersion", String, Wire::String, &[]).by_value(),
+            Field::new("kind", String, Wire::String, &[]).by_value(),
             Field::new("metadata", Ref("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"), Wire::Message, &[1])
                 .always(),
             Field::new("spec", Ref("io.k8s.api.core.v1.PodSpec"), Wire::Message, &[2]).always(),
@@ -1406,9 +1412,9 @@ pub(super) static TYPES: &[Type] = &[
         name: "io.k8s.api.core.v1.PodCertificateProjection",
         atomic: false,
         fields: &[
-            Field::new("certificateChainPath", String, Wire::String, &[6]),
-            Field::new("credentialBundlePath", String, Wire::String, &[4]),
-            Field::new("keyPath", String, Wire::String, &[5]),
+            Field::new("certificateChainPath", String, Wire::String, &[6]).by_value(),
+            Field::new("credentialBundlePath", String, Wire::String, &[4]).by_value(),
+            Field::new("keyPath", String, Wire::String, &[5]).by_value(),
             Field::new("keyType", String, Wire::String, &[2]).required(),
             Field::new("maxExpirationSeconds", Integer32, Wire::Int32, &[3]),
             Field::new("signerName", String, Wire::String, &[1]).required(),
@@ -1419,11 +1425,11 @@ pub(super) static TYPES: &[Type] = &[
         name: "io.k8s.api.core.v1.PodCondition",
         atomic: false,
         fields: &[
-            Field::new("lastProbeTime", Time, Wire::Message, &[3]),
-            Field::new("lastTransitionTime", Time, Wire::Message, &[4]),
-            Field::new("message", String, Wire::String, &[6]),
-            Field::new("observedGeneration", Integer64, Wire::Int64, &[7]),
-            Field::new("reason", String, Wire::String, &[5]),
+            Field::new("lastProbeTime", Time, Wire::Message, &[3]).always(),
+            Field::new("lastTransitionTime", Time, Wire::Message, &[4]).always(),
+            Field::new("message", String, Wire::String, &[6]).by_value(),
+            Field::new("observedGeneration", Integer64, Wire::Int64, &[7]).by_value(),
+            Field::new("reason", String, Wire::String, &[5]).by_value(),
             Field::new("status", String, Wire::String, &[2]).required(),
             Field::new("type", String, Wire::String, &[1]).required(),
         ],
@@ -1440,7 +1446,10 @@ pub(super) static TYPES: &[Type] = &[
     Type {
         name: "io.k8s.api.core.v1.PodDNSConfigOption",
         atomic: false,
-        fields: &[Field::new("name", String, Wire::String, &[1]), Field::new("value", String, Wire::String, &[2])],
+        fields: &[
+            Field::new("name", String, Wire::String, &[1]).by_value(),
+            Field::new("value", String, Wire::String, &[2]).by_value(),
+        ],
     },
     Type {
         name: "io.k8s.api.core.v1.PodExtendedResourceClaimStatus",
@@ -1525,7 +1534,7 @@ pub(super) static TYPES: &[Type] = &[
                 .merge_key("name")
                 .required(),
             Field::new("dnsConfig", Ref("io.k8s.api.core.v1.PodDNSConfig"), Wire::Message, &[26]),
-            Field::new("dnsPolicy", String, Wire::String, &[6]),
+            Field::new("dnsPolicy", String, Wire::String, &[6]).by_value(),
             Field::new("enableServiceLinks", Boolean, Wire::Bool, &[30]),
             Field::new(
                 "ephemeralContainers",
@@ -1540,11 +1549,11 @@ pub(super) static TYPES: &[Type] = &[
                 .map(&["ip"])
                 .patch(PatchStrategy::Merge)
                 .merge_key("ip"),
-            Field::new("hostIPC", Boolean, Wire::Bool, &[13]),
-            Field::new("hostNetwork", Boolean, Wire::Bool, &[11]),
-            Field::new("hostPID", Boolean, Wire::Bool, &[12]),
+            Field::new("hostIPC", Boolean, Wire::Bool, &[13]).by_value(),
+            Field::new("hostNetwork", Boolean, Wire::Bool, &[11]).by_value(),
+            Field::new("hostPID", Boolean, Wire::Bool, &[12]).by_value(),
             Field::new("hostUsers", Boolean, Wire::Bool, &[37]),
-            Field::new("hostname", String, Wire::String, &[16]),
+            Field::new("hostname", String, Wire::String, &[16]).by_value(),
             Field::new("hostnameOverride", String, Wire::String, &[41]),
             Field::new("imagePullSecrets", List(&Ref("io.k8s.api.core.v1.LocalObjectReference")), Wire::Message, &[15])
                 .map(&["name"])
@@ -1554,32 +1563,32 @@ pub(super) static TYPES: &[Type] = &[
                 .map(&["name"])
                 .patch(PatchStrategy::Merge)
                 .merge_key("name"),
-            Field::new("nodeName", String, Wire::String, &[10]),
+            Field::new("nodeName", String, Wire::String, &[10]).by_value(),
             Field::new("nodeSelector", Map(&String), Wire::String, &[7]).atomic(),
             Field::new("os", Ref("io.k8s.api.core.v1.PodOS"), Wire::Message, &[36]),
             Field::new("overhead", Map(&Quantity), Wire::Message, &[32]),
             Field::new("preemptionPolicy", String, Wire::String, &[31]),
             Field::new("priority", Integer32, Wire::Int32, &[25]),
-            Field::new("priorityClassName", String, Wire::String, &[24]),
+            Field::new("priorityClassName", String, Wire::String, &[24]).by_value(),
             Field::new("readinessGates", List(&Ref("io.k8s.api.core.v1.PodReadinessGate")), Wire::Message, &[28]),
             Field::new("resourceClaims", List(&Ref("io.k8s.api.core.v1.PodResourceClaim")), Wire::Message, &[39])
                 .map(&["name"])
                 .patch(PatchStrategy::MergeRetainKeys)
                 .merge_key("name"),
             Field::new("resources", Ref("io.k8s.api.core.v1.ResourceRequirements"), Wire::Message, &[40]),
-            Field::new("restartPolicy", String, Wire::String, &[3]),
+            Field::new("restartPolicy", String, Wire::String, &[3]).by_value(),
             Field::new("runtimeClassName", String, Wire::String, &[29]),
-            Field::new("schedulerName", String, Wire::String, &[19]),
+            Field::new("schedulerName", String, Wire::String, &[19]).by_value(),
             Field::new("schedulingGates", List(&Ref("io.k8s.api.core.v1.PodSchedulingGate")), Wire::Message, &[38])
                 .map(&["name"])
                 .patch(PatchStrategy::Merge)
                 .merge_key("name"),
             Field::new("securityContext", Ref("io.k8s.api.core.v1.PodSecurityContext"), Wire::Message, &[14]),
-            Field::new("serviceAccount", String, Wire::String, &[9]),
-            Field::new("serviceAccountName", String, Wire::String, &[8]),
+            Field::new("serviceAccount", String, Wire::String, &[9]).by_value(),
+            Field::new("serviceAccountName", String, Wire::String, &[8]).by_value(),
             Field::new("setHostnameAsFQDN", Boolean, Wire::Bool, &[35]),
             Field::new("shareProcessNamespace", Boolean, Wire::Bool, &[27]),
-            Field::new("subdomain", String, Wire::String, &[17]),
+            Field::new("subdomain", String, Wire::String, &[17]).by_value(),
             Field::new("terminationGracePeriodSeconds", Integer64, Wire::Int64, &[4]),
             Field::new("tolerations", List(&Ref("io.k8s.api.core.v1.Toleration")), Wire::Message, &[22]),
             Field::new(
@@ -1620,23 +1629,23 @@ pub(super) static TYPES: &[Type] = &[
                 Wire::Message,
                 &[18],
             ),
-            Field::new("hostIP", String, Wire::String, &[5]),
+            Field::new("hostIP", String, Wire::String, &[5]).by_value(),
             Field::new("hostIPs", List(&Ref("io.k8s.api.core.v1.HostIP")), Wire::Message, &[16])
                 .patch(PatchStrategy::Merge)
                 .merge_key("ip"),
             Field::new("initContainerStatuses", List(&Ref("io.k8s.api.core.v1.ContainerStatus")), Wire::Message, &[10]),
-            Field::new("message", String, Wire::String, &[3]),
-            Field::new("nominatedNodeName", String, Wire::String, &[11]),
-            Field::new("observedGeneration", Integer64, Wire::Int64, &[17]),
-            Field::new("phase", String, Wire::String, &[1]),
-            Field::new("podIP", String, Wire::String, &[6]),
+            Field::new("message", String, Wire::String, &[3]).by_value(),
+            Field::new("nominatedNodeName", String, Wire::String, &[11]).by_value(),
+            Field::new("observedGeneration", Integer64, Wire::Int64, &[17]).by_value(),
+            Field::new("phase", String, Wire::String, &[1]).by_value(),
+            Field::new("podIP", String, Wire::String, &[6]).by_value(),
             Field::new("podIPs", List(&Ref("io.k8s.api.core.v1.PodIP")), Wire::Message, &[12])
                 .map(&["ip"])
                 .patch(PatchStrategy::Merge)
                 .merge_key("ip"),
-            Field::new("qosClass", String, Wire::String, &[9]),
-            Field::new("reason", String, Wire::String, &[4]),
-            Field::new("resize", String, Wire::String, &[14]),
+            Field::new("qosClass", String, Wire::String, &[9]).by_value(),
+            Field::new("reason", String, Wire::String, &[4]).by_value(),
+            Field::new("resize", String, Wire::String, &[14]).by_value(),
             Field::new(
                 "resourceClaimStatuses",
                 List(&Ref("io.k8s.api.core.v1.PodResourceClaimStatus")),
@@ -1654,8 +1663,8 @@ pub(super) static TYPES: &[Type] = &[
         name: "io.k8s.api.core.v1.PodTemplate",
         atomic: false,
         fields: &[
-            Field::new("apiVersion", String, Wire::String, &[]),
-            Field::new("kind", String, Wire::String, &[]),
+            Field::new("apiVersion", String, Wire::String, &[]).by_value(),
+            Field::new("kind", String, Wire::String, &[]).by_value(),
             Field::new("metadata", Ref("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"), Wire::Message, &[1])
                 .always(),
             Field::new("template", Ref("io.k8s.api.core.v1.PodTemplateSpec"), Wire::Message, &[2]).always(),
@@ -1674,7 +1683,7 @@ pub(super) static TYPES: &[Type] = &[
         name: "io.k8s.api.core.v1.PortStatus",
         atomic: false,
         fields: &[
-            Field::new("error", String, Wire::String, &[3]),
+            Field::new("error", String, Wire::String, &[3]).by_value(),
             Field::new("port", Integer32, Wire::Int32, &[1]).required(),
             Field::new("protocol", String, Wire::String, &[2]).required(),
         ],
@@ -1683,8 +1692,8 @@ pub(super) static TYPES: &[Type] = &[
         name: "io.k8s.api.core.v1.PortworxVolumeSource",
         atomic: false,
         fields: &[
-            Field::new("fsType", String, Wire::String, &[2]),
-            Field::new("readOnly", Boolean, Wire::Bool, &[3]),
+            Field::new("fsType", String, Wire::String, &[2]).by_value(),
+            Field::new("readOnly", Boolean, Wire::Bool, &[3]).by_value(),
             Field::new("volumeID", String, Wire::String, &[1]).required(),
         ],
     },
@@ -1701,15 +1710,15 @@ pub(super) static TYPES: &[Type] = &[
         atomic: false,
         fields: &[
             Field::new("exec", Ref("io.k8s.api.core.v1.ExecAction"), Wire::Message, &[1, 1]),
-            Field::new("failureThreshold", Integer32, Wire::Int32, &[6]),
+            Field::new("failureThreshold", Integer32, Wire::Int32, &[6]).by_value(),
             Field::new("grpc", Ref("io.k8s.api.core.v1.GRPCAction"), Wire::Message, &[1, 4]),
             Field::new("httpGet", Ref("io.k8s.api.core.v1.HTTPGetAction"), Wire::Message, &[1, 2]),
-            Field::new("initialDelaySeconds", Integer32, Wire::Int32, &[2]),
-            Field::new("periodSeconds", Integer32, Wire::Int32, &[4]),
-            Field::new("successThreshold", Integer32, Wire::Int32, &[5]),
+            Field::new("initialDelaySeconds", Integer32, Wire::Int32, &[2]).by_value(),
+            Field::new("periodSeconds", Integer32, Wire::Int32, &[4]).by_value(),
+            Field::new("successThreshold", Integer32, Wire::Int32, &[5]).by_value(),
             Field::new("tcpSocket", Ref("io.k8s.api.core.v1.TCPSocketAction"), Wire::Message, &[1, 3]),
             Field::new("terminationGracePeriodSeconds", Integer64, Wire::Int64, &[7]),
-            Field::new("timeoutSeconds", Integer32, Wire::Int32, &[3]),
+            Field::new("timeoutSeconds", Integer32, Wire::Int32, &[3]).by_value(),
         ],
     },
     Type {
@@ -1724,11 +1733,11 @@ pub(super) static TYPES: &[Type] = &[
         name: "io.k8s.api.core.v1.QuobyteVolumeSource",
         atomic: false,
         fields: &[
-            Field::new("group", String, Wire::String, &[5]),
-            Field::new("readOnly", Boolean, Wire::Bool, &[3]),
+            Field::new("group", String, Wire::String, &[5]).by_value(),
+            Field::new("readOnly", Boolean, Wire::Bool, &[3]).by_value(),
             Field::new("registry", String, Wire::String, &[1]).required(),
-            Field::new("tenant", String, Wire::String, &[6]),
-            Field::new("user", String, Wire::String, &[4]),
+            Field::new("tenant", String, Wire::String, &[6]).by_value(),
+            Field::new("user", String, Wire::String, &[4]).by_value(),
             Field::new("volume", String, Wire::String, &[2]).required(),
         ],
     },
@@ -1736,36 +1745,36 @@ pub(super) static TYPES: &[Type] = &[
         name: "io.k8s.api.core.v1.RBDPersistentVolumeSource",
         atomic: false,
         fields: &[
-            Field::new("fsType", String, Wire::String, &[3]),
+            Field::new("fsType", String, Wire::String, &[3]).by_value(),
             Field::new("image", String, Wire::String, &[2]).required(),
-            Field::new("keyring", String, Wire::String, &[6]).default("\"/etc/ceph/keyring\""),
+            Field::new("keyring", String, Wire::String, &[6]).default("\"/etc/ceph/keyring\"").by_value(),
             Field::new("monitors", List(&String), Wire::String, &[1]).required(),
-            Field::new("pool", String, Wire::String, &[4]).default("\"rbd\""),
-            Field::new("readOnly", Boolean, Wire::Bool, &[8]),
+            Field::new("pool", String, Wire::String, &[4]).default("\"rbd\"").by_value(),
+            Field::new("readOnly", Boolean, Wire::Bool, &[8]).by_value(),
             Field::new("secretRef", Ref("io.k8s.api.core.v1.SecretReference"), Wire::Message, &[7]),
-            Field::new("user", String, Wire::String, &[5]).default("\"admin\""),
+            Field::new("user", String, Wire::String, &[5]).default("\"admin\"").by_value(),
         ],
     },
     Type {
         name: "io.k8s.api.core.v1.RBDVolumeSource",
         atomic: false,
         fields: &[
-            Field::new("fsType", String, Wire::String, &[3]),
+            Field::new("fsType", String, Wire::String, &[3]).by_value(),
             Field::new("image", String, Wire::String, &[2]).required(),
-            Field::new("keyring", String, Wire::String, &[6]).default("\"/etc/ceph/keyring\""),
+            Field::new("keyring", String, Wire::String, &[6]).default("\"/etc/ceph/keyring\"").by_value(),
             Field::new("monitors", List(&String), Wire::String, &[1]).required(),
-            Field::new("pool", String, Wire::String, &[4]).default("\"rbd\""),
-            Field::new("readOnly", Boolean, Wire::Bool, &[8]),
+            Field::new("pool", String, Wire::String, &[4]).default("\"rbd\"").by_value(),
+            Field::new("readOnly", Boolean, Wire::Bool, &[8]).by_value(),
             Field::new("secretRef", Ref("io.k8s.api.core.v1.LocalObjectReference"), Wire::Message, &[7]),
-            Field::new("user", String, Wire::String, &[5]).default("\"admin\""),
+            Field::new("user", String, Wire::String, &[5]).default("\"admin\"").by_value(),
         ],
     },
     Type {
         name: "io.k8s.api.core.v1.ReplicationController",
         atomic: false,
         fields: &[
-            Field::new("apiVersion", String, Wire::String, &[]),
-            Field::new("kind", String, Wire::String, &[]),
+            Field::new("apiVersion", String, Wire::String, &[]).by_value(),
+            Field::new("kind", String, Wire::String, &[]).by_value(),
             Field::new("metadata", Ref("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"), Wire::Message, &[1])
                 .always(),
             Field::new("spec", Ref("io.k8s.api.core.v1.ReplicationControllerSpec"), Wire::Message, &[2]).always(),
@@ -1776,9 +1785,9 @@ pub(super) static TYPES: &[Type] = &[
         name: "io.k8s.api.core.v1.ReplicationControllerCondition",
         atomic: false,
         fields: &[
-            Field::new("lastTransitionTime", Time, Wire::Message, &[3]),
-            Field::new("message", String, Wire::String, &[5]),
-            Field::new("reason", String, Wire::String, &[4]),
+            Field::new("lastTransitionTime", Time, Wire::Message, &[3]).always(),
+            Field::new("message", String, Wire::String, &[5]).by_value(),
+            Field::new("reason", String, Wire::String, &[4]).by_value(),
             Field::new("status", String, Wire::String, &[2]).required(),
             Field::new("type", String, Wire::String, &[1]).required(),
         ],
@@ -1787,7 +1796,7 @@ pub(super) static TYPES: &[Type] = &[
         name: "io.k8s.api.core.v1.ReplicationControllerSpec",
         atomic: false,
         fields: &[
-            Field::new("minReadySeconds", Integer32, Wire::Int32, &[4]).default("0"),
+            Field::new("minReadySeconds", Integer32, Wire::Int32, &[4]).default("0").by_value(),
             Field::new("replicas", Integer32, Wire::Int32, &[1]).default("1"),
             Field::new("selector", Map(&String), Wire::String, &[2]).atomic(),
             Field::new("template", Ref("io.k8s.api.core.v1.PodTemplateSpec"), Wire::Message, &[3]),
@@ -1797,7 +1806,7 @@ pub(super) static TYPES: &[Type] = &[
         name: "io.k8s.api.core.v1.ReplicationControllerStatus",
         atomic: false,
         fields: &[
-            Field::new("availableReplicas", Integer32, Wire::Int32, &[5]),
+            Field::new("availableReplicas", Integer32, Wire::Int32, &[5]).by_value(),
             Field::new(
                 "conditions",
                 List(&Ref("io.k8s.api.core.v1.ReplicationControllerCondition")),
@@ -1807,9 +1816,9 @@ pub(super) static TYPES: &[Type] = &[
             .map(&["type"])
             .patch(PatchStrategy::Merge)
             .merge_key("type"),
-            Field::new("fullyLabeledReplicas", Integer32, Wire::Int32, &[2]),
-            Field::new("observedGeneration", Integer64, Wire::Int64, &[3]),
-            Field::new("readyReplicas", Integer32, Wire::Int32, &[4]),
+            Field::new("fullyLabeledReplicas", Integer32, Wire::Int32, &[2]).by_value(),
+            Field::new("observedGeneration", Integer64, Wire::Int64, &[3]).by_value(),
+            Field::new("readyReplicas", Integer32, Wire::Int32, &[4]).by_value(),
             Field::new("replicas", Integer32, Wire::Int32, &[1]).required(),
         ],
     },
@@ -1818,15 +1827,15 @@ pub(super) static TYPES: &[Type] = &[
         atomic: false,
         fields: &[
             Field::new("name", String, Wire::String, &[1]).required(),
-            Field::new("request", String, Wire::String, &[2]),
+            Field::new("request", String, Wire::String, &[2]).by_value(),
         ],
     },
     Type {
         name: "io.k8s.api.core.v1.ResourceFieldSelector",
         atomic: true,
         fields: &[
-            Field::new("containerName", String, Wire::String, &[1]),
-            Field::new("divisor", Quantity, Wire::Message, &[3]),
+            Field::new("containerName", String, Wire::String, &[1]).by_value(),
+            Field::new("divisor", Quantity, Wire::Message, &[3]).always(),
             Field::new("resource", String, Wire::String, &[2]).required(),
         ],
     },
@@ -1834,7 +1843,7 @@ pub(super) static TYPES: &[Type] = &[
         name: "io.k8s.api.core.v1.ResourceHealth",
         atomic: false,
         fields: &[
-            Field::new("health", String, Wire::String, &[2]),
+            Field::new("health", String, Wire::String, &[2]).by_value(),
             Field::new("resourceID", String, Wire::String, &[1]).required(),
         ],
     },
@@ -1842,8 +1851,8 @@ pub(super) static TYPES: &[Type] = &[
         name: "io.k8s.api.core.v1.ResourceQuota",
         atomic: false,
         fields: &[
-            Field::new("apiVersion", String, Wire::String, &[]),
-            Field::new("kind", String, Wire::String, &[]),
+            Field::new("apiVersion", String, Wire::String, &[]).by_value(),
+            Field::new("kind", String, Wire::String, &[]).by_value(),
             Field::new("metadata", Ref("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"), Wire::Message, &[1])
                 .always(),
             Field::new("spec", Ref("io.k8s.api.core.v1.ResourceQuotaSpec"), Wire::Message, &[2]).always(),
@@ -1889,42 +1898,42 @@ pub(super) static TYPES: &[Type] = &[
         name: "io.k8s.api.core.v1.SELinuxOptions",
         atomic: false,
         fields: &[
-            Field::new("level", String, Wire::String, &[4]),
-            Field::new("role", String, Wire::String, &[2]),
-            Field::new("type", String, Wire::String, &[3]),
-            Field::new("user", String, Wire::String, &[1]),
+            Field::new("level", String, Wire::String, &[4]).by_value(),
+            Field::new("role", String, Wire::String, &[2]).by_value(),
+            Field::new("type", String, Wire::String, &[3]).by_value(),
+            Field::new("user", String, Wire::String, &[1]).by_value(),
         ],
     },
     Type {
         name: "io.k8s.api.core.v1.ScaleIOPersistentVolumeSource",
         atomic: false,
         fields: &[
-            Field::new("fsType", String, Wire::String, &[9]).default("\"xfs\""),
+            Field::new("fsType", String, Wire::String, &[9]).default("\"xfs\"").by_value(),
             Field::new("gateway", String, Wire::String, &[1]).required(),
-            Field::new("protectionDomain", String, Wire::String, &[5]),
-            Field::new("readOnly", Boolean, Wire::Bool, &[10]),
+            Field::new("protectionDomain", String, Wire::String, &[5]).by_value(),
+            Field::new("readOnly", Boolean, Wire::Bool, &[10]).by_value(),
             Field::new("secretRef", Ref("io.k8s.api.core.v1.SecretReference"), Wire::Message, &[3]).required(),
-            Field::new("sslEnabled", Boolean, Wire::Bool, &[4]),
-            Field::new("storageMode", String, Wire::String, &[7]).default("\"ThinProvisioned\""),
-            Field::new("storagePool", String, Wire::String, &[6]),
+            Field::new("sslEnabled", Boolean, Wire::Bool, &[4]).by_value(),
+            Field::new("storageMode", String, Wire::String, &[7]).default("\"ThinProvisioned\"").by_value(),
+            Field::new("storagePool", String, Wire::String, &[6]).by_value(),
             Field::new("system", String, Wire::String, &[2]).required(),
-            Field::new("volumeName", String, Wire::String, &[8]),
+            Field::new("volumeName", String, Wire::String, &[8]).by_value(),
         ],
     },
     Type {
         name: "io.k8s.api.core.v1.ScaleIOVolumeSource",
         atomic: false,
         fields: &[
-            Field::new("fsType", String, Wire::String, &[9]).default("\"xfs\""),
+            Field::new("fsType", String, Wire::String, &[9]).default("\"xfs\"").by_value(),
             Field::new("gateway", String, Wire::String, &[1]).required(),
-            Field::new("protectionDomain", String, Wire::String, &[5]),
-            Field::new("readOnly", Boolean, Wire::Bool, &[10]),
+            Field::new("protectionDomain", String, Wire::String, &[5]).by_value(),
+            Field::new("readOnly", Boolean, Wire::Bool, &[10]).by_value(),
             Field::new("secretRef", Ref("io.k8s.api.core.v1.LocalObjectReference"), Wire::Message, &[3]).required(),
-            Field::new("sslEnabled", Boolean, Wire::Bool, &[4]),
-            Field::new("storageMode", String, Wire::String, &[7]).default("\"ThinProvisioned\""),
-            Field::new("storagePool", String, Wire::String, &[6]),
+            Field::new("sslEnabled", Boolean, Wire::Bool, &[4]).by_value(),
+            Field::new("storageMode", String, Wire::String, &[7]).default("\"ThinProvisioned\"").by_value(),
+            Field::new("storagePool", String, Wire::String, &[6]).by_value(),
             Field::new("system", String, Wire::String, &[2]).required(),
-            Field::new("volumeName", String, Wire::String, &[8]),
+            Field::new("volumeName", String, Wire::String, &[8]).by_value(),
         ],
     },
     Type {
@@ -1958,21 +1967,21 @@ pub(super) static TYPES: &[Type] = &[
         name: "io.k8s.api.core.v1.Secret",
         atomic: false,
         fields: &[
-            Field::new("apiVersion", String, Wire::String, &[]),
+            Field::new("apiVersion", String, Wire::String, &[]).by_value(),
             Field::new("data", Map(&Bytes), Wire::Bytes, &[2]),
             Field::new("immutable", Boolean, Wire::Bool, &[5]),
-            Field::new("kind", String, Wire::String, &[]),
+            Field::new("kind", String, Wire::String, &[]).by_value(),
             Field::new("metadata", Ref("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"), Wire::Message, &[1])
                 .always(),
             Field::new("stringData", Map(&String), Wire::String, &[4]),
-            Field::new("type", String, Wire::String, &[3]),
+            Field::new("type", String, Wire::String, &[3]).by_value(),
         ],
     },
     Type {
         name: "io.k8s.api.core.v1.SecretEnvSource",
         atomic: false,
         fields: &[
-            Field::new("name", String, Wire::String, &[1, 1]).default("\"\""),
+            Field::new("name", String, Wire::String, &[1, 1]).default("\"\"").by_value(),
             Field::new("optional", Boolean, Wire::Bool, &[2]),
         ],
     },
@@ -1981,7 +1990,7 @@ pub(super) static TYPES: &[Type] = &[
         atomic: true,
         fields: &[
             Field::new("key", String, Wire::String, &[2]).required(),
-            Field::new("name", String, Wire::String, &[1, 1]).default("\"\""),
+            Field::new("name", String, Wire::String, &[1, 1]).default("\"\"").by_value(),
             Field::new("optional", Boolean, Wire::Bool, &[3]),
         ],
     },
@@ -1990,14 +1999,17 @@ pub(super) static TYPES: &[Type] = &[
         atomic: false,
         fields: &[
             Field::new("items", List(&Ref("io.k8s.api.core.v1.KeyToPath")), Wire::Message, &[2]),
-            Field::new("name", String, Wire::String, &[1, 1]).default("\"\""),
+            Field::new("name", String, Wire::String, &[1, 1]).default("\"\"").by_value(),
             Field::new("optional", Boolean, Wire::Bool, &[4]),
         ],
     },
     Type {
         name: "io.k8s.api.core.v1.SecretReference",
         atomic: true,
-        fields: &[Field::new("name", String, Wire::String, &[1]), Field::new("namespace", String, Wire::String, &[2])],
+        fields: &[
+            Field::new("name", String, Wire::String, &[1]).by_value(),
+            Field::new("namespace", String, Wire::String, &[2]).by_value(),
+        ],
     },
     Type {
         name: "io.k8s.api.core.v1.SecretVolumeSource",
@@ -2006,7 +2018,7 @@ pub(super) static TYPES: &[Type] = &[
             Field::new("defaultMode", Integer32, Wire::Int32, &[3]),
             Field::new("items", List(&Ref("io.k8s.api.core.v1.KeyToPath")), Wire::Message, &[2]),
             Field::new("optional", Boolean, Wire::Bool, &[4]),
-            Field::new("secretName", String, Wire::String, &[1]),
+            Field::new("secretName", String, Wire::String, &[1]).by_value(),
         ],
     },
     Type {
@@ -2031,8 +2043,8 @@ pub(super) static TYPES: &[Type] = &[
         name: "io.k8s.api.core.v1.Service",
         atomic: false,
         fields: &[
-            Field::new("apiVersion", String, Wire::String, &[]),
-            Field::new("kind", String, Wire::String, &[]),
+            Field::new("apiVersion", String, Wire::String, &[]).by_value(),
+            Field::new("kind", String, Wire::String, &[]).by_value(),
             Field::new("metadata", Ref("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"), Wire::Message, &[1])
                 .always(),
             Field::new("spec", Ref("io.k8s.api.core.v1.ServiceSpec"), Wire::Message, &[2]).always(),
@@ -2043,10 +2055,10 @@ pub(super) static TYPES: &[Type] = &[
         name: "io.k8s.api.core.v1.ServiceAccount",
         atomic: false,
         fields: &[
-            Field::new("apiVersion", String, Wire::String, &[]),
+            Field::new("apiVersion", String, Wire::String, &[]).by_value(),
             Field::new("automountServiceAccountToken", Boolean, Wire::Bool, &[4]),
             Field::new("imagePullSecrets", List(&Ref("io.k8s.api.core.v1.LocalObjectReference")), Wire::Message, &[3]),
-            Field::new("kind", String, Wire::String, &[]),
+            Field::new("kind", String, Wire::String, &[]).by_value(),
             Field::new("metadata", Ref("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"), Wire::Message, &[1])
                 .always(),
             Field::new("secrets", List(&Ref("io.k8s.api.core.v1.ObjectReference")), Wire::Message, &[2])
@@ -2059,7 +2071,7 @@ pub(super) static TYPES: &[Type] = &[
         name: "io.k8s.api.core.v1.ServiceAccountTokenProjection",
         atomic: false,
         fields: &[
-            Field::new("audience", String, Wire::String, &[1]),
+            Field::new("audience", String, Wire::String, &[1]).by_value(),
             Field::new("expirationSeconds", Integer64, Wire::Int64, &[2]),
             Field::new("path", String, Wire::String, &[3]).required(),
         ],
@@ -2069,11 +2081,11 @@ pub(super) static TYPES: &[Type] = &[
         atomic: false,
         fields: &[
             Field::new("appProtocol", String, Wire::String, &[6]),
-            Field::new("name", String, Wire::String, &[1]),
-            Field::new("nodePort", Integer32, Wire::Int32, &[5]),
+            Field::new("name", String, Wire::String, &[1]).by_value(),
+            Field::new("nodePort", Integer32, Wire::Int32, &[5]).by_value(),
             Field::new("port", Integer32, Wire::Int32, &[3]).required(),
-            Field::new("protocol", String, Wire::String, &[2]).default("\"TCP\""),
-            Field::new("targetPort", IntOrString, Wire::Message, &[4]),
+            Field::new("protocol", String, Wire::String, &[2]).default("\"TCP\"").by_value(),
+            Field::new("targetPort", IntOrString, Wire::Message, &[4]).always(),
         ],
     },
     Type {
@@ -2081,28 +2093,28 @@ pub(super) static TYPES: &[Type] = &[
         atomic: false,
         fields: &[
             Field::new("allocateLoadBalancerNodePorts", Boolean, Wire::Bool, &[20]),
-            Field::new("clusterIP", String, Wire::String, &[3]),
+            Field::new("clusterIP", String, Wire::String, &[3]).by_value(),
             Field::new("clusterIPs", List(&String), Wire::String, &[18]),
             Field::new("externalIPs", List(&String), Wire::String, &[5]),
-            Field::new("externalName", String, Wire::String, &[10]),
-            Field::new("externalTrafficPolicy", String, Wire::String, &[11]),
-            Field::new("healthCheckNodePort", Integer32, Wire::Int32, &[12]),
+            Field::new("externalName", String, Wire::String, &[10]).by_value(),
+            Field::new("externalTrafficPolicy", String, Wire::String, &[11]).by_value(),
+            Field::new("healthCheckNodePort", Integer32, Wire::Int32, &[12]).by_value(),
             Field::new("internalTrafficPolicy", String, Wire::String, &[22]),
             Field::new("ipFamilies", List(&String), Wire::String, &[19]),
             Field::new("ipFamilyPolicy", String, Wire::String, &[17]),
             Field::new("loadBalancerClass", String, Wire::String, &[21]),
-            Field::new("loadBalancerIP", String, Wire::String, &[8]),
+            Field::new("loadBalancerIP", String, Wire::String, &[8]).by_value(),
             Field::new("loadBalancerSourceRanges", List(&String), Wire::String, &[9]),
             Field::new("ports", List(&Ref("io.k8s.api.core.v1.ServicePort")), Wire::Message, &[1])
                 .map(&["port", "protocol"])
                 .patch(PatchStrategy::Merge)
                 .merge_key("port"),
-            Field::new("publishNotReadyAddresses", Boolean, Wire::Bool, &[13]),
+            Field::new("publishNotReadyAddresses", Boolean, Wire::Bool, &[13]).by_value(),
             Field::new("selector", Map(&String), Wire::String, &[2]).atomic(),
-            Field::new("sessionAffinity", String, Wire::String, &[7]),
+            Field::new("sessionAffinity", String, Wire::String, &[7]).by_value(),
             Field::new("sessionAffinityConfig", Ref("io.k8s.api.core.v1.SessionAffinityConfig"), Wire::Message, &[14]),
             Field::new("trafficDistribution", String, Wire::String, &[23]),
-            Field::new("type", String, Wire::String, &[4]),
+            Field::new("type", String, Wire::String, &[4]).by_value(),
         ],
     },
     Type {
@@ -2130,22 +2142,22 @@ pub(super) static TYPES: &[Type] = &[
         name: "io.k8s.api.core.v1.StorageOSPersistentVolumeSource",
         atomic: false,
         fields: &[
-            Field::new("fsType", String, Wire::String, &[3]),
-            Field::new("readOnly", Boolean, Wire::Bool, &[4]),
+            Field::new("fsType", String, Wire::String, &[3]).by_value(),
+            Field::new("readOnly", Boolean, Wire::Bool, &[4]).by_value(),
             Field::new("secretRef", Ref("io.k8s.api.core.v1.ObjectReference"), Wire::Message, &[5]),
-            Field::new("volumeName", String, Wire::String, &[1]),
-            Field::new("volumeNamespace", String, Wire::String, &[2]),
+            Field::new("volumeName", String, Wire::String, &[1]).by_value(),
+            Field::new("volumeNamespace", String, Wire::String, &[2]).by_value(),
         ],
     },
     Type {
         name: "io.k8s.api.core.v1.StorageOSVolumeSource",
         atomic: false,
         fields: &[
-            Field::new("fsType", String, Wire::String, &[3]),
-            Field::new("readOnly", Boolean, Wire::Bool, &[4]),
+            Field::new("fsType", String, Wire::String, &[3]).by_value(),
+            Field::new("readOnly", Boolean, Wire::Bool, &[4]).by_value(),
             Field::new("secretRef", Ref("io.k8s.api.core.v1.LocalObjectReference"), Wire::Message, &[5]),
-            Field::new("volumeName", String, Wire::String, &[1]),
-            Field::new("volumeNamespace", String, Wire::String, &[2]),
+            Field::new("volumeName", String, Wire::String, &[1]).by_value(),
+            Field::new("volumeNamespace", String, Wire::String, &[2]).by_value(),
         ],
     },
     Type {
@@ -2160,7 +2172,7 @@ pub(super) static TYPES: &[Type] = &[
         name: "io.k8s.api.core.v1.TCPSocketAction",
         atomic: false,
         fields: &[
-            Field::new("host", String, Wire::String, &[2]),
+            Field::new("host", String, Wire::String, &[2]).by_value(),
             Field::new("port", IntOrString, Wire::Message, &[1]).required(),
         ],
     },
@@ -2171,18 +2183,18 @@ pub(super) static TYPES: &[Type] = &[
             Field::new("effect", String, Wire::String, &[3]).required(),
             Field::new("key", String, Wire::String, &[1]).required(),
             Field::new("timeAdded", Time, Wire::Message, &[4]),
-            Field::new("value", String, Wire::String, &[2]),
+            Field::new("value", String, Wire::String, &[2]).by_value(),
         ],
     },
     Type {
         name: "io.k8s.api.core.v1.Toleration",
         atomic: false,
         fields: &[
-            Field::new("effect", String, Wire::String, &[4]),
-            Field::new("key", String, Wire::String, &[1]),
-            Field::new("operator", String, Wire::String, &[2]),
+            Field::new("effect", String, Wire::String, &[4]).by_value(),
+            Field::new("key", String, Wire::String, &[1]).by_value(),
+            Field::new("operator", String, Wire::String, &[2]).by_value(),
             Field::new("tolerationSeconds", Integer64, Wire::Int64, &[5]),
-            Field::new("value", String, Wire::String, &[3]),
+            Field::new("value", String, Wire::String, &[3]).by_value(),
         ],
     },
     Type {
@@ -2313,10 +2325,10 @@ pub(super) static TYPES: &[Type] = &[
             Field::new("mountPath", String, Wire::String, &[3]).required(),
             Field::new("mountPropagation", String, Wire::String, &[5]),
             Field::new("name", String, Wire::String, &[1]).required(),
-            Field::new("readOnly", Boolean, Wire::Bool, &[2]),
+            Field::new("readOnly", Boolean, Wire::Bool, &[2]).by_value(),
             Field::new("recursiveReadOnly", String, Wire::String, &[7]),
-            Field::new("subPath", String, Wire::String, &[4]),
-            Field::new("subPathExpr", String, Wire::String, &[6]),
+            Field::new("subPath", String, Wire::String, &[4]).by_value(),
+            Field::new("subPathExpr", String, Wire::String, &[6]).by_value(),
         ],
     },
     Type {
@@ -2325,7 +2337,7 @@ pub(super) static TYPES: &[Type] = &[
         fields: &[
             Field::new("mountPath", String, Wire::String, &[2]).required(),
             Field::new("name", String, Wire::String, &[1]).required(),
-            Field::new("readOnly", Boolean, Wire::Bool, &[3]),
+            Field::new("readOnly", Boolean, Wire::Bool, &[3]).by_value(),
             Field::new("recursiveReadOnly", String, Wire::String, &[4]),
         ],
     },
@@ -2368,9 +2380,9 @@ pub(super) static TYPES: &[Type] = &[
         name: "io.k8s.api.core.v1.VsphereVirtualDiskVolumeSource",
         atomic: false,
         fields: &[
-            Field::new("fsType", String, Wire::String, &[2]),
-            Field::new("storagePolicyID", String, Wire::String, &[4]),
-            Field::new("storagePolicyName", String, Wire::String, &[3]),
+            Field::new("fsType", String, Wire::String, &[2]).by_value(),
+            Field::new("storagePolicyID", String, Wire::String, &[4]).by_value(),
+            Field::new("storagePolicyName", String, Wire::String, &[3]).by_value(),
             Field::new("volumePath", String, Wire::String, &[1]).required(),
         ],
     },
@@ -2398,7 +2410,7 @@ pub(super) static TYPES: &[Type] = &[
         fields: &[
             Field::new("name", String, Wire::String, &[1]).required(),
             Field::new("podGroup", String, Wire::String, &[2]).required(),
-            Field::new("podGroupReplicaKey", String, Wire::String, &[3]),
+            Field::new("podGroupReplicaKey", String, Wire::String, &[3]).by_value(),
         ],
     },
 ];

@@ -51,12 +51,12 @@ pub(super) static TYPES: &[Type] = &[
         atomic: false,
         fields: &[
             Field::new("addressType", String, Wire::String, &[4]).required(),
-            Field::new("apiVersion", String, Wire::String, &[]),
+            Field::new("apiVersion", String, Wire::String, &[]).by_value(),
             Field::new("endpoints", List(&Ref("io.k8s.api.discovery.v1.Endpoint")), Wire::Message, &[2]).required(),
-            Field::new("kind", String, Wire::String, &[]),
+            Field::new("kind", String, Wire::String, &[]).by_value(),
             Field::new("metadata", Ref("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"), Wire::Message, &[1])
                 .always(),
-            Field::new("ports", List(&Ref("io.k8s.api.discovery.v1.EndpointPort")), Wire::Message, &[3]),
+            Field::new("ports", List(&Ref("io.k8s.api.discovery.v1.EndpointPort")), Wire::Message, &[3]).always(),
         ],
     },
     Type {

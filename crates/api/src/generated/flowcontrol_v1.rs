@@ -23,8 +23,8 @@ pub(super) static TYPES: &[Type] = &[
         name: "io.k8s.api.flowcontrol.v1.FlowSchema",
         atomic: false,
         fields: &[
-            Field::new("apiVersion", String, Wire::String, &[]),
-            Field::new("kind", String, Wire::String, &[]),
+            Field::new("apiVersion", String, Wire::String, &[]).by_value(),
+            Field::new("kind", String, Wire::String, &[]).by_value(),
             Field::new("metadata", Ref("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"), Wire::Message, &[1])
                 .always(),
             Field::new("spec", Ref("io.k8s.api.flowcontrol.v1.FlowSchemaSpec"), Wire::Message, &[2]).always(),
@@ -35,11 +35,11 @@ pub(super) static TYPES: &[Type] = &[
         name: "io.k8s.api.flowcontrol.v1.FlowSchemaCondition",
         atomic: false,
         fields: &[
-            Field::new("lastTransitionTime", Time, Wire::Message, &[3]),
-            Field::new("message", String, Wire::String, &[5]),
-            Field::new("reason", String, Wire::String, &[4]),
-            Field::new("status", String, Wire::String, &[2]),
-            Field::new("type", String, Wire::String, &[1]),
+            Field::new("lastTransitionTime", Time, Wire::Message, &[3]).always(),
+            Field::new("message", String, Wire::String, &[5]).by_value(),
+            Field::new("reason", String, Wire::String, &[4]).by_value(),
+            Field::new("status", String, Wire::String, &[2]).by_value(),
+            Field::new("type", String, Wire::String, &[1]).by_value(),
         ],
     },
     Type {
@@ -130,8 +130,8 @@ pub(super) static TYPES: &[Type] = &[
         name: "io.k8s.api.flowcontrol.v1.PriorityLevelConfiguration",
         atomic: false,
         fields: &[
-            Field::new("apiVersion", String, Wire::String, &[]),
-            Field::new("kind", String, Wire::String, &[]),
+            Field::new("apiVersion", String, Wire::String, &[]).by_value(),
+            Field::new("kind", String, Wire::String, &[]).by_value(),
             Field::new("metadata", Ref("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"), Wire::Message, &[1])
                 .always(),
             Field::new("spec", Ref("io.k8s.api.flowcontrol.v1.PriorityLevelConfigurationSpec"), Wire::Message, &[2])
@@ -149,11 +149,11 @@ pub(super) static TYPES: &[Type] = &[
         name: "io.k8s.api.flowcontrol.v1.PriorityLevelConfigurationCondition",
         atomic: false,
         fields: &[
-            Field::new("lastTransitionTime", Time, Wire::Message, &[3]),
-            Field::new("message", String, Wire::String, &[5]),
-            Field::new("reason", String, Wire::String, &[4]),
-            Field::new("status", String, Wire::String, &[2]),
-            Field::new("type", String, Wire::String, &[1]),
+            Field::new("lastTransitionTime", Time, Wire::Message, &[3]).always(),
+            Field::new("message", String, Wire::String, &[5]).by_value(),
+            Field::new("reason", String, Wire::String, &[4]).by_value(),
+            Field::new("status", String, Wire::String, &[2]).by_value(),
+            Field::new("type", String, Wire::String, &[1]).by_value(),
         ],
     },
     Type {
@@ -207,7 +207,7 @@ pub(super) static TYPES: &[Type] = &[
         atomic: false,
         fields: &[
             Field::new("apiGroups", List(&String), Wire::String, &[2]).set().required(),
-            Field::new("clusterScope", Boolean, Wire::Bool, &[4]),
+            Field::new("clusterScope", Boolean, Wire::Bool, &[4]).by_value(),
             Field::new("namespaces", List(&String), Wire::String, &[5]).set(),
             Field::new("resources", List(&String), Wire::String, &[3]).set().required(),
             Field::new("verbs", List(&String), Wire::String, &[1]).set().required(),

@@ -11,7 +11,7 @@ pub(super) static TYPES: &[Type] = &[
         atomic: false,
         fields: &[
             Field::new("backend", Ref("io.k8s.api.networking.v1.IngressBackend"), Wire::Message, &[2]).required(),
-            Field::new("path", String, Wire::String, &[1]),
+            Field::new("path", String, Wire::String, &[1]).by_value(),
             Field::new("pathType", String, Wire::String, &[3]).required(),
         ],
     },
@@ -26,8 +26,8 @@ pub(super) static TYPES: &[Type] = &[
         name: "io.k8s.api.networking.v1.IPAddress",
         atomic: false,
         fields: &[
-            Field::new("apiVersion", String, Wire::String, &[]),
-            Field::new("kind", String, Wire::String, &[]),
+            Field::new("apiVersion", String, Wire::String, &[]).by_value(),
+            Field::new("kind", String, Wire::String, &[]).by_value(),
             Field::new("metadata", Ref("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"), Wire::Message, &[1])
                 .always(),
             Field::new("spec", Ref("io.k8s.api.networking.v1.IPAddressSpec"), Wire::Message, &[2]).always(),
@@ -52,8 +52,8 @@ pub(super) static TYPES: &[Type] = &[
         name: "io.k8s.api.networking.v1.Ingress",
         atomic: false,
         fields: &[
-            Field::new("apiVersion", String, Wire::String, &[]),
-            Field::new("kind", String, Wire::String, &[]),
+            Field::new("apiVersion", String, Wire::String, &[]).by_value(),
+            Field::new("kind", String, Wire::String, &[]).by_value(),
             Field::new("metadata", Ref("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"), Wire::Message, &[1])
                 .always(),
             Field::new("spec", Ref("io.k8s.api.networking.v1.IngressSpec"), Wire::Message, &[2]).always(),
@@ -72,8 +72,8 @@ pub(super) static TYPES: &[Type] = &[
         name: "io.k8s.api.networking.v1.IngressClass",
         atomic: false,
         fields: &[
-            Field::new("apiVersion", String, Wire::String, &[]),
-            Field::new("kind", String, Wire::String, &[]),
+            Field::new("apiVersion", String, Wire::String, &[]).by_value(),
+            Field::new("kind", String, Wire::String, &[]).by_value(),
             Field::new("metadata", Ref("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"), Wire::Message, &[1])
                 .always(),
             Field::new("spec", Ref("io.k8s.api.networking.v1.IngressClassSpec"), Wire::Message, &[2]).always(),
@@ -94,7 +94,7 @@ pub(super) static TYPES: &[Type] = &[
         name: "io.k8s.api.networking.v1.IngressClassSpec",
         atomic: false,
         fields: &[
-            Field::new("controller", String, Wire::String, &[1]),
+            Field::new("controller", String, Wire::String, &[1]).by_value(),
             Field::new(
                 "parameters",
                 Ref("io.k8s.api.networking.v1.IngressClassParametersReference"),
@@ -107,8 +107,8 @@ pub(super) static TYPES: &[Type] = &[
         name: "io.k8s.api.networking.v1.IngressLoadBalancerIngress",
         atomic: false,
         fields: &[
-            Field::new("hostname", String, Wire::String, &[2]),
-            Field::new("ip", String, Wire::String, &[1]),
+            Field::new("hostname", String, Wire::String, &[2]).by_value(),
+            Field::new("ip", String, Wire::String, &[1]).by_value(),
             Field::new("ports", List(&Ref("io.k8s.api.networking.v1.IngressPortStatus")), Wire::Message, &[4]),
         ],
     },
@@ -126,7 +126,7 @@ pub(super) static TYPES: &[Type] = &[
         name: "io.k8s.api.networking.v1.IngressPortStatus",
         atomic: false,
         fields: &[
-            Field::new("error", String, Wire::String, &[3]),
+            Field::new("error", String, Wire::String, &[3]).by_value(),
             Field::new("port", Integer32, Wire::Int32, &[1]).required(),
             Field::new("protocol", String, Wire::String, &[2]).required(),
         ],
@@ -135,7 +135,7 @@ pub(super) static TYPES: &[Type] = &[
         name: "io.k8s.api.networking.v1.IngressRule",
         atomic: false,
         fields: &[
-            Field::new("host", String, Wire::String, &[1]),
+            Field::new("host", String, Wire::String, &[1]).by_value(),
             Field::new("http", Ref("io.k8s.api.networking.v1.HTTPIngressRuleValue"), Wire::Message, &[2, 1]),
         ],
     },
@@ -173,15 +173,15 @@ pub(super) static TYPES: &[Type] = &[
         atomic: false,
         fields: &[
             Field::new("hosts", List(&String), Wire::String, &[1]),
-            Field::new("secretName", String, Wire::String, &[2]),
+            Field::new("secretName", String, Wire::String, &[2]).by_value(),
         ],
     },
     Type {
         name: "io.k8s.api.networking.v1.NetworkPolicy",
         atomic: false,
         fields: &[
-            Field::new("apiVersion", String, Wire::String, &[]),
-            Field::new("kind", String, Wire::String, &[]),
+            Field::new("apiVersion", String, Wire::String, &[]).by_value(),
+            Field::new("kind", String, Wire::String, &[]).by_value(),
             Field::new("metadata", Ref("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"), Wire::Message, &[1])
                 .always(),
             Field::new("spec", Ref("io.k8s.api.networking.v1.NetworkPolicySpec"), Wire::Message, &[2]).always(),
@@ -241,23 +241,26 @@ pub(super) static TYPES: &[Type] = &[
         name: "io.k8s.api.networking.v1.ParentReference",
         atomic: false,
         fields: &[
-            Field::new("group", String, Wire::String, &[1]),
+            Field::new("group", String, Wire::String, &[1]).by_value(),
             Field::new("name", String, Wire::String, &[4]).required(),
-            Field::new("namespace", String, Wire::String, &[3]),
+            Field::new("namespace", String, Wire::String, &[3]).by_value(),
             Field::new("resource", String, Wire::String, &[2]).required(),
         ],
     },
     Type {
         name: "io.k8s.api.networking.v1.ServiceBackendPort",
         atomic: true,
-        fields: &[Field::new("name", String, Wire::String, &[1]), Field::new("number", Integer32, Wire::Int32, &[2])],
+        fields: &[
+            Field::new("name", String, Wire::String, &[1]).by_value(),
+            Field::new("number", Integer32, Wire::Int32, &[2]).by_value(),
+        ],
     },
     Type {
         name: "io.k8s.api.networking.v1.ServiceCIDR",
         atomic: false,
         fields: &[
-            Field::new("apiVersion", String, Wire::String, &[]),
-            Field::new("kind", String, Wire::String, &[]),
+            Field::new("apiVersion", String, Wire::String, &[]).by_value(),
+            Field::new("kind", String, Wire::String, &[]).by_value(),
             Field::new("metadata", Ref("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"), Wire::Message, &[1])
                 .always(),
             Field::new("spec", Ref("io.k8s.api.networking.v1.ServiceCIDRSpec"), Wire::Message, &[2]).always(),

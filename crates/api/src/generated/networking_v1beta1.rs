@@ -10,8 +10,8 @@ pub(super) static TYPES: &[Type] = &[
         name: "io.k8s.api.networking.v1beta1.IPAddress",
         atomic: false,
         fields: &[
-            Field::new("apiVersion", String, Wire::String, &[]),
-            Field::new("kind", String, Wire::String, &[]),
+            Field::new("apiVersion", String, Wire::String, &[]).by_value(),
+            Field::new("kind", String, Wire::String, &[]).by_value(),
             Field::new("metadata", Ref("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"), Wire::Message, &[1])
                 .always(),
             Field::new("spec", Ref("io.k8s.api.networking.v1beta1.IPAddressSpec"), Wire::Message, &[2]).always(),
@@ -27,9 +27,9 @@ pub(super) static TYPES: &[Type] = &[
         name: "io.k8s.api.networking.v1beta1.ParentReference",
         atomic: false,
         fields: &[
-            Field::new("group", String, Wire::String, &[1]),
+            Field::new("group", String, Wire::String, &[1]).by_value(),
             Field::new("name", String, Wire::String, &[4]).required(),
-            Field::new("namespace", String, Wire::String, &[3]),
+            Field::new("namespace", String, Wire::String, &[3]).by_value(),
             Field::new("resource", String, Wire::String, &[2]).required(),
         ],
     },
@@ -37,8 +37,8 @@ pub(super) static TYPES: &[Type] = &[
         name: "io.k8s.api.networking.v1beta1.ServiceCIDR",
         atomic: false,
         fields: &[
-            Field::new("apiVersion", String, Wire::String, &[]),
-            Field::new("kind", String, Wire::String, &[]),
+            Field::new("apiVersion", String, Wire::String, &[]).by_value(),
+            Field::new("kind", String, Wire::String, &[]).by_value(),
             Field::new("metadata", Ref("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"), Wire::Message, &[1])
                 .always(),
             Field::new("spec", Ref("io.k8s.api.networking.v1beta1.ServiceCIDRSpec"), Wire::Message, &[2]).always(),

@@ -14,9 +14,9 @@ pub(super) static TYPES: &[Type] = &[
         name: "io.k8s.api.node.v1.RuntimeClass",
         atomic: false,
         fields: &[
-            Field::new("apiVersion", String, Wire::String, &[]),
+            Field::new("apiVersion", String, Wire::String, &[]).by_value(),
             Field::new("handler", String, Wire::String, &[2]).required(),
-            Field::new("kind", String, Wire::String, &[]),
+            Field::new("kind", String, Wire::String, &[]).by_value(),
             Field::new("metadata", Ref("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"), Wire::Message, &[1])
                 .always(),
             Field::new("overhead", Ref("io.k8s.api.node.v1.Overhead"), Wire::Message, &[3]),

@@ -10,9 +10,9 @@ pub(super) static TYPES: &[Type] = &[
         name: "io.k8s.api.policy.v1.Eviction",
         atomic: false,
         fields: &[
-            Field::new("apiVersion", String, Wire::String, &[]),
+            Field::new("apiVersion", String, Wire::String, &[]).by_value(),
             Field::new("deleteOptions", Ref("io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions"), Wire::Message, &[2]),
-            Field::new("kind", String, Wire::String, &[]),
+            Field::new("kind", String, Wire::String, &[]).by_value(),
             Field::new("metadata", Ref("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"), Wire::Message, &[1])
                 .always(),
         ],
@@ -21,8 +21,8 @@ pub(super) static TYPES: &[Type] = &[
         name: "io.k8s.api.policy.v1.PodDisruptionBudget",
         atomic: false,
         fields: &[
-            Field::new("apiVersion", String, Wire::String, &[]),
-            Field::new("kind", String, Wire::String, &[]),
+            Field::new("apiVersion", String, Wire::String, &[]).by_value(),
+            Field::new("kind", String, Wire::String, &[]).by_value(),
             Field::new("metadata", Ref("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"), Wire::Message, &[1])
                 .always(),
             Field::new("spec", Ref("io.k8s.api.policy.v1.PodDisruptionBudgetSpec"), Wire::Message, &[2]).always(),
@@ -53,7 +53,7 @@ pub(super) static TYPES: &[Type] = &[
             Field::new("disruptedPods", Map(&Time), Wire::Message, &[2]),
             Field::new("disruptionsAllowed", Integer32, Wire::Int32, &[3]).required(),
             Field::new("expectedPods", Integer32, Wire::Int32, &[6]).required(),
-            Field::new("observedGeneration", Integer64, Wire::Int64, &[1]),
+            Field::new("observedGeneration", Integer64, Wire::Int64, &[1]).by_value(),
         ],
     },
 ];

@@ -20,8 +20,8 @@ pub(super) static TYPES: &[Type] = &[
         atomic: false,
         fields: &[
             Field::new("aggregationRule", Ref("io.k8s.api.rbac.v1.AggregationRule"), Wire::Message, &[3]),
-            Field::new("apiVersion", String, Wire::String, &[]),
-            Field::new("kind", String, Wire::String, &[]),
+            Field::new("apiVersion", String, Wire::String, &[]).by_value(),
+            Field::new("kind", String, Wire::String, &[]).by_value(),
             Field::new("metadata", Ref("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"), Wire::Message, &[1])
                 .always(),
             Field::new("rules", List(&Ref("io.k8s.api.rbac.v1.PolicyRule")), Wire::Message, &[2]),
@@ -31,8 +31,8 @@ pub(super) static TYPES: &[Type] = &[
         name: "io.k8s.api.rbac.v1.ClusterRoleBinding",
         atomic: false,
         fields: &[
-            Field::new("apiVersion", String, Wire::String, &[]),
-            Field::new("kind", String, Wire::String, &[]),
+            Field::new("apiVersion", String, Wire::String, &[]).by_value(),
+            Field::new("kind", String, Wire::String, &[]).by_value(),
             Field::new("metadata", Ref("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"), Wire::Message, &[1])
                 .always(),
             Field::new("roleRef", Ref("io.k8s.api.rbac.v1.RoleRef"), Wire::Message, &[3]).required(),
@@ -54,8 +54,8 @@ pub(super) static TYPES: &[Type] = &[
         name: "io.k8s.api.rbac.v1.Role",
         atomic: false,
         fields: &[
-            Field::new("apiVersion", String, Wire::String, &[]),
-            Field::new("kind", String, Wire::String, &[]),
+            Field::new("apiVersion", String, Wire::String, &[]).by_value(),
+            Field::new("kind", String, Wire::String, &[]).by_value(),
             Field::new("metadata", Ref("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"), Wire::Message, &[1])
                 .always(),
             Field::new("rules", List(&Ref("io.k8s.api.rbac.v1.PolicyRule")), Wire::Message, &[2]),
@@ -65,8 +65,8 @@ pub(super) static TYPES: &[Type] = &[
         name: "io.k8s.api.rbac.v1.RoleBinding",
         atomic: false,
         fields: &[
-            Field::new("apiVersion", String, Wire::String, &[]),
-            Field::new("kind", String, Wire::String, &[]),
+            Field::new("apiVersion", String, Wire::String, &[]).by_value(),
+            Field::new("kind", String, Wire::String, &[]).by_value(),
             Field::new("metadata", Ref("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"), Wire::Message, &[1])
                 .always(),
             Field::new("roleRef", Ref("io.k8s.api.rbac.v1.RoleRef"), Wire::Message, &[3]).required(),
@@ -86,10 +86,10 @@ pub(super) static TYPES: &[Type] = &[
         name: "io.k8s.api.rbac.v1.Subject",
         atomic: true,
         fields: &[
-            Field::new("apiGroup", String, Wire::String, &[2]),
+            Field::new("apiGroup", String, Wire::String, &[2]).by_value(),
             Field::new("kind", String, Wire::String, &[1]).required(),
             Field::new("name", String, Wire::String, &[3]).required(),
-            Field::new("namespace", String, Wire::String, &[4]),
+            Field::new("namespace", String, Wire::String, &[4]).by_value(),
         ],
     },
 ];

@@ -88,7 +88,7 @@ pub(super) static TYPES: &[Type] = &[
                 &[4],
             ),
             Field::new("name", String, Wire::String, &[1]).required(),
-            Field::new("nodeName", String, Wire::String, &[5]),
+            Field::new("nodeName", String, Wire::String, &[5]).by_value(),
             Field::new("nodeSelector", Ref("io.k8s.api.core.v1.NodeSelector"), Wire::Message, &[6]),
             Field::new("taints", List(&Ref("io.k8s.api.resource.v1.DeviceTaint")), Wire::Message, &[8]),
         ],
@@ -126,8 +126,8 @@ pub(super) static TYPES: &[Type] = &[
         fields: &[
             Field::new("bool", Boolean, Wire::Bool, &[3]),
             Field::new("int", Integer64, Wire::Int64, &[2]),
-            Field::new("string", String, Wire::String, &[4]),
-            Field::new("version", String, Wire::String, &[5]),
+            Field::new("string", String, Wire::String, &[4]).by_value(),
+            Field::new("version", String, Wire::String, &[5]).by_value(),
         ],
     },
     Type {
@@ -159,8 +159,8 @@ pub(super) static TYPES: &[Type] = &[
         name: "io.k8s.api.resource.v1.DeviceClass",
         atomic: false,
         fields: &[
-            Field::new("apiVersion", String, Wire::String, &[]),
-            Field::new("kind", String, Wire::String, &[]),
+            Field::new("apiVersion", String, Wire::String, &[]).by_value(),
+            Field::new("kind", String, Wire::String, &[]).by_value(),
             Field::new("metadata", Ref("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"), Wire::Message, &[1])
                 .always(),
             Field::new("spec", Ref("io.k8s.api.resource.v1.DeviceClassSpec"), Wire::Message, &[2]).required().always(),
@@ -181,7 +181,7 @@ pub(super) static TYPES: &[Type] = &[
         atomic: false,
         fields: &[
             Field::new("config", List(&Ref("io.k8s.api.resource.v1.DeviceClassConfiguration")), Wire::Message, &[2]),
-            Field::new("extendedResourceName", String, Wire::String, &[4]),
+            Field::new("extendedResourceName", String, Wire::String, &[4]).by_value(),
             Field::new("selectors", List(&Ref("io.k8s.api.resource.v1.DeviceSelector")), Wire::Message, &[1]),
         ],
     },
@@ -189,8 +189,8 @@ pub(super) static TYPES: &[Type] = &[
         name: "io.k8s.api.resource.v1.DeviceConstraint",
         atomic: false,
         fields: &[
-            Field::new("distinctAttribute", String, Wire::String, &[3]),
-            Field::new("matchAttribute", String, Wire::String, &[2]),
+            Field::new("distinctAttribute", String, Wire::String, &[3]).by_value(),
+            Field::new("matchAttribute", String, Wire::String, &[2]).by_value(),
             Field::new("requests", List(&String), Wire::String, &[1]),
         ],
     },
@@ -236,9 +236,9 @@ pub(super) static TYPES: &[Type] = &[
         name: "io.k8s.api.resource.v1.DeviceSubRequest",
         atomic: false,
         fields: &[
-            Field::new("allocationMode", String, Wire::String, &[4]),
+            Field::new("allocationMode", String, Wire::String, &[4]).by_value(),
             Field::new("capacity", Ref("io.k8s.api.resource.v1.CapacityRequirements"), Wire::Message, &[7]),
-            Field::new("count", Integer64, Wire::Int64, &[5]),
+            Field::new("count", Integer64, Wire::Int64, &[5]).by_value(),
             Field::new("deviceClassName", String, Wire::String, &[2]).required(),
             Field::new("name", String, Wire::String, &[1]).required(),
             Field::new("selectors", List(&Ref("io.k8s.api.resource.v1.DeviceSelector")), Wire::Message, &[3]),
@@ -252,18 +252,18 @@ pub(super) static TYPES: &[Type] = &[
             Field::new("effect", String, Wire::String, &[3]).required(),
             Field::new("key", String, Wire::String, &[1]).required(),
             Field::new("timeAdded", Time, Wire::Message, &[4]),
-            Field::new("value", String, Wire::String, &[2]),
+            Field::new("value", String, Wire::String, &[2]).by_value(),
         ],
     },
     Type {
         name: "io.k8s.api.resource.v1.DeviceToleration",
         atomic: false,
         fields: &[
-            Field::new("effect", String, Wire::String, &[4]),
-            Field::new("key", String, Wire::String, &[1]),
-            Field::new("operator", String, Wire::String, &[2]).default("\"Equal\""),
+            Field::new("effect", String, Wire::String, &[4]).by_value(),
+            Field::new("key", String, Wire::String, &[1]).by_value(),
+            Field::new("operator", String, Wire::String, &[2]).default("\"Equal\"").by_value(),
             Field::new("tolerationSeconds", Integer64, Wire::Int64, &[5]),
-            Field::new("value", String, Wire::String, &[3]),
+            Field::new("value", String, Wire::String, &[3]).by_value(),
         ],
     },
     Type {
@@ -271,9 +271,9 @@ pub(super) static TYPES: &[Type] = &[
         atomic: false,
         fields: &[
             Field::new("adminAccess", Boolean, Wire::Bool, &[5]),
-            Field::new("allocationMode", String, Wire::String, &[3]),
+            Field::new("allocationMode", String, Wire::String, &[3]).by_value(),
             Field::new("capacity", Ref("io.k8s.api.resource.v1.CapacityRequirements"), Wire::Message, &[7]),
-            Field::new("count", Integer64, Wire::Int64, &[4]),
+            Field::new("count", Integer64, Wire::Int64, &[4]).by_value(),
             Field::new("deviceClassName", String, Wire::String, &[1]).required(),
             Field::new("selectors", List(&Ref("io.k8s.api.resource.v1.DeviceSelector")), Wire::Message, &[2]),
             Field::new("tolerations", List(&Ref("io.k8s.api.resource.v1.DeviceToleration")), Wire::Message, &[6]),
@@ -283,8 +283,8 @@ pub(super) static TYPES: &[Type] = &[
         name: "io.k8s.api.resource.v1.NetworkDeviceData",
         atomic: false,
         fields: &[
-            Field::new("hardwareAddress", String, Wire::String, &[3]),
-            Field::new("interfaceName", String, Wire::String, &[1]),
+            Field::new("hardwareAddress", String, Wire::String, &[3]).by_value(),
+            Field::new("interfaceName", String, Wire::String, &[1]).by_value(),
             Field::new("ips", List(&String), Wire::String, &[2]),
         ],
     },
@@ -300,8 +300,8 @@ pub(super) static TYPES: &[Type] = &[
         name: "io.k8s.api.resource.v1.ResourceClaim",
         atomic: false,
         fields: &[
-            Field::new("apiVersion", String, Wire::String, &[]),
-            Field::new("kind", String, Wire::String, &[]),
+            Field::new("apiVersion", String, Wire::String, &[]).by_value(),
+            Field::new("kind", String, Wire::String, &[]).by_value(),
             Field::new("metadata", Ref("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"), Wire::Message, &[1])
                 .always(),
             Field::new("spec", Ref("io.k8s.api.resource.v1.ResourceClaimSpec"), Wire::Message, &[2])
@@ -314,7 +314,7 @@ pub(super) static TYPES: &[Type] = &[
         name: "io.k8s.api.resource.v1.ResourceClaimConsumerReference",
         atomic: false,
         fields: &[
-            Field::new("apiGroup", String, Wire::String, &[1]),
+            Field::new("apiGroup", String, Wire::String, &[1]).by_value(),
             Field::new("name", String, Wire::String, &[4]).required(),
             Field::new("resource", String, Wire::String, &[3]).required(),
             Field::new("uid", String, Wire::String, &[5]).required(),
@@ -347,8 +347,8 @@ pub(super) static TYPES: &[Type] = &[
         name: "io.k8s.api.resource.v1.ResourceClaimTemplate",
         atomic: false,
         fields: &[
-            Field::new("apiVersion", String, Wire::String, &[]),
-            Field::new("kind", String, Wire::String, &[]),
+            Field::new("apiVersion", String, Wire::String, &[]).by_value(),
+            Field::new("kind", String, Wire::String, &[]).by_value(),
             Field::new("metadata", Ref("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"), Wire::Message, &[1])
                 .always(),
             Field::new("spec", Ref("io.k8s.api.resource.v1.ResourceClaimTemplateSpec"), Wire::Message, &[2])
@@ -380,8 +380,8 @@ pub(super) static TYPES: &[Type] = &[
         name: "io.k8s.api.resource.v1.ResourceSlice",
         atomic: false,
         fields: &[
-            Field::new("apiVersion", String, Wire::String, &[]),
-            Field::new("kind", String, Wire::String, &[]),
+            Field::new("apiVersion", String, Wire::String, &[]).by_value(),
+            Field::new("kind", String, Wire::String, &[]).by_value(),
             Field::new("metadata", Ref("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"), Wire::Message, &[1])
                 .always(),
             Field::new("spec", Ref("io.k8s.api.resource.v1.ResourceSliceSpec"), Wire::Message, &[2])
@@ -396,7 +396,7 @@ pub(super) static TYPES: &[Type] = &[
             Field::new("allNodes", Boolean, Wire::Bool, &[5]),
             Field::new("devices", List(&Ref("io.k8s.api.resource.v1.Device")), Wire::Message, &[6]),
             Field::new("driver", String, Wire::String, &[1]).required(),
-            Field::new("nodeName", String, Wire::String, &[3]),
+            Field::new("nodeName", String, Wire::String, &[3]).by_value(),
             Field::new("nodeSelector", Ref("io.k8s.api.core.v1.NodeSelector"), Wire::Message, &[4]),
             Field::new("perDeviceNodeSelection", Boolean, Wire::Bool, &[7]),
             Field::new("pool", Ref("io.k8s.api.resource.v1.ResourcePool"), Wire::Message, &[2]).required(),

@@ -13,15 +13,15 @@ pub(super) static TYPES: &[Type] = &[
             Field::new("effect", String, Wire::String, &[3]).required(),
             Field::new("key", String, Wire::String, &[1]).required(),
             Field::new("timeAdded", Time, Wire::Message, &[4]),
-            Field::new("value", String, Wire::String, &[2]),
+            Field::new("value", String, Wire::String, &[2]).by_value(),
         ],
     },
     Type {
         name: "io.k8s.api.resource.v1alpha3.DeviceTaintRule",
         atomic: false,
         fields: &[
-            Field::new("apiVersion", String, Wire::String, &[]),
-            Field::new("kind", String, Wire::String, &[]),
+            Field::new("apiVersion", String, Wire::String, &[]).by_value(),
+            Field::new("kind", String, Wire::String, &[]).by_value(),
             Field::new("metadata", Ref("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"), Wire::Message, &[1])
                 .always(),
             Field::new("spec", Ref("io.k8s.api.resource.v1alpha3.DeviceTaintRuleSpec"), Wire::Message, &[2])
@@ -56,9 +56,9 @@ pub(super) static TYPES: &[Type] = &[
         name: "io.k8s.api.resource.v1alpha3.DeviceTaintSelector",
         atomic: false,
         fields: &[
-            Field::new("device", String, Wire::String, &[4]),
-            Field::new("driver", String, Wire::String, &[2]),
-            Field::new("pool", String, Wire::String, &[3]),
+            Field::new("device", String, Wire::String, &[4]).by_value(),
+            Field::new("driver", String, Wire::String, &[2]).by_value(),
+            Field::new("pool", String, Wire::String, &[3]).by_value(),
         ],
     },
 ];

@@ -93,7 +93,7 @@ pub(super) static TYPES: &[Type] = &[
                 &[4],
             ),
             Field::new("name", String, Wire::String, &[1]).required(),
-            Field::new("nodeName", String, Wire::String, &[5]),
+            Field::new("nodeName", String, Wire::String, &[5]).by_value(),
             Field::new("nodeSelector", Ref("io.k8s.api.core.v1.NodeSelector"), Wire::Message, &[6]),
             Field::new("taints", List(&Ref("io.k8s.api.resource.v1beta2.DeviceTaint")), Wire::Message, &[8]),
         ],
@@ -131,8 +131,8 @@ pub(super) static TYPES: &[Type] = &[
         fields: &[
             Field::new("bool", Boolean, Wire::Bool, &[3]),
             Field::new("int", Integer64, Wire::Int64, &[2]),
-            Field::new("string", String, Wire::String, &[4]),
-            Field::new("version", String, Wire::String, &[5]),
+            Field::new("string", String, Wire::String, &[4]).by_value(),
+            Field::new("version", String, Wire::String, &[5]).by_value(),
         ],
     },
     Type {
@@ -169,8 +169,8 @@ pub(super) static TYPES: &[Type] = &[
         name: "io.k8s.api.resource.v1beta2.DeviceClass",
         atomic: false,
         fields: &[
-            Field::new("apiVersion", String, Wire::String, &[]),
-            Field::new("kind", String, Wire::String, &[]),
+            Field::new("apiVersion", String, Wire::String, &[]).by_value(),
+            Field::new("kind", String, Wire::String, &[]).by_value(),
             Field::new("metadata", Ref("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"), Wire::Message, &[1])
                 .always(),
             Field::new("spec", Ref("io.k8s.api.resource.v1beta2.DeviceClassSpec"), Wire::Message, &[2])
@@ -198,7 +198,7 @@ pub(super) static TYPES: &[Type] = &[
                 Wire::Message,
                 &[2],
             ),
-            Field::new("extendedResourceName", String, Wire::String, &[4]),
+            Field::new("extendedResourceName", String, Wire::String, &[4]).by_value(),
             Field::new("selectors", List(&Ref("io.k8s.api.resource.v1beta2.DeviceSelector")), Wire::Message, &[1]),
         ],
     },
@@ -206,8 +206,8 @@ pub(super) static TYPES: &[Type] = &[
         name: "io.k8s.api.resource.v1beta2.DeviceConstraint",
         atomic: false,
         fields: &[
-            Field::new("distinctAttribute", String, Wire::String, &[3]),
-            Field::new("matchAttribute", String, Wire::String, &[2]),
+            Field::new("distinctAttribute", String, Wire::String, &[3]).by_value(),
+            Field::new("matchAttribute", String, Wire::String, &[2]).by_value(),
             Field::new("requests", List(&String), Wire::String, &[1]),
         ],
     },
@@ -258,9 +258,9 @@ pub(super) static TYPES: &[Type] = &[
         name: "io.k8s.api.resource.v1beta2.DeviceSubRequest",
         atomic: false,
         fields: &[
-            Field::new("allocationMode", String, Wire::String, &[4]),
+            Field::new("allocationMode", String, Wire::String, &[4]).by_value(),
             Field::new("capacity", Ref("io.k8s.api.resource.v1beta2.CapacityRequirements"), Wire::Message, &[7]),
-            Field::new("count", Integer64, Wire::Int64, &[5]),
+            Field::new("count", Integer64, Wire::Int64, &[5]).by_value(),
             Field::new("deviceClassName", String, Wire::String, &[2]).required(),
             Field::new("name", String, Wire::String, &[1]).required(),
             Field::new("selectors", List(&Ref("io.k8s.api.resource.v1beta2.DeviceSelector")), Wire::Message, &[3]),
@@ -274,18 +274,18 @@ pub(super) static TYPES: &[Type] = &[
             Field::new("effect", String, Wire::String, &[3]).required(),
             Field::new("key", String, Wire::String, &[1]).required(),
             Field::new("timeAdded", Time, Wire::Message, &[4]),
-            Field::new("value", String, Wire::String, &[2]),
+            Field::new("value", String, Wire::String, &[2]).by_value(),
         ],
     },
     Type {
         name: "io.k8s.api.resource.v1beta2.DeviceToleration",
         atomic: false,
         fields: &[
-            Field::new("effect", String, Wire::String, &[4]),
-            Field::new("key", String, Wire::String, &[1]),
-            Field::new("operator", String, Wire::String, &[2]).default("\"Equal\""),
+            Field::new("effect", String, Wire::String, &[4]).by_value(),
+            Field::new("key", String, Wire::String, &[1]).by_value(),
+            Field::new("operator", String, Wire::String, &[2]).default("\"Equal\"").by_value(),
             Field::new("tolerationSeconds", Integer64, Wire::Int64, &[5]),
-            Field::new("value", String, Wire::String, &[3]),
+            Field::new("value", String, Wire::String, &[3]).by_value(),
         ],
     },
     Type {
@@ -293,9 +293,9 @@ pub(super) static TYPES: &[Type] = &[
         atomic: false,
         fields: &[
             Field::new("adminAccess", Boolean, Wire::Bool, &[5]),
-            Field::new("allocationMode", String, Wire::String, &[3]),
+            Field::new("allocationMode", String, Wire::String, &[3]).by_value(),
             Field::new("capacity", Ref("io.k8s.api.resource.v1beta2.CapacityRequirements"), Wire::Message, &[7]),
-            Field::new("count", Integer64, Wire::Int64, &[4]),
+            Field::new("count", Integer64, Wire::Int64, &[4]).by_value(),
             Field::new("deviceClassName", String, Wire::String, &[1]).required(),
             Field::new("selectors", List(&Ref("io.k8s.api.resource.v1beta2.DeviceSelector")), Wire::Message, &[2]),
             Field::new("tolerations", List(&Ref("io.k8s.api.resource.v1beta2.DeviceToleration")), Wire::Message, &[6]),
@@ -305,8 +305,8 @@ pub(super) static TYPES: &[Type] = &[
         name: "io.k8s.api.resource.v1beta2.NetworkDeviceData",
         atomic: false,
         fields: &[
-            Field::new("hardwareAddress", String, Wire::String, &[3]),
-            Field::new("interfaceName", String, Wire::String, &[1]),
+            Field::new("hardwareAddress", String, Wire::String, &[3]).by_value(),
+            Field::new("interfaceName", String, Wire::String, &[1]).by_value(),
             Field::new("ips", List(&String), Wire::String, &[2]),
         ],
     },
@@ -322,8 +322,8 @@ pub(super) static TYPES: &[Type] = &[
         name: "io.k8s.api.resource.v1beta2.ResourceClaim",
         atomic: false,
         fields: &[
-            Field::new("apiVersion", String, Wire::String, &[]),
-            Field::new("kind", String, Wire::String, &[]),
+            Field::new("apiVersion", String, Wire::String, &[]).by_value(),
+            Field::new("kind", String, Wire::String, &[]).by_value(),
             Field::new("metadata", Ref("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"), Wire::Message, &[1])
                 .always(),
             Field::new("spec", Ref("io.k8s.api.resource.v1beta2.ResourceClaimSpec"), Wire::Message, &[2])
@@ -336,7 +336,7 @@ pub(super) static TYPES: &[Type] = &[
         name: "io.k8s.api.resource.v1beta2.ResourceClaimConsumerReference",
         atomic: false,
         fields: &[
-            Field::new("apiGroup", String, Wire::String, &[1]),
+            Field::new("apiGroup", String, Wire::String, &[1]).by_value(),
             Field::new("name", String, Wire::String, &[4]).required(),
             Field::new("resource", String, Wire::String, &[3]).required(),
             Field::new("uid", String, Wire::String, &[5]).required(),
@@ -369,8 +369,8 @@ pub(super) static TYPES: &[Type] = &[
         name: "io.k8s.api.resource.v1beta2.ResourceClaimTemplate",
         atomic: false,
         fields: &[
-            Field::new("apiVersion", String, Wire::String, &[]),
-            Field::new("kind", String, Wire::String, &[]),
+            Field::new("apiVersion", String, Wire::String, &[]).by_value(),
+            Field::new("kind", String, Wire::String, &[]).by_value(),
             Field::new("metadata", Ref("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"), Wire::Message, &[1])
                 .always(),
             Field::new("spec", Ref("io.k8s.api.resource.v1beta2.ResourceClaimTemplateSpec"), Wire::Message, &[2])
@@ -402,8 +402,8 @@ pub(super) static TYPES: &[Type] = &[
         name: "io.k8s.api.resource.v1beta2.ResourceSlice",
         atomic: false,
         fields: &[
-            Field::new("apiVersion", String, Wire::String, &[]),
-            Field::new("kind", String, Wire::String, &[]),
+            Field::new("apiVersion", String, Wire::String, &[]).by_value(),
+            Field::new("kind", String, Wire::String, &[]).by_value(),
             Field::new("metadata", Ref("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"), Wire::Message, &[1])
                 .always(),
             Field::new("spec", Ref("io.k8s.api.resource.v1beta2.ResourceSliceSpec"), Wire::Message, &[2])
@@ -418,7 +418,7 @@ pub(super) static TYPES: &[Type] = &[
             Field::new("allNodes", Boolean, Wire::Bool, &[5]),
             Field::new("devices", List(&Ref("io.k8s.api.resource.v1beta2.Device")), Wire::Message, &[6]),
             Field::new("driver", String, Wire::String, &[1]).required(),
-            Field::new("nodeName", String, Wire::String, &[3]),
+            Field::new("nodeName", String, Wire::String, &[3]).by_value(),
             Field::new("nodeSelector", Ref("io.k8s.api.core.v1.NodeSelector"), Wire::Message, &[4]),
             Field::new("perDeviceNodeSelection", Boolean, Wire::Bool, &[7]),
             Field::new("pool", Ref("io.k8s.api.resource.v1beta2.ResourcePool"), Wire::Message, &[2]).required(),

@@ -39,8 +39,8 @@ pub(super) static TYPES: &[Type] = &[
         name: "io.k8s.api.scheduling.v1alpha1.Workload",
         atomic: false,
         fields: &[
-            Field::new("apiVersion", String, Wire::String, &[]),
-            Field::new("kind", String, Wire::String, &[]),
+            Field::new("apiVersion", String, Wire::String, &[]).by_value(),
+            Field::new("kind", String, Wire::String, &[]).by_value(),
             Field::new("metadata", Ref("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"), Wire::Message, &[1])
                 .always(),
             Field::new("spec", Ref("io.k8s.api.scheduling.v1alpha1.WorkloadSpec"), Wire::Message, &[2])

@@ -10,8 +10,8 @@ pub(super) static TYPES: &[Type] = &[
         name: "io.k8s.api.storage.v1.CSIDriver",
         atomic: false,
         fields: &[
-            Field::new("apiVersion", String, Wire::String, &[]),
-            Field::new("kind", String, Wire::String, &[]),
+            Field::new("apiVersion", String, Wire::String, &[]).by_value(),
+            Field::new("kind", String, Wire::String, &[]).by_value(),
             Field::new("metadata", Ref("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"), Wire::Message, &[1])
                 .required()
                 .always(),
@@ -23,7 +23,7 @@ pub(super) static TYPES: &[Type] = &[
         atomic: false,
         fields: &[
             Field::new("attachRequired", Boolean, Wire::Bool, &[1]),
-            Field::new("fsGroupPolicy", String, Wire::String, &[5]),
+            Field::new("fsGroupPolicy", String, Wire::String, &[5]).by_value(),
             Field::new("nodeAllocatableUpdatePeriodSeconds", Integer64, Wire::Int64, &[9]),
             Field::new("podInfoOnMount", Boolean, Wire::Bool, &[2]),
             Field::new("requiresRepublish", Boolean, Wire::Bool, &[7]),
@@ -38,8 +38,8 @@ pub(super) static TYPES: &[Type] = &[
         name: "io.k8s.api.storage.v1.CSINode",
         atomic: false,
         fields: &[
-            Field::new("apiVersion", String, Wire::String, &[]),
-            Field::new("kind", String, Wire::String, &[]),
+            Field::new("apiVersion", String, Wire::String, &[]).by_value(),
+            Field::new("kind", String, Wire::String, &[]).by_value(),
             Field::new("metadata", Ref("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"), Wire::Message, &[1])
                 .required()
                 .always(),
@@ -69,9 +69,9 @@ pub(super) static TYPES: &[Type] = &[
         name: "io.k8s.api.storage.v1.CSIStorageCapacity",
         atomic: false,
         fields: &[
-            Field::new("apiVersion", String, Wire::String, &[]),
+            Field::new("apiVersion", String, Wire::String, &[]).by_value(),
             Field::new("capacity", Quantity, Wire::Message, &[4]),
-            Field::new("kind", String, Wire::String, &[]),
+            Field::new("kind", String, Wire::String, &[]).by_value(),
             Field::new("maximumVolumeSize", Quantity, Wire::Message, &[5]),
             Field::new("metadata", Ref("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"), Wire::Message, &[1])
                 .always(),
@@ -85,8 +85,8 @@ pub(super) static TYPES: &[Type] = &[
         fields: &[
             Field::new("allowVolumeExpansion", Boolean, Wire::Bool, &[6]),
             Field::new("allowedTopologies", List(&Ref("io.k8s.api.core.v1.TopologySelectorTerm")), Wire::Message, &[8]),
-            Field::new("apiVersion", String, Wire::String, &[]),
-            Field::new("kind", String, Wire::String, &[]),
+            Field::new("apiVersion", String, Wire::String, &[]).by_value(),
+            Field::new("kind", String, Wire::String, &[]).by_value(),
             Field::new("metadata", Ref("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"), Wire::Message, &[1])
                 .always(),
             Field::new("mountOptions", List(&String), Wire::String, &[5]),
@@ -108,8 +108,8 @@ pub(super) static TYPES: &[Type] = &[
         name: "io.k8s.api.storage.v1.VolumeAttachment",
         atomic: false,
         fields: &[
-            Field::new("apiVersion", String, Wire::String, &[]),
-            Field::new("kind", String, Wire::String, &[]),
+            Field::new("apiVersion", String, Wire::String, &[]).by_value(),
+            Field::new("kind", String, Wire::String, &[]).by_value(),
             Field::new("metadata", Ref("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"), Wire::Message, &[1])
                 .always(),
             Field::new("spec", Ref("io.k8s.api.storage.v1.VolumeAttachmentSpec"), Wire::Message, &[2])
@@ -149,9 +149,9 @@ pub(super) static TYPES: &[Type] = &[
         name: "io.k8s.api.storage.v1.VolumeAttributesClass",
         atomic: false,
         fields: &[
-            Field::new("apiVersion", String, Wire::String, &[]),
+            Field::new("apiVersion", String, Wire::String, &[]).by_value(),
             Field::new("driverName", String, Wire::String, &[2]).required(),
-            Field::new("kind", String, Wire::String, &[]),
+            Field::new("kind", String, Wire::String, &[]).by_value(),
             Field::new("metadata", Ref("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"), Wire::Message, &[1])
                 .always(),
             Field::new("parameters", Map(&String), Wire::String, &[3]),
@@ -162,8 +162,8 @@ pub(super) static TYPES: &[Type] = &[
         atomic: false,
         fields: &[
             Field::new("errorCode", Integer32, Wire::Int32, &[3]),
-            Field::new("message", String, Wire::String, &[2]),
-            Field::new("time", Time, Wire::Message, &[1]),
+            Field::new("message", String, Wire::String, &[2]).by_value(),
+            Field::new("time", Time, Wire::Message, &[1]).always(),
         ],
     },
     Type {

@@ -8,9 +8,9 @@ pub(super) static TYPES: &[Type] = &[Type {
     name: "io.k8s.api.storage.v1beta1.VolumeAttributesClass",
     atomic: false,
     fields: &[
-        Field::new("apiVersion", String, Wire::String, &[]),
+        Field::new("apiVersion", String, Wire::String, &[]).by_value(),
         Field::new("driverName", String, Wire::String, &[2]).required(),
-        Field::new("kind", String, Wire::String, &[]),
+        Field::new("kind", String, Wire::String, &[]).by_value(),
         Field::new("metadata", Ref("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"), Wire::Message, &[1]).always(),
         Field::new("parameters", Map(&String), Wire::String, &[3]),
     ],

@@ -10,8 +10,8 @@ pub(super) static TYPES: &[Type] = &[
         name: "io.k8s.api.storagemigration.v1beta1.StorageVersionMigration",
         atomic: false,
         fields: &[
-            Field::new("apiVersion", String, Wire::String, &[]),
-            Field::new("kind", String, Wire::String, &[]),
+            Field::new("apiVersion", String, Wire::String, &[]).by_value(),
+            Field::new("kind", String, Wire::String, &[]).by_value(),
             Field::new("metadata", Ref("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"), Wire::Message, &[1])
                 .always(),
             Field::new(
@@ -49,7 +49,7 @@ pub(super) static TYPES: &[Type] = &[
                 .map(&["type"])
                 .patch(PatchStrategy::Merge)
                 .merge_key("type"),
-            Field::new("resourceVersion", String, Wire::String, &[2]),
+            Field::new("resourceVersion", String, Wire::String, &[2]).by_value(),
         ],
     },
 ];

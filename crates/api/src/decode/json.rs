@@ -1,0 +1,143 @@
+//! Parses JSON in one pass, and notes duplicate and unknown fields in the order in which they stand.
+
+use std::collections::HashSet;
+use std::fmt;
+use std::fmt::Write as _;
+
+use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::{Map, Number, Value};
+
+use crate::schema::{FieldType, Type};
+
+/// Parses a document; with a type, unknown fields are noted and left out.
+pub(super) fn read(bytes: &[u8], ty: Option<FieldType>) -> Result<(Value, Vec<String>), serde_json::Error> {
+    let mut state = State::default();
+    let mut deserializer = serde_json::Deserializer::from_slice(bytes);
+    let value = Reader { ty, state: &mut state }.deserialize(&mut deserializer)?;
+    deserializer.end()?;
+    Ok((value, state.findings))
+}
+
+#[derive(Default)]
+struct State {
+    path: String,
+    findings: Vec<String>,
+    noted: HashSet<String>,
+}
+
+impl State {
+    fn note(&mut self, what: &str, key: &str) {
+        let before = self.push_key(key);
+        let text = format!("{what} field \"{}\"", self.path);
+        self.path.truncate(before);
+        if self.findings.len() < super::MAX_FINDINGS && self.noted.insert(text.clone()) {
+            self.findings.push(text);
+        }
+    }
+
+    /// Appends a key; answers the length to truncate to afterwards.
+    fn push_key(&mut self, key: &str) -> usize {
+        let before = self.path.len();
+        if before > 0 {
+            self.path.push('.');
+        }
+        self.path.push_str(key);
+        before
+    }
+}
+
+/// Reads one value at a place of which the type may be known.
+struct Reader<'a> {
+    ty: Option<FieldType>,
+    state: &'a mut State,
+}
+
+impl<'de> DeserializeSeed<'de> for Reader<'_> {
+    type Value = Value;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Reader<'_> {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON value")
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+        Ok(Value::Bool(value))
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
+        Ok(Value::from(value))
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
+        Ok(Value::from(value))
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
+        Ok(Number::from_f64(value).map_or(Value::Null, Value::Number))
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
+        Ok(Value::String(value.to_owned()))
+    }
+
+    fn visit_string<E>(self, value: String) -> Result<Value, E> {
+        Ok(Value::String(value))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Value, A::Error> {
+        let element = match self.ty {
+            Some(FieldType::List(element)) => Some(*element),
+            _ => None,
+        };
+        let before = self.state.path.len();
+        let mut values = Vec::new();
+        loop {
+            // Writing to a String cannot fail.
+            let _ = write!(self.state.path, "[{}]", values.len());
+            let next = access.next_element_seed(Reader { ty: element, state: self.state })?;
+            self.state.path.truncate(before);
+            match next {
+                Some(value) => values.push(value),
+                None => return Ok(Value::Array(values)),
+            }
+        }
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Value, A::Error> {
+        let object: Option<&'static Type> = self.ty.and_then(|ty| ty.as_type());
+        let mut values = Map::new();
+        while let Some(key) = access.next_key::<String>()? {
+            let ty = match (object, self.ty) {
+                (Some(object), _) => match object.field(&key) {
+                    Some(field) => Some(field.ty),
+                    None => {
+                        self.state.note("unknown", &key);
+                        access.next_value::<IgnoredAny>()?;
+                        continue;
+                    }
+                },
+                (None, Some(FieldType::Map(element))) => Some(*element),
+                (None, _) => None,
+            };
+            if values.contains_key(&key) {
+                self.state.note("duplicate", &key);
+            }
+            let before = self.state.push_key(&key);
+            let value = access.next_value_seed(Reader { ty, state: self.state })?;
+            self.state.path.truncate(before);
+            values.insert(key, value);
+        }
+        Ok(Value::Object(values))
+    }
+}
