@@ -98,6 +98,7 @@ pub(crate) fn configure_pod(ips: &[IpAddr], gateways: &[IpAddr]) -> Result<(), P
     let mut named = |name: &str| socket.link(name)?.ok_or_else(|| PlugError::NoInterface(name.to_owned()));
     let (loopback, interface) = (named("lo")?, named(POD_INTERFACE)?);
     socket.set_up(&loopback)?;
+    socket.set_up(&interface)?;
     for ip in ips {
         socket.add_address(&interface, host_net(*ip))?;
     }

@@ -26,6 +26,9 @@ pub struct Config {
     /// The addresses of all pods of the cluster: traffic from this node's pods to them keeps its source address, and
     /// routes inside them are this network's.
     pub cluster_cidrs: Vec<IpNet>,
+    /// The addresses of services. A route leads them to the bridge, so that the node's own processes reach services on
+    /// a machine without a default route too, and what no service answers never leaves the machine.
+    pub service_cidrs: Vec<IpNet>,
     /// The largest packet of pods; none for that of the interface with the default route.
     pub mtu: Option<u32>,
 }
@@ -64,6 +67,7 @@ struct Shared {
     bridge: String,
     table: String,
     cluster_cidrs: Vec<IpNet>,
+    service_cidrs: Vec<IpNet>,
     mtu: u32,
     directory: Directory,
     state: Mutex<State>,
@@ -180,6 +184,7 @@ impl PodNetwork {
             bridge: bridge_name(&config.instance),
             table: table_name(&config.instance, "net"),
             cluster_cidrs: config.cluster_cidrs,
+            service_cidrs: config.service_cidrs,
             mtu,
             directory,
             state: Mutex::new(State { pod_cidrs: Vec::new(), reservations, last }),
@@ -267,7 +272,12 @@ impl Shared {
             return Err(SetPodCidrsError::TooSmall(*cidr));
         }
         let mut socket = Socket::open()?;
-        bridge::ensure(&mut socket, &self.bridge, &pod_cidrs, self.mtu)?;
+        let bridge = bridge::ensure(&mut socket, &self.bridge, &pod_cidrs, self.mtu)?;
+        for cidr in &self.service_cidrs {
+            if pod_cidrs.iter().any(|pods| pods.addr().is_ipv4() == cidr.addr().is_ipv4()) {
+                routes::to_link(&mut socket, *cidr, &bridge)?;
+            }
+        }
         sysctl::try_set("ipv4/ip_forward", "1");
         // Lets a connection from 127.0.0.1 to a port of the node reach a pod; the table's guard keeps pods from
         // using it in the other direction.

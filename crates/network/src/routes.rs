@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use crate::netlink::{NetlinkError, Route, Socket};
+use crate::netlink::{Link, NetlinkError, Route, Socket};
 
 /// The routing protocol number (`rtm_protocol`) of the routes that are ours; it stands in no registry of the kernel.
 pub const ROUTE_PROTOCOL: u8 = 83;
@@ -45,6 +45,11 @@ pub(crate) fn sync(cluster_cidrs: &[IpNet], wanted: &[NodeRoute]) -> Result<(), 
         failed.extend(socket.replace_route(route).err());
     }
     if failed.is_empty() { Ok(()) } else { Err(RouteError::Refused { failed }) }
+}
+
+/// Makes a network reachable on a link.
+pub(crate) fn to_link(socket: &mut Socket, destination: IpNet, link: &Link) -> Result<(), NetlinkError> {
+    socket.replace_route(Route { destination, gateway: None, link: Some(link.index), protocol: ROUTE_PROTOCOL })
 }
 
 /// What to delete and what to add (which replaces a route to the same network).

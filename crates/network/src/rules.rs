@@ -115,8 +115,9 @@ impl Rules<'_> {
     }
 
     fn nat(&self, text: &mut String, families: &[&Family]) {
-        for (chain, hook) in [("prerouting", "prerouting"), ("output", "output")] {
-            let _ = writeln!(text, "\tchain {chain} {{\n\t\ttype nat hook {hook} priority dstnat; policy accept;");
+        // nft knows the name `dstnat` (-100) in the prerouting hook only.
+        for hook in ["prerouting", "output"] {
+            let _ = writeln!(text, "\tchain {hook} {{\n\t\ttype nat hook {hook} priority -100; policy accept;");
             line(text, "fib daddr type local jump host_ports");
             text.push_str("\t}\n");
         }

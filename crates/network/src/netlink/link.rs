@@ -74,9 +74,10 @@ impl Socket {
         self.new_link(message, || format!("create bridge {name}"))
     }
 
-    /// Creates a veth pair, both ends up, each in its namespace from the start.
+    /// Creates a veth pair, each end in its namespace from the start; this one is up, the other is not.
     pub fn add_veth(&mut self, veth: Veth<'_>) -> Result<(), NetlinkError> {
-        let mut peer = up();
+        // The kernel brings the peer up before the pair is joined, and refuses: whoever is in its namespace does it.
+        let mut peer = LinkMessage::default();
         peer.attributes = vec![
             LinkAttribute::IfName(veth.peer.to_owned()),
             LinkAttribute::Address(veth.peer_mac.to_vec()),
