@@ -43,8 +43,7 @@ impl Runtime {
     pub async fn build(config: Config) -> Result<Self, BuildError> {
         let paths = Paths::new(&config.instance);
         for path in [paths.data(), paths.run()] {
-            std::fs::create_dir_all(path)
-                .map_err(|source| BuildError::Directory { path: path.to_owned(), source })?;
+            std::fs::create_dir_all(path).map_err(|source| BuildError::Directory { path: path.to_owned(), source })?;
         }
         let listener = cri::bind(&config.socket)?;
         Ok(Self { listener })

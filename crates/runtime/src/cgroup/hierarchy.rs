@@ -1,0 +1,88 @@
+//! Which cgroup file systems the machine has mounted.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The usual place of them all.
+const ROOT: &str = "/sys/fs/cgroup";
+
+/// The mounted hierarchies.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Hierarchy {
+    /// One for all controllers.
+    V2,
+    /// Mount points with their controllers (`name=systemd` among them).
+    V1(Vec<(PathBuf, Vec<String>)>),
+}
+
+impl Hierarchy {
+    /// Looks at the machine.
+    pub(crate) fn detect() -> Self {
+        if Path::new(ROOT).join("cgroup.controllers").exists() {
+            return Self::V2;
+        }
+        Self::V1(parse_mounts(&fs::read_to_string("/proc/self/mountinfo").unwrap_or_default()))
+    }
+
+    pub(super) fn is_v2(&self) -> bool {
+        matches!(self, Self::V2)
+    }
+
+    /// Where `controller` is mounted.
+    pub(super) fn mount_point(&self, controller: &str) -> Option<PathBuf> {
+        match self {
+            Self::V2 => Some(PathBuf::from(ROOT)),
+            Self::V1(mounts) => {
+                let has = |names: &Vec<String>| names.iter().any(|name| name == controller);
+                mounts.iter().find(|(_, names)| has(names)).map(|(path, _)| path.clone())
+            }
+        }
+    }
+
+    /// All mount points.
+    pub(super) fn mount_points(&self) -> Vec<PathBuf> {
+        match self {
+            Self::V2 => vec![PathBuf::from(ROOT)],
+            Self::V1(mounts) => mounts.iter().map(|(path, _)| path.clone()).collect(),
+        }
+    }
+}
+
+/// The version 1 hierarchies in the text of a `mountinfo` file.
+fn parse_mounts(text: &str) -> Vec<(PathBuf, Vec<String>)> {
+    let mut mounts: Vec<(PathBuf, Vec<String>)> = Vec::new();
+    for line in text.lines() {
+        let Some((left, right)) = line.split_once(" - ") else { continue };
+        let mut right = right.split(' ');
+        if right.next() != Some("cgroup") {
+            continue;
+        }
+        let (Some(options), Some(path)) = (right.nth(1), left.split(' ').nth(4)) else { continue };
+        let options = options.split(',').filter(|option| !matches!(*option, "rw" | "ro" | "xattr"));
+        let names: Vec<String> = options.map(str::to_owned).collect();
+        // The same hierarchy may be mounted again elsewhere.
+        if path.starts_with(ROOT) && !mounts.iter().any(|(_, known)| *known == names) {
+            mounts.push((PathBuf::from(path), names));
+        }
+    }
+    mounts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn version_1_mounts_are_found_by_controller() {
+        let text = "30 25 0:27 / /sys/fs/cgroup/cpu,cpuacct rw,relatime - cgroup cgroup rw,cpu,cpuacct\n\
+                    31 25 0:28 / /sys/fs/cgroup/memory rw,relatime shared:9 - cgroup cgroup rw,memory\n\
+                    32 25 0:28 / /elsewhere rw,relatime shared:9 - cgroup cgroup rw,memory\n\
+                    33 25 0:29 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n\
+                    34 25 0:30 / /proc rw - proc proc rw\n";
+        let hierarchy = Hierarchy::V1(parse_mounts(text));
+        assert_eq!(hierarchy.mount_point("cpuacct"), Some(PathBuf::from("/sys/fs/cgroup/cpu,cpuacct")));
+        assert_eq!(hierarchy.mount_point("memory"), Some(PathBuf::from("/sys/fs/cgroup/memory")));
+        assert_eq!(hierarchy.mount_point("pids"), None);
+        assert_eq!(hierarchy.mount_points().len(), 2);
+    }
+}

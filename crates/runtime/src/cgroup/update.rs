@@ -1,0 +1,122 @@
+//! Changing the limits of a cgroup.
+
+use std::fs;
+use std::io;
+use std::path::PathBuf;
+
+use cri::LinuxContainerResources;
+
+use super::Cgroup;
+
+/// A limit that could not be set.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum UpdateError {
+    /// The machine lacks the controller.
+    #[error("no cgroup controller {0:?} on this machine")]
+    NoController(&'static str),
+    /// The kernel refused the value.
+    #[error("cannot write {value:?} to {}: {source}", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// The value.
+        value: String,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// One file of a controller and what to write to it.
+#[derive(Debug, PartialEq, Eq)]
+struct Setting {
+    controller: &'static str,
+    file: String,
+    value: String,
+}
+
+impl Setting {
+    fn new(controller: &'static str, file: &str, value: impl ToString) -> Self {
+        Self { controller, file: file.to_owned(), value: value.to_string() }
+    }
+}
+
+/// What version 2 takes for the shares of version 1: 2..262144 mapped to 1..10000.
+pub(crate) fn shares_to_weight(shares: u64) -> u64 {
+    if shares == 0 { 0 } else { 1 + (shares.clamp(2, 262_144) - 2) * 9999 / 262_142 }
+}
+
+fn settings_v1(resources: &LinuxContainerResources) -> Vec<Setting> {
+    let mut settings = Vec::new();
+    if resources.cpu_shares > 0 {
+        settings.push(Setting::new("cpu", "cpu.shares", resources.cpu_shares));
+    }
+    if resources.cpu_period > 0 {
+        settings.push(Setting::new("cpu", "cpu.cfs_period_us", resources.cpu_period));
+    }
+    if resources.cpu_quota != 0 {
+        settings.push(Setting::new("cpu", "cpu.cfs_quota_us", resources.cpu_quota.max(-1)));
+    }
+    if resources.memory_limit_in_bytes != 0 {
+        settings.push(Setting::new("memory", "memory.limit_in_bytes", resources.memory_limit_in_bytes));
+    }
+    settings
+}
+
+fn settings_v2(resources: &LinuxContainerResources) -> Vec<Setting> {
+    let mut settings = Vec::new();
+    if let Ok(shares @ 1..) = u64::try_from(resources.cpu_shares) {
+        settings.push(Setting::new("cpu", "cpu.weight", shares_to_weight(shares)));
+    }
+    if resources.cpu_quota != 0 {
+        let period = if resources.cpu_period > 0 { resources.cpu_period } else { 100_000 };
+        let quota = if resources.cpu_quota > 0 { resources.cpu_quota.to_string() } else { "max".to_owned() };
+        settings.push(Setting::new("cpu", "cpu.max", format!("{quota} {period}")));
+    }
+    if resources.memory_limit_in_bytes != 0 {
+        let limit = resources.memory_limit_in_bytes;
+        let limit = if limit > 0 { limit.to_string() } else { "max".to_owned() };
+        settings.push(Setting::new("memory", "memory.max", limit));
+    }
+    for (file, value) in &resources.unified {
+        settings.push(Setting::new("unified", file, value));
+    }
+    settings
+}
+
+impl Cgroup {
+    /// Applies what is set in `resources`; zero and empty mean unchanged.
+    pub(crate) fn update(&self, resources: &LinuxContainerResources) -> Result<(), UpdateError> {
+        let mut settings = if self.hierarchy.is_v2() { settings_v2(resources) } else { settings_v1(resources) };
+        if !resources.cpuset_cpus.is_empty() {
+            settings.push(Setting::new("cpuset", "cpuset.cpus", &resources.cpuset_cpus));
+        }
+        if !resources.cpuset_mems.is_empty() {
+            settings.push(Setting::new("cpuset", "cpuset.mems", &resources.cpuset_mems));
+        }
+        for Setting { controller, file, value } in settings {
+            let path = self.dir(controller).ok_or(UpdateError::NoController(controller))?.join(file);
+            if let Err(source) = fs::write(&path, &value) {
+                return Err(UpdateError::Write { path, value, source });
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shares_map_to_weights() {
+        assert_eq!([2, 1024, 262_144].map(shares_to_weight), [1, 39, 10_000]);
+    }
+
+    #[test]
+    fn only_what_is_set_is_written() {
+        let resources = LinuxContainerResources { cpu_quota: 50_000, ..Default::default() };
+        assert_eq!(settings_v1(&resources), [Setting::new("cpu", "cpu.cfs_quota_us", 50_000)]);
+        assert_eq!(settings_v2(&resources), [Setting::new("cpu", "cpu.max", "50000 100000")]);
+        assert!(settings_v2(&LinuxContainerResources::default()).is_empty());
+    }
+}

@@ -1,0 +1,263 @@
+//! The records of images: which blobs and layers make one, and what it is called.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use jiff::Timestamp;
+use oci_spec::image::ImageConfiguration;
+use serde::{Deserialize, Serialize};
+
+use super::content::ContentError;
+use super::{ContentStore, Digest, Reference};
+use crate::disk::{self, DiskError};
+use crate::layer::{ApplyError, LayerId, LayerStore};
+
+/// Why the image store could not do something.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ImageStoreError {
+    /// The disk refused.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+    /// Content is missing or wrong.
+    #[error(transparent)]
+    Content(#[from] ContentError),
+    /// A layer cannot be unpacked.
+    #[error("cannot unpack layer {digest}: {source}")]
+    Layer {
+        /// The layer's blob.
+        digest: Digest,
+        /// Why.
+        source: ApplyError,
+    },
+    /// The configuration cannot be read.
+    #[error("image configuration {digest} cannot be read: {reason}")]
+    Config {
+        /// The configuration's blob.
+        digest: Digest,
+        /// What the parser said.
+        reason: String,
+    },
+    /// The parts do not fit together.
+    #[error("image {digest} has {layers} layers and {diff_ids} entries in rootfs.diff_ids")]
+    LayerCount {
+        /// The configuration's blob.
+        digest: Digest,
+        /// In the manifest.
+        layers: usize,
+        /// In the configuration.
+        diff_ids: usize,
+    },
+}
+
+/// One layer of an image.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ImageLayer {
+    /// The blob as it was transported.
+    pub blob: Digest,
+    /// Its size.
+    pub size: u64,
+}
+
+/// An image that is here: its blobs are stored and its layers unpacked.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Image {
+    /// The digest of the configuration.
+    pub id: Digest,
+    /// The digest of the manifest, if it came with one.
+    pub manifest: Option<Digest>,
+    /// Names with tags.
+    pub tags: BTreeSet<String>,
+    /// Names with the manifest's digest.
+    pub digests: BTreeSet<String>,
+    /// From the lowest to the highest.
+    pub layers: Vec<ImageLayer>,
+    /// The same, unpacked.
+    pub unpacked: Vec<LayerId>,
+    /// The size of all blobs.
+    pub size: u64,
+    /// When it came.
+    pub created_at: Timestamp,
+    /// What to run and how.
+    pub config: ImageConfiguration,
+}
+
+/// An image to add: its blobs are stored already.
+#[derive(Debug)]
+pub(crate) struct NewImage {
+    /// The blob of the configuration.
+    pub config: Digest,
+    /// The blob of the manifest.
+    pub manifest: Option<Digest>,
+    /// What the image's names lead to: the manifest, or an index above it.
+    pub digest: Option<Digest>,
+    /// The blobs of the layers, lowest first.
+    pub layers: Vec<ImageLayer>,
+    /// What it is called.
+    pub references: Vec<Reference>,
+}
+
+/// All images of an installation.
+#[derive(Debug)]
+pub(crate) struct ImageStore {
+    dir: PathBuf,
+    content: ContentStore,
+    layers: LayerStore,
+    images: Mutex<BTreeMap<Digest, Arc<Image>>>,
+    /// Held shared while content is added that no record mentions yet, and alone while unused content is removed.
+    collecting: tokio::sync::RwLock<()>,
+}
+
+impl ImageStore {
+    /// Opens the store under `data`.
+    pub(crate) fn open(data: &Path) -> Result<Self, DiskError> {
+        let dir = data.join("images");
+        disk::create_dir(&dir)?;
+        let content = ContentStore::open(&data.join("content"))?;
+        let layers = LayerStore::open(&data.join("layers"))?;
+        let mut images = BTreeMap::new();
+        let entries = std::fs::read_dir(&dir).map_err(DiskError::io("list", &dir))?;
+        for entry in entries {
+            let path = entry.map_err(DiskError::io("list", &dir))?.path();
+            if path.extension().is_some_and(|extension| extension == "json")
+                && let Some(image) = disk::read_json::<Image>(&path)?
+            {
+                images.insert(image.id.clone(), Arc::new(image));
+            }
+        }
+        Ok(Self { dir, content, layers, images: Mutex::new(images), collecting: tokio::sync::RwLock::new(()) })
+    }
+
+    /// The blobs.
+    pub(crate) fn content(&self) -> &ContentStore {
+        &self.content
+    }
+
+    /// The unpacked layers.
+    pub(crate) fn layers(&self) -> &LayerStore {
+        &self.layers
+    }
+
+    /// To be held while adding content for which there is no record yet.
+    pub(crate) async fn adding(&self) -> tokio::sync::RwLockReadGuard<'_, ()> {
+        self.collecting.read().await
+    }
+
+    fn images(&self) -> MutexGuard<'_, BTreeMap<Digest, Arc<Image>>> {
+        // A panic cannot leave the map half changed: every change is one insert or remove.
+        self.images.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Every image.
+    pub(crate) fn list(&self) -> Vec<Arc<Image>> {
+        self.images().values().cloned().collect()
+    }
+
+    /// The image that `text` names: by identifier (with or without `sha256:`), tag, or manifest digest.
+    pub(crate) fn find(&self, text: &str) -> Option<Arc<Image>> {
+        let images = self.images();
+        let as_id = Digest::parse(text).or_else(|_| Digest::parse(&format!("sha256:{text}")));
+        if let Ok(id) = as_id {
+            return images.get(&id).cloned();
+        }
+        let reference = Reference::parse(text).ok()?;
+        let named = |image: &&Arc<Image>| match (reference.digest(), reference.tagged()) {
+            (Some(digest), _) => image.digests.contains(&reference.with_digest(&digest)),
+            (None, Some(tag)) => image.tags.contains(&tag),
+            (None, None) => false,
+        };
+        images.values().find(named).cloned()
+    }
+
+    /// Unpacks the layers of an image whose blobs are here, and records it. A tag moves from the image that had it.
+    ///
+    /// Blocks; the caller holds [`ImageStore::adding`].
+    pub(crate) fn add(&self, new: NewImage, now: Timestamp) -> Result<Arc<Image>, ImageStoreError> {
+        let bytes = self.content.read(&new.config)?;
+        let config = ImageConfiguration::from_reader(bytes.as_slice())
+            .map_err(|err| ImageStoreError::Config { digest: new.config.clone(), reason: err.to_string() })?;
+        let diff_ids = config.rootfs().diff_ids();
+        if diff_ids.len() != new.layers.len() {
+            let (layers, diff_ids) = (new.layers.len(), diff_ids.len());
+            return Err(ImageStoreError::LayerCount { digest: new.config, layers, diff_ids });
+        }
+        let mut unpacked = Vec::new();
+        for (layer, diff_id) in new.layers.iter().zip(diff_ids) {
+            let failed = |source| ImageStoreError::Layer { digest: layer.blob.clone(), source };
+            let diff_id = Digest::parse(diff_id).map_err(|err| failed(ApplyError::DiffId(err.to_string())))?;
+            let blob = self.content.open_blob(&layer.blob)?;
+            let id = self.layers.unpack(&unpacked, &diff_id, blob).map_err(failed)?;
+            unpacked.push(id);
+        }
+        let size = bytes.len() as u64 + new.layers.iter().map(|layer| layer.size).sum::<u64>();
+        let mut image = Image {
+            id: new.config,
+            manifest: new.manifest,
+            tags: new.references.iter().filter_map(Reference::tagged).collect(),
+            digests: BTreeSet::new(),
+            layers: new.layers,
+            unpacked,
+            size,
+            created_at: now,
+            config,
+        };
+        if let Some(digest) = &new.digest {
+            image.digests = new.references.iter().map(|reference| reference.with_digest(digest)).collect();
+        }
+        self.record(image)
+    }
+
+    fn record(&self, mut image: Image) -> Result<Arc<Image>, ImageStoreError> {
+        let mut images = self.images();
+        if let Some(known) = images.get(&image.id) {
+            image.tags.extend(known.tags.iter().cloned());
+            image.digests.extend(known.digests.iter().cloned());
+            image.created_at = known.created_at;
+        }
+        // The new record first: a crash in between leaves a tag on two images rather than on none.
+        disk::write_json(&self.file(&image.id), &image)?;
+        let image = Arc::new(image);
+        images.insert(image.id.clone(), image.clone());
+        let losers: Vec<Arc<Image>> = images
+            .values()
+            .filter(|other| other.id != image.id && !other.tags.is_disjoint(&image.tags))
+            .cloned()
+            .collect();
+        for loser in losers {
+            let mut changed = (*loser).clone();
+            changed.tags = changed.tags.difference(&image.tags).cloned().collect();
+            disk::write_json(&self.file(&changed.id), &changed)?;
+            images.insert(changed.id.clone(), Arc::new(changed));
+        }
+        Ok(image)
+    }
+
+    fn file(&self, id: &Digest) -> PathBuf {
+        self.dir.join(format!("{}.json", id.hex()))
+    }
+
+    /// Forgets an image; its content goes with the next [`ImageStore::collect`].
+    pub(crate) fn remove(&self, id: &Digest) -> Result<(), DiskError> {
+        let mut images = self.images();
+        disk::remove_file(&self.file(id))?;
+        images.remove(id);
+        Ok(())
+    }
+
+    /// Removes blobs and layers that belong to no image and, for layers, to no container (`used` tells those).
+    ///
+    /// Blocks.
+    pub(crate) fn collect(&self, used: &BTreeSet<LayerId>) -> Result<(), DiskError> {
+        // Whoever is adding right now removes the rest when done.
+        let Ok(_alone) = self.collecting.try_write() else { return Ok(()) };
+        let (mut blobs, mut layers) = (BTreeSet::new(), used.clone());
+        for image in self.list() {
+            blobs.insert(image.id.clone());
+            blobs.extend(image.manifest.clone());
+            blobs.extend(image.layers.iter().map(|layer| layer.blob.clone()));
+            layers.extend(image.unpacked.iter().cloned());
+        }
+        self.content.retain(&blobs)?;
+        self.layers.retain(&layers)
+    }
+}

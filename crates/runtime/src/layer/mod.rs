@@ -1,0 +1,13 @@
+//! Layers, unpacked once each and stacked by overlayfs.
+//!
+//! A layer is unpacked on top of those below it: into a directory that overlayfs shows merged with them, so that
+//! whiteouts, links to lower files and directories that the archive does not mention come out as they should.
+
+mod apply;
+mod decompress;
+mod store;
+mod tree;
+
+pub(crate) use apply::ApplyError;
+pub(crate) use decompress::Decompressed;
+pub(crate) use store::{LayerId, LayerStore};

@@ -1,0 +1,134 @@
+//! The last steps inside the container: find the program, report what is wrong with it, and become it.
+
+use std::ffi::CString;
+use std::fs;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use libcontainer::workload::{Executor, ExecutorError, ExecutorValidationError};
+use nix::sys::signal::SigSet;
+use oci_spec::runtime::{Process, Spec};
+
+use super::sys;
+
+/// Replaces libcontainer's own executor, which hides failures that happen after the start.
+#[derive(Clone)]
+pub(super) struct ProgramExecutor {
+    /// Closed by a successful exec; else it carries the error's text.
+    report: Rc<OwnedFd>,
+}
+
+impl ProgramExecutor {
+    /// An executor that reports on `report`, which must be closed on exec.
+    pub(super) fn new(report: OwnedFd) -> Self {
+        Self { report: Rc::new(report) }
+    }
+}
+
+/// Why a program cannot be run, in the words that users know from other runtimes.
+#[derive(Debug, thiserror::Error)]
+enum ProgramError {
+    #[error("no command specified")]
+    NoCommand,
+    #[error("exec: {0:?}: executable file not found in $PATH")]
+    NotInPath(String),
+    #[error("exec: {0:?}: is a directory")]
+    Directory(String),
+    #[error("exec: {0:?}: permission denied")]
+    Permission(String),
+    #[error("exec: {0:?}: {1}")]
+    Io(String, String),
+}
+
+/// Where the program of `process` is, seen from inside the container.
+fn find_program(process: &Process) -> Result<PathBuf, ProgramError> {
+    let name = process.args().as_ref().and_then(|args| args.first()).filter(|name| !name.is_empty());
+    let name = name.ok_or(ProgramError::NoCommand)?.clone();
+    if name.contains('/') {
+        check_program(Path::new(&name), &name)?;
+        return Ok(PathBuf::from(name));
+    }
+    let env = process.env().as_deref().unwrap_or_default();
+    let path = env.iter().rev().find_map(|entry| entry.strip_prefix("PATH=")).unwrap_or_default();
+    let mut refused = None;
+    for dir in path.split(':') {
+        let candidate = Path::new(if dir.is_empty() { "." } else { dir }).join(&name);
+        match check_program(&candidate, &name) {
+            Ok(()) => return Ok(candidate),
+            Err(err @ ProgramError::Permission(_)) => refused = Some(err),
+            Err(_) => {}
+        }
+    }
+    Err(refused.unwrap_or(ProgramError::NotInPath(name)))
+}
+
+fn check_program(path: &Path, name: &str) -> Result<(), ProgramError> {
+    let metadata = fs::metadata(path).map_err(|err| match err.kind() {
+        io::ErrorKind::NotFound => ProgramError::Io(name.to_owned(), format!("stat {name}: no such file or directory")),
+        io::ErrorKind::PermissionDenied => ProgramError::Permission(name.to_owned()),
+        _ => ProgramError::Io(name.to_owned(), err.to_string()),
+    })?;
+    if metadata.is_dir() {
+        return Err(ProgramError::Directory(name.to_owned()));
+    }
+    if metadata.permissions().mode() & 0o111 == 0 {
+        return Err(ProgramError::Permission(name.to_owned()));
+    }
+    Ok(())
+}
+
+fn process(spec: &Spec) -> Option<&Process> {
+    spec.process().as_ref()
+}
+
+impl Executor for ProgramExecutor {
+    fn validate(&self, spec: &Spec) -> Result<(), ExecutorValidationError> {
+        let process =
+            process(spec).ok_or_else(|| ExecutorValidationError::ArgValidationError("no process".to_owned()))?;
+        find_program(process).map(drop).map_err(|err| ExecutorValidationError::ArgValidationError(err.to_string()))
+    }
+
+    fn exec(&self, spec: &Spec) -> Result<(), ExecutorError> {
+        let process = process(spec).ok_or(ExecutorError::InvalidArg)?;
+        let err = become_program(process);
+        // Nobody is left to tell if the other end is gone.
+        let _ = rustix::io::write(&*self.report, err.to_string().as_bytes());
+        Err(ExecutorError::Other(err.to_string()))
+    }
+}
+
+fn become_program(process: &Process) -> ProgramError {
+    let program = match find_program(process) {
+        Ok(program) => program,
+        Err(err) => return err,
+    };
+    let args = process.args().as_deref().unwrap_or_default();
+    let name = args.first().cloned().unwrap_or_default();
+    let failed = |err: &dyn std::fmt::Display| ProgramError::Io(name.clone(), err.to_string());
+    let c_args: Result<Vec<CString>, _> = args.iter().map(|arg| CString::new(arg.as_bytes())).collect();
+    let c_args = match c_args {
+        Ok(c_args) => c_args,
+        Err(err) => return failed(&err),
+    };
+    let c_program = match CString::new(program.as_os_str().as_bytes()) {
+        Ok(c_program) => c_program,
+        Err(err) => return failed(&err),
+    };
+    if let Err(err) = sys::restore_sigpipe() {
+        return failed(&err);
+    }
+    if let Err(err) = SigSet::empty().thread_set_mask() {
+        return failed(&err);
+    }
+    match nix::unistd::execv(&c_program, &c_args) {
+        Ok(never) => match never {},
+        Err(nix::errno::Errno::ENOEXEC) => failed(&"exec format error"),
+        Err(nix::errno::Errno::ENOENT) => failed(&"no such file or directory (is its interpreter or loader there?)"),
+        Err(nix::errno::Errno::EACCES) => ProgramError::Permission(name),
+        Err(err) => failed(&err.desc()),
+    }
+}

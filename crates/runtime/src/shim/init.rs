@@ -1,0 +1,240 @@
+//! The start: leave the runtime's surroundings, create the container, start it, answer.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use base::Env;
+use libcontainer::container::Container;
+use libcontainer::container::builder::ContainerBuilder;
+use libcontainer::syscall::syscall::SyscallType;
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+
+use super::exec::Console;
+use super::executor::ProgramExecutor;
+use super::log::{Log, Stream};
+use super::main_loop::{MainLoop, Output};
+use super::protocol::{Response, ShimConfig, Started, encode, started_file};
+use crate::cgroup::Cgroup;
+use crate::disk::{self, DiskError};
+use crate::error_chain;
+
+/// Why a container could not be created or started.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum InitError {
+    #[error("no shim configuration in {}", .0.display())]
+    NoConfig(PathBuf),
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+    #[error("cannot {action}: {source}")]
+    System { action: &'static str, source: io::Error },
+    #[error("cannot open log file {}: {source}", path.display())]
+    Log { path: PathBuf, source: io::Error },
+    #[error("cannot create container: {0}")]
+    Create(String),
+    #[error("cannot start container: {0}")]
+    Start(String),
+}
+
+/// For `map_err`: the error of `action`.
+pub(super) fn system<E: Into<io::Error>>(action: &'static str) -> impl FnOnce(E) -> InitError {
+    move |err| InitError::System { action, source: err.into() }
+}
+
+/// Runs the container of `bundle` from its start to its end.
+pub(super) fn run(bundle: &Path) -> ExitCode {
+    let env = Env::system();
+    let (listener, answer) = match take_stdio() {
+        Ok(taken) => taken,
+        Err(err) => {
+            eprintln!("{err}");
+            return ExitCode::FAILURE;
+        }
+    };
+    match start(bundle, listener, &env) {
+        Ok((main_loop, started)) => {
+            reply(answer, &Response::Started(started));
+            match main_loop.run(&env) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(err) => {
+                    eprintln!("{err}");
+                    ExitCode::FAILURE
+                }
+            }
+        }
+        Err(err) => {
+            reply(answer, &Response::Failed(err.to_string()));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn reply(mut answer: File, response: &Response) {
+    // The runtime may have died in the meantime; the container runs all the same.
+    let _ = encode(response).and_then(|frame| answer.write_all(&frame));
+}
+
+/// Takes the socket and the answer's pipe from the standard descriptors, which are `/dev/null` afterwards.
+fn take_stdio() -> Result<(UnixListener, File), InitError> {
+    let listener = io::stdin().as_fd().try_clone_to_owned().map_err(system("take the socket"))?;
+    let answer = io::stdout().as_fd().try_clone_to_owned().map_err(system("take the answer's pipe"))?;
+    let null = OpenOptions::new().read(true).write(true).open("/dev/null").map_err(system("open /dev/null"))?;
+    nix::unistd::dup2_stdin(&null).map_err(system("replace standard input"))?;
+    nix::unistd::dup2_stdout(&null).map_err(system("replace standard output"))?;
+    let listener = UnixListener::from(listener);
+    listener.set_nonblocking(true).map_err(system("make the socket non-blocking"))?;
+    Ok((listener, File::from(answer)))
+}
+
+fn start(bundle: &Path, listener: UnixListener, env: &Env) -> Result<(MainLoop, Started), InitError> {
+    let config: ShimConfig =
+        disk::read_json(&ShimConfig::file(bundle))?.ok_or_else(|| InitError::NoConfig(bundle.to_owned()))?;
+    leave(&config)?;
+    let log = config.log_path.as_deref().map(open_log).transpose()?;
+    let mut warnings = Vec::new();
+    let (signals, console, mut container) = {
+        let oom = OomScore::apply(config.oom_score_adj, &mut warnings);
+        let created = create(bundle, &config);
+        oom.restore();
+        created?
+    };
+    let pid = container.pid().ok_or_else(|| InitError::Create("no process".to_owned()))?.as_raw();
+    let started = Started { pid, started_at: env.now(), warnings };
+    // Written before the start: a container that runs is never taken for one that was not started.
+    disk::write_json(&started_file(&config.state_dir), &started)?;
+    if let Err(err) = begin(&mut container, console.report) {
+        let _ = container.delete(true);
+        let _ = rustix::process::wait(rustix::process::WaitOptions::NOHANG);
+        disk::remove_file(&started_file(&config.state_dir))?;
+        return Err(err);
+    }
+    let main_loop = MainLoop::new(bundle.to_owned(), config, container, pid, console.io, log, listener, signals);
+    Ok((main_loop, started))
+}
+
+/// Sets this process apart from the runtime that started it.
+fn leave(config: &ShimConfig) -> Result<(), InitError> {
+    // Names are for people who look at the process list; without it they see the program's.
+    let _ = rustix::thread::set_name(c"skiff-shim");
+    rustix::process::setsid().map_err(system("start a session"))?;
+    rustix::process::set_child_subreaper(Some(rustix::process::getpid())).map_err(system("become a subreaper"))?;
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
+    std::env::set_current_dir("/").map_err(system("change to /"))?;
+    Cgroup::new(&config.shim_cgroup).join().map_err(system("join the shims' cgroup"))
+}
+
+fn open_log(path: &Path) -> Result<Log, InitError> {
+    if let Some(parent) = path.parent() {
+        fs::create_dir_all(parent).map_err(|source| InitError::Log { path: path.to_owned(), source })?;
+    }
+    Log::open(path).map_err(|source| InitError::Log { path: path.to_owned(), source })
+}
+
+/// The ends of the container's stdio that stay here.
+pub(super) struct ContainerIo {
+    /// What it writes.
+    pub outputs: Vec<Output>,
+    /// What it reads, if it reads at all.
+    pub stdin: Option<OwnedFd>,
+}
+
+struct Created {
+    io: ContainerIo,
+    report: OwnedFd,
+}
+
+fn create(bundle: &Path, config: &ShimConfig) -> Result<(SignalFd, Created, Container), InitError> {
+    let mut mask = SigSet::empty();
+    mask.add(Signal::SIGCHLD);
+    mask.thread_block().map_err(system("block SIGCHLD"))?;
+    let signals =
+        SignalFd::with_flags(&mask, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC).map_err(system("watch SIGCHLD"))?;
+    let (report, report_end) = pipe()?;
+    let state = bundle.join("state");
+    disk::create_dir(&state)?;
+    let builder = ContainerBuilder::new(config.id.clone(), SyscallType::default())
+        .with_root_path(&state)
+        .map_err(|err| InitError::Create(error_chain(&err)))?
+        .with_executor(ProgramExecutor::new(report_end));
+    let build = |builder: ContainerBuilder| {
+        builder.as_init(bundle).with_systemd(false).build().map_err(|err| InitError::Create(error_chain(&err)))
+    };
+    if config.tty {
+        let console = Console::listen(bundle)?;
+        let container = build(builder.with_console_socket(Some(console.path())))?;
+        let terminal = console.accept()?;
+        let stdin = terminal.try_clone().map_err(system("duplicate the terminal"))?;
+        let outputs = vec![Output { fd: terminal, stream: Stream::Stdout }];
+        let io = ContainerIo { outputs, stdin: Some(stdin) };
+        return Ok((signals, Created { io, report }, container));
+    }
+    let (stdout, stdout_end) = pipe()?;
+    let (stderr, stderr_end) = pipe()?;
+    let (stdin_end, stdin) = if config.stdin {
+        let (read, write) = pipe()?;
+        (read, Some(write))
+    } else {
+        (File::open("/dev/null").map_err(system("open /dev/null"))?.into(), None)
+    };
+    let container = build(builder.with_stdin(stdin_end).with_stdout(stdout_end).with_stderr(stderr_end))?;
+    let outputs = vec![Output { fd: stdout, stream: Stream::Stdout }, Output { fd: stderr, stream: Stream::Stderr }];
+    Ok((signals, Created { io: ContainerIo { outputs, stdin }, report }, container))
+}
+
+/// Lets the container's first process become its program.
+fn begin(container: &mut Container, report: OwnedFd) -> Result<(), InitError> {
+    container.start().map_err(|err| InitError::Start(error_chain(&err)))?;
+    match read_report(report)? {
+        None => Ok(()),
+        Some(problem) => Err(InitError::Start(problem)),
+    }
+}
+
+/// Waits until the other end is closed, by an exec that worked or after saying why it did not.
+pub(super) fn read_report(report: OwnedFd) -> Result<Option<String>, InitError> {
+    let mut problem = String::new();
+    File::from(report).read_to_string(&mut problem).map_err(system("read the start's result"))?;
+    Ok((!problem.is_empty()).then_some(problem))
+}
+
+/// A pipe that is closed on exec: the reading and the writing end.
+pub(super) fn pipe() -> Result<(OwnedFd, OwnedFd), InitError> {
+    let (read, write) = io::pipe().map_err(system("make a pipe"))?;
+    Ok((read.into(), write.into()))
+}
+
+/// The `oom_score_adj` of this process for the time in which a child inherits it.
+pub(super) struct OomScore {
+    before: Option<String>,
+}
+
+const OOM_SCORE_ADJ: &str = "/proc/self/oom_score_adj";
+
+impl OomScore {
+    /// Sets the value. Where the system refuses (no CAP_SYS_RESOURCE), a warning says so and the value stays.
+    pub(super) fn apply(wanted: Option<i32>, warnings: &mut Vec<String>) -> Self {
+        let Some(wanted) = wanted else { return Self { before: None } };
+        let before = fs::read_to_string(OOM_SCORE_ADJ).ok().map(|text| text.trim().to_owned());
+        if before.as_deref() == Some(wanted.to_string().as_str()) {
+            return Self { before: None };
+        }
+        match fs::write(OOM_SCORE_ADJ, wanted.to_string()) {
+            Ok(()) => Self { before },
+            Err(err) => {
+                warnings.push(format!("cannot set oom_score_adj to {wanted}: {err}"));
+                Self { before: None }
+            }
+        }
+    }
+
+    /// Sets the value of before.
+    pub(super) fn restore(self) {
+        // The value of before was allowed, so this is refused only if someone else changed the rules meanwhile; the
+        // shim lives with either value.
+        let _ = self.before.map(|before| fs::write(OOM_SCORE_ADJ, before));
+    }
+}
