@@ -10,6 +10,8 @@ mod embedded;
 mod error;
 mod hub;
 mod memory;
+#[cfg(test)]
+mod suite;
 mod types;
 mod watch;
 

@@ -169,3 +169,47 @@ impl History for Log {
         Ok(Chunk { events, next })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::suite::{self, Fault, Subject};
+
+    struct MemorySubject(Arc<Memory>);
+
+    #[async_trait]
+    impl Subject for MemorySubject {
+        fn store(&self) -> Arc<dyn Store> {
+            Arc::clone(&self.0) as Arc<dyn Store>
+        }
+
+        async fn reopen(&mut self) {}
+
+        fn arm(&mut self, _: Fault) {}
+
+        fn crashed(&self) -> bool {
+            false
+        }
+    }
+
+    fn subject(recent: usize) -> MemorySubject {
+        MemorySubject(Arc::new(Memory::with_recent(RecentLimits { events: recent, bytes: usize::MAX })))
+    }
+
+    #[tokio::test]
+    async fn it_does_the_basics() {
+        suite::check_basics(&mut subject(100)).await;
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn it_does_what_the_model_does(steps in suite::steps(), recent in 0..8_usize) {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+            runtime.block_on(suite::check(&mut subject(recent), steps));
+        }
+    }
+}

@@ -6,13 +6,18 @@
 
 mod compact;
 pub(crate) mod disk;
+#[cfg(test)]
+mod fault;
+#[cfg(test)]
+mod kill;
 mod lock;
 mod open;
 mod reader;
 mod schema;
 mod snapshot;
+#[cfg(test)]
+mod tests;
 mod writer;
-
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -150,11 +150,12 @@ impl Writer {
             Err(err) => {
                 let err = storage_error(&self.dir, err);
                 tracing::error!(err = &err as &dyn std::error::Error, "a group of writes was not committed");
+                let end = self.check_after_failure(durable, &err);
                 for (_, answer) in applied {
                     // Who does not wait any more does not need the answer.
                     let _ = answer.send(Err(err.clone().into()));
                 }
-                self.check_after_failure(durable, &err)
+                end
             }
         }
     }
