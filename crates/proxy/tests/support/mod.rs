@@ -1,0 +1,258 @@
+//! A machine made of network namespaces, with pods, a neighbour and services.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use base::Instance;
+use client::ObjectKey;
+use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use network::netlink::{Route, Socket, Veth};
+use network::{Attach, PodNetwork, netns, nft};
+use serde_json::{Value, json};
+use skiff_proxy::model::{self, NodeTopology};
+use skiff_proxy::nftables::{Table, TableConfig, Update, service_rules};
+
+pub const NODE: &str = "here";
+const TIMEOUT: Duration = Duration::from_secs(3);
+
+/// A node in a namespace of its own, with a neighbour on 192.0.2.2 that is on no cluster network.
+pub struct Host {
+    directory: tempfile::TempDir,
+    pub netns: PathBuf,
+    pub neighbour: PathBuf,
+}
+
+impl Host {
+    pub fn new() -> Self {
+        let directory = tempfile::tempdir().expect("a directory");
+        let (netns, neighbour) = (directory.path().join("host"), directory.path().join("neighbour"));
+        netns::create(&netns).expect("a namespace (run as root)");
+        netns::create(&neighbour).expect("a namespace");
+        let there = std::fs::File::open(&neighbour).expect("the namespace");
+        netns::run_in(&netns, || {
+            let veth = Veth {
+                name: "uplink",
+                controller: None,
+                peer: "uplink",
+                peer_netns: there.as_fd(),
+                peer_mac: [2, 0, 0, 0, 0, 2],
+                mtu: 1500,
+            };
+            Socket::open().and_then(|mut socket| socket.add_veth(veth)).expect("a veth pair");
+            up("192.0.2.1/24");
+        })
+        .expect("the host");
+        netns::run_in(&neighbour, || {
+            up("192.0.2.2/24");
+            // Cluster addresses are reached through the node, as from a router of the site.
+            let mut socket = Socket::open().expect("a socket");
+            let destination = "10.43.0.0/16".parse().expect("a network");
+            let gateway = Some("192.0.2.1".parse().expect("an address"));
+            socket.replace_route(Route { destination, gateway, link: None, protocol: 4 }).expect("a route");
+        })
+        .expect("the neighbour");
+        Self { directory, netns, neighbour }
+    }
+
+    pub fn instance(&self) -> Instance {
+        Instance::new(self.directory.path().join("data"), self.directory.path().join("run"))
+    }
+
+    /// Runs work on a runtime all of whose threads are in the host's namespace.
+    pub fn run<T: Send>(&self, work: impl AsyncFnOnce() -> T + Send) -> T {
+        let on_host = || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+            runtime.block_on(work())
+        };
+        netns::run_in(&self.netns, on_host).expect("the host's namespace")
+    }
+
+    /// The pod network with pods 10.42.0.2, 10.42.0.3, ... of the given names, each serving on TCP and UDP port 8080.
+    pub async fn with_pods(&self, names: &[&str]) -> PodNetwork {
+        let net = |text: &str| text.parse().expect("a network");
+        let config = network::Config {
+            instance: self.instance(),
+            cluster_cidrs: vec![net("10.42.0.0/16")],
+            service_cidrs: vec![net("10.43.0.0/16")],
+            mtu: Some(1500),
+        };
+        let network = PodNetwork::open(config).await.expect("open");
+        network.set_pod_cidrs(vec![net("10.42.0.0/24")]).await.expect("set pod CIDRs");
+        for name in names {
+            let path = self.pod(name);
+            netns::create(&path).expect("a namespace");
+            let attach = Attach { sandbox_id: (*name).to_owned(), netns: path.clone(), host_ports: Vec::new() };
+            network.attach(attach).await.expect("attach");
+            serve(&path, name, 8080);
+        }
+        network
+    }
+
+    pub fn pod(&self, name: &str) -> PathBuf {
+        netns::directory(&self.instance()).join(name)
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        let pods = netns::directory(&self.instance());
+        for entry in std::fs::read_dir(pods).into_iter().flatten().flatten() {
+            let _ = netns::remove(&entry.path());
+        }
+        let _ = netns::remove(&self.neighbour);
+        let _ = netns::remove(&self.netns);
+    }
+}
+
+fn up(address: &str) {
+    let mut socket = Socket::open().expect("a socket");
+    for name in ["lo", "uplink"] {
+        let link = socket.link(name).expect("a link").expect("the link");
+        socket.set_up(&link).expect("up");
+        if name == "uplink" {
+            socket.add_address(&link, address.parse().expect("a network")).expect("an address");
+        }
+    }
+}
+
+/// Answers each connection and datagram with the server's name and the client's address. The threads end with the test.
+pub fn serve(netns: &Path, name: &str, port: u16) {
+    let any = ("0.0.0.0", port);
+    let listener = netns::run_in(netns, || TcpListener::bind(any)).expect("namespace").expect("bind");
+    let socket = netns::run_in(netns, || UdpSocket::bind(any)).expect("namespace").expect("bind");
+    let (name, udp_name) = (name.to_owned(), name.to_owned());
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let peer = stream.peer_addr().expect("a peer").ip();
+            let _ = stream.write_all(format!("{name} {peer}").as_bytes());
+        }
+    });
+    std::thread::spawn(move || {
+        let mut buffer = [0; 64];
+        while let Ok((_, peer)) = socket.recv_from(&mut buffer) {
+            let _ = socket.send_to(format!("{udp_name} {}", peer.ip()).as_bytes(), peer);
+        }
+    });
+}
+
+/// What a server says to a client in a namespace.
+pub fn try_ask(netns: &Path, server: &str) -> std::io::Result<String> {
+    let server: SocketAddr = server.parse().expect("an address and port");
+    let answer = netns::run_in(netns, || {
+        let mut stream = TcpStream::connect_timeout(&server, TIMEOUT)?;
+        stream.set_read_timeout(Some(TIMEOUT))?;
+        let mut text = String::new();
+        stream.read_to_string(&mut text)?;
+        Ok(text)
+    });
+    answer.expect("namespace")
+}
+
+#[track_caller]
+pub fn ask(netns: &Path, server: &str) -> String {
+    try_ask(netns, server).unwrap_or_else(|err| panic!("connect to {server}: {err}"))
+}
+
+/// A UDP client that keeps its port.
+pub struct UdpClient(UdpSocket);
+
+impl UdpClient {
+    pub fn new(netns: &Path) -> Self {
+        let socket = netns::run_in(netns, || UdpSocket::bind("0.0.0.0:0")).expect("namespace").expect("bind");
+        socket.set_read_timeout(Some(TIMEOUT)).expect("a timeout");
+        Self(socket)
+    }
+
+    pub fn ask(&self, server: &str) -> std::io::Result<String> {
+        self.0.send_to(b"?", server)?;
+        let mut buffer = [0; 64];
+        let (read, _) = self.0.recv_from(&mut buffer)?;
+        Ok(String::from_utf8_lossy(&buffer[..read]).into_owned())
+    }
+}
+
+/// A service `default/<name>` with one port 80 of both TCP and UDP, whose spec is extended by `spec`.
+pub fn service(name: &str, cluster_ip: &str, spec: Value) -> Service {
+    let mut document = json!({
+        "metadata": {"namespace": "default", "name": name},
+        "spec": {
+            "clusterIP": cluster_ip, "clusterIPs": [cluster_ip],
+            "ports": [
+                {"name": "tcp", "port": 80, "protocol": "TCP"},
+                {"name": "udp", "port": 80, "protocol": "UDP"},
+            ],
+        },
+    });
+    if let Some(ingress) = spec.get("ingress") {
+        document["status"]["loadBalancer"]["ingress"] = ingress.clone();
+    }
+    for (field, value) in spec.as_object().into_iter().flatten().filter(|(field, _)| *field != "ingress") {
+        document["spec"][field] = value.clone();
+    }
+    serde_json::from_value(document).expect("a service")
+}
+
+/// One endpoint: its address, node and state (`ready`, `terminating`, `gone` for not even serving).
+pub fn slice(service: &str, endpoints: &[(&str, &str, &str)]) -> EndpointSlice {
+    let endpoint = |(ip, node, state): &(&str, &str, &str)| {
+        json!({"addresses": [ip], "nodeName": node, "conditions": {
+            "ready": *state == "ready",
+            "serving": *state != "gone",
+            "terminating": *state != "ready",
+        }})
+    };
+    let document = json!({
+        "metadata": {
+            "namespace": "default", "name": format!("{service}-1"),
+            "labels": {"kubernetes.io/service-name": service},
+        },
+        "addressType": "IPv4",
+        "endpoints": endpoints.iter().map(endpoint).collect::<Vec<_>>(),
+        "ports": [
+            {"name": "tcp", "port": 8080, "protocol": "TCP"},
+            {"name": "udp", "port": 8080, "protocol": "UDP"},
+        ],
+    });
+    serde_json::from_value(document).expect("a slice")
+}
+
+pub fn table_config(name: &str) -> TableConfig {
+    TableConfig {
+        name: name.to_owned(),
+        cluster_cidrs: vec!["10.42.0.0/16".parse().expect("a network")],
+        node_port_addresses: Vec::new(),
+        localhost_node_ports: true,
+    }
+}
+
+/// The data plane alone: what the component does with one change, without the component.
+pub struct DataPlane(pub Table);
+
+impl DataPlane {
+    pub fn new() -> Self {
+        let mut table = Table::new(table_config("test-proxy"));
+        nft::apply(&table.replace()).expect("an empty table");
+        Self(table)
+    }
+
+    pub fn change(&mut self, name: &str, service: Option<&Service>, slice: Option<&EndpointSlice>) -> Update {
+        let key = ObjectKey::namespaced("default", name);
+        let node = NodeTopology { name: NODE.to_owned(), zone: None };
+        let slices: Vec<_> = slice.into_iter().cloned().map(Arc::new).collect();
+        let model = service.and_then(|service| model::service(service, &slices, &node));
+        let rules = model.map(|model| service_rules(&key, &model));
+        self.0.update(vec![(key, rules)])
+    }
+
+    #[track_caller]
+    pub fn apply(&mut self, name: &str, service: Option<&Service>, slice: Option<&EndpointSlice>) -> Update {
+        let update = self.change(name, service, slice);
+        nft::apply(&update.script).unwrap_or_else(|err| panic!("{err}\n{}", update.script));
+        update
+    }
+}
