@@ -120,11 +120,6 @@ pub fn find_kind(group: &str, version: &str, kind: &str) -> Option<&'static Reso
     BY_KIND.get(&(group, version, kind)).copied()
 }
 
-/// Splits an `apiVersion` into group and version.
-pub fn split_api_version(api_version: &str) -> (&str, &str) {
-    api_version.split_once('/').unwrap_or(("", api_version))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

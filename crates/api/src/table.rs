@@ -1,1 +1,119 @@
-//! (being written) table.
+//! What `kubectl get` shows: the columns of every built-in kind, and their cells for one object.
+//!
+//! A printer is a list of columns and a function; [`PRINTERS`] is the list of all. Kinds without one show their name
+//! and when they were created, as upstream does.
+
+mod admission;
+mod autoscaling;
+mod batch;
+mod cells;
+mod cluster;
+mod config;
+mod devices;
+mod flow;
+mod network;
+mod node;
+mod pod;
+mod rbac;
+mod storage;
+mod workload;
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use crate::kinds::Resource;
+use crate::meta;
+
+pub use cells::human_duration;
+
+/// One column.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Column {
+    /// The heading.
+    pub name: &'static str,
+    /// The OpenAPI type of the cells.
+    pub ty: &'static str,
+    /// The OpenAPI format of the cells; `name` marks the column that names the object.
+    pub format: &'static str,
+    /// 0 is always shown, 1 only with `-o wide`.
+    pub priority: i32,
+}
+
+const fn text(name: &'static str) -> Column {
+    Column { name, ty: "string", format: "", priority: 0 }
+}
+
+const fn wide(name: &'static str) -> Column {
+    Column { name, ty: "string", format: "", priority: 1 }
+}
+
+const fn integer(name: &'static str) -> Column {
+    Column { name, ty: "integer", format: "", priority: 0 }
+}
+
+const fn boolean(name: &'static str) -> Column {
+    Column { name, ty: "boolean", format: "", priority: 0 }
+}
+
+const NAME: Column = Column { name: "Name", ty: "string", format: "name", priority: 0 };
+const AGE: Column = text("Age");
+const CREATED_AT: Column = Column { name: "Created At", ty: "date", format: "", priority: 0 };
+
+/// How one kind is shown.
+struct Printer {
+    group: &'static str,
+    kind: &'static str,
+    columns: &'static [Column],
+    cells: fn(&Value, Timestamp) -> Vec<Value>,
+}
+
+/// Every printer, by family.
+const PRINTERS: &[&[Printer]] = &[
+    admission::PRINTERS,
+    autoscaling::PRINTERS,
+    batch::PRINTERS,
+    cluster::PRINTERS,
+    config::PRINTERS,
+    devices::PRINTERS,
+    flow::PRINTERS,
+    network::PRINTERS,
+    node::PRINTERS,
+    pod::PRINTERS,
+    rbac::PRINTERS,
+    storage::PRINTERS,
+    workload::PRINTERS,
+];
+
+fn printer(resource: &Resource) -> Option<&'static Printer> {
+    let mut all = PRINTERS.iter().flat_map(|family| family.iter());
+    all.find(|printer| printer.kind == resource.kind && printer.group == resource.group)
+}
+
+/// The columns of a resource.
+pub fn columns(resource: &Resource) -> &'static [Column] {
+    printer(resource).map_or(&[NAME, CREATED_AT], |printer| printer.columns)
+}
+
+/// The cells of one object, in the order of the columns.
+pub fn row(resource: &Resource, object: &Value, now: Timestamp) -> Vec<Value> {
+    match printer(resource) {
+        Some(printer) => (printer.cells)(object, now),
+        None => vec![meta::name(object).into(), object["metadata"]["creationTimestamp"].clone()],
+    }
+}
+
+/// The conditions of a row: pods that have ended say so, for tools that hide them.
+pub fn row_conditions(resource: &Resource, object: &Value) -> Vec<Value> {
+    if !resource.group.is_empty() || resource.kind != "Pod" {
+        return Vec::new();
+    }
+    let (reason, message) = match object["status"]["phase"].as_str() {
+        Some("Succeeded") => ("Succeeded", "all containers of the pod have ended well"),
+        Some("Failed") => ("Failed", "the pod has failed"),
+        _ => return Vec::new(),
+    };
+    vec![json!({"type": "Completed", "status": "True", "reason": reason, "message": message})]
+}
+
+#[cfg(test)]
+mod tests;

@@ -24,9 +24,7 @@ pub(super) static TYPES: &[Type] = &[
             Field::new("metadata", Ref("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"), Wire::Message, &[1])
                 .required()
                 .always(),
-            Field::new("spec", Ref("io.k8s.api.apiserverinternal.v1alpha1.StorageVersionSpec"), Wire::Message, &[2])
-                .required()
-                .always(),
+            Field::new("spec", Json, Wire::Message, &[2]).required(),
             Field::new(
                 "status",
                 Ref("io.k8s.api.apiserverinternal.v1alpha1.StorageVersionStatus"),

@@ -22,7 +22,7 @@ pub(super) static TYPES: &[Type] = &[
         name: "io.k8s.api.scheduling.v1alpha1.PodGroupPolicy",
         atomic: false,
         fields: &[
-            Field::new("basic", Ref("io.k8s.api.scheduling.v1alpha1.BasicSchedulingPolicy"), Wire::Message, &[2]),
+            Field::new("basic", Json, Wire::Message, &[2]),
             Field::new("gang", Ref("io.k8s.api.scheduling.v1alpha1.GangSchedulingPolicy"), Wire::Message, &[3]),
         ],
     },

@@ -1,0 +1,41 @@
+//! Horizontal pod autoscalers of both versions.
+
+use serde_json::{Value, json};
+
+use super::Object;
+use super::edit::{child, is_empty, is_unset, made, set, text};
+
+pub(super) fn horizontal_pod_autoscaler(object: &mut Object) {
+    let first = text(object, "apiVersion") == "autoscaling/v1";
+    let spec = made(object, "spec");
+    set(spec, "minReplicas", 1);
+    if first {
+        return;
+    }
+    if is_empty(spec, "metrics") {
+        let metric = json!({
+            "type": "Resource",
+            "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 80}},
+        });
+        spec.insert("metrics".to_owned(), vec![metric].into());
+    }
+    if let Some(behavior) = child(spec, "behavior") {
+        let up = json!([
+            {"type": "Pods", "value": 4, "periodSeconds": 15},
+            {"type": "Percent", "value": 100, "periodSeconds": 15},
+        ]);
+        scaling_rules(behavior, "scaleUp", Some(0), up);
+        scaling_rules(behavior, "scaleDown", None, json!([{"type": "Percent", "value": 100, "periodSeconds": 15}]));
+    }
+}
+
+fn scaling_rules(behavior: &mut Object, key: &str, window: Option<i64>, policies: Value) {
+    let rules = made(behavior, key);
+    if let Some(seconds) = window {
+        set(rules, "stabilizationWindowSeconds", seconds);
+    }
+    set(rules, "selectPolicy", "Max");
+    if is_unset(rules, "policies") || is_empty(rules, "policies") {
+        rules.insert("policies".to_owned(), policies);
+    }
+}
