@@ -78,3 +78,6 @@ pub struct ServicePort {
     /// The endpoints for traffic that stays on this node.
     pub local_endpoints: Vec<Endpoint>,
 }
+
+#[cfg(test)]
+mod tests;

@@ -110,3 +110,6 @@ impl fmt::Display for Frontend {
         write!(f, "{} . {}", self.protocol.as_nft(), self.port)
     }
 }
+
+#[cfg(test)]
+mod tests;

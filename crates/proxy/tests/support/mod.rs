@@ -18,7 +18,7 @@ use skiff_proxy::model::{self, NodeTopology};
 use skiff_proxy::nftables::{Table, TableConfig, Update, service_rules};
 
 pub const NODE: &str = "here";
-const TIMEOUT: Duration = Duration::from_secs(3);
+const TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A node in a namespace of its own, with a neighbour on 192.0.2.2 that is on no cluster network.
 pub struct Host {
