@@ -1,1 +1,26 @@
-//! Component: the kubelet.
+//! Component: the kubelet, which runs a node's pods.
+//!
+//! It reaches the cluster through a [`kube::Client`] and the container runtime through CRI, whichever runtime that is.
+//! Each pod has one task ([`pods`]) that is woken by the API, by the runtime's events, by probes and by timers, and
+//! brings what runs in line with what should run. All state can be rebuilt: after a restart the kubelet adopts what
+//! the runtime has.
+
+mod config;
+mod context;
+mod environment;
+mod images;
+mod kubelet;
+mod node;
+mod pods;
+mod probes;
+mod resources;
+mod server;
+mod sources;
+mod spawner;
+mod volumes;
+
+#[cfg(test)]
+mod fake;
+
+pub use config::{Config, ServingCertificate};
+pub use kubelet::{BuildError, Kubelet, RunError};

@@ -1,0 +1,102 @@
+//! The kubelet's configuration.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use base::Instance;
+
+/// What the kubelet is told.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The node's name.
+    pub node_name: String,
+    /// The node's addresses, the first one first; at least one.
+    pub node_ips: Vec<IpAddr>,
+    /// Labels that the node registers with, beside its own.
+    pub node_labels: Vec<(String, String)>,
+    /// The container runtime's socket.
+    pub cri_socket: PathBuf,
+    /// The installation: volumes live in `<data-dir>/kubelet`, cgroups below `/<instance>/kubepods`.
+    pub instance: Instance,
+    /// Where pods' logs go.
+    pub pod_logs_dir: PathBuf,
+    /// The server's certificate.
+    pub serving: ServingCertificate,
+    /// The authorities whose client certificates the server accepts, as PEM.
+    pub client_ca_pem: String,
+    /// Addresses of the cluster's DNS.
+    pub cluster_dns: Vec<IpAddr>,
+    /// The cluster's domain.
+    pub cluster_domain: String,
+    /// The server's address.
+    pub bind_address: IpAddr,
+    /// The server's port; 0 for any that is free.
+    pub port: u16,
+    /// How many pods the node takes.
+    pub max_pods: u32,
+    /// The node's resolver configuration, from which pods inherit.
+    pub resolv_conf: PathBuf,
+    /// At which percentage of use of the disk images are removed, and down to which.
+    pub image_gc_percent: (u8, u8),
+    /// How many processes a pod may have; 0 for no limit.
+    pub pod_pids_limit: i64,
+    /// How often the node's status is written though nothing has changed.
+    pub status_interval: Duration,
+}
+
+/// A certificate with its key, as PEM.
+#[derive(Clone)]
+pub struct ServingCertificate {
+    /// The certificate and those that lead to its authority.
+    pub certificate_pem: String,
+    /// Its private key.
+    pub key_pem: String,
+}
+
+impl std::fmt::Debug for ServingCertificate {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ServingCertificate").finish_non_exhaustive()
+    }
+}
+
+impl Config {
+    /// A configuration with the usual values where there are any.
+    pub fn new(
+        node_name: impl Into<String>,
+        node_ip: IpAddr,
+        instance: Instance,
+        serving: ServingCertificate,
+        client_ca_pem: impl Into<String>,
+    ) -> Self {
+        Self {
+            node_name: node_name.into(),
+            node_ips: vec![node_ip],
+            node_labels: Vec::new(),
+            cri_socket: instance.run_dir().join("runtime.sock"),
+            pod_logs_dir: PathBuf::from("/var/log/pods"),
+            serving,
+            client_ca_pem: client_ca_pem.into(),
+            cluster_dns: Vec::new(),
+            cluster_domain: "cluster.local".to_owned(),
+            bind_address: IpAddr::from([0, 0, 0, 0]),
+            port: 10250,
+            max_pods: 110,
+            resolv_conf: PathBuf::from("/etc/resolv.conf"),
+            image_gc_percent: (85, 80),
+            pod_pids_limit: 0,
+            status_interval: Duration::from_secs(300),
+            instance,
+        }
+    }
+
+    /// Where the kubelet keeps what it makes.
+    pub fn kubelet_dir(&self) -> PathBuf {
+        self.instance.data_dir().join("kubelet")
+    }
+
+    /// Where the kubelet keeps what it makes for one pod.
+    pub fn pod_dir(&self, uid: &str) -> PathBuf {
+        self.kubelet_dir().join("pods").join(uid)
+    }
+}

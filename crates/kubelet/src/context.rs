@@ -1,0 +1,120 @@
+//! What all parts of a running kubelet share.
+
+use std::sync::Arc;
+
+use base::Env;
+use client::{EventRecorder, EventType, Informer};
+use cri::{ImageClient, RuntimeClient};
+use k8s_openapi::api::core::v1::{ConfigMap, Node, ObjectReference, Pod, Secret, Service};
+
+use crate::config::Config;
+use crate::images::Puller;
+use crate::node::Machine;
+use crate::pods::{NodeDns, NodeFacts, StatusManager, spec};
+use crate::resources::{Amounts, Cgroups};
+use crate::sources::Watched;
+use crate::spawner::Spawner;
+use crate::volumes::TokenIssuer;
+
+/// What all parts of a running kubelet share.
+pub struct Context {
+    /// The configuration.
+    pub config: Config,
+    /// The node's addresses as text.
+    pub node_ips: Vec<String>,
+    /// Clock and randomness.
+    pub env: Env,
+    /// The cluster.
+    pub client: kube::Client,
+    /// The container runtime.
+    pub runtime: RuntimeClient,
+    /// The runtime's images.
+    pub images: ImageClient,
+    /// The runtime's name, which prefixes container identifiers.
+    pub runtime_name: String,
+    /// The runtime's version.
+    pub runtime_version: String,
+    /// The node's pods.
+    pub pods: Informer<Pod>,
+    /// The node itself.
+    pub node: Informer<Node>,
+    /// The cluster's services.
+    pub services: Informer<Service>,
+    /// ConfigMaps that pods refer to.
+    pub config_maps: Watched<ConfigMap>,
+    /// Secrets that pods refer to.
+    pub secrets: Watched<Secret>,
+    /// Tokens of service accounts.
+    pub tokens: TokenIssuer,
+    /// Pulls images.
+    pub puller: Puller,
+    /// Writes pods' statuses.
+    pub statuses: StatusManager,
+    /// Records events.
+    pub recorder: EventRecorder,
+    /// Cgroups of pods.
+    pub cgroups: Cgroups,
+    /// The machine.
+    pub machine: Machine,
+    /// The node's part in resolver configurations.
+    pub dns: NodeDns,
+    /// For tasks that come and go.
+    pub spawner: Spawner,
+}
+
+impl Context {
+    /// Records an event about a pod, or about one of its containers.
+    pub fn event(&self, pod: &Pod, container: Option<&str>, kind: EventType, reason: &'static str, message: String) {
+        self.recorder.event(&pod_reference(pod, container), kind, reason, message);
+    }
+
+    /// What sandbox and container configurations take from the node.
+    pub fn node_facts(&self) -> NodeFacts<'_> {
+        NodeFacts {
+            pod_logs_dir: &self.config.pod_logs_dir,
+            dns: &self.dns,
+            memory_capacity: self.machine.memory_bytes,
+        }
+    }
+
+    /// Name and version of the runtime, as the node's status has them.
+    pub fn runtime_version(&self) -> String {
+        format!("{}://{}", self.runtime_name, self.runtime_version)
+    }
+
+    /// What the node can give to pods.
+    pub fn allocatable(&self) -> Amounts {
+        self.machine.allocatable(self.config.max_pods)
+    }
+
+    /// The cgroup of a pod.
+    pub fn pod_cgroup(&self, pod: &Pod) -> String {
+        self.cgroups.pod_path(crate::resources::qos_class(pod), spec::uid(pod))
+    }
+}
+
+/// A reference to a pod, or to one of its containers, as events carry it.
+pub fn pod_reference(pod: &Pod, container: Option<&str>) -> ObjectReference {
+    let field_path = container.map(|name| {
+        let list = if spec::init_containers(pod).iter().any(|container| container.name == name) {
+            "initContainers"
+        } else if spec::containers(pod).iter().any(|container| container.name == name) {
+            "containers"
+        } else {
+            "ephemeralContainers"
+        };
+        format!("spec.{list}{{{name}}}")
+    });
+    ObjectReference {
+        api_version: Some("v1".to_owned()),
+        kind: Some("Pod".to_owned()),
+        namespace: pod.metadata.namespace.clone(),
+        name: pod.metadata.name.clone(),
+        uid: pod.metadata.uid.clone(),
+        resource_version: pod.metadata.resource_version.clone(),
+        field_path,
+    }
+}
+
+/// The context as it is handed around.
+pub type Shared = Arc<Context>;

@@ -1,0 +1,1 @@
+//! A small CRI server in memory, for tests.

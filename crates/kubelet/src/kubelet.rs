@@ -1,0 +1,179 @@
+//! Puts the parts together and runs them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use base::{Drain, Env, TaskFailure, Tasks};
+use client::{EventRecorder, Informers, ListSelector};
+use cri as v1;
+use k8s_openapi::api::core::v1::{Node, Pod, Service};
+
+use crate::config::Config;
+use crate::context::{Context, Shared};
+use crate::images::{self, Puller};
+use crate::node::{self, Machine, MachineError};
+use crate::pods::{self, NodeDns, StatusManager, parse_resolv_conf};
+use crate::resources::{CgroupError, Cgroups};
+use crate::server::{Server, ServerError};
+use crate::sources::Watched;
+use crate::spawner;
+use crate::volumes::TokenIssuer;
+
+/// Between attempts to reach the runtime at the start.
+const RUNTIME_RETRY: Duration = Duration::from_millis(50);
+/// How long the parts may take to end after the drain signal.
+const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(10);
+
+/// The kubelet of one node.
+pub struct Kubelet {
+    config: Config,
+    client: kube::Client,
+    env: Env,
+    machine: Machine,
+    cgroups: Cgroups,
+    server: Server,
+}
+
+/// The kubelet cannot be built.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// No address of the node was given.
+    #[error("the node needs at least one address")]
+    NoAddress,
+    /// The machine cannot be looked at.
+    #[error(transparent)]
+    Machine(#[from] MachineError),
+    /// The cgroups cannot be used.
+    #[error(transparent)]
+    Cgroups(#[from] CgroupError),
+    /// The server cannot be set up.
+    #[error(transparent)]
+    Server(#[from] ServerError),
+}
+
+/// The kubelet stopped though it should run.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// One of its parts ended.
+    #[error("kubelet part ended early: {0}")]
+    Ended(String),
+    /// One of its parts failed.
+    #[error(transparent)]
+    Task(#[from] TaskFailure),
+}
+
+impl Kubelet {
+    /// Looks at the machine, makes the cgroups above those of pods, and takes the server's port.
+    pub fn build(config: Config, client: kube::Client, env: Env) -> Result<Self, BuildError> {
+        if config.node_ips.is_empty() {
+            return Err(BuildError::NoAddress);
+        }
+        let machine = Machine::look(config.instance.data_dir())?;
+        let cgroups = Cgroups::of_machine(&config.instance.name())?;
+        cgroups.prepare()?;
+        let server = Server::bind(&config)?;
+        Ok(Self { config, client, env, machine, cgroups, server })
+    }
+
+    /// The server's port.
+    pub fn port(&self) -> u16 {
+        self.server.port()
+    }
+
+    /// Runs until the drain signal. Containers are left running.
+    pub async fn run(self, drain: Drain) -> Result<(), RunError> {
+        let Self { config, client, env, machine, cgroups, server } = self;
+        let Some((runtime, images, version)) = drain.until(connect(&config, &env)).await else { return Ok(()) };
+        tracing::info!(runtime = version.runtime_name, version = version.runtime_version, "connected to the runtime");
+        let (spawner, task_set) = spawner::spawner(drain.clone());
+        let informers = Informers::new(client.clone(), env.clone());
+        let (recorder, event_writer) =
+            EventRecorder::new(client.clone(), env.clone(), "kubelet", Some(&config.node_name));
+        let dns = NodeDns {
+            servers: config.cluster_dns.iter().map(ToString::to_string).collect(),
+            domain: config.cluster_domain.clone(),
+            host: parse_resolv_conf(&std::fs::read_to_string(&config.resolv_conf).unwrap_or_default()),
+        };
+        let port = server.port();
+        let context: Shared = Arc::new(Context {
+            node_ips: config.node_ips.iter().map(ToString::to_string).collect(),
+            runtime,
+            images,
+            runtime_name: version.runtime_name,
+            runtime_version: version.runtime_version,
+            pods: informers.filtered::<Pod>(ListSelector::fields(format!("spec.nodeName={}", config.node_name))),
+            node: informers.filtered::<Node>(ListSelector::fields(format!("metadata.name={}", config.node_name))),
+            services: informers.of::<Service>(),
+            config_maps: Watched::new(client.clone(), env.clone(), spawner.clone()),
+            secrets: Watched::new(client.clone(), env.clone(), spawner.clone()),
+            tokens: TokenIssuer::default(),
+            puller: Puller::new(env.clone()),
+            statuses: StatusManager::new(client.clone(), env.clone()),
+            recorder,
+            cgroups,
+            machine,
+            dns,
+            spawner,
+            client,
+            env,
+            config,
+        });
+        let mut tasks = Tasks::new();
+        tasks.spawn("tasks", task_set.run());
+        {
+            let drain = drain.clone();
+            tasks.spawn_fallible("informers", async move { informers.run(drain).await });
+        }
+        tasks.spawn("events", event_writer.run(drain.clone()));
+        {
+            let (statuses, drain) = (context.statuses.clone(), drain.clone());
+            tasks.spawn_fallible("pod statuses", async move { statuses.run(drain).await });
+        }
+        tasks.spawn("node", node::run(Arc::clone(&context), port, drain.clone()));
+        tasks.spawn("node lease", node::renew(Arc::clone(&context), drain.clone()));
+        tasks.spawn("pods", pods::run(Arc::clone(&context), drain.clone()));
+        tasks.spawn("images", images::collect(Arc::clone(&context), drain.clone()));
+        tasks.spawn("server", server.run(Arc::clone(&context), drain.clone()));
+        watch(tasks, &drain).await
+    }
+}
+
+/// Waits for the runtime: it may be starting beside the kubelet.
+async fn connect(config: &Config, env: &Env) -> (v1::RuntimeClient, v1::ImageClient, v1::VersionResponse) {
+    let mut warned = false;
+    loop {
+        let attempt = async {
+            let (mut runtime, images) = v1::connect(&config.cri_socket).await.map_err(|err| err.to_string())?;
+            let request = v1::VersionRequest { version: "v1".to_owned() };
+            let version = runtime.version(request).await.map_err(|err| err.message().to_owned())?.into_inner();
+            Ok::<_, String>((runtime, images, version))
+        };
+        match attempt.await {
+            Ok(connected) => return connected,
+            Err(err) if !warned => {
+                tracing::info!(socket = %config.cri_socket.display(), err, "waiting for the container runtime");
+                warned = true;
+            }
+            Err(_) => {}
+        }
+        env.sleep(RUNTIME_RETRY).await;
+    }
+}
+
+/// Waits for the drain signal; a part that ends before it ends the kubelet.
+async fn watch(mut tasks: Tasks, drain: &Drain) -> Result<(), RunError> {
+    let ended = tokio::select! {
+        () = drain.drained() => None,
+        ended = tasks.join_next() => ended,
+    };
+    // Parts may end by themselves as soon as the signal has fired.
+    let early = ended.filter(|_| !drain.is_draining());
+    for err in tasks.shutdown(SHUTDOWN_DEADLINE).await {
+        tracing::warn!(err = %err, "kubelet part did not end well");
+    }
+    match early {
+        None => Ok(()),
+        Some((_, Err(err))) => Err(err.into()),
+        Some((name, Ok(()))) => Err(RunError::Ended(name)),
+    }
+}

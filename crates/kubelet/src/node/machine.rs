@@ -1,0 +1,142 @@
+//! The machine: what it has and what it is.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use k8s_openapi::api::core::v1::NodeSystemInfo;
+
+use crate::resources::Amounts;
+
+/// Memory that pods cannot ask for: below it the node is under pressure.
+pub const RESERVED_MEMORY: i64 = 100 << 20;
+/// Share of the disk that pods cannot ask for, in hundredths.
+pub const RESERVED_DISK_PERCENT: u64 = 10;
+
+/// What the machine has.
+#[derive(Clone, Debug)]
+pub struct Machine {
+    /// CPUs, in thousandths.
+    pub cpu_milli: i64,
+    /// Bytes of memory.
+    pub memory_bytes: i64,
+    /// Bytes of the disk on which pods write.
+    pub disk_bytes: i64,
+    /// Bytes set aside as huge pages, by page size in kilobytes.
+    pub huge_pages: Vec<(u64, i64)>,
+}
+
+/// The machine cannot be looked at.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot read {}: {source}", path.display())]
+pub struct MachineError {
+    path: PathBuf,
+    source: io::Error,
+}
+
+impl Machine {
+    /// Looks at this machine; `dir` is on the disk on which pods write.
+    pub fn look(dir: &Path) -> Result<Self, MachineError> {
+        let path = Path::new("/proc/meminfo");
+        let error = |source| MachineError { path: path.to_owned(), source };
+        let memory = fs::read_to_string(path).map_err(error)?;
+        let cpus = nix::unistd::sysconf(nix::unistd::SysconfVar::_NPROCESSORS_ONLN).ok().flatten().unwrap_or(1);
+        let total = meminfo(&memory, "MemTotal").ok_or_else(|| error(io::ErrorKind::InvalidData.into()))?;
+        Ok(Self {
+            cpu_milli: cpus.max(1) * 1000,
+            memory_bytes: total,
+            disk_bytes: disk_usage(dir).map_or(0, |(_, total)| i64::try_from(total).unwrap_or(i64::MAX)),
+            huge_pages: huge_pages(),
+        })
+    }
+
+    /// What the machine has.
+    pub fn capacity(&self, max_pods: u32) -> Amounts {
+        let mut amounts = Amounts::from([
+            ("cpu".to_owned(), self.cpu_milli),
+            ("memory".to_owned(), self.memory_bytes),
+            ("ephemeral-storage".to_owned(), self.disk_bytes),
+            ("pods".to_owned(), i64::from(max_pods)),
+        ]);
+        for (size, bytes) in &self.huge_pages {
+            let name = if *size >= 1 << 20 { format!("{}Gi", size >> 20) } else { format!("{}Mi", size >> 10) };
+            amounts.insert(format!("hugepages-{name}"), *bytes);
+        }
+        amounts
+    }
+
+    /// What pods can ask for.
+    pub fn allocatable(&self, max_pods: u32) -> Amounts {
+        let mut amounts = self.capacity(max_pods);
+        let huge: i64 = self.huge_pages.iter().map(|(_, bytes)| bytes).sum();
+        amounts.insert("memory".to_owned(), (self.memory_bytes - RESERVED_MEMORY - huge).max(0));
+        let disk = u64::try_from(self.disk_bytes).unwrap_or(0);
+        let disk = disk - disk / 100 * RESERVED_DISK_PERCENT;
+        amounts.insert("ephemeral-storage".to_owned(), i64::try_from(disk).unwrap_or(i64::MAX));
+        amounts
+    }
+}
+
+/// A value of `/proc/meminfo` in bytes.
+pub fn meminfo(text: &str, key: &str) -> Option<i64> {
+    let line = text.lines().find(|line| line.split(':').next() == Some(key))?;
+    let kilobytes: i64 = line.split_whitespace().nth(1)?.parse().ok()?;
+    Some(kilobytes * 1024)
+}
+
+/// Bytes used and in all of the file system that holds a path, or the nearest directory above it that exists.
+pub fn disk_usage(path: &Path) -> Option<(u64, u64)> {
+    let stat = path.ancestors().find_map(|path| rustix::fs::statvfs(path).ok())?;
+    let total = stat.f_blocks * stat.f_frsize;
+    // As df counts: what is kept for root is not available.
+    Some((total.saturating_sub(stat.f_bavail * stat.f_frsize), total))
+}
+
+fn huge_pages() -> Vec<(u64, i64)> {
+    let entries = fs::read_dir("/sys/kernel/mm/hugepages").into_iter().flatten().flatten();
+    let mut pages: Vec<(u64, i64)> = entries
+        .filter_map(|entry| {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let size: u64 = name.strip_prefix("hugepages-")?.strip_suffix("kB")?.parse().ok()?;
+            let count: u64 = fs::read_to_string(entry.path().join("nr_hugepages")).ok()?.trim().parse().ok()?;
+            Some((size, i64::try_from(count * size * 1024).ok()?))
+        })
+        .collect();
+    pages.sort_unstable();
+    pages
+}
+
+/// What the machine is.
+pub fn system_info(runtime_version: String) -> NodeSystemInfo {
+    let read = |path: &str| fs::read_to_string(path).map(|text| text.trim().to_owned()).unwrap_or_default();
+    let uname = rustix::system::uname();
+    let release = read("/etc/os-release");
+    let pretty = release.lines().find_map(|line| line.strip_prefix("PRETTY_NAME="));
+    NodeSystemInfo {
+        architecture: architecture().to_owned(),
+        boot_id: read("/proc/sys/kernel/random/boot_id"),
+        container_runtime_version: runtime_version,
+        kernel_version: uname.release().to_string_lossy().into_owned(),
+        kube_proxy_version: String::new(),
+        kubelet_version: kubelet_version(),
+        machine_id: read("/etc/machine-id"),
+        operating_system: "linux".to_owned(),
+        os_image: pretty.map_or_else(|| "Unknown".to_owned(), |name| name.trim_matches('"').to_owned()),
+        swap: None,
+        system_uuid: read("/sys/class/dmi/id/product_uuid"),
+    }
+}
+
+/// The Kubernetes version that this kubelet speaks.
+pub fn kubelet_version() -> String {
+    format!("v1.35.0+skiff-{}", env!("CARGO_PKG_VERSION"))
+}
+
+/// The machine's architecture in Go's words.
+pub fn architecture() -> &'static str {
+    match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    }
+}

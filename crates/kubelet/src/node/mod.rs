@@ -1,0 +1,233 @@
+//! The node itself: its registration, its heartbeat, its status, and what its runtime is told.
+
+mod lease;
+mod machine;
+mod pressure;
+mod register;
+mod runtime;
+mod status;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use base::Drain;
+use client::EventType;
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{ContainerImage, Node, NodeCondition, NodeStatus, ObjectReference};
+use kube::Api;
+
+pub use lease::renew;
+pub use machine::{Machine, MachineError, disk_usage};
+
+use crate::context::Shared;
+use pressure::Pressures;
+
+/// How often the machine and the runtime are looked at.
+const INTERVAL: Duration = Duration::from_secs(10);
+/// How often the images are listed for the status.
+const IMAGES_INTERVAL: Duration = Duration::from_secs(60);
+/// Between attempts to reach the API server at the start.
+const RETRY: Duration = Duration::from_millis(500);
+
+/// A reference to the node, as events carry it.
+pub fn node_reference(name: &str) -> ObjectReference {
+    ObjectReference {
+        api_version: Some("v1".to_owned()),
+        kind: Some("Node".to_owned()),
+        name: Some(name.to_owned()),
+        // Upstream's kubelet puts the name here, and what lists a node's events looks for it.
+        uid: Some(name.to_owned()),
+        ..ObjectReference::default()
+    }
+}
+
+/// Registers the node and keeps its status until the drain signal. `port` is the server's.
+pub async fn run(context: Shared, port: u16, drain: Drain) {
+    let name = context.config.node_name.clone();
+    let event = |kind, reason, message: String| context.recorder.event(&node_reference(&name), kind, reason, message);
+    event(EventType::Normal, "Starting", "Starting kubelet.".to_owned());
+    let mut keeper = Keeper {
+        context: Arc::clone(&context),
+        port,
+        pressures: Pressures::default(),
+        images: Vec::new(),
+        images_at: None,
+        pod_cidr: None,
+        runtime_handlers: Vec::new(),
+        reported: None,
+    };
+    loop {
+        let status = keeper.status(None).await;
+        match drain.until(register::register(&context, status)).await {
+            None => return,
+            Some(Ok(())) => break,
+            Some(Err(err)) => tracing::info!(err = %err, "node cannot be registered yet"),
+        }
+        if drain.until(context.env.sleep(RETRY)).await.is_none() {
+            return;
+        }
+    }
+    tracing::info!(name, "node is registered");
+    let mut changes = context.node.subscribe();
+    loop {
+        let node = context.node.lister().get(None, &name);
+        let next = drain.until(keeper.keep(node.as_deref())).await;
+        let pause = match next {
+            None => return,
+            Some(Ok(())) => INTERVAL,
+            Some(Err(err)) => {
+                tracing::warn!(err = %err, "node status cannot be written");
+                RETRY
+            }
+        };
+        let wait = context.env.sleep(pause);
+        tokio::pin!(wait);
+        tokio::select! {
+            () = drain.drained() => return,
+            () = &mut wait => {}
+            // Only a change of what the kubelet reads from its node matters before the time is over.
+            () = keeper.relevant_change(&mut changes) => {}
+        }
+    }
+}
+
+/// The node's status cannot be written.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot write the status of node {name}: {source}")]
+pub struct KeepError {
+    name: String,
+    source: Box<kube::Error>,
+}
+
+struct Keeper {
+    context: Shared,
+    port: u16,
+    pressures: Pressures,
+    images: Vec<ContainerImage>,
+    images_at: Option<Timestamp>,
+    pod_cidr: Option<String>,
+    runtime_handlers: Vec<k8s_openapi::api::core::v1::NodeRuntimeHandler>,
+    /// What was written last, and when.
+    reported: Option<(NodeStatus, Timestamp)>,
+}
+
+impl Keeper {
+    /// Waits for a change of the node that has to be acted on.
+    async fn relevant_change(&self, changes: &mut client::Events<Node>) {
+        loop {
+            let change = changes.next().await;
+            let gone = matches!(change, client::Event::Deleted(_));
+            let cidr = change.object().spec.as_ref().and_then(|spec| spec.pod_cidr.clone());
+            if gone || cidr.is_some_and(|cidr| Some(cidr) != self.pod_cidr) {
+                return;
+            }
+        }
+    }
+
+    /// Looks at machine and runtime, and writes the status if it changed or was not written for long.
+    async fn keep(&mut self, node: Option<&Node>) -> Result<(), KeepError> {
+        self.tell_pod_cidr(node).await;
+        let name = self.context.config.node_name.clone();
+        let fail = |source| KeepError { name: name.clone(), source: Box::new(source) };
+        let status = self.status(node).await;
+        let now = self.context.env.now();
+        let interval = jiff::SignedDuration::try_from(self.context.config.status_interval).unwrap_or_default();
+        let due = match &self.reported {
+            Some((reported, at)) => status::differs(reported, &status) || now.duration_since(*at) >= interval,
+            None => true,
+        };
+        if !due {
+            return Ok(());
+        }
+        self.announce(&status);
+        let api: Api<Node> = Api::all(self.context.client.clone());
+        match status::write(&api, &name, &status).await {
+            Ok(()) => {}
+            // Somebody deleted the node while its kubelet runs: it comes back.
+            Err(kube::Error::Api(err)) if err.code == 404 => {
+                register::register(&self.context, status.clone()).await.map_err(fail)?;
+            }
+            Err(err) => return Err(fail(err)),
+        }
+        self.reported = Some((status, now));
+        Ok(())
+    }
+
+    async fn tell_pod_cidr(&mut self, node: Option<&Node>) {
+        let spec = node.and_then(|node| node.spec.as_ref());
+        let Some(cidr) = spec.and_then(|spec| spec.pod_cidr.clone()) else { return };
+        if self.pod_cidr.as_ref() == Some(&cidr) {
+            return;
+        }
+        let all = spec.and_then(|spec| spec.pod_cidrs.clone()).filter(|list| !list.is_empty());
+        let all = all.map_or_else(|| cidr.clone(), |list| list.join(","));
+        match runtime::set_pod_cidr(&self.context, &all).await {
+            Ok(()) => {
+                tracing::info!(pod_cidr = all, "the runtime knows the node's pod addresses");
+                self.pod_cidr = Some(cidr);
+            }
+            Err(err) => tracing::warn!(err = %err.message(), "the runtime did not take the node's pod addresses"),
+        }
+    }
+
+    async fn status(&mut self, node: Option<&Node>) -> NodeStatus {
+        let now = self.context.env.now();
+        let pause = jiff::SignedDuration::try_from(IMAGES_INTERVAL).unwrap_or_default();
+        if self.images_at.is_none_or(|at| now.duration_since(at) >= pause)
+            && let Ok(images) = runtime::images(&self.context).await
+        {
+            self.images = images;
+            self.images_at = Some(now);
+        }
+        let runtime = runtime::readiness(&self.context).await;
+        if !runtime.handlers.is_empty() {
+            self.runtime_handlers = runtime.handlers.clone();
+        }
+        let measured = self.pressures.measure(&self.context.machine, &self.context.config.kubelet_dir(), now);
+        let old: BTreeMap<String, NodeCondition> = (self.reported.as_ref().map(|(status, _)| status))
+            .or_else(|| node.and_then(|node| node.status.as_ref()))
+            .and_then(|status| status.conditions.clone())
+            .unwrap_or_default()
+            .into_iter()
+            .map(|condition| (condition.type_.clone(), condition))
+            .collect();
+        status::status(&status::Inputs {
+            context: &self.context,
+            port: self.port,
+            images: &self.images,
+            handlers: &self.runtime_handlers,
+            ready: runtime.problem.as_deref(),
+            pressures: &measured,
+            old: &old,
+            now,
+        })
+    }
+
+    /// Records an event for each condition that turned.
+    fn announce(&self, status: &NodeStatus) {
+        let name = &self.context.config.node_name;
+        let before = |type_: &str| {
+            let conditions = self.reported.as_ref().and_then(|(status, _)| status.conditions.as_ref());
+            conditions.into_iter().flatten().find(|condition| condition.type_ == type_).map(|c| c.status.clone())
+        };
+        for condition in status.conditions.iter().flatten() {
+            if before(&condition.type_).as_ref() == Some(&condition.status) {
+                continue;
+            }
+            let reason = match (condition.type_.as_str(), condition.status == "True") {
+                ("Ready", true) => "NodeReady",
+                ("Ready", false) => "NodeNotReady",
+                ("MemoryPressure", true) => "NodeHasInsufficientMemory",
+                ("MemoryPressure", false) => "NodeHasSufficientMemory",
+                ("DiskPressure", true) => "NodeHasDiskPressure",
+                ("DiskPressure", false) => "NodeHasNoDiskPressure",
+                ("PIDPressure", true) => "NodeHasInsufficientPID",
+                ("PIDPressure", false) => "NodeHasSufficientPID",
+                _ => continue,
+            };
+            let message = format!("Node {name} status is now: {reason}");
+            self.context.recorder.event(&node_reference(name), EventType::Normal, reason, message);
+        }
+    }
+}

@@ -1,0 +1,51 @@
+//! Makes the node's object, or brings the one that is there up to date.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::{Node, NodeSpec, NodeStatus, Taint};
+use kube::Api;
+use kube::api::{ObjectMeta, Patch, PatchParams, PostParams};
+use serde_json::json;
+
+use super::machine::architecture;
+use super::status;
+use crate::context::Context;
+
+/// Registers the node with its status.
+pub async fn register(context: &Context, status: NodeStatus) -> Result<(), kube::Error> {
+    let api: Api<Node> = Api::all(context.client.clone());
+    let name = &context.config.node_name;
+    let labels = labels(context);
+    let node = Node {
+        metadata: ObjectMeta { name: Some(name.clone()), labels: Some(labels.clone()), ..ObjectMeta::default() },
+        // Until the node's lifecycle controller has seen it Ready, nothing is placed on it.
+        spec: Some(NodeSpec { taints: Some(vec![not_ready()]), ..NodeSpec::default() }),
+        status: Some(status.clone()),
+    };
+    match api.create(&PostParams::default(), &node).await {
+        Ok(_) => return Ok(()),
+        Err(kube::Error::Api(err)) if err.reason == "AlreadyExists" => {}
+        Err(err) => return Err(err),
+    }
+    let body = json!({"metadata": {"labels": labels}});
+    api.patch(name, &PatchParams::default(), &Patch::Merge(body)).await?;
+    status::write(&api, name, &status).await
+}
+
+fn not_ready() -> Taint {
+    Taint { key: "node.kubernetes.io/not-ready".to_owned(), effect: "NoSchedule".to_owned(), ..Taint::default() }
+}
+
+fn labels(context: &Context) -> BTreeMap<String, String> {
+    let mut labels: BTreeMap<String, String> = context.config.node_labels.iter().cloned().collect();
+    for (key, value) in [
+        ("kubernetes.io/hostname", context.config.node_name.as_str()),
+        ("kubernetes.io/os", "linux"),
+        ("kubernetes.io/arch", architecture()),
+        ("beta.kubernetes.io/os", "linux"),
+        ("beta.kubernetes.io/arch", architecture()),
+    ] {
+        labels.insert(key.to_owned(), value.to_owned());
+    }
+    labels
+}

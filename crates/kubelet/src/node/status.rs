@@ -1,0 +1,143 @@
+//! The node's status: made from what was measured, and written when it has changed.
+
+use std::collections::BTreeMap;
+
+use api::quantity::{Format, Quantity};
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{
+    ContainerImage, DaemonEndpoint, Node, NodeAddress, NodeCondition, NodeDaemonEndpoints, NodeRuntimeHandler,
+    NodeStatus,
+};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity as ApiQuantity;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::Api;
+use kube::api::{Patch, PatchParams};
+use serde_json::{Value, json};
+
+use super::machine::system_info;
+use super::pressure::Measured;
+use crate::context::Context;
+use crate::pods::whole_seconds;
+use crate::resources::Amounts;
+
+/// What a status is made from.
+pub struct Inputs<'a> {
+    /// The kubelet.
+    pub context: &'a Context,
+    /// Its server's port.
+    pub port: u16,
+    /// The images that are here.
+    pub images: &'a [ContainerImage],
+    /// What the runtime offers.
+    pub handlers: &'a [NodeRuntimeHandler],
+    /// Why the node is not ready; `None` if it is.
+    pub ready: Option<&'a str>,
+    /// What is short.
+    pub pressures: &'a Measured,
+    /// The conditions before.
+    pub old: &'a BTreeMap<String, NodeCondition>,
+    /// The present.
+    pub now: Timestamp,
+}
+
+/// The node's status.
+pub fn status(inputs: &Inputs<'_>) -> NodeStatus {
+    let context = inputs.context;
+    let mut addresses: Vec<NodeAddress> = (context.node_ips.iter())
+        .map(|ip| NodeAddress { type_: "InternalIP".to_owned(), address: ip.clone() })
+        .collect();
+    addresses.push(NodeAddress { type_: "Hostname".to_owned(), address: context.config.node_name.clone() });
+    let endpoint = DaemonEndpoint { port: i32::from(inputs.port) };
+    NodeStatus {
+        addresses: Some(addresses),
+        capacity: Some(quantities(&context.machine.capacity(context.config.max_pods))),
+        allocatable: Some(quantities(&context.allocatable())),
+        conditions: Some(conditions(inputs)),
+        daemon_endpoints: Some(NodeDaemonEndpoints { kubelet_endpoint: Some(endpoint) }),
+        images: Some(inputs.images.to_vec()).filter(|images| !images.is_empty()),
+        node_info: Some(system_info(context.runtime_version())),
+        runtime_handlers: Some(inputs.handlers.to_vec()).filter(|handlers| !handlers.is_empty()),
+        ..NodeStatus::default()
+    }
+}
+
+/// Amounts as the API has them.
+fn quantities(amounts: &Amounts) -> BTreeMap<String, ApiQuantity> {
+    let quantity = |name: &str, amount: i64| match name {
+        "cpu" => Quantity::from_milli(amount, Format::DecimalSi),
+        "pods" => Quantity::new(amount, Format::DecimalSi),
+        _ => Quantity::new(amount, Format::BinarySi),
+    };
+    amounts.iter().map(|(name, amount)| (name.clone(), quantity(name, *amount).to_k8s())).collect()
+}
+
+fn conditions(inputs: &Inputs<'_>) -> Vec<NodeCondition> {
+    let pressures = inputs.pressures;
+    let pressure = |short: bool, type_, reasons: (&'static str, &'static str), messages: (&str, &str)| {
+        let (reason, message) = if short { (reasons.0, messages.0) } else { (reasons.1, messages.1) };
+        (type_, short, reason, message.to_owned())
+    };
+    let ready = match inputs.ready {
+        None => ("Ready", true, "KubeletReady", "kubelet is posting ready status".to_owned()),
+        Some(problem) => ("Ready", false, "KubeletNotReady", problem.to_owned()),
+    };
+    let all = [
+        pressure(
+            pressures.memory,
+            "MemoryPressure",
+            ("KubeletHasInsufficientMemory", "KubeletHasSufficientMemory"),
+            ("kubelet has insufficient memory available", "kubelet has sufficient memory available"),
+        ),
+        pressure(
+            pressures.disk,
+            "DiskPressure",
+            ("KubeletHasDiskPressure", "KubeletHasNoDiskPressure"),
+            ("kubelet has disk pressure", "kubelet has no disk pressure"),
+        ),
+        pressure(
+            pressures.pids,
+            "PIDPressure",
+            ("KubeletHasInsufficientPID", "KubeletHasSufficientPID"),
+            ("kubelet has insufficient PID available", "kubelet has sufficient PID available"),
+        ),
+        ready,
+    ];
+    let now = Time(whole_seconds(inputs.now));
+    let one = |(type_, status, reason, message): (&str, bool, &str, String)| {
+        let status = if status { "True" } else { "False" };
+        let same = inputs.old.get(type_).filter(|old| old.status == status);
+        NodeCondition {
+            type_: type_.to_owned(),
+            status: status.to_owned(),
+            reason: Some(reason.to_owned()),
+            message: Some(message),
+            last_heartbeat_time: Some(now.clone()),
+            last_transition_time: same.and_then(|old| old.last_transition_time.clone()).or_else(|| Some(now.clone())),
+        }
+    };
+    all.into_iter().map(one).collect()
+}
+
+/// Whether two statuses say different things, times aside.
+pub fn differs(a: &NodeStatus, b: &NodeStatus) -> bool {
+    let timeless = |status: &NodeStatus| {
+        let mut status = status.clone();
+        for condition in status.conditions.iter_mut().flatten() {
+            condition.last_heartbeat_time = None;
+            condition.last_transition_time = None;
+        }
+        status
+    };
+    timeless(a) != timeless(b)
+}
+
+/// Writes the status; conditions of others are left as they are.
+pub async fn write(api: &Api<Node>, name: &str, status: &NodeStatus) -> Result<(), kube::Error> {
+    let mut body = serde_json::to_value(status).map_err(kube::Error::SerdeError)?;
+    // Addresses are merged by their type, which would keep ones that are gone.
+    if let Some(Value::Array(addresses)) = body.get_mut("addresses") {
+        addresses.push(json!({"$patch": "replace"}));
+    }
+    api.patch_status(name, &PatchParams::default(), &Patch::Strategic(json!({"status": body}))).await?;
+    Ok(())
+}

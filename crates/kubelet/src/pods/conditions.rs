@@ -1,0 +1,143 @@
+//! The conditions of a pod that the kubelet owns; those of others are kept as they are.
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodCondition, PodStatus};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use super::status::whole_seconds;
+use super::{phase, spec};
+
+/// The conditions that the kubelet writes.
+pub const OWNED: [&str; 5] = ["PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled"];
+
+/// What conditions are made from.
+pub struct Facts<'a> {
+    /// Statuses of the init containers.
+    pub init: &'a [ContainerStatus],
+    /// Statuses of the regular containers.
+    pub regular: &'a [ContainerStatus],
+    /// The pod's phase.
+    pub phase: &'a str,
+    /// Whether there is a sandbox with an address.
+    pub sandbox_ready: bool,
+    /// The present.
+    pub now: Timestamp,
+}
+
+struct Verdict {
+    status: bool,
+    reason: Option<&'static str>,
+    message: Option<String>,
+}
+
+impl Verdict {
+    fn yes() -> Self {
+        Self { status: true, reason: None, message: None }
+    }
+
+    fn because(reason: &'static str) -> Self {
+        Self { status: false, reason: Some(reason), message: None }
+    }
+
+    fn no(reason: &'static str, message: String) -> Self {
+        Self { status: false, reason: Some(reason), message: Some(message).filter(|message| !message.is_empty()) }
+    }
+}
+
+/// All conditions of a pod: the kubelet's own, then those that others wrote.
+pub fn conditions(pod: &Pod, old: &PodStatus, facts: &Facts<'_>) -> Vec<PodCondition> {
+    let containers_ready = containers_ready(pod, facts);
+    let ready = ready(pod, old, facts, &containers_ready);
+    let owned = [
+        ("PodReadyToStartContainers", Verdict { status: facts.sandbox_ready, reason: None, message: None }),
+        ("Initialized", initialized(pod, facts)),
+        ("Ready", ready),
+        ("ContainersReady", containers_ready),
+        ("PodScheduled", Verdict::yes()),
+    ];
+    let mut conditions: Vec<PodCondition> =
+        owned.into_iter().map(|(type_, verdict)| condition(pod, old, type_, verdict, facts.now)).collect();
+    conditions.extend(old.conditions.iter().flatten().filter(|c| !OWNED.contains(&c.type_.as_str())).cloned());
+    conditions
+}
+
+fn condition(pod: &Pod, old: &PodStatus, type_: &str, verdict: Verdict, now: Timestamp) -> PodCondition {
+    let status = if verdict.status { "True" } else { "False" };
+    let before = old.conditions.iter().flatten().find(|condition| condition.type_ == type_);
+    let unchanged = before.filter(|before| before.status == status);
+    PodCondition {
+        type_: type_.to_owned(),
+        status: status.to_owned(),
+        reason: verdict.reason.map(str::to_owned),
+        message: verdict.message,
+        last_probe_time: None,
+        last_transition_time: unchanged
+            .and_then(|before| before.last_transition_time.clone())
+            .or_else(|| Some(Time(whole_seconds(now)))),
+        observed_generation: pod.metadata.generation,
+    }
+}
+
+fn initialized(pod: &Pod, facts: &Facts<'_>) -> Verdict {
+    if facts.phase == "Succeeded" {
+        return Verdict { status: true, reason: Some("PodCompleted"), message: None };
+    }
+    if phase::is_initialized(pod, facts.init, facts.regular) {
+        return Verdict::yes();
+    }
+    let incomplete = phase::incomplete_init(pod, facts.init);
+    Verdict::no("ContainersNotInitialized", format!("containers with incomplete status: [{}]", incomplete.join(" ")))
+}
+
+fn containers_ready(pod: &Pod, facts: &Facts<'_>) -> Verdict {
+    match facts.phase {
+        "Succeeded" => return Verdict::because("PodCompleted"),
+        "Failed" => return Verdict::because("PodFailed"),
+        _ => {}
+    }
+    let sidecars = spec::init_containers(pod).iter().filter(|c| spec::is_sidecar(c));
+    let mut unready = Vec::new();
+    let mut unknown = Vec::new();
+    let all = facts.init.iter().chain(facts.regular);
+    for container in sidecars.chain(spec::containers(pod)) {
+        match all.clone().find(|status| status.name == container.name) {
+            None => unknown.push(container.name.as_str()),
+            Some(status) if !status.ready => unready.push(container.name.as_str()),
+            Some(_) => {}
+        }
+    }
+    if unready.is_empty() && unknown.is_empty() {
+        return Verdict::yes();
+    }
+    let mut parts = Vec::new();
+    if !unknown.is_empty() {
+        parts.push(format!("containers with unknown status: [{}]", unknown.join(" ")));
+    }
+    if !unready.is_empty() {
+        parts.push(format!("containers with unready status: [{}]", unready.join(" ")));
+    }
+    Verdict::no("ContainersNotReady", parts.join(", "))
+}
+
+fn ready(pod: &Pod, old: &PodStatus, facts: &Facts<'_>, containers_ready: &Verdict) -> Verdict {
+    if !containers_ready.status {
+        return Verdict {
+            status: false,
+            reason: containers_ready.reason,
+            message: containers_ready.message.clone().filter(|_| facts.phase != "Succeeded"),
+        };
+    }
+    let mut problems = Vec::new();
+    for gate in spec::spec(pod).readiness_gates.iter().flatten() {
+        let type_ = &gate.condition_type;
+        match old.conditions.iter().flatten().find(|condition| condition.type_ == *type_) {
+            None => problems.push(format!("corresponding condition of pod readiness gate \"{type_}\" does not exist.")),
+            Some(condition) if condition.status != "True" => problems.push(format!(
+                "the status of pod readiness gate \"{type_}\" is not \"True\", but {}",
+                condition.status
+            )),
+            Some(_) => {}
+        }
+    }
+    if problems.is_empty() { Verdict::yes() } else { Verdict::no("ReadinessGatesNotReady", problems.join(", ")) }
+}

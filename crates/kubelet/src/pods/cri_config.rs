@@ -1,0 +1,320 @@
+//! What the runtime is told of a pod's sandbox and containers: API fields as CRI messages, without any I/O.
+
+use std::path::Path;
+
+use cri as v1;
+use k8s_openapi::api::core::v1::{Container, Pod, PodSecurityContext, SELinuxOptions, SeccompProfile, SecurityContext};
+
+use super::{dns, hosts, names, spec};
+use crate::resources;
+
+/// What is the same for all pods of a node.
+pub struct NodeFacts<'a> {
+    /// Where pods' logs go.
+    pub pod_logs_dir: &'a Path,
+    /// The node's part in resolver configurations.
+    pub dns: &'a dns::NodeDns,
+    /// Bytes of memory of the node.
+    pub memory_capacity: i64,
+}
+
+/// A container's configuration that cannot be carried out. The messages are shown to users.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum ConfigError {
+    /// A root user in a pod that forbids it.
+    #[error("container's runAsUser breaks non-root policy (pod: \"{pod}\", container: {container})")]
+    RunsAsRoot {
+        /// The pod.
+        pod: String,
+        /// The container.
+        container: String,
+    },
+    /// The image's user is root, or has a name that cannot be checked.
+    #[error("{message} (pod: \"{pod}\", container: {container})")]
+    ImageUser {
+        /// What is wrong.
+        message: String,
+        /// The pod.
+        pod: String,
+        /// The container.
+        container: String,
+    },
+}
+
+/// The directory of a pod's logs.
+pub fn log_directory(pod_logs_dir: &Path, pod: &Pod) -> std::path::PathBuf {
+    pod_logs_dir.join(format!("{}_{}_{}", spec::namespace(pod), spec::name(pod), spec::uid(pod)))
+}
+
+/// A container's log file below its pod's directory.
+pub fn log_path(container: &str, restart_count: u32) -> String {
+    format!("{container}/{restart_count}.log")
+}
+
+/// What the runtime is told of a pod's sandbox.
+pub fn sandbox_config(pod: &Pod, attempt: u32, cgroup_parent: &str, node: &NodeFacts<'_>) -> v1::PodSandboxConfig {
+    let pod_spec = spec::spec(pod);
+    let security = pod_spec.security_context.clone().unwrap_or_default();
+    let host_network = spec::host_network(pod);
+    let sysctls = security.sysctls.iter().flatten();
+    v1::PodSandboxConfig {
+        metadata: Some(v1::PodSandboxMetadata {
+            name: spec::name(pod).to_owned(),
+            uid: spec::uid(pod).to_owned(),
+            namespace: spec::namespace(pod).to_owned(),
+            attempt,
+        }),
+        // On the node's network the node's name is used.
+        hostname: if host_network { String::new() } else { hosts::sandbox_hostname(pod, &node.dns.domain) },
+        log_directory: log_directory(node.pod_logs_dir, pod).to_string_lossy().into_owned(),
+        dns_config: Some(dns::dns_config(pod, node.dns)),
+        port_mappings: if host_network { Vec::new() } else { port_mappings(pod) },
+        labels: names::sandbox_labels(pod),
+        annotations: names::sandbox_annotations(pod),
+        linux: Some(v1::LinuxPodSandboxConfig {
+            cgroup_parent: cgroup_parent.to_owned(),
+            security_context: Some(sandbox_security(pod, &security)),
+            sysctls: sysctls.map(|sysctl| (sysctl.name.clone(), sysctl.value.clone())).collect(),
+            overhead: None,
+            resources: Some(resources::pod_resources(pod)),
+        }),
+        windows: None,
+    }
+}
+
+fn port_mappings(pod: &Pod) -> Vec<v1::PortMapping> {
+    let all = spec::init_containers(pod).iter().filter(|c| spec::is_sidecar(c)).chain(spec::containers(pod));
+    all.flat_map(|container| container.ports.iter().flatten())
+        .filter(|port| port.host_port.is_some_and(|port| port > 0))
+        .map(|port| v1::PortMapping {
+            protocol: match port.protocol.as_deref() {
+                Some("UDP") => v1::Protocol::Udp,
+                Some("SCTP") => v1::Protocol::Sctp,
+                _ => v1::Protocol::Tcp,
+            } as i32,
+            container_port: port.container_port,
+            host_port: port.host_port.unwrap_or(0),
+            host_ip: port.host_ip.clone().unwrap_or_default(),
+        })
+        .collect()
+}
+
+/// The namespaces that a pod's processes share with the node or with each other.
+fn namespaces(pod: &Pod) -> v1::NamespaceOption {
+    let pod_spec = spec::spec(pod);
+    let node_if =
+        |flag: Option<bool>| if flag == Some(true) { v1::NamespaceMode::Node } else { v1::NamespaceMode::Pod };
+    let pid = match (pod_spec.host_pid, pod_spec.share_process_namespace) {
+        (Some(true), _) => v1::NamespaceMode::Node,
+        (_, Some(true)) => v1::NamespaceMode::Pod,
+        _ => v1::NamespaceMode::Container,
+    };
+    v1::NamespaceOption {
+        network: node_if(pod_spec.host_network) as i32,
+        pid: pid as i32,
+        ipc: node_if(pod_spec.host_ipc) as i32,
+        target_id: String::new(),
+        userns_options: None,
+    }
+}
+
+fn int64(value: Option<i64>) -> Option<v1::Int64Value> {
+    value.map(|value| v1::Int64Value { value })
+}
+
+fn sandbox_security(pod: &Pod, security: &PodSecurityContext) -> v1::LinuxSandboxSecurityContext {
+    let privileged = |container: &Container| {
+        container.security_context.as_ref().is_some_and(|security| security.privileged == Some(true))
+    };
+    v1::LinuxSandboxSecurityContext {
+        namespace_options: Some(namespaces(pod)),
+        selinux_options: security.se_linux_options.as_ref().map(selinux),
+        run_as_user: int64(security.run_as_user),
+        run_as_group: int64(security.run_as_group),
+        supplemental_groups: groups(security),
+        supplemental_groups_policy: groups_policy(security),
+        privileged: spec::init_containers(pod).iter().chain(spec::containers(pod)).any(privileged),
+        // The sandbox itself runs nothing of the user's.
+        seccomp: Some(v1::SecurityProfile {
+            profile_type: v1::security_profile::ProfileType::RuntimeDefault as i32,
+            localhost_ref: String::new(),
+        }),
+        ..v1::LinuxSandboxSecurityContext::default()
+    }
+}
+
+fn groups(security: &PodSecurityContext) -> Vec<i64> {
+    let mut groups = security.supplemental_groups.clone().unwrap_or_default();
+    groups.extend(security.fs_group);
+    groups
+}
+
+fn groups_policy(security: &PodSecurityContext) -> i32 {
+    match security.supplemental_groups_policy.as_deref() {
+        Some("Strict") => v1::SupplementalGroupsPolicy::Strict as i32,
+        _ => v1::SupplementalGroupsPolicy::Merge as i32,
+    }
+}
+
+fn selinux(options: &SELinuxOptions) -> v1::SeLinuxOption {
+    v1::SeLinuxOption {
+        user: options.user.clone().unwrap_or_default(),
+        role: options.role.clone().unwrap_or_default(),
+        r#type: options.type_.clone().unwrap_or_default(),
+        level: options.level.clone().unwrap_or_default(),
+    }
+}
+
+fn seccomp(profile: Option<&SeccompProfile>) -> v1::SecurityProfile {
+    use v1::security_profile::ProfileType;
+    let (profile_type, localhost_ref) = match profile {
+        Some(profile) if profile.type_ == "RuntimeDefault" => (ProfileType::RuntimeDefault, String::new()),
+        Some(profile) if profile.type_ == "Localhost" => {
+            (ProfileType::Localhost, profile.localhost_profile.clone().unwrap_or_default())
+        }
+        _ => (ProfileType::Unconfined, String::new()),
+    };
+    v1::SecurityProfile { profile_type: profile_type as i32, localhost_ref }
+}
+
+/// What a container's configuration is made from, beside pod and container.
+pub struct ContainerInputs {
+    /// The restart count of the instance.
+    pub restart_count: u32,
+    /// Variables in order.
+    pub environment: Vec<(String, String)>,
+    /// The command and arguments, expanded.
+    pub command: (Vec<String>, Vec<String>),
+    /// What is mounted.
+    pub mounts: Vec<v1::Mount>,
+    /// The image: as the user named it, and as the runtime identifies it.
+    pub image_ref: String,
+    /// The user that the image names: an id, or a name.
+    pub image_user: (Option<i64>, String),
+}
+
+/// What the runtime is told of a container.
+pub fn container_config(
+    pod: &Pod,
+    container: &Container,
+    inputs: ContainerInputs,
+    node: &NodeFacts<'_>,
+) -> Result<v1::ContainerConfig, ConfigError> {
+    let security = container_security(pod, container, &inputs)?;
+    let image = container.image.clone().unwrap_or_default();
+    Ok(v1::ContainerConfig {
+        metadata: Some(v1::ContainerMetadata { name: container.name.clone(), attempt: inputs.restart_count }),
+        image: Some(v1::ImageSpec { image: inputs.image_ref, user_specified_image: image, ..v1::ImageSpec::default() }),
+        command: inputs.command.0,
+        args: inputs.command.1,
+        working_dir: container.working_dir.clone().unwrap_or_default(),
+        envs: inputs.environment.into_iter().map(|(key, value)| v1::KeyValue { key, value }).collect(),
+        mounts: inputs.mounts,
+        devices: Vec::new(),
+        labels: names::container_labels(pod, container),
+        annotations: names::container_annotations(pod, container, inputs.restart_count),
+        log_path: log_path(&container.name, inputs.restart_count),
+        stdin: container.stdin == Some(true),
+        stdin_once: container.stdin_once == Some(true),
+        tty: container.tty == Some(true),
+        linux: Some(v1::LinuxContainerConfig {
+            resources: Some(resources::container_resources(pod, container, node.memory_capacity)),
+            security_context: Some(security),
+        }),
+        windows: None,
+        cdi_devices: Vec::new(),
+    })
+}
+
+/// Paths that are hidden from an unprivileged container.
+const MASKED_PATHS: [&str; 11] = [
+    "/proc/acpi",
+    "/proc/asound",
+    "/proc/interrupts",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/latency_stats",
+    "/proc/sched_debug",
+    "/proc/scsi",
+    "/proc/timer_list",
+    "/proc/timer_stats",
+    "/sys/firmware",
+];
+
+/// Paths that an unprivileged container can only read.
+const READONLY_PATHS: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
+
+fn container_security(
+    pod: &Pod,
+    container: &Container,
+    inputs: &ContainerInputs,
+) -> Result<v1::LinuxContainerSecurityContext, ConfigError> {
+    let of_pod = spec::spec(pod).security_context.clone().unwrap_or_default();
+    let own = container.security_context.clone().unwrap_or_default();
+    let run_as_user = own.run_as_user.or(of_pod.run_as_user);
+    if own.run_as_non_root.or(of_pod.run_as_non_root) == Some(true) {
+        check_non_root(pod, container, run_as_user, &inputs.image_user)?;
+    }
+    let privileged = own.privileged == Some(true);
+    let masked = !privileged && own.proc_mount.as_deref() != Some("Unmasked");
+    let paths = |list: &[&str]| if masked { list.iter().map(|path| (*path).to_owned()).collect() } else { Vec::new() };
+    let (image_uid, image_username) = &inputs.image_user;
+    Ok(v1::LinuxContainerSecurityContext {
+        capabilities: Some(capabilities(&own)),
+        privileged,
+        namespace_options: Some(namespaces(pod)),
+        selinux_options: own.se_linux_options.as_ref().or(of_pod.se_linux_options.as_ref()).map(selinux),
+        run_as_user: int64(run_as_user.or(*image_uid)),
+        run_as_username: if run_as_user.is_none() { image_username.clone() } else { String::new() },
+        run_as_group: int64(own.run_as_group.or(of_pod.run_as_group)),
+        readonly_rootfs: own.read_only_root_filesystem == Some(true),
+        supplemental_groups: groups(&of_pod),
+        supplemental_groups_policy: groups_policy(&of_pod),
+        no_new_privs: own.allow_privilege_escalation == Some(false),
+        masked_paths: paths(&MASKED_PATHS),
+        readonly_paths: paths(&READONLY_PATHS),
+        seccomp: Some(if privileged {
+            seccomp(None)
+        } else {
+            seccomp(own.seccomp_profile.as_ref().or(of_pod.seccomp_profile.as_ref()))
+        }),
+        ..v1::LinuxContainerSecurityContext::default()
+    })
+}
+
+fn capabilities(security: &SecurityContext) -> v1::Capability {
+    let capabilities = security.capabilities.clone().unwrap_or_default();
+    v1::Capability {
+        add_capabilities: capabilities.add.unwrap_or_default(),
+        drop_capabilities: capabilities.drop.unwrap_or_default(),
+        add_ambient_capabilities: Vec::new(),
+    }
+}
+
+fn check_non_root(
+    pod: &Pod,
+    container: &Container,
+    run_as_user: Option<i64>,
+    (image_uid, image_username): &(Option<i64>, String),
+) -> Result<(), ConfigError> {
+    let (pod, container) = (spec::full_name(pod), container.name.clone());
+    match (run_as_user, image_uid) {
+        (Some(0), _) => Err(ConfigError::RunsAsRoot { pod, container }),
+        (Some(_), _) => Ok(()),
+        (None, Some(0)) => {
+            let message = "container has runAsNonRoot and image will run as root".to_owned();
+            Err(ConfigError::ImageUser { message, pod, container })
+        }
+        (None, None) if !image_username.is_empty() => {
+            let message = format!(
+                "container has runAsNonRoot and image has non-numeric user ({image_username}), cannot verify user is non-root"
+            );
+            Err(ConfigError::ImageUser { message, pod, container })
+        }
+        (None, None) => {
+            let message = "container has runAsNonRoot and image will run as root".to_owned();
+            Err(ConfigError::ImageUser { message, pod, container })
+        }
+        (None, Some(_)) => Ok(()),
+    }
+}

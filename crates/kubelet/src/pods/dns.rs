@@ -1,0 +1,124 @@
+//! The resolver configuration of a pod.
+
+use cri::DnsConfig;
+use k8s_openapi::api::core::v1::Pod;
+
+use super::spec;
+
+const MAX_SERVERS: usize = 3;
+const MAX_SEARCHES: usize = 32;
+
+/// What a pod's resolver configuration is made from, beside the pod.
+#[derive(Clone, Debug, Default)]
+pub struct NodeDns {
+    /// Addresses of the cluster's DNS.
+    pub servers: Vec<String>,
+    /// The cluster's domain.
+    pub domain: String,
+    /// The node's own configuration.
+    pub host: DnsConfig,
+}
+
+/// A `resolv.conf` file as data.
+pub fn parse_resolv_conf(text: &str) -> DnsConfig {
+    let mut config = DnsConfig::default();
+    for line in text.lines() {
+        let mut words = line.split_whitespace();
+        match words.next() {
+            Some("nameserver") => config.servers.extend(words.next().map(str::to_owned)),
+            Some("search") => config.searches = words.map(|word| word.trim_end_matches('.').to_owned()).collect(),
+            Some("options") => config.options = words.map(str::to_owned).collect(),
+            _ => {}
+        }
+    }
+    config.searches.retain(|search| !search.is_empty());
+    config
+}
+
+/// The resolver configuration that the runtime writes into the pod.
+pub fn dns_config(pod: &Pod, node: &NodeDns) -> DnsConfig {
+    let pod_spec = spec::spec(pod);
+    let policy = pod_spec.dns_policy.as_deref().unwrap_or("ClusterFirst");
+    let cluster = match policy {
+        "ClusterFirst" => !spec::host_network(pod),
+        "ClusterFirstWithHostNet" => true,
+        _ => false,
+    };
+    let mut config = match policy {
+        "None" => DnsConfig::default(),
+        _ if cluster && !node.servers.is_empty() => {
+            let domain = &node.domain;
+            let mut searches =
+                vec![format!("{}.svc.{domain}", spec::namespace(pod)), format!("svc.{domain}"), domain.clone()];
+            searches.extend(node.host.searches.iter().cloned());
+            DnsConfig { servers: node.servers.clone(), searches, options: vec!["ndots:5".to_owned()] }
+        }
+        _ => node.host.clone(),
+    };
+    if let Some(own) = &pod_spec.dns_config {
+        config.servers.extend(own.nameservers.iter().flatten().cloned());
+        config.searches.extend(own.searches.iter().flatten().cloned());
+        for option in own.options.iter().flatten() {
+            let Some(name) = &option.name else { continue };
+            config.options.retain(|existing| existing.split(':').next() != Some(name));
+            config.options.push(option.value.as_ref().map_or_else(|| name.clone(), |value| format!("{name}:{value}")));
+        }
+    }
+    without_repetition(&mut config.servers);
+    without_repetition(&mut config.searches);
+    config.servers.truncate(MAX_SERVERS);
+    config.searches.truncate(MAX_SEARCHES);
+    config
+}
+
+fn without_repetition(list: &mut Vec<String>) {
+    let mut seen = std::collections::HashSet::new();
+    list.retain(|item| seen.insert(item.clone()));
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::api::core::v1::{PodDNSConfig, PodDNSConfigOption, PodSpec};
+
+    use super::*;
+
+    fn node() -> NodeDns {
+        NodeDns {
+            servers: vec!["10.43.0.10".to_owned()],
+            domain: "cluster.local".to_owned(),
+            host: parse_resolv_conf("# made by hand\nnameserver 1.1.1.1\nsearch example.org.\noptions ndots:2\n"),
+        }
+    }
+
+    fn pod(policy: &str, host_network: bool) -> Pod {
+        let spec =
+            PodSpec { dns_policy: Some(policy.to_owned()), host_network: Some(host_network), ..PodSpec::default() };
+        let mut pod = Pod { spec: Some(spec), ..Pod::default() };
+        pod.metadata.namespace = Some("n".to_owned());
+        pod
+    }
+
+    #[track_caller]
+    fn check(pod: &Pod, servers: &[&str], searches: &[&str], options: &[&str]) {
+        let config = dns_config(pod, &node());
+        assert_eq!(config.servers, servers);
+        assert_eq!(config.searches, searches);
+        assert_eq!(config.options, options);
+    }
+
+    #[test]
+    fn policies() {
+        let search = ["n.svc.cluster.local", "svc.cluster.local", "cluster.local", "example.org"];
+        check(&pod("ClusterFirst", false), &["10.43.0.10"], &search, &["ndots:5"]);
+        check(&pod("ClusterFirst", true), &["1.1.1.1"], &["example.org"], &["ndots:2"]);
+        check(&pod("ClusterFirstWithHostNet", true), &["10.43.0.10"], &search, &["ndots:5"]);
+        check(&pod("Default", false), &["1.1.1.1"], &["example.org"], &["ndots:2"]);
+        let mut own = pod("None", false);
+        own.spec.as_mut().expect("a specification").dns_config = Some(PodDNSConfig {
+            nameservers: Some(vec!["9.9.9.9".to_owned()]),
+            searches: Some(vec!["a.b".to_owned()]),
+            options: Some(vec![PodDNSConfigOption { name: Some("ndots".to_owned()), value: Some("1".to_owned()) }]),
+        });
+        check(&own, &["9.9.9.9"], &["a.b"], &["ndots:1"]);
+    }
+}

@@ -1,0 +1,159 @@
+//! The node's pods: a worker for each, and what wakes it.
+
+mod admission;
+mod backoff;
+mod cleanup;
+mod conditions;
+mod cri_config;
+mod dns;
+mod events;
+mod hosts;
+mod kill;
+mod lifecycle;
+pub mod names;
+mod observe;
+mod observed;
+mod phase;
+mod plan;
+mod publish;
+mod references;
+pub mod spec;
+mod start;
+mod state;
+mod status;
+mod worker;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use base::{Drain, Tasks};
+use client::Event;
+use k8s_openapi::api::core::v1::{Pod, PodSpec};
+use tokio::sync::{Notify, watch};
+
+pub use backoff::BackOff;
+pub use cri_config::NodeFacts;
+pub use dns::{NodeDns, parse_resolv_conf};
+pub use observe::observe;
+pub use observed::{Instance, Observed, State, timestamp};
+pub use publish::StatusManager;
+pub use references::References;
+pub use status::whole_seconds;
+
+use crate::context::Shared;
+use worker::{Update, Worker};
+
+/// How long workers may take to end after the drain signal.
+const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(5);
+
+/// The workers by their pods' UIDs, to wake them.
+#[derive(Clone, Default)]
+pub struct Workers(Arc<Mutex<HashMap<String, Handle>>>);
+
+struct Handle {
+    updates: watch::Sender<Update>,
+    wake: Arc<Notify>,
+}
+
+impl Workers {
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, Handle>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes a pod's worker look again.
+    pub fn wake(&self, uid: &str) {
+        if let Some(handle) = self.lock().get(uid) {
+            handle.wake.notify_one();
+        }
+    }
+
+    /// Makes all workers look again.
+    pub fn wake_all(&self) {
+        self.lock().values().for_each(|handle| handle.wake.notify_one());
+    }
+}
+
+/// Runs the node's pods until the drain signal.
+pub async fn run(context: Shared, drain: Drain) {
+    let workers = Workers::default();
+    let mut tasks = Tasks::new();
+    tasks.spawn("container events", events::follow(Arc::clone(&context), workers.clone(), drain.clone()));
+    // Before anything is removed as left over, the pods that should be here must be known.
+    let pods = context.pods.clone();
+    if drain.until(pods.synced()).await.is_none() {
+        return;
+    }
+    adopt(&context, &workers, &mut tasks, &drain).await;
+    let mut changes = pods.subscribe();
+    loop {
+        tokio::select! {
+            () = drain.drained() => break,
+            change = changes.next() => apply(&context, &workers, &mut tasks, &drain, &change),
+            Some((name, end)) = tasks.join_next() => {
+                if let Err(err) = end {
+                    tracing::error!(task = name, err = %err, "pod worker failed");
+                }
+                revive(&context, &workers, &mut tasks, &drain, &name);
+            }
+        }
+    }
+    for err in tasks.shutdown(SHUTDOWN_DEADLINE).await {
+        tracing::warn!(err = %err, "pod worker did not end well");
+    }
+}
+
+/// Gives a worker to every pod of which something is left here and that the API no longer has.
+async fn adopt(context: &Shared, workers: &Workers, tasks: &mut Tasks, drain: &Drain) {
+    let known: Vec<String> = context.pods.lister().list().iter().map(|pod| spec::uid(pod).to_owned()).collect();
+    let found = match cleanup::leftovers(context).await {
+        Ok(found) => found,
+        Err(err) => {
+            tracing::warn!(err = %err.message(), "pods left over cannot be listed");
+            return;
+        }
+    };
+    for (uid, (namespace, name)) in found.into_iter().filter(|(uid, _)| !known.contains(uid)) {
+        tracing::info!(uid, namespace, name, "removing what is left of a pod that is gone");
+        let mut pod = Pod { spec: Some(PodSpec::default()), ..Pod::default() };
+        pod.metadata.uid = Some(uid);
+        pod.metadata.namespace = Some(namespace);
+        pod.metadata.name = Some(name);
+        update(context, workers, tasks, drain, Update { pod: Arc::new(pod), gone: true });
+    }
+}
+
+fn apply(context: &Shared, workers: &Workers, tasks: &mut Tasks, drain: &Drain, change: &Event<Pod>) {
+    let gone = matches!(change, Event::Deleted(_));
+    if let Event::Updated { old, new } = change
+        && spec::uid(old) != spec::uid(new)
+    {
+        // Another pod took the name between two looks: the first one is gone.
+        update(context, workers, tasks, drain, Update { pod: Arc::clone(old), gone: true });
+    }
+    update(context, workers, tasks, drain, Update { pod: Arc::clone(change.object()), gone });
+}
+
+fn update(context: &Shared, workers: &Workers, tasks: &mut Tasks, drain: &Drain, update: Update) {
+    let uid = spec::uid(&update.pod).to_owned();
+    let mut handles = workers.lock();
+    if let Some(handle) = handles.get(&uid) {
+        handle.updates.send_replace(update);
+        return;
+    }
+    let (updates, receiver) = watch::channel(update);
+    let wake = Arc::new(Notify::new());
+    let worker = Worker::new(Arc::clone(context), receiver, Arc::clone(&wake));
+    handles.insert(uid.clone(), Handle { updates, wake });
+    drop(handles);
+    tasks.spawn(uid, worker.run(drain.clone()));
+}
+
+/// A worker ends when its pod is gone; one that ended though its pod is there gets a successor.
+fn revive(context: &Shared, workers: &Workers, tasks: &mut Tasks, drain: &Drain, uid: &str) {
+    let Some(handle) = workers.lock().remove(uid) else { return };
+    let last = handle.updates.borrow().clone();
+    if !last.gone {
+        update(context, workers, tasks, drain, last);
+    }
+}

@@ -1,0 +1,236 @@
+//! Writes pods' statuses to the API: in order for each pod, only what has changed, until it has succeeded.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use base::{Drain, Env, TaskFailure};
+use client::{Queue, run_workers};
+use k8s_openapi::api::core::v1::{Pod, PodStatus};
+use kube::Api;
+use kube::api::{Patch, PatchParams};
+use serde_json::{Map, Value, json};
+use tokio::sync::watch;
+
+use super::conditions::OWNED;
+use super::spec;
+
+/// How many statuses are written at a time.
+const WORKERS: usize = 4;
+
+/// Writes pods' statuses. Cheap to clone.
+#[derive(Clone)]
+pub struct StatusManager(Arc<Inner>);
+
+struct Inner {
+    client: kube::Client,
+    queue: Queue<String>,
+    pods: Mutex<HashMap<String, Entry>>,
+    /// Counts what was written, so that a waiter sees progress.
+    progress: watch::Sender<u64>,
+}
+
+struct Entry {
+    namespace: String,
+    name: String,
+    /// What is to be written.
+    wanted: PodStatus,
+    /// What the API had when it was last read or written.
+    written: Option<PodStatus>,
+}
+
+/// A status that could not be written.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot write the status of pod {namespace}/{name}: {source}")]
+pub struct WriteError {
+    namespace: String,
+    name: String,
+    source: Box<kube::Error>,
+}
+
+impl StatusManager {
+    /// Writes through `client`; has to be run.
+    pub fn new(client: kube::Client, env: Env) -> Self {
+        let queue = Queue::new(env);
+        Self(Arc::new(Inner { client, queue, pods: Mutex::default(), progress: watch::channel(0).0 }))
+    }
+
+    /// Writes statuses until the drain signal.
+    pub async fn run(&self, drain: Drain) -> Result<(), TaskFailure> {
+        let manager = self.clone();
+        run_workers("kubelet status", self.0.queue.clone(), WORKERS, drain, move |uid| {
+            let manager = manager.clone();
+            async move { manager.write(&uid).await }
+        })
+        .await
+    }
+
+    /// Has a status written if it differs from what the API has; `pod` is the pod as read from the API.
+    pub fn publish(&self, pod: &Pod, status: PodStatus) {
+        let uid = spec::uid(pod).to_owned();
+        let mut pods = self.lock();
+        let entry = pods.entry(uid.clone()).or_insert_with(|| Entry {
+            namespace: spec::namespace(pod).to_owned(),
+            name: spec::name(pod).to_owned(),
+            wanted: PodStatus::default(),
+            written: pod.status.clone(),
+        });
+        if entry.wanted == status {
+            return;
+        }
+        entry.wanted = status;
+        drop(pods);
+        self.0.queue.add(uid);
+    }
+
+    /// Waits until the last published status of a pod is written, or the pod is known to be gone.
+    pub async fn flush(&self, uid: &str) {
+        let mut progress = self.0.progress.subscribe();
+        // The sender lives as long as `self`, so waiting ends only by the condition.
+        let _ = progress.wait_for(|_| self.lock().get(uid).is_none_or(|e| e.written.as_ref() == Some(&e.wanted))).await;
+    }
+
+    /// Forgets a pod that is gone.
+    pub fn forget(&self, uid: &str) {
+        self.lock().remove(uid);
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, Entry>> {
+        self.0.pods.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn write(&self, uid: &str) -> Result<Option<std::time::Duration>, WriteError> {
+        let Some((namespace, name, wanted, written)) = self
+            .lock()
+            .get(uid)
+            .map(|entry| (entry.namespace.clone(), entry.name.clone(), entry.wanted.clone(), entry.written.clone()))
+        else {
+            return Ok(None);
+        };
+        let patch = patch(written.as_ref(), &wanted);
+        if !patch.is_empty() {
+            let body = json!({"metadata": {"uid": uid}, "status": patch});
+            let api: Api<Pod> = Api::namespaced(self.0.client.clone(), &namespace);
+            match api.patch_status(&name, &PatchParams::default(), &Patch::Strategic(body)).await {
+                Ok(_) => {}
+                // Gone, or another pod of this name: nothing is left to be said of this one.
+                Err(kube::Error::Api(status))
+                    if status.code == 404 || is_replaced(&api, &name, uid, status.code).await =>
+                {
+                    tracing::debug!(namespace, name, uid, "pod is gone, its status is not written");
+                    self.forget(uid);
+                    self.0.progress.send_modify(|count| *count += 1);
+                    return Ok(None);
+                }
+                Err(source) => return Err(WriteError { namespace, name, source: Box::new(source) }),
+            }
+        }
+        if let Some(entry) = self.lock().get_mut(uid) {
+            entry.written = Some(wanted);
+        }
+        self.0.progress.send_modify(|count| *count += 1);
+        Ok(None)
+    }
+}
+
+/// Whether a conflict comes from another pod that now has this name.
+async fn is_replaced(api: &Api<Pod>, name: &str, uid: &str, code: u16) -> bool {
+    if code != 409 {
+        return false;
+    }
+    match api.get_opt(name).await {
+        Ok(pod) => pod.is_none_or(|pod| spec::uid(&pod) != uid),
+        Err(_) => false,
+    }
+}
+
+/// A strategic merge patch from one status to another. Conditions that others own are never part of it.
+fn patch(old: Option<&PodStatus>, new: &PodStatus) -> Map<String, Value> {
+    let object = |status: &PodStatus| match serde_json::to_value(status) {
+        Ok(Value::Object(map)) => map,
+        _ => Map::new(),
+    };
+    let (old, new) = (old.map(object).unwrap_or_default(), object(new));
+    let mut patch = Map::new();
+    for (field, value) in &new {
+        if field == "conditions" {
+            let changed = changed_conditions(old.get(field), value);
+            if !changed.is_empty() {
+                patch.insert(field.clone(), Value::Array(changed));
+            }
+        } else if old.get(field) != Some(value) {
+            patch.insert(field.clone(), replaced(field, value));
+        }
+    }
+    for field in old.keys().filter(|field| !new.contains_key(*field)) {
+        patch.insert(field.clone(), Value::Null);
+    }
+    patch
+}
+
+/// Lists that are merged by a key would keep elements that are gone.
+fn replaced(field: &str, value: &Value) -> Value {
+    match value {
+        Value::Array(items) if field == "podIPs" || field == "resourceClaimStatuses" => {
+            let mut items = items.clone();
+            items.push(json!({"$patch": "replace"}));
+            Value::Array(items)
+        }
+        value => value.clone(),
+    }
+}
+
+fn changed_conditions(old: Option<&Value>, new: &Value) -> Vec<Value> {
+    let by_type = |list: Option<&Value>| -> BTreeMap<String, Value> {
+        let items = list.and_then(Value::as_array).cloned().unwrap_or_default();
+        items.into_iter().map(|item| (item["type"].as_str().unwrap_or_default().to_owned(), item)).collect()
+    };
+    let (old, new) = (by_type(old), by_type(Some(new)));
+    let mut changed = Vec::new();
+    for (type_, condition) in new {
+        let before = old.get(&type_);
+        if !OWNED.contains(&type_.as_str()) || before == Some(&condition) {
+            continue;
+        }
+        let mut condition = condition;
+        // A merge keeps what is not named.
+        for field in ["reason", "message"] {
+            if condition.get(field).is_none() && before.is_some_and(|before| before.get(field).is_some()) {
+                condition[field] = Value::Null;
+            }
+        }
+        changed.push(condition);
+    }
+    changed
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn status(text: Value) -> PodStatus {
+        serde_json::from_value(text).expect("a status")
+    }
+
+    #[test]
+    fn a_patch_holds_what_changed_and_leaves_the_conditions_of_others() {
+        let old = status(json!({
+            "phase": "Pending", "podIPs": [{"ip": "10.0.0.1"}], "reason": "x",
+            "conditions": [{"type": "Ready", "status": "False", "reason": "ContainersNotReady"},
+                           {"type": "Initialized", "status": "True"},
+                           {"type": "example.org/gate", "status": "True"}],
+        }));
+        let new = status(json!({
+            "phase": "Pending", "podIPs": [{"ip": "10.0.0.2"}],
+            "conditions": [{"type": "Ready", "status": "True"}, {"type": "Initialized", "status": "True"}],
+        }));
+        assert_eq!(
+            Value::Object(patch(Some(&old), &new)),
+            json!({
+                "reason": null,
+                "podIPs": [{"ip": "10.0.0.2"}, {"$patch": "replace"}],
+                "conditions": [{"type": "Ready", "status": "True", "reason": null}],
+            })
+        );
+        assert!(patch(Some(&new), &new).is_empty());
+    }
+}

@@ -1,0 +1,260 @@
+//! Starts what a plan says: a sandbox, a container.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use client::EventType;
+use cri as v1;
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{Container, Pod, Secret};
+
+use super::cri_config::{self, ContainerInputs};
+use super::kill::{self, Reason};
+use super::observe::termination_path;
+use super::observed::Sandbox;
+use super::plan::Start;
+use super::references::References;
+use super::{hosts, lifecycle, spec};
+use crate::context::Context;
+use crate::environment::{self, FieldContext, Inputs};
+use crate::images::rpc_message;
+use crate::volumes::{self, Mounted};
+
+/// How long a `postStart` hook may take at most.
+const POST_START_LIMIT: Duration = Duration::from_secs(24 * 3600);
+
+/// Why something was not started: a reason as in a waiting container's state, and a message for people.
+#[derive(Debug, thiserror::Error)]
+#[error("{reason}: {message}")]
+pub struct StartError {
+    /// One word.
+    pub reason: &'static str,
+    /// What happened.
+    pub message: String,
+    /// When it may be tried again, where that is known.
+    pub retry_at: Option<Timestamp>,
+}
+
+impl StartError {
+    fn new(reason: &'static str, message: String) -> Self {
+        Self { reason, message, retry_at: None }
+    }
+}
+
+/// Makes a sandbox for a pod.
+pub async fn sandbox(context: &Context, pod: &Pod, attempt: u32) -> Result<(), StartError> {
+    let config = sandbox_config(context, pod, attempt);
+    let fail = |message: String| {
+        let text = format!("Failed to create pod sandbox: {message}");
+        context.event(pod, None, EventType::Warning, "FailedCreatePodSandBox", text.clone());
+        StartError::new("CreatePodSandboxError", text)
+    };
+    let log_directory = cri_config::log_directory(&context.config.pod_logs_dir, pod);
+    tokio::fs::create_dir_all(&log_directory)
+        .await
+        .map_err(|err| fail(format!("cannot create {}: {err}", log_directory.display())))?;
+    let runtime_handler = String::new();
+    let request = v1::RunPodSandboxRequest { config: Some(config), runtime_handler };
+    context.runtime.clone().run_pod_sandbox(request).await.map_err(|status| fail(rpc_message(&status)))?;
+    Ok(())
+}
+
+fn sandbox_config(context: &Context, pod: &Pod, attempt: u32) -> v1::PodSandboxConfig {
+    cri_config::sandbox_config(pod, attempt, &context.pod_cgroup(pod), &context.node_facts())
+}
+
+/// What a container is started in.
+pub struct Surroundings<'a> {
+    /// The pod.
+    pub pod: &'a Pod,
+    /// Its sandbox.
+    pub sandbox: &'a Sandbox,
+    /// Its volumes.
+    pub mounted: &'a Mounted,
+    /// The objects that it refers to.
+    pub references: &'a References,
+}
+
+/// Starts an instance of a container: image, configuration, creation, start, hook.
+pub async fn container(context: &Context, around: &Surroundings<'_>, start: &Start) -> Result<(), StartError> {
+    let pod = around.pod;
+    let Some(container) = spec::container(pod, &start.name) else { return Ok(()) };
+    let outcome = start_container(context, around, &container, start).await;
+    if let Err(err) = &outcome
+        && !matches!(err.reason, "PostStartHookError")
+    {
+        // The image's own events say what happened; this one says what it means for the container.
+        let message = match err.reason {
+            "ErrImagePull" | "ImagePullBackOff" | "ErrImageNeverPull" | "InvalidImageName" | "ImageInspectError" => {
+                format!("Error: {}", err.reason)
+            }
+            _ => format!("Error: {}", err.message),
+        };
+        context.event(pod, Some(&container.name), EventType::Warning, "Failed", message);
+    }
+    outcome
+}
+
+async fn start_container(
+    context: &Context,
+    around: &Surroundings<'_>,
+    container: &Container,
+    start: &Start,
+) -> Result<(), StartError> {
+    let (pod, sandbox) = (around.pod, around.sandbox);
+    let sandbox_config = sandbox_config(context, pod, sandbox.attempt);
+    let secrets = pull_secrets(around).await;
+    let image = context
+        .puller
+        .ensure(context, pod, container, &secrets, &sandbox_config)
+        .await
+        .map_err(|err| StartError { reason: err.reason, message: err.message, retry_at: err.retry_at })?;
+    let config_error = |message: String| StartError::new("CreateContainerConfigError", message);
+    let ips = if spec::host_network(pod) { &context.node_ips } else { &sandbox.ips };
+    let environment = variables(context, around, container, ips).await.map_err(config_error)?;
+    let command = environment::command(container, &environment);
+    let mut mounts =
+        volumes::container_mounts(context, pod, container, around.mounted, &environment, start.restart_count)
+            .await
+            .map_err(|err| config_error(err.to_string()))?;
+    mounts.extend(own_mounts(context, pod, container, ips, start.restart_count, &mounts).await.map_err(config_error)?);
+    let inputs = ContainerInputs {
+        restart_count: start.restart_count,
+        environment,
+        command,
+        mounts,
+        image_ref: image.image_ref.clone(),
+        image_user: (image.uid, image.username.clone()),
+    };
+    let config = cri_config::container_config(pod, container, inputs, &context.node_facts())
+        .map_err(|err| config_error(err.to_string()))?;
+    let request = v1::CreateContainerRequest {
+        pod_sandbox_id: sandbox.id.clone(),
+        config: Some(config),
+        sandbox_config: Some(sandbox_config),
+    };
+    let mut runtime = context.runtime.clone();
+    let created = runtime.create_container(request).await;
+    let id = created
+        .map_err(|status| StartError::new("CreateContainerError", status.message().to_owned()))?
+        .into_inner()
+        .container_id;
+    context.event(pod, Some(&container.name), EventType::Normal, "Created", "Container created".to_owned());
+    runtime
+        .start_container(v1::StartContainerRequest { container_id: id.clone() })
+        .await
+        .map_err(|status| StartError::new("RunContainerError", status.message().to_owned()))?;
+    context.event(pod, Some(&container.name), EventType::Normal, "Started", "Container started".to_owned());
+    post_start(context, pod, container, &id, ips).await
+}
+
+async fn post_start(
+    context: &Context,
+    pod: &Pod,
+    container: &Container,
+    id: &str,
+    ips: &[String],
+) -> Result<(), StartError> {
+    let Some(handler) = container.lifecycle.as_ref().and_then(|lifecycle| lifecycle.post_start.as_ref()) else {
+        return Ok(());
+    };
+    let ip = ips.first().map(String::as_str);
+    if let Err(err) = lifecycle::run(context, pod, container, id, ip, handler, POST_START_LIMIT).await {
+        tracing::info!(namespace = spec::namespace(pod), name = spec::name(pod), err = %err, "postStart hook failed");
+        let name = Some(container.name.as_str());
+        context.event(pod, name, EventType::Warning, "FailedPostStartHook", "PostStartHook failed".to_owned());
+        let target = kill::Target { id, name: &container.name, grace: spec::grace_period(pod) };
+        kill::container(context, pod, &target, &Reason::FailedPostStart, ip).await;
+        return Err(StartError::new("PostStartHookError", err.to_string()));
+    }
+    Ok(())
+}
+
+async fn pull_secrets(around: &Surroundings<'_>) -> Vec<Arc<Secret>> {
+    let mut secrets = Vec::new();
+    for reference in spec::spec(around.pod).image_pull_secrets.iter().flatten() {
+        // A secret that is missing may be one of several: the pull decides.
+        if let Ok(secret) = around.references.secret(&reference.name).await {
+            secrets.extend(secret);
+        }
+    }
+    secrets
+}
+
+/// The container's variables; an error is a message for the user.
+async fn variables(
+    context: &Context,
+    around: &Surroundings<'_>,
+    container: &Container,
+    ips: &[String],
+) -> Result<Vec<(String, String)>, String> {
+    let (config_map_names, secret_names) = environment::references(container);
+    let mut config_maps = BTreeMap::new();
+    for name in config_map_names {
+        let object = around.references.config_map(&name).await;
+        let object = object.map_err(|err| format!("failed to sync configmap cache: {err}"))?;
+        config_maps.insert(name, object);
+    }
+    let mut secrets = BTreeMap::new();
+    for name in secret_names {
+        let object = around.references.secret(&name).await;
+        secrets.insert(name, object.map_err(|err| format!("failed to sync secret cache: {err}"))?);
+    }
+    // A container started before the services are known would miss them for all its life.
+    context.services.synced().await;
+    let services = context.services.lister().list();
+    let fields = FieldContext { pod_ips: ips, host_ips: &context.node_ips, allocatable: context.allocatable() };
+    let inputs = Inputs { config_maps: &config_maps, secrets: &secrets, services: &services, fields: &fields };
+    environment::build(around.pod, container, &inputs).map_err(|err| err.to_string())
+}
+
+/// What the kubelet itself mounts: `/etc/hosts` and the file for the termination message.
+async fn own_mounts(
+    context: &Context,
+    pod: &Pod,
+    container: &Container,
+    ips: &[String],
+    restart_count: u32,
+    mounts: &[v1::Mount],
+) -> Result<Vec<v1::Mount>, String> {
+    let mut own = Vec::new();
+    let pod_dir = context.config.pod_dir(spec::uid(pod));
+    let mount = |container_path: &str, host_path: &Path| v1::Mount {
+        container_path: container_path.to_owned(),
+        host_path: host_path.to_string_lossy().into_owned(),
+        ..v1::Mount::default()
+    };
+    if !mounts.iter().any(|mount| mount.container_path.trim_end_matches('/') == "/etc/hosts") {
+        let path = pod_dir.join("etc-hosts");
+        let host = match spec::host_network(pod) {
+            true => Some(tokio::fs::read_to_string("/etc/hosts").await.unwrap_or_default()),
+            false => None,
+        };
+        let text = hosts::hosts_file(pod, ips, &context.dns.domain, host.as_deref());
+        write_file(&path, text.as_bytes()).await?;
+        own.push(mount("/etc/hosts", &path));
+    }
+    if let Some(message_path) = container.termination_message_path.as_deref().filter(|path| !path.is_empty()) {
+        let path = termination_path(&pod_dir, &container.name, restart_count);
+        write_file(&path, b"").await?;
+        // Whoever the container runs as must be able to write it.
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o666);
+        tokio::fs::set_permissions(&path, mode)
+            .await
+            .map_err(|err| format!("cannot prepare {}: {err}", path.display()))?;
+        own.push(mount(message_path, &path));
+    }
+    Ok(own)
+}
+
+async fn write_file(path: &Path, bytes: &[u8]) -> Result<(), String> {
+    let write = async {
+        if let Some(parent) = path.parent() {
+            tokio::fs::create_dir_all(parent).await?;
+        }
+        tokio::fs::write(path, bytes).await
+    };
+    write.await.map_err(|err| format!("cannot write {}: {err}", path.display()))
+}

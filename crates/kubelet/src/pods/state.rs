@@ -1,0 +1,150 @@
+//! What a worker knows of its pod between two looks.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use client::EventType;
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{Pod, PodStatus};
+
+use super::backoff::BackOff;
+use super::conditions::OWNED;
+use super::observe::{self, ObserveError};
+use super::observed::{Observed, State};
+use super::plan::Waiting;
+use super::spec;
+use super::status::{self, Failure};
+use crate::context::Context;
+use crate::probes::PodProbes;
+
+/// What a worker knows of its pod between two looks.
+pub struct PodState {
+    /// The pod as the API has it.
+    pub pod: Arc<Pod>,
+    /// What the runtime has of it.
+    pub observed: Observed,
+    /// Why the kubelet ended it, if it did.
+    pub failure: Option<Failure>,
+    /// Whether it was let in.
+    pub admitted: bool,
+    /// Whether its cgroup is made.
+    pub has_cgroup: bool,
+    /// Whether all of it has stopped for good.
+    pub stopped: bool,
+    /// Waiting times of containers that end again and again.
+    pub back_off: BackOff,
+    /// When what failed to start is tried again.
+    pub held: BTreeMap<String, Timestamp>,
+    /// Why containers failed to start.
+    pub failed: BTreeMap<String, Waiting>,
+    /// Containers that wait until their back-off is over.
+    pub crash_looping: BTreeMap<String, Waiting>,
+    /// Containers that are being started.
+    pub starting: Vec<String>,
+    /// How often in a row the sandbox could not be made.
+    pub sandbox_failures: u32,
+    /// The status as it was last computed.
+    last: Option<PodStatus>,
+}
+
+impl PodState {
+    /// Nothing is known but the pod.
+    pub fn new(pod: Arc<Pod>) -> Self {
+        Self {
+            pod,
+            observed: Observed::default(),
+            failure: None,
+            admitted: false,
+            has_cgroup: false,
+            stopped: false,
+            back_off: BackOff::default(),
+            held: BTreeMap::new(),
+            failed: BTreeMap::new(),
+            crash_looping: BTreeMap::new(),
+            starting: Vec::new(),
+            sandbox_failures: 0,
+            last: None,
+        }
+    }
+
+    /// Looks at what the runtime has.
+    pub async fn observe(&mut self, context: &Context) -> Result<(), ObserveError> {
+        let mut observed = observe::observe(context, spec::uid(&self.pod)).await?;
+        observe::read_messages(context, &self.pod, &mut observed).await;
+        self.observed = observed;
+        Ok(())
+    }
+
+    /// Whether the pod is to stop, as far as the API or the kubelet itself has decided.
+    pub fn is_ending(&self) -> bool {
+        spec::is_deleted(&self.pod) || self.failure.is_some() || spec::is_terminal(&self.pod)
+    }
+
+    /// Whether every regular container has ended for good.
+    pub fn is_complete(&self) -> bool {
+        let ended = |name: &str| self.observed.latest(name).is_some_and(|i| i.state == State::Exited);
+        let failed_init = self.last.as_ref().is_some_and(|status| status.phase.as_deref() == Some("Failed"));
+        failed_init || spec::containers(&self.pod).iter().all(|container| ended(&container.name))
+    }
+
+    /// The pod's address.
+    pub fn pod_ip(&self) -> Option<String> {
+        self.observed.sandboxes.first().and_then(|sandbox| sandbox.ips.first()).cloned()
+    }
+
+    /// Takes over which containers wait for their back-off, and says so of those that have begun to.
+    pub fn note_crash_loops(&mut self, context: &Context, waiting: BTreeMap<String, Waiting>) {
+        for name in waiting.keys().filter(|name| !self.crash_looping.contains_key(*name)) {
+            let pod = spec::full_name(&self.pod);
+            let message = format!("Back-off restarting failed container {name} in pod {pod}");
+            context.event(&self.pod, Some(name), EventType::Warning, "BackOff", message);
+        }
+        self.crash_looping = waiting;
+    }
+
+    /// Computes the pod's status and has it written.
+    pub fn publish(&mut self, context: &Context, probes: &PodProbes) {
+        let known = self.with_last_status();
+        let mut waiting = self.failed.clone();
+        waiting.extend(self.crash_looping.clone());
+        let results = probes.results();
+        let status = status::status(&status::Input {
+            pod: &known,
+            observed: &self.observed,
+            probes: &results,
+            waiting: &waiting,
+            starting: &self.starting,
+            failure: self.failure.as_ref(),
+            ending: self.is_ending(),
+            stopped: self.stopped,
+            runtime: &context.runtime_name,
+            node_ips: &context.node_ips,
+            now: context.env.now(),
+        });
+        context.statuses.publish(&self.pod, status.clone());
+        self.last = Some(status);
+    }
+
+    /// The pod with the status that was computed last, which may be newer than what the API has; what others wrote
+    /// into the status is taken from the API.
+    fn with_last_status(&self) -> Pod {
+        let mut pod = (*self.pod).clone();
+        let Some(mut last) = self.last.clone() else { return pod };
+        let api = pod.status.take().unwrap_or_default();
+        let mut conditions = last.conditions.take().unwrap_or_default();
+        conditions.retain(|condition| OWNED.contains(&condition.type_.as_str()));
+        let others = api.conditions.into_iter().flatten().filter(|c| !OWNED.contains(&c.type_.as_str()));
+        conditions.extend(others);
+        last.conditions = Some(conditions);
+        last.resize = api.resize;
+        last.nominated_node_name = api.nominated_node_name;
+        // An end that somebody else decided (a garbage collector, an eviction) holds here too.
+        if matches!(api.phase.as_deref(), Some("Failed" | "Succeeded")) {
+            last.phase = api.phase;
+            last.reason = api.reason;
+            last.message = api.message;
+        }
+        pod.status = Some(last);
+        pod
+    }
+}

@@ -1,0 +1,307 @@
+//! The status of a pod, as a pure function of what is observed of it.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{
+    Container, ContainerState, ContainerStateRunning, ContainerStateTerminated, ContainerStateWaiting, ContainerStatus,
+    ContainerUser, HostIP, LinuxContainerUser, Pod, PodIP, PodStatus, VolumeMountStatus,
+};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use super::conditions::{self, Facts};
+use super::observed::{Instance, Observed, State, timestamp};
+use super::plan::Waiting;
+use super::{phase, spec};
+use crate::probes::{Outcome, ProbeKind, ProbeResults};
+use crate::resources;
+
+/// Why a pod came to an end that its containers did not decide.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// One word, as in `status.reason`.
+    pub reason: String,
+    /// A sentence for people.
+    pub message: String,
+}
+
+/// What a status is made from.
+pub struct Input<'a> {
+    /// The pod with its last known status.
+    pub pod: &'a Pod,
+    /// What the runtime has of it.
+    pub observed: &'a Observed,
+    /// The latest probe results.
+    pub probes: &'a ProbeResults,
+    /// Why containers wait, by name.
+    pub waiting: &'a BTreeMap<String, Waiting>,
+    /// Containers whose `postStart` hook still runs: they are not ready yet.
+    pub starting: &'a [String],
+    /// Why the kubelet ended the pod, if it did.
+    pub failure: Option<&'a Failure>,
+    /// Whether the pod is to stop: nothing will be started again.
+    pub ending: bool,
+    /// Whether all of it has stopped for good.
+    pub stopped: bool,
+    /// The runtime's name, which prefixes container identifiers.
+    pub runtime: &'a str,
+    /// The node's addresses.
+    pub node_ips: &'a [String],
+    /// The present.
+    pub now: Timestamp,
+}
+
+/// The status of a pod.
+pub fn status(input: &Input<'_>) -> PodStatus {
+    let pod = input.pod;
+    let old = pod.status.clone().unwrap_or_default();
+    let init = statuses(input, spec::init_containers(pod), old.init_container_statuses.as_deref());
+    let regular = statuses(input, spec::containers(pod), old.container_statuses.as_deref());
+    let ephemeral = spec::ephemeral_containers(pod);
+    let ephemeral = statuses(input, &ephemeral, old.ephemeral_container_statuses.as_deref());
+    let phase = decide_phase(input, &old, &init, &regular);
+    let ips = pod_ips(input, &old);
+    let facts = Facts { init: &init, regular: &regular, phase, sandbox_ready: has_sandbox(input), now: input.now };
+    let conditions = conditions::conditions(pod, &old, &facts);
+    let (reason, message) = match input.failure {
+        Some(failure) => (Some(failure.reason.clone()), Some(failure.message.clone())),
+        None => (old.reason.clone(), old.message.clone()),
+    };
+    PodStatus {
+        phase: Some(phase.to_owned()),
+        reason,
+        message,
+        conditions: Some(conditions),
+        host_ip: input.node_ips.first().cloned(),
+        host_ips: Some(input.node_ips.iter().map(|ip| HostIP { ip: ip.clone() }).collect()),
+        pod_ip: ips.first().cloned(),
+        pod_ips: Some(ips.into_iter().map(|ip| PodIP { ip }).collect::<Vec<_>>()).filter(|ips| !ips.is_empty()),
+        start_time: Some(old.start_time.unwrap_or(Time(whole_seconds(input.now)))),
+        init_container_statuses: Some(init).filter(|list| !list.is_empty()),
+        container_statuses: Some(regular).filter(|list| !list.is_empty()),
+        ephemeral_container_statuses: Some(ephemeral).filter(|list| !list.is_empty()),
+        qos_class: Some(old.qos_class.unwrap_or_else(|| resources::qos_class(pod).as_str().to_owned())),
+        observed_generation: pod.metadata.generation,
+        nominated_node_name: old.nominated_node_name,
+        resize: old.resize,
+        resources: old.resources,
+        allocated_resources: old.allocated_resources,
+        resource_claim_statuses: old.resource_claim_statuses,
+        extended_resource_claim_status: old.extended_resource_claim_status,
+    }
+}
+
+/// API times have whole seconds.
+pub fn whole_seconds(time: Timestamp) -> Timestamp {
+    Timestamp::from_second(time.as_second()).unwrap_or(time)
+}
+
+fn decide_phase(
+    input: &Input<'_>,
+    old: &PodStatus,
+    init: &[ContainerStatus],
+    regular: &[ContainerStatus],
+) -> &'static str {
+    // An end is final, whatever the runtime says later.
+    match old.phase.as_deref() {
+        Some("Failed") => return "Failed",
+        Some("Succeeded") => return "Succeeded",
+        _ => {}
+    }
+    if input.failure.is_some() {
+        return "Failed";
+    }
+    let phase = phase::phase(input.pod, init, regular, input.ending && input.stopped);
+    if input.ending && input.stopped && !matches!(phase, "Succeeded" | "Failed") {
+        return "Failed";
+    }
+    phase
+}
+
+fn has_sandbox(input: &Input<'_>) -> bool {
+    let host_network = spec::host_network(input.pod);
+    input.observed.ready_sandbox().is_some_and(|sandbox| host_network || !sandbox.ips.is_empty())
+}
+
+fn pod_ips(input: &Input<'_>, old: &PodStatus) -> Vec<String> {
+    match input.observed.sandboxes.first() {
+        Some(sandbox) if spec::host_network(input.pod) => {
+            if sandbox.ready {
+                input.node_ips.to_vec()
+            } else {
+                old_ips(old)
+            }
+        }
+        Some(sandbox) if sandbox.ready && !sandbox.ips.is_empty() => sandbox.ips.clone(),
+        // A pod that ended keeps the address that it had.
+        _ => old_ips(old),
+    }
+}
+
+fn old_ips(old: &PodStatus) -> Vec<String> {
+    old.pod_ips.iter().flatten().map(|ip| ip.ip.clone()).collect()
+}
+
+fn statuses(input: &Input<'_>, containers: &[Container], old: Option<&[ContainerStatus]>) -> Vec<ContainerStatus> {
+    let one = |container: &Container| {
+        let old = old.unwrap_or_default().iter().find(|status| status.name == container.name);
+        container_status(input, container, old)
+    };
+    containers.iter().map(one).collect()
+}
+
+fn container_status(input: &Input<'_>, container: &Container, old: Option<&ContainerStatus>) -> ContainerStatus {
+    let latest = input.observed.latest(&container.name);
+    let previous = input.observed.previous(&container.name);
+    let mut state = latest.map(|instance| state_of(input, instance));
+    let mut last = previous.map(|instance| state_of(input, instance));
+    if let (Some(old), None) = (old, last.as_ref()) {
+        // The instance before was removed from the runtime: what was said of it remains true.
+        let kept =
+            latest.is_some_and(|instance| old.restart_count >= i32::try_from(instance.restart_count).unwrap_or(0));
+        last = old.last_state.clone().filter(|_| kept);
+    }
+    let is_over = latest.is_none_or(|instance| !matches!(instance.state, State::Running));
+    if is_over
+        && !input.ending
+        && let Some(waiting) = input.waiting.get(&container.name)
+    {
+        if let Some(ended) = state.take().filter(|state| state.terminated.is_some()) {
+            last = Some(ended);
+        }
+        state = Some(waiting_state(&waiting.reason, Some(&waiting.message)));
+    }
+    let state = state.unwrap_or_else(|| unmade_state(input, old));
+    let running = state.running.is_some();
+    let (started, ready) = progress(input, container, latest, &state);
+    let image = latest.map(|instance| instance.image.clone()).filter(|image| !image.is_empty());
+    ContainerStatus {
+        name: container.name.clone(),
+        container_id: latest.map(|instance| format!("{}://{}", input.runtime, instance.id)),
+        image: image.unwrap_or_else(|| container.image.clone().unwrap_or_default()),
+        image_id: latest.map(|instance| instance.image_id.clone()).unwrap_or_default(),
+        restart_count: latest.map_or_else(
+            || old.map_or(0, |old| old.restart_count),
+            |instance| i32::try_from(instance.restart_count).unwrap_or(i32::MAX),
+        ),
+        state: Some(state),
+        last_state: Some(last.unwrap_or_default()),
+        ready,
+        started: Some(started),
+        resources: container.resources.clone().filter(|_| running),
+        allocated_resources: container.resources.as_ref().and_then(|r| r.requests.clone()).filter(|_| running),
+        user: latest.filter(|_| running).and_then(user),
+        volume_mounts: volume_mounts(container),
+        ..ContainerStatus::default()
+    }
+}
+
+fn user(instance: &Instance) -> Option<ContainerUser> {
+    let (uid, gid, groups) = instance.user.clone()?;
+    let linux = LinuxContainerUser { uid, gid, supplemental_groups: Some(groups) };
+    Some(ContainerUser { linux: Some(linux) })
+}
+
+fn volume_mounts(container: &Container) -> Option<Vec<VolumeMountStatus>> {
+    let mounts: Vec<VolumeMountStatus> = container
+        .volume_mounts
+        .iter()
+        .flatten()
+        .map(|mount| VolumeMountStatus {
+            mount_path: mount.mount_path.clone(),
+            name: mount.name.clone(),
+            read_only: mount.read_only.filter(|read_only| *read_only),
+            recursive_read_only: (mount.read_only == Some(true)).then(|| "Disabled".to_owned()),
+        })
+        .collect();
+    Some(mounts).filter(|mounts| !mounts.is_empty())
+}
+
+/// What is said of a container of which the runtime has no instance.
+fn unmade_state(input: &Input<'_>, old: Option<&ContainerStatus>) -> ContainerState {
+    let old_state = old.and_then(|old| old.state.clone()).unwrap_or_default();
+    if old_state.terminated.is_some() {
+        return old_state;
+    }
+    if input.ending && input.stopped {
+        // Something that ran and of which nothing is left cannot be told how it ended.
+        return ContainerState {
+            terminated: Some(ContainerStateTerminated {
+                exit_code: 137,
+                reason: Some("ContainerStatusUnknown".to_owned()),
+                message: Some("The container could not be located when the pod was terminated".to_owned()),
+                ..ContainerStateTerminated::default()
+            }),
+            ..ContainerState::default()
+        };
+    }
+    let initializing = !spec::init_containers(input.pod).is_empty();
+    waiting_state(if initializing { "PodInitializing" } else { "ContainerCreating" }, None)
+}
+
+fn waiting_state(reason: &str, message: Option<&str>) -> ContainerState {
+    ContainerState {
+        waiting: Some(ContainerStateWaiting {
+            reason: Some(reason.to_owned()),
+            message: message.map(str::to_owned).filter(|message| !message.is_empty()),
+        }),
+        ..ContainerState::default()
+    }
+}
+
+fn state_of(input: &Input<'_>, instance: &Instance) -> ContainerState {
+    let time = |nanoseconds| timestamp(nanoseconds).map(|time| Time(whole_seconds(time)));
+    match instance.state {
+        State::Created => waiting_state("ContainerCreating", None),
+        State::Running => ContainerState {
+            running: Some(ContainerStateRunning { started_at: time(instance.started_at) }),
+            ..ContainerState::default()
+        },
+        State::Exited | State::Unknown => {
+            let default = match (instance.state, instance.exit_code) {
+                (State::Unknown, _) => "ContainerStatusUnknown",
+                (_, 0) => "Completed",
+                _ => "Error",
+            };
+            let reason = if instance.reason.is_empty() { default } else { &instance.reason };
+            ContainerState {
+                terminated: Some(ContainerStateTerminated {
+                    exit_code: if instance.state == State::Unknown { 137 } else { instance.exit_code },
+                    reason: Some(reason.to_owned()),
+                    message: Some(instance.message.clone()).filter(|message| !message.is_empty()),
+                    started_at: time(instance.started_at),
+                    finished_at: time(instance.finished_at),
+                    container_id: Some(format!("{}://{}", input.runtime, instance.id)),
+                    signal: None,
+                }),
+                ..ContainerState::default()
+            }
+        }
+    }
+}
+
+/// Whether a container has started, and whether it is ready.
+fn progress(
+    input: &Input<'_>,
+    container: &Container,
+    latest: Option<&Instance>,
+    state: &ContainerState,
+) -> (bool, bool) {
+    let is_init = spec::init_containers(input.pod).iter().any(|init| init.name == container.name);
+    let sidecar = is_init && spec::is_sidecar(container);
+    if is_init && !sidecar {
+        let succeeded = state.terminated.as_ref().is_some_and(|ended| ended.exit_code == 0);
+        return (state.running.is_some(), succeeded);
+    }
+    let Some(instance) = latest.filter(|_| state.running.is_some()) else { return (false, false) };
+    let result = |kind| input.probes.get(&instance.id, kind);
+    let hook_done = !input.starting.contains(&container.name);
+    let started =
+        hook_done && (container.startup_probe.is_none() || result(ProbeKind::Startup) == Some(Outcome::Success));
+    let ready = started
+        && match &container.readiness_probe {
+            None => true,
+            Some(_) => result(ProbeKind::Readiness) == Some(Outcome::Success),
+        };
+    (started, ready)
+}

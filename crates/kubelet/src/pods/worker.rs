@@ -1,0 +1,393 @@
+//! One pod's task: looks at what is, asks what to do, does it, and waits for something to change.
+//!
+//! Long steps (a pull, a grace period) do not make it deaf: meanwhile it keeps the pod's status up to date, and a pod
+//! that is to stop interrupts the start of its containers.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use base::Drain;
+use client::EventType;
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Pod;
+use tokio::sync::{Notify, watch};
+
+use super::kill::{self, Reason, Target};
+use super::observe::ObserveError;
+use super::plan::{self, Plan, SANDBOX, Start, Waiting};
+use super::references::References;
+use super::start::{self, Surroundings};
+use super::state::PodState;
+use super::status::Failure;
+use super::{admission, cleanup, spec};
+use crate::context::Shared;
+use crate::probes::PodProbes;
+use crate::resources;
+use crate::volumes::{self, Mounted};
+
+/// A look at the pod though nothing has happened: a safety net only.
+const RESYNC: Duration = Duration::from_secs(3600);
+/// After something failed that is not held by itself.
+const RETRY: Duration = Duration::from_secs(2);
+/// The longest wait between attempts to mount a pod's volumes.
+const LONGEST_MOUNT_RETRY: Duration = Duration::from_secs(122);
+
+/// What a worker is told of its pod.
+#[derive(Clone, Debug)]
+pub struct Update {
+    /// The pod as the API has it, or had it last.
+    pub pod: Arc<Pod>,
+    /// Whether the API no longer has it.
+    pub gone: bool,
+}
+
+/// What follows a step.
+enum Next {
+    /// Wait for a change, at most until a time.
+    Rest(Option<Timestamp>),
+    /// Look again at once.
+    Again,
+    /// The pod is gone, here and in the API.
+    Done,
+}
+
+/// The task of one pod.
+pub struct Worker {
+    context: Shared,
+    updates: watch::Receiver<Update>,
+    wake: Arc<Notify>,
+    state: PodState,
+    probes: PodProbes,
+    references: References,
+    mount_failures: u32,
+}
+
+impl Worker {
+    /// A worker for the pod in `updates`; `wake` makes it look again.
+    pub fn new(context: Shared, updates: watch::Receiver<Update>, wake: Arc<Notify>) -> Self {
+        let pod = Arc::clone(&updates.borrow().pod);
+        Self {
+            probes: PodProbes::new(Arc::clone(&context), Arc::clone(&wake)),
+            references: References::default(),
+            state: PodState::new(pod),
+            context,
+            updates,
+            wake,
+            mount_failures: 0,
+        }
+    }
+
+    /// Runs until the pod is gone or the drain signal, at which its containers are left running.
+    pub async fn run(mut self, drain: Drain) {
+        loop {
+            let next = match drain.until(self.sync()).await {
+                None => return,
+                Some(Ok(next)) => next,
+                Some(Err(err)) => {
+                    tracing::warn!(err = %err, "pod cannot be synced and is tried again");
+                    Next::Rest(Some(self.in_time(RETRY)))
+                }
+            };
+            let until = match next {
+                Next::Done => return,
+                Next::Again => continue,
+                Next::Rest(until) => until.unwrap_or_else(|| self.in_time(RESYNC)),
+            };
+            let wait = Duration::try_from(until.duration_since(self.context.env.now())).unwrap_or(Duration::ZERO);
+            tokio::select! {
+                () = drain.drained() => return,
+                () = self.wake.notified() => {}
+                () = self.context.env.sleep(wait) => {}
+                changed = self.updates.changed() => if changed.is_err() { return },
+            }
+        }
+    }
+
+    fn in_time(&self, duration: Duration) -> Timestamp {
+        self.context.env.now().saturating_add(duration).unwrap_or(Timestamp::MAX)
+    }
+
+    async fn sync(&mut self) -> Result<Next, ObserveError> {
+        let update = self.updates.borrow_and_update().clone();
+        self.state.pod = update.pod;
+        self.state.observe(&self.context).await?;
+        let deadline = self.check_deadline();
+        if !update.gone && !self.state.is_ending() {
+            self.admit();
+        }
+        if update.gone || self.state.is_ending() {
+            return self.stop(update.gone).await;
+        }
+        self.probes.reconcile(&self.state.pod, &self.state.observed);
+        let next = self.bring_up().await?;
+        Ok(match (next, deadline) {
+            (Next::Rest(until), Some(deadline)) => Next::Rest(Some(until.map_or(deadline, |at| at.min(deadline)))),
+            (next, _) => next,
+        })
+    }
+
+    /// The time at which the pod has run for as long as it may; past it, the pod has failed.
+    fn check_deadline(&mut self) -> Option<Timestamp> {
+        let seconds = spec::spec(&self.state.pod).active_deadline_seconds?;
+        let started = self.state.pod.status.as_ref().and_then(|status| status.start_time.clone())?.0;
+        let deadline = started.saturating_add(jiff::SignedDuration::from_secs(seconds)).ok()?;
+        if deadline <= self.context.env.now() && !self.state.is_ending() {
+            let message = "Pod was active on the node longer than the specified deadline".to_owned();
+            self.context.event(&self.state.pod, None, EventType::Normal, "DeadlineExceeded", message.clone());
+            self.state.failure = Some(Failure { reason: "DeadlineExceeded".to_owned(), message });
+        }
+        Some(deadline)
+    }
+
+    /// Refuses a pod that does not fit. What runs already was let in before.
+    fn admit(&mut self) {
+        if self.state.admitted {
+            return;
+        }
+        self.state.admitted = true;
+        if !self.state.observed.sandboxes.is_empty() || spec::phase(&self.state.pod) == "Running" {
+            return;
+        }
+        if let Err(refusal) = admission::admit(&self.context, &self.state.pod) {
+            let reason = refusal.event_reason();
+            self.context.event(&self.state.pod, None, EventType::Warning, reason, refusal.to_string());
+            let message = format!("Pod was rejected: {refusal}");
+            self.state.failure = Some(Failure { reason: reason.to_owned(), message });
+        }
+    }
+
+    fn plan(&self) -> Plan {
+        let probes = self.probes.results();
+        plan::plan(&plan::Input {
+            pod: &self.state.pod,
+            observed: &self.state.observed,
+            probes: &probes,
+            back_off: &self.state.back_off,
+            held: &self.state.held,
+            now: self.context.env.now(),
+        })
+    }
+
+    /// Takes the next steps of a pod that should run.
+    async fn bring_up(&mut self) -> Result<Next, ObserveError> {
+        let plan = self.plan();
+        self.state.note_crash_loops(&self.context, plan.waiting.clone());
+        self.state.publish(&self.context, &self.probes);
+        cleanup::dead_instances(&self.context, &self.state.pod, &self.state.observed).await;
+        if plan.kill_pod {
+            if self.state.observed.is_stopped() {
+                return Ok(Next::Rest(None));
+            }
+            let changed = !self.state.is_complete();
+            if changed {
+                let message = "Pod sandbox changed, it will be killed and re-created.".to_owned();
+                self.context.event(&self.state.pod, None, EventType::Normal, "SandboxChanged", message);
+            }
+            return Ok(self.kill_all(spec::grace_period(&self.state.pod), Update::wants_stop).await);
+        }
+        self.references.hold(&self.context, &self.state.pod, &self.wake);
+        let mounted = match self.mount().await {
+            Ok(Some(mounted)) => mounted,
+            Ok(None) => return Ok(Next::Again),
+            Err(at) => return Ok(Next::Rest(Some(at))),
+        };
+        if plan.is_rest() {
+            let refresh = mounted.refresh_at;
+            return Ok(Next::Rest([plan.wake_at, refresh].into_iter().flatten().min()));
+        }
+        if let Some(attempt) = plan.create_sandbox {
+            return Ok(self.create_sandbox(attempt).await);
+        }
+        for kill in plan.kill {
+            let (context, pod) = (Arc::clone(&self.context), Arc::clone(&self.state.pod));
+            let ip = self.state.pod_ip();
+            let work = async move {
+                let target = Target { id: &kill.id, name: &kill.name, grace: kill.grace };
+                kill::container(&context, &pod, &target, &Reason::Plan(kill.message), ip.as_deref()).await
+            };
+            match self.attend(work, Update::wants_stop).await {
+                Some(true) => {}
+                Some(false) => return Ok(Next::Rest(Some(self.in_time(RETRY)))),
+                None => return Ok(Next::Again),
+            }
+        }
+        for start in plan.start {
+            if self.start(start, &mounted).await.is_none() {
+                return Ok(Next::Again);
+            }
+        }
+        Ok(Next::Again)
+    }
+
+    /// Brings volumes and cgroup in place: `None` if interrupted, `Err` says when to try again.
+    async fn mount(&mut self) -> Result<Option<Mounted>, Timestamp> {
+        let context = Arc::clone(&self.context);
+        let pod = Arc::clone(&self.state.pod);
+        let limits = resources::pod_cgroup_limits(&pod, context.config.pod_pids_limit);
+        let cgroup = context.pod_cgroup(&pod);
+        if !self.state.has_cgroup {
+            if let Err(err) = context.cgroups.ensure_pod(&cgroup, &limits) {
+                let message = format!("error: unable to ensure pod container exists: {err}");
+                context.event(&pod, None, EventType::Warning, "FailedCreatePodContainer", message);
+                return Err(self.in_time(RETRY));
+            }
+            self.state.has_cgroup = true;
+        }
+        let references = std::mem::take(&mut self.references);
+        let outcome = self.attend(volumes::mount(&context, &pod, &references), Update::wants_stop).await;
+        self.references = references;
+        match outcome {
+            None => Ok(None),
+            Some(Ok(mounted)) => {
+                self.mount_failures = 0;
+                Ok(Some(mounted))
+            }
+            Some(Err(err)) => {
+                context.event(&pod, None, EventType::Warning, "FailedMount", err.to_string());
+                let delay = Duration::from_millis(500) * 2u32.saturating_pow(self.mount_failures.min(8));
+                self.mount_failures += 1;
+                Err(self.in_time(delay.min(LONGEST_MOUNT_RETRY)))
+            }
+        }
+    }
+
+    async fn create_sandbox(&mut self, attempt: u32) -> Next {
+        let (context, pod) = (Arc::clone(&self.context), Arc::clone(&self.state.pod));
+        let work = async move { start::sandbox(&context, &pod, attempt).await };
+        match self.attend(work, Update::wants_stop).await {
+            None => {}
+            Some(Ok(())) => {
+                self.state.held.remove(SANDBOX);
+                self.state.sandbox_failures = 0;
+            }
+            Some(Err(err)) => {
+                tracing::warn!(name = spec::name(&self.state.pod), err = %err, "sandbox cannot be made");
+                self.state.sandbox_failures += 1;
+                let delay = Duration::from_secs(1) * 2u32.saturating_pow(self.state.sandbox_failures.min(6) - 1);
+                let until = self.in_time(delay);
+                self.state.held.insert(SANDBOX.to_owned(), until);
+            }
+        }
+        Next::Again
+    }
+
+    /// Starts one container; `None` if interrupted.
+    async fn start(&mut self, start: Start, mounted: &Mounted) -> Option<()> {
+        let context = Arc::clone(&self.context);
+        let pod = Arc::clone(&self.state.pod);
+        let sandbox = self.state.observed.ready_sandbox().cloned()?;
+        let container = spec::container(&pod, &start.name)?;
+        if let Some(ended_at) = start.ended_at {
+            self.state.back_off.next(&plan::back_off_key(&container), ended_at, context.env.now());
+        }
+        let name = start.name.clone();
+        self.state.starting.push(name.clone());
+        let references = std::mem::take(&mut self.references);
+        let around = Surroundings { pod: &pod, sandbox: &sandbox, mounted, references: &references };
+        let outcome = self.attend(start::container(&context, &around, &start), Update::wants_stop).await;
+        self.references = references;
+        self.state.starting.retain(|starting| *starting != name);
+        match outcome {
+            None => return None,
+            Some(Ok(())) => {
+                self.state.held.remove(&name);
+                self.state.failed.remove(&name);
+            }
+            Some(Err(err)) => {
+                let until = err.retry_at.unwrap_or_else(|| self.in_time(HOLD));
+                let waiting = Waiting { reason: err.reason.to_owned(), message: err.message };
+                self.state.failed.insert(name.clone(), waiting);
+                self.state.held.insert(name, until);
+            }
+        }
+        // Each start shows at once, however long the next one takes.
+        if self.state.observe(&context).await.is_ok() {
+            self.probes.reconcile(&pod, &self.state.observed);
+            self.state.publish(&context, &self.probes);
+        }
+        Some(())
+    }
+
+    async fn kill_all(&mut self, grace: i64, interrupts: impl Fn(&Update) -> bool) -> Next {
+        let (context, pod) = (Arc::clone(&self.context), Arc::clone(&self.state.pod));
+        let observed = self.state.observed.clone();
+        let work = async move { kill::pod(&context, &pod, &observed, grace).await };
+        match self.attend(work, interrupts).await {
+            Some(false) => Next::Rest(Some(self.in_time(RETRY))),
+            Some(true) | None => Next::Again,
+        }
+    }
+
+    /// Takes the next steps of a pod that should stop.
+    async fn stop(&mut self, gone: bool) -> Result<Next, ObserveError> {
+        self.probes.stop_all_but_readiness(&self.state.pod, &self.state.observed);
+        if !self.state.observed.is_stopped() {
+            self.state.publish(&self.context, &self.probes);
+            let grace = spec::grace_period(&self.state.pod);
+            // Another deletion may ask for more haste.
+            return Ok(self.kill_all(grace, move |update| spec::grace_period(&update.pod) < grace).await);
+        }
+        self.probes.stop();
+        self.references = References::default();
+        self.state.stopped = true;
+        self.state.publish(&self.context, &self.probes);
+        let context = Arc::clone(&self.context);
+        let uid = spec::uid(&self.state.pod).to_owned();
+        if let Err(err) = cleanup::release(&context, &self.state.pod).await {
+            tracing::warn!(uid, err = %err, "what the pod held cannot be released and is tried again");
+            return Ok(Next::Rest(Some(self.in_time(RETRY))));
+        }
+        self.state.has_cgroup = false;
+        if !gone && !spec::is_deleted(&self.state.pod) {
+            return Ok(Next::Rest(None));
+        }
+        if !gone {
+            context.statuses.flush(&uid).await;
+            if let Err(err) = cleanup::delete_from_api(&context, &self.state.pod).await {
+                tracing::warn!(uid, err = %err, "pod cannot be deleted from the API and is tried again");
+                return Ok(Next::Rest(Some(self.in_time(RETRY))));
+            }
+        }
+        if let Err(err) = cleanup::remove(&context, &self.state.pod, &self.state.observed).await {
+            tracing::warn!(uid, err = %err, "what is left of the pod cannot be removed and is tried again");
+            return Ok(Next::Rest(Some(self.in_time(RETRY))));
+        }
+        context.statuses.forget(&uid);
+        // Until the API says so itself, the pod's deletion is only asked for.
+        Ok(if gone { Next::Done } else { Next::Rest(None) })
+    }
+
+    /// Does a piece of work; meanwhile keeps the status up to date. `None` where an update interrupted it.
+    async fn attend<T>(&mut self, work: impl Future<Output = T>, interrupts: impl Fn(&Update) -> bool) -> Option<T> {
+        let mut work = pin!(work);
+        loop {
+            tokio::select! {
+                biased;
+                done = &mut work => return Some(done),
+                changed = self.updates.changed() => {
+                    if changed.is_err() || interrupts(&self.updates.borrow()) {
+                        return None;
+                    }
+                }
+                () = self.wake.notified() => {
+                    if self.state.observe(&self.context).await.is_ok() {
+                        if !self.state.is_ending() {
+                            self.probes.reconcile(&self.state.pod, &self.state.observed);
+                        }
+                        self.state.publish(&self.context, &self.probes);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// How long a container whose start failed is left alone, where the failure itself does not say.
+const HOLD: Duration = Duration::from_secs(5);
+
+impl Update {
+    fn wants_stop(&self) -> bool {
+        self.gone || spec::is_deleted(&self.pod) || spec::is_terminal(&self.pod)
+    }
+}

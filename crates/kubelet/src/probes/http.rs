@@ -1,0 +1,239 @@
+//! HTTP requests of probes and hooks.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Uri};
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use k8s_openapi::api::core::v1::HTTPGetAction;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+/// How much of an answer is read.
+const MAX_BODY: usize = 10 * 1024;
+const MAX_REDIRECTS: usize = 10;
+
+/// One request.
+#[derive(Clone, Debug)]
+pub struct HttpCheck {
+    https: bool,
+    host: String,
+    port: u16,
+    path: String,
+    headers: HeaderMap,
+    limit: Duration,
+}
+
+/// A request that was not answered. The messages are shown to users.
+#[derive(Debug, thiserror::Error)]
+pub enum HttpError {
+    /// The server cannot be reached.
+    #[error("Get \"{url}\": dial tcp {address}: {source}")]
+    Connect {
+        /// What was asked for.
+        url: String,
+        /// Where.
+        address: String,
+        /// Why it failed.
+        source: std::io::Error,
+    },
+    /// The TLS handshake or the exchange failed.
+    #[error("Get \"{url}\": {message}")]
+    Exchange {
+        /// What was asked for.
+        url: String,
+        /// Why it failed.
+        message: String,
+    },
+    /// No answer in time.
+    #[error("Get \"{url}\": context deadline exceeded (Client.Timeout exceeded while awaiting headers)")]
+    Timeout {
+        /// What was asked for.
+        url: String,
+    },
+    /// The request cannot be made as it was asked for.
+    #[error("invalid request for \"{url}\": {source}")]
+    Request {
+        /// What was asked for.
+        url: String,
+        /// What is wrong.
+        source: http::Error,
+    },
+}
+
+/// An answer.
+#[derive(Clone, Debug)]
+pub struct HttpAnswer {
+    /// The status code.
+    pub status: u16,
+}
+
+impl HttpCheck {
+    /// The request of an action, to `ip` unless the action names a host.
+    pub fn new(action: &HTTPGetAction, ip: &str, port: u16, agent: &'static str, limit: Duration) -> Self {
+        let mut headers = HeaderMap::new();
+        for header in action.http_headers.iter().flatten() {
+            let name = HeaderName::from_bytes(header.name.as_bytes());
+            // The API server checks names; what HTTP cannot carry is left out.
+            if let (Ok(name), Ok(value)) = (name, HeaderValue::from_str(&header.value)) {
+                headers.append(name, value);
+            }
+        }
+        headers.entry(http::header::USER_AGENT).or_insert(HeaderValue::from_static(agent));
+        headers.entry(http::header::ACCEPT).or_insert(HeaderValue::from_static("*/*"));
+        let path = action.path.as_deref().unwrap_or("/");
+        Self {
+            https: action.scheme.as_deref() == Some("HTTPS"),
+            host: action.host.clone().filter(|host| !host.is_empty()).unwrap_or_else(|| ip.to_owned()),
+            port,
+            path: if path.starts_with('/') { path.to_owned() } else { format!("/{path}") },
+            headers,
+            limit,
+        }
+    }
+
+    fn authority(&self) -> String {
+        if self.host.contains(':') {
+            format!("[{}]:{}", self.host, self.port)
+        } else {
+            format!("{}:{}", self.host, self.port)
+        }
+    }
+
+    fn url(&self) -> String {
+        format!("{}://{}{}", if self.https { "https" } else { "http" }, self.authority(), self.path)
+    }
+}
+
+/// Asks, following redirects that stay on the host. Server certificates are not verified: the pod is what it is.
+pub async fn http_get(check: &HttpCheck) -> Result<HttpAnswer, HttpError> {
+    match tokio::time::timeout(check.limit, follow(check.clone())).await {
+        Ok(answer) => answer,
+        Err(_) => Err(HttpError::Timeout { url: check.url() }),
+    }
+}
+
+async fn follow(mut check: HttpCheck) -> Result<HttpAnswer, HttpError> {
+    for _ in 0..MAX_REDIRECTS {
+        let (answer, location) = once(&check).await?;
+        let redirect = matches!(answer.status, 301 | 302 | 303 | 307 | 308);
+        let Some(target) = location.filter(|_| redirect).and_then(|location| location.parse::<Uri>().ok()) else {
+            return Ok(answer);
+        };
+        // A redirect to elsewhere is an answer too: the probe asks this container, nobody else.
+        if target.host().is_some_and(|host| host != check.host) {
+            return Ok(answer);
+        }
+        if let Some(scheme) = target.scheme_str() {
+            check.https = scheme == "https";
+            check.port = target.port_u16().unwrap_or(if check.https { 443 } else { 80 });
+        }
+        check.path = target.path_and_query().map_or_else(|| "/".to_owned(), ToString::to_string);
+    }
+    Err(HttpError::Exchange { url: check.url(), message: format!("stopped after {MAX_REDIRECTS} redirects") })
+}
+
+async fn once(check: &HttpCheck) -> Result<(HttpAnswer, Option<String>), HttpError> {
+    let connect = TcpStream::connect((check.host.as_str(), check.port)).await;
+    let stream =
+        connect.map_err(|source| HttpError::Connect { url: check.url(), address: check.authority(), source })?;
+    if !check.https {
+        return exchange(check, stream).await;
+    }
+    let failed = |message: String| HttpError::Exchange { url: check.url(), message };
+    let name = ServerName::try_from(check.host.clone()).map_err(|err| failed(err.to_string()))?;
+    let config = unverified_tls().map_err(|err| failed(err.to_string()))?;
+    let stream = TlsConnector::from(config).connect(name, stream).await.map_err(|err| failed(err.to_string()))?;
+    exchange(check, stream).await
+}
+
+async fn exchange<S>(check: &HttpCheck, stream: S) -> Result<(HttpAnswer, Option<String>), HttpError>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let failed = |message: String| HttpError::Exchange { url: check.url(), message };
+    let mut request = Request::get(check.path.as_str());
+    if !check.headers.contains_key(http::header::HOST) {
+        request = request.header(http::header::HOST, check.authority());
+    }
+    for (name, value) in &check.headers {
+        request = request.header(name, value);
+    }
+    let request = request
+        .header(http::header::CONNECTION, "close")
+        .body(Empty::<Bytes>::new())
+        .map_err(|source| HttpError::Request { url: check.url(), source })?;
+    let (mut sender, connection) =
+        http1::handshake(TokioIo::new(stream)).await.map_err(|err| failed(err.to_string()))?;
+    let talk = async {
+        let answer = sender.send_request(request).await.map_err(|err| failed(err.to_string()))?;
+        let status = answer.status().as_u16();
+        let location =
+            answer.headers().get(http::header::LOCATION).and_then(|value| value.to_str().ok()).map(str::to_owned);
+        // The body says nothing; it is read so that the server can finish, up to a limit.
+        let _ = Limited::new(answer.into_body(), MAX_BODY).collect().await;
+        Ok((HttpAnswer { status }, location))
+    };
+    // The connection has to be driven while the answer is awaited; it ends with it.
+    tokio::select! {
+        biased;
+        answer = talk => answer,
+        end = connection => Err(failed(end.err().map_or_else(|| "EOF".to_owned(), |err| err.to_string()))),
+    }
+}
+
+fn unverified_tls() -> Result<Arc<rustls::ClientConfig>, rustls::Error> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let verifier = Arc::new(AnyCertificate(Arc::clone(&provider)));
+    let config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .dangerous()
+        .with_custom_certificate_verifier(verifier)
+        .with_no_client_auth();
+    Ok(Arc::new(config))
+}
+
+/// Takes any certificate, as probes are defined to.
+#[derive(Debug)]
+struct AnyCertificate(Arc<rustls::crypto::CryptoProvider>);
+
+impl ServerCertVerifier for AnyCertificate {
+    fn verify_server_cert(
+        &self,
+        _end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &rustls::DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        rustls::crypto::verify_tls12_signature(message, cert, dss, &self.0.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &rustls::DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        rustls::crypto::verify_tls13_signature(message, cert, dss, &self.0.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<rustls::SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}

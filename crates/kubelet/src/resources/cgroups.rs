@@ -1,0 +1,320 @@
+//! The cgroups of pods: `/<instance>/kubepods/{burstable,besteffort}/pod<uid>` in every hierarchy of the machine.
+//!
+//! Serves the unified hierarchy (v2), the separate ones (v1), and a machine that has both. The runtime makes the
+//! containers' own cgroups below a pod's.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::amounts::QosClass;
+
+const MOUNTS: &str = "/proc/self/mountinfo";
+/// What pods may be limited in; other controllers are left alone.
+const V2_CONTROLLERS: [&str; 6] = ["cpu", "cpuset", "io", "memory", "pids", "hugetlb"];
+
+/// A cgroup that could not be made, set or removed.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {action} {}: {source}", path.display())]
+pub struct CgroupError {
+    action: &'static str,
+    path: PathBuf,
+    source: io::Error,
+}
+
+/// The hierarchies of this machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Hierarchies {
+    /// One hierarchy with all controllers.
+    V2(PathBuf),
+    /// One hierarchy for a controller, or for several mounted together.
+    V1(Vec<(BTreeSet<String>, PathBuf)>),
+}
+
+/// What a pod's cgroup is set to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PodLimits {
+    /// Share of the CPU in times of need.
+    pub cpu_shares: i64,
+    /// CPU time in each period, in microseconds.
+    pub cpu_quota: Option<i64>,
+    /// The period, in microseconds.
+    pub cpu_period: i64,
+    /// Bytes of memory.
+    pub memory: Option<i64>,
+    /// Number of processes.
+    pub pids: Option<i64>,
+}
+
+/// The cgroups of one node's pods.
+#[derive(Clone, Debug)]
+pub struct Cgroups {
+    hierarchies: Hierarchies,
+    /// `/<instance>/kubepods`
+    root: String,
+}
+
+impl Cgroups {
+    /// The cgroups of an instance on this machine.
+    pub fn of_machine(instance: &str) -> Result<Self, CgroupError> {
+        let text = fs::read_to_string(MOUNTS).map_err(|source| error("read", Path::new(MOUNTS), source))?;
+        Ok(Self { hierarchies: parse(&text), root: format!("/{instance}/kubepods") })
+    }
+
+    /// Makes the cgroups above those of pods.
+    pub fn prepare(&self) -> Result<(), CgroupError> {
+        for class in [QosClass::Burstable, QosClass::BestEffort] {
+            self.make(&self.class_path(class))?;
+        }
+        // Pods that ask for nothing get what the others leave.
+        let limits = PodLimits { cpu_shares: 2, ..PodLimits::default() };
+        self.set(&self.class_path(QosClass::BestEffort), &limits)
+    }
+
+    /// The cgroup of a pod, as CRI's `cgroup_parent`.
+    pub fn pod_path(&self, class: QosClass, uid: &str) -> String {
+        format!("{}/pod{uid}", self.class_path(class))
+    }
+
+    /// Makes a pod's cgroup, or sets the limits of the one that is there.
+    pub fn ensure_pod(&self, path: &str, limits: &PodLimits) -> Result<(), CgroupError> {
+        self.make(path)?;
+        self.set(path, limits)
+    }
+
+    /// Removes a pod's cgroup with everything below; what is gone already is no error.
+    pub fn remove_pod(&self, path: &str) -> Result<(), CgroupError> {
+        for root in self.roots() {
+            remove_tree(&join(&root, path))?;
+        }
+        Ok(())
+    }
+
+    /// UIDs of the pods that have a cgroup, with its path.
+    pub fn pods(&self) -> Vec<(String, String)> {
+        let mut found = BTreeSet::new();
+        for root in self.roots() {
+            for class in [QosClass::Guaranteed, QosClass::Burstable, QosClass::BestEffort] {
+                let path = self.class_path(class);
+                let Ok(entries) = fs::read_dir(join(&root, &path)) else { continue };
+                for entry in entries.flatten() {
+                    let name = entry.file_name().to_string_lossy().into_owned();
+                    if let Some(uid) = name.strip_prefix("pod") {
+                        found.insert((uid.to_owned(), format!("{path}/{name}")));
+                    }
+                }
+            }
+        }
+        found.into_iter().collect()
+    }
+
+    fn class_path(&self, class: QosClass) -> String {
+        match class {
+            QosClass::Guaranteed => self.root.clone(),
+            QosClass::Burstable => format!("{}/burstable", self.root),
+            QosClass::BestEffort => format!("{}/besteffort", self.root),
+        }
+    }
+
+    fn roots(&self) -> Vec<PathBuf> {
+        match &self.hierarchies {
+            Hierarchies::V2(root) => vec![root.clone()],
+            Hierarchies::V1(list) => list.iter().map(|(_, root)| root.clone()).collect(),
+        }
+    }
+
+    /// Makes a cgroup and those above it, each able to hold processes.
+    fn make(&self, path: &str) -> Result<(), CgroupError> {
+        for root in self.roots() {
+            let mut dir = root.clone();
+            for part in path.split('/').filter(|part| !part.is_empty()) {
+                if matches!(self.hierarchies, Hierarchies::V2(_)) {
+                    delegate(&dir)?;
+                }
+                let parent = dir.clone();
+                dir.push(part);
+                match fs::create_dir(&dir) {
+                    Err(err) if err.kind() != io::ErrorKind::AlreadyExists => return Err(error("create", &dir, err)),
+                    _ => {}
+                }
+                inherit_cpuset(&parent, &dir)?;
+            }
+            if matches!(self.hierarchies, Hierarchies::V2(_)) {
+                delegate(&dir)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn set(&self, path: &str, limits: &PodLimits) -> Result<(), CgroupError> {
+        match &self.hierarchies {
+            Hierarchies::V2(root) => set_v2(&join(root, path), limits),
+            Hierarchies::V1(list) => {
+                for (controllers, root) in list {
+                    set_v1(controllers, &join(root, path), limits)?;
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+fn error(action: &'static str, path: &Path, source: io::Error) -> CgroupError {
+    CgroupError { action, path: path.to_owned(), source }
+}
+
+fn join(root: &Path, path: &str) -> PathBuf {
+    root.join(path.trim_start_matches('/'))
+}
+
+/// The hierarchies among this machine's mounts. Version 1 is in use where any controller is mounted on its own.
+fn parse(mountinfo: &str) -> Hierarchies {
+    let mut v1: Vec<(BTreeSet<String>, PathBuf)> = Vec::new();
+    let mut v2 = None;
+    for line in mountinfo.lines() {
+        let Some((left, right)) = line.split_once(" - ") else { continue };
+        let Some(mount_point) = left.split(' ').nth(4) else { continue };
+        let mut fields = right.split(' ');
+        match fields.next() {
+            Some("cgroup2") => v2 = v2.or(Some(PathBuf::from(mount_point))),
+            Some("cgroup") => {
+                let known = ["cpu", "cpuacct", "cpuset", "memory", "devices", "freezer", "blkio", "pids", "hugetlb"];
+                let options = fields.nth(1).unwrap_or_default();
+                let controllers: BTreeSet<String> =
+                    options.split(',').filter(|option| known.contains(option)).map(str::to_owned).collect();
+                // Another mount of the same hierarchy shows the same cgroups.
+                if !controllers.is_empty() && !v1.iter().any(|(seen, _)| *seen == controllers) {
+                    v1.push((controllers, PathBuf::from(mount_point)));
+                }
+            }
+            _ => {}
+        }
+    }
+    match v2 {
+        Some(root) if v1.is_empty() => Hierarchies::V2(root),
+        None if v1.is_empty() => Hierarchies::V2(PathBuf::from("/sys/fs/cgroup")),
+        _ => Hierarchies::V1(v1),
+    }
+}
+
+/// Lets the cgroups below use the controllers that are there.
+fn delegate(dir: &Path) -> Result<(), CgroupError> {
+    let available = fs::read_to_string(dir.join("cgroup.controllers")).unwrap_or_default();
+    let file = dir.join("cgroup.subtree_control");
+    let enabled = fs::read_to_string(&file).unwrap_or_default();
+    for controller in V2_CONTROLLERS {
+        let has = |list: &str| list.split_whitespace().any(|one| one == controller);
+        if has(&available) && !has(&enabled) {
+            write(&file, &format!("+{controller}"))?;
+        }
+    }
+    Ok(())
+}
+
+/// A version 1 cpuset takes no process until it is told its CPUs and memory nodes.
+fn inherit_cpuset(parent: &Path, dir: &Path) -> Result<(), CgroupError> {
+    for name in ["cpuset.cpus", "cpuset.mems"] {
+        let file = dir.join(name);
+        let Ok(current) = fs::read_to_string(&file) else { continue };
+        // In version 2 an empty value means "as above".
+        if current.trim().is_empty() && !dir.join("cgroup.controllers").exists() {
+            let value = fs::read_to_string(parent.join(name)).unwrap_or_default();
+            write(&file, value.trim())?;
+        }
+    }
+    Ok(())
+}
+
+fn write(file: &Path, value: &str) -> Result<(), CgroupError> {
+    fs::write(file, value).map_err(|source| error("write", file, source))
+}
+
+/// Writes where the file exists: a controller may be missing on this machine.
+fn write_if_there(file: &Path, value: &str) -> Result<(), CgroupError> {
+    if file.exists() { write(file, value) } else { Ok(()) }
+}
+
+fn set_v1(controllers: &BTreeSet<String>, dir: &Path, limits: &PodLimits) -> Result<(), CgroupError> {
+    if controllers.contains("cpu") {
+        write_if_there(&dir.join("cpu.shares"), &limits.cpu_shares.to_string())?;
+        if limits.cpu_period > 0 {
+            write_if_there(&dir.join("cpu.cfs_period_us"), &limits.cpu_period.to_string())?;
+        }
+        write_if_there(&dir.join("cpu.cfs_quota_us"), &limits.cpu_quota.unwrap_or(-1).to_string())?;
+    }
+    if controllers.contains("memory") {
+        write_if_there(&dir.join("memory.limit_in_bytes"), &limits.memory.unwrap_or(-1).to_string())?;
+    }
+    if controllers.contains("pids") {
+        write_if_there(&dir.join("pids.max"), &or_max(limits.pids))?;
+    }
+    Ok(())
+}
+
+fn set_v2(dir: &Path, limits: &PodLimits) -> Result<(), CgroupError> {
+    // The range of shares (2 to 262144) laid onto that of weights (1 to 10000).
+    let weight = 1 + (limits.cpu_shares.max(2) - 2) * 9_999 / 262_142;
+    write_if_there(&dir.join("cpu.weight"), &weight.to_string())?;
+    let period = if limits.cpu_period > 0 { limits.cpu_period } else { 100_000 };
+    write_if_there(&dir.join("cpu.max"), &format!("{} {period}", or_max(limits.cpu_quota)))?;
+    write_if_there(&dir.join("memory.max"), &or_max(limits.memory))?;
+    write_if_there(&dir.join("pids.max"), &or_max(limits.pids))
+}
+
+fn or_max(value: Option<i64>) -> String {
+    value.map_or_else(|| "max".to_owned(), |value| value.to_string())
+}
+
+fn remove_tree(dir: &Path) -> Result<(), CgroupError> {
+    let Ok(entries) = fs::read_dir(dir) else { return Ok(()) };
+    for entry in entries.flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            remove_tree(&entry.path())?;
+        }
+    }
+    match fs::remove_dir(dir) {
+        Err(err) if err.kind() != io::ErrorKind::NotFound => Err(error("remove", dir, err)),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hierarchies_are_found_among_mounts() {
+        let v2 = "30 24 0:26 / /sys/fs/cgroup rw,nosuid shared:4 - cgroup2 cgroup2 rw,nsdelegate\n";
+        assert_eq!(parse(v2), Hierarchies::V2(PathBuf::from("/sys/fs/cgroup")));
+        let hybrid = "31 30 0:27 / /sys/fs/cgroup/cpu,cpuacct rw - cgroup cgroup rw,cpu,cpuacct\n\
+                      32 30 0:28 / /sys/fs/cgroup/systemd rw - cgroup cgroup rw,name=systemd\n\
+                      33 30 0:29 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n";
+        let cpu = ["cpu", "cpuacct"].map(str::to_owned).into();
+        assert_eq!(parse(hybrid), Hierarchies::V1(vec![(cpu, PathBuf::from("/sys/fs/cgroup/cpu,cpuacct"))]));
+    }
+
+    #[test]
+    fn a_pod_has_a_cgroup_in_every_hierarchy_with_its_limits() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let (cpu, memory) = (dir.path().join("cpu"), dir.path().join("memory"));
+        let cgroups = Cgroups {
+            hierarchies: Hierarchies::V1(vec![
+                (["cpu".to_owned()].into(), cpu.clone()),
+                (["memory".to_owned()].into(), memory.clone()),
+            ]),
+            root: "/skiff/kubepods".to_owned(),
+        };
+        for root in [&cpu, &memory] {
+            fs::create_dir_all(root).expect("made");
+        }
+        let path = cgroups.pod_path(QosClass::Burstable, "1-2");
+        assert_eq!(path, "/skiff/kubepods/burstable/pod1-2");
+        cgroups.make(&path).expect("made");
+        // The kernel provides these files.
+        fs::write(join(&memory, &path).join("memory.limit_in_bytes"), "").expect("written");
+        cgroups.set(&path, &PodLimits { memory: Some(4096), ..PodLimits::default() }).expect("set");
+        assert_eq!(fs::read_to_string(join(&memory, &path).join("memory.limit_in_bytes")).expect("read"), "4096");
+        assert_eq!(cgroups.pods(), [("1-2".to_owned(), path)]);
+    }
+}

@@ -1,0 +1,297 @@
+//! A container's log, from its files, and on as it is written.
+
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use axum::extract::{Path as UrlPath, Query, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use base::Drain;
+use rustix::fs::inotify;
+use tokio::io::unix::AsyncFd;
+use tokio::sync::mpsc;
+use tokio_stream::StreamExt;
+use tokio_stream::wrappers::ReceiverStream;
+
+use super::log_file::{LogOptions, Writer, tail_start};
+use super::pods::{Refusal, find};
+use super::sys::watch_descriptor;
+use crate::context::Shared;
+use crate::pods::{Instance, State as InstanceState, observe, spec};
+
+/// How much is sent at a time.
+const CHUNK: usize = 64 * 1024;
+/// How often a follower looks whether its container still runs, beside what inotify says.
+const LIVENESS_CHECK: Duration = Duration::from_secs(10);
+
+/// Answers with a container's log.
+pub async fn serve(
+    State(context): State<Shared>,
+    UrlPath((namespace, name, container)): UrlPath<(String, String, String)>,
+    Query(query): Query<std::collections::HashMap<String, String>>,
+) -> Result<Response, Refusal> {
+    let options = options(&query, context.env.now()).map_err(|err| Refusal(StatusCode::UNPROCESSABLE_ENTITY, err))?;
+    let (pod, observed) = find(&context, &namespace, &name).await?;
+    let bad = |message: String| Refusal(StatusCode::BAD_REQUEST, message);
+    if spec::container(&pod, &container).is_none() {
+        return Err(Refusal(StatusCode::NOT_FOUND, format!("container \"{container}\" not found in pod \"{name}\"")));
+    }
+    let previous = query.get("previous").is_some_and(|value| is_true(value));
+    let instance = if previous { ended(&observed, &container) } else { observed.latest(&container).cloned() };
+    let Some(instance) = instance else {
+        return Err(bad(if previous {
+            format!("previous terminated container \"{container}\" in pod \"{name}\" not found")
+        } else {
+            waiting_message(&pod, &container, &name)
+        }));
+    };
+    let (sender, receiver) = mpsc::channel(4);
+    let reader = Reader {
+        context: Arc::clone(&context),
+        path: PathBuf::from(&instance.log_path),
+        uid: spec::uid(&pod).to_owned(),
+        instance_id: instance.id.clone(),
+        options: LogOptions { follow: options.follow && instance.state == InstanceState::Running, ..options },
+        sender,
+    };
+    let drain = context.spawner.drain().clone();
+    context.spawner.spawn(format!("log of {namespace}/{name}/{container}"), reader.run(drain));
+    let body = Body::from_stream(ReceiverStream::new(receiver).map(Ok::<Bytes, io::Error>));
+    Ok(([(header::CONTENT_TYPE, "text/plain")], body).into_response())
+}
+
+/// The instance that ended last: the one before a running one, or the newest if it has ended.
+fn ended(observed: &crate::pods::Observed, container: &str) -> Option<Instance> {
+    let newest_ended = observed.latest(container).filter(|i| i.state == InstanceState::Exited && i.restart_count > 0);
+    observed.previous(container).or(newest_ended).cloned()
+}
+
+fn waiting_message(pod: &k8s_openapi::api::core::v1::Pod, container: &str, name: &str) -> String {
+    let status = pod.status.clone().unwrap_or_default();
+    let all = status.container_statuses.into_iter().chain(status.init_container_statuses).flatten();
+    let state = all.filter(|status| status.name == container).find_map(|status| status.state);
+    let reason = state.and_then(|state| state.waiting).and_then(|waiting| waiting.reason);
+    match reason.as_deref() {
+        Some("ErrImagePull" | "ImagePullBackOff") => {
+            format!("container \"{container}\" in pod \"{name}\" is waiting to start: trying and failing to pull image")
+        }
+        Some(reason) => format!("container \"{container}\" in pod \"{name}\" is waiting to start: {reason}"),
+        None => format!("container \"{container}\" in pod \"{name}\" is not available"),
+    }
+}
+
+fn is_true(value: &str) -> bool {
+    matches!(value, "" | "1" | "true")
+}
+
+fn options(query: &std::collections::HashMap<String, String>, now: jiff::Timestamp) -> Result<LogOptions, String> {
+    let number = |name: &str| -> Result<Option<i64>, String> {
+        let text = query.get(name).filter(|text| !text.is_empty());
+        text.map(|text| text.parse::<i64>().map_err(|_| format!("invalid {name}: {text}"))).transpose()
+    };
+    let size = |name: &str| -> Result<Option<usize>, String> {
+        number(name)?.map(|n| usize::try_from(n).map_err(|_| format!("invalid {name}: {n}"))).transpose()
+    };
+    let since = match (number("sinceSeconds")?, query.get("sinceTime")) {
+        (Some(seconds), _) => now.checked_sub(jiff::SignedDuration::from_secs(seconds)).ok(),
+        (None, Some(time)) => Some(time.parse().map_err(|_| format!("invalid sinceTime: {time}"))?),
+        (None, None) => None,
+    };
+    let flag = |name: &str| query.get(name).is_some_and(|value| is_true(value));
+    let stream = match query.get("stream").map(String::as_str) {
+        Some("Stdout") => Some("stdout"),
+        Some("Stderr") => Some("stderr"),
+        _ => None,
+    };
+    Ok(LogOptions {
+        follow: flag("follow"),
+        timestamps: flag("timestamps"),
+        tail_lines: size("tailLines")?,
+        since,
+        limit_bytes: size("limitBytes")?,
+        stream,
+    })
+}
+
+/// Reads one log and hands it to the response.
+struct Reader {
+    context: Shared,
+    path: PathBuf,
+    uid: String,
+    instance_id: String,
+    options: LogOptions,
+    sender: mpsc::Sender<Bytes>,
+}
+
+impl Reader {
+    async fn run(self, drain: Drain) {
+        if let Some(Err(err)) = drain.until(self.read()).await {
+            tracing::debug!(path = %self.path.display(), err = %err, "log cannot be read");
+            let text = format!("failed to try resolving symlinks in path \"{}\": {err}\n", self.path.display());
+            // The client may have gone.
+            let _ = self.sender.send(Bytes::from(text)).await;
+        }
+    }
+
+    async fn read(&self) -> io::Result<()> {
+        // Watched before the first read, so that nothing between the two is missed.
+        let mut changes = if self.options.follow { Some(Changes::of(&self.path)?) } else { None };
+        let mut tail = Tail::open(self.path.clone(), self.options.clone()).await?;
+        loop {
+            loop {
+                let (chunk, back) = tail.next().await?;
+                tail = back;
+                if chunk.is_empty() {
+                    break;
+                }
+                if self.sender.send(Bytes::from(chunk)).await.is_err() {
+                    return Ok(());
+                }
+            }
+            let Some(changes) = changes.as_mut().filter(|_| !tail.writer.is_done()) else { return Ok(()) };
+            tokio::select! {
+                changed = changes.wait() => changed?,
+                () = self.context.env.sleep(LIVENESS_CHECK) => {}
+                () = self.sender.closed() => return Ok(()),
+            }
+            if tail.is_at_end() && !self.is_running().await {
+                // One last look: it may have written before it ended.
+                let (chunk, _) = tail.next().await?;
+                if !chunk.is_empty() {
+                    let _ = self.sender.send(Bytes::from(chunk)).await;
+                }
+                return Ok(());
+            }
+        }
+    }
+
+    async fn is_running(&self) -> bool {
+        match observe(&self.context, &self.uid).await {
+            Ok(observed) => {
+                observed.containers.iter().any(|i| i.id == self.instance_id && i.state == InstanceState::Running)
+            }
+            // The runtime may be restarting; its containers run on.
+            Err(_) => true,
+        }
+    }
+}
+
+/// A position in a log whose file may be replaced by a new one.
+struct Tail {
+    path: PathBuf,
+    file: File,
+    inode: u64,
+    /// What was read and does not yet end with a line's end.
+    rest: Vec<u8>,
+    writer: Writer,
+}
+
+impl Tail {
+    async fn open(path: PathBuf, options: LogOptions) -> io::Result<Self> {
+        tokio::task::spawn_blocking(move || {
+            let mut file = File::open(&path)?;
+            let inode = file.metadata()?.ino();
+            if let Some(count) = options.tail_lines {
+                let start = find_tail(&mut file, count)?;
+                file.seek(SeekFrom::Start(start))?;
+            }
+            Ok(Self { path, file, inode, rest: Vec::new(), writer: Writer::new(options) })
+        })
+        .await
+        .map_err(io::Error::other)?
+    }
+
+    /// What can be read now; empty at the end.
+    async fn next(self) -> io::Result<(Vec<u8>, Self)> {
+        tokio::task::spawn_blocking(move || self.read_next()).await.map_err(io::Error::other)?
+    }
+
+    fn read_next(mut self) -> io::Result<(Vec<u8>, Self)> {
+        let mut out = Vec::new();
+        let mut buffer = vec![0; CHUNK];
+        while out.is_empty() && !self.writer.is_done() {
+            let count = self.file.read(&mut buffer)?;
+            if count == 0 {
+                // The file was rotated: the new one goes on where this one ends.
+                match File::open(&self.path) {
+                    Ok(file) if file.metadata()?.ino() != self.inode => {
+                        self.inode = file.metadata()?.ino();
+                        self.file = file;
+                        continue;
+                    }
+                    _ => break,
+                }
+            }
+            self.rest.extend_from_slice(&buffer[..count]);
+            let mut start = 0;
+            while let Some(length) = self.rest[start..].iter().position(|byte| *byte == b'\n') {
+                self.writer.write(&self.rest[start..start + length], &mut out);
+                start += length + 1;
+                if self.writer.is_done() {
+                    break;
+                }
+            }
+            self.rest.drain(..start);
+        }
+        Ok((out, self))
+    }
+
+    fn is_at_end(&mut self) -> bool {
+        let position = self.file.stream_position().ok();
+        let size = self.file.metadata().ok().map(|metadata| metadata.len());
+        position >= size
+    }
+}
+
+/// Where the last lines begin, reading from the end until enough are found.
+fn find_tail(file: &mut File, count: usize) -> io::Result<u64> {
+    let size = file.metadata()?.len();
+    let mut window = 64 * 1024u64;
+    loop {
+        let from = size.saturating_sub(window);
+        file.seek(SeekFrom::Start(from))?;
+        let mut content = Vec::new();
+        file.take(size - from).read_to_end(&mut content)?;
+        let start = tail_start(&content, count);
+        // A start at the window's own beginning may be in the middle of a line.
+        if start > 0 || from == 0 {
+            return Ok(from + start as u64);
+        }
+        window *= 4;
+    }
+}
+
+/// Changes of a log file and of its directory, as the kernel tells them.
+struct Changes(AsyncFd<std::os::fd::OwnedFd>);
+
+impl Changes {
+    fn of(path: &Path) -> io::Result<Self> {
+        let fd = inotify::init(inotify::CreateFlags::NONBLOCK | inotify::CreateFlags::CLOEXEC)?;
+        // The directory is watched, since rotation puts a new file under the name.
+        let dir = path.parent().unwrap_or(path);
+        let events = inotify::WatchFlags::MODIFY
+            | inotify::WatchFlags::CREATE
+            | inotify::WatchFlags::MOVED_TO
+            | inotify::WatchFlags::CLOSE_WRITE
+            | inotify::WatchFlags::DELETE
+            | inotify::WatchFlags::DELETE_SELF;
+        inotify::add_watch(&fd, dir, events)?;
+        Ok(Self(watch_descriptor(fd)?))
+    }
+
+    /// Waits for a change. Cancel safe.
+    async fn wait(&mut self) -> io::Result<()> {
+        let mut guard = self.0.readable().await?;
+        let mut buffer = [std::mem::MaybeUninit::uninit(); 4096];
+        let mut reader = inotify::Reader::new(guard.get_inner(), &mut buffer);
+        // What the events say does not matter: the file is read to its end.
+        while reader.next().is_ok() {}
+        guard.clear_ready();
+        Ok(())
+    }
+}

@@ -1,0 +1,207 @@
+//! What pods use: the runtime's own figures, in the two forms that clients read.
+
+use std::collections::HashMap;
+use std::fmt::Write;
+
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use cri as v1;
+use jiff::Timestamp;
+use serde_json::{Map, Value, json};
+
+use super::pods::Refusal;
+use crate::context::Shared;
+use crate::node::disk_usage;
+use crate::pods::names;
+
+async fn pod_stats(context: &Shared) -> Result<Vec<v1::PodSandboxStats>, Refusal> {
+    let answer = context.runtime.clone().list_pod_sandbox_stats(v1::ListPodSandboxStatsRequest { filter: None }).await;
+    let answer = answer.map_err(|err| Refusal(StatusCode::INTERNAL_SERVER_ERROR, err.message().to_owned()))?;
+    Ok(answer.into_inner().stats)
+}
+
+fn value(value: Option<&v1::UInt64Value>) -> Option<u64> {
+    value.map(|value| value.value)
+}
+
+fn time(nanoseconds: i64) -> Value {
+    let time = Timestamp::from_nanosecond(i128::from(nanoseconds)).unwrap_or_default();
+    json!(crate::pods::whole_seconds(time).to_string())
+}
+
+/// Puts in what was measured; what was not is absent.
+fn put(map: &mut Map<String, Value>, fields: &[(&str, Option<u64>)]) {
+    for (name, number) in fields {
+        if let Some(number) = number {
+            map.insert((*name).to_owned(), json!(number));
+        }
+    }
+}
+
+fn cpu(usage: Option<&v1::CpuUsage>) -> Option<Value> {
+    let usage = usage?;
+    let mut map = Map::from_iter([("time".to_owned(), time(usage.timestamp))]);
+    put(
+        &mut map,
+        &[
+            ("usageNanoCores", value(usage.usage_nano_cores.as_ref())),
+            ("usageCoreNanoSeconds", value(usage.usage_core_nano_seconds.as_ref())),
+        ],
+    );
+    Some(Value::Object(map))
+}
+
+fn memory(usage: Option<&v1::MemoryUsage>) -> Option<Value> {
+    let usage = usage?;
+    let mut map = Map::from_iter([("time".to_owned(), time(usage.timestamp))]);
+    put(
+        &mut map,
+        &[
+            ("availableBytes", value(usage.available_bytes.as_ref())),
+            ("usageBytes", value(usage.usage_bytes.as_ref())),
+            ("workingSetBytes", value(usage.working_set_bytes.as_ref())),
+            ("rssBytes", value(usage.rss_bytes.as_ref())),
+            ("pageFaults", value(usage.page_faults.as_ref())),
+            ("majorPageFaults", value(usage.major_page_faults.as_ref())),
+        ],
+    );
+    Some(Value::Object(map))
+}
+
+fn insert(map: &mut Map<String, Value>, name: &str, value: Option<Value>) {
+    if let Some(value) = value {
+        map.insert(name.to_owned(), value);
+    }
+}
+
+/// `/stats/summary`.
+pub async fn summary(State(context): State<Shared>) -> Result<Response, Refusal> {
+    let mut pods = Vec::new();
+    for stats in pod_stats(&context).await? {
+        let attributes = stats.attributes.unwrap_or_default();
+        let metadata = attributes.metadata.unwrap_or_default();
+        let linux = stats.linux.unwrap_or_default();
+        let mut pod = Map::from_iter([(
+            "podRef".to_owned(),
+            json!({"name": metadata.name, "namespace": metadata.namespace, "uid": metadata.uid}),
+        )]);
+        insert(&mut pod, "cpu", cpu(linux.cpu.as_ref()));
+        insert(&mut pod, "memory", memory(linux.memory.as_ref()));
+        insert(&mut pod, "network", linux.network.as_ref().map(network));
+        let processes = linux.process.as_ref().and_then(|process| value(process.process_count.as_ref()));
+        insert(&mut pod, "process_stats", processes.map(|count| json!({"process_count": count})));
+        pod.insert("containers".to_owned(), linux.containers.iter().map(container).collect());
+        pods.push(Value::Object(pod));
+    }
+    let mut node = Map::from_iter([("nodeName".to_owned(), json!(context.config.node_name))]);
+    if let Some((used, total)) = disk_usage(&context.config.kubelet_dir()) {
+        let fs = json!({"usedBytes": used, "capacityBytes": total, "availableBytes": total - used.min(total)});
+        node.insert("fs".to_owned(), fs);
+    }
+    let summary = json!({"node": node, "pods": pods});
+    Ok(([(header::CONTENT_TYPE, "application/json")], summary.to_string()).into_response())
+}
+
+fn network(usage: &v1::NetworkUsage) -> Value {
+    let interface = |interface: &v1::NetworkInterfaceUsage| {
+        let mut map = Map::from_iter([("name".to_owned(), json!(interface.name))]);
+        put(
+            &mut map,
+            &[
+                ("rxBytes", value(interface.rx_bytes.as_ref())),
+                ("rxErrors", value(interface.rx_errors.as_ref())),
+                ("txBytes", value(interface.tx_bytes.as_ref())),
+                ("txErrors", value(interface.tx_errors.as_ref())),
+            ],
+        );
+        map
+    };
+    let mut map = usage.default_interface.as_ref().map(interface).unwrap_or_default();
+    map.insert("time".to_owned(), time(usage.timestamp));
+    let all: Vec<Value> = usage.interfaces.iter().map(|one| Value::Object(interface(one))).collect();
+    map.insert("interfaces".to_owned(), Value::Array(all));
+    Value::Object(map)
+}
+
+fn container(stats: &v1::ContainerStats) -> Value {
+    let mut map = Map::from_iter([("name".to_owned(), json!(container_name(stats)))]);
+    insert(&mut map, "cpu", cpu(stats.cpu.as_ref()));
+    insert(&mut map, "memory", memory(stats.memory.as_ref()));
+    if let Some(layer) = &stats.writable_layer {
+        let mut rootfs = Map::from_iter([("time".to_owned(), time(layer.timestamp))]);
+        put(
+            &mut rootfs,
+            &[("usedBytes", value(layer.used_bytes.as_ref())), ("inodesUsed", value(layer.inodes_used.as_ref()))],
+        );
+        map.insert("rootfs".to_owned(), Value::Object(rootfs));
+    }
+    Value::Object(map)
+}
+
+fn container_name(stats: &v1::ContainerStats) -> String {
+    let attributes = stats.attributes.clone().unwrap_or_default();
+    let label = attributes.labels.get(names::CONTAINER_NAME).cloned();
+    label.unwrap_or_else(|| attributes.metadata.unwrap_or_default().name)
+}
+
+/// `/metrics/resource`.
+pub async fn resource_metrics(State(context): State<Shared>) -> Result<Response, Refusal> {
+    let mut samples: HashMap<&str, Vec<String>> = HashMap::new();
+    let mut sample = |name: &'static str, labels: String, value: String, nanoseconds: i64| {
+        samples.entry(name).or_default().push(format!("{name}{{{labels}}} {value} {}", nanoseconds / 1_000_000));
+    };
+    for stats in pod_stats(&context).await? {
+        let metadata = stats.attributes.unwrap_or_default().metadata.unwrap_or_default();
+        let linux = stats.linux.unwrap_or_default();
+        let pod = format!("namespace=\"{}\",pod=\"{}\"", metadata.namespace, metadata.name);
+        let mut both = |cpu: Option<&v1::CpuUsage>,
+                        memory: Option<&v1::MemoryUsage>,
+                        names: (&'static str, &'static str),
+                        labels: &str| {
+            if let Some((cpu, total)) = cpu.and_then(|cpu| Some((cpu, value(cpu.usage_core_nano_seconds.as_ref())?))) {
+                sample(
+                    names.0,
+                    labels.to_owned(),
+                    format!("{}.{:09}", total / 1_000_000_000, total % 1_000_000_000),
+                    cpu.timestamp,
+                );
+            }
+            if let Some((memory, bytes)) =
+                memory.and_then(|memory| Some((memory, value(memory.working_set_bytes.as_ref())?)))
+            {
+                sample(names.1, labels.to_owned(), bytes.to_string(), memory.timestamp);
+            }
+        };
+        both(
+            linux.cpu.as_ref(),
+            linux.memory.as_ref(),
+            ("pod_cpu_usage_seconds_total", "pod_memory_working_set_bytes"),
+            &pod,
+        );
+        for stats in &linux.containers {
+            let labels = format!("container=\"{}\",{pod}", container_name(stats));
+            let names = ("container_cpu_usage_seconds_total", "container_memory_working_set_bytes");
+            both(stats.cpu.as_ref(), stats.memory.as_ref(), names, &labels);
+        }
+    }
+    let mut text = String::new();
+    for (name, help, kind) in METRICS {
+        let Some(lines) = samples.get(name) else { continue };
+        // Writing to a string cannot fail.
+        let _ = write!(text, "# HELP {name} {help}\n# TYPE {name} {kind}\n{}\n", lines.join("\n"));
+    }
+    Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response())
+}
+
+/// Name, help and type of what is measured.
+const METRICS: [(&str, &str, &str); 4] = [
+    (
+        "container_cpu_usage_seconds_total",
+        "[STABLE] Cumulative cpu time consumed by the container in core-seconds",
+        "counter",
+    ),
+    ("container_memory_working_set_bytes", "[STABLE] Current working set of the container in bytes", "gauge"),
+    ("pod_cpu_usage_seconds_total", "[STABLE] Cumulative cpu time consumed by the pod in core-seconds", "counter"),
+    ("pod_memory_working_set_bytes", "[STABLE] Current working set of the pod in bytes", "gauge"),
+];

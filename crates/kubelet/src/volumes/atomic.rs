@@ -1,0 +1,161 @@
+//! Writes a set of files so that readers see either the old set or the new one.
+//!
+//! The files live in a directory named by time; `..data` is a link to it, and each visible name is a link through
+//! `..data`. A new set is written beside the old one, then `..data` is replaced in one step.
+
+use std::collections::BTreeSet;
+use std::fs::{self, DirBuilder, Permissions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt, symlink};
+use std::path::{Component, Path, PathBuf};
+
+use super::payload::Payload;
+
+const DATA: &str = "..data";
+const NEW_DATA: &str = "..data_tmp";
+
+/// A set of files that cannot be written.
+#[derive(Debug, thiserror::Error)]
+pub enum WriteError {
+    /// A path that leads out of the volume or into its bookkeeping.
+    #[error("invalid path {0:?} in volume")]
+    Path(String),
+    /// The file system refused.
+    #[error("cannot write {}: {source}", path.display())]
+    Io {
+        /// What was written.
+        path: PathBuf,
+        /// Why it failed.
+        source: io::Error,
+    },
+}
+
+fn io_error(path: &Path) -> impl FnOnce(io::Error) -> WriteError + '_ {
+    move |source| WriteError::Io { path: path.to_owned(), source }
+}
+
+/// Writes a set of files; true where something changed.
+pub fn write(dir: &Path, payload: &Payload) -> Result<bool, WriteError> {
+    for path in payload.keys() {
+        let inside = Path::new(path).components().all(|part| matches!(part, Component::Normal(_)));
+        if path.is_empty() || !inside || path.starts_with("..") {
+            return Err(WriteError::Path(path.clone()));
+        }
+    }
+    let current = fs::read_link(dir.join(DATA)).ok();
+    if current.as_ref().is_some_and(|current| is_same(&dir.join(current), payload)) {
+        return Ok(false);
+    }
+    let new = make_dir(dir)?;
+    for (path, file) in payload {
+        let target = new.join(path);
+        if let Some(parent) = target.parent() {
+            fs::create_dir_all(parent).map_err(io_error(parent))?;
+        }
+        fs::write(&target, &file.data).map_err(io_error(&target))?;
+        fs::set_permissions(&target, Permissions::from_mode(file.mode)).map_err(io_error(&target))?;
+    }
+    let (link, temporary) = (dir.join(DATA), dir.join(NEW_DATA));
+    let _ = fs::remove_file(&temporary);
+    symlink(new.file_name().unwrap_or_default(), &temporary).map_err(io_error(&temporary))?;
+    fs::rename(&temporary, &link).map_err(io_error(&link))?;
+    let names: BTreeSet<&str> = payload.keys().filter_map(|path| path.split('/').next()).collect();
+    for name in &names {
+        let visible = dir.join(name);
+        if fs::symlink_metadata(&visible).is_err() {
+            symlink(Path::new(DATA).join(name), &visible).map_err(io_error(&visible))?;
+        }
+    }
+    remove_stale(dir, &names, &new)?;
+    Ok(true)
+}
+
+/// A directory with a name that no earlier one had.
+fn make_dir(dir: &Path) -> Result<PathBuf, WriteError> {
+    for number in 0u64.. {
+        let new = dir.join(format!("..{number:010}"));
+        match DirBuilder::new().mode(0o755).create(&new) {
+            Ok(()) => {
+                fs::set_permissions(&new, Permissions::from_mode(0o755)).map_err(io_error(&new))?;
+                return Ok(new);
+            }
+            Err(err) if err.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(source) => return Err(WriteError::Io { path: new, source }),
+        }
+    }
+    Err(WriteError::Path(dir.display().to_string()))
+}
+
+/// Removes names and sets that are no longer there.
+fn remove_stale(dir: &Path, names: &BTreeSet<&str>, new: &Path) -> Result<(), WriteError> {
+    for entry in fs::read_dir(dir).map_err(io_error(dir))?.flatten() {
+        let (name, path) = (entry.file_name(), entry.path());
+        let name = name.to_string_lossy();
+        let is_set = name.starts_with("..") && name != DATA;
+        if is_set && path != new {
+            fs::remove_dir_all(&path).map_err(io_error(&path))?;
+        } else if !name.starts_with("..") && !names.contains(&*name) {
+            fs::remove_file(&path).map_err(io_error(&path))?;
+        }
+    }
+    Ok(())
+}
+
+fn is_same(dir: &Path, payload: &Payload) -> bool {
+    let mut paths = Vec::new();
+    collect(dir, dir, &mut paths);
+    paths.len() == payload.len()
+        && payload.iter().all(|(path, file)| {
+            let target = dir.join(path);
+            // A group's permissions are added afterwards, so only the owner's are compared.
+            let mode = fs::metadata(&target).map(|metadata| metadata.permissions().mode() & 0o700);
+            mode.is_ok_and(|mode| mode == file.mode & 0o700) && fs::read(&target).is_ok_and(|data| data == file.data)
+        })
+}
+
+fn collect(root: &Path, dir: &Path, paths: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            collect(root, &path, paths);
+        } else {
+            paths.push(path);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::payload::File;
+    use super::*;
+
+    fn payload(files: &[(&str, &str)]) -> Payload {
+        let file = |data: &str| File { data: data.as_bytes().to_vec(), mode: 0o640 };
+        files.iter().map(|(path, data)| ((*path).to_owned(), file(data))).collect()
+    }
+
+    #[test]
+    fn a_set_is_replaced_as_a_whole() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path();
+        assert!(write(path, &payload(&[("a", "1"), ("sub/b", "2")])).expect("written"));
+        assert!(!write(path, &payload(&[("a", "1"), ("sub/b", "2")])).expect("written"));
+        assert_eq!(fs::read_to_string(path.join("sub/b")).expect("read"), "2");
+        let mode = fs::metadata(path.join("a")).expect("there").permissions().mode() & 0o777;
+        assert_eq!(mode, 0o640);
+        let before = fs::read_link(path.join(DATA)).expect("a link");
+        assert!(write(path, &payload(&[("a", "3")])).expect("written"));
+        assert_ne!(fs::read_link(path.join(DATA)).expect("a link"), before);
+        assert_eq!(fs::read_to_string(path.join("a")).expect("read"), "3");
+        assert!(fs::symlink_metadata(path.join("sub")).is_err());
+        assert_eq!(fs::read_dir(path).expect("read").count(), 3);
+    }
+
+    #[test]
+    fn a_path_out_of_the_volume_is_refused() {
+        let dir = tempfile::tempdir().expect("a directory");
+        for path in ["../x", "/etc/x", "a/../../x", "..data/x", ""] {
+            assert!(matches!(write(dir.path(), &payload(&[(path, "")])), Err(WriteError::Path(_))), "{path}");
+        }
+    }
+}

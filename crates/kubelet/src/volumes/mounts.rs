@@ -1,0 +1,119 @@
+//! A container's mounts of its pod's volumes.
+
+use std::path::{Path, PathBuf};
+
+use cri as v1;
+use k8s_openapi::api::core::v1::{Container, Pod};
+
+use super::{Mounted, subpath};
+use crate::context::Context;
+use crate::environment::expand;
+use crate::pods::spec;
+
+/// A mount that cannot be made. The messages are shown to users.
+#[derive(Debug, thiserror::Error)]
+pub enum MountError {
+    /// The volume is not there.
+    #[error("cannot find volume \"{volume}\" to mount into container \"{container}\"")]
+    UnknownVolume {
+        /// The volume.
+        volume: String,
+        /// The container.
+        container: String,
+    },
+    /// A path in the volume is not inside it.
+    #[error("failed to prepare subPath for volumeMount \"{volume}\" of container \"{container}\": {source}")]
+    SubPath {
+        /// The volume.
+        volume: String,
+        /// The container.
+        container: String,
+        /// What is wrong.
+        source: subpath::SubPathError,
+    },
+}
+
+/// What the runtime mounts for a container.
+pub async fn container_mounts(
+    context: &Context,
+    pod: &Pod,
+    container: &Container,
+    mounted: &Mounted,
+    environment: &[(String, String)],
+    restart_count: u32,
+) -> Result<Vec<v1::Mount>, MountError> {
+    let mut mounts = Vec::new();
+    for (index, mount) in container.volume_mounts.iter().flatten().enumerate() {
+        let unknown = || MountError::UnknownVolume { volume: mount.name.clone(), container: container.name.clone() };
+        let volume = mounted.paths.get(&mount.name).ok_or_else(unknown)?;
+        let lookup =
+            |name: &str| environment.iter().find(|(existing, _)| existing == name).map(|(_, value)| value.clone());
+        let sub_path = match (&mount.sub_path_expr, &mount.sub_path) {
+            (Some(expression), _) if !expression.is_empty() => Some(expand(expression, lookup)),
+            (_, Some(path)) if !path.is_empty() => Some(path.clone()),
+            _ => None,
+        };
+        let host_path = match sub_path {
+            None => volume.clone(),
+            Some(path) => {
+                let place = subpath_place(context, pod, container, &mount.name, restart_count, index);
+                let (volume, fs_group) = (volume.clone(), fs_group(pod));
+                let prepared = tokio::task::spawn_blocking(move || subpath::prepare(&volume, &path, &place, fs_group));
+                let prepared = prepared.await.unwrap_or_else(|_| Err(subpath::SubPathError::Interrupted));
+                prepared.map_err(|source| MountError::SubPath {
+                    volume: mount.name.clone(),
+                    container: container.name.clone(),
+                    source,
+                })?
+            }
+        };
+        let propagation = match mount.mount_propagation.as_deref() {
+            Some("HostToContainer") => v1::MountPropagation::PropagationHostToContainer,
+            Some("Bidirectional") => v1::MountPropagation::PropagationBidirectional,
+            _ => v1::MountPropagation::PropagationPrivate,
+        };
+        let recursive = matches!(mount.recursive_read_only.as_deref(), Some("Enabled"));
+        mounts.push(v1::Mount {
+            container_path: absolute(&mount.mount_path, container),
+            host_path: host_path.to_string_lossy().into_owned(),
+            readonly: mount.read_only == Some(true) || is_read_only(pod, &mount.name),
+            propagation: propagation as i32,
+            recursive_read_only: recursive,
+            ..v1::Mount::default()
+        });
+    }
+    Ok(mounts)
+}
+
+fn absolute(path: &str, container: &Container) -> String {
+    if path.starts_with('/') {
+        return path.to_owned();
+    }
+    let base = container.working_dir.as_deref().unwrap_or("/");
+    Path::new("/").join(base).join(path).to_string_lossy().into_owned()
+}
+
+fn fs_group(pod: &Pod) -> Option<i64> {
+    spec::spec(pod).security_context.as_ref().and_then(|security| security.fs_group)
+}
+
+/// What comes from the API cannot be written by containers.
+fn is_read_only(pod: &Pod, volume: &str) -> bool {
+    spec::spec(pod).volumes.iter().flatten().any(|one| {
+        let from_api =
+            one.config_map.is_some() || one.secret.is_some() || one.projected.is_some() || one.downward_api.is_some();
+        one.name == volume && from_api
+    })
+}
+
+fn subpath_place(
+    context: &Context,
+    pod: &Pod,
+    container: &Container,
+    volume: &str,
+    restart_count: u32,
+    index: usize,
+) -> PathBuf {
+    let dir = context.config.pod_dir(spec::uid(pod)).join("volume-subpaths");
+    dir.join(volume).join(&container.name).join(format!("{restart_count}-{index}"))
+}

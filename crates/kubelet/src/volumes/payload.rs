@@ -1,0 +1,159 @@
+//! The files of volumes that come from the API: ConfigMaps, Secrets, fields of the pod, tokens, and mixtures of them.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{
+    ConfigMap, ConfigMapVolumeSource, DownwardAPIVolumeFile, KeyToPath, Pod, ProjectedVolumeSource, Secret,
+    SecretVolumeSource,
+};
+
+use crate::context::Context;
+use crate::environment::{FieldContext, pod_field, resource_field};
+use crate::pods::{References, spec};
+
+/// Files by their path in the volume.
+pub type Payload = BTreeMap<String, File>;
+
+/// One file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct File {
+    /// Its content.
+    pub data: Vec<u8>,
+    /// Its permissions.
+    pub mode: u32,
+}
+
+/// Permissions as the API gives them, 0644 where it says nothing.
+pub fn mode(mode: Option<i32>) -> u32 {
+    mode.and_then(|mode| u32::try_from(mode).ok()).unwrap_or(0o644)
+}
+
+/// The files of a ConfigMap volume.
+pub async fn config_map(source: &ConfigMapVolumeSource, references: &References) -> Result<Payload, String> {
+    let optional = source.optional == Some(true);
+    let data = config_map_data(&source.name, optional, references).await?;
+    select(data, source.items.as_deref(), mode(source.default_mode), optional)
+}
+
+/// The files of a Secret volume.
+pub async fn secret(source: &SecretVolumeSource, references: &References) -> Result<Payload, String> {
+    let optional = source.optional == Some(true);
+    let name = source.secret_name.as_deref().unwrap_or_default();
+    let data = secret_data(name, optional, references).await?;
+    select(data, source.items.as_deref(), mode(source.default_mode), optional)
+}
+
+type Data = BTreeMap<String, Vec<u8>>;
+
+async fn config_map_data(name: &str, optional: bool, references: &References) -> Result<Data, String> {
+    let object = references.config_map(name).await;
+    match object.map_err(|err| format!("failed to sync configmap cache: {err}"))? {
+        Some(object) => Ok(of_config_map(&object)),
+        None if optional => Ok(Data::new()),
+        None => Err(format!("configmap \"{name}\" not found")),
+    }
+}
+
+fn of_config_map(object: &ConfigMap) -> Data {
+    let text = object.data.iter().flatten().map(|(key, value)| (key.clone(), value.clone().into_bytes()));
+    let binary = object.binary_data.iter().flatten().map(|(key, value)| (key.clone(), value.0.clone()));
+    text.chain(binary).collect()
+}
+
+async fn secret_data(name: &str, optional: bool, references: &References) -> Result<Data, String> {
+    let object = references.secret(name).await;
+    match object.map_err(|err| format!("failed to sync secret cache: {err}"))? {
+        Some(object) => Ok(of_secret(&object)),
+        None if optional => Ok(Data::new()),
+        None => Err(format!("secret \"{name}\" not found")),
+    }
+}
+
+fn of_secret(object: &Secret) -> Data {
+    object.data.iter().flatten().map(|(key, value)| (key.clone(), value.0.clone())).collect()
+}
+
+/// All keys, or those that are listed, under their paths.
+fn select(data: Data, items: Option<&[KeyToPath]>, default_mode: u32, optional: bool) -> Result<Payload, String> {
+    let Some(items) = items.filter(|items| !items.is_empty()) else {
+        return Ok(data.into_iter().map(|(key, data)| (key, File { data, mode: default_mode })).collect());
+    };
+    let mut payload = Payload::new();
+    for item in items {
+        match data.get(&item.key) {
+            Some(data) => {
+                let mode = item.mode.map_or(default_mode, |own| mode(Some(own)));
+                payload.insert(item.path.clone(), File { data: data.clone(), mode });
+            }
+            None if optional => {}
+            None => return Err(format!("references non-existent config key: {}", item.key)),
+        }
+    }
+    Ok(payload)
+}
+
+/// The files of a downward API volume.
+pub fn downward_api(
+    context: &Context,
+    pod: &Pod,
+    items: Option<&[DownwardAPIVolumeFile]>,
+    default_mode: u32,
+) -> Result<Payload, String> {
+    let fields = FieldContext { pod_ips: &[], host_ips: &context.node_ips, allocatable: context.allocatable() };
+    let mut payload = Payload::new();
+    for item in items.unwrap_or_default() {
+        let text = if let Some(field) = &item.field_ref {
+            pod_field(pod, &field.field_path, &fields).map_err(|err| err.to_string())?
+        } else if let Some(selector) = &item.resource_field_ref {
+            let name = selector.container_name.as_deref().unwrap_or_default();
+            let container = spec::container(pod, name).ok_or_else(|| format!("container {name} not found"))?;
+            resource_field(&container, selector, &fields).map_err(|err| err.to_string())?
+        } else {
+            continue;
+        };
+        let mode = item.mode.map_or(default_mode, |own| mode(Some(own)));
+        payload.insert(item.path.clone(), File { data: text.into_bytes(), mode });
+    }
+    Ok(payload)
+}
+
+/// The files of a projected volume, and when a token among them has to be renewed.
+pub async fn projected(
+    context: &Context,
+    pod: &Pod,
+    volume: &str,
+    source: &ProjectedVolumeSource,
+    references: &References,
+) -> Result<(Payload, Option<Timestamp>), String> {
+    let default_mode = mode(source.default_mode);
+    let mut payload = Payload::new();
+    let mut refresh_at: Option<Timestamp> = None;
+    for source in source.sources.iter().flatten() {
+        if let Some(source) = &source.config_map {
+            let optional = source.optional == Some(true);
+            let data = config_map_data(&source.name, optional, references).await?;
+            payload.extend(select(data, source.items.as_deref(), default_mode, optional)?);
+        }
+        if let Some(source) = &source.secret {
+            let optional = source.optional == Some(true);
+            let data = secret_data(&source.name, optional, references).await?;
+            payload.extend(select(data, source.items.as_deref(), default_mode, optional)?);
+        }
+        if let Some(source) = &source.downward_api {
+            payload.extend(downward_api(context, pod, source.items.as_deref(), default_mode)?);
+        }
+        if let Some(source) = &source.service_account_token {
+            let token = context.tokens.token(context, pod, volume, source).await.map_err(|err| err.to_string())?;
+            refresh_at = Some(refresh_at.map_or(token.refresh_at, |at| at.min(token.refresh_at)));
+            let group = spec::spec(pod).security_context.as_ref().and_then(|security| security.fs_group);
+            // A token is for those who run in the pod: its group where there is one.
+            let mode = if group.is_some() { 0o600 } else { default_mode };
+            payload.insert(source.path.clone(), File { data: token.token.into_bytes(), mode });
+        }
+        if source.cluster_trust_bundle.is_some() || source.pod_certificate.is_some() {
+            return Err("projected volume source is not supported by this kubelet".to_owned());
+        }
+    }
+    Ok((payload, refresh_at))
+}

@@ -1,0 +1,103 @@
+//! A path inside a volume as a mount of its own, so that a link in the volume cannot lead out of it.
+//!
+//! The path is opened below the volume's directory by the kernel's own rules, and what was opened is bound to a place
+//! beside the volume; the container gets that place.
+
+use std::fs;
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::{Component, Path, PathBuf};
+
+use rustix::fs::{Mode, OFlags, ResolveFlags, mkdirat, openat2};
+use rustix::io::Errno;
+use rustix::mount::mount_bind;
+
+/// A path that cannot be mounted. The messages are shown to users.
+#[derive(Debug, thiserror::Error)]
+pub enum SubPathError {
+    /// It is absolute, or names a parent directory.
+    #[error("subPath \"{0}\" must be a relative path inside the volume")]
+    NotInside(String),
+    /// The kernel refused.
+    #[error("cannot {action} {}: {source}", path.display())]
+    Io {
+        /// What was done.
+        action: &'static str,
+        /// To what.
+        path: PathBuf,
+        /// Why it failed.
+        source: io::Error,
+    },
+    /// The work was given up because the process stops.
+    #[error("interrupted")]
+    Interrupted,
+}
+
+/// Binds `path` inside `volume` to `place`, making directories that are missing.
+pub fn prepare(volume: &Path, path: &str, place: &Path, fs_group: Option<i64>) -> Result<PathBuf, SubPathError> {
+    let relative = Path::new(path);
+    if !relative.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir)) {
+        return Err(SubPathError::NotInside(path.to_owned()));
+    }
+    let error = |action, at: &Path| {
+        let at = at.to_owned();
+        move |source: io::Error| SubPathError::Io { action, path: at, source }
+    };
+    let target = open(volume, relative, fs_group).map_err(error("open", &volume.join(path)))?;
+    let is_dir = fs::metadata(format!("/proc/self/fd/{}", target.as_raw_fd()))
+        .map_err(error("look at", &volume.join(path)))?
+        .is_dir();
+    // What an earlier attempt bound here may be out of date.
+    super::unmount::detach(place).map_err(error("unmount", place))?;
+    let parent = place.parent().unwrap_or(place);
+    fs::create_dir_all(parent).map_err(error("create", parent))?;
+    let made = if is_dir { fs::create_dir_all(place) } else { fs::write(place, b"") };
+    made.map_err(error("create", place))?;
+    let source = format!("/proc/self/fd/{}", target.as_raw_fd());
+    mount_bind(source.as_str(), place).map_err(io::Error::from).map_err(error("bind", place))?;
+    Ok(place.to_owned())
+}
+
+/// Opens a path below `volume`, making what is missing as directories.
+fn open(volume: &Path, relative: &Path, fs_group: Option<i64>) -> io::Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    let root = rustix::fs::open(volume, flags | OFlags::DIRECTORY, Mode::empty())?;
+    match openat2(&root, relative, flags, Mode::empty(), ResolveFlags::BENEATH) {
+        Ok(found) => return Ok(found),
+        Err(Errno::NOENT) => {}
+        Err(err) => return Err(err.into()),
+    }
+    let mut dir = root;
+    for part in relative.components().filter(|part| matches!(part, Component::Normal(_))) {
+        match mkdirat(&dir, part.as_os_str(), Mode::from_raw_mode(0o750)) {
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(err) => return Err(err.into()),
+        }
+        let flags = flags | OFlags::DIRECTORY;
+        dir = openat2(&dir, part.as_os_str(), flags, Mode::empty(), ResolveFlags::BENEATH)?;
+    }
+    let mode = if fs_group.is_some() { 0o770 } else { 0o755 };
+    let path = format!("/proc/self/fd/{}", dir.as_raw_fd());
+    fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(mode))?;
+    if let Some(group) = fs_group.and_then(|group| u32::try_from(group).ok()) {
+        std::os::unix::fs::chown(&path, None, Some(group))?;
+    }
+    Ok(dir)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_stays_inside_its_volume() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let volume = dir.path().join("volume");
+        fs::create_dir_all(&volume).expect("made");
+        std::os::unix::fs::symlink("/etc", volume.join("out")).expect("linked");
+        assert!(matches!(prepare(&volume, "../x", &dir.path().join("p"), None), Err(SubPathError::NotInside(_))));
+        assert!(matches!(prepare(&volume, "out/passwd", &dir.path().join("p"), None), Err(SubPathError::Io { .. })));
+        assert!(open(&volume, Path::new("a/b"), None).is_ok());
+        assert!(volume.join("a/b").is_dir());
+    }
+}
