@@ -12,6 +12,8 @@ use crate::suite::{Fault, FaultKind};
 
 /// The unit in which a disk writes or does not write.
 const SECTOR: usize = 512;
+/// The size of the log's header.
+const LOG_HEADER: usize = 32;
 const DATABASE: &str = "store.db";
 const LOG: &str = "store.db-wal";
 
@@ -108,7 +110,7 @@ impl Disk for FaultDisk {
                 // A commit writes the log only.
                 let before = self.image();
                 SystemDisk.commit(connection)?;
-                let log = torn(&before.log, &self.image().log, &Random::seeded(seed));
+                let log = torn_log(&before.log, &self.image().log, &Random::seeded(seed));
                 Err(self.crash(Image { log, ..before }))
             }
         }
@@ -136,6 +138,19 @@ impl Disk for FaultDisk {
 
 fn failure(code: i32) -> rusqlite::Error {
     rusqlite::Error::SqliteFailure(ffi::Error::new(code), None)
+}
+
+/// A log during a commit. Where the commit starts the log anew, SQLite syncs the new header before it writes over what
+/// follows: a mixture of old and new under the old header would be read as an earlier state of the database.
+fn torn_log(before: &[u8], after: &[u8], random: &Random) -> Vec<u8> {
+    let header = LOG_HEADER.min(after.len());
+    if before.get(..header) == Some(&after[..header]) {
+        return torn(before, after, random);
+    }
+    let mut restarted = before.to_vec();
+    restarted.resize(before.len().max(header), 0);
+    restarted[..header].copy_from_slice(&after[..header]);
+    if random.below(4) == 0 { torn(before, &restarted, random) } else { torn(&restarted, after, random) }
 }
 
 /// A file in which some of the sectors that changed have their new content, and others the old one.
