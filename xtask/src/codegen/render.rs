@@ -42,23 +42,28 @@ pub fn files(definitions: &Definitions, types: &[Type]) -> Result<BTreeMap<Strin
         text.push_str("];\n");
         files.insert(format!("{group}.rs"), text);
     }
-    let modules = sorted_with_kinds(&modules);
+    let modules = with_shared_modules(&modules);
     let text = format!(
         "{MARK}//! Tables made from the sources of `k8s-openapi` and `k8s-pb`.\n\n{modules}\nuse crate::schema::Type;\n\n\
          pub(crate) static TYPES: &[&[Type]] = &[\n{list}];\n"
     );
     files.insert("mod.rs".to_owned(), text);
     files.insert("kinds.rs".to_owned(), kinds(definitions)?);
+    files.insert("schemas.rs".to_owned(), schemas(definitions)?);
     // rustfmt would follow the modules of `mod.rs`; it is written as rustfmt would.
     let formatted = |name: &str, text: String| if name == "mod.rs" { Ok(text) } else { format(&text) };
     files.into_iter().map(|(name, text)| Ok((name.clone(), formatted(&name, text)?))).collect()
 }
 
 /// The lines of `mod.rs` in the order that rustfmt gives them.
-fn sorted_with_kinds(modules: &str) -> String {
+fn with_shared_modules(modules: &str) -> String {
     let mut lines: Vec<String> = modules.lines().map(|line| format!("{line}\n")).collect();
-    let at = lines.iter().position(|line| line.as_str() > "mod kinds;").unwrap_or(lines.len());
-    lines.insert(at, "pub(crate) mod kinds;\n".to_owned());
+    for shared in ["kinds", "schemas"] {
+        let name = |line: &str| line.trim_start_matches("pub(crate) ").to_owned();
+        let own = format!("mod {shared};");
+        let at = lines.iter().position(|line| name(line) > own).unwrap_or(lines.len());
+        lines.insert(at, format!("pub(crate) {own}\n"));
+    }
     lines.concat()
 }
 
@@ -196,6 +201,27 @@ fn kinds(definitions: &Definitions) -> Result<String> {
             kind.scope == Scope::Namespace,
             extra.verbs,
         )?;
+    }
+    text.push_str("];\n");
+    Ok(text)
+}
+
+/// Types that no kind refers to, but that requests and answers are made of.
+const BESIDE_KINDS: [&str; 2] =
+    ["io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions", "io.k8s.apimachinery.pkg.apis.meta.v1.ListMeta"];
+
+/// The functions that add the JSON schema of each kind to a generator.
+fn schemas(definitions: &Definitions) -> Result<String> {
+    let mut text = format!(
+        "{MARK}//! The kinds whose JSON schemas `k8s-openapi` knows.\n\nuse schemars::SchemaGenerator;\n\n\
+         pub(crate) static SCHEMAS: &[(&str, fn(&mut SchemaGenerator))] = &[\n"
+    );
+    for (name, definition) in definitions {
+        if definition.kind.is_none() && !BESIDE_KINDS.contains(&name.as_str()) {
+            continue;
+        }
+        let path = name.strip_prefix("io.k8s.").unwrap_or(name).replace('-', "_").replace('.', "::");
+        writeln!(text, "({name:?}, |generator| drop(generator.subschema_for::<k8s_openapi::{path}>())),")?;
     }
     text.push_str("];\n");
     Ok(text)

@@ -36,6 +36,7 @@ mod resource_v1beta1;
 mod resource_v1beta2;
 mod scheduling_v1;
 mod scheduling_v1alpha1;
+pub(crate) mod schemas;
 mod storage_v1;
 mod storage_v1beta1;
 mod storagemigration_v1beta1;
