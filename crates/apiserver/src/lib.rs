@@ -1,1 +1,33 @@
-//! Server: the API server.
+//! The API server: Kubernetes' HTTP API over a datastore.
+//!
+//! A request passes the [edge](crate) (TLS, HTTP), is authenticated and authorized, and is answered by the registry,
+//! which serves every verb of every resource from tables of kinds. Reads come from the watch cache, which one watch on
+//! the datastore feeds; writes are compare-and-swap transactions. Clients in this process use the same service without
+//! a socket ([`ApiServer::service`]).
+
+mod access;
+mod admission;
+mod allocation;
+mod bootstrap;
+mod cache;
+mod config;
+mod convert;
+mod discovery;
+mod edge;
+mod handlers;
+mod http;
+mod kubelet;
+mod maintenance;
+mod pipeline;
+mod printers;
+mod registry;
+mod server;
+mod strategy;
+mod tokens;
+
+pub use access::Identity;
+pub use config::Config;
+pub use edge::TlsError;
+pub use http::body::{Body, BodyError};
+pub use pipeline::InProcess;
+pub use server::{ApiServer, BuildError, RunError};

@@ -1,0 +1,48 @@
+//! An API server alone over a datastore in memory, for replaying records of a real one:
+//! `serve DIR [SERVICE-CIDR]` writes `ca.crt`, `admin.crt`, `admin.key` and `kubeconfig` to DIR, prints its URL and
+//! serves until it is killed.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use base::Env;
+use pki::{Authority, IssueRequest, Usage};
+use skiff_apiserver::{ApiServer, Config};
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let mut arguments = std::env::args().skip(1);
+    let dir = PathBuf::from(arguments.next().ok_or("usage: serve DIR [SERVICE-CIDR]")?);
+    base::logging::init("info", base::logging::Format::Text)?;
+    let env = Env::system();
+    let mut config = Config::new(&dir);
+    config.bind_address = [127, 0, 0, 1].into();
+    config.secure_port = 0;
+    if let Some(range) = arguments.next() {
+        config.service_cluster_ip_range = range.parse()?;
+    }
+    let server = ApiServer::build(config, Arc::new(store::Memory::new()), env.clone())?;
+    let authority = Authority::load_or_create(&dir, "ca", &env)?;
+    let admin = IssueRequest {
+        common_name: "system:admin".to_owned(),
+        organizations: vec!["system:masters".to_owned()],
+        dns_names: Vec::new(),
+        ips: Vec::new(),
+        usage: Usage::Client,
+        validity: Duration::from_secs(86_400),
+    };
+    let client = authority.load_or_issue(&dir, "admin", &admin)?;
+    let url = format!("https://{}", server.local_address());
+    let kubeconfig = pki::kubeconfig::Kubeconfig {
+        server: &url,
+        certificate_authority: authority.certificate_pem(),
+        name: "default",
+        client: &client,
+    };
+    kubeconfig.write(&dir.join("kubeconfig"))?;
+    println!("{url}");
+    let (_trigger, drain) = base::drain();
+    server.run(drain).await?;
+    Ok(())
+}

@@ -1,0 +1,53 @@
+//! Users and groups.
+
+use std::collections::BTreeMap;
+
+/// Who makes a request.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Identity {
+    /// The user's name.
+    pub user: String,
+    /// The groups that the user is in.
+    pub groups: Vec<String>,
+    /// The user's UID, where the source of the identity has one.
+    pub uid: Option<String>,
+    /// What else the source of the identity says, such as the pod that a token is bound to.
+    pub extra: BTreeMap<String, Vec<String>>,
+}
+
+/// Everyone who proved who they are.
+pub(crate) const AUTHENTICATED: &str = "system:authenticated";
+
+impl Identity {
+    /// A user in some groups; `system:authenticated` is added.
+    pub fn new(user: impl Into<String>, groups: &[&str]) -> Self {
+        let mut groups: Vec<String> = groups.iter().map(|&group| group.to_owned()).collect();
+        groups.push(AUTHENTICATED.to_owned());
+        Self { user: user.into(), groups, ..Self::default() }
+    }
+
+    /// A member of `system:masters`, who may do everything.
+    pub fn admin() -> Self {
+        Self::new("system:admin", &["system:masters"])
+    }
+
+    /// Somebody without credentials, for the paths that are open to all.
+    pub(crate) fn anonymous() -> Self {
+        let groups = vec!["system:unauthenticated".to_owned()];
+        Self { user: "system:anonymous".to_owned(), groups, ..Self::default() }
+    }
+
+    /// Whether the user is in a group.
+    pub fn is_in(&self, group: &str) -> bool {
+        self.groups.iter().any(|each| each == group)
+    }
+}
+
+/// How a request reached the server. Transports attach it as a request extension, which nothing on the wire can set.
+#[derive(Clone, Debug)]
+pub(crate) enum Peer {
+    /// A component of this process, under the identity that the process gave it.
+    InProcess(Identity),
+    /// A connection with or without a client certificate (DER, the leaf first, not verified yet).
+    Tls { certificates: Vec<rustls_pki_types::CertificateDer<'static>> },
+}

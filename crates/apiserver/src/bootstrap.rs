@@ -1,0 +1,116 @@
+//! Objects that every cluster has: the first namespaces, and the `kubernetes` Service with its endpoints.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use api::kinds::Resource;
+use api::status::Status;
+use base::Drain;
+use serde_json::{Value, json};
+
+use crate::access::Identity;
+use crate::registry::{Caller, NewObject, Part, Registry, Scope};
+
+const NAMESPACES: [&str; 4] = ["default", "kube-node-lease", "kube-public", "kube-system"];
+
+/// The name of the Service and of its endpoints.
+const KUBERNETES: &str = "kubernetes";
+
+/// A safety net: what somebody has deleted or changed comes back.
+const RESYNC: Duration = Duration::from_secs(600);
+
+/// The wait after a failure.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// Makes the objects and keeps them until `drain`.
+pub(crate) async fn run(registry: Arc<Registry>, drain: Drain) {
+    loop {
+        let Some(synced) = drain.until(sync(&registry)).await else { return };
+        let pause = match synced {
+            Ok(()) => RESYNC,
+            Err(status) => {
+                tracing::warn!(err = %status.message, "bootstrap objects could not be made");
+                RETRY
+            }
+        };
+        if drain.until(registry.env.sleep(pause)).await.is_none() {
+            return;
+        }
+    }
+}
+
+async fn sync(registry: &Registry) -> Result<(), Status> {
+    registry.fresh().await?;
+    for namespace in NAMESPACES {
+        let scope = Scope { resource: row("", "namespaces")?, namespace: None };
+        if registry.cached(scope.resource, namespace).is_none() {
+            let object = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}});
+            create(registry, scope, object).await?;
+        }
+    }
+    let ports = json!([{"name": "https", "port": 443, "protocol": "TCP", "targetPort": registry.config.secure_port}]);
+    let service = json!({
+        "apiVersion": "v1", "kind": "Service",
+        "metadata": {"name": KUBERNETES, "labels": {"component": "apiserver", "provider": "kubernetes"}},
+        "spec": {"type": "ClusterIP", "clusterIP": registry.config.kubernetes_service_ip().to_string(), "ports": ports},
+    });
+    keep(registry, row("", "services")?, service, "/spec/ports").await?;
+    let address = registry.config.advertised_address().to_string();
+    let endpoint_port = json!({"name": "https", "port": registry.config.secure_port, "protocol": "TCP"});
+    let endpoints = json!({
+        "apiVersion": "v1", "kind": "Endpoints",
+        "metadata": {"name": KUBERNETES, "labels": {"endpointslice.kubernetes.io/skip-mirror": "true"}},
+        "subsets": [{"addresses": [{"ip": address}], "ports": [endpoint_port]}],
+    });
+    keep(registry, row("", "endpoints")?, endpoints, "/subsets").await?;
+    let is_ipv6 = registry.config.advertised_address().is_ipv6();
+    let slice = json!({
+        "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
+        "metadata": {"name": KUBERNETES, "labels": {"kubernetes.io/service-name": KUBERNETES}},
+        "addressType": if is_ipv6 { "IPv6" } else { "IPv4" },
+        "endpoints": [{"addresses": [address], "conditions": {"ready": true}}],
+        "ports": [endpoint_port],
+    });
+    keep(registry, row("discovery.k8s.io", "endpointslices")?, slice, "/endpoints").await
+}
+
+fn row(group: &str, plural: &str) -> Result<&'static Resource, Status> {
+    api::kinds::find(group, "v1", plural).ok_or_else(Status::no_such_resource)
+}
+
+async fn create(registry: &Registry, scope: Scope<'_>, mut value: Value) -> Result<(), Status> {
+    let identity = Identity::new("system:apiserver", &["system:masters"]);
+    let caller = Caller { identity: &identity, dry_run: false };
+    api::defaults::apply(scope.resource, &mut value);
+    match registry.create(scope, NewObject { value }, caller).await {
+        // Another server was first.
+        Err(status) if status.reason == api::status::reason::ALREADY_EXISTS => Ok(()),
+        other => other.map(drop),
+    }
+}
+
+/// Makes an object of the namespace `default`, or brings the part at `path` (and the ports) up to date.
+async fn keep(registry: &Registry, resource: &'static Resource, wanted: Value, path: &str) -> Result<(), Status> {
+    let scope = Scope { resource, namespace: Some("default") };
+    let Some(found) = registry.cached(resource, &scope.key(KUBERNETES)) else {
+        return create(registry, scope, wanted).await;
+    };
+    let mut wanted = wanted;
+    api::defaults::apply(resource, &mut wanted);
+    let parts = [path, "/ports"];
+    let found = found.value();
+    if parts.iter().all(|part| found.pointer(part) == wanted.pointer(part)) {
+        return Ok(());
+    }
+    let identity = Identity::new("system:apiserver", &["system:masters"]);
+    let caller = Caller { identity: &identity, dry_run: false };
+    let change = |current: &Value| {
+        let mut changed = current.clone();
+        for part in parts {
+            let segments: Vec<&str> = part.split('/').filter(|segment| !segment.is_empty()).collect();
+            crate::strategy::copy_at(&mut changed, &wanted, &segments);
+        }
+        Ok(changed)
+    };
+    registry.update(scope, KUBERNETES, Part::Main, caller, &change).await.map(drop)
+}

@@ -1,0 +1,64 @@
+//! The watch cache: every object of the datastore, encoded once, in immutable snapshots, with a window of events.
+//!
+//! One watch on the datastore feeds it. Per resource it keeps an ordered map whose root is cloned for a reader (so a
+//! list never blocks a write, nor is it torn by one) and a ring of the latest events from which watches are served.
+//! Reads are consistent: [`Cache::wait_for`] returns when the cache has seen a revision.
+
+mod feed;
+mod fields;
+mod object;
+mod resource;
+mod watcher;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use api::kinds::Resource;
+use tokio::sync::watch;
+
+pub(crate) use fields::selectable;
+pub(crate) use object::{Object, encode};
+pub(crate) use resource::{EventKind, ResourceCache, Snapshot};
+pub(crate) use watcher::{Change, Selection, Watcher};
+
+/// The path of a resource's objects in the datastore behind `/registry/`, without slashes around it.
+pub(crate) fn storage_path(resource: &Resource) -> String {
+    let group = if resource.storage_group.is_empty() { "core" } else { resource.storage_group };
+    format!("{group}/{}", resource.plural)
+}
+
+/// Where every key begins.
+pub(crate) const REGISTRY: &str = "/registry/";
+
+/// The cache of all resources.
+pub(crate) struct Cache {
+    resources: HashMap<String, Arc<ResourceCache>>,
+    /// The revision up to which everything is in the cache; 0 before the first load.
+    applied: watch::Sender<i64>,
+}
+
+impl Cache {
+    /// An empty cache for every stored resource; [`Cache::run`] fills it.
+    pub(crate) fn new() -> Self {
+        let stored = api::kinds::all().iter().filter(|resource| resource.is_stored() && resource.is_storage_version());
+        let resources =
+            stored.map(|resource| (storage_path(resource), Arc::new(ResourceCache::new(resource)))).collect();
+        Self { resources, applied: watch::Sender::new(0) }
+    }
+
+    /// The cache of one resource, whichever of its versions is given.
+    pub(crate) fn resource(&self, resource: &Resource) -> Option<&Arc<ResourceCache>> {
+        self.resources.get(&storage_path(resource))
+    }
+
+    /// The revision that the cache has seen. 0 until it was loaded.
+    pub(crate) fn applied(&self) -> i64 {
+        *self.applied.borrow()
+    }
+
+    /// Waits until the cache has seen `revision`. Cancel safe.
+    pub(crate) async fn wait_for(&self, revision: i64) {
+        // The sender lives as long as `self`, so waiting cannot fail.
+        let _ = self.applied.subscribe().wait_for(|applied| *applied >= revision).await;
+    }
+}

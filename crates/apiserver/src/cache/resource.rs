@@ -1,0 +1,234 @@
+//! The cache of one resource: the snapshot that readers take, and the window of events that watches read.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+
+use api::kinds::Resource;
+use bytes::Bytes;
+use imbl::OrdMap;
+use tokio::sync::watch;
+
+use super::object::Object;
+
+/// What happened to an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum EventKind {
+    Added,
+    Modified,
+    Deleted,
+}
+
+impl EventKind {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Added => "ADDED",
+            Self::Modified => "MODIFIED",
+            Self::Deleted => "DELETED",
+        }
+    }
+}
+
+/// One change of one object.
+#[derive(Debug)]
+pub(crate) struct Event {
+    pub(crate) kind: EventKind,
+    /// The object after the change; for a deletion its last state under the deletion's revision.
+    pub(crate) object: Arc<Object>,
+    /// The object before the change.
+    pub(crate) previous: Option<Arc<Object>>,
+    line: OnceLock<Bytes>,
+}
+
+impl Event {
+    /// The event as a line of a JSON watch: made once, shared by all watches that see it as it is.
+    pub(crate) fn line(&self) -> Bytes {
+        self.line.get_or_init(|| event_line(self.kind.as_str(), self.object.json())).clone()
+    }
+}
+
+/// A line of a JSON watch.
+pub(crate) fn event_line(kind: &str, object: &[u8]) -> Bytes {
+    let mut line = Vec::with_capacity(object.len() + 40);
+    line.extend_from_slice(br#"{"type":""#);
+    line.extend_from_slice(kind.as_bytes());
+    line.extend_from_slice(br#"","object":"#);
+    line.extend_from_slice(object);
+    line.extend_from_slice(b"}\n");
+    Bytes::from(line)
+}
+
+/// Every object of a resource at one moment. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct Snapshot {
+    pub(crate) objects: OrdMap<Arc<str>, Arc<Object>>,
+    /// Everything up to this revision is in it, and nothing after.
+    pub(crate) revision: i64,
+}
+
+impl Snapshot {
+    /// The objects of a namespace (or all), in the order of their keys.
+    pub(crate) fn range<'a>(
+        &'a self,
+        namespace: Option<&str>,
+    ) -> Box<dyn Iterator<Item = &'a Arc<Object>> + Send + 'a> {
+        match namespace {
+            None => Box::new(self.objects.values()),
+            Some(namespace) => self.after(&format!("{namespace}/"), Some(namespace)),
+        }
+    }
+
+    /// The objects from a key on, of a namespace or all.
+    pub(crate) fn after<'a>(
+        &'a self,
+        key: &str,
+        namespace: Option<&str>,
+    ) -> Box<dyn Iterator<Item = &'a Arc<Object>> + Send + 'a> {
+        let from: Arc<str> = key.into();
+        let objects = self.objects.range(from..).map(|(_, object)| object);
+        match namespace {
+            None => Box::new(objects),
+            Some(namespace) => {
+                let prefix = format!("{namespace}/");
+                Box::new(objects.take_while(move |object| object.key.starts_with(&prefix)))
+            }
+        }
+    }
+}
+
+/// How many events are kept at least; a watch that comes back after a break needs them.
+const WINDOW: usize = 4096;
+
+struct State {
+    objects: OrdMap<Arc<str>, Arc<Object>>,
+    /// The revision of the last event.
+    revision: i64,
+    events: VecDeque<Arc<Event>>,
+    /// The number of the first event in the ring, counted from the start of the process.
+    first: u64,
+    /// Events after this revision are all in the ring.
+    window_start: i64,
+}
+
+/// The cache of one resource.
+pub(crate) struct ResourceCache {
+    pub(crate) resource: &'static Resource,
+    state: RwLock<State>,
+    /// The number of the next event; changes wake the watches.
+    next: watch::Sender<u64>,
+}
+
+/// What a watch finds in the window.
+pub(crate) enum Window {
+    /// The events from a number on, and the number behind them.
+    Events(Vec<Arc<Event>>, u64),
+    /// The watch is slower than the window.
+    Lost,
+}
+
+/// How many events a watch takes at a time.
+const BATCH: usize = 256;
+
+impl ResourceCache {
+    pub(super) fn new(resource: &'static Resource) -> Self {
+        let state = State { objects: OrdMap::new(), revision: 0, events: VecDeque::new(), first: 0, window_start: 0 };
+        Self { resource, state: RwLock::new(state), next: watch::Sender::new(0) }
+    }
+
+    fn read<T>(&self, read: impl FnOnce(&State) -> T) -> T {
+        read(&self.state.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Replaces everything, at the first load and when the watch on the datastore has broken. Watches that are
+    /// there have lost events and end.
+    pub(super) fn load(&self, objects: Vec<Object>, revision: i64) {
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        let was_loaded = state.revision > 0;
+        state.objects = objects.into_iter().map(|object| (object.key.clone(), Arc::new(object))).collect();
+        state.revision = revision;
+        state.window_start = revision;
+        if was_loaded {
+            state.first += state.events.len() as u64 + 1;
+            state.events.clear();
+        }
+    }
+
+    /// An object was written.
+    pub(super) fn put(&self, object: Object) {
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        let object = Arc::new(object);
+        let previous = state.objects.insert(object.key.clone(), object.clone());
+        let kind = if previous.is_some() { EventKind::Modified } else { EventKind::Added };
+        self.push(&mut state, Event { kind, object, previous, line: OnceLock::new() });
+    }
+
+    /// An object was deleted.
+    pub(super) fn delete(&self, key: &str, revision: i64) {
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        let Some(previous) = state.objects.remove(key) else { return };
+        let object = Arc::new(previous.at_revision(revision));
+        let event = Event { kind: EventKind::Deleted, object, previous: Some(previous), line: OnceLock::new() };
+        self.push(&mut state, event);
+    }
+
+    fn push(&self, state: &mut State, event: Event) {
+        state.revision = event.object.revision;
+        state.events.push_back(Arc::new(event));
+        if state.events.len() > WINDOW
+            && let Some(dropped) = state.events.pop_front()
+        {
+            state.first += 1;
+            state.window_start = dropped.object.revision;
+        }
+    }
+
+    /// Wakes the watches; called after a batch of changes.
+    pub(super) fn wake(&self) {
+        let next = self.read(|state| state.first + state.events.len() as u64);
+        self.next.send_if_modified(|current| std::mem::replace(current, next) != next);
+    }
+
+    /// The objects now. `applied` is what the cache as a whole had seen before this call.
+    pub(crate) fn snapshot(&self, applied: i64) -> Snapshot {
+        self.read(|state| Snapshot { objects: state.objects.clone(), revision: applied.max(state.revision) })
+    }
+
+    /// One object.
+    pub(crate) fn get(&self, key: &str) -> Option<Arc<Object>> {
+        self.read(|state| state.objects.get(key).cloned())
+    }
+
+    /// The objects now, and the number of the next event after them.
+    pub(super) fn snapshot_and_next(&self, applied: i64) -> (Snapshot, u64) {
+        self.read(|state| {
+            let snapshot = Snapshot { objects: state.objects.clone(), revision: applied.max(state.revision) };
+            (snapshot, state.first + state.events.len() as u64)
+        })
+    }
+
+    /// The number of the first event after `revision`; `None` if the window begins later.
+    pub(super) fn number_after(&self, revision: i64) -> Option<u64> {
+        self.read(|state| {
+            if revision < state.window_start {
+                return None;
+            }
+            let skipped = state.events.partition_point(|event| event.object.revision <= revision);
+            Some(state.first + skipped as u64)
+        })
+    }
+
+    /// Some of the events from a number on.
+    pub(super) fn events_from(&self, number: u64) -> Window {
+        self.read(|state| {
+            let Some(skip) = number.checked_sub(state.first) else { return Window::Lost };
+            let skip = usize::try_from(skip).unwrap_or(usize::MAX);
+            let events: Vec<Arc<Event>> = state.events.iter().skip(skip).take(BATCH).cloned().collect();
+            let next = number + events.len() as u64;
+            Window::Events(events, next)
+        })
+    }
+
+    /// Tells of changes to the number of the next event.
+    pub(super) fn subscribe(&self) -> watch::Receiver<u64> {
+        self.next.subscribe()
+    }
+}

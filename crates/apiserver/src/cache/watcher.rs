@@ -1,0 +1,145 @@
+//! A reader of a resource's events: what has changed among the objects that it selects.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use api::selector::{FieldSelector, LabelSelector};
+use bytes::Bytes;
+use tokio::sync::watch;
+
+use super::Cache;
+use super::object::Object;
+use super::resource::{Event, EventKind, ResourceCache, Snapshot, Window};
+
+/// Which objects of a resource are meant.
+#[derive(Clone, Debug)]
+pub(crate) struct Selection {
+    pub(crate) namespace: Option<String>,
+    pub(crate) labels: LabelSelector,
+    pub(crate) fields: FieldSelector,
+}
+
+impl Selection {
+    /// Every object of a resource.
+    pub(crate) fn everything() -> Self {
+        Self { namespace: None, labels: LabelSelector::everything(), fields: FieldSelector::everything() }
+    }
+
+    /// Whether an object is meant.
+    pub(crate) fn matches(&self, object: &Object) -> bool {
+        self.namespace.as_deref().is_none_or(|namespace| object.namespace() == Some(namespace))
+            && self.labels.matches(&object.labels)
+            && self.fields.matches(|field| object.field(field).map(Cow::Borrowed))
+    }
+}
+
+/// A change as a watch shows it.
+pub(crate) struct Change {
+    pub(crate) kind: EventKind,
+    pub(crate) object: Arc<Object>,
+    /// The event, if the change is shown just as it happened.
+    event: Option<Arc<Event>>,
+}
+
+impl Change {
+    /// The change as a line of a JSON watch.
+    pub(crate) fn line(&self) -> Bytes {
+        match &self.event {
+            Some(event) => event.line(),
+            None => super::resource::event_line(self.kind.as_str(), self.object.json()),
+        }
+    }
+
+    /// The first sight of an object that was there before.
+    pub(crate) fn added(object: Arc<Object>) -> Self {
+        Self { kind: EventKind::Added, object, event: None }
+    }
+}
+
+/// A position in the events of a resource.
+pub(crate) struct Watcher {
+    cache: Arc<Cache>,
+    resource: Arc<ResourceCache>,
+    selection: Selection,
+    next: u64,
+    /// Everything up to this revision was handed out.
+    revision: i64,
+    woken: watch::Receiver<u64>,
+}
+
+/// The watch is too slow for the window of events, or asked for a revision before it.
+#[derive(Debug)]
+pub(crate) struct TooOld;
+
+impl Watcher {
+    /// Watches from now; the objects that are there are returned.
+    pub(crate) fn from_now(cache: Arc<Cache>, resource: Arc<ResourceCache>, selection: Selection) -> (Snapshot, Self) {
+        let woken = resource.subscribe();
+        let (snapshot, next) = resource.snapshot_and_next(cache.applied());
+        let revision = snapshot.revision;
+        (snapshot, Self { cache, resource, selection, next, revision, woken })
+    }
+
+    /// Watches what happens after a revision.
+    pub(crate) fn after(
+        cache: Arc<Cache>,
+        resource: Arc<ResourceCache>,
+        selection: Selection,
+        revision: i64,
+    ) -> Result<Self, TooOld> {
+        let woken = resource.subscribe();
+        let next = resource.number_after(revision).ok_or(TooOld)?;
+        Ok(Self { cache, resource, selection, next, revision, woken })
+    }
+
+    /// Waits for changes among the selected objects. May return none, when only others changed. Cancel safe.
+    pub(crate) async fn changes(&mut self) -> Result<Vec<Change>, TooOld> {
+        loop {
+            self.woken.borrow_and_update();
+            let applied = self.cache.applied();
+            let Window::Events(events, next) = self.resource.events_from(self.next) else { return Err(TooOld) };
+            if events.is_empty() {
+                self.revision = self.revision.max(applied);
+                // The sender lives as long as the cache, which this holds.
+                let _ = self.woken.changed().await;
+                continue;
+            }
+            self.next = next;
+            self.revision = self.revision.max(events.last().map_or(0, |event| event.object.revision));
+            let changes: Vec<Change> = events.iter().filter_map(|event| self.change(event)).collect();
+            if !changes.is_empty() {
+                return Ok(changes);
+            }
+        }
+    }
+
+    /// A revision up to which every change was handed out, for a bookmark.
+    pub(crate) fn seen(&mut self) -> i64 {
+        let applied = self.cache.applied();
+        if let Window::Events(events, _) = self.resource.events_from(self.next)
+            && events.is_empty()
+        {
+            self.revision = self.revision.max(applied);
+        }
+        self.revision
+    }
+
+    fn change(&self, event: &Arc<Event>) -> Option<Change> {
+        let is_in = event.kind != EventKind::Deleted && self.selection.matches(&event.object);
+        let was_in = event.previous.as_ref().is_some_and(|previous| self.selection.matches(previous));
+        let as_it_is = |kind| Change { kind, object: event.object.clone(), event: Some(event.clone()) };
+        match (was_in, is_in) {
+            (false, false) => None,
+            (true, true) => Some(as_it_is(EventKind::Modified)),
+            (false, true) if event.kind == EventKind::Added => Some(as_it_is(EventKind::Added)),
+            (false, true) => Some(Change { kind: EventKind::Added, object: event.object.clone(), event: None }),
+            (true, false) if event.kind == EventKind::Deleted => Some(as_it_is(EventKind::Deleted)),
+            (true, false) => {
+                // Out of the selection: the last state in it, under the revision of the change.
+                let previous = event.previous.as_ref()?;
+                let object = Arc::new(previous.at_revision(event.object.revision));
+                Some(Change { kind: EventKind::Deleted, object, event: None })
+            }
+        }
+    }
+}

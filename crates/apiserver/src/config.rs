@@ -1,0 +1,104 @@
+//! What an API server is told at its start, typed after upstream's flags.
+
+use std::net::IpAddr;
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+/// The options of an API server. Each names the flag of kube-apiserver that it stands for.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// `--bind-address`: where to listen.
+    pub bind_address: IpAddr,
+    /// `--secure-port`: 0 takes any free port, which [`crate::ApiServer::local_address`] tells.
+    pub secure_port: u16,
+    /// `--advertise-address`: the address under which other nodes reach this server; the endpoint of the
+    /// `kubernetes` Service. Without it, the bind address, or the address of the interface with the default route.
+    pub advertise_address: Option<IpAddr>,
+    /// `--service-cluster-ip-range`.
+    pub service_cluster_ip_range: IpNet,
+    /// `--service-node-port-range`.
+    pub service_node_port_range: RangeInclusive<u16>,
+    /// `--cert-dir`: holds the cluster's CA (`ca.crt`, `ca.key`), the service account key (`sa.key`), and the
+    /// certificates that this server issues for itself.
+    pub pki_dir: PathBuf,
+    /// k3s's `--tls-san`: further host names and addresses for the serving certificate.
+    pub tls_sans: Vec<String>,
+    /// `--service-account-issuer`.
+    pub service_account_issuer: String,
+    /// `--api-audiences`; empty means the issuer.
+    pub api_audiences: Vec<String>,
+    /// `--service-account-max-token-expiration`.
+    pub service_account_max_token_expiration: Duration,
+    /// `--event-ttl`.
+    pub event_ttl: Duration,
+    /// `--etcd-compaction-interval`: how much history the datastore keeps for watches and paged lists.
+    pub compaction_interval: Duration,
+    /// `--max-request-bytes` of the edge: larger bodies are refused.
+    pub max_request_bytes: usize,
+    /// `--min-request-timeout`: how long a watch without a timeout of its own is kept, at least.
+    pub min_request_timeout: Duration,
+    /// Whether kubelets' serving certificates must come from the cluster's CA
+    /// (`--kubelet-certificate-authority`).
+    pub verify_kubelets: bool,
+    /// k3s's `--token`: lets nodes ask for certificates. `None` refuses them all.
+    pub join_token: Option<pki::JoinToken>,
+    /// `--shutdown-delay-duration` and the drain after it: how long requests in flight may take to end.
+    pub shutdown_grace: Duration,
+}
+
+impl Config {
+    /// Upstream's (and, for the address ranges, k3s's) defaults with certificates in `pki_dir`.
+    pub fn new(pki_dir: impl Into<PathBuf>) -> Self {
+        Self {
+            bind_address: IpAddr::from([0, 0, 0, 0]),
+            secure_port: 6443,
+            advertise_address: None,
+            service_cluster_ip_range: IpNet::new_assert(IpAddr::from([10, 43, 0, 0]), 16),
+            service_node_port_range: 30000..=32767,
+            pki_dir: pki_dir.into(),
+            tls_sans: Vec::new(),
+            service_account_issuer: "https://kubernetes.default.svc.cluster.local".to_owned(),
+            api_audiences: Vec::new(),
+            service_account_max_token_expiration: Duration::from_secs(1 << 32),
+            event_ttl: Duration::from_secs(3600),
+            compaction_interval: Duration::from_secs(300),
+            max_request_bytes: 3 * 1024 * 1024,
+            min_request_timeout: Duration::from_secs(1800),
+            verify_kubelets: false,
+            join_token: None,
+            shutdown_grace: Duration::from_secs(10),
+        }
+    }
+
+    /// The audiences that this server accepts in tokens and puts into tokens that ask for none.
+    pub(crate) fn audiences(&self) -> Vec<String> {
+        if self.api_audiences.is_empty() {
+            vec![self.service_account_issuer.clone()]
+        } else {
+            self.api_audiences.clone()
+        }
+    }
+
+    /// The cluster IP of the `kubernetes` Service: the first address of the range.
+    pub(crate) fn kubernetes_service_ip(&self) -> IpAddr {
+        crate::allocation::nth_address(&self.service_cluster_ip_range, 1)
+            .unwrap_or(self.service_cluster_ip_range.addr())
+    }
+
+    /// The address under which other nodes reach this server.
+    pub(crate) fn advertised_address(&self) -> IpAddr {
+        self.advertise_address
+            .or_else(|| Some(self.bind_address).filter(|address| !address.is_unspecified()))
+            .unwrap_or_else(|| {
+                // Connecting a datagram socket sends nothing; it only asks which address the default route would use.
+                let probe = std::net::UdpSocket::bind("0.0.0.0:0").and_then(|socket| {
+                    socket.connect("192.0.2.1:9")?;
+                    socket.local_addr()
+                });
+                probe.map_or(IpAddr::from([127, 0, 0, 1]), |address| address.ip())
+            })
+    }
+}

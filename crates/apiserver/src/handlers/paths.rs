@@ -1,0 +1,137 @@
+//! Requests outside resources: discovery, version, health, OpenAPI, the CA and the token issuer's keys.
+
+use std::sync::Arc;
+
+use api::status::Status;
+use http::{Method, Response, StatusCode};
+use serde_json::{Value, json};
+
+use super::resources::no_such_path;
+use crate::discovery;
+use crate::http::body::Body;
+use crate::http::negotiate::{self, Accepted};
+use crate::http::output;
+use crate::pipeline::{Admitted, Core};
+
+/// The version that this server is compatible with.
+const GIT_VERSION: &str = "v1.35.0+skiff";
+
+pub(crate) async fn handle(core: Arc<Core>, admitted: Admitted) -> Result<Response<Body>, Status> {
+    let Admitted { info, request, .. } = admitted;
+    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+        let known = info.path.starts_with("/api") || info.path.starts_with("/openapi");
+        return if known { Err(Status::method_not_allowed()) } else { Ok(no_such_path()) };
+    }
+    let path = info.path.trim_end_matches('/');
+    let segments: Vec<&str> = path.split('/').filter(|segment| !segment.is_empty()).collect();
+    let ok = |document: &Value| {
+        let accepted = negotiate::accepted(request.headers()).unwrap_or(Accepted::JSON);
+        let bytes = output::encode(accepted.encoding, document);
+        Ok(output::response(StatusCode::OK, accepted.encoding, crate::http::body::full(bytes)))
+    };
+    match segments.as_slice() {
+        [] => ok(&root_paths()),
+        ["api" | "apis"] => {
+            if let Some(version) = negotiate::wants_aggregated_discovery(request.headers()) {
+                return Ok(discovery::aggregated_response(segments[0] == "api", version));
+            }
+            ok(&if segments[0] == "api" { discovery::core_versions(&core) } else { discovery::groups() })
+        }
+        ["api", version] => discovery::resources("", version).map_or_else(|| Ok(no_such_path()), |list| ok(&list)),
+        ["apis", group] => discovery::group(group).map_or_else(|| Ok(no_such_path()), |group| ok(&group)),
+        ["apis", group, version] => {
+            discovery::resources(group, version).map_or_else(|| Ok(no_such_path()), |list| ok(&list))
+        }
+        ["version"] => ok(&version()),
+        ["cacerts"] => Ok(output::text_response(StatusCode::OK, core.ca_pem.clone())),
+        ["livez" | "readyz" | "healthz", rest @ ..] => health(&core, segments[0], rest, &info.query).await,
+        ["openid", "v1", "jwks"] => ok(&core.keys.json_web_keys()),
+        [".well-known", "openid-configuration"] => ok(&openid_configuration(&core)),
+        _ => Ok(no_such_path()),
+    }
+}
+
+fn root_paths() -> Value {
+    let mut paths = vec!["/api".to_owned(), "/api/v1".to_owned(), "/apis".to_owned()];
+    for (group, versions) in discovery::served_groups() {
+        paths.push(format!("/apis/{group}"));
+        paths.extend(versions.iter().map(|version| format!("/apis/{group}/{version}")));
+    }
+    paths.extend(["/healthz", "/livez", "/openapi/v3", "/openid/v1/jwks", "/readyz", "/version"].map(str::to_owned));
+    json!({"paths": paths})
+}
+
+fn version() -> Value {
+    json!({
+        "major": "1", "minor": "35", "gitVersion": GIT_VERSION, "gitCommit": "", "gitTreeState": "clean",
+        "buildDate": "", "goVersion": "", "compiler": "rustc", "platform": "linux/amd64",
+        "emulationMajor": "1", "emulationMinor": "35", "minCompatibilityMajor": "1", "minCompatibilityMinor": "34",
+    })
+}
+
+fn openid_configuration(core: &Core) -> Value {
+    let issuer = &core.config.service_account_issuer;
+    json!({
+        "issuer": issuer, "jwks_uri": format!("{issuer}/openid/v1/jwks"),
+        "response_types_supported": ["id_token"], "subject_types_supported": ["public"],
+        "id_token_signing_alg_values_supported": ["ES256"],
+    })
+}
+
+/// The checks of a health endpoint, by name.
+async fn check(core: &Core, name: &str) -> bool {
+    match name {
+        "ping" => true,
+        "etcd" | "datastore" => core.registry.store.status().await.is_ok(),
+        "watch-cache" => core.registry.cache.applied() > 0,
+        // Load balancers take a server that is about to end out of their lists.
+        "shutdown" => !core.registry.drain.is_draining(),
+        _ => false,
+    }
+}
+
+async fn health(
+    core: &Core,
+    endpoint: &str,
+    rest: &[&str],
+    query: &crate::http::request_info::Query,
+) -> Result<Response<Body>, Status> {
+    let checks: &[&str] = match endpoint {
+        "livez" => &["ping", "datastore"],
+        "readyz" => &["ping", "datastore", "watch-cache", "shutdown"],
+        _ => &["ping", "datastore", "watch-cache"],
+    };
+    if let [single] = rest {
+        if !checks.contains(single) && *single != "etcd" {
+            return Ok(no_such_path());
+        }
+        let (status, text) = match check(core, single).await {
+            true => (StatusCode::OK, "ok".to_owned()),
+            false => (StatusCode::INTERNAL_SERVER_ERROR, format!("internal server error: {single}")),
+        };
+        return Ok(output::text_response(status, text));
+    }
+    if !rest.is_empty() {
+        return Ok(no_such_path());
+    }
+    let excluded = query.all("exclude");
+    let mut report = String::new();
+    let mut is_good = true;
+    for name in checks {
+        if excluded.contains(name) {
+            report.push_str(&format!("[+]{name} excluded: ok\n"));
+        } else if check(core, name).await {
+            report.push_str(&format!("[+]{name} ok\n"));
+        } else {
+            is_good = false;
+            report.push_str(&format!("[-]{name} failed: reason withheld\n"));
+        }
+    }
+    Ok(match (is_good, query.get("verbose").is_some()) {
+        (true, false) => output::text_response(StatusCode::OK, "ok"),
+        (true, true) => output::text_response(StatusCode::OK, format!("{report}{endpoint} check passed\n")),
+        (false, _) => {
+            output::text_response(StatusCode::INTERNAL_SERVER_ERROR, format!("{report}{endpoint} check failed\n"))
+        }
+    })
+}

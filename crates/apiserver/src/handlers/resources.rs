@@ -1,0 +1,328 @@
+//! Requests to resources: every verb, for every row of the table of kinds.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use api::kinds::{Resource, Stability};
+use api::status::Status;
+use bytes::Bytes;
+use http::{HeaderMap, Method, Response, StatusCode};
+use serde_json::Value;
+
+use super::{reviews, subresources};
+use crate::access::Identity;
+use crate::http::body::{self, Body};
+use crate::http::negotiate::{self, Accepted, Encoding, PatchType, Shape};
+use crate::http::options::{ListOptions, WriteOptions, parse_resource_version};
+use crate::http::output::{self, IncludeObject, Output};
+use crate::http::request_info::{Query, ResourceRequest, Target, Verb};
+use crate::pipeline::{Admitted, Core};
+use crate::registry::{
+    Caller, DeleteTarget, Deleted, Expected, Form, NewObject, Part, ReadVersion, Scope, check_patched, decode_body,
+    decode_delete_options, inconsistent_token,
+};
+use crate::strategy;
+
+/// A request to a known resource, with its body read.
+pub(super) struct Call<'a> {
+    pub(super) core: &'a Arc<Core>,
+    pub(super) resource: &'static Resource,
+    pub(super) request: &'a ResourceRequest,
+    pub(super) query: &'a Query,
+    pub(super) headers: &'a HeaderMap,
+    pub(super) identity: &'a Identity,
+    pub(super) body: Bytes,
+    pub(super) accepted: Accepted,
+}
+
+/// The row for a request, if this server serves its version.
+pub(crate) fn served(group: &str, version: &str, plural: &str) -> Option<&'static Resource> {
+    api::kinds::find(group, version, plural).filter(|resource| resource.stability == Stability::Stable)
+}
+
+/// What upstream's router says about paths that it does not know.
+pub(super) fn no_such_path() -> Response<Body> {
+    output::text_response(StatusCode::NOT_FOUND, "404 page not found\n")
+}
+
+pub(crate) async fn handle(core: Arc<Core>, admitted: Admitted) -> Result<Response<Body>, Status> {
+    let Admitted { info, identity, request } = admitted;
+    let Target::Resource(target) = &info.target else { return Ok(no_such_path()) };
+    let Some(resource) = served(&target.group, &target.version, &target.resource) else { return Ok(no_such_path()) };
+    if resource.namespaced == target.namespace.is_none() && !may_lack_namespace(resource, target) {
+        return Ok(no_such_path());
+    }
+    if let Some(subresource) = target.subresource.as_deref()
+        && subresources::is_tunnel(resource, subresource)
+    {
+        return core.kubelets.forward(&core, target, request).await;
+    }
+    if !matches!(
+        *request.method(),
+        Method::GET | Method::HEAD | Method::POST | Method::PUT | Method::PATCH | Method::DELETE
+    ) {
+        return Err(Status::method_not_allowed());
+    }
+    let accepted = negotiate::accepted(request.headers())?;
+    let (parts, body) = request.into_parts();
+    let body = match target.verb.is_read() {
+        true => Bytes::new(),
+        false => body::read(body, core.config.max_request_bytes).await?,
+    };
+    let call = Call {
+        core: &core,
+        resource,
+        request: target,
+        query: &info.query,
+        headers: &parts.headers,
+        identity: &identity,
+        body,
+        accepted,
+    };
+    match target.subresource.as_deref() {
+        Some(subresource) => subresources::handle(&call, subresource).await,
+        None if !resource.is_stored() => reviews::handle(&call).await,
+        None => call.main().await,
+    }
+}
+
+/// All namespaces are meant by lists and watches without one.
+fn may_lack_namespace(resource: &Resource, target: &ResourceRequest) -> bool {
+    resource.namespaced
+        && target.namespace.is_none()
+        && matches!(target.verb, Verb::List | Verb::Watch)
+        && target.subresource.is_none()
+}
+
+impl Call<'_> {
+    pub(super) fn scope(&self) -> Scope<'_> {
+        Scope { resource: self.resource, namespace: self.request.namespace.as_deref() }
+    }
+
+    pub(super) fn name(&self) -> Result<&str, Status> {
+        self.request.name.as_deref().ok_or_else(Status::method_not_allowed)
+    }
+
+    pub(super) fn output<'b>(&self, warnings: &'b [String]) -> Result<Output<'b>, Status> {
+        let include_object = match self.accepted.shape {
+            Shape::Table(_) => IncludeObject::parse(self.query.get("includeObject"))?,
+            _ => IncludeObject::Metadata,
+        };
+        let now = self.core.registry.env.now();
+        Ok(Output { accepted: self.accepted, resource: self.resource, include_object, warnings, now })
+    }
+
+    async fn main(&self) -> Result<Response<Body>, Status> {
+        let verb = self.request.verb;
+        if !self.resource.allows(verb.as_str()) {
+            return Err(Status::method_not_allowed());
+        }
+        match verb {
+            Verb::Get => self.get().await,
+            Verb::List => self.list().await,
+            Verb::Watch => self.watch().await,
+            Verb::Create if self.request.name.is_some() => Err(Status::method_not_allowed()),
+            Verb::Create => self.create().await,
+            Verb::Update if self.request.name.is_none() => Err(Status::method_not_allowed()),
+            Verb::Update => self.update(Part::Main).await,
+            Verb::Patch if self.request.name.is_none() => Err(Status::method_not_allowed()),
+            Verb::Patch => self.patch(Part::Main).await,
+            Verb::Delete => self.delete().await,
+            Verb::DeleteCollection => self.delete_collection().await,
+        }
+    }
+
+    pub(super) async fn get(&self) -> Result<Response<Body>, Status> {
+        let revision = match self.query.get("resourceVersion").filter(|version| !version.is_empty()) {
+            None => None,
+            Some(version) => Some(parse_resource_version(version)?),
+        };
+        let version = ReadVersion::from_parameter(revision);
+        let object = self.core.registry.get(self.scope(), self.name()?, version).await?;
+        self.output(&[])?.cached(&object)
+    }
+
+    async fn list(&self) -> Result<Response<Body>, Status> {
+        let options = ListOptions::parse(self.query, false)?;
+        let output = self.output(&[])?;
+        match self.core.registry.list(self.scope(), &options).await {
+            Ok(listed) => output.list(&listed),
+            Err(status) => {
+                let token = options.continue_token.filter(|_| status.code == 410);
+                let token = token.and_then(|token| inconsistent_token(&token));
+                Ok(output::status_response_with(&status, token))
+            }
+        }
+    }
+
+    async fn watch(&self) -> Result<Response<Body>, Status> {
+        let options = ListOptions::parse(self.query, true)?;
+        let output = self.output(&[])?;
+        let form = self.form(&output)?;
+        let lines = self.core.registry.watch(self.scope(), options, form).await?;
+        Ok(output::response(StatusCode::OK, Encoding::Json, body::stream(lines)))
+    }
+
+    /// How the watch shows its objects.
+    fn form(&self, output: &Output<'_>) -> Result<Form, Status> {
+        let resource = self.resource;
+        let to_bytes = |document: Value| Bytes::from(document.to_string());
+        match output.accepted.shape {
+            Shape::Object if !crate::convert::is_needed(resource) => Ok(Form::Stored),
+            Shape::Object => Ok(Form::Rendered {
+                render: Arc::new(move |object| Some(to_bytes(output::shown(resource, object)))),
+                kind: resource.kind,
+                api_version: resource.api_version(),
+            }),
+            Shape::PartialObjectMetadata(version) => Ok(Form::Rendered {
+                render: Arc::new(move |object| {
+                    Some(to_bytes(output::partial(&output::shown(resource, object), version)))
+                }),
+                kind: "PartialObjectMetadata",
+                api_version: format!("meta.k8s.io/{version}"),
+            }),
+            Shape::PartialObjectMetadataList(_) => {
+                let why = "you requested PartialObjectMetadataList, but the requested object is not a list";
+                Err(Status::custom(406, api::status::reason::NOT_ACCEPTABLE, why, None))
+            }
+            Shape::Table(version) => {
+                // Only the first table of a watch says what its columns are.
+                let is_first = AtomicBool::new(true);
+                let include_object = output.include_object;
+                let env = self.core.registry.env.clone();
+                let accepted = output.accepted;
+                Ok(Form::Rendered {
+                    render: Arc::new(move |object| {
+                        let output = Output { accepted, resource, include_object, warnings: &[], now: env.now() };
+                        let metadata = serde_json::json!({"resourceVersion": object.revision.to_string()});
+                        let with_columns = is_first.swap(false, Ordering::Relaxed);
+                        let objects = [output::shown(resource, object)];
+                        Some(to_bytes(output.table(version, &objects, metadata, with_columns)))
+                    }),
+                    kind: "Table",
+                    api_version: format!("meta.k8s.io/{version}"),
+                })
+            }
+        }
+    }
+
+    async fn create(&self) -> Result<Response<Body>, Status> {
+        let options = WriteOptions::parse(self.query, "CreateOptions")?;
+        let encoding = negotiate::body_encoding(self.headers)?;
+        let decoded = decode_body(Expected::of(self.resource), &self.body, encoding, options.field_validation)?;
+        let mut value = decoded.value;
+        self.check_namespace(&value)?;
+        api::defaults::apply(self.resource, &mut value);
+        let caller = Caller { identity: self.identity, dry_run: options.dry_run };
+        let created = self.core.registry.create(self.scope(), NewObject { value }, caller).await?;
+        self.output(&decoded.warnings)?.object(StatusCode::CREATED, &created)
+    }
+
+    pub(super) fn check_namespace(&self, value: &Value) -> Result<(), Status> {
+        let given = api::meta::namespace(value);
+        match (given, self.request.namespace.as_deref()) {
+            (Some(given), Some(wanted)) if given != wanted => Err(Status::bad_request(
+                "the namespace of the provided object does not match the namespace sent on the request",
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    pub(super) async fn update(&self, part: Part) -> Result<Response<Body>, Status> {
+        let options = WriteOptions::parse(self.query, "UpdateOptions")?;
+        let encoding = negotiate::body_encoding(self.headers)?;
+        let decoded = decode_body(Expected::of(self.resource), &self.body, encoding, options.field_validation)?;
+        let mut value = decoded.value;
+        let name = self.name()?;
+        self.check_namespace(&value)?;
+        self.check_name(&value, name)?;
+        api::defaults::apply(self.resource, &mut value);
+        let caller = Caller { identity: self.identity, dry_run: options.dry_run };
+        let change = |_: &Value| Ok(value.clone());
+        let updated = self.core.registry.update(self.scope(), name, part, caller, &change).await?;
+        let status = if updated.created { StatusCode::CREATED } else { StatusCode::OK };
+        self.output(&decoded.warnings)?.object(status, &updated.value)
+    }
+
+    fn check_name(&self, value: &Value, name: &str) -> Result<(), Status> {
+        match api::meta::name(value) {
+            "" => Err(Status::bad_request(format!(
+                "the name of the object ({name} based on URL) was undeterminable: name must be provided"
+            ))),
+            given if given != name => Err(Status::bad_request(format!(
+                "the name of the object ({given}) does not match the name on the URL ({name})"
+            ))),
+            _ => Ok(()),
+        }
+    }
+
+    /// The change that the request's patch makes, and where its warnings go.
+    pub(super) fn patcher(
+        &self,
+        options: &WriteOptions,
+    ) -> Result<impl Fn(&Value) -> Result<(Value, Vec<String>), Status> + Send + Sync + use<>, Status> {
+        let patch_type = negotiate::patch_type(self.headers)?;
+        let patch = api::decode::decode(&self.body, api::decode::MediaType::Json)?.value;
+        let resource = self.resource;
+        let validation = options.field_validation;
+        let name = self.name()?.to_owned();
+        Ok(move |current: &Value| {
+            if current.is_null() {
+                return Err(Status::not_found(resource.group, resource.plural, &name));
+            }
+            let patched = match patch_type {
+                PatchType::Json => api::patch::json::apply(current.clone(), &patch)?,
+                PatchType::Merge => api::patch::merge::apply(current.clone(), patch.clone())?,
+                PatchType::Strategic => api::patch::strategic::apply(current.clone(), patch.clone(), resource.schema)?,
+            };
+            let checked = check_patched(Expected::of(resource), patched, validation)?;
+            let mut value = checked.value;
+            api::defaults::apply(resource, &mut value);
+            Ok((value, checked.warnings))
+        })
+    }
+
+    pub(super) async fn patch(&self, part: Part) -> Result<Response<Body>, Status> {
+        let options = WriteOptions::parse(self.query, "PatchOptions")?;
+        let patcher = self.patcher(&options)?;
+        let caller = Caller { identity: self.identity, dry_run: options.dry_run };
+        let warnings = std::sync::Mutex::new(Vec::new());
+        let change = |current: &Value| {
+            let (value, found) = patcher(current)?;
+            *warnings.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = found;
+            Ok(value)
+        };
+        let updated = self.core.registry.update(self.scope(), self.name()?, part, caller, &change).await?;
+        let warnings = warnings.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+        self.output(&warnings)?.object(StatusCode::OK, &updated.value)
+    }
+
+    async fn delete(&self) -> Result<Response<Body>, Status> {
+        let encoding = negotiate::body_encoding(self.headers)?;
+        let options = decode_delete_options(&self.body, encoding, self.query)?;
+        let caller = Caller { identity: self.identity, dry_run: options.dry_run };
+        let target = DeleteTarget { scope: self.scope(), name: self.name()?, options: &options, caller };
+        let output = self.output(&[])?;
+        match self.core.registry.delete(target).await? {
+            Deleted::Gone(object) if !strategy::returns_deleted(self.resource) => {
+                let status = Deleted::status(self.resource, &object);
+                Ok(output.document(StatusCode::OK, &status.to_json()))
+            }
+            Deleted::Gone(object) => output.object(StatusCode::OK, &object),
+            Deleted::Pending(object) => {
+                let is_foreground = options.propagation == Some(crate::http::options::Propagation::Foreground);
+                let status = if is_foreground { StatusCode::ACCEPTED } else { StatusCode::OK };
+                output.object(status, &object)
+            }
+        }
+    }
+
+    async fn delete_collection(&self) -> Result<Response<Body>, Status> {
+        let encoding = negotiate::body_encoding(self.headers)?;
+        let options = decode_delete_options(&self.body, encoding, self.query)?;
+        let list = ListOptions::parse(self.query, false)?;
+        let caller = Caller { identity: self.identity, dry_run: options.dry_run };
+        let listed = self.core.registry.delete_collection(self.scope(), &list, &options, caller).await?;
+        self.output(&[])?.list(&listed)
+    }
+}

@@ -1,0 +1,190 @@
+//! Requests to subresources.
+
+use api::kinds::Resource;
+use api::status::Status;
+use http::{Response, StatusCode};
+use serde_json::{Value, json};
+
+use super::resources::{Call, no_such_path};
+use crate::http::body::Body;
+use crate::http::negotiate::{self, PatchType};
+use crate::http::options::{DeleteOptions, WriteOptions};
+use crate::http::request_info::Verb;
+use crate::registry::{Caller, Decoded, Expected, Part, ReadVersion, Scope, binding, decode_body, scale};
+use crate::strategy::copy_at;
+
+/// Whether the subresource is served by the kubelet of the pod's node (or a node or service itself).
+pub(super) fn is_tunnel(resource: &Resource, subresource: &str) -> bool {
+    resource.group.is_empty()
+        && match resource.plural {
+            "pods" => matches!(subresource, "log" | "exec" | "attach" | "portforward"),
+            _ => false,
+        }
+}
+
+const SCALE: Expected<'static> =
+    Expected { group: "autoscaling", version: "v1", kind: "Scale", schema: "io.k8s.api.autoscaling.v1.Scale" };
+
+const BINDING: Expected<'static> =
+    Expected { group: "", version: "v1", kind: "Binding", schema: "io.k8s.api.core.v1.Binding" };
+
+const EVICTION: Expected<'static> =
+    Expected { group: "policy", version: "v1", kind: "Eviction", schema: "io.k8s.api.policy.v1.Eviction" };
+
+const TOKEN_REQUEST: Expected<'static> = Expected {
+    group: "authentication.k8s.io",
+    version: "v1",
+    kind: "TokenRequest",
+    schema: "io.k8s.api.authentication.v1.TokenRequest",
+};
+
+pub(super) async fn handle(call: &Call<'_>, subresource: &str) -> Result<Response<Body>, Status> {
+    let Some(row) = call.resource.subresource(subresource) else { return Ok(no_such_path()) };
+    if call.request.name.is_none() || !call.request.rest.is_empty() {
+        return Ok(no_such_path());
+    }
+    if !row.verbs.contains(&call.request.verb.as_str()) {
+        return Err(Status::method_not_allowed());
+    }
+    match (call.resource.plural, subresource, call.request.verb) {
+        (_, "scale", verb) => call.scale(verb).await,
+        ("pods", "binding", Verb::Create) => call.bind().await,
+        ("pods", "eviction", Verb::Create) => call.evict().await,
+        ("serviceaccounts", "token", Verb::Create) => call.token().await,
+        (_, "status", Verb::Update) => call.update(Part::Status).await,
+        (_, "status", Verb::Patch) => call.patch(Part::Status).await,
+        (_, _, Verb::Get) => call.get().await,
+        (_, "finalize" | "ephemeralcontainers" | "resize" | "approval", Verb::Update | Verb::Patch) => {
+            call.partial(subresource).await
+        }
+        _ => Ok(no_such_path()),
+    }
+}
+
+/// The paths of an object that a subresource may change.
+fn changeable(subresource: &str) -> &'static [&'static [&'static str]] {
+    match subresource {
+        "finalize" => &[&["spec", "finalizers"], &["metadata", "finalizers"]],
+        "ephemeralcontainers" => &[&["spec", "ephemeralContainers"]],
+        "resize" => &[&["spec", "containers"], &["spec", "initContainers"], &["spec", "resources"]],
+        "approval" => &[&["status", "conditions"]],
+        _ => &[],
+    }
+}
+
+impl Call<'_> {
+    fn decode(&self, expected: Expected<'static>, kind: &str) -> Result<(Decoded, WriteOptions), Status> {
+        let options = WriteOptions::parse(self.query, kind)?;
+        let encoding = negotiate::body_encoding(self.headers)?;
+        Ok((decode_body(expected, &self.body, encoding, options.field_validation)?, options))
+    }
+
+    fn caller(&self, options: &WriteOptions) -> Caller<'_> {
+        Caller { identity: self.identity, dry_run: options.dry_run }
+    }
+
+    async fn scale(&self, verb: Verb) -> Result<Response<Body>, Status> {
+        let registry = &self.core.registry;
+        let output = self.output(&[])?;
+        let scaled = match verb {
+            Verb::Update => {
+                let (decoded, options) = self.decode(SCALE, "UpdateOptions")?;
+                let change = |current: &Value| scale::apply(current, &decoded.value);
+                registry.update(self.scope(), self.name()?, Part::Main, self.caller(&options), &change).await?.value
+            }
+            Verb::Patch => {
+                let options = WriteOptions::parse(self.query, "PatchOptions")?;
+                let patch_type = negotiate::patch_type(self.headers)?;
+                let patch = api::decode::decode(&self.body, api::decode::MediaType::Json)?.value;
+                let change = |current: &Value| {
+                    let before = scale::from_object(current);
+                    let after = match patch_type {
+                        PatchType::Json => api::patch::json::apply(before, &patch)?,
+                        PatchType::Merge => api::patch::merge::apply(before, patch.clone())?,
+                        PatchType::Strategic => api::patch::strategic::apply(before, patch.clone(), SCALE.schema)?,
+                    };
+                    scale::apply(current, &after)
+                };
+                registry.update(self.scope(), self.name()?, Part::Main, self.caller(&options), &change).await?.value
+            }
+            _ => registry.get(self.scope(), self.name()?, ReadVersion::Latest).await?.value(),
+        };
+        Ok(output.document(StatusCode::OK, &scale::from_object(&scaled)))
+    }
+
+    pub(super) async fn bind(&self) -> Result<Response<Body>, Status> {
+        let (decoded, options) = self.decode(BINDING, "CreateOptions")?;
+        let binding = decoded.value;
+        // `POST bindings` names the pod in the body, `POST pods/<name>/binding` in the URL.
+        let name = self.request.name.as_deref().unwrap_or(api::meta::name(&binding));
+        binding::check(&binding, name)?;
+        let pods = api::kinds::find("", "v1", "pods").ok_or_else(Status::no_such_resource)?;
+        let scope = Scope { resource: pods, namespace: self.request.namespace.as_deref() };
+        let now = self.core.registry.env.now();
+        let change = |pod: &Value| binding::apply(pod, &binding, now);
+        self.core.registry.update(scope, name, Part::Special, self.caller(&options), &change).await?;
+        let success = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201});
+        Ok(self.output(&[])?.document(StatusCode::CREATED, &success))
+    }
+
+    async fn evict(&self) -> Result<Response<Body>, Status> {
+        let (decoded, options) = self.decode(EVICTION, "CreateOptions")?;
+        let name = self.name()?;
+        let given = api::meta::name(&decoded.value);
+        if !given.is_empty() && given != name {
+            return Err(Status::bad_request(format!(
+                "name in URL does not match name in Eviction object: {name} != {given}"
+            )));
+        }
+        let delete = match decoded.value.get("deleteOptions").filter(|options| !options.is_null()) {
+            Some(body) => DeleteOptions::parse(self.query, Some(body))?,
+            None => DeleteOptions::default(),
+        };
+        let caller = Caller { identity: self.identity, dry_run: options.dry_run || delete.dry_run };
+        self.core.registry.evict(self.scope(), name, &delete, caller).await?;
+        let success = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201});
+        Ok(self.output(&[])?.document(StatusCode::CREATED, &success))
+    }
+
+    async fn token(&self) -> Result<Response<Body>, Status> {
+        let (decoded, options) = self.decode(TOKEN_REQUEST, "CreateOptions")?;
+        let account = self.core.registry.get(self.scope(), self.name()?, ReadVersion::Latest).await?;
+        let request = decoded.value;
+        let answer = self.core.tokens.issue(&self.core.registry, &account, request, options.dry_run)?;
+        Ok(self.output(&decoded.warnings)?.document(StatusCode::CREATED, &answer))
+    }
+
+    /// An update of a subresource that is the object itself with all but some paths fixed.
+    async fn partial(&self, subresource: &str) -> Result<Response<Body>, Status> {
+        let paths = changeable(subresource);
+        let keep = |mut new: Value, old: &Value| {
+            let mut kept = old.clone();
+            for path in paths {
+                copy_at(&mut kept, &new, path);
+            }
+            copy_at(&mut kept, &new, &["metadata", "resourceVersion"]);
+            if subresource == "ephemeralcontainers" || subresource == "resize" {
+                let changed = kept["spec"] != old["spec"];
+                let generation = api::meta::generation(old) + i64::from(changed);
+                api::meta::set_generation(&mut kept, generation);
+            }
+            new = kept;
+            new
+        };
+        let registry = &self.core.registry;
+        let updated = match self.request.verb {
+            Verb::Patch => {
+                let options = WriteOptions::parse(self.query, "PatchOptions")?;
+                let patcher = self.patcher(&options)?;
+                let change = |old: &Value| Ok(keep(patcher(old)?.0, old));
+                registry.update(self.scope(), self.name()?, Part::Special, self.caller(&options), &change).await?
+            }
+            _ => {
+                let (decoded, options) = self.decode(Expected::of(self.resource), "UpdateOptions")?;
+                let change = |old: &Value| Ok(keep(decoded.value.clone(), old));
+                registry.update(self.scope(), self.name()?, Part::Special, self.caller(&options), &change).await?
+            }
+        };
+        self.output(&[])?.object(StatusCode::OK, &updated.value)
+    }
+}

@@ -1,0 +1,67 @@
+//! The one body type of requests and answers, and reading a body with limits.
+
+use std::time::Duration;
+
+use api::status::Status;
+use bytes::Bytes;
+use futures::Stream;
+use http_body::Frame;
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Empty, Full, LengthLimitError, Limited, StreamBody};
+
+/// Any error.
+pub(crate) type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// A body that broke off: the transport's error.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub struct BodyError(BoxError);
+
+/// A request's or an answer's body, whichever transport it came by.
+pub type Body = UnsyncBoxBody<Bytes, BodyError>;
+
+/// The body of a transport.
+pub(crate) fn boxed<B>(body: B) -> Body
+where
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    body.map_err(|err| BodyError(err.into())).boxed_unsync()
+}
+
+/// How long a client may take to send a whole body.
+const BODY_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// A body without bytes.
+pub(crate) fn empty() -> Body {
+    Empty::new().map_err(|never| match never {}).boxed_unsync()
+}
+
+/// A body of one piece.
+pub(crate) fn full(bytes: impl Into<Bytes>) -> Body {
+    Full::new(bytes.into()).map_err(|never| match never {}).boxed_unsync()
+}
+
+/// A body of pieces that come over time and cannot fail.
+pub(crate) fn stream(pieces: impl Stream<Item = Bytes> + Send + 'static) -> Body {
+    use futures::StreamExt;
+    StreamBody::new(pieces.map(|piece| Ok(Frame::data(piece)))).boxed_unsync()
+}
+
+/// A body of pieces that are all there.
+pub(crate) fn pieces(pieces: Vec<Bytes>) -> Body {
+    stream(futures::stream::iter(pieces))
+}
+
+/// Reads a whole body of at most `limit` bytes.
+pub(crate) async fn read(body: Body, limit: usize) -> Result<Bytes, Status> {
+    let collected = tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, limit).collect()).await;
+    match collected {
+        Ok(Ok(collected)) => Ok(collected.to_bytes()),
+        Ok(Err(err)) if err.is::<LengthLimitError>() => {
+            Err(Status::request_entity_too_large(format_args!("limit is {limit}")))
+        }
+        Ok(Err(err)) => Err(Status::bad_request(format!("cannot read the request's body: {err}"))),
+        Err(_) => Err(Status::timeout("request did not complete within the allotted timeout", 0)),
+    }
+}

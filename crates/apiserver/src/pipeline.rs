@@ -1,0 +1,111 @@
+//! The way of a request: authenticate, authorize, handle. One service for the edge and for clients in this process.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use api::status::Status;
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use http::{Request, Response};
+
+use crate::access::authentication::Authenticator;
+use crate::access::{Identity, Peer, authorization};
+use crate::config::Config;
+use crate::handlers;
+use crate::http::body::{self, Body, BoxError};
+use crate::http::output;
+use crate::http::request_info::{RequestInfo, Target};
+use crate::kubelet::KubeletProxy;
+use crate::registry::Registry;
+use crate::tokens::TokenIssuer;
+
+/// Everything that requests need.
+pub(crate) struct Core {
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) authenticator: Authenticator,
+    pub(crate) tokens: TokenIssuer,
+    pub(crate) kubelets: KubeletProxy,
+    pub(crate) config: Arc<Config>,
+    pub(crate) ca_pem: String,
+    pub(crate) keys: Arc<pki::ServiceAccountKey>,
+    /// Tunnels to kubelets, which outlive the requests that opened them.
+    pub(crate) background: tokio::sync::Mutex<base::Tasks>,
+}
+
+/// A request that may pass.
+pub(crate) struct Admitted {
+    pub(crate) info: RequestInfo,
+    pub(crate) identity: Identity,
+    pub(crate) request: Request<Body>,
+}
+
+impl Core {
+    pub(crate) async fn handle(self: Arc<Self>, request: Request<Body>) -> Response<Body> {
+        let accepts_gzip = request
+            .headers()
+            .get(http::header::ACCEPT_ENCODING)
+            .and_then(|value| value.to_str().ok())
+            .is_some_and(|value| value.split(',').any(|coding| coding.trim().starts_with("gzip")));
+        match self.admit(request) {
+            Err(status) => output::status_response(&status),
+            Ok(admitted) => {
+                let is_resource = matches!(admitted.info.target, Target::Resource(_));
+                let answer: BoxFuture<'static, Result<Response<Body>, Status>> = match is_resource {
+                    true => Box::pin(handlers::resources::handle(self, admitted)),
+                    false => Box::pin(handlers::paths::handle(self, admitted)),
+                };
+                let response = answer.await;
+                let response = response.unwrap_or_else(|status| output::status_response(&status));
+                if accepts_gzip { crate::http::gzip::compress(response).await } else { response }
+            }
+        }
+    }
+
+    fn admit(&self, request: Request<Body>) -> Result<Admitted, Status> {
+        let info = RequestInfo::parse(request.method(), request.uri());
+        let peer = request.extensions().get::<Peer>();
+        let identity = match self.authenticator.authenticate(peer, request.headers(), &*self.registry)? {
+            Some(identity) => identity,
+            None if authorization::is_open_to_all(&info.path) => Identity::anonymous(),
+            None => return Err(Status::unauthorized()),
+        };
+        authorization::authorize(&identity, &info, request.method())?;
+        Ok(Admitted { info, identity, request })
+    }
+}
+
+/// The API as a service for a client in this process, acting as the identity that it was made with.
+#[derive(Clone)]
+pub struct InProcess {
+    core: Arc<Core>,
+    peer: Peer,
+}
+
+impl InProcess {
+    pub(crate) fn new(core: Arc<Core>, identity: Identity) -> Self {
+        Self { core, peer: Peer::InProcess(identity) }
+    }
+}
+
+impl<B> tower::Service<Request<B>> for InProcess
+where
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let mut request = request.map(body::boxed);
+        request.extensions_mut().insert(self.peer.clone());
+        let core = self.core.clone();
+        Box::pin(async move { Ok(core.handle(request).await) })
+    }
+}

@@ -1,0 +1,241 @@
+//! Every verb of every resource, over the datastore and the watch cache.
+//!
+//! An object is read from the cache, changed as a JSON document, checked, encoded and written with a compare on the
+//! revision it was read at; when another write came first, the change is made again on what is there now.
+
+pub(crate) mod binding;
+mod create;
+mod decode;
+mod delete;
+mod eviction;
+mod lists;
+mod read;
+pub(crate) mod scale;
+mod update;
+mod watch;
+
+use std::sync::Arc;
+
+use api::kinds::Resource;
+use api::status::Status;
+use base::{Drain, Env};
+use bytes::Bytes;
+use serde_json::Value;
+use store::{RangeRequest, Store, Txn, TxnError, TxnResponse};
+
+use crate::access::Identity;
+use crate::cache::{self, Cache, Object, REGISTRY, ResourceCache, storage_path};
+use crate::config::Config;
+
+pub(crate) use create::NewObject;
+pub(crate) use decode::{Decoded, Expected, check_patched, decode_body, decode_delete_options};
+pub(crate) use delete::{DeleteTarget, Deleted};
+pub(crate) use lists::{Listed, inconsistent_token};
+pub(crate) use read::ReadVersion;
+pub(crate) use update::Part;
+pub(crate) use watch::Form;
+
+/// The registry of all resources.
+pub(crate) struct Registry {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) cache: Arc<Cache>,
+    pub(crate) env: Env,
+    pub(crate) config: Arc<Config>,
+    pub(crate) services: crate::allocation::ServiceAllocator,
+    pages: lists::Pages,
+    /// Fires when the server ends; watches end with it.
+    pub(crate) drain: Drain,
+}
+
+/// A resource and, for namespaced ones, a namespace.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Scope<'a> {
+    pub(crate) resource: &'static Resource,
+    pub(crate) namespace: Option<&'a str>,
+}
+
+impl Scope<'_> {
+    /// The end of the key of an object.
+    pub(crate) fn key(&self, name: &str) -> String {
+        match self.namespace {
+            Some(namespace) => format!("{namespace}/{name}"),
+            None => name.to_owned(),
+        }
+    }
+
+    /// 404 for an object of this resource.
+    pub(crate) fn not_found(&self, name: &str) -> Status {
+        Status::not_found(self.resource.group, self.resource.plural, name)
+    }
+}
+
+/// An object as it was read, to be changed.
+#[derive(Clone, Debug)]
+pub(crate) struct Current {
+    /// The document with its resourceVersion.
+    pub(crate) value: Value,
+    pub(crate) revision: i64,
+}
+
+/// What became of a write.
+pub(crate) enum Put {
+    /// It was done, at this revision.
+    Applied(i64),
+    /// Something else was there; `None` is nothing.
+    Mismatch(Option<Current>),
+}
+
+/// How long a request waits for the cache to see the datastore's revision before it fails.
+const FRESHNESS_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(30);
+
+impl Registry {
+    pub(crate) fn new(store: Arc<dyn Store>, cache: Arc<Cache>, env: Env, config: Arc<Config>, drain: Drain) -> Self {
+        let services = crate::allocation::ServiceAllocator::new(&config);
+        Self { store, cache, env, config, services, pages: lists::Pages::default(), drain }
+    }
+
+    /// Waits until the cache holds everything that was acknowledged before this call; returns the revision.
+    pub(crate) async fn fresh(&self) -> Result<i64, Status> {
+        let request = RangeRequest::key(REGISTRY).count_only();
+        let revision = self.store.range(request).await.map_err(Status::internal)?.revision;
+        self.wait_for(revision).await?;
+        Ok(revision)
+    }
+
+    /// Waits until the cache has seen a revision.
+    pub(crate) async fn wait_for(&self, revision: i64) -> Result<(), Status> {
+        tokio::time::timeout(FRESHNESS_TIMEOUT, self.cache.wait_for(revision))
+            .await
+            .map_err(|_| Status::timeout("the server's cache did not reach the datastore's revision", 1))
+    }
+
+    pub(crate) fn resource_cache(&self, resource: &Resource) -> Result<&Arc<ResourceCache>, Status> {
+        self.cache.resource(resource).ok_or_else(Status::no_such_resource)
+    }
+
+    /// One object as the cache has it now, without waiting.
+    pub(crate) fn cached(&self, resource: &Resource, key: &str) -> Option<Arc<Object>> {
+        self.cache.resource(resource)?.get(key)
+    }
+
+    /// An object of a built-in resource as the cache has it now.
+    pub(crate) fn cached_by(
+        &self,
+        group: &str,
+        version: &str,
+        plural: &str,
+        namespace: Option<&str>,
+        name: &str,
+    ) -> Option<Arc<Object>> {
+        let resource = api::kinds::find(group, version, plural)?;
+        self.cached(resource, &Scope { resource, namespace }.key(name))
+    }
+
+    /// An object to be changed: from the cache, or from the datastore where the cache may be behind.
+    pub(crate) async fn current(&self, resource: &'static Resource, key: &str) -> Result<Option<Current>, Status> {
+        self.wait_for(1).await?;
+        if let Some(object) = self.cached(resource, key) {
+            return Ok(Some(Current { value: object.value(), revision: object.revision }));
+        }
+        self.stored(resource, key).await
+    }
+
+    /// An object as the datastore has it.
+    pub(crate) async fn stored(&self, resource: &'static Resource, key: &str) -> Result<Option<Current>, Status> {
+        let request = RangeRequest::key(store_key(resource, key));
+        let range = self.store.range(request).await.map_err(Status::internal)?;
+        range.kvs.into_iter().next().map(parse_stored).transpose()
+    }
+
+    /// Writes an object if its revision is still `expected` (0: if there is none).
+    pub(crate) async fn put(
+        &self,
+        resource: &'static Resource,
+        key: &str,
+        value: &Value,
+        expected: i64,
+    ) -> Result<Put, Status> {
+        let txn = Txn::put(store_key(resource, key), cache::encode(resource, value)).expecting(expected);
+        self.write(txn).await
+    }
+
+    /// Deletes an object if its revision is still `expected`.
+    pub(crate) async fn remove(&self, resource: &'static Resource, key: &str, expected: i64) -> Result<Put, Status> {
+        self.write(Txn::delete(store_key(resource, key)).expecting(expected)).await
+    }
+
+    async fn write(&self, txn: Txn) -> Result<Put, Status> {
+        match self.store.txn(txn).await {
+            Ok(TxnResponse::Applied { revision, .. }) => Ok(Put::Applied(revision)),
+            Ok(TxnResponse::Mismatch { current, .. }) => Ok(Put::Mismatch(current.map(parse_stored).transpose()?)),
+            Err(TxnError::TooLarge { size, limit, .. }) => {
+                Err(Status::request_entity_too_large(format_args!("limit is {limit}, the object has {size} bytes")))
+            }
+            Err(err @ (TxnError::EmptyKey | TxnError::Storage(_))) => Err(Status::internal(err)),
+        }
+    }
+}
+
+/// The whole key of an object.
+fn store_key(resource: &Resource, key: &str) -> Bytes {
+    Bytes::from(format!("{REGISTRY}{}/{key}", storage_path(resource)))
+}
+
+fn parse_stored(kv: store::KeyValue) -> Result<Current, Status> {
+    let mut value: Value = serde_json::from_slice(&kv.value).map_err(Status::internal)?;
+    set_resource_version(&mut value, kv.mod_revision);
+    Ok(Current { value, revision: kv.mod_revision })
+}
+
+/// Sets `metadata.resourceVersion`.
+pub(crate) fn set_resource_version(value: &mut Value, revision: i64) {
+    api::meta::metadata_mut(value).insert("resourceVersion".to_owned(), revision.to_string().into());
+}
+
+/// Who asks for a change, and how.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Caller<'a> {
+    pub(crate) identity: &'a Identity,
+    pub(crate) dry_run: bool,
+}
+
+/// How often a change is made again because another write came first.
+pub(crate) const MAX_RETRIES: usize = 64;
+
+impl Registry {
+    /// [`Registry::current`] in the version of `resource`.
+    pub(crate) async fn current_converted(
+        &self,
+        resource: &'static Resource,
+        key: &str,
+    ) -> Result<Option<Current>, Status> {
+        let current = self.current(resource, key).await?;
+        self.convert_current(resource, current)
+    }
+
+    /// What is stored, in the version of `resource`.
+    pub(crate) fn convert_current(
+        &self,
+        resource: &'static Resource,
+        current: Option<Current>,
+    ) -> Result<Option<Current>, Status> {
+        Ok(current.map(|current| match crate::convert::is_needed(resource) {
+            true => Current { value: crate::convert::from_storage(resource, &current.value), ..current },
+            false => current,
+        }))
+    }
+
+    /// [`Registry::put`] of an object in the version of `resource`.
+    pub(crate) async fn put_converted(
+        &self,
+        resource: &'static Resource,
+        key: &str,
+        value: &Value,
+        expected: i64,
+    ) -> Result<Put, Status> {
+        match crate::convert::is_needed(resource) {
+            true => self.put(resource, key, &crate::convert::to_storage(resource, value), expected).await,
+            false => self.put(resource, key, value, expected).await,
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! Create: a new object.
+
+use api::status::Status;
+use serde_json::Value;
+
+use super::{Caller, Put, Registry, Scope, set_resource_version};
+use crate::{admission, strategy};
+
+/// An object to be created: decoded, its defaults set.
+#[derive(Clone, Debug)]
+pub(crate) struct NewObject {
+    pub(crate) value: Value,
+}
+
+/// How many names are tried for one `generateName`.
+const NAME_ATTEMPTS: usize = 8;
+
+/// Longer prefixes are cut, so that a name with its suffix fits a DNS label.
+const MAX_GENERATED_PREFIX: usize = 58;
+
+/// The length of a generated suffix.
+const SUFFIX: usize = 5;
+
+impl Registry {
+    /// Creates an object; returns it with its resourceVersion.
+    pub(crate) async fn create(
+        &self,
+        scope: Scope<'_>,
+        object: NewObject,
+        caller: Caller<'_>,
+    ) -> Result<Value, Status> {
+        let mut object = object.value;
+        begin(scope, &mut object)?;
+        admission::admit_create(self, scope, caller, &mut object).await?;
+        let generate = api::meta::generate_name(&object).map(str::to_owned);
+        let generate = generate.filter(|_| api::meta::name(&object).is_empty());
+        let attempts = if generate.is_some() { NAME_ATTEMPTS } else { 1 };
+        let mut last = String::new();
+        for _ in 0..attempts {
+            let mut attempt = object.clone();
+            if let Some(prefix) = &generate {
+                api::meta::set_name(&mut attempt, &self.generated_name(prefix));
+            }
+            if let Some(created) = self.try_create(scope, &mut attempt, caller).await? {
+                return Ok(created);
+            }
+            last = api::meta::name(&attempt).to_owned();
+        }
+        let (group, plural) = (scope.resource.group, scope.resource.plural);
+        Err(match generate {
+            Some(_) => Status::generate_name_conflict(group, plural, &last),
+            None => Status::already_exists(group, plural, &last),
+        })
+    }
+
+    fn generated_name(&self, prefix: &str) -> String {
+        let mut end = prefix.len().min(MAX_GENERATED_PREFIX);
+        while !prefix.is_char_boundary(end) {
+            end -= 1;
+        }
+        format!("{}{}", &prefix[..end], self.env.random().suffix(SUFFIX))
+    }
+
+    /// One attempt; `None` if the name is taken.
+    async fn try_create(
+        &self,
+        scope: Scope<'_>,
+        object: &mut Value,
+        caller: Caller<'_>,
+    ) -> Result<Option<Value>, Status> {
+        let resource = scope.resource;
+        api::meta::set_uid(object, &self.env.random().uuid());
+        api::meta::set_creation_timestamp(object, self.env.now());
+        let creation = strategy::Creation { identity: caller.identity };
+        strategy::prepare_create(resource, object, &creation);
+        let errors = api::validation::create(resource, object);
+        if !errors.is_empty() {
+            return Err(Status::invalid(resource.group, resource.kind, api::meta::name(object), errors));
+        }
+        let allocation = self.services.allocate_create(self, resource, object).await?;
+        let key = scope.key(api::meta::name(object));
+        let result = if caller.dry_run {
+            let is_there = self.current(resource, &key).await?.is_some();
+            Ok(if is_there { Put::Mismatch(None) } else { Put::Applied(0) })
+        } else {
+            self.put_converted(resource, &key, object, 0).await
+        };
+        match result? {
+            Put::Applied(revision) => {
+                if !caller.dry_run {
+                    allocation.keep();
+                    set_resource_version(object, revision);
+                }
+                Ok(Some(std::mem::take(object)))
+            }
+            Put::Mismatch(_) => Ok(None),
+        }
+    }
+}
+
+/// Clears what a client may not bring along, and refuses what it must not.
+fn begin(scope: Scope<'_>, object: &mut Value) -> Result<(), Status> {
+    if api::meta::resource_version(object).is_some() {
+        return Err(Status::unclassified("resourceVersion should not be set on objects to be created"));
+    }
+    if api::meta::name(object).is_empty() && api::meta::generate_name(object).is_none() {
+        let path = api::field::Path::new("metadata").child("name");
+        let error = api::field::FieldError::required(&path, "name or generateName is required");
+        return Err(Status::invalid(scope.resource.group, scope.resource.kind, "", vec![error]));
+    }
+    let metadata = api::meta::metadata_mut(object);
+    for field in
+        ["uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "resourceVersion"]
+    {
+        metadata.remove(field);
+    }
+    match scope.namespace {
+        Some(namespace) => api::meta::set_namespace(object, namespace),
+        None => {
+            metadata.remove("namespace");
+        }
+    }
+    Ok(())
+}

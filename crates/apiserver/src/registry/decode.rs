@@ -1,0 +1,121 @@
+//! From a request's body to an object.
+
+use api::decode::{self, MediaType};
+use api::kinds::Resource;
+use api::status::Status;
+use serde_json::Value;
+
+use crate::http::negotiate::Encoding;
+use crate::http::options::{DeleteOptions, FieldValidation};
+use crate::http::request_info::Query;
+
+/// An object out of a body, and the warnings that go with the answer.
+#[derive(Debug)]
+pub(crate) struct Decoded {
+    pub(crate) value: Value,
+    pub(crate) warnings: Vec<String>,
+}
+
+/// The type that a body must have.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Expected<'a> {
+    pub(crate) group: &'a str,
+    pub(crate) version: &'a str,
+    pub(crate) kind: &'a str,
+    /// The name of the type in the schema.
+    pub(crate) schema: &'a str,
+}
+
+impl Expected<'static> {
+    pub(crate) fn of(resource: &'static Resource) -> Self {
+        Self { group: resource.group, version: resource.version, kind: resource.kind, schema: resource.schema }
+    }
+}
+
+impl Expected<'_> {
+    fn api_version(&self) -> String {
+        if self.group.is_empty() { self.version.to_owned() } else { format!("{}/{}", self.group, self.version) }
+    }
+}
+
+fn media(encoding: Encoding) -> MediaType {
+    match encoding {
+        Encoding::Json => MediaType::Json,
+        Encoding::Yaml => MediaType::Yaml,
+    }
+}
+
+/// Decodes an object of the expected type.
+pub(crate) fn decode_body(
+    expected: Expected<'_>,
+    body: &[u8],
+    encoding: Encoding,
+    validation: FieldValidation,
+) -> Result<Decoded, Status> {
+    let decoded = decode::decode_as(body, media(encoding), expected.schema)?;
+    let strict = decoded.strict_error(expected.kind, expected.version);
+    let mut value = decoded.value;
+    check_type(expected, &mut value)?;
+    let warnings = findings(validation, decoded.findings, strict)?;
+    Ok(Decoded { value, warnings })
+}
+
+/// Checks what a patch has made as if it had come as a body.
+pub(crate) fn check_patched(
+    expected: Expected<'_>,
+    mut value: Value,
+    validation: FieldValidation,
+) -> Result<Decoded, Status> {
+    let found = decode::check_fields(&mut value, expected.schema)?;
+    check_type(expected, &mut value)?;
+    let strict = decode::strict_error(expected.kind, expected.version, &found);
+    let warnings = findings(validation, found, strict)?;
+    Ok(Decoded { value, warnings })
+}
+
+fn findings(validation: FieldValidation, found: Vec<String>, strict: Option<Status>) -> Result<Vec<String>, Status> {
+    match validation {
+        FieldValidation::Ignore => Ok(Vec::new()),
+        FieldValidation::Warn => Ok(found),
+        FieldValidation::Strict => strict.map_or(Ok(Vec::new()), Err),
+    }
+}
+
+/// The type in the body, if there is one, must be the expected one; then it is set.
+fn check_type(expected: Expected<'_>, value: &mut Value) -> Result<(), Status> {
+    let Some(object) = value.as_object_mut() else {
+        return Err(Status::bad_request(format!(
+            "the object provided is unrecognized (must be of type {})",
+            expected.kind
+        )));
+    };
+    let text = |field: &str| object.get(field).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let (api_version, kind) = (text("apiVersion"), text("kind"));
+    let wanted = expected.api_version();
+    if !kind.is_empty() && kind != expected.kind {
+        let (_, version) = api::meta::split_api_version(if api_version.is_empty() { &wanted } else { &api_version });
+        return Err(Status::bad_request(format!(
+            "{kind} in version {version:?} cannot be handled as a {}: converting ({version}.{kind}) to ({}): unknown \
+             conversion",
+            expected.kind, expected.kind
+        )));
+    }
+    if !api_version.is_empty() && api_version != wanted {
+        return Err(Status::bad_request(format!(
+            "the API version in the data ({api_version}) does not match the expected API version ({wanted})"
+        )));
+    }
+    object.insert("apiVersion".to_owned(), wanted.into());
+    object.insert("kind".to_owned(), expected.kind.into());
+    Ok(())
+}
+
+/// The options of a deletion: from the body if there is one, else from the query.
+pub(crate) fn decode_delete_options(body: &[u8], encoding: Encoding, query: &Query) -> Result<DeleteOptions, Status> {
+    if body.is_empty() {
+        return DeleteOptions::parse(query, None);
+    }
+    let schema = "io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions";
+    let decoded = decode::decode_as(body, media(encoding), schema)?;
+    DeleteOptions::parse(query, Some(&decoded.value))
+}

@@ -1,0 +1,181 @@
+//! Update and patch: a change of what is there.
+
+use api::kinds::Resource;
+use api::status::Status;
+use serde_json::Value;
+
+use super::{Caller, Current, MAX_RETRIES, NewObject, Put, Registry, Scope, set_resource_version};
+use crate::{admission, cache, strategy};
+
+/// Makes the new object from the one that is there. Called again when another write came first.
+pub(crate) type Change<'a> = dyn Fn(&Value) -> Result<Value, Status> + Send + Sync + 'a;
+
+/// What became of an update.
+pub(crate) struct Updated {
+    pub(crate) value: Value,
+    /// Whether the update made the object, which some kinds allow.
+    pub(crate) created: bool,
+}
+
+/// Which part of an object a request changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    /// All but the status.
+    Main,
+    Status,
+    /// What a subresource with rules of its own changes; its handler keeps the rest.
+    Special,
+}
+
+impl Registry {
+    /// Changes an object.
+    pub(crate) async fn update(
+        &self,
+        scope: Scope<'_>,
+        name: &str,
+        part: Part,
+        caller: Caller<'_>,
+        change: &Change<'_>,
+    ) -> Result<Updated, Status> {
+        let key = scope.key(name);
+        let mut current = self.current_converted(scope.resource, &key).await?;
+        for _ in 0..MAX_RETRIES {
+            let Some(now) = current.take() else {
+                return self.update_missing(scope, name, part, caller, change).await;
+            };
+            match self.try_update(scope, name, part, caller, change, &now).await? {
+                Ok(value) => return Ok(Updated { value, created: false }),
+                Err(mismatch) => current = mismatch,
+            }
+        }
+        Err(Status::server_timeout(scope.resource.group, scope.resource.plural, "update", 1))
+    }
+
+    async fn update_missing(
+        &self,
+        scope: Scope<'_>,
+        name: &str,
+        part: Part,
+        caller: Caller<'_>,
+        change: &Change<'_>,
+    ) -> Result<Updated, Status> {
+        if part != Part::Main || !strategy::is_created_by_update(scope.resource) {
+            return Err(scope.not_found(name));
+        }
+        // A patch of nothing is not found; a replacement does not look at what was there.
+        let mut value = change(&Value::Null)?;
+        api::meta::remove(&mut value, "resourceVersion");
+        let value = self.create(scope, NewObject { value }, caller).await?;
+        Ok(Updated { value, created: true })
+    }
+
+    /// One attempt; the inner error is what was there instead.
+    async fn try_update(
+        &self,
+        scope: Scope<'_>,
+        name: &str,
+        part: Part,
+        caller: Caller<'_>,
+        change: &Change<'_>,
+        current: &Current,
+    ) -> Result<Result<Value, Option<Current>>, Status> {
+        let resource = scope.resource;
+        let old = &current.value;
+        let mut new = change(old)?;
+        check_identity(resource, name, &new, current)?;
+        prepare(resource, part, &mut new, old);
+        if part == Part::Main {
+            admission::admit_update(self, scope, caller, &mut new, old).await?;
+        }
+        let errors = match part {
+            Part::Main | Part::Special => api::validation::update(resource, &new, old),
+            Part::Status => api::validation::status_update(resource, &new, old),
+        };
+        if !errors.is_empty() {
+            return Err(Status::invalid(resource.group, resource.kind, name, errors));
+        }
+        let allocation = match part {
+            Part::Main => self.services.allocate_update(self, resource, &mut new, old).await?,
+            Part::Status | Part::Special => crate::allocation::Held::nothing(),
+        };
+        if cache::encode(resource, &new) == cache::encode(resource, old) {
+            return Ok(Ok(old.clone()));
+        }
+        if caller.dry_run {
+            return Ok(Ok(new));
+        }
+        let key = scope.key(name);
+        if ends_with_update(resource, &new, old) {
+            return Ok(match self.remove(resource, &key, current.revision).await? {
+                Put::Applied(_) => Ok(new),
+                Put::Mismatch(now) => Err(self.convert_current(resource, now)?),
+            });
+        }
+        match self.put_converted(resource, &key, &new, current.revision).await? {
+            Put::Applied(revision) => {
+                allocation.keep();
+                self.services.release_replaced(resource, &new, old);
+                set_resource_version(&mut new, revision);
+                Ok(Ok(new))
+            }
+            Put::Mismatch(now) => Ok(Err(self.convert_current(resource, now)?)),
+        }
+    }
+}
+
+/// Whether this is still the object that the client means.
+fn check_identity(resource: &'static Resource, name: &str, new: &Value, current: &Current) -> Result<(), Status> {
+    let (group, plural) = (resource.group, resource.plural);
+    if let (Some(wanted), Some(found)) = (api::meta::uid(new), api::meta::uid(&current.value))
+        && wanted != found
+    {
+        let why = format!("Precondition failed: UID in precondition: {wanted}, UID in object meta: {found}");
+        return Err(Status::conflict(group, plural, name, why));
+    }
+    match api::meta::resource_version(new) {
+        None | Some("0") => Ok(()),
+        Some(version) => {
+            let version = crate::http::options::parse_resource_version(version)
+                .map_err(|_| invalid_resource_version(resource, name, version))?;
+            if version == current.revision { Ok(()) } else { Err(Status::modified(group, plural, name)) }
+        }
+    }
+}
+
+fn invalid_resource_version(resource: &Resource, name: &str, version: &str) -> Status {
+    let path = api::field::Path::new("metadata").child("resourceVersion");
+    let error = api::field::FieldError::invalid(&path, version, "must be specified for an update");
+    Status::invalid(resource.group, resource.kind, name, vec![error])
+}
+
+/// Puts back what an update may not touch.
+fn prepare(resource: &Resource, part: Part, new: &mut Value, old: &Value) {
+    for field in ["uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds"] {
+        strategy::copy_at(new, old, &["metadata", field]);
+    }
+    api::meta::remove(new, "selfLink");
+    if !old.is_null() && api::meta::metadata(new).is_some_and(|m| m.get("resourceVersion").is_some()) {
+        strategy::copy_at(new, old, &["metadata", "resourceVersion"]);
+    }
+    if api::meta::namespace(new).is_none() {
+        strategy::copy_at(new, old, &["metadata", "namespace"]);
+    }
+    match part {
+        Part::Main => strategy::prepare_update(resource, new, old),
+        Part::Status => strategy::prepare_status_update(resource, new, old),
+        Part::Special => {}
+    }
+}
+
+/// Whether the update was the last thing that a deletion waited for.
+fn ends_with_update(resource: &Resource, new: &Value, old: &Value) -> bool {
+    if !api::meta::is_deleting(old) || api::meta::finalizers(new).next().is_some() {
+        return false;
+    }
+    if resource.group.is_empty() && resource.plural == "namespaces" {
+        let finalizers = new.pointer("/spec/finalizers").and_then(Value::as_array);
+        return finalizers.is_none_or(Vec::is_empty);
+    }
+    // A pod still has its time: its kubelet deletes it.
+    api::meta::deletion_grace_period_seconds(new).unwrap_or(0) == 0
+}

@@ -1,0 +1,208 @@
+//! The API server as a component: build, run, drain.
+
+use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::Duration;
+
+use base::{Drain, DrainTrigger, Env, TaskFailure, Tasks};
+use pki::{Authority, IssueRequest, ServiceAccountKey, Usage};
+use store::Store;
+
+use crate::access::Identity;
+use crate::access::authentication::Authenticator;
+use crate::bootstrap;
+use crate::cache::Cache;
+use crate::config::Config;
+use crate::edge;
+use crate::kubelet::KubeletProxy;
+use crate::maintenance;
+use crate::pipeline::{Core, InProcess};
+use crate::registry::Registry;
+use crate::tokens::TokenIssuer;
+
+/// Why an API server could not be built.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// The CA or a certificate could not be loaded or made.
+    #[error(transparent)]
+    Authority(#[from] pki::AuthorityError),
+    /// The service account key could not be loaded or made.
+    #[error(transparent)]
+    ServiceAccountKey(#[from] pki::ServiceAccountKeyError),
+    /// TLS cannot be set up.
+    #[error(transparent)]
+    Tls(#[from] edge::TlsError),
+    /// The authentication of client certificates cannot be set up.
+    #[error("cannot verify client certificates: {0}")]
+    ClientCertificates(rustls::Error),
+    /// The address cannot be listened on.
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// What the system said.
+        source: std::io::Error,
+    },
+}
+
+/// Why an API server stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// A part of it failed.
+    #[error(transparent)]
+    Task(#[from] TaskFailure),
+    /// The listening socket could not be used.
+    #[error("cannot serve on {address}: {source}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// What the system said.
+        source: std::io::Error,
+    },
+}
+
+/// An API server over a datastore.
+pub struct ApiServer {
+    core: Arc<Core>,
+    listener: TcpListener,
+    address: SocketAddr,
+    tls: Arc<rustls::ServerConfig>,
+    env: Env,
+    trigger: DrainTrigger,
+}
+
+/// Serving and client certificates live a year and are renewed at a start in their last third.
+const CERTIFICATE_VALIDITY: Duration = Duration::from_secs(365 * 24 * 3600);
+
+impl ApiServer {
+    /// Loads or makes keys and certificates and listens; nothing is served before [`ApiServer::run`].
+    ///
+    /// Reads and writes files: call it where blocking is allowed.
+    pub fn build(mut config: Config, store: Arc<dyn Store>, env: Env) -> Result<Self, BuildError> {
+        let wanted = SocketAddr::new(config.bind_address, config.secure_port);
+        let listen = |source| BuildError::Listen { address: wanted, source };
+        let listener = TcpListener::bind(wanted).map_err(listen)?;
+        listener.set_nonblocking(true).map_err(listen)?;
+        let address = listener.local_addr().map_err(listen)?;
+        config.secure_port = address.port();
+
+        let authority = Authority::load_or_create(&config.pki_dir, "ca", &env)?;
+        let serving = authority.load_or_issue(&config.pki_dir, "apiserver", &serving_request(&config))?;
+        let to_kubelets = authority.load_or_issue(&config.pki_dir, "apiserver-kubelet-client", &kubelet_request())?;
+        let keys = Arc::new(ServiceAccountKey::load_or_create(&config.pki_dir.join("sa.key"))?);
+
+        let config = Arc::new(config);
+        // Drains with the signal that `run` is given, and with this value.
+        let (trigger, drain) = base::drain();
+        let cache = Arc::new(Cache::new());
+        let registry = Arc::new(Registry::new(store, cache, env.clone(), config.clone(), drain));
+        let authenticator = Authenticator::new(authority.certificate_der(), keys.clone(), &config, env.clone())
+            .map_err(BuildError::ClientCertificates)?;
+        let core = Core {
+            authenticator,
+            tokens: TokenIssuer::new(keys.clone(), &config, env.clone()),
+            kubelets: KubeletProxy::new(&to_kubelets, authority.certificate_der(), config.verify_kubelets)?,
+            ca_pem: authority.certificate_pem().to_owned(),
+            keys,
+            config,
+            registry,
+            background: tokio::sync::Mutex::new(Tasks::new()),
+        };
+        let tls = Arc::new(edge::server_config(&serving)?);
+        Ok(Self { core: Arc::new(core), listener, address, tls, env, trigger })
+    }
+
+    /// Where it listens.
+    pub fn local_address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The API for a client in this process that acts as `identity`. Requests wait until [`ApiServer::run`] has
+    /// loaded the datastore.
+    pub fn service(&self, identity: Identity) -> InProcess {
+        InProcess::new(self.core.clone(), identity)
+    }
+
+    /// Serves until `drain`, then ends watches and lets other requests finish.
+    pub async fn run(self, drain: Drain) -> Result<(), RunError> {
+        let Self { core, listener, address, tls, env, trigger } = self;
+        let listener =
+            tokio::net::TcpListener::from_std(listener).map_err(|source| RunError::Listen { address, source })?;
+        let registry = core.registry.clone();
+        let mut tasks = Tasks::new();
+        let (cache_trigger, cache_drain) = base::drain();
+        tasks.spawn_fallible(
+            "watch cache",
+            registry.cache.clone().run(registry.store.clone(), env.clone(), cache_drain),
+        );
+        tasks.spawn("bootstrap objects", bootstrap::run(registry.clone(), registry.drain.clone()));
+        tasks.spawn("compaction", maintenance::compact(registry.clone(), registry.drain.clone()));
+        tasks.spawn("event expiry", maintenance::expire_events(registry.clone(), registry.drain.clone()));
+        tasks.spawn(
+            "https",
+            edge::serve(listener, tls, core.clone(), registry.drain.clone(), core.config.shutdown_grace),
+        );
+        tracing::info!(%address, "API server is serving");
+        let outcome = tokio::select! {
+            () = drain.drained() => Ok(()),
+            ended = tasks.join_next() => match ended {
+                Some((_, Err(failure))) => Err(failure.into()),
+                // Parts only end by themselves when they fail.
+                Some((_, Ok(()))) | None => Ok(()),
+            },
+        };
+        trigger.drain();
+        let tunnels = std::mem::take(&mut *core.background.lock().await);
+        for failure in tunnels.shutdown(core.config.shutdown_grace).await {
+            tracing::debug!(err = %failure, "tunnel was cut off at shutdown");
+        }
+        // The cache feeds requests in flight, so it ends last.
+        cache_trigger.drain();
+        for failure in tasks.shutdown(core.config.shutdown_grace + Duration::from_secs(2)).await {
+            tracing::warn!(err = %failure, "part of the API server did not end well");
+        }
+        outcome
+    }
+}
+
+fn serving_request(config: &Config) -> IssueRequest {
+    let names = [
+        "kubernetes",
+        "kubernetes.default",
+        "kubernetes.default.svc",
+        "kubernetes.default.svc.cluster.local",
+        "localhost",
+    ];
+    let mut dns_names: Vec<String> = names.map(str::to_owned).to_vec();
+    let mut ips = vec![config.kubernetes_service_ip(), IpAddr::from([127, 0, 0, 1]), config.advertised_address()];
+    if !config.bind_address.is_unspecified() {
+        ips.push(config.bind_address);
+    }
+    for san in &config.tls_sans {
+        match san.parse() {
+            Ok(ip) => ips.push(ip),
+            Err(_) => dns_names.push(san.clone()),
+        }
+    }
+    ips.sort();
+    ips.dedup();
+    IssueRequest {
+        common_name: "kube-apiserver".to_owned(),
+        organizations: Vec::new(),
+        dns_names,
+        ips,
+        usage: Usage::Server,
+        validity: CERTIFICATE_VALIDITY,
+    }
+}
+
+fn kubelet_request() -> IssueRequest {
+    IssueRequest {
+        common_name: "kube-apiserver-kubelet-client".to_owned(),
+        organizations: vec!["system:masters".to_owned()],
+        dns_names: Vec::new(),
+        ips: Vec::new(),
+        usage: Usage::Client,
+        validity: CERTIFICATE_VALIDITY,
+    }
+}

@@ -1,0 +1,269 @@
+//! In what kinds differ: which parts of an object each request may set, what begins a new generation, what a deletion
+//! waits for.
+//!
+//! Facts are rows of the tables here; what a kind does beyond them is a function in a module of its own, called from
+//! [`prepare_create`] and [`prepare_update`].
+
+mod node;
+mod pod;
+mod workload;
+
+use api::kinds::Resource;
+use serde_json::{Value, json};
+
+use crate::access::Identity;
+
+/// Kinds that count generations: `metadata.generation` grows when anything but metadata and status changes.
+const GENERATIONS: &[(&str, &str)] = &[
+    ("", "pods"),
+    ("", "podtemplates"),
+    ("", "replicationcontrollers"),
+    ("admissionregistration.k8s.io", "mutatingwebhookconfigurations"),
+    ("admissionregistration.k8s.io", "validatingadmissionpolicies"),
+    ("admissionregistration.k8s.io", "validatingadmissionpolicybindings"),
+    ("admissionregistration.k8s.io", "validatingwebhookconfigurations"),
+    ("apiextensions.k8s.io", "customresourcedefinitions"),
+    ("apps", "controllerrevisions"),
+    ("apps", "daemonsets"),
+    ("apps", "deployments"),
+    ("apps", "replicasets"),
+    ("apps", "statefulsets"),
+    ("batch", "cronjobs"),
+    ("batch", "jobs"),
+    ("discovery.k8s.io", "endpointslices"),
+    ("flowcontrol.apiserver.k8s.io", "flowschemas"),
+    ("flowcontrol.apiserver.k8s.io", "prioritylevelconfigurations"),
+    ("networking.k8s.io", "ingressclasses"),
+    ("networking.k8s.io", "ingresses"),
+    ("networking.k8s.io", "networkpolicies"),
+    ("policy", "poddisruptionbudgets"),
+    ("resource.k8s.io", "deviceclasses"),
+    ("resource.k8s.io", "resourceslices"),
+    ("scheduling.k8s.io", "priorityclasses"),
+];
+
+/// Kinds of which only a status is new at creation, with that status.
+///
+/// Kinds that are not listed lose any status sent with a create, unless they keep it ([`KEEPS_STATUS`]).
+const NEW_STATUS: &[((&str, &str), &str)] = &[
+    (("", "namespaces"), r#"{"phase":"Active"}"#),
+    (("", "persistentvolumeclaims"), r#"{"phase":"Pending"}"#),
+    (("", "persistentvolumes"), r#"{"phase":"Pending"}"#),
+    (("", "replicationcontrollers"), r#"{"replicas":0}"#),
+    (("", "services"), r#"{"loadBalancer":{}}"#),
+    (
+        ("apps", "daemonsets"),
+        r#"{"currentNumberScheduled":0,"desiredNumberScheduled":0,"numberMisscheduled":0,"numberReady":0}"#,
+    ),
+    (("apps", "replicasets"), r#"{"replicas":0}"#),
+    (("apps", "statefulsets"), r#"{"availableReplicas":0,"replicas":0}"#),
+    (("autoscaling", "horizontalpodautoscalers"), r#"{"currentMetrics":null,"desiredReplicas":0}"#),
+    (("networking.k8s.io", "ingresses"), r#"{"loadBalancer":{}}"#),
+    (
+        ("policy", "poddisruptionbudgets"),
+        r#"{"currentHealthy":0,"desiredHealthy":0,"disruptionsAllowed":0,"expectedPods":0}"#,
+    ),
+];
+
+/// Kinds whose creators report a status at once.
+const KEEPS_STATUS: &[(&str, &str)] = &[("", "nodes"), ("apiextensions.k8s.io", "customresourcedefinitions")];
+
+/// Kinds whose `status` is written through the main resource, because they have no `status` subresource.
+fn has_status_subresource(resource: &Resource) -> bool {
+    resource.subresource("status").is_some()
+}
+
+fn key(resource: &Resource) -> (&'static str, &'static str) {
+    (resource.group, resource.plural)
+}
+
+/// Whether the kind counts generations.
+fn counts_generations(resource: &Resource) -> bool {
+    GENERATIONS.contains(&key(resource))
+}
+
+/// Who creates an object.
+pub(crate) struct Creation<'a> {
+    pub(crate) identity: &'a Identity,
+}
+
+/// Sets what a new object of the kind begins with, whatever the client sent.
+pub(crate) fn prepare_create(resource: &Resource, object: &mut Value, creation: &Creation<'_>) {
+    if counts_generations(resource) {
+        api::meta::metadata_mut(object).insert("generation".to_owned(), 1.into());
+    } else {
+        api::meta::metadata_mut(object).remove("generation");
+    }
+    if has_status_subresource(resource) && !KEEPS_STATUS.contains(&key(resource)) {
+        let new = NEW_STATUS.iter().find(|(row, _)| *row == key(resource)).map_or("{}", |(_, status)| *status);
+        object["status"] = serde_json::from_str(new).expect("the table holds JSON");
+    }
+    match key(resource) {
+        ("", "pods") => pod::prepare_create(object),
+        ("", "namespaces") => object["spec"] = json!({"finalizers": ["kubernetes"]}),
+        ("", "nodes") => node::prepare_create(object),
+        ("batch", "jobs") => workload::prepare_job(object),
+        ("certificates.k8s.io", "certificatesigningrequests") => set_requestor(object, creation.identity),
+        _ => {}
+    }
+}
+
+/// A certificate request is made in the name of who made it.
+fn set_requestor(object: &mut Value, identity: &Identity) {
+    let Some(spec) = object.get_mut("spec").and_then(Value::as_object_mut) else { return };
+    for field in ["username", "uid", "groups", "extra"] {
+        spec.remove(field);
+    }
+    spec.insert("username".to_owned(), identity.user.clone().into());
+    if !identity.groups.is_empty() {
+        spec.insert("groups".to_owned(), identity.groups.clone().into());
+    }
+    if let Some(uid) = &identity.uid {
+        spec.insert("uid".to_owned(), uid.clone().into());
+    }
+    if !identity.extra.is_empty() {
+        spec.insert("extra".to_owned(), json!(identity.extra));
+    }
+}
+
+/// Keeps what an update of the main resource may not touch, and counts the generation.
+pub(crate) fn prepare_update(resource: &Resource, new: &mut Value, old: &Value) {
+    if has_status_subresource(resource) {
+        copy(new, old, "status");
+    }
+    match key(resource) {
+        ("", "pods") => pod::prepare_update(new, old),
+        ("", "namespaces") => copy_at(new, old, &["spec", "finalizers"]),
+        ("certificates.k8s.io", "certificatesigningrequests") => copy(new, old, "spec"),
+        _ => {}
+    }
+    let generation = api::meta::generation(old);
+    let metadata = api::meta::metadata_mut(new);
+    if !counts_generations(resource) {
+        metadata.remove("generation");
+        return;
+    }
+    let next = generation + i64::from(begins_generation(new, old));
+    api::meta::metadata_mut(new).insert("generation".to_owned(), next.into());
+}
+
+/// Whether anything but metadata and status differs.
+fn begins_generation(new: &Value, old: &Value) -> bool {
+    let relevant = |object: &Value| -> Vec<(String, Value)> {
+        let members = object.as_object().into_iter().flatten();
+        members
+            .filter(|(key, _)| !matches!(key.as_str(), "apiVersion" | "kind" | "metadata" | "status"))
+            .map(|(key, value)| (key.clone(), value.clone()))
+            .collect()
+    };
+    relevant(new) != relevant(old)
+}
+
+/// Keeps all but the status (and of the metadata what the kind lets a status update set).
+pub(crate) fn prepare_status_update(resource: &Resource, new: &mut Value, old: &Value) {
+    let status = new.get("status").cloned();
+    let metadata = new.get("metadata").cloned();
+    let mut kept = old.clone();
+    match status {
+        Some(status) => kept["status"] = status,
+        None => {
+            if let Some(object) = kept.as_object_mut() {
+                object.remove("status");
+            }
+        }
+    }
+    if let Some(metadata) = metadata {
+        kept["metadata"] = metadata;
+    }
+    *new = kept;
+    let generation = api::meta::generation(old);
+    let metadata = api::meta::metadata_mut(new);
+    if generation > 0 {
+        metadata.insert("generation".to_owned(), generation.into());
+    }
+    match key(resource) {
+        ("apps", "deployments") => copy_at(new, old, &["metadata", "labels"]),
+        ("", "pods") => {
+            copy_at(new, old, &["metadata", "ownerReferences"]);
+            pod::prepare_status_update(new, old);
+        }
+        _ => {}
+    }
+}
+
+/// Sets a top-level member to what it was.
+pub(crate) fn copy(new: &mut Value, old: &Value, member: &str) {
+    copy_at(new, old, &[member]);
+}
+
+/// Sets the value at a path to what it was, or removes it.
+pub(crate) fn copy_at(new: &mut Value, old: &Value, path: &[&str]) {
+    let Some((last, parents)) = path.split_last() else { return };
+    let before = path.iter().try_fold(old, |value, member| value.get(member)).cloned();
+    let mut at = new;
+    for parent in parents {
+        let Some(object) = at.as_object_mut() else { return };
+        if before.is_none() && !object.contains_key(*parent) {
+            return;
+        }
+        at = object.entry(*parent).or_insert_with(|| json!({}));
+    }
+    let Some(object) = at.as_object_mut() else { return };
+    match before {
+        Some(value) => object.insert((*last).to_owned(), value),
+        None => object.remove(*last),
+    };
+}
+
+/// Which finalizer a deletion without a policy of its own adds, for kinds with upstream's old default.
+pub(crate) fn orphans_by_default(resource: &Resource) -> bool {
+    // Jobs of batch/v1 and replication controllers keep the behaviour they had before garbage collection.
+    matches!(key(resource), ("batch", "jobs") | ("", "replicationcontrollers"))
+}
+
+/// How long a deleted object may take to end by itself; `None` for kinds that vanish at once.
+pub(crate) fn grace_period(resource: &Resource, object: &Value, requested: Option<i64>) -> Option<i64> {
+    match key(resource) {
+        ("", "pods") => pod::grace_period(object, requested),
+        _ => None,
+    }
+}
+
+/// Kinds of which a deletion answers the object as it last was, not a Status.
+const RETURNS_DELETED: &[(&str, &str)] = &[
+    ("", "persistentvolumeclaims"),
+    ("", "persistentvolumes"),
+    ("", "pods"),
+    ("", "podtemplates"),
+    ("", "resourcequotas"),
+    ("", "serviceaccounts"),
+    ("", "services"),
+    ("storage.k8s.io", "csidrivers"),
+    ("storage.k8s.io", "csinodes"),
+    ("storage.k8s.io", "storageclasses"),
+    ("storage.k8s.io", "volumeattachments"),
+];
+
+/// Whether a deletion answers the object.
+pub(crate) fn returns_deleted(resource: &Resource) -> bool {
+    RETURNS_DELETED.contains(&key(resource))
+}
+
+/// Kinds that an update of a missing object creates.
+const CREATED_BY_UPDATE: &[(&str, &str)] = &[
+    ("", "endpoints"),
+    ("", "events"),
+    ("", "limitranges"),
+    ("coordination.k8s.io", "leases"),
+    ("events.k8s.io", "events"),
+    ("node.k8s.io", "runtimeclasses"),
+    ("rbac.authorization.k8s.io", "clusterrolebindings"),
+    ("rbac.authorization.k8s.io", "clusterroles"),
+    ("rbac.authorization.k8s.io", "rolebindings"),
+    ("rbac.authorization.k8s.io", "roles"),
+];
+
+/// Whether an update of a missing object creates it.
+pub(crate) fn is_created_by_update(resource: &Resource) -> bool {
+    CREATED_BY_UPDATE.contains(&key(resource))
+}

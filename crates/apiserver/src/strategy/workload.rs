@@ -1,0 +1,39 @@
+//! Jobs: the selector and labels that tie pods to them.
+
+use serde_json::{Value, json};
+
+/// Labels of a job's pods; the two without prefix are upstream's older names.
+const UID_LABELS: [&str; 2] = ["batch.kubernetes.io/controller-uid", "controller-uid"];
+const NAME_LABELS: [&str; 2] = ["batch.kubernetes.io/job-name", "job-name"];
+
+/// Gives a job without a selector of its own one by its UID, and its pods the labels that go with it.
+pub(super) fn prepare_job(object: &mut Value) {
+    let is_manual = object.pointer("/spec/manualSelector").and_then(Value::as_bool).unwrap_or(false);
+    if is_manual {
+        return;
+    }
+    let uid = api::meta::uid(object).unwrap_or_default().to_owned();
+    let name = api::meta::name(object).to_owned();
+    let Some(spec) = object.get_mut("spec").and_then(Value::as_object_mut) else { return };
+    let template = spec.entry("template").or_insert_with(|| json!({}));
+    let labels = &mut api::meta::metadata_mut(template);
+    let labels = labels.entry("labels").or_insert_with(|| json!({}));
+    if !labels.is_object() {
+        *labels = json!({});
+    }
+    for label in UID_LABELS {
+        labels[label] = uid.clone().into();
+    }
+    for label in NAME_LABELS {
+        labels[label] = name.clone().into();
+    }
+    let selector = spec.entry("selector").or_insert_with(|| json!({}));
+    if !selector.is_object() {
+        *selector = json!({});
+    }
+    let match_labels = &mut selector["matchLabels"];
+    if !match_labels.is_object() {
+        *match_labels = json!({});
+    }
+    match_labels[UID_LABELS[0]] = uid.into();
+}

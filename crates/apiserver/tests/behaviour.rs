@@ -1,0 +1,141 @@
+//! The API's behaviour, through the service that clients in this process use, over a datastore in memory.
+
+mod support;
+
+use serde_json::json;
+use support::Cluster;
+
+#[tokio::test]
+async fn objects_are_created_read_listed_and_deleted() {
+    let cluster = Cluster::start().await;
+    let created = cluster
+        .post("/api/v1/namespaces/default/configmaps", json!({"metadata": {"name": "a"}, "data": {"k": "v"}}))
+        .await
+        .expect(201);
+    assert_eq!(created["kind"], "ConfigMap");
+    assert!(created["metadata"]["uid"].is_string() && created["metadata"]["resourceVersion"].is_string());
+
+    let read = cluster.get("/api/v1/namespaces/default/configmaps/a").await.expect(200);
+    assert_eq!(read, created);
+    let list = cluster.get("/api/v1/namespaces/default/configmaps?&limit=500").await.expect(200);
+    assert_eq!((list["kind"].as_str(), list["items"].as_array().map(Vec::len)), (Some("ConfigMapList"), Some(1)));
+    assert!(list["items"][0].get("kind").is_none());
+
+    cluster.delete("/api/v1/namespaces/default/configmaps/a").await.expect(200);
+    let gone = cluster.get("/api/v1/namespaces/default/configmaps/a").await.expect(404);
+    assert_eq!(gone["message"], "configmaps \"a\" not found");
+}
+
+#[tokio::test]
+async fn a_watch_shows_what_happens_after_a_list() {
+    let cluster = Cluster::start().await;
+    let list = cluster.get("/api/v1/namespaces/default/configmaps").await.expect(200);
+    let version = list["metadata"]["resourceVersion"].as_str().expect("a version").to_owned();
+    let mut watch =
+        cluster.watch(&format!("/api/v1/configmaps?watch=1&resourceVersion={version}&labelSelector=a%3Db")).await;
+    let path = "/api/v1/namespaces/default/configmaps";
+    cluster.post(path, json!({"metadata": {"name": "out"}})).await.expect(201);
+    cluster.post(path, json!({"metadata": {"name": "in", "labels": {"a": "b"}}})).await.expect(201);
+    let merge = "application/merge-patch+json";
+    let patch = |labels| json!({"metadata": {"labels": labels}});
+    cluster.patch(&format!("{path}/out"), merge, patch(json!({"a": "b"}))).await.expect(200);
+    cluster.patch(&format!("{path}/in"), merge, patch(json!({"a": null}))).await.expect(200);
+    cluster.delete(&format!("{path}/out")).await.expect(200);
+    let seen: Vec<String> = watch.take(4).await;
+    assert_eq!(seen, ["ADDED in", "ADDED out", "DELETED in", "DELETED out"]);
+}
+
+#[tokio::test]
+async fn wrong_requests_are_answered_as_upstream_does() {
+    let cluster = Cluster::start().await;
+    let missing =
+        cluster.post("/api/v1/namespaces/none/configmaps", json!({"metadata": {"name": "a"}})).await.expect(404);
+    assert_eq!(missing["message"], "namespaces \"none\" not found");
+    let stale = json!({"metadata": {"name": "default", "resourceVersion": "1"}});
+    let conflict = cluster.put("/api/v1/namespaces/default", stale).await.expect(409);
+    assert_eq!(
+        conflict["message"],
+        "Operation cannot be fulfilled on namespaces \"default\": the object has been modified; please apply your \
+         changes to the latest version and try again"
+    );
+    cluster.get("/api/v1/nonsense").await.expect(404);
+    cluster.delete("/api/v1/namespaces/kube-system").await.expect(403);
+}
+
+#[tokio::test]
+async fn services_get_addresses_and_ports_that_no_other_has() {
+    let cluster = Cluster::start().await;
+    let kubernetes = cluster.eventually("/api/v1/namespaces/default/services/kubernetes").await;
+    assert_eq!(kubernetes["spec"]["clusterIP"], "10.43.0.1");
+    let service = |name: &str| json!({"metadata": {"name": name}, "spec": {"type": "NodePort", "selector": {"a": "b"}, "ports": [{"port": 80}]}});
+    let path = "/api/v1/namespaces/default/services";
+    let a = cluster.post(path, service("a")).await.expect(201);
+    let b = cluster.post(path, service("b")).await.expect(201);
+    assert_ne!(a["spec"]["clusterIP"], b["spec"]["clusterIP"]);
+    assert_ne!(a["spec"]["ports"][0]["nodePort"], b["spec"]["ports"][0]["nodePort"]);
+    let mut taken = service("c");
+    taken["spec"]["clusterIP"] = a["spec"]["clusterIP"].clone();
+    cluster.post(path, taken.clone()).await.expect(422);
+    cluster.delete(&format!("{path}/a")).await.expect(200);
+    cluster.post(path, taken).await.expect(201);
+}
+
+#[tokio::test]
+async fn pods_need_their_account_and_end_gracefully() {
+    let cluster = Cluster::start().await;
+    let pods = "/api/v1/namespaces/default/pods";
+    let pod = json!({"metadata": {"name": "p"}, "spec": {"containers": [{"name": "c", "image": "i"}]}});
+    let refused = cluster.post(pods, pod.clone()).await.expect(403);
+    assert_eq!(
+        refused["message"],
+        "pods \"p\" is forbidden: error looking up service account default/default: serviceaccount \"default\" not found"
+    );
+    cluster
+        .post("/api/v1/namespaces/default/serviceaccounts", json!({"metadata": {"name": "default"}}))
+        .await
+        .expect(201);
+    let created = cluster.post(pods, pod).await.expect(201);
+    assert_eq!(created["status"]["qosClass"], "BestEffort");
+    assert_eq!(
+        created["spec"]["containers"][0]["volumeMounts"][0]["mountPath"],
+        "/var/run/secrets/kubernetes.io/serviceaccount"
+    );
+
+    let binding = json!({"metadata": {"name": "p"}, "target": {"kind": "Node", "name": "n"}});
+    cluster.post(&format!("{pods}/p/binding"), binding.clone()).await.expect(201);
+    cluster.post(&format!("{pods}/p/binding"), binding).await.expect(409);
+    let deleting = cluster.delete(&format!("{pods}/p")).await.expect(200);
+    assert_eq!(deleting["metadata"]["deletionGracePeriodSeconds"], 30);
+    cluster.get(&format!("{pods}/p")).await.expect(200);
+    cluster.delete(&format!("{pods}/p?gracePeriodSeconds=0")).await.expect(200);
+    cluster.get(&format!("{pods}/p")).await.expect(404);
+}
+
+#[tokio::test]
+async fn finalizers_hold_an_object_until_they_are_gone() {
+    let cluster = Cluster::start().await;
+    let path = "/api/v1/namespaces/default/configmaps";
+    cluster.post(path, json!({"metadata": {"name": "a", "finalizers": ["example.com/x"]}})).await.expect(201);
+    let marked = cluster.delete(&format!("{path}/a")).await.expect(200);
+    assert!(marked["metadata"]["deletionTimestamp"].is_string());
+    let free = json!({"metadata": {"finalizers": null}});
+    cluster.patch(&format!("{path}/a"), "application/merge-patch+json", free).await.expect(200);
+    cluster.get(&format!("{path}/a")).await.expect(404);
+}
+
+#[tokio::test]
+async fn pages_show_one_moment() {
+    let cluster = Cluster::start().await;
+    let path = "/api/v1/namespaces/default/configmaps";
+    for name in ["a", "b", "c"] {
+        cluster.post(path, json!({"metadata": {"name": name}})).await.expect(201);
+    }
+    let first = cluster.get(&format!("{path}?limit=2")).await.expect(200);
+    assert_eq!(first["metadata"]["remainingItemCount"], 1);
+    cluster.delete(&format!("{path}/c")).await.expect(200);
+    let token = first["metadata"]["continue"].as_str().expect("there is more");
+    let second = cluster.get(&format!("{path}?limit=2&continue={token}")).await.expect(200);
+    assert_eq!(second["items"][0]["metadata"]["name"], "c");
+    assert_eq!(second["metadata"]["resourceVersion"], first["metadata"]["resourceVersion"]);
+    assert!(second["metadata"].get("continue").is_none());
+}

@@ -1,0 +1,149 @@
+//! A server over a datastore in memory, and a client of its in-process service.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use base::{DrainTrigger, Env, Tasks};
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::{BodyExt, Full};
+use serde_json::Value;
+use skiff_apiserver::{ApiServer, Config, Identity, InProcess};
+use tower::Service;
+
+/// A running server. It ends when this is dropped.
+pub struct Cluster {
+    service: InProcess,
+    _tasks: Tasks,
+    _trigger: DrainTrigger,
+    _dir: tempfile::TempDir,
+}
+
+/// An answer.
+#[derive(Debug)]
+pub struct Answer {
+    status: u16,
+    body: Value,
+}
+
+impl Answer {
+    /// The body, if the status is the expected one.
+    #[track_caller]
+    pub fn expect(self, status: u16) -> Value {
+        assert_eq!(self.status, status, "{}", self.body);
+        self.body
+    }
+}
+
+/// How long anything may take.
+const DEADLINE: Duration = Duration::from_secs(20);
+
+impl Cluster {
+    /// Starts a server and waits until the namespace `default` is there.
+    pub async fn start() -> Self {
+        let dir = tempfile::tempdir().expect("a directory");
+        let mut config = Config::new(dir.path());
+        config.bind_address = [127, 0, 0, 1].into();
+        config.secure_port = 0;
+        let server = ApiServer::build(config, Arc::new(store::Memory::new()), Env::system()).expect("it builds");
+        let service = server.service(Identity::admin());
+        let (trigger, drain) = base::drain();
+        let mut tasks = Tasks::new();
+        tasks.spawn_fallible("api server", server.run(drain));
+        let cluster = Self { service, _tasks: tasks, _trigger: trigger, _dir: dir };
+        cluster.eventually("/api/v1/namespaces/default").await;
+        cluster
+    }
+
+    async fn send(
+        &self,
+        method: &str,
+        path: &str,
+        content_type: &str,
+        body: Option<Value>,
+    ) -> Response<skiff_apiserver::Body> {
+        let bytes = body.map(|body| Bytes::from(body.to_string())).unwrap_or_default();
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header("content-type", content_type)
+            .body(Full::new(bytes))
+            .expect("a request");
+        let answered = tokio::time::timeout(DEADLINE, self.service.clone().call(request)).await;
+        answered.expect("in time").unwrap_or_else(|never| match never {})
+    }
+
+    async fn call(&self, method: &str, path: &str, content_type: &str, body: Option<Value>) -> Answer {
+        let response = self.send(method, path, content_type, body).await;
+        let status = response.status().as_u16();
+        let bytes = response.into_body().collect().await.expect("a body").to_bytes();
+        let body = serde_json::from_slice(&bytes)
+            .unwrap_or_else(|_| Value::String(String::from_utf8_lossy(&bytes).into_owned()));
+        Answer { status, body }
+    }
+
+    pub async fn get(&self, path: &str) -> Answer {
+        self.call("GET", path, "application/json", None).await
+    }
+
+    pub async fn post(&self, path: &str, body: Value) -> Answer {
+        self.call("POST", path, "application/json", Some(body)).await
+    }
+
+    pub async fn put(&self, path: &str, body: Value) -> Answer {
+        self.call("PUT", path, "application/json", Some(body)).await
+    }
+
+    pub async fn patch(&self, path: &str, content_type: &str, body: Value) -> Answer {
+        self.call("PATCH", path, content_type, Some(body)).await
+    }
+
+    pub async fn delete(&self, path: &str) -> Answer {
+        self.call("DELETE", path, "application/json", None).await
+    }
+
+    /// The object at a path, as soon as it is there.
+    pub async fn eventually(&self, path: &str) -> Value {
+        let deadline = tokio::time::Instant::now() + DEADLINE;
+        loop {
+            let answer = self.get(path).await;
+            if answer.status == 200 {
+                return answer.body;
+            }
+            assert!(tokio::time::Instant::now() < deadline, "{path}: {answer:?}");
+            tokio::task::yield_now().await;
+        }
+    }
+
+    pub async fn watch(&self, path: &str) -> Watch {
+        let response = self.send("GET", path, "application/json", None).await;
+        assert_eq!(response.status(), 200);
+        Watch { body: response.into_body(), rest: Vec::new() }
+    }
+}
+
+/// A running watch.
+pub struct Watch {
+    body: skiff_apiserver::Body,
+    rest: Vec<u8>,
+}
+
+impl Watch {
+    /// The next events, each as its type and the object's name.
+    pub async fn take(&mut self, count: usize) -> Vec<String> {
+        let mut seen = Vec::new();
+        while seen.len() < count {
+            if let Some(end) = self.rest.iter().position(|byte| *byte == b'\n') {
+                let line: Vec<u8> = self.rest.drain(..=end).collect();
+                let event: Value = serde_json::from_slice(&line).expect("a line is JSON");
+                let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+                seen.push(format!("{} {}", text(&event["type"]), text(&event["object"]["metadata"]["name"])));
+                continue;
+            }
+            let frame = tokio::time::timeout(DEADLINE, self.body.frame()).await.expect("in time");
+            let frame = frame.expect("the watch goes on").expect("it does not break");
+            self.rest.extend_from_slice(&frame.into_data().expect("data"));
+        }
+        seen
+    }
+}
