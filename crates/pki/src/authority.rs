@@ -136,6 +136,11 @@ impl Authority {
         &self.certificate_der
     }
 
+    /// What signs.
+    pub(crate) fn issuer(&self) -> &Issuer<'static, KeyPair> {
+        &self.issuer
+    }
+
     /// Issues a certificate for a new key.
     pub fn issue(&self, request: &IssueRequest) -> Result<KeyPairPem, IssueError> {
         issue(&self.issuer, request, &self.env)

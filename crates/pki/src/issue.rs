@@ -113,14 +113,19 @@ fn params(request: &IssueRequest, env: &Env) -> Result<CertificateParams, IssueE
         params.subject_alt_names.push(SanType::DnsName(host));
     }
     params.subject_alt_names.extend(request.ips.iter().copied().map(SanType::IpAddress));
+    set_usage(&mut params, request.usage);
+    set_validity(&mut params, request.validity, env);
+    Ok(params)
+}
+
+/// Makes it the certificate of a client or server, and of nothing else.
+pub(crate) fn set_usage(params: &mut CertificateParams, usage: Usage) {
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-    params.extended_key_usages = vec![match request.usage {
+    params.extended_key_usages = vec![match usage {
         Usage::Client => ExtendedKeyUsagePurpose::ClientAuth,
         Usage::Server => ExtendedKeyUsagePurpose::ServerAuth,
     }];
     params.use_authority_key_identifier_extension = true;
-    set_validity(&mut params, request.validity, env);
-    Ok(params)
 }
 
 /// The parameters of a certificate authority's own certificate.
@@ -133,7 +138,8 @@ pub(crate) fn authority_params(common_name: &str, validity: Duration, env: &Env)
     params
 }
 
-fn distinguished_name(common_name: &str, organizations: &[String]) -> DistinguishedName {
+/// A subject with a user and groups.
+pub(crate) fn distinguished_name(common_name: &str, organizations: &[String]) -> DistinguishedName {
     let mut name = DistinguishedName::new();
     for (index, organization) in organizations.iter().enumerate() {
         let ty = match index {
@@ -149,7 +155,8 @@ fn distinguished_name(common_name: &str, organizations: &[String]) -> Distinguis
 /// `organizationName` of X.520.
 const ORGANIZATION_OID: &[u64] = &[2, 5, 4, 10];
 
-fn set_validity(params: &mut CertificateParams, validity: Duration, env: &Env) {
+/// Sets when it is valid, from now, and a random serial number.
+pub(crate) fn set_validity(params: &mut CertificateParams, validity: Duration, env: &Env) {
     let now = env.now();
     let at = |timestamp: Timestamp| {
         let seconds = u64::try_from(timestamp.as_second()).unwrap_or(0);

@@ -11,6 +11,7 @@ mod issue;
 mod join;
 pub mod kubeconfig;
 mod service_account;
+mod signing_request;
 
 pub use authority::{Authority, AuthorityError};
 pub use file::{FileError, write_private};
@@ -19,3 +20,4 @@ pub use join::{JoinRole, JoinToken, JoinTokenError};
 pub use service_account::{
     BoundObject, Claims, KubernetesClaims, ServiceAccountKey, ServiceAccountKeyError, VerifyError,
 };
+pub use signing_request::{RequestedSubject, SignError, SigningRequest};
