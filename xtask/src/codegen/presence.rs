@@ -6,6 +6,7 @@ use super::overrides;
 
 /// Fields that are written even when nothing is set: type and field.
 const ALWAYS: &[(&str, &str)] = &[
+    ("ClusterRole", "rules"),
     ("Container", "resources"),
     ("ContainerStateRunning", "startedAt"),
     ("ContainerStateTerminated", "finishedAt"),
@@ -38,6 +39,7 @@ const ALWAYS: &[(&str, &str)] = &[
     ("ResourceClaimTemplateSpec", "metadata"),
     ("ResourceClaimTemplateSpec", "spec"),
     ("ResourceFieldSelector", "divisor"),
+    ("Role", "rules"),
     ("ServicePort", "targetPort"),
     ("ServiceStatus", "loadBalancer"),
     ("StatefulSetSpec", "serviceName"),

@@ -16,6 +16,9 @@ fn object(values: &mut Map<String, Value>, ty: &'static Type) {
     values.retain(|key, value| {
         let Some(field) = ty.field(key) else { return true };
         nested(value, &field.ty);
+        if (field.required || field.always) && is_empty_collection(value, &field.ty) {
+            *value = Value::Null;
+        }
         !is_left_out(value, field)
     });
     for field in ty.fields {
@@ -45,6 +48,15 @@ fn nested(value: &mut Value, ty: &FieldType) {
     }
 }
 
+/// Upstream cannot tell an empty list from none once it has been stored, and writes both as null where it must write.
+fn is_empty_collection(value: &Value, ty: &FieldType) -> bool {
+    match (value, ty) {
+        (Value::Array(values), FieldType::List(_)) => values.is_empty(),
+        (Value::Object(values), FieldType::Map(_)) => values.is_empty(),
+        _ => false,
+    }
+}
+
 fn is_left_out(value: &Value, field: &Field) -> bool {
     if field.required {
         return false;
@@ -54,7 +66,7 @@ fn is_left_out(value: &Value, field: &Field) -> bool {
         Value::Bool(set) => field.by_value && !set,
         Value::Number(number) => field.by_value && number.as_f64() == Some(0.0),
         Value::String(text) => text.is_empty() && (field.by_value || matches!(field.ty, FieldType::Bytes)),
-        Value::Array(values) => values.is_empty() && !field.always,
+        Value::Array(values) => values.is_empty(),
         Value::Object(values) => values.is_empty() && matches!(field.ty, FieldType::Map(_)),
     }
 }
@@ -84,6 +96,7 @@ fn never_left_out(field: &Field) -> Option<Value> {
         FieldType::String => Some(Value::from("")),
         FieldType::Boolean => Some(Value::Bool(false)),
         FieldType::Integer32 | FieldType::Integer64 => Some(Value::from(0)),
+        FieldType::List(_) | FieldType::Map(_) => Some(Value::Null),
         _ => None,
     }
 }

@@ -7,9 +7,16 @@ use super::edit::{child, is_empty, is_unset, made, set, text};
 
 pub(super) fn horizontal_pod_autoscaler(object: &mut Object) {
     let first = text(object, "apiVersion") == "autoscaling/v1";
+    // The first version keeps metrics that it has no fields for in an annotation.
+    let annotated = child(object, "metadata")
+        .and_then(|metadata| child(metadata, "annotations"))
+        .is_some_and(|annotations| annotations.contains_key("autoscaling.alpha.kubernetes.io/metrics"));
     let spec = made(object, "spec");
     set(spec, "minReplicas", 1);
     if first {
+        if !annotated {
+            set(spec, "targetCPUUtilizationPercentage", 80);
+        }
         return;
     }
     if is_empty(spec, "metrics") {

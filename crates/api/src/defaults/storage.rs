@@ -42,4 +42,5 @@ pub(super) fn csi_driver(object: &mut Object) {
     }
     set(spec, "requiresRepublish", false);
     set(spec, "seLinuxMount", false);
+    set(spec, "serviceAccountTokenInSecrets", false);
 }

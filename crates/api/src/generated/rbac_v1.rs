@@ -24,7 +24,7 @@ pub(super) static TYPES: &[Type] = &[
             Field::new("kind", String, Wire::String, &[]).by_value(),
             Field::new("metadata", Ref("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"), Wire::Message, &[1])
                 .always(),
-            Field::new("rules", List(&Ref("io.k8s.api.rbac.v1.PolicyRule")), Wire::Message, &[2]),
+            Field::new("rules", List(&Ref("io.k8s.api.rbac.v1.PolicyRule")), Wire::Message, &[2]).always(),
         ],
     },
     Type {
@@ -58,7 +58,7 @@ pub(super) static TYPES: &[Type] = &[
             Field::new("kind", String, Wire::String, &[]).by_value(),
             Field::new("metadata", Ref("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"), Wire::Message, &[1])
                 .always(),
-            Field::new("rules", List(&Ref("io.k8s.api.rbac.v1.PolicyRule")), Wire::Message, &[2]),
+            Field::new("rules", List(&Ref("io.k8s.api.rbac.v1.PolicyRule")), Wire::Message, &[2]).always(),
         ],
     },
     Type {
