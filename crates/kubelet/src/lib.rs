@@ -19,8 +19,5 @@ mod sources;
 mod spawner;
 mod volumes;
 
-#[cfg(test)]
-mod fake;
-
 pub use config::{Config, ServingCertificate};
 pub use kubelet::{BuildError, Kubelet, RunError};

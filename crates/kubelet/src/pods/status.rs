@@ -305,3 +305,6 @@ fn progress(
         };
     (started, ready)
 }
+
+#[cfg(test)]
+mod tests;

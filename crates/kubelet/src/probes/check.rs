@@ -177,7 +177,9 @@ async fn grpc(ip: &str, port: u16, service: &str) -> Result<u64, String> {
         match status.as_ref().and_then(|status| status.to_str().ok()) {
             Some("0") | None => {}
             Some("12") => {
-                return Err("this server does not implement the grpc health protocol (grpc.health.v1.Health)".to_owned());
+                return Err(
+                    "this server does not implement the grpc health protocol (grpc.health.v1.Health)".to_owned()
+                );
             }
             Some(code) => return Err(format!("rpc error: code = {code}")),
         }

@@ -1,1 +1,0 @@
-//! A small CRI server in memory, for tests.

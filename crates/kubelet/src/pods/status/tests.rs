@@ -1,0 +1,200 @@
+use k8s_openapi::api::core::v1::{PodReadinessGate, Probe};
+use testkit::{Maker, at, pod};
+
+use super::*;
+use crate::pods::observed::Sandbox;
+
+struct Scene {
+    observed: Observed,
+    probes: ProbeResults,
+    waiting: BTreeMap<String, Waiting>,
+    failure: Option<Failure>,
+    ending: bool,
+    stopped: bool,
+}
+
+fn scene() -> Scene {
+    let sandbox = Sandbox { id: "s".into(), ready: true, ips: vec!["10.42.0.5".into()], ..Sandbox::default() };
+    Scene {
+        observed: Observed { sandboxes: vec![sandbox], containers: Vec::new() },
+        probes: ProbeResults::default(),
+        waiting: BTreeMap::new(),
+        failure: None,
+        ending: false,
+        stopped: false,
+    }
+}
+
+impl Scene {
+    fn instance(mut self, name: &str, restart_count: u32, state: State, exit_code: i32) -> Self {
+        self.observed.containers.push(Instance {
+            id: format!("{name}{restart_count}"),
+            name: name.to_owned(),
+            sandbox_id: "s".to_owned(),
+            restart_count,
+            state,
+            exit_code,
+            created_at: i64::from(restart_count) + 1,
+            ..Instance::default()
+        });
+        self.observed.sort();
+        self
+    }
+
+    fn running(self, name: &str) -> Self {
+        self.instance(name, 0, State::Running, 0)
+    }
+
+    fn status(&self, pod: &Pod) -> PodStatus {
+        status(&Input {
+            pod,
+            observed: &self.observed,
+            probes: &self.probes,
+            waiting: &self.waiting,
+            starting: &[],
+            failure: self.failure.as_ref(),
+            ending: self.ending,
+            stopped: self.stopped,
+            runtime: "skiff",
+            node_ips: &["192.0.2.1".to_owned()],
+            now: at(0),
+        })
+    }
+}
+
+fn web() -> Maker<Pod> {
+    pod("web").container("a", "image").container("b", "image")
+}
+
+fn one() -> Maker<Pod> {
+    pod("web").container("a", "image")
+}
+
+fn condition(status: &PodStatus, type_: &str) -> String {
+    let found = status.conditions.iter().flatten().find(|condition| condition.type_ == type_);
+    found.map_or_else(String::new, |condition| {
+        let parts = [Some(condition.status.clone()), condition.reason.clone(), condition.message.clone()];
+        parts.into_iter().flatten().collect::<Vec<_>>().join(" ")
+    })
+}
+
+#[track_caller]
+fn check(scene: &Scene, pod: &Pod, phase: &str, ready: &str) {
+    let status = scene.status(pod);
+    assert_eq!((status.phase.as_deref(), condition(&status, "Ready").as_str()), (Some(phase), ready));
+}
+
+#[test]
+fn a_pod_is_pending_until_all_its_containers_have_run() {
+    check(&scene(), &web().build(), "Pending", "False ContainersNotReady containers with unready status: [a b]");
+    check(
+        &scene().running("a"),
+        &web().build(),
+        "Pending",
+        "False ContainersNotReady containers with unready status: [b]",
+    );
+    check(&scene().running("a").running("b"), &web().build(), "Running", "True");
+}
+
+#[test]
+fn an_end_counts_as_the_restart_policy_says() {
+    for (policy, code, phase) in [
+        ("Always", 0, "Running"),
+        ("OnFailure", 0, "Succeeded"),
+        ("OnFailure", 1, "Running"),
+        ("Never", 0, "Succeeded"),
+        ("Never", 3, "Failed"),
+    ] {
+        let pod = one().restart_policy(policy).build();
+        let status = scene().instance("a", 0, State::Exited, code).status(&pod);
+        assert_eq!(status.phase.as_deref(), Some(phase), "{policy} {code}");
+    }
+}
+
+#[test]
+fn a_pod_that_ended_stays_ended() {
+    let pod = one().restart_policy("Never").phase("Succeeded").build();
+    check(&scene().instance("a", 0, State::Exited, 0), &pod, "Succeeded", "False PodCompleted");
+    check(&scene().running("a"), &pod, "Succeeded", "False PodCompleted");
+}
+
+#[test]
+fn a_crash_loop_shows_why_it_waits_and_how_it_ended() {
+    let mut scene = scene().instance("a", 2, State::Exited, 7);
+    let waiting = Waiting { reason: "CrashLoopBackOff".into(), message: "back-off 10s".into() };
+    scene.waiting.insert("a".into(), waiting);
+    let status = scene.status(&one().build());
+    let container = &status.container_statuses.expect("statuses")[0];
+    let waiting = container.state.as_ref().and_then(|state| state.waiting.clone()).expect("waits");
+    let ended = container.last_state.as_ref().and_then(|state| state.terminated.clone()).expect("ended");
+    assert_eq!(waiting.reason.as_deref(), Some("CrashLoopBackOff"));
+    assert_eq!((ended.exit_code, ended.reason.as_deref(), container.restart_count), (7, Some("Error"), 2));
+    assert_eq!((status.phase.as_deref(), container.container_id.as_deref()), (Some("Running"), Some("skiff://a2")));
+}
+
+#[test]
+fn containers_wait_for_init_containers() {
+    let pod = one().init_container("x", "image").build();
+    let status = scene().running("x").status(&pod);
+    let state = status.container_statuses.as_ref().and_then(|list| list[0].state.clone()).expect("a state");
+    assert_eq!(state.waiting.and_then(|waiting| waiting.reason).as_deref(), Some("PodInitializing"));
+    assert_eq!(status.phase.as_deref(), Some("Pending"));
+    assert_eq!(
+        condition(&status, "Initialized"),
+        "False ContainersNotInitialized containers with incomplete status: [x]"
+    );
+    let through = scene().instance("x", 0, State::Exited, 0).status(&pod);
+    assert_eq!(condition(&through, "Initialized"), "True");
+}
+
+#[test]
+fn readiness_is_what_its_probe_and_gates_say() {
+    let pod = one().with(|pod| {
+        let spec = pod.spec.as_mut().expect("there");
+        spec.containers[0].readiness_probe = Some(Probe::default());
+        spec.readiness_gates = Some(vec![PodReadinessGate { condition_type: "example.org/gate".into() }]);
+    });
+    let pod = pod.build();
+    let mut scene = scene().running("a");
+    check(&scene, &pod, "Running", "False ContainersNotReady containers with unready status: [a]");
+    scene.probes.set("a0", ProbeKind::Readiness, Outcome::Success);
+    check(
+        &scene,
+        &pod,
+        "Running",
+        "False ReadinessGatesNotReady corresponding condition of pod readiness gate \"example.org/gate\" does not exist.",
+    );
+    let gated = Maker::clone(&one()).with(|p| *p = pod.clone()).condition("example.org/gate", "True", 0).build();
+    check(&scene, &gated, "Running", "True");
+}
+
+#[test]
+fn a_refused_pod_has_failed() {
+    let mut scene = scene();
+    scene.observed = Observed::default();
+    scene.failure = Some(Failure { reason: "OutOfcpu".into(), message: "Pod was rejected: too much".into() });
+    scene.ending = true;
+    let status = scene.status(&one().build());
+    assert_eq!((status.phase.as_deref(), status.reason.as_deref()), (Some("Failed"), Some("OutOfcpu")));
+}
+
+#[test]
+fn a_stopped_pod_that_always_restarts_has_failed_or_succeeded() {
+    for (code, phase) in [(0, "Succeeded"), (137, "Failed")] {
+        let mut scene = scene().instance("a", 0, State::Exited, code);
+        scene.ending = true;
+        scene.stopped = true;
+        assert_eq!(scene.status(&one().build()).phase.as_deref(), Some(phase));
+    }
+}
+
+#[test]
+fn times_of_conditions_change_only_with_the_condition() {
+    let mut pod = one().build();
+    let first = scene().running("a").status(&pod);
+    pod.status = Some(first.clone());
+    let mut later = scene().running("a");
+    later.observed.containers[0].restart_count = 0;
+    let second = later.status(&pod);
+    assert_eq!(first, second);
+}
