@@ -9,7 +9,7 @@ use base::Drain;
 use serde_json::{Value, json};
 
 use crate::access::Identity;
-use crate::registry::{Caller, NewObject, Part, Registry, Scope};
+use crate::registry::{Caller, NewObject, Part, Registry, Scope, complete};
 
 const NAMESPACES: [&str; 4] = ["default", "kube-node-lease", "kube-public", "kube-system"];
 
@@ -81,7 +81,7 @@ fn row(group: &str, plural: &str) -> Result<&'static Resource, Status> {
 async fn create(registry: &Registry, scope: Scope<'_>, mut value: Value) -> Result<(), Status> {
     let identity = Identity::new("system:apiserver", &["system:masters"]);
     let caller = Caller { identity: &identity, dry_run: false };
-    api::defaults::apply(scope.resource, &mut value);
+    complete(scope.resource, &mut value);
     match registry.create(scope, NewObject { value }, caller).await {
         // Another server was first.
         Err(status) if status.reason == api::status::reason::ALREADY_EXISTS => Ok(()),
@@ -96,7 +96,7 @@ async fn keep(registry: &Registry, resource: &'static Resource, wanted: Value, p
         return create(registry, scope, wanted).await;
     };
     let mut wanted = wanted;
-    api::defaults::apply(resource, &mut wanted);
+    complete(resource, &mut wanted);
     let parts = [path, "/ports"];
     let found = found.value();
     if parts.iter().all(|part| found.pointer(part) == wanted.pointer(part)) {

@@ -4,15 +4,24 @@ use api::kinds::Resource;
 use serde_json::{Value, json};
 
 /// The column definitions of a resource.
-pub(crate) fn columns(_resource: &Resource) -> Vec<Value> {
-    vec![
-        json!({"name": "Name", "type": "string", "format": "name", "description": "", "priority": 0}),
-        json!({"name": "Created At", "type": "date", "format": "", "description": "", "priority": 0}),
-    ]
+pub(crate) fn columns(resource: &Resource) -> Vec<Value> {
+    let columns = api::table::columns(resource).iter();
+    columns
+        .map(|column| {
+            json!({
+                "name": column.name, "type": column.ty, "format": column.format, "description": "",
+                "priority": column.priority,
+            })
+        })
+        .collect()
 }
 
-/// The cells of an object.
-pub(crate) fn row(_resource: &Resource, object: &Value, _now: jiff::Timestamp) -> Vec<Value> {
-    let created = api::meta::metadata(object).and_then(|metadata| metadata.get("creationTimestamp"));
-    vec![api::meta::name(object).into(), created.cloned().unwrap_or_default()]
+/// A row without its object.
+pub(crate) fn row(resource: &Resource, object: &Value, now: jiff::Timestamp) -> Value {
+    let mut row = json!({"cells": api::table::row(resource, object, now)});
+    let conditions = api::table::row_conditions(resource, object);
+    if !conditions.is_empty() {
+        row["conditions"] = conditions.into();
+    }
+    row
 }

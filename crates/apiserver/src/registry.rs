@@ -28,7 +28,7 @@ use crate::cache::{self, Cache, Object, REGISTRY, ResourceCache, storage_path};
 use crate::config::Config;
 
 pub(crate) use create::NewObject;
-pub(crate) use decode::{Decoded, Expected, check_patched, decode_body, decode_delete_options};
+pub(crate) use decode::{Decoded, Expected, check_patched, complete, decode_body, decode_delete_options};
 pub(crate) use delete::{DeleteTarget, Deleted};
 pub(crate) use lists::{Listed, inconsistent_token};
 pub(crate) use read::ReadVersion;

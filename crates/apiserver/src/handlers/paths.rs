@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use api::status::Status;
+use http::header::{ETAG, HeaderValue};
 use http::{Method, Response, StatusCode};
 use serde_json::{Value, json};
 
@@ -18,21 +19,22 @@ const GIT_VERSION: &str = "v1.35.0+skiff";
 
 pub(crate) async fn handle(core: Arc<Core>, admitted: Admitted) -> Result<Response<Body>, Status> {
     let Admitted { info, request, .. } = admitted;
-    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+    let (request, _) = request.into_parts();
+    if !matches!(request.method, Method::GET | Method::HEAD) {
         let known = info.path.starts_with("/api") || info.path.starts_with("/openapi");
         return if known { Err(Status::method_not_allowed()) } else { Ok(no_such_path()) };
     }
     let path = info.path.trim_end_matches('/');
     let segments: Vec<&str> = path.split('/').filter(|segment| !segment.is_empty()).collect();
     let ok = |document: &Value| {
-        let accepted = negotiate::accepted(request.headers()).unwrap_or(Accepted::JSON);
+        let accepted = negotiate::accepted(&request.headers).unwrap_or(Accepted::JSON);
         let bytes = output::encode(accepted.encoding, document);
         Ok(output::response(StatusCode::OK, accepted.encoding, crate::http::body::full(bytes)))
     };
     match segments.as_slice() {
         [] => ok(&root_paths()),
         ["api" | "apis"] => {
-            if let Some(version) = negotiate::wants_aggregated_discovery(request.headers()) {
+            if let Some(version) = negotiate::wants_aggregated_discovery(&request.headers) {
                 return Ok(discovery::aggregated_response(segments[0] == "api", version));
             }
             ok(&if segments[0] == "api" { discovery::core_versions(&core) } else { discovery::groups() })
@@ -45,10 +47,30 @@ pub(crate) async fn handle(core: Arc<Core>, admitted: Admitted) -> Result<Respon
         ["version"] => ok(&version()),
         ["cacerts"] => Ok(output::text_response(StatusCode::OK, core.ca_pem.clone())),
         ["livez" | "readyz" | "healthz", rest @ ..] => health(&core, segments[0], rest, &info.query).await,
+        ["openapi", "v3"] => ok(&openapi_index().await?),
+        ["openapi", "v3", ..] => openapi(path.trim_start_matches("/openapi/v3/").to_owned()).await,
         ["openid", "v1", "jwks"] => ok(&core.keys.json_web_keys()),
         [".well-known", "openid-configuration"] => ok(&openid_configuration(&core)),
         _ => Ok(no_such_path()),
     }
+}
+
+/// The index of OpenAPI documents. Its first reader waits for all of them to be built, on a worker thread.
+async fn openapi_index() -> Result<Value, Status> {
+    let entries = tokio::task::spawn_blocking(api::openapi::v3_index).await.map_err(Status::internal)?;
+    Ok(json!({"paths": entries}))
+}
+
+/// One OpenAPI document. Its URL has its hash, so clients may keep it for good.
+async fn openapi(path: String) -> Result<Response<Body>, Status> {
+    let document = tokio::task::spawn_blocking(move || api::openapi::v3_document(&path)).await.map_err(Status::internal)?;
+    let Some(document) = document else { return Ok(no_such_path()) };
+    let body = crate::http::body::full(document.json.clone());
+    let mut response = output::response(StatusCode::OK, negotiate::Encoding::Json, body);
+    if let Ok(tag) = HeaderValue::try_from(format!("\"{}\"", document.hash)) {
+        response.headers_mut().insert(ETAG, tag);
+    }
+    Ok(response)
 }
 
 fn root_paths() -> Value {

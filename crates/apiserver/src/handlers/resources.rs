@@ -18,7 +18,7 @@ use crate::http::output::{self, IncludeObject, Output};
 use crate::http::request_info::{Query, ResourceRequest, Target, Verb};
 use crate::pipeline::{Admitted, Core};
 use crate::registry::{
-    Caller, DeleteTarget, Deleted, Expected, Form, NewObject, Part, ReadVersion, Scope, check_patched, decode_body,
+    Caller, DeleteTarget, Deleted, Expected, Form, NewObject, Part, ReadVersion, Scope, check_patched, complete, decode_body,
     decode_delete_options, inconsistent_token,
 };
 use crate::strategy;
@@ -212,7 +212,7 @@ impl Call<'_> {
         let decoded = decode_body(Expected::of(self.resource), &self.body, encoding, options.field_validation)?;
         let mut value = decoded.value;
         self.check_namespace(&value)?;
-        api::defaults::apply(self.resource, &mut value);
+        complete(self.resource, &mut value);
         let caller = Caller { identity: self.identity, dry_run: options.dry_run };
         let created = self.core.registry.create(self.scope(), NewObject { value }, caller).await?;
         self.output(&decoded.warnings)?.object(StatusCode::CREATED, &created)
@@ -236,7 +236,7 @@ impl Call<'_> {
         let name = self.name()?;
         self.check_namespace(&value)?;
         self.check_name(&value, name)?;
-        api::defaults::apply(self.resource, &mut value);
+        complete(self.resource, &mut value);
         let caller = Caller { identity: self.identity, dry_run: options.dry_run };
         let change = |_: &Value| Ok(value.clone());
         let updated = self.core.registry.update(self.scope(), name, part, caller, &change).await?;
@@ -277,7 +277,7 @@ impl Call<'_> {
             };
             let checked = check_patched(Expected::of(resource), patched, validation)?;
             let mut value = checked.value;
-            api::defaults::apply(resource, &mut value);
+            complete(resource, &mut value);
             Ok((value, checked.warnings))
         })
     }

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use super::body::{self, Body};
 use super::negotiate::{Accepted, Encoding, Shape};
 use crate::cache::Object;
+use crate::printers;
 use crate::registry::Listed;
 
 /// What every answer to a request for objects needs to know.
@@ -126,13 +127,13 @@ impl Output<'_> {
     /// Objects as a table.
     pub(crate) fn table(&self, version: &str, objects: &[Value], metadata: Value, with_columns: bool) -> Value {
         let columns: Vec<Value> = match with_columns {
-            true => super::super::printers::columns(self.resource),
+            true => printers::columns(self.resource),
             false => Vec::new(),
         };
         let rows: Vec<Value> = objects
             .iter()
             .map(|object| {
-                let mut row = json!({"cells": super::super::printers::row(self.resource, object, self.now)});
+                let mut row = printers::row(self.resource, object, self.now);
                 match self.include_object {
                     IncludeObject::None => {}
                     IncludeObject::Metadata => row["object"] = partial(object, version),

@@ -119,3 +119,9 @@ pub(crate) fn decode_delete_options(body: &[u8], encoding: Encoding, query: &Que
     let decoded = decode::decode_as(body, media(encoding), schema)?;
     DeleteOptions::parse(query, Some(&decoded.value))
 }
+
+/// Brings an object into upstream's form and gives it its defaults.
+pub(crate) fn complete(resource: &Resource, value: &mut Value) {
+    decode::normalize(value, resource.schema);
+    api::defaults::apply(resource, value);
+}

@@ -129,15 +129,20 @@ fn check_preconditions(
     options: &DeleteOptions,
     current: &Current,
 ) -> Result<(), Status> {
-    let conflict = |why: String| Err(Status::conflict(resource.group, resource.plural, name, why));
+    // Upstream names the kind here where other conflicts name the resource.
+    let conflict = |why: String| Err(Status::conflict(resource.group, resource.kind, name, why));
     let uid = api::meta::uid(&current.value).unwrap_or_default();
     if let Some(wanted) = options.uid.as_deref().filter(|wanted| *wanted != uid) {
-        return conflict(format!("Precondition failed: UID in precondition: {wanted}, UID in object meta: {uid}"));
+        return conflict(format!(
+            "the UID in the precondition ({wanted}) does not match the UID in record ({uid}). The object might have been \
+             deleted and then recreated"
+        ));
     }
     let found = current.revision.to_string();
     if let Some(wanted) = options.resource_version.as_deref().filter(|wanted| *wanted != found) {
         return conflict(format!(
-            "Precondition failed: ResourceVersion in precondition: {wanted}, ResourceVersion in object meta: {found}"
+            "the ResourceVersion in the precondition ({wanted}) does not match the ResourceVersion in record ({found}). The \
+             object might have been modified"
         ));
     }
     Ok(())
