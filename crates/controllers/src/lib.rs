@@ -1,1 +1,28 @@
-//! Component: the controllers.
+//! Component: the controllers, which bring the cluster's state to what its objects ask for.
+//!
+//! One module a controller, one list that registers them ([`all`]). Every controller has the same shape: informers
+//! whose events become keys in a queue, and an idempotent sync of one key that reads listers, computes what to change
+//! (a pure function where it can be), and writes it. [`ControllerManager`] runs them while it holds the Lease.
+
+mod certificates;
+mod claim;
+mod context;
+mod deployment;
+mod endpoints;
+mod endpointslice;
+mod error;
+mod garbage;
+mod manager;
+mod namespace;
+mod node_ipam;
+mod node_lifecycle;
+mod pod_gc;
+mod pods;
+mod registry;
+mod replicaset;
+mod root_ca;
+mod service_account;
+
+pub use certificates::Signer;
+pub use manager::{BuildError, Config, ControllerManager, RunError};
+pub use registry::{Registration, all};
