@@ -5,6 +5,7 @@
 //! brings what runs in line with what should run. All state can be rebuilt: after a restart the kubelet adopts what
 //! the runtime has.
 
+mod cleanup;
 mod config;
 mod context;
 mod environment;
@@ -19,5 +20,7 @@ mod sources;
 mod spawner;
 mod volumes;
 
+pub use cleanup::cleanup;
 pub use config::{Config, ServingCertificate};
 pub use kubelet::{BuildError, Kubelet, RunError};
+pub use volumes::UnmountError;

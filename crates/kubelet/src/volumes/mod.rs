@@ -20,7 +20,7 @@ use k8s_openapi::api::core::v1::{Pod, Volume};
 
 pub use mounts::container_mounts;
 pub use tokens::TokenIssuer;
-pub use unmount::{UnmountError, unmount};
+pub use unmount::{UnmountError, remove_mounted, unmount};
 
 use crate::context::Context;
 use crate::pods::{References, spec};

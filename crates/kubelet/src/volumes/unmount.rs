@@ -25,20 +25,28 @@ pub async fn unmount(context: &Context, uid: &str) -> Result<(), UnmountError> {
 }
 
 fn remove(pod_dir: &Path) -> Result<(), UnmountError> {
-    let mut mounts = mounts_below(pod_dir);
+    detach_below(pod_dir)?;
+    ["volume-subpaths", "volumes"].iter().try_for_each(|name| remove_dir(&pod_dir.join(name)))
+}
+
+/// Removes a directory with everything that is mounted below it. What is not there is no error. Blocks.
+pub fn remove_mounted(dir: &Path) -> Result<(), UnmountError> {
+    detach_below(dir)?;
+    remove_dir(dir)
+}
+
+fn detach_below(dir: &Path) -> Result<(), UnmountError> {
+    let mut mounts = mounts_below(dir);
     // The deepest first.
     mounts.sort_by_key(|path| std::cmp::Reverse(path.as_os_str().len()));
-    for path in mounts {
-        detach(&path).map_err(|source| UnmountError { path, source })?;
+    mounts.into_iter().try_for_each(|path| detach(&path).map_err(|source| UnmountError { path, source }))
+}
+
+fn remove_dir(path: &Path) -> Result<(), UnmountError> {
+    match fs::remove_dir_all(path) {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => Err(UnmountError { path: path.to_owned(), source }),
+        _ => Ok(()),
     }
-    for name in ["volume-subpaths", "volumes"] {
-        let path = pod_dir.join(name);
-        match fs::remove_dir_all(&path) {
-            Err(source) if source.kind() != io::ErrorKind::NotFound => return Err(UnmountError { path, source }),
-            _ => {}
-        }
-    }
-    Ok(())
 }
 
 fn mounts_below(dir: &Path) -> Vec<PathBuf> {

@@ -1,0 +1,515 @@
+//! A container runtime in memory behind the real protocol on a real socket: containers "run" until they are stopped or
+//! the test ends them. It does what CRI says of states, identifiers, filters and events, and nothing else.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use base::Drain;
+use cri::image_service_server::ImageService;
+use cri::runtime_service_server::RuntimeService;
+use cri::{Request, Response, Status};
+use futures::{Stream, StreamExt};
+use tokio::sync::broadcast;
+
+/// The runtime. Cheap to clone; all clones are the same runtime.
+#[derive(Clone)]
+pub struct FakeRuntime(Arc<Inner>);
+
+struct Inner {
+    state: Mutex<State>,
+    events: broadcast::Sender<cri::ContainerEventResponse>,
+}
+
+#[derive(Default)]
+struct State {
+    clock: i64,
+    next_id: u32,
+    pod_cidr: Option<String>,
+    images: Vec<String>,
+    sandboxes: HashMap<String, Sandbox>,
+    containers: HashMap<String, Container>,
+    calls: Vec<String>,
+}
+
+struct Sandbox {
+    config: cri::PodSandboxConfig,
+    ready: bool,
+    created_at: i64,
+}
+
+struct Container {
+    sandbox: String,
+    config: cri::ContainerConfig,
+    state: cri::ContainerState,
+    created_at: i64,
+    started_at: i64,
+    finished_at: i64,
+    exit_code: i32,
+    log_path: String,
+}
+
+type Answer<T> = Result<Response<T>, Status>;
+
+impl State {
+    fn tick(&mut self) -> i64 {
+        self.clock += 1_000_000;
+        1_700_000_000_000_000_000 + self.clock
+    }
+
+    fn id(&mut self, prefix: &str) -> String {
+        self.next_id += 1;
+        format!("{prefix}-{}", self.next_id)
+    }
+}
+
+impl FakeRuntime {
+    /// A runtime that has the given images.
+    pub fn new(images: &[&str]) -> Self {
+        let state = State { images: images.iter().map(|image| (*image).to_owned()).collect(), ..State::default() };
+        Self(Arc::new(Inner { state: Mutex::new(state), events: broadcast::channel(1000).0 }))
+    }
+
+    /// Serves on a socket until the drain signal.
+    pub async fn serve(self, socket: &Path, drain: Drain) {
+        let listener = cri::bind(socket).expect("a socket");
+        cri::serve(listener, self.clone(), self, drain).await.expect("served");
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds an image.
+    pub fn add_image(&self, image: &str) {
+        self.state().images.push(image.to_owned());
+    }
+
+    /// The names of running containers, sorted.
+    pub fn running(&self) -> Vec<String> {
+        let state = self.state();
+        let running = state.containers.values().filter(|c| c.state == cri::ContainerState::ContainerRunning);
+        let mut names: Vec<String> = running.map(container_name).collect();
+        names.sort();
+        names
+    }
+
+    /// How many sandboxes there are, ready or not.
+    pub fn sandboxes(&self) -> usize {
+        self.state().sandboxes.len()
+    }
+
+    /// The configuration of the newest container of a name.
+    pub fn config(&self, name: &str) -> Option<cri::ContainerConfig> {
+        let state = self.state();
+        let named = state.containers.values().filter(|container| container_name(container) == name);
+        named.max_by_key(|container| container.created_at).map(|container| container.config.clone())
+    }
+
+    /// The calls so far that changed something, as `StartContainer main`.
+    pub fn calls(&self) -> Vec<String> {
+        self.state().calls.clone()
+    }
+
+    /// Ends a running container by itself.
+    pub fn exit(&self, name: &str, code: i32) {
+        let id = {
+            let mut state = self.state();
+            let now = state.tick();
+            let running =
+                |c: &&mut Container| c.state == cri::ContainerState::ContainerRunning && container_name(c) == name;
+            let (id, container) = {
+                let found = state.containers.iter_mut().find(|(_, c)| running(&&mut **c)).expect("a running container");
+                (found.0.clone(), found.1)
+            };
+            container.state = cri::ContainerState::ContainerExited;
+            container.exit_code = code;
+            container.finished_at = now;
+            id
+        };
+        self.tell(&id, cri::ContainerEventType::ContainerStoppedEvent);
+    }
+
+    fn tell(&self, container: &str, kind: cri::ContainerEventType) {
+        let state = self.state();
+        let sandbox = state.containers.get(container).map(|c| c.sandbox.clone()).unwrap_or_default();
+        let event = cri::ContainerEventResponse {
+            container_id: container.to_owned(),
+            container_event_type: kind as i32,
+            created_at: state.clock,
+            pod_sandbox_status: state.sandboxes.get(&sandbox).map(|s| sandbox_status(&sandbox, s)),
+            containers_statuses: Vec::new(),
+        };
+        // Nobody may be listening.
+        let _ = self.0.events.send(event);
+    }
+}
+
+fn container_name(container: &Container) -> String {
+    container.config.metadata.clone().unwrap_or_default().name
+}
+
+fn sandbox_status(id: &str, sandbox: &Sandbox) -> cri::PodSandboxStatus {
+    cri::PodSandboxStatus {
+        id: id.to_owned(),
+        metadata: sandbox.config.metadata.clone(),
+        state: if sandbox.ready { cri::PodSandboxState::SandboxReady } else { cri::PodSandboxState::SandboxNotready }
+            as i32,
+        created_at: sandbox.created_at,
+        network: Some(cri::PodSandboxNetworkStatus { ip: "10.42.0.9".to_owned(), additional_ips: Vec::new() }),
+        labels: sandbox.config.labels.clone(),
+        annotations: sandbox.config.annotations.clone(),
+        ..cri::PodSandboxStatus::default()
+    }
+}
+
+fn container_status(id: &str, container: &Container) -> cri::ContainerStatus {
+    cri::ContainerStatus {
+        id: id.to_owned(),
+        metadata: container.config.metadata.clone(),
+        state: container.state as i32,
+        created_at: container.created_at,
+        started_at: container.started_at,
+        finished_at: container.finished_at,
+        exit_code: container.exit_code,
+        image: container.config.image.clone(),
+        image_ref: container.config.image.clone().unwrap_or_default().image,
+        labels: container.config.labels.clone(),
+        annotations: container.config.annotations.clone(),
+        log_path: container.log_path.clone(),
+        ..cri::ContainerStatus::default()
+    }
+}
+
+fn matches(labels: &HashMap<String, String>, selector: &HashMap<String, String>) -> bool {
+    selector.iter().all(|(key, value)| labels.get(key) == Some(value))
+}
+
+fn missing(what: &str, id: &str) -> Status {
+    Status::not_found(format!("{what} {id} not found"))
+}
+
+fn not_here<T>(what: &str) -> Answer<T> {
+    Err(Status::unimplemented(format!("{what} is not part of the fake runtime")))
+}
+
+#[tonic::async_trait]
+impl RuntimeService for FakeRuntime {
+    type GetContainerEventsStream = Pin<Box<dyn Stream<Item = Result<cri::ContainerEventResponse, Status>> + Send>>;
+
+    async fn version(&self, _: Request<cri::VersionRequest>) -> Answer<cri::VersionResponse> {
+        Ok(Response::new(cri::VersionResponse {
+            version: "0.1.0".to_owned(),
+            runtime_name: "fake".to_owned(),
+            runtime_version: "1.0".to_owned(),
+            runtime_api_version: "v1".to_owned(),
+        }))
+    }
+
+    async fn status(&self, _: Request<cri::StatusRequest>) -> Answer<cri::StatusResponse> {
+        let network = self.state().pod_cidr.is_some();
+        let condition =
+            |type_: &str, status| cri::RuntimeCondition { r#type: type_.to_owned(), status, ..Default::default() };
+        let conditions = vec![condition("RuntimeReady", true), condition("NetworkReady", network)];
+        let status = Some(cri::RuntimeStatus { conditions });
+        Ok(Response::new(cri::StatusResponse { status, ..cri::StatusResponse::default() }))
+    }
+
+    async fn update_runtime_config(
+        &self,
+        request: Request<cri::UpdateRuntimeConfigRequest>,
+    ) -> Answer<cri::UpdateRuntimeConfigResponse> {
+        let config = request.into_inner().runtime_config.unwrap_or_default().network_config.unwrap_or_default();
+        self.state().pod_cidr = Some(config.pod_cidr);
+        Ok(Response::new(cri::UpdateRuntimeConfigResponse {}))
+    }
+
+    async fn run_pod_sandbox(&self, request: Request<cri::RunPodSandboxRequest>) -> Answer<cri::RunPodSandboxResponse> {
+        let config = request.into_inner().config.unwrap_or_default();
+        let mut state = self.state();
+        let (id, created_at) = (state.id("sandbox"), state.tick());
+        state.calls.push("RunPodSandbox".to_owned());
+        state.sandboxes.insert(id.clone(), Sandbox { config, ready: true, created_at });
+        Ok(Response::new(cri::RunPodSandboxResponse { pod_sandbox_id: id }))
+    }
+
+    async fn stop_pod_sandbox(
+        &self,
+        request: Request<cri::StopPodSandboxRequest>,
+    ) -> Answer<cri::StopPodSandboxResponse> {
+        let mut state = self.state();
+        state.calls.push("StopPodSandbox".to_owned());
+        if let Some(sandbox) = state.sandboxes.get_mut(&request.into_inner().pod_sandbox_id) {
+            sandbox.ready = false;
+        }
+        Ok(Response::new(cri::StopPodSandboxResponse {}))
+    }
+
+    async fn remove_pod_sandbox(
+        &self,
+        request: Request<cri::RemovePodSandboxRequest>,
+    ) -> Answer<cri::RemovePodSandboxResponse> {
+        let id = request.into_inner().pod_sandbox_id;
+        let mut state = self.state();
+        state.sandboxes.remove(&id);
+        state.containers.retain(|_, container| container.sandbox != id);
+        Ok(Response::new(cri::RemovePodSandboxResponse {}))
+    }
+
+    async fn pod_sandbox_status(
+        &self,
+        request: Request<cri::PodSandboxStatusRequest>,
+    ) -> Answer<cri::PodSandboxStatusResponse> {
+        let id = request.into_inner().pod_sandbox_id;
+        let state = self.state();
+        let sandbox = state.sandboxes.get(&id).ok_or_else(|| missing("sandbox", &id))?;
+        let status = Some(sandbox_status(&id, sandbox));
+        Ok(Response::new(cri::PodSandboxStatusResponse { status, ..cri::PodSandboxStatusResponse::default() }))
+    }
+
+    async fn list_pod_sandbox(
+        &self,
+        request: Request<cri::ListPodSandboxRequest>,
+    ) -> Answer<cri::ListPodSandboxResponse> {
+        let filter = request.into_inner().filter.unwrap_or_default();
+        let state = self.state();
+        let wanted = state.sandboxes.iter().filter(|(_, s)| matches(&s.config.labels, &filter.label_selector));
+        let items = wanted.map(|(id, sandbox)| cri::PodSandbox {
+            id: id.clone(),
+            metadata: sandbox.config.metadata.clone(),
+            labels: sandbox.config.labels.clone(),
+            ..cri::PodSandbox::default()
+        });
+        Ok(Response::new(cri::ListPodSandboxResponse { items: items.collect() }))
+    }
+
+    async fn create_container(
+        &self,
+        request: Request<cri::CreateContainerRequest>,
+    ) -> Answer<cri::CreateContainerResponse> {
+        let request = request.into_inner();
+        let config = request.config.unwrap_or_default();
+        let mut state = self.state();
+        if !state.sandboxes.get(&request.pod_sandbox_id).is_some_and(|sandbox| sandbox.ready) {
+            return Err(missing("sandbox", &request.pod_sandbox_id));
+        }
+        let (id, created_at) = (state.id("container"), state.tick());
+        let directory = request.sandbox_config.unwrap_or_default().log_directory;
+        let log_path = format!("{directory}/{}", config.log_path);
+        let container = Container {
+            sandbox: request.pod_sandbox_id,
+            config,
+            state: cri::ContainerState::ContainerCreated,
+            created_at,
+            started_at: 0,
+            finished_at: 0,
+            exit_code: 0,
+            log_path,
+        };
+        state.calls.push(format!("CreateContainer {}", container_name(&container)));
+        state.containers.insert(id.clone(), container);
+        Ok(Response::new(cri::CreateContainerResponse { container_id: id }))
+    }
+
+    async fn start_container(
+        &self,
+        request: Request<cri::StartContainerRequest>,
+    ) -> Answer<cri::StartContainerResponse> {
+        let id = request.into_inner().container_id;
+        {
+            let mut state = self.state();
+            let now = state.tick();
+            let container = state.containers.get_mut(&id).ok_or_else(|| missing("container", &id))?;
+            container.state = cri::ContainerState::ContainerRunning;
+            container.started_at = now;
+            let (name, log) = (container_name(container), container.log_path.clone());
+            state.calls.push(format!("StartContainer {name}"));
+            drop(state);
+            if let Some(parent) = Path::new(&log).parent() {
+                std::fs::create_dir_all(parent).expect("a directory for logs");
+            }
+            std::fs::write(&log, format!("2024-01-01T00:00:00.000000000Z stdout F hello from {name}\n"))
+                .expect("a log");
+        }
+        self.tell(&id, cri::ContainerEventType::ContainerStartedEvent);
+        Ok(Response::new(cri::StartContainerResponse {}))
+    }
+
+    async fn stop_container(&self, request: Request<cri::StopContainerRequest>) -> Answer<cri::StopContainerResponse> {
+        let request = request.into_inner();
+        {
+            let mut state = self.state();
+            let now = state.tick();
+            let container = state
+                .containers
+                .get_mut(&request.container_id)
+                .ok_or_else(|| missing("container", &request.container_id))?;
+            if container.state == cri::ContainerState::ContainerRunning {
+                container.state = cri::ContainerState::ContainerExited;
+                container.exit_code = 143;
+                container.finished_at = now;
+            }
+            let name = container_name(container);
+            state.calls.push(format!("StopContainer {name} {}", request.timeout));
+        }
+        self.tell(&request.container_id, cri::ContainerEventType::ContainerStoppedEvent);
+        Ok(Response::new(cri::StopContainerResponse {}))
+    }
+
+    async fn remove_container(
+        &self,
+        request: Request<cri::RemoveContainerRequest>,
+    ) -> Answer<cri::RemoveContainerResponse> {
+        self.state().containers.remove(&request.into_inner().container_id);
+        Ok(Response::new(cri::RemoveContainerResponse {}))
+    }
+
+    async fn list_containers(
+        &self,
+        request: Request<cri::ListContainersRequest>,
+    ) -> Answer<cri::ListContainersResponse> {
+        let filter = request.into_inner().filter.unwrap_or_default();
+        let state = self.state();
+        let wanted = state.containers.iter().filter(|(_, c)| matches(&c.config.labels, &filter.label_selector));
+        let containers = wanted.map(|(id, container)| cri::Container {
+            id: id.clone(),
+            pod_sandbox_id: container.sandbox.clone(),
+            metadata: container.config.metadata.clone(),
+            state: container.state as i32,
+            labels: container.config.labels.clone(),
+            ..cri::Container::default()
+        });
+        Ok(Response::new(cri::ListContainersResponse { containers: containers.collect() }))
+    }
+
+    async fn container_status(
+        &self,
+        request: Request<cri::ContainerStatusRequest>,
+    ) -> Answer<cri::ContainerStatusResponse> {
+        let id = request.into_inner().container_id;
+        let state = self.state();
+        let container = state.containers.get(&id).ok_or_else(|| missing("container", &id))?;
+        let status = Some(container_status(&id, container));
+        Ok(Response::new(cri::ContainerStatusResponse { status, ..cri::ContainerStatusResponse::default() }))
+    }
+
+    async fn get_container_events(&self, _: Request<cri::GetEventsRequest>) -> Answer<Self::GetContainerEventsStream> {
+        let events = tokio_stream::wrappers::BroadcastStream::new(self.0.events.subscribe());
+        let events = events.filter_map(async |event| event.ok().map(Ok));
+        Ok(Response::new(Box::pin(events)))
+    }
+
+    /// A command succeeds unless its first word is `false`.
+    async fn exec_sync(&self, request: Request<cri::ExecSyncRequest>) -> Answer<cri::ExecSyncResponse> {
+        let command = request.into_inner().cmd;
+        self.state().calls.push(format!("ExecSync {}", command.join(" ")));
+        let exit_code = i32::from(command.first().is_some_and(|word| word == "false"));
+        Ok(Response::new(cri::ExecSyncResponse { exit_code, ..cri::ExecSyncResponse::default() }))
+    }
+
+    async fn update_container_resources(
+        &self,
+        _: Request<cri::UpdateContainerResourcesRequest>,
+    ) -> Answer<cri::UpdateContainerResourcesResponse> {
+        not_here("UpdateContainerResources")
+    }
+
+    async fn reopen_container_log(
+        &self,
+        _: Request<cri::ReopenContainerLogRequest>,
+    ) -> Answer<cri::ReopenContainerLogResponse> {
+        not_here("ReopenContainerLog")
+    }
+
+    async fn exec(&self, _: Request<cri::ExecRequest>) -> Answer<cri::ExecResponse> {
+        not_here("Exec")
+    }
+
+    async fn attach(&self, _: Request<cri::AttachRequest>) -> Answer<cri::AttachResponse> {
+        not_here("Attach")
+    }
+
+    async fn port_forward(&self, _: Request<cri::PortForwardRequest>) -> Answer<cri::PortForwardResponse> {
+        not_here("PortForward")
+    }
+
+    async fn container_stats(&self, _: Request<cri::ContainerStatsRequest>) -> Answer<cri::ContainerStatsResponse> {
+        not_here("ContainerStats")
+    }
+
+    async fn list_container_stats(
+        &self,
+        _: Request<cri::ListContainerStatsRequest>,
+    ) -> Answer<cri::ListContainerStatsResponse> {
+        not_here("ListContainerStats")
+    }
+
+    async fn pod_sandbox_stats(&self, _: Request<cri::PodSandboxStatsRequest>) -> Answer<cri::PodSandboxStatsResponse> {
+        not_here("PodSandboxStats")
+    }
+
+    async fn list_pod_sandbox_stats(
+        &self,
+        _: Request<cri::ListPodSandboxStatsRequest>,
+    ) -> Answer<cri::ListPodSandboxStatsResponse> {
+        not_here("ListPodSandboxStats")
+    }
+
+    async fn checkpoint_container(
+        &self,
+        _: Request<cri::CheckpointContainerRequest>,
+    ) -> Answer<cri::CheckpointContainerResponse> {
+        not_here("CheckpointContainer")
+    }
+
+    async fn list_metric_descriptors(
+        &self,
+        _: Request<cri::ListMetricDescriptorsRequest>,
+    ) -> Answer<cri::ListMetricDescriptorsResponse> {
+        not_here("ListMetricDescriptors")
+    }
+
+    async fn list_pod_sandbox_metrics(
+        &self,
+        _: Request<cri::ListPodSandboxMetricsRequest>,
+    ) -> Answer<cri::ListPodSandboxMetricsResponse> {
+        not_here("ListPodSandboxMetrics")
+    }
+
+    async fn runtime_config(&self, _: Request<cri::RuntimeConfigRequest>) -> Answer<cri::RuntimeConfigResponse> {
+        not_here("RuntimeConfig")
+    }
+}
+
+#[tonic::async_trait]
+impl ImageService for FakeRuntime {
+    async fn list_images(&self, _: Request<cri::ListImagesRequest>) -> Answer<cri::ListImagesResponse> {
+        let images = self.state().images.iter().map(|name| image(name)).collect();
+        Ok(Response::new(cri::ListImagesResponse { images }))
+    }
+
+    async fn image_status(&self, request: Request<cri::ImageStatusRequest>) -> Answer<cri::ImageStatusResponse> {
+        let wanted = request.into_inner().image.unwrap_or_default().image;
+        let found = self.state().images.iter().find(|name| **name == wanted).map(|name| image(name));
+        Ok(Response::new(cri::ImageStatusResponse { image: found, ..cri::ImageStatusResponse::default() }))
+    }
+
+    async fn pull_image(&self, request: Request<cri::PullImageRequest>) -> Answer<cri::PullImageResponse> {
+        let image = request.into_inner().image.unwrap_or_default().image;
+        self.state().calls.push(format!("PullImage {image}"));
+        Err(Status::not_found(format!("no registry has {image}")))
+    }
+
+    async fn remove_image(&self, _: Request<cri::RemoveImageRequest>) -> Answer<cri::RemoveImageResponse> {
+        not_here("RemoveImage")
+    }
+
+    async fn image_fs_info(&self, _: Request<cri::ImageFsInfoRequest>) -> Answer<cri::ImageFsInfoResponse> {
+        not_here("ImageFsInfo")
+    }
+}
+
+fn image(name: &str) -> cri::Image {
+    cri::Image { id: name.to_owned(), repo_tags: vec![name.to_owned()], size: 1000, ..cri::Image::default() }
+}

@@ -1,0 +1,337 @@
+//! A whole kubelet against an API in memory and a runtime in memory: what a pod goes through, seen from both sides.
+
+mod fake_cri;
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use base::{DrainTrigger, Env, Instance, Tasks};
+use fake_cri::FakeRuntime;
+use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::{
+    ConfigMap, ConfigMapVolumeSource, Container, ExecAction, Lifecycle, LifecycleHandler, Node, Pod, PodStatus, Probe,
+    Volume, VolumeMount,
+};
+use kube::Api;
+use kube::api::{Patch, PatchParams, PostParams};
+use skiff_kubelet::{Config, Kubelet, ServingCertificate};
+use serde_json::json;
+use tempfile::TempDir;
+use testkit::{Maker, MemoryApi, object, pod};
+
+const DEADLINE: Duration = Duration::from_secs(20);
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// A kubelet that runs, and both sides of it.
+struct Stage {
+    api: MemoryApi,
+    client: kube::Client,
+    runtime: FakeRuntime,
+    dir: TempDir,
+    authority: pki::Authority,
+    port: u16,
+    kubelet: Option<(DrainTrigger, Tasks)>,
+    _runtime: (DrainTrigger, Tasks),
+}
+
+impl Stage {
+    async fn new(images: &[&str]) -> Self {
+        let dir = tempfile::tempdir().expect("a directory");
+        let runtime = FakeRuntime::new(images);
+        let (trigger, drain) = base::drain();
+        let mut tasks = Tasks::new();
+        let socket = dir.path().join("run/runtime.sock");
+        let served = runtime.clone();
+        tasks.spawn("runtime", async move { served.serve(&socket, drain).await });
+        let api = MemoryApi::new();
+        let client = api.client();
+        let authority = pki::Authority::load_or_create(&dir.path().join("pki"), "test", &Env::system()).expect("made");
+        let mut stage =
+            Self { api, client, runtime, dir, authority, port: 0, kubelet: None, _runtime: (trigger, tasks) };
+        stage.start();
+        // The controller that gives nodes their pods' addresses.
+        let nodes: Api<Node> = Api::all(stage.client.clone());
+        stage.until("the node", async || nodes.get_opt("n1").await.expect("answered")).await;
+        let cidr = json!({"spec": {"podCIDR": "10.42.0.0/24"}});
+        nodes.patch("n1", &PatchParams::default(), &Patch::Merge(cidr)).await.expect("patched");
+        stage
+    }
+
+    fn start(&mut self) {
+        let instance = Instance::new(self.dir.path().join("data"), self.dir.path().join("run"));
+        let issued = self.authority.issue(&pki::IssueRequest {
+            common_name: "system:node:n1".to_owned(),
+            organizations: Vec::new(),
+            dns_names: vec!["n1".to_owned()],
+            ips: vec![IpAddr::from([127, 0, 0, 1])],
+            usage: pki::Usage::Server,
+            validity: Duration::from_secs(3600),
+        });
+        let issued = issued.expect("issued");
+        let serving = ServingCertificate { certificate_pem: issued.certificate, key_pem: issued.key };
+        let ca = self.authority.certificate_pem().to_owned();
+        let mut config = Config::new("n1", IpAddr::from([127, 0, 0, 1]), instance, serving, ca);
+        config.pod_logs_dir = self.dir.path().join("logs");
+        config.bind_address = IpAddr::from([127, 0, 0, 1]);
+        config.port = 0;
+        let kubelet = Kubelet::build(config, self.client.clone(), Env::system()).expect("built");
+        self.port = kubelet.port();
+        let (trigger, drain) = base::drain();
+        let mut tasks = Tasks::new();
+        tasks.spawn_fallible("kubelet", async move { kubelet.run(drain).await });
+        self.kubelet = Some((trigger, tasks));
+    }
+
+    /// Stops the kubelet; the runtime goes on.
+    async fn stop(&mut self) {
+        let (trigger, tasks) = self.kubelet.take().expect("it runs");
+        trigger.drain();
+        let failures = tasks.shutdown(DEADLINE).await;
+        assert!(failures.is_empty(), "{failures:?}");
+    }
+
+    fn pods(&self) -> Api<Pod> {
+        Api::namespaced(self.client.clone(), "default")
+    }
+
+    async fn create(&self, maker: Maker<Pod>) -> Pod {
+        let pod = maker.node("n1").build();
+        self.pods().create(&PostParams::default(), &pod).await.expect("created")
+    }
+
+    async fn until<T>(&self, what: &str, condition: impl AsyncFn() -> Option<T>) -> T {
+        let wait = async {
+            loop {
+                if let Some(found) = condition().await {
+                    return found;
+                }
+                tokio::time::sleep(PAUSE).await;
+            }
+        };
+        match tokio::time::timeout(DEADLINE, wait).await {
+            Ok(found) => found,
+            Err(_) => panic!(
+                "timed out waiting for {what}; runtime: {:?}; pods: {:#?}",
+                self.runtime.calls(),
+                self.pods().list(&kube::api::ListParams::default()).await.map(|list| list.items)
+            ),
+        }
+    }
+
+    async fn status(&self, name: &str) -> PodStatus {
+        self.pods().get_opt(name).await.expect("answered").and_then(|pod| pod.status).unwrap_or_default()
+    }
+
+    async fn until_phase(&self, name: &str, phase: &str) -> PodStatus {
+        self.until(phase, async || {
+            Some(self.status(name).await).filter(|status| status.phase.as_deref() == Some(phase))
+        })
+        .await
+    }
+
+    async fn until_waiting(&self, name: &str, reason: &str) -> String {
+        let waiting = async || {
+            let status = self.status(name).await;
+            let states = status.container_statuses.into_iter().flatten().filter_map(|status| status.state);
+            let mut waiting = states.filter_map(|state| state.waiting);
+            waiting.find(|waiting| waiting.reason.as_deref() == Some(reason)).map(|w| w.message.unwrap_or_default())
+        };
+        self.until(reason, waiting).await
+    }
+
+    async fn delete(&self, name: &str) {
+        // The API server sets this and waits for the kubelet; a finalizer keeps the simple one from removing the pod.
+        let patch = json!({"metadata": {
+            "deletionTimestamp": "2023-11-14T22:13:20Z", "deletionGracePeriodSeconds": 7, "finalizers": ["test/keep"],
+        }});
+        self.pods().patch(name, &PatchParams::default(), &Patch::Merge(patch)).await.expect("patched");
+    }
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        let name = Instance::new(self.dir.path().join("data"), self.dir.path().join("run")).name();
+        for line in std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default().lines() {
+            let Some(point) = line.split(' ').nth(4) else { continue };
+            if std::path::Path::new(point).starts_with(self.dir.path()) {
+                let _ = nix::mount::umount2(point, nix::mount::MntFlags::MNT_DETACH);
+            }
+            if line.contains(" - cgroup") {
+                for class in ["kubepods/burstable", "kubepods/besteffort", "kubepods", ""] {
+                    let _ = std::fs::remove_dir(std::path::Path::new(point).join(&name).join(class));
+                }
+            }
+        }
+    }
+}
+
+fn web() -> Maker<Pod> {
+    pod("web").container("a", "image:1")
+}
+
+fn first(pod: &mut Pod) -> &mut Container {
+    &mut pod.spec.as_mut().expect("there").containers[0]
+}
+
+#[tokio::test]
+async fn the_node_registers_and_becomes_ready_with_a_heartbeat() {
+    let stage = Stage::new(&["image:1"]).await;
+    let nodes: Api<Node> = Api::all(stage.client.clone());
+    let ready = async || {
+        let node = nodes.get("n1").await.ok()?;
+        let conditions = node.status.clone()?.conditions?;
+        conditions.iter().any(|c| c.type_ == "Ready" && c.status == "True").then_some(node)
+    };
+    let node = stage.until("a ready node", ready).await;
+    let status = node.status.expect("a status");
+    assert_eq!(node.metadata.labels.expect("labels")["kubernetes.io/hostname"], "n1");
+    assert_eq!(status.capacity.as_ref().expect("capacity")["pods"].0, "110");
+    assert_eq!(status.node_info.expect("facts").container_runtime_version, "fake://1.0");
+    let leases: Api<Lease> = Api::namespaced(stage.client.clone(), "kube-node-lease");
+    let lease = stage.until("a lease", async || leases.get_opt("n1").await.expect("answered")).await;
+    assert_eq!(lease.spec.expect("there").holder_identity.as_deref(), Some("n1"));
+}
+
+#[tokio::test]
+async fn a_pod_runs_restarts_and_goes() {
+    let stage = Stage::new(&["image:1"]).await;
+    stage.create(web()).await;
+    let status = stage.until_phase("web", "Running").await;
+    assert_eq!(status.pod_ip.as_deref(), Some("10.42.0.9"));
+    assert_eq!(status.host_ip.as_deref(), Some("127.0.0.1"));
+    let container = &status.container_statuses.expect("statuses")[0];
+    assert!(container.ready && container.container_id.as_ref().is_some_and(|id| id.starts_with("fake://")));
+
+    stage.runtime.exit("a", 3);
+    let restarted = async || {
+        let status = stage.status("web").await.container_statuses?.pop()?;
+        (status.restart_count == 1 && status.ready).then_some(status)
+    };
+    let container = stage.until("a restart", restarted).await;
+    let ended = container.last_state.and_then(|state| state.terminated).expect("an end");
+    assert_eq!((ended.exit_code, ended.reason.as_deref()), (3, Some("Error")));
+    stage.runtime.exit("a", 3);
+    let message = stage.until_waiting("web", "CrashLoopBackOff").await;
+    assert!(message.starts_with("back-off 10s restarting failed container=a pod=web_default("), "{message}");
+
+    stage.delete("web").await;
+    let gone = async || (stage.runtime.sandboxes() == 0).then_some(());
+    stage.until("removal", gone).await;
+    let deleted = || stage.api.requests().iter().any(|r| r.starts_with("DELETE /api/v1/namespaces/default/pods/web"));
+    stage.until("deletion from the API", async || deleted().then_some(())).await;
+    assert!(!stage.dir.path().join("data/kubelet/pods/uid-web").exists());
+    assert_eq!(stage.status("web").await.phase.as_deref(), Some("Failed"));
+}
+
+#[tokio::test]
+async fn a_missing_image_is_pulled_again_and_again() {
+    let stage = Stage::new(&[]).await;
+    stage.create(web()).await;
+    let message = stage.until_waiting("web", "ErrImagePull").await;
+    assert!(message.contains("no registry has image:1"), "{message}");
+    stage.until_waiting("web", "ImagePullBackOff").await;
+    stage.runtime.add_image("image:1");
+    stage.until_phase("web", "Running").await;
+}
+
+#[tokio::test]
+async fn a_config_map_is_waited_for_mounted_and_kept_up_to_date() {
+    let stage = Stage::new(&["image:1"]).await;
+    let source = ConfigMapVolumeSource { name: "map".into(), ..ConfigMapVolumeSource::default() };
+    let volume = Volume { name: "v".into(), config_map: Some(source), ..Volume::default() };
+    let maker = web().with(|pod| {
+        pod.spec.as_mut().expect("there").volumes = Some(vec![volume]);
+        let mount = VolumeMount { name: "v".into(), mount_path: "/v".into(), ..VolumeMount::default() };
+        first(pod).volume_mounts = Some(vec![mount]);
+    });
+    stage.create(maker).await;
+    let maps: Api<ConfigMap> = Api::namespaced(stage.client.clone(), "default");
+    let map = object::<ConfigMap>("default/map").with(|map| map.data = Some([("k".into(), "1".into())].into()));
+    maps.create(&PostParams::default(), &map.build()).await.expect("created");
+    stage.until_phase("web", "Running").await;
+    let config = stage.runtime.config("a").expect("made");
+    let mount = config.mounts.iter().find(|mount| mount.container_path == "/v").expect("mounted").clone();
+    assert!(mount.readonly);
+    let file = std::path::Path::new(&mount.host_path).join("k");
+    assert_eq!(std::fs::read_to_string(&file).expect("a file"), "1");
+    let patch = json!({"data": {"k": "2"}});
+    maps.patch("map", &PatchParams::default(), &Patch::Merge(patch)).await.expect("patched");
+    stage.until("an update", async || (std::fs::read_to_string(&file).ok()? == "2").then_some(())).await;
+}
+
+#[tokio::test]
+async fn hooks_and_grace_are_kept_and_deletion_interrupts_a_start() {
+    let stage = Stage::new(&["image:1"]).await;
+    let hook = |word: &str| LifecycleHandler {
+        exec: Some(ExecAction { command: Some(vec![word.to_owned()]) }),
+        ..LifecycleHandler::default()
+    };
+    let maker = web().with(|pod| {
+        first(pod).lifecycle =
+            Some(Lifecycle { post_start: Some(hook("begin")), pre_stop: Some(hook("end")), stop_signal: None });
+    });
+    stage.create(maker).await;
+    stage.until_phase("web", "Running").await;
+    stage.delete("web").await;
+    stage.until("removal", async || (stage.runtime.sandboxes() == 0).then_some(())).await;
+    let calls = stage.runtime.calls();
+    let tail: Vec<&str> = calls.iter().map(String::as_str).collect();
+    assert_eq!(
+        tail,
+        [
+            "RunPodSandbox",
+            "CreateContainer a",
+            "StartContainer a",
+            "ExecSync begin",
+            "ExecSync end",
+            "StopContainer a 7",
+            "StopPodSandbox"
+        ]
+    );
+}
+
+#[tokio::test]
+async fn a_failing_liveness_probe_restarts_its_container() {
+    let stage = Stage::new(&["image:1"]).await;
+    let maker = web().with(|pod| {
+        first(pod).liveness_probe = Some(Probe {
+            exec: Some(ExecAction { command: Some(vec!["false".into()]) }),
+            period_seconds: Some(1),
+            failure_threshold: Some(1),
+            ..Probe::default()
+        });
+    });
+    stage.create(maker).await;
+    let restarted =
+        async || stage.status("web").await.container_statuses?.pop().filter(|status| status.restart_count >= 1);
+    stage.until("a restart", restarted).await;
+}
+
+#[tokio::test]
+async fn a_restarted_kubelet_adopts_what_runs_and_removes_what_is_gone() {
+    let mut stage = Stage::new(&["image:1"]).await;
+    stage.create(web()).await;
+    stage.create(pod("other").container("b", "image:1")).await;
+    stage.until_phase("web", "Running").await;
+    stage.until_phase("other", "Running").await;
+    stage.stop().await;
+    assert_eq!(stage.runtime.running(), ["a", "b"]);
+    stage.pods().delete("other", &kube::api::DeleteParams::default()).await.expect("deleted");
+    let calls = stage.runtime.calls().len();
+    stage.start();
+    stage.until("removal", async || (stage.runtime.sandboxes() == 1).then_some(())).await;
+    assert_eq!(stage.runtime.running(), ["a"]);
+    let since = stage.runtime.calls().split_off(calls);
+    assert!(!since.iter().any(|call| call.starts_with("StartContainer")), "{since:?}");
+}
+
+#[tokio::test]
+async fn a_pod_that_does_not_fit_is_refused() {
+    let stage = Stage::new(&["image:1"]).await;
+    stage.create(pod("web").requests(&[("cpu", "1000")])).await;
+    let status = stage.until_phase("web", "Failed").await;
+    assert_eq!(status.reason.as_deref(), Some("OutOfcpu"));
+    assert!(status.message.expect("a message").starts_with("Pod was rejected: Node didn't have enough resource: cpu"));
+    stage.create(pod("elsewhere").container("a", "image:1").node_selector("disk", "ssd")).await;
+    assert_eq!(stage.until_phase("elsewhere", "Failed").await.reason.as_deref(), Some("NodeAffinity"));
+}
