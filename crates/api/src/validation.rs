@@ -1,3 +1,101 @@
-//! Validation of API objects on create, update and status update.
+//! Validation of API objects on create, update and status update, with upstream's paths and words.
+//!
+//! A document is read once into its `k8s-openapi` type; then the rules of its kind run. [`rules::all`] lists the rules of
+//! every kind. Objects must have their defaults already: rules say "required" where a default would have stood.
 
+use serde_json::Value;
+
+use crate::field::{ErrorList, FieldError, Path};
+use crate::kinds::Resource;
+
+mod apps;
+mod autoscaling;
+mod batch;
+mod check;
+mod cron;
+mod core;
+mod events;
+mod metadata;
 pub mod names;
+mod networking;
+mod nodes;
+mod pods;
+mod policy;
+mod quota;
+mod rbac;
+mod rules;
+mod scheduling;
+mod services;
+mod storage;
+#[cfg(test)]
+mod tests;
+
+/// What is wrong with an object that a client wants to create.
+#[must_use]
+pub fn create(resource: &Resource, object: &Value) -> ErrorList {
+    let mut errors = ErrorList::new();
+    let rules = rules::find(resource);
+    let name = rules.map_or(names::dns_subdomain as rules::NameRule, |rules| rules.name);
+    metadata::create(resource.namespaced, name, object, &mut errors);
+    if let Some(create) = rules.and_then(|rules| rules.create.as_ref()) {
+        create(object, &mut errors);
+    }
+    if let Some(create) = rules.and_then(|rules| rules.create_only.as_ref()) {
+        create(object, &mut errors);
+    }
+    errors
+}
+
+/// What is wrong with `new` as a replacement of `old`.
+#[must_use]
+pub fn update(resource: &Resource, new: &Value, old: &Value) -> ErrorList {
+    let mut errors = ErrorList::new();
+    let rules = rules::find(resource);
+    metadata_update(resource, rules.is_some_and(|rules| rules.whole), new, old, &mut errors);
+    let Some(rules) = rules else {
+        return errors;
+    };
+    if let Some(create) = rules.create.as_ref().filter(|_| !rules.update_only) {
+        create(new, &mut errors);
+    }
+    if let Some(update) = &rules.update {
+        update(new, old, &mut errors);
+    }
+    errors
+}
+
+/// What is wrong with `new` as a replacement of the status of `old`.
+#[must_use]
+pub fn status_update(resource: &Resource, new: &Value, old: &Value) -> ErrorList {
+    let mut errors = ErrorList::new();
+    metadata_update(resource, false, new, old, &mut errors);
+    if let Some(status) = rules::find(resource).and_then(|rules| rules.status.as_ref()) {
+        status(new, old, &mut errors);
+    }
+    errors
+}
+
+/// What is wrong with `new` as a replacement of a pod's `ephemeralContainers`.
+#[must_use]
+pub fn ephemeral_containers_update(resource: &Resource, new: &Value, old: &Value) -> ErrorList {
+    let mut errors = ErrorList::new();
+    metadata_update(resource, true, new, old, &mut errors);
+    rules::typed_update(new, old, &mut errors, pods::ephemeral_containers_update);
+    errors
+}
+
+/// Upstream judges the metadata in the generic registry and again in the strategy of the kind, and tells of each.
+fn metadata_update(resource: &Resource, whole: bool, new: &Value, old: &Value, errors: &mut ErrorList) {
+    let name: rules::NameRule = names::path_segment;
+    metadata::create(resource.namespaced, name, new, errors);
+    metadata::update(new, old, errors);
+    metadata::update(new, old, errors);
+    if whole {
+        metadata::create(resource.namespaced, name, new, errors);
+    }
+}
+
+/// The error of a document that does not have its kind's shape, which `decode` should have refused.
+fn undecodable(error: &serde_json::Error) -> FieldError {
+    FieldError::internal(&Path::new("<nil>"), error.to_string())
+}

@@ -1,0 +1,158 @@
+//! Validation of `metadata`.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use serde::Deserialize as _;
+use serde_json::Value;
+
+use super::check;
+use super::names;
+use super::rules::NameRule;
+use super::undecodable;
+use crate::field::{ErrorList, FieldError, Path, quote};
+use crate::meta;
+
+const ANNOTATIONS_LIMIT: usize = 256 * 1024;
+
+/// The finalizers that need no domain.
+const STANDARD_FINALIZERS: [&str; 3] = ["kubernetes", "orphan", "foregroundDeletion"];
+
+fn read(object: &Value, errors: &mut ErrorList) -> ObjectMeta {
+    match object.get("metadata").map(ObjectMeta::deserialize) {
+        Some(Ok(metadata)) => metadata,
+        Some(Err(error)) => {
+            errors.push(undecodable(&error));
+            ObjectMeta::default()
+        }
+        None => ObjectMeta::default(),
+    }
+}
+
+/// Judges the metadata of a new object; `name_rule` judges its name.
+pub(super) fn create(namespaced: bool, name_rule: NameRule, object: &Value, errors: &mut ErrorList) {
+    let metadata = read(object, errors);
+    let path = Path::new("metadata");
+    let text = |field: &Option<String>| field.clone().unwrap_or_default();
+    let generate_name = text(&metadata.generate_name);
+    if !generate_name.is_empty() {
+        let judged = name_rule(&names::without_trailing_dash(&generate_name));
+        check::invalid(errors, &path.child("generateName"), generate_name.as_str(), judged);
+    }
+    let name = text(&metadata.name);
+    if name.is_empty() {
+        errors.push(FieldError::required(&path.child("name"), "name or generateName is required"));
+    } else {
+        check::invalid(errors, &path.child("name"), name.as_str(), name_rule(&name));
+    }
+    let namespace = text(&metadata.namespace);
+    let namespace_path = path.child("namespace");
+    match (namespaced, namespace.is_empty()) {
+        (true, true) => errors.push(FieldError::required(&namespace_path, "")),
+        (true, false) => check::invalid(errors, &namespace_path, namespace.as_str(), names::dns_label(&namespace)),
+        (false, false) => errors.push(FieldError::forbidden(&namespace_path, "not allowed on this type")),
+        (false, true) => {}
+    }
+    check::non_negative(errors, &path.child("generation"), metadata.generation.unwrap_or(0));
+    template(&metadata, &path, errors);
+    owner_references(&metadata, &path.child("ownerReferences"), errors);
+    finalizers(&metadata, &path.child("finalizers"), errors);
+}
+
+/// Judges what also the metadata of a pod template have.
+pub(super) fn template(metadata: &ObjectMeta, path: &Path, errors: &mut ErrorList) {
+    check::labels(errors, &path.child("labels"), metadata.labels.as_ref());
+    annotations(metadata, &path.child("annotations"), errors);
+}
+
+pub(super) fn annotations(metadata: &ObjectMeta, path: &Path, errors: &mut ErrorList) {
+    let mut size = 0;
+    for (key, value) in metadata.annotations.iter().flatten() {
+        check::invalid(errors, path, key.as_str(), names::qualified_name(&key.to_lowercase()));
+        size += key.len() + value.len();
+    }
+    if size > ANNOTATIONS_LIMIT {
+        errors.push(FieldError::too_long(path, ANNOTATIONS_LIMIT));
+    }
+}
+
+fn owner_references(metadata: &ObjectMeta, path: &Path, errors: &mut ErrorList) {
+    let owners = metadata.owner_references.as_deref().unwrap_or_default();
+    let mut controller: Option<&str> = None;
+    for owner in owners {
+        let (group, version) = meta::split_api_version(&owner.api_version);
+        if version.is_empty() {
+            let path = path.child("apiVersion");
+            errors.push(FieldError::invalid(&path, owner.api_version.as_str(), "version must not be empty"));
+        }
+        for (field, value) in [("kind", &owner.kind), ("name", &owner.name), ("uid", &owner.uid)] {
+            if value.is_empty() {
+                errors.push(FieldError::invalid(&path.child(field), "", "must not be empty"));
+            }
+        }
+        if (group, version, owner.kind.as_str()) == ("", "v1", "Event") {
+            let why = "/v1, Kind=Event is disallowed from being an owner";
+            errors.push(FieldError::invalid(path, check::json(owner), why));
+        }
+        if owner.controller == Some(true) {
+            let name = owner.name.as_str();
+            match controller {
+                None => controller = Some(name),
+                Some(first) => {
+                    let why = format!(
+                        "Only one reference can have Controller set to true. Found \"true\" in references for {first} and {name}"
+                    );
+                    errors.push(FieldError::invalid(path, check::json(&owners), why));
+                }
+            }
+        }
+    }
+}
+
+fn finalizers(metadata: &ObjectMeta, path: &Path, errors: &mut ErrorList) {
+    let finalizers = metadata.finalizers.as_deref().unwrap_or_default();
+    for (index, finalizer) in finalizers.iter().enumerate() {
+        check::invalid(errors, path, finalizer.as_str(), names::qualified_name(finalizer));
+        if !finalizer.contains('/') && !STANDARD_FINALIZERS.contains(&finalizer.as_str()) {
+            let why = "name is neither a standard finalizer name nor is it fully qualified";
+            errors.push(FieldError::invalid(&path.index(index), finalizer.as_str(), why));
+        }
+    }
+    let has = |name: &str| finalizers.iter().any(|finalizer| finalizer == name);
+    if has("orphan") && has("foregroundDeletion") {
+        let why = "finalizer orphan and foregroundDeletion cannot be both set";
+        errors.push(FieldError::invalid(path, finalizers.to_vec(), why));
+    }
+}
+
+/// Judges the difference of the metadata of an update.
+pub(super) fn update(new_object: &Value, old_object: &Value, errors: &mut ErrorList) {
+    let path = Path::new("metadata");
+    let metadata = read(new_object, errors);
+    if meta::is_deleting(new_object) {
+        let added: Vec<&str> = meta::finalizers(new_object)
+            .filter(|finalizer| meta::finalizers(old_object).all(|old| old != *finalizer))
+            .collect();
+        if !added.is_empty() {
+            // Upstream prints the list as Go source.
+            let list = added.iter().map(|finalizer| quote(finalizer)).collect::<Vec<_>>().join(", ");
+            let why = format!(
+                "no new finalizers can be added if the object is being deleted, found new finalizers []string{{{list}}}"
+            );
+            errors.push(FieldError::forbidden(&path.child("finalizers"), why));
+        }
+    }
+    if meta::generation(new_object) < meta::generation(old_object) {
+        let why = "must not be decremented";
+        errors.push(FieldError::invalid(&path.child("generation"), meta::generation(new_object), why));
+    }
+    for field in ["name", "namespace", "uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds"] {
+        let value = |object: &Value| meta::metadata(object).and_then(|metadata| metadata.get(field)).cloned();
+        let set = |value: Option<Value>| value.filter(|value| !value.is_null() && value.as_str() != Some(""));
+        let (new, old) = (set(value(new_object)), set(value(old_object)));
+        if new != old {
+            let shown = new.unwrap_or(Value::Null);
+            errors.push(FieldError::invalid(&path.child(field), shown, check::IMMUTABLE));
+        }
+    }
+    template(&metadata, &path, errors);
+    owner_references(&metadata, &path.child("ownerReferences"), errors);
+}

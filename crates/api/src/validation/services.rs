@@ -1,0 +1,399 @@
+//! Services, endpoints and endpoint slices.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use k8s_openapi::api::core::v1::{EndpointAddress, Endpoints, Service, ServicePort, ServiceSpec};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use serde_json::json;
+
+use super::{check, names};
+use crate::field::{ErrorList, FieldError, Path};
+
+const PROTOCOLS: [&str; 3] = ["SCTP", "TCP", "UDP"];
+const ONLY_LOAD_BALANCER: &str = "may only be used when `type` is 'LoadBalancer'";
+
+/// Judges a service.
+pub(super) fn service(service: &Service, errors: &mut ErrorList) {
+    let path = Path::new("spec");
+    let spec = service.spec.clone().unwrap_or_default();
+    let kind = check::text(&spec.type_);
+    let headless = check::text(&spec.cluster_ip) == "None";
+    let ports = spec.ports.as_deref().unwrap_or_default();
+    if ports.is_empty() && !headless && kind != "ExternalName" {
+        errors.push(FieldError::required(&path.child("ports"), ""));
+    }
+    service_ports(ports, kind, &path.child("ports"), errors);
+    check::labels(errors, &path.child("selector"), spec.selector.as_ref());
+    let kinds = ["ClusterIP", "ExternalName", "LoadBalancer", "NodePort"];
+    check::required_one_of(errors, &path.child("type"), kind, &kinds);
+    if kind == "ExternalName" {
+        external_name(&spec, &path, errors);
+    }
+    session_affinity(&spec, &path, errors);
+    cluster_ips(&spec, &path, errors);
+    for (index, address) in spec.external_ips.iter().flatten().enumerate() {
+        usable_ip(errors, &path.child("externalIPs").index(index), address);
+    }
+    load_balancer(&spec, kind == "LoadBalancer", &path, errors);
+    external_traffic(&spec, kind, &path, errors);
+    let policies = ["Cluster", "Local"];
+    let internal_path = path.child("internalTrafficPolicy");
+    check::optional_one_of(errors, &internal_path, &spec.internal_traffic_policy, &policies);
+    let distributions = ["PreferClose", "PreferSameNode", "PreferSameZone"];
+    let distribution_path = path.child("trafficDistribution");
+    check::optional_one_of(errors, &distribution_path, &spec.traffic_distribution, &distributions);
+}
+
+fn service_ports(ports: &[ServicePort], kind: &str, list: &Path, errors: &mut ErrorList) {
+    let mut seen_names = BTreeSet::new();
+    let mut seen_ports = BTreeSet::new();
+    let mut seen_node_ports = BTreeSet::new();
+    for (index, port) in ports.iter().enumerate() {
+        let path = list.index(index);
+        let name = check::text(&port.name);
+        if name.is_empty() {
+            if ports.len() > 1 {
+                errors.push(FieldError::required(&path.child("name"), ""));
+            }
+        } else {
+            check::invalid(errors, &path.child("name"), name, names::dns_label(name));
+            if !seen_names.insert(name) {
+                errors.push(FieldError::duplicate(&path.child("name"), name));
+            }
+        }
+        check::invalid(errors, &path.child("port"), port.port, names::port_number(i64::from(port.port)));
+        let protocol = check::text(&port.protocol);
+        check::required_one_of(errors, &path.child("protocol"), protocol, &PROTOCOLS);
+        // A target that is not given is the port itself.
+        let target = port.target_port.clone().unwrap_or(IntOrString::Int(port.port));
+        check::port(errors, &path.child("targetPort"), &target);
+        check::optional_name(
+            errors,
+            &path.child("appProtocol"),
+            check::text(&port.app_protocol),
+            names::qualified_name,
+        );
+        let node_port = port.node_port.unwrap_or(0);
+        if node_port != 0 {
+            let path = path.child("nodePort");
+            if kind == "ClusterIP" {
+                errors.push(FieldError::forbidden(&path, "may not be used when `type` is 'ClusterIP'"));
+            } else if !seen_node_ports.insert((protocol, node_port)) {
+                errors.push(FieldError::duplicate(&path, json!({"protocol": protocol, "nodePort": node_port})));
+            }
+        }
+        if !seen_ports.insert((protocol, port.port)) {
+            errors.push(FieldError::duplicate(&path, json!({"protocol": protocol, "port": port.port})));
+        }
+    }
+}
+
+fn external_name(spec: &ServiceSpec, path: &Path, errors: &mut ErrorList) {
+    if !check::text(&spec.cluster_ip).is_empty() || spec.cluster_ips.as_ref().is_some_and(|ips| !ips.is_empty()) {
+        let why = "may not be set for ExternalName services";
+        errors.push(FieldError::forbidden(&path.child("clusterIPs"), why));
+    }
+    let name = check::text(&spec.external_name);
+    let name = name.strip_suffix('.').unwrap_or(name);
+    check::required_name(errors, &path.child("externalName"), name, names::dns_subdomain);
+}
+
+fn session_affinity(spec: &ServiceSpec, path: &Path, errors: &mut ErrorList) {
+    let affinity = check::text(&spec.session_affinity);
+    check::required_one_of(errors, &path.child("sessionAffinity"), affinity, &["ClientIP", "None"]);
+    let path = path.child("sessionAffinityConfig");
+    match (affinity, &spec.session_affinity_config) {
+        ("ClientIP", config) => {
+            let client = config.as_ref().and_then(|config| config.client_ip.as_ref());
+            match client.and_then(|client| client.timeout_seconds) {
+                None => errors.push(FieldError::required(&path, "when session affinity type is ClientIP")),
+                Some(seconds) if !(1..=86400).contains(&seconds) => {
+                    let path = path.child("clientIP").child("timeoutSeconds");
+                    let why = "must be greater than 0 and less than 86400";
+                    errors.push(FieldError::invalid(&path, seconds, why));
+                }
+                Some(_) => {}
+            }
+        }
+        ("None", Some(_)) => {
+            errors.push(FieldError::forbidden(&path, "must not be set when session affinity is None"));
+        }
+        _ => {}
+    }
+}
+
+fn cluster_ips(spec: &ServiceSpec, path: &Path, errors: &mut ErrorList) {
+    let families_path = path.child("ipFamilies");
+    let families = spec.ip_families.as_deref().unwrap_or_default();
+    for (index, family) in families.iter().enumerate() {
+        check::one_of(errors, &families_path.index(index), family, &["IPv4", "IPv6"]);
+        if families[..index].contains(family) {
+            errors.push(FieldError::duplicate(&families_path.index(index), family.as_str()));
+        }
+    }
+    let policies = ["PreferDualStack", "RequireDualStack", "SingleStack"];
+    check::optional_one_of(errors, &path.child("ipFamilyPolicy"), &spec.ip_family_policy, &policies);
+    let ips_path = path.child("clusterIPs");
+    let ips = spec.cluster_ips.as_deref().unwrap_or_default();
+    let first = check::text(&spec.cluster_ip);
+    if check::text(&spec.type_) == "ExternalName" {
+        return;
+    }
+    match ips.first() {
+        None if !first.is_empty() => errors.push(FieldError::required(&ips_path, "")),
+        Some(ip) if ip != first => {
+            let why = "first value must match `clusterIP`";
+            errors.push(FieldError::invalid(&ips_path, ips.to_vec(), why));
+        }
+        _ => {}
+    }
+    if ips.len() > 2 {
+        let why = "may only hold up to 2 values";
+        errors.push(FieldError::invalid(&ips_path, ips.to_vec(), why));
+    }
+    if ips.iter().any(|ip| ip == "None") {
+        if ips.len() > 1 {
+            let why = "'None' must be the first and only value";
+            errors.push(FieldError::invalid(&ips_path, ips.to_vec(), why));
+        }
+        return;
+    }
+    for (index, ip) in ips.iter().enumerate() {
+        let path = ips_path.index(index);
+        let judged = names::ip(ip);
+        let well_formed = judged.is_empty();
+        check::invalid(errors, &path, ip.as_str(), judged);
+        let v6 = ip.contains(':');
+        let expected = families.get(index).map(String::as_str);
+        if well_formed && expected.is_some_and(|family| (family == "IPv6") != v6) {
+            let why =
+                format!("expected an {} value as indicated by `ipFamilies[{index}]`", expected.unwrap_or_default());
+            errors.push(FieldError::invalid(&path, ip.as_str(), why));
+        }
+    }
+}
+
+fn load_balancer(spec: &ServiceSpec, is_load_balancer: bool, path: &Path, errors: &mut ErrorList) {
+    let ranges_path = path.child("loadBalancerSourceRanges");
+    let ranges = spec.load_balancer_source_ranges.as_deref().unwrap_or_default();
+    if !ranges.is_empty() && !is_load_balancer {
+        errors.push(FieldError::forbidden(&ranges_path, ONLY_LOAD_BALANCER));
+    } else {
+        for (index, range) in ranges.iter().enumerate() {
+            check::invalid(errors, &ranges_path.index(index), range.as_str(), names::cidr(range.trim()));
+        }
+    }
+    if is_load_balancer {
+        if spec.allocate_load_balancer_node_ports.is_none() {
+            let path = path.child("allocateLoadBalancerNodePorts");
+            errors.push(FieldError::required(&path, ""));
+        }
+        let class = check::text(&spec.load_balancer_class);
+        check::optional_name(errors, &path.child("loadBalancerClass"), class, names::qualified_name);
+        return;
+    }
+    if spec.allocate_load_balancer_node_ports.is_some() {
+        errors.push(FieldError::forbidden(&path.child("allocateLoadBalancerNodePorts"), ONLY_LOAD_BALANCER));
+    }
+    if spec.load_balancer_class.is_some() {
+        errors.push(FieldError::forbidden(&path.child("loadBalancerClass"), ONLY_LOAD_BALANCER));
+    }
+}
+
+fn external_traffic(spec: &ServiceSpec, kind: &str, path: &Path, errors: &mut ErrorList) {
+    let policy = check::text(&spec.external_traffic_policy);
+    let policy_path = path.child("externalTrafficPolicy");
+    let reachable =
+        matches!(kind, "NodePort" | "LoadBalancer") || spec.external_ips.as_ref().is_some_and(|ips| !ips.is_empty());
+    if reachable {
+        let policies = ["Cluster", "Local"];
+        check::optional_one_of(errors, &policy_path, &spec.external_traffic_policy, &policies);
+    } else if !policy.is_empty() {
+        let why = "may only be set for externally-accessible services";
+        errors.push(FieldError::invalid(&policy_path, policy, why));
+    }
+    let port = spec.health_check_node_port.unwrap_or(0);
+    let path = path.child("healthCheckNodePort");
+    if kind == "LoadBalancer" && policy == "Local" {
+        if port < 0 {
+            errors.push(FieldError::invalid(&path, port, names::in_range(1, 65535)));
+        }
+    } else if port != 0 {
+        let why = "may only be set when `type` is 'LoadBalancer' and `externalTrafficPolicy` is 'Local'";
+        errors.push(FieldError::invalid(&path, port, why));
+    }
+}
+
+/// An address that traffic can be sent to.
+fn usable_ip(errors: &mut ErrorList, path: &Path, text: &str) {
+    check::ip(errors, path, text);
+    let Ok(address) = text.parse::<IpAddr>() else {
+        return;
+    };
+    let (link_local, link_local_multicast) = match address {
+        IpAddr::V4(v4) => (v4.is_link_local(), v4.octets()[..3] == [224, 0, 0]),
+        IpAddr::V6(v6) => (v6.segments()[0] & 0xffc0 == 0xfe80, v6.segments()[0] == 0xff02),
+    };
+    for (is, why) in [
+        (address.is_unspecified(), "may not be unspecified (0.0.0.0 or ::)"),
+        (address.is_loopback(), "may not be in the loopback range (127.0.0.0/8, ::1/128)"),
+        (link_local, "may not be in the link-local range (169.254.0.0/16, fe80::/10)"),
+        (link_local_multicast, "may not be in the link-local multicast range (224.0.0.0/24, ff02::/10)"),
+    ] {
+        if is {
+            errors.push(FieldError::invalid(path, text, why));
+        }
+    }
+}
+
+/// Judges an update of a service.
+pub(super) fn service_update(new: &Service, old: &Service, errors: &mut ErrorList) {
+    let path = Path::new("spec");
+    let (new, old) = (new.spec.clone().unwrap_or_default(), old.spec.clone().unwrap_or_default());
+    let external = |spec: &ServiceSpec| check::text(&spec.type_) == "ExternalName";
+    if external(&new) || external(&old) {
+        return;
+    }
+    let first = |list: &Option<Vec<String>>| list.as_ref().and_then(|list| list.first().cloned());
+    let why = "may not change once set";
+    for (field, new, old) in
+        [("clusterIPs", &new.cluster_ips, &old.cluster_ips), ("ipFamilies", &new.ip_families, &old.ip_families)]
+    {
+        if first(old).is_some() && first(new) != first(old) {
+            errors.push(FieldError::invalid(&path.child(field).index(0), check::json(new), why));
+        }
+    }
+    if check::text(&new.type_) == "LoadBalancer" && check::text(&old.type_) == "LoadBalancer" {
+        let path = path.child("loadBalancerClass");
+        if new.load_balancer_class != old.load_balancer_class {
+            errors.push(FieldError::invalid(&path, check::json(&new.load_balancer_class), why));
+        }
+    }
+}
+
+/// Judges an update of the status of a service.
+pub(super) fn service_status(new: &Service, _: &Service, errors: &mut ErrorList) {
+    let path = Path::new("status").child("loadBalancer").child("ingress");
+    let balancer = new.status.as_ref().and_then(|status| status.load_balancer.as_ref());
+    for (index, ingress) in balancer.iter().flat_map(|balancer| balancer.ingress.iter().flatten()).enumerate() {
+        let path = path.index(index);
+        if let Some(ip) = ingress.ip.as_deref().filter(|ip| !ip.is_empty()) {
+            check::ip(errors, &path.child("ip"), ip);
+        }
+        if let Some(hostname) = ingress.hostname.as_deref().filter(|hostname| !hostname.is_empty()) {
+            check::invalid(errors, &path.child("hostname"), hostname, names::dns_subdomain(hostname));
+            if hostname.parse::<IpAddr>().is_ok() {
+                let why = "must be a DNS name, not an IP address";
+                errors.push(FieldError::invalid(&path.child("hostname"), hostname, why));
+            }
+        }
+    }
+}
+
+/// Judges endpoints.
+pub(super) fn endpoints(endpoints: &Endpoints, errors: &mut ErrorList) {
+    for (index, subset) in endpoints.subsets.iter().flatten().enumerate() {
+        let path = Path::new("subsets").index(index);
+        let ready = subset.addresses.as_deref().unwrap_or_default();
+        let not_ready = subset.not_ready_addresses.as_deref().unwrap_or_default();
+        if ready.is_empty() && not_ready.is_empty() {
+            errors.push(FieldError::required(&path, "must specify `addresses` or `notReadyAddresses`"));
+        }
+        for (field, addresses) in [("addresses", ready), ("notReadyAddresses", not_ready)] {
+            for (index, address) in addresses.iter().enumerate() {
+                endpoint_address(address, &path.child(field).index(index), errors);
+            }
+        }
+        let ports = subset.ports.as_deref().unwrap_or_default();
+        for (index, port) in ports.iter().enumerate() {
+            let path = path.child("ports").index(index);
+            let name = check::text(&port.name);
+            if name.is_empty() && ports.len() > 1 {
+                errors.push(FieldError::required(&path.child("name"), ""));
+            }
+            check::optional_name(errors, &path.child("name"), name, names::dns_label);
+            check::invalid(errors, &path.child("port"), port.port, names::port_number(i64::from(port.port)));
+            check::required_one_of(errors, &path.child("protocol"), check::text(&port.protocol), &PROTOCOLS);
+            let application = check::text(&port.app_protocol);
+            check::optional_name(errors, &path.child("appProtocol"), application, names::qualified_name);
+        }
+    }
+}
+
+fn endpoint_address(address: &EndpointAddress, path: &Path, errors: &mut ErrorList) {
+    check::optional_name(errors, &path.child("hostname"), check::text(&address.hostname), names::dns_label);
+    check::optional_name(errors, &path.child("nodeName"), check::text(&address.node_name), names::dns_subdomain);
+    usable_ip(errors, &path.child("ip"), &address.ip);
+}
+
+/// Judges an endpoint slice.
+pub(super) fn endpoint_slice(slice: &EndpointSlice, errors: &mut ErrorList) {
+    let kind = slice.address_type.as_str();
+    check::required_one_of(errors, &Path::new("addressType"), kind, &["FQDN", "IPv4", "IPv6"]);
+    let list = Path::new("endpoints");
+    if slice.endpoints.len() > 1000 {
+        errors.push(FieldError::too_many(&list, slice.endpoints.len(), 1000));
+        return;
+    }
+    for (index, endpoint) in slice.endpoints.iter().enumerate() {
+        let path = list.index(index);
+        let addresses_path = path.child("addresses");
+        if endpoint.addresses.is_empty() {
+            errors.push(FieldError::required(&addresses_path, "must contain at least 1 address"));
+        } else if endpoint.addresses.len() > 100 {
+            errors.push(FieldError::too_many(&addresses_path, endpoint.addresses.len(), 100));
+        }
+        for (index, address) in endpoint.addresses.iter().enumerate() {
+            slice_address(address, kind, &addresses_path.index(index), errors);
+        }
+        check::optional_name(errors, &path.child("hostname"), check::text(&endpoint.hostname), names::dns_label);
+        check::optional_name(errors, &path.child("nodeName"), check::text(&endpoint.node_name), names::dns_subdomain);
+    }
+    let list = Path::new("ports");
+    let ports = slice.ports.as_deref().unwrap_or_default();
+    if ports.len() > 20_000 {
+        errors.push(FieldError::too_many(&list, ports.len(), 20_000));
+        return;
+    }
+    let mut seen = BTreeSet::new();
+    for (index, port) in ports.iter().enumerate() {
+        let path = list.index(index);
+        let name = check::text(&port.name);
+        check::optional_name(errors, &path.child("name"), name, names::dns_label);
+        if !seen.insert(name) {
+            errors.push(FieldError::duplicate(&path.child("name"), name));
+        }
+        check::required_one_of(errors, &path.child("protocol"), check::text(&port.protocol), &PROTOCOLS);
+        if let Some(number) = port.port {
+            check::invalid(errors, &path.child("port"), number, names::port_number(i64::from(number)));
+        }
+        let application = check::text(&port.app_protocol);
+        check::optional_name(errors, &path.child("appProtocol"), application, names::qualified_name);
+    }
+}
+
+fn slice_address(address: &str, kind: &str, path: &Path, errors: &mut ErrorList) {
+    match kind {
+        "FQDN" => check::invalid(errors, path, address, names::fully_qualified_domain(address)),
+        "IPv4" | "IPv6" => {
+            let judged = names::ip(address);
+            if !judged.is_empty() {
+                check::invalid(errors, path, address, judged);
+                return;
+            }
+            if address.contains(':') != (kind == "IPv6") {
+                let article = format!("must be an {kind} address");
+                errors.push(FieldError::invalid(path, address, article));
+            }
+            usable_ip(errors, path, address);
+        }
+        _ => {}
+    }
+}
+
+/// Judges an update of an endpoint slice.
+pub(super) fn endpoint_slice_update(new: &EndpointSlice, old: &EndpointSlice, errors: &mut ErrorList) {
+    check::immutable(errors, &Path::new("addressType"), &new.address_type, &old.address_type);
+}

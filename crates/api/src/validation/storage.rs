@@ -1,0 +1,401 @@
+//! Persistent volumes and claims, storage classes, CSI drivers and nodes, volume attachments.
+
+use std::collections::BTreeSet;
+
+use k8s_openapi::api::core::v1::{
+    PersistentVolume, PersistentVolumeClaim, PersistentVolumeClaimSpec, PersistentVolumeSpec, TopologySelectorTerm,
+};
+use k8s_openapi::api::storage::v1::{CSIDriver, CSINode, StorageClass, VolumeAttachment};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity as WireQuantity;
+
+use super::{check, names, pods};
+use crate::field::{ErrorList, FieldError, Path};
+use crate::quantity::Quantity;
+
+const ACCESS_MODES: [&str; 4] = ["ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod"];
+const VOLUME_MODES: [&str; 2] = ["Block", "Filesystem"];
+
+/// Judges the name of a CSI driver.
+pub(super) fn driver_name(name: &str, path: &Path, errors: &mut ErrorList) {
+    check::required(errors, path, name);
+    if name.len() > 63 {
+        errors.push(FieldError::too_long(path, 63));
+    }
+    check::invalid(errors, path, name, names::dns_subdomain(&name.to_lowercase()));
+}
+
+fn access_modes(modes: &[String], path: &Path, errors: &mut ErrorList) {
+    for mode in modes {
+        check::one_of(errors, path, mode, &ACCESS_MODES);
+    }
+    if modes.len() > 1 && modes.iter().any(|mode| mode == "ReadWriteOncePod") {
+        errors.push(FieldError::forbidden(path, "may not use ReadWriteOncePod with other access modes"));
+    }
+}
+
+fn positive(amount: &WireQuantity, path: &Path, errors: &mut ErrorList) {
+    if let Some(amount) = check::quantity(errors, path, amount).filter(|amount| amount.sign() <= 0) {
+        errors.push(FieldError::invalid(path, amount.to_string(), "must be greater than zero"));
+    }
+}
+
+/// Judges a persistent volume.
+pub(super) fn persistent_volume(volume: &PersistentVolume, errors: &mut ErrorList) {
+    let path = Path::new("spec");
+    let spec = volume.spec.clone().unwrap_or_default();
+    volume_spec(&spec, &path, errors);
+}
+
+fn volume_spec(spec: &PersistentVolumeSpec, path: &Path, errors: &mut ErrorList) {
+    let modes_path = path.child("accessModes");
+    let modes = spec.access_modes.as_deref().unwrap_or_default();
+    if modes.is_empty() {
+        errors.push(FieldError::required(&modes_path, ""));
+    }
+    access_modes(modes, &modes_path, errors);
+    let capacity_path = path.child("capacity");
+    let capacity = spec.capacity.clone().unwrap_or_default();
+    if capacity.is_empty() {
+        errors.push(FieldError::required(&capacity_path, ""));
+    }
+    if capacity.len() != 1 || !capacity.contains_key("storage") {
+        errors.push(FieldError::not_supported(&capacity_path, check::json(&capacity), &["storage"]));
+    }
+    for (name, amount) in &capacity {
+        positive(amount, &capacity_path.key(name), errors);
+    }
+    let policies = ["Delete", "Recycle", "Retain"];
+    let policy_path = path.child("persistentVolumeReclaimPolicy");
+    check::optional_one_of(errors, &policy_path, &spec.persistent_volume_reclaim_policy, &policies);
+    let root = spec.host_path.as_ref().is_some_and(|source| source.path == "/");
+    if root && spec.persistent_volume_reclaim_policy.as_deref() == Some("Recycle") {
+        errors.push(FieldError::forbidden(&policy_path, "may not be 'recycle' for a hostPath mount of '/'"));
+    }
+    volume_source(spec, path, errors);
+    let class = check::text(&spec.storage_class_name);
+    check::optional_name(errors, &path.child("storageClassName"), class, names::dns_subdomain);
+    check::optional_one_of(errors, &path.child("volumeMode"), &spec.volume_mode, &VOLUME_MODES);
+    if let Some(affinity) = &spec.node_affinity {
+        let path = path.child("nodeAffinity").child("required");
+        match &affinity.required {
+            None => errors.push(FieldError::required(&path, "must specify required node constraints")),
+            Some(selector) => pods::node_selector(selector, &path, errors),
+        }
+    }
+}
+
+/// The sources of a volume, in the order in which upstream looks at them.
+fn sources(spec: &PersistentVolumeSpec) -> [(&'static str, bool); 22] {
+    [
+        ("hostPath", spec.host_path.is_some()),
+        ("gcePersistentDisk", spec.gce_persistent_disk.is_some()),
+        ("awsElasticBlockStore", spec.aws_elastic_block_store.is_some()),
+        ("glusterfs", spec.glusterfs.is_some()),
+        ("flocker", spec.flocker.is_some()),
+        ("nfs", spec.nfs.is_some()),
+        ("rbd", spec.rbd.is_some()),
+        ("quobyte", spec.quobyte.is_some()),
+        ("cephfs", spec.cephfs.is_some()),
+        ("iscsi", spec.iscsi.is_some()),
+        ("cinder", spec.cinder.is_some()),
+        ("fc", spec.fc.is_some()),
+        ("flexVolume", spec.flex_volume.is_some()),
+        ("azureFile", spec.azure_file.is_some()),
+        ("vsphereVolume", spec.vsphere_volume.is_some()),
+        ("photonPersistentDisk", spec.photon_persistent_disk.is_some()),
+        ("portworxVolume", spec.portworx_volume.is_some()),
+        ("azureDisk", spec.azure_disk.is_some()),
+        ("scaleIO", spec.scale_io.is_some()),
+        ("local", spec.local.is_some()),
+        ("storageos", spec.storageos.is_some()),
+        ("csi", spec.csi.is_some()),
+    ]
+}
+
+fn volume_source(spec: &PersistentVolumeSpec, path: &Path, errors: &mut ErrorList) {
+    let set: Vec<&str> = sources(spec).into_iter().filter(|(_, set)| *set).map(|(field, _)| field).collect();
+    if set.is_empty() {
+        errors.push(FieldError::required(path, "must specify a volume type"));
+    }
+    for field in set.iter().skip(1) {
+        errors.push(FieldError::forbidden(&path.child(field), "may not specify more than 1 volume type"));
+    }
+    match set.first() {
+        Some(&"hostPath") => {
+            spec.host_path.iter().for_each(|source| pods::host_path(source, &path.child("hostPath"), errors));
+        }
+        Some(&"nfs") => spec.nfs.iter().for_each(|source| pods::nfs(source, &path.child("nfs"), errors)),
+        Some(&"local") => {
+            let local_path = path.child("local").child("path");
+            let local = spec.local.as_ref().map(|local| local.path.as_str()).unwrap_or_default();
+            if check::required(errors, &local_path, local) {
+                check::no_backsteps(errors, &local_path, local);
+            }
+            if spec.node_affinity.is_none() {
+                let path = Path::new("metadata").child("annotations");
+                errors.push(FieldError::required(&path, "Local volume requires node affinity"));
+            }
+        }
+        Some(&"csi") => {
+            if let Some(csi) = &spec.csi {
+                let path = path.child("csi");
+                driver_name(&csi.driver, &path.child("driver"), errors);
+                check::required(errors, &path.child("volumeHandle"), &csi.volume_handle);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Judges an update of a persistent volume.
+pub(super) fn persistent_volume_update(new: &PersistentVolume, old: &PersistentVolume, errors: &mut ErrorList) {
+    let path = Path::new("spec");
+    let (new, old) = (new.spec.clone().unwrap_or_default(), old.spec.clone().unwrap_or_default());
+    // Everything but the source is taken from the old spec; of CSI sources the secrets may change.
+    let mut source = PersistentVolumeSpec {
+        access_modes: old.access_modes.clone(),
+        capacity: old.capacity.clone(),
+        claim_ref: old.claim_ref.clone(),
+        mount_options: old.mount_options.clone(),
+        node_affinity: old.node_affinity.clone(),
+        persistent_volume_reclaim_policy: old.persistent_volume_reclaim_policy.clone(),
+        storage_class_name: old.storage_class_name.clone(),
+        volume_attributes_class_name: old.volume_attributes_class_name.clone(),
+        volume_mode: old.volume_mode.clone(),
+        ..new.clone()
+    };
+    if let (Some(csi), Some(old)) = (&mut source.csi, &old.csi) {
+        csi.controller_expand_secret_ref.clone_from(&old.controller_expand_secret_ref);
+        csi.node_expand_secret_ref.clone_from(&old.node_expand_secret_ref);
+    }
+    if source != old {
+        let why = "spec.persistentvolumesource is immutable after creation";
+        errors.push(FieldError::forbidden(&path.child("persistentvolumesource"), why));
+    }
+    check::immutable(errors, &path.child("volumeMode"), &new.volume_mode, &old.volume_mode);
+    if old.node_affinity.is_some() {
+        check::immutable(errors, &path.child("nodeAffinity"), &new.node_affinity, &old.node_affinity);
+    }
+}
+
+/// Judges a claim.
+pub(super) fn claim(claim: &PersistentVolumeClaim, errors: &mut ErrorList) {
+    claim_spec(&claim.spec.clone().unwrap_or_default(), &Path::new("spec"), errors);
+}
+
+/// Judges the spec of a claim, also inside a pod.
+pub(super) fn claim_spec(spec: &PersistentVolumeClaimSpec, path: &Path, errors: &mut ErrorList) {
+    let modes_path = path.child("accessModes");
+    let modes = spec.access_modes.as_deref().unwrap_or_default();
+    if modes.is_empty() {
+        errors.push(FieldError::required(&modes_path, "at least 1 access mode is required"));
+    }
+    access_modes(modes, &modes_path, errors);
+    if let Some(selector) = &spec.selector {
+        check::label_selector(errors, &path.child("selector"), selector);
+    }
+    let storage_path = path.child("resources").key("storage");
+    let requests = spec.resources.as_ref().and_then(|resources| resources.requests.as_ref());
+    match requests.and_then(|requests| requests.get("storage")) {
+        None => errors.push(FieldError::required(&storage_path, "")),
+        Some(amount) => positive(amount, &storage_path, errors),
+    }
+    let class = check::text(&spec.storage_class_name);
+    check::optional_name(errors, &path.child("storageClassName"), class, names::dns_subdomain);
+    check::optional_one_of(errors, &path.child("volumeMode"), &spec.volume_mode, &VOLUME_MODES);
+    if let Some(source) = &spec.data_source {
+        let path = path.child("dataSource");
+        check::required(errors, &path.child("name"), &source.name);
+        check::required(errors, &path.child("kind"), &source.kind);
+        if check::text(&source.api_group).is_empty() && source.kind != "PersistentVolumeClaim" {
+            let why = "must be 'PersistentVolumeClaim' when referencing the default apiGroup";
+            errors.push(FieldError::invalid(&path, source.kind.as_str(), why));
+        }
+    }
+}
+
+/// Judges an update of a claim.
+pub(super) fn claim_update(new: &PersistentVolumeClaim, old: &PersistentVolumeClaim, errors: &mut ErrorList) {
+    let path = Path::new("spec");
+    let bound = old.status.as_ref().is_some_and(|status| status.phase.as_deref() == Some("Bound"));
+    let capacity = old.status.as_ref().and_then(|status| status.capacity.clone()).unwrap_or_default();
+    let (new, old) = (new.spec.clone().unwrap_or_default(), old.spec.clone().unwrap_or_default());
+    let mut rest = new.clone();
+    if check::text(&old.volume_name).is_empty() {
+        // The volume is named once, when the claim is bound.
+        rest.volume_name.clone_from(&old.volume_name);
+    }
+    if old.storage_class_name.is_none() && !bound {
+        // A default class may come later.
+        rest.storage_class_name.clone_from(&old.storage_class_name);
+    }
+    if bound {
+        if let (Some(resources), Some(old)) = (&mut rest.resources, &old.resources) {
+            resources.requests.clone_from(&old.requests);
+        }
+        rest.volume_attributes_class_name.clone_from(&old.volume_attributes_class_name);
+        shrinking(&new, &old, capacity.get("storage"), &path, errors);
+    }
+    if rest != old {
+        let why =
+            "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims";
+        errors.push(FieldError::forbidden(&path, why));
+    }
+    check::immutable(errors, &path.child("volumeMode"), &new.volume_mode, &old.volume_mode);
+}
+
+fn shrinking(
+    new: &PersistentVolumeClaimSpec,
+    old: &PersistentVolumeClaimSpec,
+    capacity: Option<&WireQuantity>,
+    path: &Path,
+    errors: &mut ErrorList,
+) {
+    let size = |spec: &PersistentVolumeClaimSpec| {
+        let requests = spec.resources.as_ref().and_then(|resources| resources.requests.as_ref());
+        requests.and_then(|requests| requests.get("storage")).and_then(|size| Quantity::from_k8s(size).ok())
+    };
+    let capacity = capacity.and_then(|capacity| Quantity::from_k8s(capacity).ok());
+    if let (Some(now), Some(before)) = (size(new), size(old))
+        && now < before
+        && capacity.is_none_or(|capacity| now <= capacity)
+    {
+        let path = path.child("resources").child("requests").child("storage");
+        errors.push(FieldError::forbidden(&path, "field can not be less than status.capacity"));
+    }
+}
+
+/// Judges an update of the status of a claim.
+pub(super) fn claim_status(new: &PersistentVolumeClaim, _: &PersistentVolumeClaim, errors: &mut ErrorList) {
+    let path = Path::new("status").child("capacity");
+    for (name, amount) in new.status.iter().flat_map(|status| status.capacity.iter().flatten()) {
+        pods::resources::amount(name, amount, &path.key(name), errors);
+    }
+}
+
+/// Judges a new storage class.
+pub(super) fn storage_class(class: &StorageClass, errors: &mut ErrorList) {
+    let path = Path::new("provisioner");
+    if check::required(errors, &path, &class.provisioner) {
+        let judged = names::qualified_name(&class.provisioner.to_lowercase());
+        check::invalid(errors, &path, class.provisioner.as_str(), judged);
+    }
+    let path = Path::new("parameters");
+    let parameters = class.parameters.clone().unwrap_or_default();
+    if parameters.len() > 512 {
+        errors.push(FieldError::too_long(&path, 512));
+    }
+    for key in parameters.keys().filter(|key| key.is_empty()) {
+        errors.push(FieldError::invalid(&path, key.as_str(), "field can not be empty."));
+    }
+    let size: usize = parameters.iter().map(|(key, value)| key.len() + value.len()).sum();
+    if size > 256 * 1024 {
+        errors.push(FieldError::too_long(&path, 256 * 1024));
+    }
+    check::optional_one_of(errors, &Path::new("reclaimPolicy"), &class.reclaim_policy, &["Delete", "Retain"]);
+    let modes = ["Immediate", "WaitForFirstConsumer"];
+    let mode = check::text(&class.volume_binding_mode);
+    check::required_one_of(errors, &Path::new("volumeBindingMode"), mode, &modes);
+    for (index, term) in class.allowed_topologies.iter().flatten().enumerate() {
+        topology(term, &Path::new("allowedTopologies").index(index), errors);
+    }
+}
+
+fn topology(term: &TopologySelectorTerm, path: &Path, errors: &mut ErrorList) {
+    let list = path.child("matchLabelExpressions");
+    let mut seen = BTreeSet::new();
+    for (index, expression) in term.match_label_expressions.iter().flatten().enumerate() {
+        let path = list.index(index);
+        if expression.values.is_empty() {
+            errors.push(FieldError::required(&path.child("values"), ""));
+        }
+        for (index, value) in expression.values.iter().enumerate() {
+            if expression.values[..index].contains(value) {
+                errors.push(FieldError::duplicate(&path.child("values").index(index), value.as_str()));
+            }
+        }
+        check::invalid(errors, &path.child("key"), expression.key.as_str(), names::label_key(&expression.key));
+        if !seen.insert(expression.key.as_str()) {
+            errors.push(FieldError::duplicate(&path.child("key"), expression.key.as_str()));
+        }
+    }
+}
+
+/// Judges an update of a storage class.
+pub(super) fn storage_class_update(new: &StorageClass, old: &StorageClass, errors: &mut ErrorList) {
+    for (field, changed) in [
+        ("parameters", new.parameters != old.parameters),
+        ("provisioner", new.provisioner != old.provisioner),
+        ("reclaimPolicy", new.reclaim_policy != old.reclaim_policy),
+    ] {
+        if changed {
+            let why = format!("updates to {field} are forbidden.");
+            errors.push(FieldError::forbidden(&Path::new(field), why));
+        }
+    }
+    let path = Path::new("volumeBindingMode");
+    check::immutable(errors, &path, &new.volume_binding_mode, &old.volume_binding_mode);
+}
+
+/// Judges a CSI driver.
+pub(super) fn csi_driver(driver: &CSIDriver, errors: &mut ErrorList) {
+    let path = Path::new("spec");
+    let policies = ["File", "None", "ReadWriteOnceWithFSType"];
+    check::optional_one_of(errors, &path.child("fsGroupPolicy"), &driver.spec.fs_group_policy, &policies);
+    let list = path.child("tokenRequests");
+    let mut seen = BTreeSet::new();
+    for (index, request) in driver.spec.token_requests.iter().flatten().enumerate() {
+        let path = list.index(index);
+        if !seen.insert(request.audience.as_str()) {
+            errors.push(FieldError::duplicate(&path.child("audience"), request.audience.as_str()));
+        }
+        if let Some(seconds) = request.expiration_seconds {
+            pods::token_lifetime(seconds, &path.child("expirationSeconds"), errors);
+        }
+    }
+    for mode in driver.spec.volume_lifecycle_modes.iter().flatten() {
+        check::one_of(errors, &path.child("volumeLifecycleModes"), mode, &["Ephemeral", "Persistent"]);
+    }
+}
+
+/// Judges a CSI node.
+pub(super) fn csi_node(node: &CSINode, errors: &mut ErrorList) {
+    let list = Path::new("spec").child("drivers");
+    let mut seen = BTreeSet::new();
+    for (index, driver) in node.spec.drivers.iter().enumerate() {
+        let path = list.index(index);
+        driver_name(&driver.name, &path.child("name"), errors);
+        if !seen.insert(driver.name.as_str()) {
+            errors.push(FieldError::duplicate(&path.child("name"), driver.name.as_str()));
+        }
+        check::required(errors, &path.child("nodeID"), &driver.node_id);
+        let keys = driver.topology_keys.as_deref().unwrap_or_default();
+        for (index, key) in keys.iter().enumerate() {
+            if keys[..index].contains(key) {
+                errors.push(FieldError::duplicate(&path, key.as_str()));
+            }
+            check::invalid(errors, &path, key.as_str(), names::qualified_name(key));
+        }
+        if let Some(count) = driver.allocatable.as_ref().and_then(|allocatable| allocatable.count) {
+            check::non_negative(errors, &path.child("allocatable").child("count"), count);
+        }
+    }
+}
+
+/// Judges a volume attachment.
+pub(super) fn volume_attachment(attachment: &VolumeAttachment, errors: &mut ErrorList) {
+    let path = Path::new("spec");
+    let spec = &attachment.spec;
+    driver_name(&spec.attacher, &path.child("attacher"), errors);
+    check::invalid(errors, &path.child("nodeName"), spec.node_name.as_str(), names::dns_subdomain(&spec.node_name));
+    let path = path.child("source");
+    let why = "must specify exactly one of inlineVolumeSpec and persistentVolumeName";
+    match (&spec.source.inline_volume_spec, check::text(&spec.source.persistent_volume_name)) {
+        (None, "") => errors.push(FieldError::required(&path, why)),
+        (None, name) => {
+            check::invalid(errors, &path.child("persistentVolumeName"), name, names::dns_subdomain(name));
+        }
+        (Some(_), "") => {}
+        (Some(_), _) => errors.push(FieldError::forbidden(&path, why)),
+    }
+}

@@ -1,0 +1,1 @@
+//! Validation against upstream's recorded answers.
