@@ -23,8 +23,11 @@ use crate::kinds::Resource;
 
 type Object = Map<String, Value>;
 
-/// The kinds with defaulting of their own: group, kind (any version unless named), function.
-const KINDS: &[(&str, &str, fn(&mut Object))] = &[
+/// A kind, by group and name, and what its objects get in any version.
+type Row = (&'static str, &'static str, fn(&mut Object));
+
+/// The kinds with defaulting of their own.
+const KINDS: &[Row] = &[
     ("", "Endpoints", core::endpoints),
     ("", "LimitRange", core::limit_range),
     ("", "Namespace", core::namespace),

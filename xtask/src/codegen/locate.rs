@@ -32,7 +32,7 @@ const API_VERSION: &str = "v1_35";
 pub fn sources(root: &Path) -> Result<Sources> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let output = Command::new(cargo)
-        .args(["metadata", "--format-version", "1", "--all-features", "--locked"])
+        .args(["metadata", "--format-version", "1", "--all-features"])
         .current_dir(root)
         .output()
         .context("running cargo metadata")?;

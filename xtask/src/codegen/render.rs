@@ -214,7 +214,8 @@ const BESIDE_KINDS: [&str; 2] =
 fn schemas(definitions: &Definitions) -> Result<String> {
     let mut text = format!(
         "{MARK}//! The kinds whose JSON schemas `k8s-openapi` knows.\n\nuse schemars::SchemaGenerator;\n\n\
-         pub(crate) static SCHEMAS: &[(&str, fn(&mut SchemaGenerator))] = &[\n"
+         type Add = fn(&mut SchemaGenerator);\n\n\
+         pub(crate) static SCHEMAS: &[(&str, Add)] = &[\n"
     );
     for (name, definition) in definitions {
         if definition.kind.is_none() && !BESIDE_KINDS.contains(&name.as_str()) {

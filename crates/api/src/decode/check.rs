@@ -18,8 +18,8 @@ pub(super) enum TypeError {
     Value { found: String, wanted: String },
     #[error("{0}")]
     Quantity(#[from] QuantityError),
-    #[error("parsing time {text:?} as \"2006-01-02T15:04:05Z07:00\": cannot parse {text:?} as \"2006\"")]
-    Time { text: String },
+    #[error("parsing time {text:?} as {layout:?}: cannot parse {text:?} as \"2006\"")]
+    Time { text: String, layout: &'static str },
     #[error("illegal base64 data at input byte {at}")]
     Base64 { at: usize },
 }
@@ -98,8 +98,10 @@ impl Place<'_> {
             FieldType::Number => value.is_number(),
             FieldType::Bytes => return self.bytes(value),
             FieldType::Quantity => return self.quantity(value),
-            FieldType::Time => return self.time(value, "%Y-%m-%dT%H:%M:%SZ"),
-            FieldType::MicroTime => return self.time(value, "%Y-%m-%dT%H:%M:%S.%6fZ"),
+            FieldType::Time => return self.time(value, "%Y-%m-%dT%H:%M:%SZ", "2006-01-02T15:04:05Z07:00"),
+            FieldType::MicroTime => {
+                return self.time(value, "%Y-%m-%dT%H:%M:%S.%6fZ", "2006-01-02T15:04:05.000000Z07:00");
+            }
             FieldType::IntOrString => return int_or_string(value),
             FieldType::FieldsV1 | FieldType::Raw => value.is_object() || matches!(ty, FieldType::Raw),
             FieldType::Json => true,
@@ -168,9 +170,9 @@ impl Place<'_> {
         Ok(())
     }
 
-    fn time(&mut self, value: &mut Value, format: &str) -> Result<(), TypeError> {
+    fn time(&mut self, value: &mut Value, format: &str, layout: &'static str) -> Result<(), TypeError> {
         let Value::String(text) = value else { return Err(self.mismatch(value, &FieldType::String)) };
-        let time: Timestamp = text.parse().map_err(|_| TypeError::Time { text: text.clone() })?;
+        let time: Timestamp = text.parse().map_err(|_| TypeError::Time { text: text.clone(), layout })?;
         *text = time.strftime(format).to_string();
         Ok(())
     }

@@ -15,7 +15,7 @@ static DEFAULTS: LazyLock<HashMap<&'static str, Vec<(&'static str, Value)>>> = L
             .iter()
             .filter_map(|field| {
                 let value: Value = serde_json::from_str(field.default?).ok()?;
-                let zero = value == Value::from("") || value == Value::from(0) || value == Value::Bool(false);
+                let zero = value == "" || value == 0 || value == false;
                 // The zero of what upstream holds by value is what an absent field is anyway.
                 (!zero || !(field.by_value || field.required)).then_some((field.json, value))
             })

@@ -3,7 +3,9 @@
 
 use schemars::SchemaGenerator;
 
-pub(crate) static SCHEMAS: &[(&str, fn(&mut SchemaGenerator))] = &[
+type Add = fn(&mut SchemaGenerator);
+
+pub(crate) static SCHEMAS: &[(&str, Add)] = &[
     ("io.k8s.api.admissionregistration.v1.MutatingWebhookConfiguration", |generator| {
         drop(generator.subschema_for::<k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration>())
     }),
