@@ -3,6 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use base::{Env, Instance};
+use network::PodNetwork;
+
+use crate::container::ContainerPaths;
+use crate::id::{ContainerId, SandboxId};
+use crate::sandbox::SandboxPaths;
 
 /// How to run the runtime.
 #[derive(Clone, Debug)]
@@ -13,15 +18,17 @@ pub struct Config {
     pub socket: PathBuf,
     /// The program that is started as `<program> shim ...` for each container and calls [`crate::shim::main`].
     pub shim_program: PathBuf,
+    /// The network of pods; without one only pods in the machine's network can run.
+    pub pod_network: Option<PodNetwork>,
     /// Clock and randomness.
     pub env: Env,
 }
 
 impl Config {
-    /// The configuration of an installation, with everything else as usual.
+    /// The configuration of an installation, with everything else as usual and no pod network.
     pub fn new(instance: Instance, env: Env) -> Self {
         let socket = Self::default_socket(&instance);
-        Self { instance, socket, shim_program: PathBuf::from("/proc/self/exe"), env }
+        Self { instance, socket, shim_program: PathBuf::from("/proc/self/exe"), pod_network: None, env }
     }
 
     /// `<run-dir>/runtime.sock`.
@@ -50,5 +57,25 @@ impl Paths {
     /// Everything that ends with a reboot; a private mount of its own.
     pub(crate) fn run(&self) -> &Path {
         &self.run
+    }
+
+    /// The durable directories of all sandboxes.
+    pub(crate) fn sandboxes(&self) -> PathBuf {
+        self.data.join("sandboxes")
+    }
+
+    /// The durable directories of all containers.
+    pub(crate) fn containers(&self) -> PathBuf {
+        self.data.join("containers")
+    }
+
+    /// The directories of one sandbox.
+    pub(crate) fn sandbox(&self, id: &SandboxId) -> SandboxPaths {
+        SandboxPaths::new(self.sandboxes().join(id.as_str()), self.run.join("sandboxes").join(id.as_str()))
+    }
+
+    /// The directories of one container.
+    pub(crate) fn container(&self, id: &ContainerId) -> ContainerPaths {
+        ContainerPaths::new(self.containers().join(id.as_str()), self.run.join("containers").join(id.as_str()))
     }
 }

@@ -2,22 +2,41 @@
 //!
 //! Images live in a content store addressed by digest, layers are unpacked once and stacked with overlayfs, a sandbox
 //! is a set of bind-mounted namespaces without a process, and every running container belongs to a small process of
-//! its own, the [shim](shim), which outlives this one. All state is on disk and in the shims: a runtime that is
-//! killed and started again finds everything as it is.
+//! its own, the [shim], which outlives this one. All state is on disk and in the shims: a runtime that is killed and
+//! started again finds everything as it is.
+//!
+//! [`Runtime`] is the component; [`import_archive`] and [`image::archive`] are for commands that bring images to it;
+//! [`cleanup`] leaves nothing of it.
 
 mod cgroup;
+mod cleanup;
 mod config;
+mod container;
 mod disk;
+mod engine;
+mod id;
 pub mod image;
+mod image_client;
 mod layer;
 mod overlay;
+mod private_mount;
 mod runtime;
+mod sandbox;
+mod service;
 pub mod shim;
+mod spec;
+mod status;
+mod streaming;
+mod usage;
 
 use std::error::Error;
 
+pub use cleanup::{CleanupError, cleanup};
 pub use config::Config;
+pub use disk::DiskError;
+pub use image_client::{ImportArchiveError, import_archive};
 pub use runtime::{BuildError, RunError, Runtime};
+pub use service::ImportedImage;
 
 /// An error with its causes, each text once.
 pub(crate) fn error_chain(err: &dyn Error) -> String {

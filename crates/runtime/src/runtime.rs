@@ -1,24 +1,54 @@
 //! The component: build, then run until drained.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
 
-use base::Drain;
-use tokio::net::UnixListener;
+use base::{Drain, Tasks};
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::mpsc;
 
 use crate::config::{Config, Paths};
+use crate::container;
+use crate::disk::{self, DiskError};
+use crate::engine::{BoxedTask, Engine, Parts, Spawner};
+use crate::id::{ContainerId, SandboxId};
+use crate::image::ImageStore;
+use crate::private_mount;
+use crate::sandbox::{self, Sandbox, SandboxPhase};
+use crate::service::{Service, archive_routes};
+use crate::streaming::{self, Streaming};
 
 /// Why the runtime cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
-    /// A directory could not be made.
-    #[error("cannot create directory {}: {source}", path.display())]
-    Directory {
+    /// A file or directory could not be read or written.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+    /// The run directory cannot be kept apart from the machine's other mounts.
+    #[error("cannot make {} a private mount: {source}", path.display())]
+    PrivateMount {
         /// The directory.
         path: PathBuf,
         /// What the system said.
         source: io::Error,
     },
+    /// What an earlier run left half done cannot be removed.
+    #[error("cannot remove the rest of sandbox {id}: {reason}")]
+    Rest {
+        /// The sandbox.
+        id: String,
+        /// Why.
+        reason: String,
+    },
+    /// The pod network cannot be brought in line with the sandboxes that exist.
+    #[error("cannot disconnect sandboxes that are gone: {0}")]
+    Network(#[from] network::DetachError),
+    /// The streaming server has no port.
+    #[error("cannot listen for streaming connections: {0}")]
+    Streaming(#[source] io::Error),
     /// The socket is taken or refused.
     #[error(transparent)]
     Bind(#[from] cri::BindError),
@@ -35,24 +65,100 @@ pub enum RunError {
 /// The container runtime of one installation.
 #[derive(Debug)]
 pub struct Runtime {
+    engine: Arc<Engine>,
     listener: UnixListener,
+    streaming: TcpListener,
+    tasks: mpsc::UnboundedReceiver<(String, BoxedTask)>,
 }
 
 impl Runtime {
     /// Adopts what runs, and listens on the socket; calls are answered once [`Runtime::run`] is called.
     pub async fn build(config: Config) -> Result<Self, BuildError> {
         let paths = Paths::new(&config.instance);
-        for path in [paths.data(), paths.run()] {
-            std::fs::create_dir_all(path).map_err(|source| BuildError::Directory { path: path.to_owned(), source })?;
-        }
+        disk::create_dir(paths.data())?;
+        disk::create_dir(paths.run())?;
+        private_mount::ensure(paths.run())
+            .map_err(|source| BuildError::PrivateMount { path: paths.run().to_owned(), source })?;
+        // The socket first: it also keeps a second runtime away from the same directories.
         let listener = cri::bind(&config.socket)?;
-        Ok(Self { listener })
+        let (streaming, streaming_listener) =
+            Streaming::bind(config.env.clone()).await.map_err(BuildError::Streaming)?;
+        let images = Arc::new(ImageStore::open(paths.data())?);
+        let (spawner, tasks) = Spawner::new();
+        let engine = Arc::new(Engine::new(Parts {
+            paths,
+            env: config.env,
+            instance: config.instance.name(),
+            shim_program: config.shim_program,
+            images,
+            network: config.pod_network,
+            streaming,
+            spawner,
+        }));
+        adopt_sandboxes(&engine).await?;
+        adopt_containers(&engine).await?;
+        Ok(Self { engine, listener, streaming: streaming_listener, tasks })
     }
 
     /// Serves until `drain` fires. Containers keep running.
     pub async fn run(self, drain: Drain) -> Result<(), RunError> {
-        drain.drained().await;
-        drop(self.listener);
-        Ok(())
+        let Self { engine, listener, streaming, mut tasks } = self;
+        let mut owned = Tasks::new();
+        owned.spawn("streaming server", streaming::serve(engine.clone(), streaming, drain.clone()));
+        let service = Service::new(engine.clone(), drain.clone());
+        let mut routes = cri::routes(service.clone(), service);
+        let router = std::mem::take(routes.axum_router_mut());
+        *routes.axum_router_mut() = router.merge(archive_routes(engine.clone()));
+        let serve = cri::serve_routes(listener, routes, drain);
+        tokio::pin!(serve);
+        let result = loop {
+            tokio::select! {
+                result = &mut serve => break result,
+                Some((name, BoxedTask(task))) = tasks.recv() => owned.spawn(name, task),
+                Some((_, end)) = owned.join_next(), if !owned.is_empty() => {
+                    if let Err(err) = end {
+                        tracing::error!(%err, "a task of the container runtime failed");
+                    }
+                }
+            }
+        };
+        tasks.close();
+        // Watchers of running containers never end by themselves; operations were answered before this point.
+        drop(engine);
+        owned.shutdown(Duration::ZERO).await;
+        Ok(result?)
     }
+}
+
+async fn adopt_sandboxes(engine: &Arc<Engine>) -> Result<(), BuildError> {
+    for name in disk::list_dirs(&engine.paths.sandboxes())? {
+        let Some(id) = SandboxId::parse(&name) else { continue };
+        let paths = engine.paths.sandbox(&id);
+        match Sandbox::load(paths.clone())? {
+            Some(sandbox) if sandbox.record().phase == SandboxPhase::Creating => {
+                let sandbox = Arc::new(sandbox);
+                let removed = sandbox::remove_rest(engine, &sandbox).await;
+                removed.map_err(|err| BuildError::Rest { id: name, reason: err.to_string() })?;
+            }
+            Some(sandbox) => engine.insert_sandbox(Arc::new(sandbox)),
+            None => {
+                disk::remove_dir(paths.run())?;
+                disk::remove_dir(paths.data())?;
+            }
+        }
+    }
+    if let Some(network) = &engine.network {
+        let known: BTreeSet<String> = engine.sandboxes().iter().map(|sandbox| sandbox.id().to_string()).collect();
+        network.retain(known).await?;
+    }
+    Ok(())
+}
+
+async fn adopt_containers(engine: &Arc<Engine>) -> Result<(), BuildError> {
+    for name in disk::list_dirs(&engine.paths.containers())? {
+        if let Some(id) = ContainerId::parse(&name) {
+            container::adopt(engine, engine.paths.container(&id)).await?;
+        }
+    }
+    Ok(())
 }

@@ -24,8 +24,20 @@ impl Hierarchy {
         Self::V1(parse_mounts(&fs::read_to_string("/proc/self/mountinfo").unwrap_or_default()))
     }
 
-    pub(super) fn is_v2(&self) -> bool {
+    /// Whether this is version 2.
+    pub(crate) fn is_v2(&self) -> bool {
         matches!(self, Self::V2)
+    }
+
+    /// Whether the machine has `controller`.
+    pub(crate) fn has(&self, controller: &str) -> bool {
+        match self {
+            Self::V2 => {
+                let names = fs::read_to_string(Path::new(ROOT).join("cgroup.controllers")).unwrap_or_default();
+                names.split_whitespace().any(|name| name == controller)
+            }
+            Self::V1(_) => self.mount_point(controller).is_some(),
+        }
     }
 
     /// Where `controller` is mounted.

@@ -53,6 +53,11 @@ impl ContentStore {
         Ok(store)
     }
 
+    /// The directory of all blobs.
+    pub(crate) fn dir(&self) -> &Path {
+        &self.blobs
+    }
+
     /// Where the blob is or would be.
     pub(crate) fn path(&self, digest: &Digest) -> PathBuf {
         self.blobs.join(digest.hex())

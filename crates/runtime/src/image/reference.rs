@@ -91,7 +91,7 @@ mod tests {
         let reference = Reference::parse(&format!("nginx@{digest}")).expect("a valid name");
         assert_eq!(reference.tagged(), None);
         assert_eq!(reference.digest(), Some(digest));
-        assert!(Reference::parse("UPPER/case").is_err());
+        assert!(Reference::parse("library/UPPER").is_err());
         assert!(Reference::parse("").is_err());
     }
 }

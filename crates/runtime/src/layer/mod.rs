@@ -11,3 +11,4 @@ mod tree;
 pub(crate) use apply::ApplyError;
 pub(crate) use decompress::Decompressed;
 pub(crate) use store::{LayerId, LayerStore};
+pub(crate) use tree::{clean as clean_path, open_dir};

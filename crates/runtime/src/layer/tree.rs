@@ -10,7 +10,7 @@ use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
 /// A path of an archive as a path below the root; `None` if it has `..` in it.
-pub(super) fn clean(path: &Path) -> Option<PathBuf> {
+pub(crate) fn clean(path: &Path) -> Option<PathBuf> {
     let mut cleaned = PathBuf::new();
     for component in path.components() {
         match component {
@@ -23,7 +23,7 @@ pub(super) fn clean(path: &Path) -> Option<PathBuf> {
 }
 
 /// Opens a directory below `root`, following symbolic links inside of it only; makes it where it does not exist.
-pub(super) fn open_dir(root: BorrowedFd<'_>, path: &Path) -> io::Result<OwnedFd> {
+pub(crate) fn open_dir(root: BorrowedFd<'_>, path: &Path) -> io::Result<OwnedFd> {
     match open_existing_dir(root, path) {
         Err(Errno::NOENT) => {}
         other => return Ok(other?),

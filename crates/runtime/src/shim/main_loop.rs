@@ -329,7 +329,7 @@ impl MainLoop {
             }
             for connection in &mut self.connections {
                 if matches!(connection.role, Role::Exec(exec) if exec == pid) {
-                    let exit = Exit { exit_code, oom_killed: false, finished_at: env.now() };
+                    let exit = Exit { exit_code, oom_killed: false, finished_at: env.now(), failure: None };
                     // Gone or not, the connection has served its purpose.
                     let _ = answer(&connection.socket, &Response::Exited(exit), None);
                     connection.closed = true;
@@ -356,7 +356,12 @@ impl MainLoop {
         for index in (0..self.outputs.len()).rev() {
             self.end_output(index, env);
         }
-        let exit = Exit { exit_code: self.exit_code.unwrap_or(255), oom_killed: cgroup.oom_kills() > 0, finished_at };
+        let exit = Exit {
+            exit_code: self.exit_code.unwrap_or(255),
+            oom_killed: cgroup.oom_kills() > 0,
+            finished_at,
+            failure: None,
+        };
         disk::write_json(&exit_file(&self.config.state_dir), &exit)
             .map_err(|err| io::Error::other(err.to_string()))
             .map_err(system("record the end"))?;

@@ -95,6 +95,18 @@ pub(crate) struct Exit {
     pub oom_killed: bool,
     /// When.
     pub finished_at: Timestamp,
+    /// Why it never ran, or why nobody knows how it ended.
+    #[serde(default)]
+    pub failure: Option<Failure>,
+}
+
+/// An end that is not the end of a program.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Failure {
+    /// It could not be started.
+    Start(String),
+    /// Its shim is gone.
+    Lost,
 }
 
 /// From the runtime to the shim.

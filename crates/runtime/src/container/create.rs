@@ -1,0 +1,299 @@
+//! Making a container: its root and its specification.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use cri::{ContainerConfig, NamespaceMode, PodSandboxConfig};
+
+use super::{Container, ContainerPaths, ContainerRecord, ContainerState};
+use crate::disk::{self, DiskError};
+use crate::engine::{Engine, EventKind};
+use crate::id::ContainerId;
+use crate::image::Image;
+use crate::overlay::{self, Overlay, OverlayError};
+use crate::sandbox::{self, Sandbox, SandboxPhase};
+use crate::shim::protocol::{ShimConfig, rootfs};
+use crate::spec::{self, SpecError, SpecInput};
+
+/// Why there is no container.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CreateError {
+    /// The request has no metadata.
+    #[error("container config must include metadata with a name")]
+    NoMetadata,
+    /// The sandbox was stopped.
+    #[error("sandbox {0} is not ready")]
+    SandboxNotReady(String),
+    /// There is no such image.
+    #[error("image {0:?} not found")]
+    NoImage(String),
+    /// There is no such container to share processes with.
+    #[error("target container {0:?} is not running")]
+    NoTarget(String),
+    /// Another container of the same attempt is there, and is different.
+    #[error("a container of attempt {attempt} of {name} exists: {existing}")]
+    Exists {
+        /// The container's name in the pod.
+        name: String,
+        /// Which attempt.
+        attempt: u32,
+        /// The container.
+        existing: ContainerId,
+    },
+    /// The disk refused.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+    /// Its root cannot be mounted.
+    #[error(transparent)]
+    Overlay(#[from] OverlayError),
+    /// It cannot be described.
+    #[error(transparent)]
+    Spec(#[from] SpecError),
+    /// The work was broken off.
+    #[error("making the container was broken off")]
+    Aborted,
+}
+
+/// SIGTERM.
+const DEFAULT_STOP_SIGNAL: i32 = 15;
+
+/// Makes a container, or finds the one that an earlier call with the same configuration made.
+pub(crate) async fn create(
+    engine: &Arc<Engine>,
+    sandbox: &Arc<Sandbox>,
+    config: ContainerConfig,
+    sandbox_config: Option<PodSandboxConfig>,
+) -> Result<ContainerId, CreateError> {
+    let names = config.metadata.clone().filter(|names| !names.name.is_empty()).ok_or(CreateError::NoMetadata)?;
+    let _stays = sandbox.operation.read().await;
+    let key = format!("container {} {} {}", sandbox.id(), names.name, names.attempt);
+    let _alone = engine.locks.lock(key).await;
+    let sandbox_record = sandbox.record();
+    if sandbox_record.phase != SandboxPhase::Ready {
+        return Err(CreateError::SandboxNotReady(sandbox.id().to_string()));
+    }
+    let of_sandbox = engine.containers_of(sandbox.id());
+    if let Some(existing) = of_sandbox.iter().find(|other| other.record().config.metadata.as_ref() == Some(&names)) {
+        if existing.record().config == config && existing.state() == ContainerState::Created {
+            return Ok(existing.id().clone());
+        }
+        let (name, attempt) = (names.name, names.attempt);
+        return Err(CreateError::Exists { name, attempt, existing: existing.id().clone() });
+    }
+    let plan = Plan::new(engine, sandbox, config, sandbox_config.unwrap_or(sandbox_record.config))?;
+    let id = plan.id.clone();
+    let worker = engine.clone();
+    let container =
+        tokio::task::spawn_blocking(move || plan.carry_out(&worker)).await.map_err(|_| CreateError::Aborted)??;
+    engine.insert_container(container.clone());
+    engine.emit_container(EventKind::ContainerCreatedEvent, &container);
+    Ok(id)
+}
+
+/// Everything that is known before the work on the disk begins.
+struct Plan {
+    id: ContainerId,
+    paths: ContainerPaths,
+    sandbox: Arc<Sandbox>,
+    config: ContainerConfig,
+    sandbox_config: PodSandboxConfig,
+    image: Arc<Image>,
+    mounted_images: Vec<Arc<Image>>,
+    target_pid_namespace: Option<PathBuf>,
+}
+
+impl Plan {
+    fn new(
+        engine: &Engine,
+        sandbox: &Arc<Sandbox>,
+        config: ContainerConfig,
+        sandbox_config: PodSandboxConfig,
+    ) -> Result<Self, CreateError> {
+        let find = |name: &str| engine.images.find(name).ok_or_else(|| CreateError::NoImage(name.to_owned()));
+        let image = find(config.image.as_ref().map(|image| image.image.as_str()).unwrap_or_default())?;
+        let mounted = config.mounts.iter().filter_map(|mount| mount.image.as_ref());
+        let mounted_images = mounted.map(|image| find(&image.image)).collect::<Result<_, _>>()?;
+        let options = spec::security_context(&config).namespace_options.unwrap_or_default();
+        let target_pid_namespace = if options.pid() == NamespaceMode::Target {
+            let target = engine.container(&options.target_id).and_then(|target| target.pid());
+            let pid = target.ok_or_else(|| CreateError::NoTarget(options.target_id.clone()))?;
+            Some(PathBuf::from(format!("/proc/{pid}/ns/pid")))
+        } else {
+            None
+        };
+        let id = ContainerId::generate(engine.env.random());
+        let paths = engine.paths.container(&id);
+        let sandbox = sandbox.clone();
+        Ok(Self { id, paths, sandbox, config, sandbox_config, image, mounted_images, target_pid_namespace })
+    }
+
+    fn carry_out(self, engine: &Engine) -> Result<Arc<Container>, CreateError> {
+        let result = self.build(engine);
+        if result.is_err() {
+            undo(&self.paths, &self.id);
+        }
+        result
+    }
+
+    fn build(&self, engine: &Engine) -> Result<Arc<Container>, CreateError> {
+        let Self { paths, config, image, .. } = self;
+        for dir in [paths.data(), paths.bundle(), &paths.upper(), &paths.work(), &rootfs(paths.bundle())] {
+            disk::create_dir(dir)?;
+        }
+        let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        std::fs::set_permissions(paths.upper(), open).map_err(DiskError::io("change", &paths.upper()))?;
+        self.mount(engine, image, &paths.upper(), &paths.work(), &rootfs(paths.bundle()))?;
+        let image_mounts = self.mount_images(engine)?;
+        let cgroup = sandbox::cgroup_parent(&self.sandbox_config, &engine.instance).join(self.id.as_str());
+        let input = SpecInput {
+            config,
+            sandbox_config: &self.sandbox_config,
+            sandbox: self.sandbox.paths(),
+            image: &image.config,
+            rootfs: &rootfs(paths.bundle()),
+            cgroup: &cgroup,
+            image_mounts: &image_mounts,
+            target_pid_namespace: self.target_pid_namespace.clone(),
+        };
+        let made = spec::make(&input)?;
+        disk::write_json(&paths.spec(), &made.document)?;
+        let directory = Path::new(&self.sandbox_config.log_directory);
+        let has_log = !config.log_path.is_empty() && !self.sandbox_config.log_directory.is_empty();
+        let log_path = has_log.then(|| directory.join(&config.log_path));
+        let shim = ShimConfig {
+            id: self.id.to_string(),
+            state_dir: paths.data().to_owned(),
+            shim_cgroup: engine.shim_cgroup(),
+            cgroup: cgroup.clone(),
+            log_path: log_path.clone(),
+            tty: config.tty,
+            stdin: config.stdin,
+            stdin_once: config.stdin_once,
+            own_pid_namespace: made.own_pid_namespace,
+            oom_score_adj: oom_score_adj(config),
+        };
+        disk::write_json(&ShimConfig::file(paths.bundle()), &shim)?;
+        let record = ContainerRecord {
+            id: self.id.clone(),
+            sandbox: self.sandbox.id().clone(),
+            config: config.clone(),
+            image: image.id.clone(),
+            image_ref: image.digests.first().cloned().unwrap_or_else(|| image.id.to_string()),
+            layers: self.layers(),
+            created_at: engine.env.now(),
+            log_path,
+            cgroup,
+            user: made.user,
+            stop_signal: stop_signal(image),
+            own_pid_namespace: made.own_pid_namespace,
+        };
+        // The record makes the container: without one, a later start removes the rest.
+        disk::write_json(&paths.record(), &record)?;
+        Ok(Arc::new(Container::new(record, paths.clone(), ContainerState::Created)))
+    }
+
+    fn layers(&self) -> Vec<crate::layer::LayerId> {
+        let all = std::iter::once(&self.image).chain(&self.mounted_images);
+        all.flat_map(|image| image.unpacked.iter().cloned()).collect()
+    }
+
+    fn mount(
+        &self,
+        engine: &Engine,
+        image: &Image,
+        upper: &Path,
+        work: &Path,
+        target: &Path,
+    ) -> Result<(), CreateError> {
+        let layers = engine.images.layers();
+        let mut lower: Vec<PathBuf> = image.unpacked.iter().rev().map(|id| layers.root(id)).collect();
+        if lower.is_empty() {
+            // An image without layers is an empty directory.
+            let empty = self.paths.data().join("empty");
+            disk::create_dir(&empty)?;
+            lower.push(empty);
+        }
+        let overlay = Overlay { lower, upper: upper.to_owned(), work: work.to_owned() };
+        Ok(overlay.mount_at(target)?)
+    }
+
+    fn mount_images(&self, engine: &Engine) -> Result<Vec<PathBuf>, CreateError> {
+        let mut targets = Vec::new();
+        for (number, image) in self.mounted_images.iter().enumerate() {
+            let data = self.paths.data().join("images").join(number.to_string());
+            let (upper, work) = (data.join("upper"), data.join("work"));
+            let target = self.paths.bundle().join("images").join(number.to_string());
+            for dir in [&upper, &work, &target] {
+                disk::create_dir(dir)?;
+            }
+            self.mount(engine, image, &upper, &work, &target)?;
+            targets.push(target);
+        }
+        Ok(targets)
+    }
+}
+
+/// Changes the limits in the specification of a container that was not started.
+pub(crate) fn update_spec(container: &Container, change: &cri::LinuxContainerResources) -> Result<(), DiskError> {
+    let path = container.paths().spec();
+    let Some(mut document) = disk::read_json::<serde_json::Value>(&path)? else { return Ok(()) };
+    let mut resources = container.resources();
+    super::merge(&mut resources, change);
+    let mut limits = spec::limits(&resources);
+    limits["devices"] = document["linux"]["resources"]["devices"].take();
+    document["linux"]["resources"] = limits;
+    disk::write_json(&path, &document)
+}
+
+fn oom_score_adj(config: &ContainerConfig) -> Option<i32> {
+    let resources = config.linux.as_ref()?.resources.as_ref()?;
+    i32::try_from(resources.oom_score_adj).ok()
+}
+
+fn stop_signal(image: &Image) -> i32 {
+    let config = image.config.config().as_ref();
+    let name = config.and_then(|config| config.stop_signal().clone()).unwrap_or_default();
+    parse_signal(&name).unwrap_or(DEFAULT_STOP_SIGNAL)
+}
+
+/// A signal's number from `SIGTERM`, `TERM`, `15` or `SIGRTMIN+3`.
+fn parse_signal(text: &str) -> Option<i32> {
+    if let Ok(number) = text.parse::<i32>() {
+        return (1..=64).contains(&number).then_some(number);
+    }
+    let upper = text.to_ascii_uppercase();
+    let name = upper.strip_prefix("SIG").unwrap_or(&upper);
+    if let Some(offset) = name.strip_prefix("RTMIN") {
+        let offset: i32 = if offset.is_empty() { 0 } else { offset.strip_prefix('+')?.parse().ok()? };
+        // glibc and musl keep the first ones for themselves; 34 is what programs know as SIGRTMIN.
+        return Some(34 + offset);
+    }
+    format!("SIG{name}").parse::<nix::sys::signal::Signal>().ok().map(|signal| signal as i32)
+}
+
+/// Removes what a failed attempt made.
+fn undo(paths: &ContainerPaths, id: &ContainerId) {
+    let unmounted = overlay::unmount_all(paths.bundle()).map_err(|err: io::Error| err.to_string());
+    let removed = unmounted.and_then(|()| {
+        disk::remove_dir(paths.bundle()).and_then(|()| disk::remove_dir(paths.data())).map_err(|err| err.to_string())
+    });
+    if let Err(err) = removed {
+        tracing::warn!(container = %id, err, "cannot remove the rest of a container that was not made");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn signals_have_many_spellings() {
+        for (text, number) in [("SIGQUIT", 3), ("quit", 3), ("9", 9), ("SIGRTMIN+3", 37)] {
+            assert_eq!(parse_signal(text), Some(number), "{text}");
+        }
+        for text in ["", "0", "SIGNONE", "RTMIN-1", "99"] {
+            assert_eq!(parse_signal(text), None, "{text}");
+        }
+    }
+}

@@ -1,0 +1,239 @@
+//! What all operations share: the state of the installation and the means to change it.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use base::Env;
+use network::PodNetwork;
+use tokio::sync::{OwnedMutexGuard, broadcast, mpsc, oneshot};
+
+use crate::config::Paths;
+use crate::container::Container;
+use crate::id::{ContainerId, SandboxId};
+use crate::image::{ImageStore, Puller};
+use crate::sandbox::Sandbox;
+use crate::status;
+use crate::streaming::Streaming;
+
+pub(crate) use cri::ContainerEventType as EventKind;
+
+/// Events that a slow subscriber may lag behind before it loses some.
+const EVENT_BACKLOG: usize = 1024;
+
+type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// Hands tasks to their owner, [`crate::Runtime::run`].
+#[derive(Clone, Debug)]
+pub(crate) struct Spawner(mpsc::UnboundedSender<(String, BoxedTask)>);
+
+/// A task on its way to its owner.
+pub(crate) struct BoxedTask(pub Task);
+
+impl std::fmt::Debug for BoxedTask {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("BoxedTask")
+    }
+}
+
+impl Spawner {
+    /// A spawner and what it spawns.
+    pub(crate) fn new() -> (Self, mpsc::UnboundedReceiver<(String, BoxedTask)>) {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        (Self(sender), receiver)
+    }
+
+    /// Lets the owner run `task`. After the owner's end, tasks are dropped: whatever they would do is done at the next
+    /// start.
+    pub(crate) fn spawn(&self, name: impl Into<String>, task: impl Future<Output = ()> + Send + 'static) {
+        let _ = self.0.send((name.into(), BoxedTask(Box::pin(task))));
+    }
+}
+
+/// Locks by name, for things that do not exist yet.
+#[derive(Debug, Default)]
+pub(crate) struct Locks(Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>);
+
+impl Locks {
+    /// Waits until nobody else holds `key`.
+    pub(crate) async fn lock(&self, key: String) -> OwnedMutexGuard<()> {
+        let lock = {
+            let mut locks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            locks.retain(|_, lock| Arc::strong_count(lock) > 1);
+            locks.entry(key).or_default().clone()
+        };
+        lock.lock_owned().await
+    }
+}
+
+/// The operation was broken off because the runtime ends.
+#[derive(Debug, thiserror::Error)]
+#[error("the container runtime is shutting down")]
+pub(crate) struct ShuttingDown;
+
+/// The runtime's state.
+#[derive(Debug)]
+pub(crate) struct Engine {
+    pub(crate) paths: Paths,
+    pub(crate) env: Env,
+    pub(crate) instance: String,
+    pub(crate) shim_program: PathBuf,
+    pub(crate) images: Arc<ImageStore>,
+    pub(crate) puller: Puller,
+    pub(crate) network: Option<PodNetwork>,
+    pub(crate) streaming: Streaming,
+    pub(crate) locks: Locks,
+    pub(crate) spawner: Spawner,
+    events: broadcast::Sender<cri::ContainerEventResponse>,
+    sandboxes: Mutex<BTreeMap<SandboxId, Arc<Sandbox>>>,
+    containers: Mutex<BTreeMap<ContainerId, Arc<Container>>>,
+}
+
+/// What an engine is built from.
+pub(crate) struct Parts {
+    pub(crate) paths: Paths,
+    pub(crate) env: Env,
+    pub(crate) instance: String,
+    pub(crate) shim_program: PathBuf,
+    pub(crate) images: Arc<ImageStore>,
+    pub(crate) network: Option<PodNetwork>,
+    pub(crate) streaming: Streaming,
+    pub(crate) spawner: Spawner,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // The maps change by single inserts and removes, which a panic does not leave half done.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Engine {
+    pub(crate) fn new(parts: Parts) -> Self {
+        let Parts { paths, env, instance, shim_program, images, network, streaming, spawner } = parts;
+        Self {
+            paths,
+            puller: Puller::new(images.clone(), env.clone()),
+            env,
+            instance,
+            shim_program,
+            images,
+            network,
+            streaming,
+            locks: Locks::default(),
+            spawner,
+            events: broadcast::channel(EVENT_BACKLOG).0,
+            sandboxes: Mutex::default(),
+            containers: Mutex::default(),
+        }
+    }
+
+    /// Runs `operation` to its end even if the caller goes away meanwhile.
+    pub(crate) async fn detached<T: Send + 'static>(
+        &self,
+        name: &'static str,
+        operation: impl Future<Output = T> + Send + 'static,
+    ) -> Result<T, ShuttingDown> {
+        let (sender, receiver) = oneshot::channel();
+        self.spawner.spawn(name, async move {
+            // Nobody waits any more; the result is on the disk.
+            let _ = sender.send(operation.await);
+        });
+        receiver.await.map_err(|_| ShuttingDown)
+    }
+
+    pub(crate) fn sandboxes(&self) -> Vec<Arc<Sandbox>> {
+        lock(&self.sandboxes).values().cloned().collect()
+    }
+
+    /// The sandbox with this identifier, or the only one whose identifier starts so.
+    pub(crate) fn sandbox(&self, id: &str) -> Option<Arc<Sandbox>> {
+        find(&lock(&self.sandboxes), id)
+    }
+
+    pub(crate) fn insert_sandbox(&self, sandbox: Arc<Sandbox>) {
+        lock(&self.sandboxes).insert(sandbox.id().clone(), sandbox);
+    }
+
+    pub(crate) fn forget_sandbox(&self, id: &SandboxId) {
+        lock(&self.sandboxes).remove(id);
+    }
+
+    pub(crate) fn containers(&self) -> Vec<Arc<Container>> {
+        lock(&self.containers).values().cloned().collect()
+    }
+
+    /// The container with this identifier, or the only one whose identifier starts so.
+    pub(crate) fn container(&self, id: &str) -> Option<Arc<Container>> {
+        find(&lock(&self.containers), id)
+    }
+
+    pub(crate) fn containers_of(&self, sandbox: &SandboxId) -> Vec<Arc<Container>> {
+        lock(&self.containers).values().filter(|container| container.record().sandbox == *sandbox).cloned().collect()
+    }
+
+    pub(crate) fn insert_container(&self, container: Arc<Container>) {
+        lock(&self.containers).insert(container.id().clone(), container);
+    }
+
+    pub(crate) fn forget_container(&self, id: &ContainerId) {
+        lock(&self.containers).remove(id);
+    }
+
+    /// Everything that happens from now on.
+    pub(crate) fn subscribe(&self) -> broadcast::Receiver<cri::ContainerEventResponse> {
+        self.events.subscribe()
+    }
+
+    pub(crate) fn emit_sandbox(&self, kind: EventKind, sandbox: &Sandbox) {
+        self.emit(kind, sandbox.id().as_str(), sandbox.id());
+    }
+
+    pub(crate) fn emit_container(&self, kind: EventKind, container: &Container) {
+        self.emit(kind, container.id().as_str(), &container.record().sandbox);
+    }
+
+    fn emit(&self, kind: EventKind, id: &str, sandbox: &SandboxId) {
+        if self.events.receiver_count() == 0 {
+            return;
+        }
+        let pod_sandbox_status = self.sandbox(sandbox.as_str()).map(|sandbox| status::sandbox_status(&sandbox));
+        let containers_statuses =
+            self.containers_of(sandbox).iter().map(|container| status::container_status(self, container)).collect();
+        let event = cri::ContainerEventResponse {
+            container_id: id.to_owned(),
+            container_event_type: kind.into(),
+            created_at: status::nanoseconds(self.env.now()),
+            pod_sandbox_status,
+            containers_statuses,
+        };
+        // The last subscriber may have left in this moment.
+        let _ = self.events.send(event);
+    }
+
+    /// The cgroup of the shims.
+    pub(crate) fn shim_cgroup(&self) -> PathBuf {
+        shim_cgroup(&self.instance)
+    }
+}
+
+/// The cgroup of an installation's shims.
+pub(crate) fn shim_cgroup(instance: &str) -> PathBuf {
+    Path::new("/").join(instance).join("shims")
+}
+
+fn find<K: Ord + std::borrow::Borrow<str>, V>(map: &BTreeMap<K, Arc<V>>, id: &str) -> Option<Arc<V>> {
+    if let Some(exact) = map.get(id) {
+        return Some(exact.clone());
+    }
+    if id.is_empty() {
+        return None;
+    }
+    let mut starting = map.iter().filter(|(key, _)| {
+        let key: &str = (*key).borrow();
+        key.starts_with(id)
+    });
+    match (starting.next(), starting.next()) {
+        (Some((_, only)), None) => Some(only.clone()),
+        _ => None,
+    }
+}

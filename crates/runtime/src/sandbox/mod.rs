@@ -1,0 +1,182 @@
+//! Pod sandboxes: namespaces, a network connection, a few files. No process belongs to one, unless its containers share
+//! a pid namespace.
+
+mod files;
+mod namespaces;
+mod network;
+mod pause;
+mod remove;
+mod run;
+mod stop;
+
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use cri::{NamespaceMode, NamespaceOption, PodSandboxConfig, PodSandboxMetadata};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::disk::{self, DiskError};
+use crate::id::SandboxId;
+
+pub(crate) use pause::stop as stop_pause;
+pub(crate) use remove::{RemoveSandboxError, remove, remove_rest};
+pub(crate) use run::{RunSandboxError, run};
+pub(crate) use stop::{StopSandboxError, stop};
+
+/// Where a sandbox's things are.
+#[derive(Clone, Debug)]
+pub(crate) struct SandboxPaths {
+    data: PathBuf,
+    run: PathBuf,
+}
+
+impl SandboxPaths {
+    pub(crate) fn new(data: PathBuf, run: PathBuf) -> Self {
+        Self { data, run }
+    }
+
+    /// What survives a reboot.
+    pub(crate) fn data(&self) -> &Path {
+        &self.data
+    }
+
+    /// What does not.
+    pub(crate) fn run(&self) -> &Path {
+        &self.run
+    }
+
+    fn record(&self) -> PathBuf {
+        self.data.join("sandbox.json")
+    }
+
+    /// Where the namespace of this kind (`net`, `ipc`, `uts`, `pid`) is bound.
+    pub(crate) fn namespace(&self, kind: &str) -> PathBuf {
+        self.run.join("ns").join(kind)
+    }
+
+    pub(crate) fn shm(&self) -> PathBuf {
+        self.run.join("shm")
+    }
+
+    pub(crate) fn resolv_conf(&self) -> PathBuf {
+        self.run.join("resolv.conf")
+    }
+
+    pub(crate) fn hostname(&self) -> PathBuf {
+        self.run.join("hostname")
+    }
+
+    pub(crate) fn hosts(&self) -> PathBuf {
+        self.run.join("hosts")
+    }
+
+    fn pause_pid(&self) -> PathBuf {
+        self.run.join("pause.pid")
+    }
+}
+
+/// How far a sandbox is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum SandboxPhase {
+    /// It is being made; one that is found so at start is removed.
+    Creating,
+    /// Containers can be started in it.
+    Ready,
+    /// It was stopped, or the machine was.
+    NotReady,
+}
+
+/// What is written down of a sandbox.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct SandboxRecord {
+    pub id: SandboxId,
+    pub config: PodSandboxConfig,
+    pub runtime_handler: String,
+    pub created_at: Timestamp,
+    pub phase: SandboxPhase,
+    pub ips: Vec<IpAddr>,
+}
+
+/// A sandbox.
+#[derive(Debug)]
+pub(crate) struct Sandbox {
+    id: SandboxId,
+    paths: SandboxPaths,
+    record: Mutex<SandboxRecord>,
+    /// Held alone by whoever stops or removes it, shared by whoever makes or starts a container in it.
+    pub(crate) operation: tokio::sync::RwLock<()>,
+}
+
+impl Sandbox {
+    pub(crate) fn new(record: SandboxRecord, paths: SandboxPaths) -> Self {
+        let id = record.id.clone();
+        Self { id, paths, record: Mutex::new(record), operation: tokio::sync::RwLock::new(()) }
+    }
+
+    /// Reads a sandbox of an earlier run. After a reboot nothing of a ready one is left, so it is not ready.
+    pub(crate) fn load(paths: SandboxPaths) -> Result<Option<Self>, DiskError> {
+        let Some(mut record) = disk::read_json::<SandboxRecord>(&paths.record())? else { return Ok(None) };
+        if record.phase == SandboxPhase::Ready && !paths.run().exists() {
+            record.phase = SandboxPhase::NotReady;
+            disk::write_json(&paths.record(), &record)?;
+        }
+        Ok(Some(Self::new(record, paths)))
+    }
+
+    pub(crate) fn id(&self) -> &SandboxId {
+        &self.id
+    }
+
+    pub(crate) fn paths(&self) -> &SandboxPaths {
+        &self.paths
+    }
+
+    fn lock(&self) -> MutexGuard<'_, SandboxRecord> {
+        // Every change replaces whole fields, so a panic leaves nothing half done.
+        self.record.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What is known of it now.
+    pub(crate) fn record(&self) -> SandboxRecord {
+        self.lock().clone()
+    }
+
+    /// Changes the record, on the disk first.
+    fn update(&self, change: impl FnOnce(&mut SandboxRecord)) -> Result<(), DiskError> {
+        let mut record = self.lock();
+        let mut changed = record.clone();
+        change(&mut changed);
+        disk::write_json(&self.paths.record(), &changed)?;
+        *record = changed;
+        Ok(())
+    }
+
+    /// Writes the record for the first time.
+    fn write(&self) -> Result<(), DiskError> {
+        self.update(|_| {})
+    }
+}
+
+/// The namespaces that a sandbox has of its own.
+pub(crate) fn namespace_options(config: &PodSandboxConfig) -> NamespaceOption {
+    let context = config.linux.as_ref().and_then(|linux| linux.security_context.as_ref());
+    context.and_then(|context| context.namespace_options.clone()).unwrap_or_default()
+}
+
+/// Whether the sandbox is in the machine's network.
+pub(crate) fn is_host_network(config: &PodSandboxConfig) -> bool {
+    namespace_options(config).network() == NamespaceMode::Node
+}
+
+/// The pod's names.
+pub(crate) fn metadata(config: &PodSandboxConfig) -> PodSandboxMetadata {
+    config.metadata.clone().unwrap_or_default()
+}
+
+/// The cgroup below which a sandbox's containers have theirs.
+pub(crate) fn cgroup_parent(config: &PodSandboxConfig, instance: &str) -> PathBuf {
+    let parent = config.linux.as_ref().map(|linux| linux.cgroup_parent.as_str()).unwrap_or_default();
+    if parent.is_empty() { Path::new("/").join(instance).join("containers") } else { Path::new("/").join(parent) }
+}

@@ -1,0 +1,58 @@
+//! The process that keeps a shared pid namespace alive.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+use std::process::Stdio;
+
+use rustix::process::{Pid, PidfdFlags, Signal};
+
+use super::SandboxPaths;
+
+/// Why there is no shared pid namespace.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum PauseError {
+    /// The process cannot be started.
+    #[error("cannot start the pause process: {0}")]
+    Start(io::Error),
+    /// It says why.
+    #[error("cannot make a shared pid namespace: {0}")]
+    Failed(String),
+}
+
+/// Starts the process and binds its pid namespace.
+pub(super) async fn start(program: &Path, paths: &SandboxPaths) -> Result<(), PauseError> {
+    let output = tokio::process::Command::new(program)
+        .arg0("skiff")
+        .args(["shim", "pause"])
+        .arg(paths.namespace("pid"))
+        .arg(paths.pause_pid())
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .output()
+        .await
+        .map_err(PauseError::Start)?;
+    if output.status.success() {
+        return Ok(());
+    }
+    Err(PauseError::Failed(String::from_utf8_lossy(&output.stderr).trim().to_owned()))
+}
+
+/// Ends the process, and with it everything in its pid namespace.
+pub(crate) fn stop(paths: &SandboxPaths) -> io::Result<()> {
+    let Ok(text) = fs::read_to_string(paths.pause_pid()) else { return Ok(()) };
+    let Some(pid) = text.trim().parse().ok().and_then(Pid::from_raw) else { return Ok(()) };
+    let Ok(process) = rustix::process::pidfd_open(pid, PidfdFlags::empty()) else { return Ok(()) };
+    // The number may have gone to another process since; the namespace tells.
+    let own = fs::metadata(paths.namespace("pid"))?;
+    let of_process = fs::metadata(format!("/proc/{}/ns/pid", pid.as_raw_nonzero()));
+    use std::os::unix::fs::MetadataExt;
+    if of_process.is_ok_and(|of_process| of_process.ino() == own.ino() && of_process.dev() == own.dev()) {
+        match rustix::process::pidfd_send_signal(&process, Signal::KILL) {
+            Ok(()) | Err(rustix::io::Errno::SRCH) => {}
+            Err(err) => return Err(err.into()),
+        }
+    }
+    Ok(())
+}

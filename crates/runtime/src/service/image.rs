@@ -1,0 +1,122 @@
+//! Calls about images.
+
+use std::collections::{BTreeSet, HashMap};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use cri::{
+    FilesystemIdentifier, FilesystemUsage, ImageFsInfoRequest, ImageFsInfoResponse, ImageStatusRequest,
+    ImageStatusResponse, Int64Value, ListImagesRequest, ListImagesResponse, PullImageRequest, PullImageResponse,
+    RemoveImageRequest, RemoveImageResponse, Status, UInt64Value,
+};
+
+use crate::engine::Engine;
+use crate::image::{Image, Reference};
+use crate::layer::LayerId;
+use crate::status::nanoseconds;
+use crate::usage::usage;
+
+pub(super) async fn list_images(
+    engine: &Arc<Engine>,
+    request: ListImagesRequest,
+) -> Result<ListImagesResponse, Status> {
+    let wanted = request.filter.and_then(|filter| filter.image).map(|spec| spec.image).filter(|name| !name.is_empty());
+    let images = match wanted {
+        Some(name) => engine.images.find(&name).into_iter().collect(),
+        None => engine.images.list(),
+    };
+    Ok(ListImagesResponse { images: images.iter().map(|image| item(image)).collect() })
+}
+
+pub(super) async fn image_status(
+    engine: &Arc<Engine>,
+    request: ImageStatusRequest,
+) -> Result<ImageStatusResponse, Status> {
+    let name = request.image.unwrap_or_default().image;
+    let Some(image) = engine.images.find(&name) else { return Ok(ImageStatusResponse::default()) };
+    let mut info = HashMap::new();
+    if request.verbose {
+        info.insert("info".to_owned(), serde_json::json!({"imageSpec": image.config}).to_string());
+    }
+    Ok(ImageStatusResponse { image: Some(item(&image)), info })
+}
+
+pub(super) async fn pull_image(engine: &Arc<Engine>, request: PullImageRequest) -> Result<PullImageResponse, Status> {
+    let name = request.image.unwrap_or_default().image;
+    let reference = Reference::parse(&name).map_err(|err| Status::invalid_argument(err.to_string()))?;
+    tracing::info!(image = %reference, "pulling an image");
+    let worker = engine.clone();
+    let pull = async move { worker.puller.pull(&reference, request.auth.as_ref()).await };
+    let image = engine.detached("pull an image", pull).await??;
+    tracing::info!(image = name, id = %image.id, bytes = image.size, "pulled an image");
+    Ok(PullImageResponse { image_ref: image.id.to_string() })
+}
+
+pub(super) async fn remove_image(
+    engine: &Arc<Engine>,
+    request: RemoveImageRequest,
+) -> Result<RemoveImageResponse, Status> {
+    let name = request.image.unwrap_or_default().image;
+    // What is unknown is removed.
+    if let Some(image) = engine.images.find(&name) {
+        let worker = engine.clone();
+        let remove = tokio::task::spawn_blocking(move || {
+            worker.images.remove(&image.id)?;
+            collect(&worker)
+        });
+        remove.await.map_err(|err| Status::internal(err.to_string()))??;
+    }
+    Ok(RemoveImageResponse {})
+}
+
+/// Removes what neither images nor containers need. Blocks.
+pub(super) fn collect(engine: &Engine) -> Result<(), crate::disk::DiskError> {
+    let used: BTreeSet<LayerId> =
+        engine.containers().iter().flat_map(|container| container.record().layers.clone()).collect();
+    engine.images.collect(&used)
+}
+
+pub(super) async fn image_fs_info(engine: &Arc<Engine>, _: ImageFsInfoRequest) -> Result<ImageFsInfoResponse, Status> {
+    let worker = engine.clone();
+    let work = move || {
+        let images = filesystem(&worker, &[worker.images.content().dir(), worker.images.layers().dir()]);
+        let containers = filesystem(&worker, &[&worker.paths.containers()]);
+        ImageFsInfoResponse { image_filesystems: vec![images], container_filesystems: vec![containers] }
+    };
+    tokio::task::spawn_blocking(work).await.map_err(|err| Status::internal(err.to_string()))
+}
+
+fn filesystem(engine: &Engine, dirs: &[&Path]) -> FilesystemUsage {
+    let mut total = crate::usage::Usage::default();
+    for dir in dirs {
+        let used = usage(dir);
+        total.bytes += used.bytes;
+        total.inodes += used.inodes;
+    }
+    let mountpoint: PathBuf = dirs.first().map(|dir| dir.to_path_buf()).unwrap_or_default();
+    FilesystemUsage {
+        timestamp: nanoseconds(engine.env.now()),
+        fs_id: Some(FilesystemIdentifier { mountpoint: mountpoint.display().to_string() }),
+        used_bytes: Some(UInt64Value { value: total.bytes }),
+        inodes_used: Some(UInt64Value { value: total.inodes }),
+    }
+}
+
+fn item(image: &Image) -> cri::Image {
+    let user = image.config.config().as_ref().and_then(|config| config.user().clone()).unwrap_or_default();
+    let name = user.split(':').next().unwrap_or_default();
+    let (uid, username) = match name.parse::<i64>() {
+        Ok(value) => (Some(Int64Value { value }), String::new()),
+        Err(_) => (None, name.to_owned()),
+    };
+    cri::Image {
+        id: image.id.to_string(),
+        repo_tags: image.tags.iter().cloned().collect(),
+        repo_digests: image.digests.iter().cloned().collect(),
+        size: image.size,
+        uid,
+        username,
+        spec: None,
+        pinned: false,
+    }
+}

@@ -1,0 +1,103 @@
+//! Calls about pod sandboxes.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use cri::{
+    ListPodSandboxRequest, ListPodSandboxResponse, PodSandbox, PodSandboxFilter, PodSandboxStatusRequest,
+    PodSandboxStatusResponse, RemovePodSandboxRequest, RemovePodSandboxResponse, RunPodSandboxRequest,
+    RunPodSandboxResponse, Status, StopPodSandboxRequest, StopPodSandboxResponse,
+};
+
+use super::errors::no_sandbox;
+use crate::container::labels_match;
+use crate::engine::Engine;
+use crate::sandbox::{self, SandboxRecord, metadata};
+use crate::status::{container_status, nanoseconds, sandbox_state, sandbox_status};
+
+pub(super) async fn run_pod_sandbox(
+    engine: &Arc<Engine>,
+    request: RunPodSandboxRequest,
+) -> Result<RunPodSandboxResponse, Status> {
+    let handler = request.runtime_handler;
+    if !handler.is_empty() {
+        return Err(Status::invalid_argument(format!("no runtime for {handler:?} is configured")));
+    }
+    let (worker, config) = (engine.clone(), request.config.unwrap_or_default());
+    let run = async move { sandbox::run(&worker, config, handler).await };
+    let id = engine.detached("run a sandbox", run).await??;
+    Ok(RunPodSandboxResponse { pod_sandbox_id: id.to_string() })
+}
+
+pub(super) async fn stop_pod_sandbox(
+    engine: &Arc<Engine>,
+    request: StopPodSandboxRequest,
+) -> Result<StopPodSandboxResponse, Status> {
+    // What is unknown is stopped.
+    if let Some(sandbox) = engine.sandbox(&request.pod_sandbox_id) {
+        let worker = engine.clone();
+        engine.detached("stop a sandbox", async move { sandbox::stop(&worker, &sandbox).await }).await??;
+    }
+    Ok(StopPodSandboxResponse {})
+}
+
+pub(super) async fn remove_pod_sandbox(
+    engine: &Arc<Engine>,
+    request: RemovePodSandboxRequest,
+) -> Result<RemovePodSandboxResponse, Status> {
+    if let Some(sandbox) = engine.sandbox(&request.pod_sandbox_id) {
+        let worker = engine.clone();
+        engine.detached("remove a sandbox", async move { sandbox::remove(&worker, &sandbox).await }).await??;
+    }
+    Ok(RemovePodSandboxResponse {})
+}
+
+pub(super) async fn pod_sandbox_status(
+    engine: &Arc<Engine>,
+    request: PodSandboxStatusRequest,
+) -> Result<PodSandboxStatusResponse, Status> {
+    let id = &request.pod_sandbox_id;
+    let sandbox = engine.sandbox(id).ok_or_else(|| no_sandbox(id))?;
+    let mut info = HashMap::new();
+    if request.verbose {
+        let record = sandbox.record();
+        let network = sandbox.paths().namespace("net");
+        let text = serde_json::json!({"config": record.config, "networkNamespace": network}).to_string();
+        info.insert("info".to_owned(), text);
+    }
+    let containers = engine.containers_of(sandbox.id());
+    Ok(PodSandboxStatusResponse {
+        status: Some(sandbox_status(&sandbox)),
+        info,
+        containers_statuses: containers.iter().map(|container| container_status(engine, container)).collect(),
+        timestamp: nanoseconds(engine.env.now()),
+    })
+}
+
+pub(super) async fn list_pod_sandbox(
+    engine: &Arc<Engine>,
+    request: ListPodSandboxRequest,
+) -> Result<ListPodSandboxResponse, Status> {
+    let filter = request.filter.unwrap_or_default();
+    let records = engine.sandboxes().into_iter().map(|sandbox| sandbox.record());
+    let items = records.filter(|record| fits(record, &filter)).map(item).collect();
+    Ok(ListPodSandboxResponse { items })
+}
+
+fn fits(record: &SandboxRecord, filter: &PodSandboxFilter) -> bool {
+    let state = filter.state.as_ref().is_none_or(|wanted| wanted.state() == sandbox_state(record.phase));
+    // An empty text starts every identifier.
+    state && record.id.as_str().starts_with(&filter.id) && labels_match(&record.config.labels, &filter.label_selector)
+}
+
+fn item(record: SandboxRecord) -> PodSandbox {
+    PodSandbox {
+        id: record.id.to_string(),
+        metadata: Some(metadata(&record.config)),
+        state: sandbox_state(record.phase).into(),
+        created_at: nanoseconds(record.created_at),
+        labels: record.config.labels,
+        annotations: record.config.annotations,
+        runtime_handler: record.runtime_handler,
+    }
+}

@@ -1,0 +1,176 @@
+//! From CRI's description of a container to the OCI runtime specification's.
+//!
+//! The result is the JSON document that the specification defines. What depends on the machine or on files of the image
+//! is in the submodules; this one puts the document together.
+
+mod capabilities;
+mod devices;
+mod mounts;
+mod process;
+mod resources;
+mod user;
+
+use std::path::{Path, PathBuf};
+
+use cri::{ContainerConfig, LinuxContainerSecurityContext, NamespaceMode, PodSandboxConfig};
+use oci_spec::image::ImageConfiguration;
+use serde_json::{Value, json};
+
+use crate::sandbox::SandboxPaths;
+
+pub(crate) use capabilities::UnknownCapability;
+pub(crate) use devices::DeviceError;
+pub(crate) use mounts::MountError;
+pub(crate) use resources::resources as limits;
+pub(crate) use user::{ResolvedUser, UserError};
+
+/// Why no specification could be made.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SpecError {
+    /// Neither the image nor the container says what to run.
+    #[error("no command specified")]
+    NoCommand,
+    /// The user is not one of the image.
+    #[error(transparent)]
+    User(#[from] UserError),
+    /// A mount cannot be made.
+    #[error(transparent)]
+    Mount(#[from] MountError),
+    /// A device is not there.
+    #[error(transparent)]
+    Device(#[from] DeviceError),
+    /// A capability has an unknown name.
+    #[error(transparent)]
+    Capability(#[from] UnknownCapability),
+    /// The working directory cannot be made.
+    #[error("cannot make working directory {}: {source}", path.display())]
+    WorkingDir {
+        /// The directory in the container.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+}
+
+/// What a specification is made of.
+pub(crate) struct SpecInput<'a> {
+    pub config: &'a ContainerConfig,
+    pub sandbox_config: &'a PodSandboxConfig,
+    pub sandbox: &'a SandboxPaths,
+    pub image: &'a ImageConfiguration,
+    /// The mounted root of the container.
+    pub rootfs: &'a Path,
+    /// The container's cgroup.
+    pub cgroup: &'a Path,
+    /// Where images that the container mounts are mounted on this machine, in the order of the mounts.
+    pub image_mounts: &'a [PathBuf],
+    /// The pid namespace of the container whose processes this one shall see.
+    pub target_pid_namespace: Option<PathBuf>,
+}
+
+/// A specification with what others need to know of it.
+pub(crate) struct MadeSpec {
+    /// The document.
+    pub document: Value,
+    /// The user that the container runs as.
+    pub user: ResolvedUser,
+    /// Whether its processes have a pid namespace of their own.
+    pub own_pid_namespace: bool,
+}
+
+/// Paths that containers do not see unless they ask for it.
+const MASKED_PATHS: &[&str] = &[
+    "/proc/acpi",
+    "/proc/asound",
+    "/proc/interrupts",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/latency_stats",
+    "/proc/timer_list",
+    "/proc/timer_stats",
+    "/proc/sched_debug",
+    "/proc/scsi",
+    "/sys/devices/virtual/powercap",
+    "/sys/firmware",
+];
+
+/// Paths that containers do not change unless they ask for it.
+const READONLY_PATHS: &[&str] = &["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
+
+/// The security context, empty where there is none.
+pub(crate) fn security_context(config: &ContainerConfig) -> LinuxContainerSecurityContext {
+    config.linux.as_ref().and_then(|linux| linux.security_context.clone()).unwrap_or_default()
+}
+
+/// Makes the specification. Reads users from the container's root and makes its working directory there.
+pub(crate) fn make(input: &SpecInput<'_>) -> Result<MadeSpec, SpecError> {
+    let context = security_context(input.config);
+    let user = user::resolve(&context, input.image, input.rootfs)?;
+    let (process, cwd) = process::process(input, &context, &user)?;
+    process::make_cwd(input.rootfs, &cwd)?;
+    let privileged = context.privileged;
+    let (namespaces, own_pid_namespace) = namespaces(input, &context);
+    let linux_resources = input.config.linux.as_ref().and_then(|linux| linux.resources.clone()).unwrap_or_default();
+    let devices = devices::devices(&input.config.devices, privileged)?;
+    let mut resources = resources::resources(&linux_resources);
+    resources["devices"] = devices::rules(&devices, privileged);
+    let mounts = mounts::mounts(input, &context)?;
+    let mut linux = json!({
+        "namespaces": namespaces,
+        "cgroupsPath": input.cgroup,
+        "resources": resources,
+        "devices": devices.iter().map(devices::Device::to_json).collect::<Vec<_>>(),
+        "maskedPaths": paths(privileged, &context.masked_paths, MASKED_PATHS),
+        "readonlyPaths": paths(privileged, &context.readonly_paths, READONLY_PATHS),
+    });
+    if let Some(propagation) = mounts.rootfs_propagation {
+        linux["rootfsPropagation"] = json!(propagation);
+    }
+    let document = json!({
+        "ociVersion": "1.0.2",
+        "root": {"path": input.rootfs, "readonly": context.readonly_rootfs},
+        "process": process,
+        "mounts": mounts.mounts,
+        "linux": linux,
+    });
+    Ok(MadeSpec { document, user, own_pid_namespace })
+}
+
+fn paths(privileged: bool, wanted: &[String], default: &[&str]) -> Value {
+    if privileged {
+        json!([])
+    } else if wanted.is_empty() {
+        // Protobuf cannot tell "none given" from "given: none"; the safe reading is taken.
+        json!(default)
+    } else {
+        json!(wanted)
+    }
+}
+
+fn namespaces(input: &SpecInput<'_>, context: &LinuxContainerSecurityContext) -> (Vec<Value>, bool) {
+    let options = context.namespace_options.clone().unwrap_or_default();
+    let joined = |kind: &str, path: &Path| json!({"type": kind, "path": path});
+    let mut namespaces = vec![json!({"type": "mount"})];
+    let sandbox = input.sandbox;
+    if options.network() != NamespaceMode::Node {
+        namespaces.push(joined("network", &sandbox.namespace("net")));
+        namespaces.push(joined("uts", &sandbox.namespace("uts")));
+    }
+    if options.ipc() != NamespaceMode::Node {
+        namespaces.push(joined("ipc", &sandbox.namespace("ipc")));
+    }
+    let mut own_pid_namespace = false;
+    match (options.pid(), &input.target_pid_namespace) {
+        (NamespaceMode::Node, _) => {}
+        (NamespaceMode::Pod, _) => namespaces.push(joined("pid", &sandbox.namespace("pid"))),
+        (_, Some(target)) => namespaces.push(joined("pid", target)),
+        (NamespaceMode::Container | NamespaceMode::Target, None) => {
+            own_pid_namespace = true;
+            namespaces.push(json!({"type": "pid"}));
+        }
+    }
+    if crate::cgroup::Hierarchy::detect().is_v2() && !context.privileged {
+        namespaces.push(json!({"type": "cgroup"}));
+    }
+    (namespaces, own_pid_namespace)
+}

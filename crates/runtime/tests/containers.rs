@@ -1,0 +1,188 @@
+//! Containers from their start to their end, seen through CRI.
+
+mod support;
+
+use cri::{ContainerState, LinuxContainerResources};
+use support::{Host, container, messages};
+
+#[tokio::test]
+async fn a_container_runs_and_its_end_is_told() {
+    skip_without_privileges!();
+    let mut host = Host::start().await;
+    host.import_busybox().await;
+    let sandbox = host.sandbox("ends").await;
+    let id = host.run(&sandbox, container(&sandbox.1, "c", "echo out; echo err >&2; printf partial; exit 3")).await;
+    let status = host.exited(&id).await;
+    assert_eq!((status.exit_code, status.reason.as_str()), (3, "Error"));
+    assert!(status.started_at > 0 && status.finished_at >= status.started_at && status.created_at > 0);
+    let mut log = messages(&host.log_with("c", "partial").await);
+    log.sort();
+    assert_eq!(log, ["stderr F err", "stdout F out", "stdout P partial"]);
+    let id = host.run(&sandbox, container(&sandbox.1, "fine", "exit 0")).await;
+    assert_eq!(host.exited(&id).await.reason, "Completed");
+}
+
+#[tokio::test]
+async fn a_program_that_is_not_there_is_an_error_with_its_name() {
+    skip_without_privileges!();
+    let mut host = Host::start().await;
+    host.import_busybox().await;
+    let sandbox = host.sandbox("no-program").await;
+    let mut config = container(&sandbox.1, "c", "");
+    config.command = support::strings(&["no-such-program"]);
+    let id = host.create(&sandbox, config).await.expect("made");
+    let err = host.start_container(&id).await.expect_err("there is no such program");
+    assert!(err.message().contains("exec: \"no-such-program\": executable file not found in $PATH"), "{err}");
+    let status = host.status(&id).await;
+    assert_eq!((status.state(), status.exit_code), (ContainerState::ContainerExited, 128));
+    assert_eq!(status.reason, "StartError");
+    let mut config = container(&sandbox.1, "text", "");
+    config.command = support::strings(&["/etc/passwd"]);
+    let id = host.create(&sandbox, config).await.expect("made");
+    let err = host.start_container(&id).await.expect_err("it is no program");
+    assert!(err.message().contains("permission denied"), "{err}");
+}
+
+#[tokio::test]
+async fn the_surroundings_are_as_asked() {
+    skip_without_privileges!();
+    let mut host = Host::start().await;
+    host.import_busybox().await;
+    let sandbox = host.sandbox("surroundings").await;
+    let mounted = host.path("mounted");
+    std::fs::create_dir(&mounted).expect("made");
+    std::fs::write(mounted.join("file"), "from outside\n").expect("written");
+    let script = "echo $COLOR; pwd; id; cat /mnt/in/file; touch /mnt/in/x 2>/dev/null || echo read-only; \
+                  cat /proc/1/comm; ls /proc/self/fd | head -n 3; echo end; sleep 100";
+    let mut config = container(&sandbox.1, "c", script);
+    config.working_dir = "/work/deep".to_owned();
+    config.mounts = vec![cri::Mount {
+        container_path: "/mnt/in".to_owned(),
+        host_path: mounted.display().to_string(),
+        readonly: true,
+        ..Default::default()
+    }];
+    let linux = config.linux.as_mut().expect("set");
+    let context = linux.security_context.as_mut().expect("set");
+    context.run_as_username = "web".to_owned();
+    let id = host.run(&sandbox, config).await;
+    let log = messages(&host.log_with("c", "end").await);
+    let lines: Vec<&str> = log.iter().filter_map(|line| line.strip_prefix("stdout F ")).collect();
+    assert_eq!(&lines[..2], ["blue", "/work/deep"], "{log:?}");
+    assert_eq!(lines[2], "uid=33(web) gid=34(web) groups=34(web),50(extra)");
+    assert_eq!(&lines[3..6], ["from outside", "read-only", "sh"], "{log:?}");
+    let status = host.status(&id).await;
+    assert_eq!(status.user.and_then(|user| user.linux).map(|user| (user.uid, user.gid)), Some((33, 34)));
+    assert_eq!(status.image.map(|image| image.image).as_deref(), Some(support::IMAGE));
+    host.stop(&id, 0).await;
+    assert_eq!(host.exited(&id).await.exit_code, 137);
+}
+
+#[tokio::test]
+async fn stopping_asks_before_it_kills() {
+    skip_without_privileges!();
+    let mut host = Host::start().await;
+    host.import_busybox().await;
+    let sandbox = host.sandbox("stops").await;
+    let script = "trap 'echo asked; exit 7' TERM; echo ready; while true; do sleep 0.05; done";
+    let polite = host.run(&sandbox, container(&sandbox.1, "polite", script)).await;
+    host.log_with("polite", "ready").await;
+    host.stop(&polite, 20).await;
+    assert_eq!(host.status(&polite).await.exit_code, 7);
+    let script = "trap '' TERM; echo ready; while true; do sleep 0.05; done";
+    let deaf = host.run(&sandbox, container(&sandbox.1, "deaf", script)).await;
+    host.log_with("deaf", "ready").await;
+    host.stop(&deaf, 1).await;
+    assert_eq!(host.status(&deaf).await.exit_code, 137);
+    // Again, and what is unknown: both are fine.
+    host.stop(&deaf, 1).await;
+    host.stop(&"0".repeat(64), 1).await;
+}
+
+#[tokio::test]
+async fn commands_run_in_a_running_container() {
+    skip_without_privileges!();
+    let mut host = Host::start().await;
+    host.import_busybox().await;
+    let sandbox = host.sandbox("execs").await;
+    let id = host.run(&sandbox, container(&sandbox.1, "c", "sleep 100")).await;
+    let result = host.exec(&id, &["/bin/sh", "-c", "echo $COLOR; echo no >&2; exit 4"]).await;
+    assert_eq!(result, ("blue\n".to_owned(), "no\n".to_owned(), 4));
+    let err = host.exec_sync(&id, &["nothing"], 5).await.expect_err("there is no such program");
+    assert!(err.message().contains("executable file not found in $PATH"), "{err}");
+    let err = host.exec_sync(&id, &["/bin/sleep", "60"], 1).await.expect_err("it takes too long");
+    assert_eq!(err.code(), cri::Code::DeadlineExceeded);
+    // A process in the background that keeps the pipe must not keep the caller.
+    let (stdout, ..) = host.exec(&id, &["/bin/sh", "-c", "echo started; sleep 50 &"]).await;
+    assert_eq!(stdout, "started\n");
+    let (stdout, ..) = host.exec(&id, &["/bin/sh", "-c", "yes | head -n 20000"]).await;
+    assert_eq!(stdout.len(), 40_000);
+    host.stop(&id, 0).await;
+    let err = host.exec_sync(&id, &["/bin/true"], 5).await.expect_err("it does not run");
+    assert_eq!(err.code(), cri::Code::FailedPrecondition);
+}
+
+#[tokio::test]
+async fn a_rotated_log_is_opened_anew() {
+    skip_without_privileges!();
+    let mut host = Host::start().await;
+    host.import_busybox().await;
+    let sandbox = host.sandbox("rotates").await;
+    let id = host
+        .run(
+            &sandbox,
+            container(
+                &sandbox.1,
+                "c",
+                "echo first; cat /tmp/go; while ! test -e /go; do sleep 0.02; done; echo second; sleep 100",
+            ),
+        )
+        .await;
+    host.log_with("c", "first").await;
+    let (old, new) = (host.path("log/c.log"), host.path("log/c.log.1"));
+    std::fs::rename(&old, &new).expect("renamed");
+    let request = cri::ReopenContainerLogRequest { container_id: id.clone() };
+    host.runtime.reopen_container_log(request).await.expect("reopened");
+    host.exec(&id, &["/bin/touch", "/go"]).await;
+    let log = host.log_with("c", "second").await;
+    assert!(!log.contains("first"), "{log}");
+    assert!(!std::fs::read_to_string(&new).expect("the old log").contains("second"));
+}
+
+#[tokio::test]
+async fn memory_is_limited_and_the_kill_is_told() {
+    skip_without_privileges!();
+    let mut host = Host::start().await;
+    host.import_busybox().await;
+    let sandbox = host.sandbox("eats").await;
+    let mut config =
+        container(&sandbox.1, "c", "x=$(dd if=/dev/zero bs=1M count=200 | tail -c 100000000); echo survived");
+    let linux = config.linux.as_mut().expect("set");
+    linux.resources = Some(LinuxContainerResources {
+        memory_limit_in_bytes: 16 << 20,
+        cpu_shares: 100,
+        cpu_period: 100_000,
+        cpu_quota: 100_000,
+        oom_score_adj: 900,
+        ..Default::default()
+    });
+    let id = host.run(&sandbox, config).await;
+    let status = host.exited(&id).await;
+    assert_eq!(status.reason, "OOMKilled", "{status:?}");
+    let limit = status.resources.and_then(|resources| resources.linux).map(|linux| linux.memory_limit_in_bytes);
+    assert_eq!(limit, Some(16 << 20));
+}
+
+#[tokio::test]
+async fn retried_calls_make_one_thing() {
+    skip_without_privileges!();
+    let mut host = Host::start().await;
+    host.import_busybox().await;
+    let sandbox = host.sandbox("twice").await;
+    assert_eq!(host.run_sandbox(&sandbox.1).await.expect("found"), sandbox.0);
+    let config = container(&sandbox.1, "c", "true");
+    let first = host.create(&sandbox, config.clone()).await.expect("made");
+    assert_eq!(host.create(&sandbox, config).await.expect("found"), first);
+    let other = host.create(&sandbox, container(&sandbox.1, "c", "false")).await.expect_err("it is another");
+    assert_eq!(other.code(), cri::Code::AlreadyExists);
+}
