@@ -4,6 +4,7 @@
 //! cache can be behind, a refusal counts only when the cache was fresh.
 
 mod namespace_lifecycle;
+mod node_taint;
 mod pod_priority;
 mod pod_tolerations;
 mod service_account;
@@ -40,8 +41,13 @@ impl Attributes<'_> {
 type Plugin = fn(&Attributes<'_>, &mut Value) -> Result<(), Status>;
 
 /// Plugins for creations, in order.
-const CREATE: [Plugin; 4] =
-    [namespace_lifecycle::create, service_account::create, pod_priority::create, pod_tolerations::create];
+const CREATE: [Plugin; 5] = [
+    namespace_lifecycle::create,
+    service_account::create,
+    node_taint::create,
+    pod_priority::create,
+    pod_tolerations::create,
+];
 
 /// Plugins for updates, in order.
 const UPDATE: [Plugin; 1] = [pod_priority::update];

@@ -23,7 +23,6 @@ const GENERATIONS: &[(&str, &str)] = &[
     ("admissionregistration.k8s.io", "validatingadmissionpolicybindings"),
     ("admissionregistration.k8s.io", "validatingwebhookconfigurations"),
     ("apiextensions.k8s.io", "customresourcedefinitions"),
-    ("apps", "controllerrevisions"),
     ("apps", "daemonsets"),
     ("apps", "deployments"),
     ("apps", "replicasets"),
@@ -100,12 +99,22 @@ pub(crate) fn prepare_create(resource: &Resource, object: &mut Value, creation: 
     }
     match key(resource) {
         ("", "pods") => pod::prepare_create(object),
-        ("", "namespaces") => object["spec"] = json!({"finalizers": ["kubernetes"]}),
+        ("", "namespaces") => add_kubernetes_finalizer(object),
+        ("apps", "daemonsets") => workload::prepare_daemon_set(object, None),
         ("", "nodes") => node::prepare_create(object),
         ("batch", "jobs") => workload::prepare_job(object),
         ("certificates.k8s.io", "certificatesigningrequests") => set_requestor(object, creation.identity),
         _ => {}
     }
+}
+
+/// A namespace stays until its controller has emptied it.
+fn add_kubernetes_finalizer(object: &mut Value) {
+    let mut finalizers = object.pointer("/spec/finalizers").and_then(Value::as_array).cloned().unwrap_or_default();
+    if !finalizers.iter().any(|finalizer| finalizer == "kubernetes") {
+        finalizers.push("kubernetes".into());
+    }
+    object["spec"] = json!({"finalizers": finalizers});
 }
 
 /// A certificate request is made in the name of who made it.
@@ -134,6 +143,7 @@ pub(crate) fn prepare_update(resource: &Resource, new: &mut Value, old: &Value) 
     match key(resource) {
         ("", "pods") => pod::prepare_update(new, old),
         ("", "namespaces") => copy_at(new, old, &["spec", "finalizers"]),
+        ("apps", "daemonsets") => workload::prepare_daemon_set(new, Some(old)),
         ("certificates.k8s.io", "certificatesigningrequests") => copy(new, old, "spec"),
         _ => {}
     }
@@ -143,8 +153,15 @@ pub(crate) fn prepare_update(resource: &Resource, new: &mut Value, old: &Value) 
         metadata.remove("generation");
         return;
     }
-    let next = generation + i64::from(begins_generation(new, old));
+    // A change of a deployment's annotations is one of its rollout.
+    let annotations = key(resource) == ("apps", "deployments") && annotations_differ(new, old);
+    let next = generation + i64::from(annotations || begins_generation(new, old));
     api::meta::metadata_mut(new).insert("generation".to_owned(), next.into());
+}
+
+fn annotations_differ(new: &Value, old: &Value) -> bool {
+    let of = |object: &Value| api::meta::annotations(object).filter(|annotations| !annotations.is_empty()).cloned();
+    of(new) != of(old)
 }
 
 /// Whether anything but metadata and status differs.

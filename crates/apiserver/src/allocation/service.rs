@@ -139,8 +139,21 @@ fn drop_what_the_type_lacks(object: &mut Value, old: &Value) {
         has_cluster_ip(old) && !has_cluster_ip(object) && same("/spec/clusterIP") && same("/spec/clusterIPs");
     let drops_ports = has_node_ports(old) && !has_node_ports(object);
     let drops_check = has_health_check_port(old) && !has_health_check_port(object) && same("/spec/healthCheckNodePort");
+    let is_balanced = |service: &Value| service_type(service) == "LoadBalancer";
+    let drops_balancer = is_balanced(old) && !is_balanced(object) && same("/spec/allocateLoadBalancerNodePorts");
+    let drops_class = is_balanced(old) && !is_balanced(object) && same("/spec/loadBalancerClass");
+    let has_policy = |service: &Value| matches!(service_type(service), "NodePort" | "LoadBalancer");
+    let drops_policy = has_policy(old) && !has_policy(object) && same("/spec/externalTrafficPolicy");
     let old_ports: Vec<u16> = ports(old).iter().filter_map(node_port).collect();
     let Some(spec) = object.get_mut("spec").and_then(Value::as_object_mut) else { return };
+    let dropped = [
+        (drops_balancer, "allocateLoadBalancerNodePorts"),
+        (drops_class, "loadBalancerClass"),
+        (drops_policy, "externalTrafficPolicy"),
+    ];
+    for (_, field) in dropped.iter().filter(|(drops, _)| *drops) {
+        spec.remove(*field);
+    }
     if drops_ip {
         for field in ["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"] {
             spec.remove(field);

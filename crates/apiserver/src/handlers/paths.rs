@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use api::status::Status;
-use http::header::{ETAG, HeaderValue};
+use http::header::{CONTENT_TYPE, ETAG, HeaderValue};
 use http::{Method, Response, StatusCode};
 use serde_json::{Value, json};
 
@@ -25,6 +25,9 @@ pub(crate) async fn handle(core: Arc<Core>, admitted: Admitted) -> Result<Respon
         return if known { Err(Status::method_not_allowed()) } else { Ok(no_such_path()) };
     }
     let path = info.path.trim_end_matches('/');
+    if path.contains("//") {
+        return Ok(no_such_path());
+    }
     let segments: Vec<&str> = path.split('/').filter(|segment| !segment.is_empty()).collect();
     let ok = |document: &Value| {
         let accepted = negotiate::accepted(&request.headers).unwrap_or(Accepted::JSON);
@@ -39,17 +42,19 @@ pub(crate) async fn handle(core: Arc<Core>, admitted: Admitted) -> Result<Respon
             }
             ok(&if segments[0] == "api" { discovery::core_versions(&core) } else { discovery::groups() })
         }
-        ["api", version] => discovery::resources("", version).map_or_else(|| Ok(no_such_path()), |list| ok(&list)),
-        ["apis", group] => discovery::group(group).map_or_else(|| Ok(no_such_path()), |group| ok(&group)),
-        ["apis", group, version] => {
-            discovery::resources(group, version).map_or_else(|| Ok(no_such_path()), |list| ok(&list))
-        }
+        ["api", version] => ok(&discovery::resources("", version).ok_or_else(Status::no_such_resource)?),
+        ["apis", group] => ok(&discovery::group(group).ok_or_else(Status::no_such_resource)?),
+        ["apis", group, version] => ok(&discovery::resources(group, version).ok_or_else(Status::no_such_resource)?),
         ["version"] => ok(&version()),
         ["cacerts"] => Ok(output::text_response(StatusCode::OK, core.ca_pem.clone())),
         ["livez" | "readyz" | "healthz", rest @ ..] => health(&core, segments[0], rest, &info.query).await,
         ["openapi", "v3"] => ok(&openapi_index().await?),
         ["openapi", "v3", ..] => openapi(path.trim_start_matches("/openapi/v3/").to_owned()).await,
-        ["openid", "v1", "jwks"] => ok(&core.keys.json_web_keys()),
+        ["openid", "v1", "jwks"] => {
+            let mut response = ok(&core.keys.json_web_keys())?;
+            response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/jwk-set+json"));
+            Ok(response)
+        }
         [".well-known", "openid-configuration"] => ok(&openid_configuration(&core)),
         _ => Ok(no_such_path()),
     }
@@ -63,7 +68,8 @@ async fn openapi_index() -> Result<Value, Status> {
 
 /// One OpenAPI document. Its URL has its hash, so clients may keep it for good.
 async fn openapi(path: String) -> Result<Response<Body>, Status> {
-    let document = tokio::task::spawn_blocking(move || api::openapi::v3_document(&path)).await.map_err(Status::internal)?;
+    let document =
+        tokio::task::spawn_blocking(move || api::openapi::v3_document(&path)).await.map_err(Status::internal)?;
     let Some(document) = document else { return Ok(no_such_path()) };
     let body = crate::http::body::full(document.json.clone());
     let mut response = output::response(StatusCode::OK, negotiate::Encoding::Json, body);
@@ -74,19 +80,31 @@ async fn openapi(path: String) -> Result<Response<Body>, Status> {
 }
 
 fn root_paths() -> Value {
-    let mut paths = vec!["/api".to_owned(), "/api/v1".to_owned(), "/apis".to_owned()];
+    let mut paths = vec!["/api".to_owned(), "/api/v1".to_owned(), "/apis".to_owned(), "/apis/".to_owned()];
     for (group, versions) in discovery::served_groups() {
         paths.push(format!("/apis/{group}"));
         paths.extend(versions.iter().map(|version| format!("/apis/{group}/{version}")));
     }
-    paths.extend(["/healthz", "/livez", "/openapi/v3", "/openid/v1/jwks", "/readyz", "/version"].map(str::to_owned));
+    paths.extend(
+        [
+            "/.well-known/openid-configuration",
+            "/cacerts",
+            "/healthz",
+            "/livez",
+            "/openapi/v3",
+            "/openid/v1/jwks",
+            "/readyz",
+            "/version",
+        ]
+        .map(str::to_owned),
+    );
     json!({"paths": paths})
 }
 
 fn version() -> Value {
     json!({
         "major": "1", "minor": "35", "gitVersion": GIT_VERSION, "gitCommit": "", "gitTreeState": "clean",
-        "buildDate": "", "goVersion": "", "compiler": "rustc", "platform": "linux/amd64",
+        "buildDate": "", "goVersion": "none", "compiler": "rustc", "platform": "linux/amd64",
         "emulationMajor": "1", "emulationMinor": "35", "minCompatibilityMajor": "1", "minCompatibilityMinor": "34",
     })
 }

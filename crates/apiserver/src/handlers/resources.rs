@@ -18,8 +18,8 @@ use crate::http::output::{self, IncludeObject, Output};
 use crate::http::request_info::{Query, ResourceRequest, Target, Verb};
 use crate::pipeline::{Admitted, Core};
 use crate::registry::{
-    Caller, DeleteTarget, Deleted, Expected, Form, NewObject, Part, ReadVersion, Scope, check_patched, complete, decode_body,
-    decode_delete_options, inconsistent_token,
+    Caller, DeleteTarget, Deleted, Expected, Form, NewObject, Part, ReadVersion, Scope, check_patched, complete,
+    decode_body, decode_delete_options, inconsistent_token,
 };
 use crate::strategy;
 
@@ -47,10 +47,12 @@ pub(super) fn no_such_path() -> Response<Body> {
 
 pub(crate) async fn handle(core: Arc<Core>, admitted: Admitted) -> Result<Response<Body>, Status> {
     let Admitted { info, identity, request } = admitted;
-    let Target::Resource(target) = &info.target else { return Ok(no_such_path()) };
-    let Some(resource) = served(&target.group, &target.version, &target.resource) else { return Ok(no_such_path()) };
+    let Target::Resource(target) = &info.target else { return Err(Status::no_such_resource()) };
+    let Some(resource) = served(&target.group, &target.version, &target.resource) else {
+        return Err(Status::no_such_resource());
+    };
     if resource.namespaced == target.namespace.is_none() && !may_lack_namespace(resource, target) {
-        return Ok(no_such_path());
+        return Err(Status::no_such_resource());
     }
     if let Some(subresource) = target.subresource.as_deref()
         && subresources::is_tunnel(resource, subresource)
@@ -84,6 +86,10 @@ pub(crate) async fn handle(core: Arc<Core>, admitted: Admitted) -> Result<Respon
         None if !resource.is_stored() => reviews::handle(&call).await,
         None => call.main().await,
     }
+}
+
+fn name_mismatch(given: &str, name: &str) -> Status {
+    Status::bad_request(format!("the name of the object ({given}) does not match the name on the URL ({name})"))
 }
 
 /// All namespaces are meant by lists and watches without one.
@@ -156,7 +162,11 @@ impl Call<'_> {
     }
 
     async fn watch(&self) -> Result<Response<Body>, Status> {
-        let options = ListOptions::parse(self.query, true)?;
+        let mut options = ListOptions::parse(self.query, true)?;
+        // `/api/v1/watch/pods/<name>` has no selector, but means one object.
+        if let Some(name) = self.request.name.as_deref().filter(|_| self.query.get("fieldSelector").is_none()) {
+            options.fields = api::selector::FieldSelector::exact("metadata.name", name);
+        }
         let output = self.output(&[])?;
         let form = self.form(&output)?;
         let lines = self.core.registry.watch(self.scope(), options, form).await?;
@@ -238,20 +248,32 @@ impl Call<'_> {
         self.check_name(&value, name)?;
         complete(self.resource, &mut value);
         let caller = Caller { identity: self.identity, dry_run: options.dry_run };
-        let change = |_: &Value| Ok(value.clone());
+        let change = |current: &Value| {
+            if let (Some(wanted), Some(found)) = (api::meta::uid(&value), api::meta::uid(current))
+                && wanted != found
+            {
+                let why = format!("Precondition failed: UID in precondition: {wanted}, UID in object meta: {found}");
+                return Err(Status::conflict(self.resource.group, self.resource.plural, name, why));
+            }
+            Ok(value.clone())
+        };
         let updated = self.core.registry.update(self.scope(), name, part, caller, &change).await?;
         let status = if updated.created { StatusCode::CREATED } else { StatusCode::OK };
         self.output(&decoded.warnings)?.object(status, &updated.value)
     }
 
-    fn check_name(&self, value: &Value, name: &str) -> Result<(), Status> {
+    /// The patch in the body.
+    pub(super) fn patch_body(&self) -> Result<Value, Status> {
+        serde_json::from_slice(&self.body)
+            .map_err(|err| Status::bad_request(format!("error decoding patch: invalid character in JSON: {err}")))
+    }
+
+    pub(super) fn check_name(&self, value: &Value, name: &str) -> Result<(), Status> {
         match api::meta::name(value) {
             "" => Err(Status::bad_request(format!(
                 "the name of the object ({name} based on URL) was undeterminable: name must be provided"
             ))),
-            given if given != name => Err(Status::bad_request(format!(
-                "the name of the object ({given}) does not match the name on the URL ({name})"
-            ))),
+            given if given != name => Err(name_mismatch(given, name)),
             _ => Ok(()),
         }
     }
@@ -262,10 +284,11 @@ impl Call<'_> {
         options: &WriteOptions,
     ) -> Result<impl Fn(&Value) -> Result<(Value, Vec<String>), Status> + Send + Sync + use<>, Status> {
         let patch_type = negotiate::patch_type(self.headers)?;
-        let patch = api::decode::decode(&self.body, api::decode::MediaType::Json)?.value;
+        let patch = self.patch_body()?;
         let resource = self.resource;
         let validation = options.field_validation;
         let name = self.name()?.to_owned();
+        let namespace = self.request.namespace.clone();
         Ok(move |current: &Value| {
             if current.is_null() {
                 return Err(Status::not_found(resource.group, resource.plural, &name));
@@ -277,6 +300,16 @@ impl Call<'_> {
             };
             let checked = check_patched(Expected::of(resource), patched, validation)?;
             let mut value = checked.value;
+            if api::meta::name(&value) != name {
+                return Err(name_mismatch(api::meta::name(&value), &name));
+            }
+            if let (Some(given), Some(wanted)) = (api::meta::namespace(&value), &namespace)
+                && given != wanted
+            {
+                return Err(Status::bad_request(format!(
+                    "the namespace of the object ({given}) does not match the namespace on the request ({wanted})"
+                )));
+            }
             complete(resource, &mut value);
             Ok((value, checked.warnings))
         })
@@ -310,8 +343,7 @@ impl Call<'_> {
             }
             Deleted::Gone(object) => output.object(StatusCode::OK, &object),
             Deleted::Pending(object) => {
-                let is_foreground = options.propagation == Some(crate::http::options::Propagation::Foreground);
-                let status = if is_foreground { StatusCode::ACCEPTED } else { StatusCode::OK };
+                let status = if options.refuses_orphans { StatusCode::ACCEPTED } else { StatusCode::OK };
                 output.object(status, &object)
             }
         }

@@ -4,7 +4,7 @@ use api::status::Status;
 use http::{Response, StatusCode};
 use serde_json::{Value, json};
 
-use super::resources::{Call, no_such_path};
+use super::resources::Call;
 use crate::access::{Identity, authorization};
 use crate::http::body::Body;
 use crate::http::negotiate;
@@ -30,7 +30,7 @@ pub(super) async fn handle(call: &Call<'_>) -> Result<Response<Body>, Status> {
         "selfsubjectreviews" => json!({"userInfo": user_info(call.identity)}),
         "selfsubjectrulesreviews" => rules(call.identity),
         "tokenreviews" => token(call, &review),
-        _ => return Ok(no_such_path()),
+        _ => return Err(Status::no_such_resource()),
     };
     review["status"] = status;
     Ok(call.output(&decoded.warnings)?.document(StatusCode::CREATED, &review))

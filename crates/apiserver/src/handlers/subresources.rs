@@ -5,7 +5,7 @@ use api::status::Status;
 use http::{Response, StatusCode};
 use serde_json::{Value, json};
 
-use super::resources::{Call, no_such_path};
+use super::resources::Call;
 use crate::http::body::Body;
 use crate::http::negotiate::{self, PatchType};
 use crate::http::options::{DeleteOptions, WriteOptions};
@@ -39,9 +39,9 @@ const TOKEN_REQUEST: Expected<'static> = Expected {
 };
 
 pub(super) async fn handle(call: &Call<'_>, subresource: &str) -> Result<Response<Body>, Status> {
-    let Some(row) = call.resource.subresource(subresource) else { return Ok(no_such_path()) };
+    let Some(row) = call.resource.subresource(subresource) else { return Err(Status::no_such_resource()) };
     if call.request.name.is_none() || !call.request.rest.is_empty() {
-        return Ok(no_such_path());
+        return Err(Status::no_such_resource());
     }
     if !row.verbs.contains(&call.request.verb.as_str()) {
         return Err(Status::method_not_allowed());
@@ -57,14 +57,13 @@ pub(super) async fn handle(call: &Call<'_>, subresource: &str) -> Result<Respons
         (_, "finalize" | "ephemeralcontainers" | "resize" | "approval", Verb::Update | Verb::Patch) => {
             call.partial(subresource).await
         }
-        _ => Ok(no_such_path()),
+        _ => Err(Status::no_such_resource()),
     }
 }
 
 /// The paths of an object that a subresource may change.
 fn changeable(subresource: &str) -> &'static [&'static [&'static str]] {
     match subresource {
-        "finalize" => &[&["spec", "finalizers"], &["metadata", "finalizers"]],
         "ephemeralcontainers" => &[&["spec", "ephemeralContainers"]],
         "resize" => &[&["spec", "containers"], &["spec", "initContainers"], &["spec", "resources"]],
         "approval" => &[&["status", "conditions"]],
@@ -84,18 +83,31 @@ impl Call<'_> {
     }
 
     async fn scale(&self, verb: Verb) -> Result<Response<Body>, Status> {
+        self.try_scale(verb).await.map_err(|mut status| {
+            // Upstream names the subresource where the workload is missing.
+            if status.code == 404 {
+                let plural = format!("{}/scale", self.resource.plural);
+                let name = self.request.name.as_deref().unwrap_or_default();
+                status = Status::not_found(self.resource.group, &plural, name);
+            }
+            status
+        })
+    }
+
+    async fn try_scale(&self, verb: Verb) -> Result<Response<Body>, Status> {
         let registry = &self.core.registry;
         let output = self.output(&[])?;
         let scaled = match verb {
             Verb::Update => {
                 let (decoded, options) = self.decode(SCALE, "UpdateOptions")?;
+                self.check_name(&decoded.value, self.name()?)?;
                 let change = |current: &Value| scale::apply(current, &decoded.value);
                 registry.update(self.scope(), self.name()?, Part::Main, self.caller(&options), &change).await?.value
             }
             Verb::Patch => {
                 let options = WriteOptions::parse(self.query, "PatchOptions")?;
                 let patch_type = negotiate::patch_type(self.headers)?;
-                let patch = api::decode::decode(&self.body, api::decode::MediaType::Json)?.value;
+                let patch = self.patch_body()?;
                 let change = |current: &Value| {
                     let before = scale::from_object(current);
                     let after = match patch_type {
@@ -158,6 +170,11 @@ impl Call<'_> {
     async fn partial(&self, subresource: &str) -> Result<Response<Body>, Status> {
         let paths = changeable(subresource);
         let keep = |mut new: Value, old: &Value| {
+            if subresource == "finalize" {
+                // Everything but the status may change with the finalizers.
+                copy_at(&mut new, old, &["status"]);
+                return new;
+            }
             let mut kept = old.clone();
             for path in paths {
                 copy_at(&mut kept, &new, path);
@@ -168,8 +185,7 @@ impl Call<'_> {
                 let generation = api::meta::generation(old) + i64::from(changed);
                 api::meta::set_generation(&mut kept, generation);
             }
-            new = kept;
-            new
+            kept
         };
         let registry = &self.core.registry;
         let updated = match self.request.verb {

@@ -26,6 +26,11 @@ pub(crate) struct WriteOptions {
 impl WriteOptions {
     /// `kind` is the name of the options type in refusals, `CreateOptions` for example.
     pub(crate) fn parse(query: &Query, kind: &str) -> Result<Self, Status> {
+        if kind == "PatchOptions" && query.get("force").is_some() {
+            let path = api::field::Path::new("force");
+            let error = api::field::FieldError::forbidden(&path, "may not be specified for non-apply patch");
+            return Err(Status::invalid("meta.k8s.io", kind, "", vec![error]));
+        }
         Ok(Self { dry_run: dry_run(query.all("dryRun"), kind)?, field_validation: field_validation(query, kind)? })
     }
 }
@@ -206,6 +211,8 @@ pub(crate) struct DeleteOptions {
     pub(crate) uid: Option<String>,
     pub(crate) resource_version: Option<String>,
     pub(crate) dry_run: bool,
+    /// Whether the old option `orphanDependents` is false, which upstream answers with 202 while it waits.
+    pub(crate) refuses_orphans: bool,
 }
 
 impl DeleteOptions {
@@ -222,6 +229,7 @@ impl DeleteOptions {
                     uid: None,
                     resource_version: None,
                     dry_run: dry_run(query.all("dryRun"), "DeleteOptions")?,
+                    refuses_orphans: orphan == Some(false),
                 })
             }
         }
@@ -242,6 +250,7 @@ impl DeleteOptions {
             uid: precondition("uid"),
             resource_version: precondition("resourceVersion"),
             dry_run: dry_run(dry_runs.collect(), "DeleteOptions")?,
+            refuses_orphans: body.get("orphanDependents").and_then(Value::as_bool) == Some(false),
         })
     }
 }

@@ -135,7 +135,7 @@ impl Output<'_> {
             .map(|object| {
                 let mut row = printers::row(self.resource, object, self.now);
                 match self.include_object {
-                    IncludeObject::None => {}
+                    IncludeObject::None => row["object"] = Value::Null,
                     IncludeObject::Metadata => row["object"] = partial(object, version),
                     IncludeObject::Object => row["object"] = object.clone(),
                 }

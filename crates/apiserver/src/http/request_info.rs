@@ -103,9 +103,12 @@ impl RequestInfo {
         let query = Query::parse(uri.query());
         let path = uri.path().to_owned();
         let segments: Vec<String> = path.split('/').filter(|part| !part.is_empty()).map(decode).collect();
+        let is_clean = !path.contains("//");
         let target = match segments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
-            ["api", version, rest @ ..] if !rest.is_empty() => resource("", version, rest, method, &query),
-            ["apis", group, version, rest @ ..] if !rest.is_empty() => resource(group, version, rest, method, &query),
+            ["api", version, rest @ ..] if is_clean && !rest.is_empty() => resource("", version, rest, method, &query),
+            ["apis", group, version, rest @ ..] if is_clean && !rest.is_empty() => {
+                resource(group, version, rest, method, &query)
+            }
             _ => Target::Path,
         };
         Self { target, path, query }

@@ -47,10 +47,15 @@ impl Registry {
             last = api::meta::name(&attempt).to_owned();
         }
         let (group, plural) = (scope.resource.group, scope.resource.plural);
-        Err(match generate {
-            Some(_) => Status::generate_name_conflict(group, plural, &last),
-            None => Status::already_exists(group, plural, &last),
-        })
+        if generate.is_some() {
+            return Err(Status::generate_name_conflict(group, plural, &last));
+        }
+        let mut status = Status::already_exists(group, plural, &last);
+        let there = self.stored(scope.resource, &scope.key(&last)).await?;
+        if there.is_some_and(|there| api::meta::is_deleting(&there.value)) {
+            status.message = format!("object is being deleted: {}", status.message);
+        }
+        Err(status)
     }
 
     fn generated_name(&self, prefix: &str) -> String {

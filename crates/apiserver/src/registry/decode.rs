@@ -63,14 +63,24 @@ pub(crate) fn decode_body(
 /// Checks what a patch has made as if it had come as a body.
 pub(crate) fn check_patched(
     expected: Expected<'_>,
-    mut value: Value,
+    patched: Value,
     validation: FieldValidation,
 ) -> Result<Decoded, Status> {
-    let found = decode::check_fields(&mut value, expected.schema)?;
-    check_type(expected, &mut value)?;
-    let strict = decode::strict_error(expected.kind, expected.version, &found);
-    let warnings = findings(validation, found, strict)?;
-    Ok(Decoded { value, warnings })
+    let mut value = patched.clone();
+    let checked = decode::check_fields(&mut value, expected.schema).and_then(|found| {
+        check_type(expected, &mut value)?;
+        let strict = decode::strict_error(expected.kind, expected.version, &found);
+        findings(validation, found, strict)
+    });
+    match checked {
+        Ok(warnings) => Ok(Decoded { value, warnings }),
+        // Upstream tells of the patch as of an invalid object without a kind.
+        Err(status) => {
+            let path = api::field::Path::new("patch");
+            let error = api::field::FieldError::invalid(&path, patched.to_string(), status.message);
+            Err(Status::invalid("", "", "", vec![error]))
+        }
+    }
 }
 
 fn findings(validation: FieldValidation, found: Vec<String>, strict: Option<Status>) -> Result<Vec<String>, Status> {

@@ -31,9 +31,10 @@ struct Continue {
     #[serde(rename = "v")]
     version: String,
     /// The revision of the first page; -1 means whatever is current.
-    #[serde(rename = "rv")]
+    #[serde(rename = "rv", default)]
     revision: i64,
     /// The first key that was not shown, or the first that may come next.
+    #[serde(default)]
     start: String,
 }
 
@@ -46,11 +47,13 @@ impl Continue {
     }
 
     fn decode(text: &str) -> Result<Self, Status> {
-        let invalid = |why: &str| Status::bad_request(format!("continue key is not valid: {why}"));
+        let invalid =
+            |why: &str| Status::bad_request(format!("invalid continue token: continue key is not valid: {why}"));
         let bytes = BASE64_URL_SAFE_NO_PAD.decode(text).map_err(|err| invalid(&err.to_string()))?;
         let token: Self = serde_json::from_slice(&bytes).map_err(|err| invalid(&err.to_string()))?;
         if token.version != CONTINUE_VERSION {
-            return Err(invalid("server does not recognize this encoded version"));
+            let version = api::field::quote(&token.version);
+            return Err(invalid(&format!("server does not recognize this encoded version {version}")));
         }
         if token.revision == 0 || token.start.is_empty() {
             return Err(invalid("incorrect encoded start resourceVersion (version meta.k8s.io/v1)"));

@@ -11,10 +11,7 @@ pub(crate) fn from_object(object: &Value) -> Value {
         Some(labels) if api::meta::kind(object) == "ReplicationController" => {
             serde_json::from_value(labels.clone()).map(|labels| LabelSelector::from_labels(&labels).to_string()).ok()
         }
-        Some(selector) => serde_json::from_value(selector.clone())
-            .ok()
-            .and_then(|selector| LabelSelector::from_k8s(&selector).ok())
-            .map(|selector| selector.to_string()),
+        Some(selector) => selector_text(selector),
         None => None,
     };
     let mut metadata = json!({});
@@ -55,4 +52,20 @@ pub(crate) fn apply(object: &Value, scale: &Value) -> Result<Value, Status> {
         api::meta::set_uid(&mut changed, uid);
     }
     Ok(changed)
+}
+
+/// The selector as text: labels as `key=value`, expressions as they are.
+fn selector_text(selector: &Value) -> Option<String> {
+    let labels = selector.get("matchLabels").and_then(Value::as_object).into_iter().flatten();
+    let mut terms: Vec<String> =
+        labels.map(|(key, value)| format!("{key}={}", value.as_str().unwrap_or_default())).collect();
+    let mut expressions = selector.clone();
+    expressions.as_object_mut()?.remove("matchLabels");
+    let expressions = serde_json::from_value(expressions).ok()?;
+    let expressions = LabelSelector::from_k8s(&expressions).ok()?;
+    if !expressions.is_empty() {
+        terms.push(expressions.to_string());
+    }
+    terms.sort();
+    Some(terms.join(","))
 }

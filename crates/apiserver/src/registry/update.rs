@@ -101,6 +101,8 @@ impl Registry {
         if cache::encode(resource, &new) == cache::encode(resource, old) {
             return Ok(Ok(old.clone()));
         }
+        // What is answered without a write shows the revision that it was made from.
+        set_resource_version(&mut new, current.revision);
         if caller.dry_run {
             return Ok(Ok(new));
         }
@@ -126,12 +128,6 @@ impl Registry {
 /// Whether this is still the object that the client means.
 fn check_identity(resource: &'static Resource, name: &str, new: &Value, current: &Current) -> Result<(), Status> {
     let (group, plural) = (resource.group, resource.plural);
-    if let (Some(wanted), Some(found)) = (api::meta::uid(new), api::meta::uid(&current.value))
-        && wanted != found
-    {
-        let why = format!("Precondition failed: UID in precondition: {wanted}, UID in object meta: {found}");
-        return Err(Status::conflict(group, plural, name, why));
-    }
     match api::meta::resource_version(new) {
         None | Some("0") => Ok(()),
         Some(version) => {
@@ -150,15 +146,19 @@ fn invalid_resource_version(resource: &Resource, name: &str, version: &str) -> S
 
 /// Puts back what an update may not touch.
 fn prepare(resource: &Resource, part: Part, new: &mut Value, old: &Value) {
-    for field in ["uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds"] {
-        strategy::copy_at(new, old, &["metadata", field]);
+    strategy::copy_at(new, old, &["metadata", "creationTimestamp"]);
+    // What is left out stays; a value that differs is for validation to refuse.
+    for field in ["uid", "namespace", "deletionGracePeriodSeconds"] {
+        if api::meta::metadata(new).is_none_or(|metadata| !metadata.contains_key(field)) {
+            strategy::copy_at(new, old, &["metadata", field]);
+        }
+    }
+    if api::meta::is_deleting(old) {
+        strategy::copy_at(new, old, &["metadata", "deletionTimestamp"]);
     }
     api::meta::remove(new, "selfLink");
     if !old.is_null() && api::meta::metadata(new).is_some_and(|m| m.get("resourceVersion").is_some()) {
         strategy::copy_at(new, old, &["metadata", "resourceVersion"]);
-    }
-    if api::meta::namespace(new).is_none() {
-        strategy::copy_at(new, old, &["metadata", "namespace"]);
     }
     match part {
         Part::Main => strategy::prepare_update(resource, new, old),

@@ -1,4 +1,4 @@
-//! Jobs: the selector and labels that tie pods to them.
+//! Workloads: the selector and labels that tie pods to jobs, the template generation of daemon sets.
 
 use serde_json::{Value, json};
 
@@ -36,4 +36,22 @@ pub(super) fn prepare_job(object: &mut Value) {
         *match_labels = json!({});
     }
     match_labels[UID_LABELS[0]] = uid.into();
+}
+
+/// Counts the templates of a daemon set, for controllers from before `controllerrevisions`.
+const TEMPLATE_GENERATION: &str = "deprecated.daemonset.template.generation";
+
+/// Sets the count of templates: one more than before if the template has changed.
+pub(super) fn prepare_daemon_set(object: &mut Value, old: Option<&Value>) {
+    let count = |object: &Value| -> i64 {
+        api::meta::annotation(object, TEMPLATE_GENERATION).and_then(|count| count.parse().ok()).unwrap_or(0)
+    };
+    let generation = match old {
+        None => 1,
+        Some(old) => {
+            let has_changed = object.pointer("/spec/template") != old.pointer("/spec/template");
+            count(old) + i64::from(has_changed)
+        }
+    };
+    api::meta::set_annotation(object, TEMPLATE_GENERATION, &generation.to_string());
 }
