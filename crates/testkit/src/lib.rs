@@ -1,13 +1,15 @@
 //! Tests: object makers and an in-memory API to run clients against.
 //!
 //! Makers are fluent and begin with the object's name: `pod("default/web").label("app", "web").node("n1").build()`.
-//! [`MemoryApi`] answers the plain verbs of any kind and can fail on demand; whole behaviour (defaulting, validation,
-//! admission) is tested against the real API server in process.
+//! [`MemoryApi`] answers the plain verbs of any kind and can fail on demand; [`Cluster`] is the real API server in
+//! process, for what needs whole behaviour.
 
+mod cluster;
 mod makers;
 mod memory_api;
 mod wait;
 
+pub use cluster::Cluster;
 pub use makers::{Maker, deployment, endpoint_slice, namespace, node, object, pod, pod_template, replica_set, service};
 pub use memory_api::MemoryApi;
 pub use wait::{poll, until};

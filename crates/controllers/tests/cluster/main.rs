@@ -1,0 +1,7 @@
+//! The controllers against the real API server, both in this process, on paused time.
+
+mod garbage;
+mod namespaces;
+mod nodes;
+mod support;
+mod workloads;
