@@ -14,8 +14,8 @@ use k8s_openapi::api::core::v1::{
 };
 use kube::Api;
 use kube::api::{Patch, PatchParams, PostParams};
-use skiff_kubelet::{Config, Kubelet, ServingCertificate};
 use serde_json::json;
+use skiff_kubelet::{Config, Kubelet, ServingCertificate};
 use tempfile::TempDir;
 use testkit::{Maker, MemoryApi, object, pod};
 

@@ -81,7 +81,8 @@ impl Worker {
     /// Runs until the pod is gone or the drain signal, at which its containers are left running.
     pub async fn run(mut self, drain: Drain) {
         loop {
-            let next = match drain.until(self.sync()).await {
+            // Boxed, as other large futures here: unoptimised builds would copy them over a deep stack.
+            let next = match drain.until(Box::pin(self.sync())).await {
                 None => return,
                 Some(Ok(next)) => next,
                 Some(Err(err)) => {
@@ -117,10 +118,10 @@ impl Worker {
             self.admit();
         }
         if update.gone || self.state.is_ending() {
-            return self.stop(update.gone).await;
+            return Box::pin(self.stop(update.gone)).await;
         }
         self.probes.reconcile(&self.state.pod, &self.state.observed);
-        let next = self.bring_up().await?;
+        let next = Box::pin(self.bring_up()).await?;
         Ok(match (next, deadline) {
             (Next::Rest(until), Some(deadline)) => Next::Rest(Some(until.map_or(deadline, |at| at.min(deadline)))),
             (next, _) => next,
@@ -235,7 +236,7 @@ impl Worker {
             self.state.has_cgroup = true;
         }
         let references = std::mem::take(&mut self.references);
-        let outcome = self.attend(volumes::mount(&context, &pod, &references), Update::wants_stop).await;
+        let outcome = self.attend(Box::pin(volumes::mount(&context, &pod, &references)), Update::wants_stop).await;
         self.references = references;
         match outcome {
             None => Ok(None),
@@ -254,7 +255,7 @@ impl Worker {
 
     async fn create_sandbox(&mut self, attempt: u32) -> Next {
         let (context, pod) = (Arc::clone(&self.context), Arc::clone(&self.state.pod));
-        let work = async move { start::sandbox(&context, &pod, attempt).await };
+        let work = Box::pin(async move { start::sandbox(&context, &pod, attempt).await });
         match self.attend(work, Update::wants_stop).await {
             None => {}
             Some(Ok(())) => {
@@ -285,7 +286,7 @@ impl Worker {
         self.state.starting.push(name.clone());
         let references = std::mem::take(&mut self.references);
         let around = Surroundings { pod: &pod, sandbox: &sandbox, mounted, references: &references };
-        let outcome = self.attend(start::container(&context, &around, &start), Update::wants_stop).await;
+        let outcome = self.attend(Box::pin(start::container(&context, &around, &start)), Update::wants_stop).await;
         self.references = references;
         self.state.starting.retain(|starting| *starting != name);
         match outcome {
@@ -312,7 +313,7 @@ impl Worker {
     async fn kill_all(&mut self, grace: i64, interrupts: impl Fn(&Update) -> bool) -> Next {
         let (context, pod) = (Arc::clone(&self.context), Arc::clone(&self.state.pod));
         let observed = self.state.observed.clone();
-        let work = async move { kill::pod(&context, &pod, &observed, grace).await };
+        let work = Box::pin(async move { kill::pod(&context, &pod, &observed, grace).await });
         match self.attend(work, interrupts).await {
             Some(false) => Next::Rest(Some(self.in_time(RETRY))),
             Some(true) | None => Next::Again,

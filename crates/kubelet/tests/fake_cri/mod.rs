@@ -54,8 +54,10 @@ type Answer<T> = Result<Response<T>, Status>;
 
 impl State {
     fn tick(&mut self) -> i64 {
-        self.clock += 1_000_000;
-        1_700_000_000_000_000_000 + self.clock
+        // Never twice the same, so that what is newer can be told.
+        let now = base::Env::system().now().as_nanosecond();
+        self.clock = i64::try_from(now).expect("before 2262").max(self.clock + 1);
+        self.clock
     }
 
     fn id(&mut self, prefix: &str) -> String {
@@ -117,12 +119,10 @@ impl FakeRuntime {
         let id = {
             let mut state = self.state();
             let now = state.tick();
-            let running =
-                |c: &&mut Container| c.state == cri::ContainerState::ContainerRunning && container_name(c) == name;
-            let (id, container) = {
-                let found = state.containers.iter_mut().find(|(_, c)| running(&&mut **c)).expect("a running container");
-                (found.0.clone(), found.1)
-            };
+            let running = |c: &Container| c.state == cri::ContainerState::ContainerRunning && container_name(c) == name;
+            let found = state.containers.iter_mut().find(|(_, container)| running(container));
+            let (id, container) = found.expect("a running container");
+            let id = id.clone();
             container.state = cri::ContainerState::ContainerExited;
             container.exit_code = code;
             container.finished_at = now;
