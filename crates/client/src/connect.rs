@@ -46,7 +46,7 @@ impl Source {
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
     /// The kubeconfig file cannot be read or parsed.
-    #[error("cannot read kubeconfig {path}")]
+    #[error("cannot read kubeconfig {}", path.display())]
     Read {
         /// The file.
         path: PathBuf,
@@ -75,5 +75,7 @@ pub async fn connect(source: Source) -> Result<kube::Client, ConnectError> {
     let config = kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
         .await
         .map_err(|source| ConnectError::Use(Box::new(source)))?;
+    // Another library of the process may have chosen one already; any will do.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     kube::Client::try_from(config).map_err(|source| ConnectError::Setup(Box::new(source)))
 }

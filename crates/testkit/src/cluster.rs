@@ -1,11 +1,15 @@
 //! A cluster in this process: the real API server over a datastore in memory, and clients without sockets.
 
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use apiserver::{ApiServer, Identity};
 use base::{Drain, DrainTrigger, Env, Tasks};
 use client::{Informers, Source};
+use pki::kubeconfig::Kubeconfig;
+use pki::{Authority, IssueRequest, Usage};
 
 /// A running API server with its informers. Dropping it ends everything.
 pub struct Cluster {
@@ -20,14 +24,19 @@ pub struct Cluster {
     /// What else runs in the cluster; its end is not looked at.
     pub tasks: Tasks,
     drain: Drain,
+    port: u16,
     _trigger: DrainTrigger,
-    _directory: tempfile::TempDir,
+    directory: tempfile::TempDir,
 }
 
 impl Cluster {
     /// Starts a cluster whose wall clock begins at [`crate::epoch`] and follows tokio's, which a test may pause.
     pub async fn start() -> Self {
-        let env = Env::simulated(crate::epoch(), 1);
+        Self::start_in(Env::simulated(crate::epoch(), 1)).await
+    }
+
+    /// The same with other time and randomness: clients by HTTPS need a clock that agrees with their own.
+    pub async fn start_in(env: Env) -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let mut config = apiserver::Config::new(directory.path());
         config.bind_address = IpAddr::from([127, 0, 0, 1]);
@@ -35,6 +44,7 @@ impl Cluster {
         let server = ApiServer::build(config, Arc::new(store::Memory::new()), env.clone()).expect("an API server");
         let client = connect(&server, Identity::new("admin", &["system:masters"])).await;
         let joining = connect(&server, Identity::new("system:bootstrap:abcdef", &["system:bootstrappers"])).await;
+        let port = server.local_address().port();
         let (trigger, drain) = base::drain();
         let mut tasks = Tasks::new();
         let (server_drain, informers_drain) = (drain.clone(), drain.clone());
@@ -42,7 +52,26 @@ impl Cluster {
         let informers = Informers::new(client.clone(), env.clone());
         let running = informers.clone();
         tasks.spawn_fallible("informers", async move { running.run(informers_drain).await });
-        Self { client, joining, informers, env, tasks, drain, _trigger: trigger, _directory: directory }
+        Self { client, joining, informers, env, tasks, drain, port, _trigger: trigger, directory }
+    }
+
+    /// Writes a kubeconfig of an administrator, for clients that come by HTTPS.
+    pub fn kubeconfig(&self) -> PathBuf {
+        let authority = Authority::load_or_create(self.directory.path(), "ca", &self.env).expect("the cluster's own");
+        let request = IssueRequest {
+            common_name: "admin".to_owned(),
+            organizations: vec!["system:masters".to_owned()],
+            dns_names: Vec::new(),
+            ips: Vec::new(),
+            usage: Usage::Client,
+            validity: Duration::from_secs(3600),
+        };
+        let client = authority.issue(&request).expect("a certificate");
+        let path = self.directory.path().join("admin.kubeconfig");
+        let (server, certificate_authority) = (format!("https://127.0.0.1:{}", self.port), authority.certificate_pem());
+        let kubeconfig = Kubeconfig { server: &server, certificate_authority, name: "test", client: &client };
+        kubeconfig.write(&path).expect("a writable directory");
+        path
     }
 
     /// The signal that fires when the cluster is dropped.

@@ -134,3 +134,41 @@ async fn a_replica_set_replaces_what_it_loses_and_adopts_what_matches() {
     })
     .await;
 }
+
+/// The resource versions of everything in the namespace `default` that controllers write.
+async fn versions(test: &TestCluster) -> Vec<String> {
+    async fn of<K>(test: &TestCluster, into: &mut Vec<String>)
+    where
+        K: kube::Resource<DynamicType = (), Scope = kube::core::NamespaceResourceScope>
+            + Clone
+            + serde::de::DeserializeOwned
+            + std::fmt::Debug,
+    {
+        for object in test.api::<K>().list(&ListParams::default()).await.expect("listed").items {
+            into.push(format!("{} {:?}", objects::name(&object), object.meta().resource_version));
+        }
+    }
+    let mut all = Vec::new();
+    of::<Deployment>(test, &mut all).await;
+    of::<ReplicaSet>(test, &mut all).await;
+    of::<Pod>(test, &mut all).await;
+    of::<EndpointSlice>(test, &mut all).await;
+    of::<Endpoints>(test, &mut all).await;
+    of::<Event>(test, &mut all).await;
+    all
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_written_when_nothing_changes() {
+    let test = TestCluster::start(&["n1"]).await;
+    let service = fresh(testkit::service("web").selector("app", "web").port("http", 80, 8080));
+    test.api::<Service>().create(&PostParams::default(), &service).await.expect("created");
+    let made = fresh(testkit::deployment("web").replicas(3).image("v1"));
+    test.api::<Deployment>().create(&PostParams::default(), &made).await.expect("created");
+    test.until("web", complete(3)).await;
+    tokio::time::sleep(std::time::Duration::from_secs(5)).await;
+    let before = versions(&test).await;
+    // Not longer, since the node of this test sends no heartbeats.
+    tokio::time::sleep(std::time::Duration::from_secs(20)).await;
+    assert_eq!(before, versions(&test).await);
+}
