@@ -1,12 +1,13 @@
 //! The API server as a component: build, run, drain.
 
 use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use base::{Drain, DrainTrigger, Env, TaskFailure, Tasks};
 use pki::{Authority, IssueRequest, ServiceAccountKey, Usage};
-use store::Store;
+use store::{Store, Txn, TxnResponse};
 
 use crate::access::Identity;
 use crate::access::authentication::Authenticator;
@@ -51,6 +52,22 @@ pub enum RunError {
     /// A part of it failed.
     #[error(transparent)]
     Task(#[from] TaskFailure),
+    /// The datastore cannot be read or written.
+    #[error("cannot open the datastore: {0}")]
+    Datastore(String),
+    /// The datastore was filled under another CA: its service accounts and nodes would all be locked out.
+    #[error(
+        "the datastore belongs to another cluster: its CA certificate has the SHA-256 hash {expected}, {} has {found}; \
+         restore that CA or use an empty data directory", path.display()
+    )]
+    OtherCluster {
+        /// The hash in the datastore.
+        expected: String,
+        /// The hash of this server's CA.
+        found: String,
+        /// This server's CA.
+        path: PathBuf,
+    },
     /// The listening socket could not be used.
     #[error("cannot serve on {address}: {source}")]
     Listen {
@@ -129,6 +146,7 @@ impl ApiServer {
         let listener =
             tokio::net::TcpListener::from_std(listener).map_err(|source| RunError::Listen { address, source })?;
         let registry = core.registry.clone();
+        claim(&core).await?;
         let mut tasks = Tasks::new();
         let (cache_trigger, cache_drain) = base::drain();
         tasks.spawn_fallible(
@@ -163,6 +181,25 @@ impl ApiServer {
         }
         outcome
     }
+}
+
+/// The key that says to which cluster a datastore belongs. It is the first that is written.
+const CLUSTER_KEY: &str = "/skiff/cluster";
+
+/// Makes a new datastore this cluster's own, or refuses another cluster's.
+async fn claim(core: &Core) -> Result<(), RunError> {
+    use sha2::{Digest, Sha256};
+    let failed = |err: &dyn std::error::Error| RunError::Datastore(err.to_string());
+    let found: String = Sha256::digest(&core.ca_pem).iter().map(|byte| format!("{byte:02x}")).collect();
+    let value = serde_json::json!({"caHash": found}).to_string();
+    let claimed = core.registry.store.txn(Txn::create(CLUSTER_KEY, value)).await.map_err(|err| failed(&err))?;
+    let TxnResponse::Mismatch { current: Some(current), .. } = claimed else { return Ok(()) };
+    let kept: serde_json::Value = serde_json::from_slice(&current.value).map_err(|err| failed(&err))?;
+    let expected = kept["caHash"].as_str().unwrap_or_default().to_owned();
+    if expected == found {
+        return Ok(());
+    }
+    Err(RunError::OtherCluster { expected, found, path: core.config.pki_dir.join("ca.crt") })
 }
 
 fn serving_request(config: &Config) -> IssueRequest {

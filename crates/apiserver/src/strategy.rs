@@ -8,6 +8,8 @@ mod node;
 mod pod;
 mod workload;
 
+pub(crate) use workload::TEMPLATE_GENERATION;
+
 use api::kinds::Resource;
 use serde_json::{Value, json};
 

@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | `system:masters` and the control plane's own users | everything |
 //! | `system:nodes`, `system:kube-proxy` | read what a kubelet and a proxy read; write nodes, pods' status, leases, events, CSRs; tokens |
+//! | `system:kube-dns` | what nodes may, and create services, because it keeps its own |
 //! | `system:bootstrappers` | create, get, list and watch certificatesigningrequests |
 //! | service accounts | read everything but secrets; ask who they are and what they may |
 //! | every authenticated user | read discovery; ask who they are and what they may |
@@ -69,8 +70,10 @@ pub(crate) fn allows(identity: &Identity, request: &ResourceRequest) -> bool {
     if is_self_review {
         return true;
     }
-    let is_on_a_node = identity.is_in("system:nodes") || identity.user == "system:kube-proxy";
+    let is_dns = identity.user == "system:kube-dns";
+    let is_on_a_node = identity.is_in("system:nodes") || identity.user == "system:kube-proxy" || is_dns;
     (is_on_a_node && node_may(request))
+        || (is_dns && group.is_empty() && request.resource == "services" && request.verb == Verb::Create)
         || (identity.is_in("system:bootstrappers") && bootstrapper_may(request))
         || (identity.is_in("system:serviceaccounts") && service_account_may(request))
 }

@@ -43,7 +43,10 @@ pub(crate) async fn handle(core: Arc<Core>, admitted: Admitted) -> Result<Respon
             ok(&if segments[0] == "api" { discovery::core_versions(&core) } else { discovery::groups() })
         }
         ["api", version] => ok(&discovery::resources("", version).ok_or_else(Status::no_such_resource)?),
-        ["apis", group] => ok(&discovery::group(group).ok_or_else(Status::no_such_resource)?),
+        ["apis", group] => match discovery::group(group) {
+            Some(group) => ok(&group),
+            None => Ok(no_such_path()),
+        },
         ["apis", group, version] => ok(&discovery::resources(group, version).ok_or_else(Status::no_such_resource)?),
         ["version"] => ok(&version()),
         ["cacerts"] => Ok(output::text_response(StatusCode::OK, core.ca_pem.clone())),

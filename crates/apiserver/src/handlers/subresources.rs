@@ -10,7 +10,7 @@ use crate::http::body::Body;
 use crate::http::negotiate::{self, PatchType};
 use crate::http::options::{DeleteOptions, WriteOptions};
 use crate::http::request_info::Verb;
-use crate::registry::{Caller, Decoded, Expected, Part, ReadVersion, Scope, binding, decode_body, scale};
+use crate::registry::{Caller, Decoded, Expected, Part, ReadVersion, Scope, binding, complete, decode_body, scale};
 use crate::strategy::copy_at;
 
 /// Whether the subresource is served by the kubelet of the pod's node (or a node or service itself).
@@ -197,7 +197,9 @@ impl Call<'_> {
             }
             _ => {
                 let (decoded, options) = self.decode(Expected::of(self.resource), "UpdateOptions")?;
-                let change = |old: &Value| Ok(keep(decoded.value.clone(), old));
+                let mut value = decoded.value;
+                complete(self.resource, &mut value);
+                let change = |old: &Value| Ok(keep(value.clone(), old));
                 registry.update(self.scope(), self.name()?, Part::Special, self.caller(&options), &change).await?
             }
         };

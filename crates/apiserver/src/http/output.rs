@@ -157,10 +157,24 @@ pub(crate) fn shown(resource: &'static Resource, object: &Object) -> Value {
 
 /// The metadata of an object.
 pub(crate) fn partial(object: &Value, version: &str) -> Value {
+    let mut metadata = object.get("metadata").cloned().unwrap_or_else(|| json!({}));
+    if api::meta::kind(object) == "DaemonSet" {
+        hide_template_generation(&mut metadata);
+    }
     json!({
-        "kind": "PartialObjectMetadata", "apiVersion": format!("meta.k8s.io/{version}"),
-        "metadata": object.get("metadata").cloned().unwrap_or_else(|| json!({})),
+        "kind": "PartialObjectMetadata", "apiVersion": format!("meta.k8s.io/{version}"), "metadata": metadata,
     })
+}
+
+/// The count of templates is a field that upstream shows as an annotation only in whole daemon sets.
+fn hide_template_generation(metadata: &mut Value) {
+    let Some(annotations) = metadata.get_mut("annotations").and_then(Value::as_object_mut) else { return };
+    annotations.remove(crate::strategy::TEMPLATE_GENERATION);
+    if annotations.is_empty()
+        && let Some(metadata) = metadata.as_object_mut()
+    {
+        metadata.remove("annotations");
+    }
 }
 
 fn without_type(mut object: Value) -> Value {

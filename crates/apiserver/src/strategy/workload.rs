@@ -39,7 +39,7 @@ pub(super) fn prepare_job(object: &mut Value) {
 }
 
 /// Counts the templates of a daemon set, for controllers from before `controllerrevisions`.
-const TEMPLATE_GENERATION: &str = "deprecated.daemonset.template.generation";
+pub(crate) const TEMPLATE_GENERATION: &str = "deprecated.daemonset.template.generation";
 
 /// Sets the count of templates: one more than before if the template has changed.
 pub(super) fn prepare_daemon_set(object: &mut Value, old: Option<&Value>) {

@@ -1,9 +1,7 @@
 //! The API's behaviour, through the service that clients in this process use, over a datastore in memory.
 
-mod support;
-
+use crate::support::Cluster;
 use serde_json::json;
-use support::Cluster;
 
 #[tokio::test]
 async fn objects_are_created_read_listed_and_deleted() {

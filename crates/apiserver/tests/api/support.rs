@@ -16,7 +16,8 @@ pub struct Cluster {
     service: InProcess,
     _tasks: Tasks,
     _trigger: DrainTrigger,
-    _dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
+    url: String,
 }
 
 /// An answer.
@@ -47,12 +48,46 @@ impl Cluster {
         config.secure_port = 0;
         let server = ApiServer::build(config, Arc::new(store::Memory::new()), Env::system()).expect("it builds");
         let service = server.service(Identity::admin());
+        let url = format!("https://{}", server.local_address());
         let (trigger, drain) = base::drain();
         let mut tasks = Tasks::new();
         tasks.spawn_fallible("api server", server.run(drain));
-        let cluster = Self { service, _tasks: tasks, _trigger: trigger, _dir: dir };
+        let cluster = Self { service, _tasks: tasks, _trigger: trigger, dir, url };
         cluster.eventually("/api/v1/namespaces/default").await;
         cluster
+    }
+
+    /// A kubeconfig for a user of this cluster.
+    pub fn kubeconfig(&self, user: &str, groups: &[&str]) -> String {
+        self.kubeconfig_by(self.dir.path(), user, groups)
+    }
+
+    /// A kubeconfig with a client certificate of another CA.
+    pub fn foreign_kubeconfig(&self) -> String {
+        let other = tempfile::tempdir().expect("a directory");
+        self.kubeconfig_by(other.path(), "system:admin", &["system:masters"])
+    }
+
+    fn kubeconfig_by(&self, ca: &std::path::Path, user: &str, groups: &[&str]) -> String {
+        let env = Env::system();
+        let request = pki::IssueRequest {
+            common_name: user.to_owned(),
+            organizations: groups.iter().map(|group| (*group).to_owned()).collect(),
+            dns_names: Vec::new(),
+            ips: Vec::new(),
+            usage: pki::Usage::Client,
+            validity: Duration::from_secs(3600),
+        };
+        let issuer = pki::Authority::load_or_create(ca, "ca", &env).expect("an authority");
+        let client = issuer.issue(&request).expect("a certificate");
+        let own = pki::Authority::load_or_create(self.dir.path(), "ca", &env).expect("an authority");
+        pki::kubeconfig::Kubeconfig {
+            server: &self.url,
+            certificate_authority: own.certificate_pem(),
+            name: "test",
+            client: &client,
+        }
+        .to_yaml()
     }
 
     async fn send(

@@ -1,0 +1,5 @@
+//! The API server from outside: through the service for clients in this process, and across TLS.
+
+mod behaviour;
+mod support;
+mod wire;
