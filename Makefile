@@ -38,8 +38,8 @@ test-unit: deps ## unit and component tests
 	@cargo test --workspace --locked --exclude skiff-e2e
 
 test-e2e: deps tools ## whole clusters, driven by real clients
-	@cargo build --locked -p skiff
-	SKIFF_BIN=$(CURDIR)/$(OUT)/debug/skiff cargo test --locked -p skiff-e2e -- --test-threads=1
+	@cargo build --locked --workspace --bin skiff
+	SKIFF_BIN=$(CURDIR)/$(OUT)/debug/skiff cargo test --locked --workspace --test scenario --test kill --test wrong_input -- --test-threads=1 --nocapture
 
 lint: ## format, clippy, licences, and the project's own rules
 	@cargo fmt --all --check

@@ -1,6 +1,8 @@
-//! Tasks for the people who build Skiff: code generation and tidy checks.
+//! Tasks for the people who build Skiff: code generation, tidy checks and benchmarks.
 
+mod bench;
 mod codegen;
+mod tidy;
 
 use std::path::Path;
 
@@ -23,11 +25,21 @@ enum Task {
         #[arg(long)]
         check: bool,
     },
+    /// Measure, and print a line for each figure; all of them go to target/bench.json.
+    Bench {
+        /// Measure only this area.
+        #[arg(long, value_name = "AREA", default_value = "", hide_default_value = true)]
+        only: String,
+    },
+    /// Check the rules of the tree that no compiler knows.
+    Tidy,
 }
 
 fn main() -> Result<()> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("the workspace has no directory")?;
     match Arguments::parse().task {
         Task::Codegen { check } => codegen::run(root, check),
+        Task::Bench { only } => bench::run(root, &only),
+        Task::Tidy => tidy::run(root),
     }
 }

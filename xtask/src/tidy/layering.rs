@@ -36,12 +36,14 @@ fn rank(folder: &str) -> Option<usize> {
 pub(super) fn arrows(tree: &Tree) -> Vec<Complaint> {
     let mut complaints = Vec::new();
     for package in &tree.packages {
-        let complain = |message| Complaint { file: package.manifest.clone(), line: 0, message };
-        let Some(own) = rank(&package.folder) else {
-            complaints.push(complain("unknown crate: give it a place in xtask's list and in ARCHITECTURE.md".to_owned()));
+        let Some(folder) = package.crate_folder() else { continue };
+        let complain = |message| Complaint { file: package.manifest(), line: 0, message };
+        let Some(own) = rank(folder) else {
+            complaints
+                .push(complain("unknown crate: give it a place in xtask's list and in ARCHITECTURE.md".to_owned()));
             continue;
         };
-        for dependency in &package.dependencies {
+        for dependency in package.crates_below() {
             if rank(dependency).is_some_and(|other| other <= own) {
                 complaints.push(complain(format!("depends on {dependency}, which stands above it")));
             }
@@ -52,8 +54,8 @@ pub(super) fn arrows(tree: &Tree) -> Vec<Complaint> {
 
 /// Components reach the store through the API server alone.
 pub(super) fn store_users(tree: &Tree) -> Vec<Complaint> {
-    let users = tree.packages.iter().filter(|package| package.dependencies.iter().any(|name| name == "store"));
-    let strangers = users.filter(|package| !STORE_USERS.contains(&package.folder.as_str()));
+    let users = tree.packages.iter().filter(|package| package.crates_below().any(|name| name == "store"));
+    let strangers = users.filter(|package| package.crate_folder().is_none_or(|folder| !STORE_USERS.contains(&folder)));
     let message = "uses the store: go through a kube::Client instead".to_owned();
-    strangers.map(|package| Complaint { file: package.manifest.clone(), line: 0, message: message.clone() }).collect()
+    strangers.map(|package| Complaint { file: package.manifest(), line: 0, message: message.clone() }).collect()
 }

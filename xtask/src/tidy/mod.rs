@@ -2,9 +2,12 @@
 //!
 //! Each rule is one function from the tree to complaints; [`RULES`] is the list of them.
 
+mod dependencies;
 mod layering;
 mod source;
 mod style;
+#[cfg(test)]
+mod tests;
 mod visit;
 
 use std::path::Path;
@@ -29,6 +32,9 @@ type Rule = fn(&Tree) -> Vec<Complaint>;
 const RULES: &[(&str, Rule)] = &[
     ("dependency arrows point down", layering::arrows),
     ("only the API server uses the store", layering::store_users),
+    ("every dependency is explained", dependencies::explained),
+    ("every dependency of the workspace has a user", dependencies::with_user),
+    ("every dependency of a crate is used", dependencies::used),
     ("files are short", style::file_length),
     ("modules say what they are for", style::module_docs),
     ("functions are short", visit::function_length),

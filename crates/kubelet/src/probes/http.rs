@@ -181,10 +181,12 @@ where
         Ok((HttpAnswer { status }, location))
     };
     // The connection has to be driven while the answer is awaited; it ends with it.
+    tokio::pin!(talk);
     tokio::select! {
         biased;
-        answer = talk => answer,
-        end = connection => Err(failed(end.err().map_or_else(|| "EOF".to_owned(), |err| err.to_string()))),
+        answer = &mut talk => answer,
+        // A server that answers and closes at once ends the connection before the answer was looked at.
+        _ = connection => talk.await,
     }
 }
 

@@ -87,7 +87,7 @@ mod tests {
     #[test]
     fn emptier_nodes_score_higher() {
         let half = asking(&[("cpu", "2"), ("memory", "4Gi")]);
-        let nodes = [node_info(&machine("10"), &[]), node_info(&machine("10"), &[half.clone()])];
+        let nodes = [node_info(&machine("10"), &[]), node_info(&machine("10"), std::slice::from_ref(&half))];
         check_scores(&ResourcesFit, &half, &nodes, &[50, 0]);
     }
 }

@@ -1,0 +1,174 @@
+//! The control plane: datastore, API server, controllers and scheduler.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use apiserver::{ApiServer, Identity};
+use base::{Env, Instance};
+use client::{Informers, Source};
+use controllers::ControllerManager;
+use ipnet::IpNet;
+use pki::{Authority, IssueRequest, JoinRole, JoinToken, Usage};
+use sha2::{Digest, Sha256};
+
+use super::start_informers;
+use crate::layout;
+use crate::supervise::Parts;
+
+/// How long certificates that this machine issues for its own use are valid; they are renewed at each start.
+pub const VALIDITY: Duration = Duration::from_secs(365 * 24 * 3600);
+
+/// What an API server is started with beside its own configuration.
+pub struct ApiServerOptions<'a> {
+    pub instance: &'a Instance,
+    pub token: Option<&'a str>,
+    pub kubeconfig: &'a Path,
+}
+
+/// An API server that listens but does not serve yet.
+pub struct PreparedApiServer {
+    authority: Arc<Authority>,
+    server: ApiServer,
+}
+
+impl PreparedApiServer {
+    /// A client in this process, as a user. Its requests wait until the server is started.
+    pub async fn client(&self, user: &str, groups: &[&str]) -> Result<kube::Client> {
+        let identity = Identity::new(user, groups);
+        Ok(client::connect(Source::in_process(self.server.service(identity))).await?)
+    }
+
+    /// The certificate of the cluster's authority.
+    pub fn ca_pem(&self) -> &str {
+        self.authority.certificate_pem()
+    }
+
+    /// The cluster's authority.
+    pub fn authority(&self) -> Arc<Authority> {
+        self.authority.clone()
+    }
+
+    /// Serves, as a part.
+    pub fn start(self, parts: &mut Parts) {
+        parts.spawn("API server", self.server.run(parts.drain()));
+    }
+}
+
+/// Opens the datastore, builds the API server over it, and writes the administrator's kubeconfig.
+pub async fn prepare_apiserver(
+    mut config: apiserver::Config,
+    options: ApiServerOptions<'_>,
+    env: &Env,
+) -> Result<PreparedApiServer> {
+    let instance = options.instance;
+    let authority = Authority::load_or_create(&config.pki_dir, "ca", env)?;
+    let ca = authority.certificate_pem();
+    let token_file = layout::token_file(instance);
+    config.join_token =
+        Some(JoinToken::load_or_create(&token_file, JoinRole::Server, ca, options.token, env).context("join token")?);
+
+    let mut store = store::EmbeddedConfig::new(layout::db_dir(instance), env.clone());
+    // The datastore and the authority of one cluster belong together: a database that was copied from elsewhere is
+    // refused, because nobody's credentials would fit what it holds.
+    store.cluster_id = Some(cluster_id(ca));
+    let store = tokio::task::spawn_blocking(move || store::Embedded::open(store)).await?;
+    let store = store.context("cannot open the datastore")?;
+    let building = env.clone();
+    let server = tokio::task::spawn_blocking(move || ApiServer::build(config, Arc::new(store), building)).await?;
+    let server = server.context("cannot start the API server")?;
+
+    let url = format!("https://{}", reachable(server.local_address()));
+    write_kubeconfig(&authority, &url, options.kubeconfig)?;
+    Ok(PreparedApiServer { authority: Arc::new(authority), server })
+}
+
+/// The address at which this machine's own users reach a listener.
+fn reachable(address: std::net::SocketAddr) -> std::net::SocketAddr {
+    let loopback: std::net::IpAddr = match address {
+        std::net::SocketAddr::V4(_) => std::net::Ipv4Addr::LOCALHOST.into(),
+        std::net::SocketAddr::V6(_) => std::net::Ipv6Addr::LOCALHOST.into(),
+    };
+    if address.ip().is_unspecified() { (loopback, address.port()).into() } else { address }
+}
+
+fn cluster_id(ca_pem: &str) -> String {
+    let digest = Sha256::digest(ca_pem.as_bytes());
+    digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn write_kubeconfig(authority: &Authority, server: &str, path: &Path) -> Result<()> {
+    let request = IssueRequest {
+        common_name: "kubernetes-admin".to_owned(),
+        organizations: vec!["system:masters".to_owned()],
+        dns_names: Vec::new(),
+        ips: Vec::new(),
+        usage: Usage::Client,
+        validity: VALIDITY,
+    };
+    let client = authority.issue(&request)?;
+    let kubeconfig = pki::kubeconfig::Kubeconfig {
+        server,
+        certificate_authority: authority.certificate_pem(),
+        name: "skiff",
+        client: &client,
+    };
+    if let Some(dir) = path.parent() {
+        std::fs::create_dir_all(dir).with_context(|| format!("cannot create {}", dir.display()))?;
+    }
+    kubeconfig.write(path).context("cannot write the administrator's kubeconfig; --write-kubeconfig moves it")
+}
+
+/// What the controllers are told.
+pub struct ControllerOptions {
+    pub identity: String,
+    pub cluster_cidr: IpNet,
+    pub root_ca_pem: String,
+    pub node_monitor_grace_period: Duration,
+    /// Signs certificates of joining nodes.
+    pub authority: Option<Arc<Authority>>,
+}
+
+/// Starts the controller manager.
+pub fn start_controllers(
+    parts: &mut Parts,
+    options: ControllerOptions,
+    client: kube::Client,
+    informers: Informers,
+) -> Result<()> {
+    let config = controllers::Config {
+        identity: options.identity,
+        root_ca_pem: options.root_ca_pem,
+        cluster_cidr: Some(options.cluster_cidr),
+        node_monitor_grace_period: options.node_monitor_grace_period,
+        signer: options.authority.map(controllers::Signer::new),
+        ..controllers::Config::default()
+    };
+    let manager = ControllerManager::build(config, client, informers)?;
+    parts.spawn("controller manager", manager.run(parts.drain()));
+    Ok(())
+}
+
+/// Starts the scheduler.
+pub fn start_scheduler(parts: &mut Parts, identity: String, informers: Informers) {
+    let scheduler = scheduler::Scheduler::build(scheduler::Config { identity }, informers);
+    parts.spawn("scheduler", scheduler.run(parts.drain()));
+}
+
+/// Starts controllers and scheduler in the API server's process, each as the user that it would be alone.
+pub async fn start_components(
+    parts: &mut Parts,
+    server: &PreparedApiServer,
+    options: ControllerOptions,
+    env: &Env,
+) -> Result<()> {
+    let identity = options.identity.clone();
+    let client = server.client("system:kube-controller-manager", &[]).await?;
+    let informers = start_informers(parts, client.clone(), env);
+    start_controllers(parts, options, client, informers)?;
+    let client = server.client("system:kube-scheduler", &[]).await?;
+    let informers = start_informers(parts, client, env);
+    start_scheduler(parts, identity, informers);
+    Ok(())
+}

@@ -1,0 +1,140 @@
+//! A node: pod network, container runtime, kubelet, service proxy and cluster DNS.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use base::{Env, Instance};
+use ipnet::IpNet;
+use kubelet::{Kubelet, ServingCertificate};
+use network::{NodeRoutes, NodeRoutesConfig, PodNetwork};
+
+use super::{default_dns, start_informers};
+use crate::options::Node as NodeOptions;
+use crate::supervise::Parts;
+use crate::{host, layout};
+
+/// What a node is made of.
+pub struct NodeConfig {
+    pub instance: Instance,
+    pub name: String,
+    pub ip: IpAddr,
+    pub cluster_cidr: IpNet,
+    pub service_cidr: IpNet,
+    pub cluster_dns: IpAddr,
+    pub cluster_domain: String,
+    pub kubelet_port: u16,
+    /// Another runtime's socket in place of the built-in runtime.
+    pub runtime_endpoint: Option<PathBuf>,
+    pub resolv_conf: PathBuf,
+    pub serving: ServingCertificate,
+    pub client_ca_pem: String,
+    /// As whom cluster DNS keeps its Service; nobody does on a node that only follows.
+    pub dns_client: Option<kube::Client>,
+}
+
+/// A node's name and address from its options, or from the machine.
+pub fn identity(options: &NodeOptions) -> Result<(String, IpAddr)> {
+    let name = options.node_name.clone().map_or_else(host::name, Ok)?;
+    let ip = options.node_ip.map_or_else(host::address, Ok)?;
+    Ok((name, ip))
+}
+
+/// The address of cluster DNS from the options, or from the service CIDR.
+pub fn cluster_dns(options: &NodeOptions, service_cidr: IpNet) -> Result<IpAddr> {
+    options.cluster_dns.map_or_else(|| default_dns(service_cidr), Ok)
+}
+
+/// Starts all parts of a node.
+pub async fn start(parts: &mut Parts, config: NodeConfig, client: kube::Client, env: &Env) -> Result<()> {
+    let informers = start_informers(parts, client.clone(), env);
+    let socket = match &config.runtime_endpoint {
+        Some(socket) => socket.clone(),
+        None => {
+            let network = open_network(&config.instance, config.cluster_cidr, config.service_cidr).await?;
+            start_routes(parts, &config.name, network.clone(), &informers);
+            let mut runtime = runtime::Config::new(config.instance.clone(), env.clone());
+            runtime.pod_network = Some(network);
+            start_runtime(parts, runtime).await?
+        }
+    };
+
+    let mut kubelet =
+        kubelet::Config::new(&config.name, config.ip, config.instance.clone(), config.serving, config.client_ca_pem);
+    kubelet.cri_socket = socket;
+    kubelet.pod_logs_dir = layout::pod_logs_dir(&config.instance);
+    kubelet.cluster_dns = vec![config.cluster_dns];
+    kubelet.cluster_domain.clone_from(&config.cluster_domain);
+    kubelet.port = config.kubelet_port;
+    kubelet.resolv_conf.clone_from(&config.resolv_conf);
+    start_kubelet(parts, kubelet, client, env)?;
+
+    let proxy = proxy::Config::new(config.instance.clone(), &config.name, vec![config.cluster_cidr]);
+    start_proxy(parts, proxy, &informers)?;
+
+    let dns = dns::Config {
+        cluster_domain: config.cluster_domain,
+        cluster_dns: vec![config.cluster_dns],
+        listen: Vec::new(),
+        upstream: dns::Upstream::ResolvConf(config.resolv_conf),
+        keep_service: config.dns_client.is_some(),
+    };
+    // The Service is kept by a user who may write services, which a node may not.
+    let informers = match config.dns_client {
+        Some(client) => start_informers(parts, client, env),
+        None => informers,
+    };
+    start_dns(parts, &config.instance, dns, &informers)
+}
+
+/// Opens the built-in pod network.
+pub async fn open_network(instance: &Instance, cluster_cidr: IpNet, service_cidr: IpNet) -> Result<PodNetwork> {
+    let config = network::Config {
+        instance: instance.clone(),
+        cluster_cidrs: vec![cluster_cidr],
+        service_cidrs: vec![service_cidr],
+        mtu: None,
+    };
+    PodNetwork::open(config).await.context("cannot set up the pod network")
+}
+
+/// Starts the upkeep of routes to other nodes' pods.
+pub fn start_routes(parts: &mut Parts, node_name: &str, network: PodNetwork, informers: &client::Informers) {
+    let routes = NodeRoutes::build(NodeRoutesConfig { node_name: node_name.to_owned(), network }, informers);
+    parts.spawn("node routes", routes.run(parts.drain()));
+}
+
+/// Starts the built-in container runtime; the socket on which it serves CRI.
+pub async fn start_runtime(parts: &mut Parts, config: runtime::Config) -> Result<PathBuf> {
+    let socket = config.socket.clone();
+    let runtime = runtime::Runtime::build(config).await.context("cannot start the container runtime")?;
+    parts.spawn("container runtime", runtime.run(parts.drain()));
+    Ok(socket)
+}
+
+/// Starts the kubelet.
+pub fn start_kubelet(parts: &mut Parts, config: kubelet::Config, client: kube::Client, env: &Env) -> Result<()> {
+    let kubelet = Kubelet::build(config, client, env.clone()).context("cannot start the kubelet")?;
+    parts.spawn("kubelet", kubelet.run(parts.drain()));
+    Ok(())
+}
+
+/// Starts the service proxy.
+pub fn start_proxy(parts: &mut Parts, config: proxy::Config, informers: &client::Informers) -> Result<()> {
+    let proxy = proxy::Proxy::build(config, informers).context("cannot start the service proxy")?;
+    parts.spawn("service proxy", proxy.run(parts.drain()));
+    Ok(())
+}
+
+/// Starts cluster DNS, and notes its addresses for `skiff down`.
+pub fn start_dns(
+    parts: &mut Parts,
+    instance: &Instance,
+    config: dns::Config,
+    informers: &client::Informers,
+) -> Result<()> {
+    layout::note_dns(instance, &config.cluster_dns)?;
+    let dns = dns::Dns::build(config, informers).context("cannot start cluster DNS")?;
+    parts.spawn("cluster DNS", dns.run(parts.drain()));
+    Ok(())
+}

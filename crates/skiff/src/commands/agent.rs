@@ -1,0 +1,38 @@
+//! `skiff agent`: a node of a cluster that a server runs.
+
+use anyhow::Result;
+use base::Env;
+use client::Source;
+
+use crate::assembly::node::{self, NodeConfig};
+use crate::assembly::{join, serving};
+use crate::options::agent::Agent;
+use crate::supervise::Parts;
+use crate::{layout, pid};
+
+/// Runs it.
+pub async fn run(options: Agent) -> Result<()> {
+    let (env, instance, mut parts) = (Env::system(), options.common.instance(), Parts::new());
+    let _pid = pid::claim(&instance)?;
+    let (name, ip) = node::identity(&options.node)?;
+    let dir = layout::agent_dir(&instance);
+    let joined = join::join(&dir, &options.server, &options.token, &name, &env).await?;
+    let client = client::connect(Source::Kubeconfig(joined.kubeconfig)).await?;
+    let config = NodeConfig {
+        serving: serving::issued(&dir, "serving-ca", &name, ip, &env)?,
+        client_ca_pem: joined.ca_pem,
+        dns_client: None,
+        name,
+        ip,
+        cluster_cidr: options.cluster_cidr,
+        service_cidr: options.service_cidr,
+        cluster_dns: node::cluster_dns(&options.node, options.service_cidr)?,
+        cluster_domain: options.node.cluster_domain,
+        kubelet_port: options.node.kubelet_port,
+        runtime_endpoint: options.node.container_runtime_endpoint,
+        resolv_conf: options.node.resolv_conf,
+        instance,
+    };
+    node::start(&mut parts, config, client, &env).await?;
+    parts.run().await
+}

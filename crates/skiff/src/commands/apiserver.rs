@@ -1,0 +1,32 @@
+//! `skiff apiserver`: the API server alone, over the embedded datastore.
+
+use anyhow::Result;
+use base::Env;
+
+use crate::assembly::control_plane::{self, ApiServerOptions};
+use crate::layout;
+use crate::options::components::Apiserver;
+use crate::supervise::Parts;
+
+/// Runs it.
+pub async fn run(options: Apiserver) -> Result<()> {
+    let (env, instance) = (Env::system(), options.common.instance());
+    let mut config = apiserver::Config::new(layout::pki_dir(&instance));
+    config.bind_address = options.bind_address;
+    config.secure_port = options.secure_port;
+    config.advertise_address = options.advertise_address;
+    config.tls_sans.clone_from(&options.tls_san);
+    config.service_cluster_ip_range = options.service_cluster_ip_range;
+    let ports = options.service_node_port_range;
+    config.service_node_port_range = ports.first..=ports.last;
+    config.service_account_issuer = format!("https://kubernetes.default.svc.{}", options.cluster_domain);
+
+    let mut parts = Parts::new();
+    let start = ApiServerOptions {
+        instance: &instance,
+        token: options.token.as_deref(),
+        kubeconfig: &options.common.write_kubeconfig,
+    };
+    control_plane::prepare_apiserver(config, start, &env).await?.start(&mut parts);
+    parts.run().await
+}

@@ -1,0 +1,38 @@
+//! `skiff controller-manager`: the controllers alone.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use base::Env;
+use pki::Authority;
+
+use crate::assembly::control_plane::{self, ControllerOptions};
+use crate::options::components::ControllerManager;
+use crate::supervise::Parts;
+use crate::{assembly, layout};
+
+/// Runs it.
+pub async fn run(options: ControllerManager) -> Result<()> {
+    let (env, mut parts) = (Env::system(), Parts::new());
+    let (client, informers) = assembly::connect_alone(&mut parts, &options.connection, &env).await?;
+    let pki_dir = layout::pki_dir(&options.common.instance());
+    let root_ca = options.root_ca_file.unwrap_or_else(|| pki_dir.join("ca.crt"));
+    let root_ca_pem = std::fs::read_to_string(&root_ca)
+        .with_context(|| format!("cannot read {}; --root-ca-file names another", root_ca.display()))?;
+    // Beside an API server on one machine the authority is there; elsewhere another replica signs.
+    let authority = if pki_dir.join("ca.key").exists() {
+        Some(Arc::new(Authority::load_or_create(&pki_dir, "ca", &env)?))
+    } else {
+        None
+    };
+    let controllers = ControllerOptions {
+        identity: assembly::identity(options.election.leader_elect_identity.as_deref(), &env)?,
+        cluster_cidr: options.cluster_cidr,
+        root_ca_pem,
+        node_monitor_grace_period: Duration::from_secs(options.node_monitor_grace_period),
+        authority,
+    };
+    control_plane::start_controllers(&mut parts, controllers, client, informers)?;
+    parts.run().await
+}

@@ -1,0 +1,40 @@
+//! `skiff kubelet`: the kubelet alone, over any container runtime that serves CRI.
+
+use anyhow::{Context, Result};
+use base::Env;
+
+use crate::assembly::{self, node, serving};
+use crate::options::components::Kubelet;
+use crate::supervise::Parts;
+use crate::{host, layout};
+
+/// Runs it.
+pub async fn run(options: Kubelet) -> Result<()> {
+    let (env, instance, mut parts) = (Env::system(), options.common.instance(), Parts::new());
+    let (client, informers) = assembly::connect_alone(&mut parts, &options.connection, &env).await?;
+    let name = options.hostname_override.map_or_else(host::name, Ok)?;
+    let ip = options.node_ip.map_or_else(host::address, Ok)?;
+    let given = serving::from_files(options.tls_cert_file.as_ref(), options.tls_private_key_file.as_ref())?;
+    let certificate = match given {
+        Some(certificate) => certificate,
+        None => serving::issued(&layout::agent_dir(&instance), "serving-ca", &name, ip, &env)?,
+    };
+    let client_ca_pem = std::fs::read_to_string(&options.client_ca_file)
+        .with_context(|| format!("cannot read {}", options.client_ca_file.display()))?;
+
+    let mut config = kubelet::Config::new(&name, ip, instance.clone(), certificate, client_ca_pem);
+    match options.container_runtime_endpoint {
+        Some(socket) => config.cri_socket = socket,
+        None => {
+            let network = node::open_network(&instance, options.cluster_cidr, options.service_cidr).await?;
+            node::start_routes(&mut parts, &name, network, &informers);
+        }
+    }
+    config.pod_logs_dir = layout::pod_logs_dir(&instance);
+    config.cluster_dns = vec![options.cluster_dns];
+    config.cluster_domain = options.cluster_domain;
+    config.port = options.port;
+    config.resolv_conf = options.resolv_conf;
+    node::start_kubelet(&mut parts, config, client, &env)?;
+    parts.run().await
+}

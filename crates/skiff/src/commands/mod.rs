@@ -1,0 +1,53 @@
+//! The sub-commands, one module each.
+
+mod agent;
+mod apiserver;
+mod controller_manager;
+mod dns;
+mod down;
+mod image;
+mod kubeconfig;
+mod kubelet;
+mod proxy;
+mod runtime;
+mod scheduler;
+mod server;
+mod status;
+mod token;
+
+use anyhow::{Context, Result};
+
+use crate::cli::Command;
+use crate::options::Common;
+
+/// Runs a sub-command to its end.
+pub fn run(command: Command) -> Result<()> {
+    match command {
+        Command::Server(options) => server::run(*options),
+        Command::Agent(options) => role(&options.common.clone(), agent::run(*options)),
+        Command::Apiserver(options) => role(&options.common.clone(), apiserver::run(*options)),
+        Command::ControllerManager(options) => role(&options.common.clone(), controller_manager::run(*options)),
+        Command::Scheduler(options) => role(&options.common.clone(), scheduler::run(*options)),
+        Command::Kubelet(options) => role(&options.common.clone(), kubelet::run(*options)),
+        Command::Runtime(options) => role(&options.common.clone(), runtime::run(*options)),
+        Command::Proxy(options) => role(&options.common.clone(), proxy::run(*options)),
+        Command::Dns(options) => role(&options.common.clone(), dns::run(*options)),
+        Command::Image(options) => block_on(image::run(options)),
+        Command::Kubeconfig(options) => kubeconfig::run(&options),
+        Command::Token(options) => token::run(&options),
+        Command::Status(options) => block_on(status::run(options)),
+        Command::Down(options) => down::run(&options),
+    }
+}
+
+/// Runs a role: logs go to standard error, directories exist.
+fn role(common: &Common, future: impl Future<Output = Result<()>>) -> Result<()> {
+    base::logging::init(&common.log, common.log_format)?;
+    crate::layout::prepare(&common.instance())?;
+    block_on(future)
+}
+
+fn block_on(future: impl Future<Output = Result<()>>) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    runtime.context("cannot start the asynchronous runtime")?.block_on(future)
+}

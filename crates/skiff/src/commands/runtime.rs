@@ -1,0 +1,21 @@
+//! `skiff runtime`: the built-in container runtime alone.
+
+use anyhow::Result;
+use base::Env;
+
+use crate::assembly::node;
+use crate::options::components::Runtime;
+use crate::supervise::Parts;
+
+/// Runs it.
+pub async fn run(options: Runtime) -> Result<()> {
+    let (env, instance, mut parts) = (Env::system(), options.common.instance(), Parts::new());
+    let network = node::open_network(&instance, options.cluster_cidr, options.service_cidr).await?;
+    let mut config = runtime::Config::new(instance, env);
+    config.pod_network = Some(network);
+    if let Some(socket) = options.listen {
+        config.socket = socket;
+    }
+    node::start_runtime(&mut parts, config).await?;
+    parts.run().await
+}

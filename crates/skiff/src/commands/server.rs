@@ -1,0 +1,77 @@
+//! `skiff server`: the control plane and a node in one process.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use base::Env;
+
+use crate::assembly::control_plane::{self, ApiServerOptions, ControllerOptions, PreparedApiServer};
+use crate::assembly::node::{self, NodeConfig};
+use crate::assembly::{identity, serving};
+use crate::options::server::Server;
+use crate::supervise::Parts;
+use crate::{background, layout, pid};
+
+/// Runs it, in the background if that is wanted.
+pub fn run(options: Server) -> Result<()> {
+    if options.detach {
+        return super::block_on(background::start(options));
+    }
+    super::role(&options.common.clone(), serve(options))
+}
+
+async fn serve(options: Server) -> Result<()> {
+    let (env, instance, mut parts) = (Env::system(), options.common.instance(), Parts::new());
+    let _pid = pid::claim(&instance)?;
+    let (name, ip) = node::identity(&options.node)?;
+    let prepared = prepare_apiserver(&options, ip, &env).await?;
+
+    let controllers = ControllerOptions {
+        identity: identity(None, &env)?,
+        cluster_cidr: options.ranges.cluster_cidr,
+        root_ca_pem: prepared.ca_pem().to_owned(),
+        node_monitor_grace_period: Duration::from_secs(options.node_monitor_grace_period),
+        authority: Some(prepared.authority()),
+    };
+    control_plane::start_components(&mut parts, &prepared, controllers, &env).await?;
+    if !options.disable_agent {
+        let config = NodeConfig {
+            serving: serving::issued(&layout::pki_dir(&instance), "ca", &name, ip, &env)?,
+            client_ca_pem: prepared.ca_pem().to_owned(),
+            dns_client: Some(prepared.client("system:kube-dns", &[]).await?),
+            cluster_cidr: options.ranges.cluster_cidr,
+            service_cidr: options.ranges.service_cidr,
+            cluster_dns: node::cluster_dns(&options.node, options.ranges.service_cidr)?,
+            cluster_domain: options.node.cluster_domain,
+            kubelet_port: options.node.kubelet_port,
+            runtime_endpoint: options.node.container_runtime_endpoint,
+            resolv_conf: options.node.resolv_conf,
+            instance,
+            ip,
+            name,
+        };
+        let client = prepared.client(&format!("system:node:{}", config.name), &["system:nodes"]).await?;
+        node::start(&mut parts, config, client, &env).await.context("node")?;
+    }
+    prepared.start(&mut parts);
+    parts.run().await
+}
+
+async fn prepare_apiserver(options: &Server, ip: std::net::IpAddr, env: &Env) -> Result<PreparedApiServer> {
+    let instance = options.common.instance();
+    let mut config = apiserver::Config::new(layout::pki_dir(&instance));
+    config.bind_address = options.bind_address;
+    config.secure_port = options.https_listen_port;
+    config.advertise_address = Some(options.advertise_address.unwrap_or(ip));
+    config.tls_sans.clone_from(&options.tls_san);
+    config.service_cluster_ip_range = options.ranges.service_cidr;
+    let ports = options.ranges.service_node_port_range;
+    config.service_node_port_range = ports.first..=ports.last;
+    config.service_account_issuer = format!("https://kubernetes.default.svc.{}", options.node.cluster_domain);
+    let start = ApiServerOptions {
+        instance: &instance,
+        token: options.token.as_deref(),
+        kubeconfig: &options.common.write_kubeconfig,
+    };
+    control_plane::prepare_apiserver(config, start, env).await
+}

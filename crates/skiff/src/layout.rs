@@ -1,0 +1,91 @@
+//! Where an installation keeps what this crate puts there.
+
+use std::fs;
+use std::io;
+use std::net::IpAddr;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use base::Instance;
+
+/// The cluster's certificate authority and what it issued for this machine.
+pub fn pki_dir(instance: &Instance) -> PathBuf {
+    instance.data_dir().join("pki")
+}
+
+/// The embedded datastore.
+pub fn db_dir(instance: &Instance) -> PathBuf {
+    instance.data_dir().join("db")
+}
+
+/// The token with which agents join.
+pub fn token_file(instance: &Instance) -> PathBuf {
+    instance.data_dir().join("server").join("token")
+}
+
+/// What an agent got from its server.
+pub fn agent_dir(instance: &Instance) -> PathBuf {
+    instance.data_dir().join("agent")
+}
+
+/// Logs of pods: where the field's tools look for them, unless the installation was moved.
+pub fn pod_logs_dir(instance: &Instance) -> PathBuf {
+    if instance.data_dir() == Path::new("/var/lib/skiff") {
+        PathBuf::from("/var/log/pods")
+    } else {
+        instance.data_dir().join("log").join("pods")
+    }
+}
+
+/// The log of a server in the background.
+pub fn server_log(instance: &Instance) -> PathBuf {
+    instance.data_dir().join("log").join("skiff.log")
+}
+
+/// The process id of a server or agent.
+pub fn pid_file(instance: &Instance) -> PathBuf {
+    instance.run_dir().join("skiff.pid")
+}
+
+fn dns_file(instance: &Instance) -> PathBuf {
+    instance.run_dir().join("cluster-dns")
+}
+
+/// Notes which addresses cluster DNS puts on this machine, in case its process cannot take them away.
+pub fn note_dns(instance: &Instance, addresses: &[IpAddr]) -> Result<()> {
+    let path = dns_file(instance);
+    let lines: String = addresses.iter().map(|address| format!("{address}\n")).collect();
+    fs::write(&path, lines).with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// The addresses that were noted.
+pub fn noted_dns(instance: &Instance) -> Vec<IpAddr> {
+    let text = fs::read_to_string(dns_file(instance)).unwrap_or_default();
+    text.lines().filter_map(|line| line.parse().ok()).collect()
+}
+
+/// Makes an installation's directories; the data directory is for root alone.
+pub fn prepare(instance: &Instance) -> Result<()> {
+    private_dir(instance.data_dir())?;
+    fs::create_dir_all(instance.run_dir())
+        .with_context(|| format!("cannot create the run directory {}", instance.run_dir().display()))
+}
+
+fn private_dir(path: &Path) -> Result<()> {
+    let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
+    made.and_then(|()| fs::set_permissions(path, fs::Permissions::from_mode(0o700))).with_context(|| {
+        format!("cannot create the data directory {}; use --data-dir to choose another", path.display())
+    })
+}
+
+/// Removes a file or directory if it is there.
+pub fn remove(path: &Path) -> Result<()> {
+    let removed = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
+    match removed {
+        Err(err) if err.kind() != io::ErrorKind::NotFound => {
+            Err(err).with_context(|| format!("cannot remove {}", path.display()))
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,27 @@
+//! Options of `skiff agent`.
+
+use clap::Args;
+use ipnet::IpNet;
+
+use super::{Common, Node};
+
+/// Run a node of a cluster that a server runs.
+#[derive(Args, Clone, Debug)]
+pub struct Agent {
+    #[command(flatten)]
+    pub common: Common,
+    /// Address of the server, such as https://10.0.0.1:6443
+    #[arg(long, env = "SKIFF_SERVER", value_name = "URL")]
+    pub server: String,
+    /// Token to join with, as `skiff token` prints it on the server
+    #[arg(long, env = "SKIFF_TOKEN", hide_env_values = true, value_name = "TOKEN")]
+    pub token: String,
+    /// Addresses of pods in the whole cluster
+    #[arg(long, env = "SKIFF_CLUSTER_CIDR", default_value = "10.42.0.0/16", value_name = "CIDR")]
+    pub cluster_cidr: IpNet,
+    /// Addresses of services
+    #[arg(long, env = "SKIFF_SERVICE_CIDR", default_value = "10.43.0.0/16", value_name = "CIDR")]
+    pub service_cidr: IpNet,
+    #[command(flatten)]
+    pub node: Node,
+}

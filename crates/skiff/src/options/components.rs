@@ -1,0 +1,187 @@
+//! Options of the sub-commands that run one component. Names are upstream's where upstream has the component.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+
+use clap::{ArgAction, Args};
+use ipnet::IpNet;
+
+use super::{Common, PortRange, port_range};
+
+/// How a component reaches the API server.
+#[derive(Args, Clone, Debug)]
+pub struct Connection {
+    /// Kubeconfig with the API server's address and this component's identity
+    #[arg(long, env = "SKIFF_KUBECONFIG", value_name = "FILE")]
+    pub kubeconfig: PathBuf,
+}
+
+/// Leader election among several replicas of a component.
+#[derive(Args, Clone, Debug)]
+pub struct Election {
+    /// Name by which this replica is known in the Lease [default: host name and a random suffix]
+    #[arg(long, env = "SKIFF_LEADER_ELECT_IDENTITY", value_name = "NAME")]
+    pub leader_elect_identity: Option<String>,
+}
+
+/// Run the API server alone.
+#[derive(Args, Clone, Debug)]
+pub struct Apiserver {
+    #[command(flatten)]
+    pub common: Common,
+    /// Port to serve HTTPS on
+    #[arg(long, env = "SKIFF_SECURE_PORT", default_value_t = 6443, value_name = "PORT")]
+    pub secure_port: u16,
+    /// Address to listen on
+    #[arg(long, env = "SKIFF_BIND_ADDRESS", default_value = "0.0.0.0", value_name = "IP")]
+    pub bind_address: IpAddr,
+    /// Address at which others reach this API server [default: that of the default route's interface]
+    #[arg(long, env = "SKIFF_ADVERTISE_ADDRESS", value_name = "IP")]
+    pub advertise_address: Option<IpAddr>,
+    /// A further name or address for the serving certificate (may be repeated)
+    #[arg(long, env = "SKIFF_TLS_SAN", value_delimiter = ',', value_name = "NAME")]
+    pub tls_san: Vec<String>,
+    /// Addresses of services
+    #[arg(long, env = "SKIFF_SERVICE_CLUSTER_IP_RANGE", default_value = "10.43.0.0/16", value_name = "CIDR")]
+    pub service_cluster_ip_range: IpNet,
+    /// Ports of NodePort services
+    #[arg(long, env = "SKIFF_SERVICE_NODE_PORT_RANGE", default_value = "30000-32767", value_parser = port_range, value_name = "FROM-TO")]
+    pub service_node_port_range: PortRange,
+    /// Domain of cluster names
+    #[arg(long, env = "SKIFF_CLUSTER_DOMAIN", default_value = "cluster.local", value_name = "DOMAIN")]
+    pub cluster_domain: String,
+    /// Secret with which agents join [default: a random one]
+    #[arg(long, env = "SKIFF_TOKEN", hide_env_values = true, value_name = "SECRET")]
+    pub token: Option<String>,
+}
+
+/// Run the controller manager alone.
+#[derive(Args, Clone, Debug)]
+pub struct ControllerManager {
+    #[command(flatten)]
+    pub common: Common,
+    #[command(flatten)]
+    pub connection: Connection,
+    #[command(flatten)]
+    pub election: Election,
+    /// Addresses of pods, of which each node gets a part
+    #[arg(long, env = "SKIFF_CLUSTER_CIDR", default_value = "10.42.0.0/16", value_name = "CIDR")]
+    pub cluster_cidr: IpNet,
+    /// Certificate authority that is published to every namespace [default: the kubeconfig's]
+    #[arg(long, env = "SKIFF_ROOT_CA_FILE", value_name = "FILE")]
+    pub root_ca_file: Option<PathBuf>,
+    /// Seconds without a heartbeat after which a node is not ready
+    #[arg(long, env = "SKIFF_NODE_MONITOR_GRACE_PERIOD", default_value_t = 50, value_name = "SECONDS")]
+    pub node_monitor_grace_period: u64,
+}
+
+/// Run the scheduler alone.
+#[derive(Args, Clone, Debug)]
+pub struct Scheduler {
+    #[command(flatten)]
+    pub common: Common,
+    #[command(flatten)]
+    pub connection: Connection,
+    #[command(flatten)]
+    pub election: Election,
+}
+
+/// Run the kubelet alone.
+#[derive(Args, Clone, Debug)]
+pub struct Kubelet {
+    #[command(flatten)]
+    pub common: Common,
+    #[command(flatten)]
+    pub connection: Connection,
+    /// Name of this node [default: the host name]
+    #[arg(long, env = "SKIFF_HOSTNAME_OVERRIDE", value_name = "NAME")]
+    pub hostname_override: Option<String>,
+    /// Address of this node [default: that of the default route's interface]
+    #[arg(long, env = "SKIFF_NODE_IP", value_name = "IP")]
+    pub node_ip: Option<IpAddr>,
+    /// Socket of the container runtime [default: runtime.sock in the run directory]
+    #[arg(long, env = "SKIFF_CONTAINER_RUNTIME_ENDPOINT", value_name = "SOCKET")]
+    pub container_runtime_endpoint: Option<PathBuf>,
+    /// Address of cluster DNS
+    #[arg(long, env = "SKIFF_CLUSTER_DNS", default_value = "10.43.0.10", value_name = "IP")]
+    pub cluster_dns: IpAddr,
+    /// Domain of cluster names
+    #[arg(long, env = "SKIFF_CLUSTER_DOMAIN", default_value = "cluster.local", value_name = "DOMAIN")]
+    pub cluster_domain: String,
+    /// Port of the kubelet's API
+    #[arg(long, env = "SKIFF_KUBELET_PORT", default_value_t = 10250, value_name = "PORT")]
+    pub port: u16,
+    /// Certificates of the authority whose clients may use the kubelet's API
+    #[arg(long, env = "SKIFF_CLIENT_CA_FILE", value_name = "FILE")]
+    pub client_ca_file: PathBuf,
+    /// Serving certificate of the kubelet's API [default: one that this node signs itself]
+    #[arg(long, env = "SKIFF_TLS_CERT_FILE", value_name = "FILE")]
+    pub tls_cert_file: Option<PathBuf>,
+    /// Key of the serving certificate
+    #[arg(long, env = "SKIFF_TLS_PRIVATE_KEY_FILE", value_name = "FILE")]
+    pub tls_private_key_file: Option<PathBuf>,
+    /// Addresses of pods in the whole cluster, to which routes are kept
+    #[arg(long, env = "SKIFF_CLUSTER_CIDR", default_value = "10.42.0.0/16", value_name = "CIDR")]
+    pub cluster_cidr: IpNet,
+    /// Addresses of services
+    #[arg(long, env = "SKIFF_SERVICE_CIDR", default_value = "10.43.0.0/16", value_name = "CIDR")]
+    pub service_cidr: IpNet,
+    /// The resolv.conf whose servers pods with dnsPolicy Default use
+    #[arg(long, env = "SKIFF_RESOLV_CONF", default_value = "/etc/resolv.conf", value_name = "FILE")]
+    pub resolv_conf: PathBuf,
+}
+
+/// Run the built-in container runtime alone.
+#[derive(Args, Clone, Debug)]
+pub struct Runtime {
+    #[command(flatten)]
+    pub common: Common,
+    /// Socket to serve CRI on [default: runtime.sock in the run directory]
+    #[arg(long, env = "SKIFF_LISTEN", value_name = "SOCKET")]
+    pub listen: Option<PathBuf>,
+    /// Addresses of pods in the whole cluster
+    #[arg(long, env = "SKIFF_CLUSTER_CIDR", default_value = "10.42.0.0/16", value_name = "CIDR")]
+    pub cluster_cidr: IpNet,
+    /// Addresses of services
+    #[arg(long, env = "SKIFF_SERVICE_CIDR", default_value = "10.43.0.0/16", value_name = "CIDR")]
+    pub service_cidr: IpNet,
+}
+
+/// Run the service proxy alone.
+#[derive(Args, Clone, Debug)]
+pub struct Proxy {
+    #[command(flatten)]
+    pub common: Common,
+    #[command(flatten)]
+    pub connection: Connection,
+    /// Name of this node [default: the host name]
+    #[arg(long, env = "SKIFF_HOSTNAME_OVERRIDE", value_name = "NAME")]
+    pub hostname_override: Option<String>,
+    /// Addresses of pods in the whole cluster
+    #[arg(long, env = "SKIFF_CLUSTER_CIDR", default_value = "10.42.0.0/16", value_name = "CIDR")]
+    pub cluster_cidr: IpNet,
+}
+
+/// Run the cluster DNS server alone.
+#[derive(Args, Clone, Debug)]
+pub struct Dns {
+    #[command(flatten)]
+    pub common: Common,
+    #[command(flatten)]
+    pub connection: Connection,
+    /// Address of cluster DNS, which this node answers on
+    #[arg(long, env = "SKIFF_CLUSTER_DNS", default_value = "10.43.0.10", value_name = "IP")]
+    pub cluster_dns: IpAddr,
+    /// Listen here instead of on the cluster DNS address (may be repeated)
+    #[arg(long, env = "SKIFF_LISTEN", value_delimiter = ',', value_name = "ADDRESS:PORT")]
+    pub listen: Vec<SocketAddr>,
+    /// Domain of cluster names
+    #[arg(long, env = "SKIFF_CLUSTER_DOMAIN", default_value = "cluster.local", value_name = "DOMAIN")]
+    pub cluster_domain: String,
+    /// The resolv.conf whose servers answer what is outside the cluster
+    #[arg(long, env = "SKIFF_RESOLV_CONF", default_value = "/etc/resolv.conf", value_name = "FILE")]
+    pub resolv_conf: PathBuf,
+    /// Keep the kube-dns Service
+    #[arg(long, env = "SKIFF_KEEP_SERVICE", action = ArgAction::Set, num_args = 0..=1, default_missing_value = "true", default_value = "true", value_name = "BOOL")]
+    pub keep_service: bool,
+}

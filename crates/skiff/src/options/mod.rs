@@ -1,0 +1,121 @@
+//! What each sub-command takes, as clap parses it. Names are k3s's for `server` and `agent`, upstream's for components.
+
+pub mod agent;
+pub mod components;
+pub mod server;
+pub mod user;
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use base::Instance;
+use clap::Args;
+use ipnet::IpNet;
+
+/// What every role takes.
+#[derive(Args, Clone, Debug)]
+pub struct Common {
+    /// Directory of durable data
+    #[arg(long, env = "SKIFF_DATA_DIR", default_value = "/var/lib/skiff", value_name = "DIR")]
+    pub data_dir: PathBuf,
+    /// Directory of sockets and other state that ends with a reboot
+    #[arg(long, env = "SKIFF_RUN_DIR", default_value = "/run/skiff", value_name = "DIR")]
+    pub run_dir: PathBuf,
+    /// Where to write the administrator's kubeconfig
+    #[arg(long, env = "SKIFF_WRITE_KUBECONFIG", default_value = "/etc/skiff/kubeconfig", value_name = "FILE")]
+    pub write_kubeconfig: PathBuf,
+    /// Configuration file: a YAML mapping of these options without the dashes [default: /etc/skiff/config.yaml, if it exists]
+    #[arg(long, env = "SKIFF_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// What to log: a level (error, warn, info, debug, trace) or TARGET=LEVEL,…
+    #[arg(long, env = "SKIFF_LOG", default_value = "info", value_name = "FILTER")]
+    pub log: String,
+    /// How to log: text or json
+    #[arg(long, env = "SKIFF_LOG_FORMAT", default_value = "text", value_parser = log_format)]
+    pub log_format: base::logging::Format,
+}
+
+impl Common {
+    /// The installation that these options name.
+    pub fn instance(&self) -> Instance {
+        Instance::new(&self.data_dir, &self.run_dir)
+    }
+}
+
+fn log_format(text: &str) -> Result<base::logging::Format, String> {
+    match text {
+        "text" => Ok(base::logging::Format::Text),
+        "json" => Ok(base::logging::Format::Json),
+        _ => Err("use text or json".to_owned()),
+    }
+}
+
+/// What makes a cluster's addresses and names.
+#[derive(Args, Clone, Debug)]
+pub struct Ranges {
+    /// Addresses of pods
+    #[arg(long, env = "SKIFF_CLUSTER_CIDR", default_value = "10.42.0.0/16", value_name = "CIDR")]
+    pub cluster_cidr: IpNet,
+    /// Addresses of services
+    #[arg(long, env = "SKIFF_SERVICE_CIDR", default_value = "10.43.0.0/16", value_name = "CIDR")]
+    pub service_cidr: IpNet,
+    /// Ports of NodePort services
+    #[arg(long, env = "SKIFF_SERVICE_NODE_PORT_RANGE", default_value = "30000-32767", value_parser = port_range, value_name = "FROM-TO")]
+    pub service_node_port_range: PortRange,
+}
+
+/// A range of ports, both ends included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PortRange {
+    /// The first.
+    pub first: u16,
+    /// The last.
+    pub last: u16,
+}
+
+/// Reads `FROM-TO`.
+pub fn port_range(text: &str) -> Result<PortRange, String> {
+    let wrong = || "use FROM-TO, such as 30000-32767".to_owned();
+    let (first, last) = text.split_once('-').ok_or_else(wrong)?;
+    let (first, last) = (first.trim().parse().map_err(|_| wrong())?, last.trim().parse().map_err(|_| wrong())?);
+    if first == 0 || first > last { Err(wrong()) } else { Ok(PortRange { first, last }) }
+}
+
+/// What a node is told about itself and its cluster.
+#[derive(Args, Clone, Debug)]
+pub struct Node {
+    /// Name of this node [default: the host name]
+    #[arg(long, env = "SKIFF_NODE_NAME", value_name = "NAME")]
+    pub node_name: Option<String>,
+    /// Address of this node [default: that of the default route's interface]
+    #[arg(long, env = "SKIFF_NODE_IP", value_name = "IP")]
+    pub node_ip: Option<IpAddr>,
+    /// Address of cluster DNS [default: the tenth of the service CIDR]
+    #[arg(long, env = "SKIFF_CLUSTER_DNS", value_name = "IP")]
+    pub cluster_dns: Option<IpAddr>,
+    /// Domain of cluster names
+    #[arg(long, env = "SKIFF_CLUSTER_DOMAIN", default_value = "cluster.local", value_name = "DOMAIN")]
+    pub cluster_domain: String,
+    /// Port of the kubelet's API
+    #[arg(long, env = "SKIFF_KUBELET_PORT", default_value_t = 10250, value_name = "PORT")]
+    pub kubelet_port: u16,
+    /// Socket of another container runtime to use in place of the built-in one
+    #[arg(long, env = "SKIFF_CONTAINER_RUNTIME_ENDPOINT", value_name = "SOCKET")]
+    pub container_runtime_endpoint: Option<PathBuf>,
+    /// The resolv.conf whose servers answer what is outside the cluster
+    #[arg(long, env = "SKIFF_RESOLV_CONF", default_value = "/etc/resolv.conf", value_name = "FILE")]
+    pub resolv_conf: PathBuf,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn port_ranges_are_checked() {
+        assert_eq!(port_range("30000-32767"), Ok(PortRange { first: 30000, last: 32767 }));
+        for wrong in ["", "5", "9-8", "0-4", "1-70000", "a-b"] {
+            assert!(port_range(wrong).is_err(), "{wrong}");
+        }
+    }
+}

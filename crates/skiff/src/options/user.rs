@@ -1,0 +1,129 @@
+//! Options of the commands that people type against a running cluster.
+
+use std::path::PathBuf;
+
+use clap::{ArgAction, Args, Subcommand};
+
+/// Which installation a command means.
+#[derive(Args, Clone, Debug)]
+pub struct Installation {
+    /// Directory of durable data
+    #[arg(long, env = "SKIFF_DATA_DIR", default_value = "/var/lib/skiff", value_name = "DIR")]
+    pub data_dir: PathBuf,
+    /// Directory of sockets and other state that ends with a reboot
+    #[arg(long, env = "SKIFF_RUN_DIR", default_value = "/run/skiff", value_name = "DIR")]
+    pub run_dir: PathBuf,
+}
+
+impl Installation {
+    /// The installation that these options name.
+    pub fn instance(&self) -> base::Instance {
+        base::Instance::new(&self.data_dir, &self.run_dir)
+    }
+}
+
+/// Manage the images of this node's built-in runtime.
+#[derive(Args, Clone, Debug)]
+pub struct Image {
+    #[command(subcommand)]
+    pub action: ImageAction,
+}
+
+/// What to do with images.
+#[derive(Clone, Debug, Subcommand)]
+pub enum ImageAction {
+    /// Import the images of an OCI layout or docker-archive file
+    Import {
+        #[command(flatten)]
+        installation: Installation,
+        /// The tar file
+        file: PathBuf,
+    },
+    /// Make an image of one layer from a directory
+    Build {
+        #[command(flatten)]
+        installation: Installation,
+        /// The directory that becomes the image's root
+        #[arg(long, value_name = "DIR")]
+        from_rootfs: PathBuf,
+        /// Name of the image, such as skiff.local/hello:1
+        #[arg(long, value_name = "NAME")]
+        tag: String,
+        /// The image's entrypoint (repeat it for each argument)
+        #[arg(long, value_name = "ARGUMENT", allow_hyphen_values = true)]
+        entrypoint: Vec<String>,
+        /// The image's command (repeat it for each argument)
+        #[arg(long, value_name = "ARGUMENT", allow_hyphen_values = true)]
+        cmd: Vec<String>,
+        /// An environment variable (may be repeated)
+        #[arg(long, value_name = "NAME=VALUE")]
+        env: Vec<String>,
+        /// User, by name or number, with an optional group after a colon
+        #[arg(long, default_value = "", value_name = "USER")]
+        user: String,
+        /// Working directory
+        #[arg(long, default_value = "/", value_name = "DIR")]
+        workdir: String,
+    },
+    /// List the images
+    #[command(visible_alias = "ls")]
+    List {
+        #[command(flatten)]
+        installation: Installation,
+    },
+    /// Remove images
+    Rm {
+        #[command(flatten)]
+        installation: Installation,
+        /// Names or identifiers
+        #[arg(required = true)]
+        images: Vec<String>,
+    },
+}
+
+/// Write a kubeconfig for a user, signed by this machine's cluster authority.
+#[derive(Args, Clone, Debug)]
+pub struct Kubeconfig {
+    #[command(flatten)]
+    pub installation: Installation,
+    /// Name of the user
+    #[arg(long, value_name = "NAME")]
+    pub user: String,
+    /// A group of the user (may be repeated)
+    #[arg(long, value_name = "NAME")]
+    pub group: Vec<String>,
+    /// Address of the API server
+    #[arg(long, default_value = "https://127.0.0.1:6443", value_name = "URL")]
+    pub server: String,
+    /// Where to write it
+    #[arg(long, value_name = "FILE")]
+    pub out: PathBuf,
+}
+
+/// Print the token with which agents join.
+#[derive(Args, Clone, Debug)]
+pub struct Token {
+    #[command(flatten)]
+    pub installation: Installation,
+}
+
+/// Say how the cluster is.
+#[derive(Args, Clone, Debug)]
+pub struct Status {
+    /// The kubeconfig to use
+    #[arg(long, env = "KUBECONFIG", default_value = "/etc/skiff/kubeconfig", value_name = "FILE")]
+    pub kubeconfig: PathBuf,
+}
+
+/// Stop this machine's cluster and remove its containers, interfaces and rules.
+#[derive(Args, Clone, Debug)]
+pub struct Down {
+    #[command(flatten)]
+    pub installation: Installation,
+    /// Remove durable data and the kubeconfig as well
+    #[arg(long, action = ArgAction::SetTrue)]
+    pub purge: bool,
+    /// The kubeconfig that --purge removes
+    #[arg(long, default_value = "/etc/skiff/kubeconfig", value_name = "FILE")]
+    pub write_kubeconfig: PathBuf,
+}

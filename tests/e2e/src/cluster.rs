@@ -1,0 +1,306 @@
+//! A cluster of one server and, where wanted, a second node.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use crate::kubectl::Kubectl;
+use crate::machine::Machines;
+use crate::process::{Process, skiff_binary};
+
+/// How a cluster's parts are laid out over processes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Layout {
+    /// Control plane and node in one process.
+    OneProcess,
+    /// Every part a process of its own, over HTTPS.
+    Separate,
+}
+
+/// The parts of [`Layout::Separate`] that speak to the API server, with the user and groups of each.
+const PARTS: &[(&str, &str, &[&str])] = &[
+    ("controller-manager", "system:kube-controller-manager", &[]),
+    ("scheduler", "system:kube-scheduler", &[]),
+    ("kubelet", "system:node:first", &["system:nodes"]),
+    ("proxy", "system:kube-proxy", &[]),
+    ("dns", "system:kube-dns", &[]),
+];
+
+const START_DEADLINE: Duration = Duration::from_secs(60);
+
+/// A running cluster. Dropping it stops its processes and removes all that they made.
+#[derive(Debug)]
+pub struct Cluster {
+    layout: Layout,
+    machines: Machines,
+    processes: Vec<Process>,
+    agent: Option<Process>,
+    dir: TempDir,
+}
+
+impl Cluster {
+    /// Starts a cluster; `tag` keeps it apart from those of other tests. Ready when its node is.
+    #[track_caller]
+    pub fn start(tag: &str, layout: Layout) -> Self {
+        let machines = Machines::new(tag);
+        let dir = TempDir::with_prefix(format!("skiff-e2e-{tag}-")).expect("a temporary directory can be made");
+        let mut cluster = Self { layout, machines, processes: Vec::new(), agent: None, dir };
+        cluster.start_processes();
+        cluster.wait_node_ready("first");
+        cluster
+    }
+
+    /// Starts the processes of the first machine, over whatever an earlier run left in the directories.
+    #[track_caller]
+    pub fn start_processes(&mut self) {
+        match self.layout {
+            Layout::OneProcess => {
+                let mut arguments = self.arguments("server");
+                arguments.extend(flags(&[
+                    ("--node-name", "first"),
+                    ("--node-ip", Machines::FIRST_IP),
+                    ("--node-monitor-grace-period", "8"),
+                ]));
+                self.spawn("server", &arguments);
+            }
+            Layout::Separate => self.start_parts(),
+        }
+    }
+
+    fn start_parts(&mut self) {
+        let mut apiserver = self.arguments("apiserver");
+        apiserver.extend(flags(&[("--advertise-address", Machines::FIRST_IP)]));
+        self.spawn("apiserver", &apiserver);
+        let written = self.kubeconfig();
+        testkit::until(START_DEADLINE, "the administrator's kubeconfig", || written.is_file().then_some(()));
+        self.spawn("runtime", &self.arguments("runtime"));
+        for (part, user, groups) in PARTS {
+            let kubeconfig = self.dir.path().join(format!("{part}.kubeconfig"));
+            self.write_kubeconfig(&kubeconfig, user, groups);
+            let mut arguments = self.arguments(part);
+            arguments.extend(flags(&[("--kubeconfig", &kubeconfig.to_string_lossy())]));
+            match *part {
+                "controller-manager" => arguments.extend(flags(&[("--node-monitor-grace-period", "8")])),
+                "kubelet" => {
+                    let pki = self.data_dir().join("pki");
+                    let file = |name: &str| pki.join(name).to_string_lossy().into_owned();
+                    arguments.extend(flags(&[
+                        ("--hostname-override", "first"),
+                        ("--node-ip", Machines::FIRST_IP),
+                        ("--client-ca-file", &file("ca.crt")),
+                    ]));
+                }
+                "proxy" => arguments.extend(flags(&[("--hostname-override", "first")])),
+                _ => {}
+            }
+            self.spawn(part, &arguments);
+        }
+    }
+
+    fn write_kubeconfig(&self, out: &Path, user: &str, groups: &[&str]) {
+        let mut command = Command::new(skiff_binary());
+        command.arg("kubeconfig").arg("--data-dir").arg(self.data_dir()).arg("--run-dir").arg(self.run_dir());
+        command.args(["--user", user, "--server", "https://127.0.0.1:6443", "--out"]).arg(out);
+        command.args(groups.iter().flat_map(|group| ["--group", group]));
+        let output = command.output().expect("the binary runs");
+        assert!(output.status.success(), "skiff kubeconfig: {}", String::from_utf8_lossy(&output.stderr));
+    }
+
+    fn arguments(&self, command: &str) -> Vec<String> {
+        let path = |path: PathBuf| path.to_string_lossy().into_owned();
+        let mut arguments = vec![command.to_owned()];
+        arguments.extend(flags(&[
+            ("--data-dir", &path(self.data_dir())),
+            ("--run-dir", &path(self.run_dir())),
+            ("--write-kubeconfig", &path(self.kubeconfig())),
+        ]));
+        arguments
+    }
+
+    fn spawn(&mut self, name: &str, arguments: &[String]) {
+        let log = self.log(name);
+        self.processes.push(Process::start(name, self.machines.first(), arguments, &log));
+    }
+
+    /// Kills every process of the first machine at once; containers stay.
+    pub fn kill(&mut self) {
+        for mut process in self.processes.drain(..) {
+            process.kill();
+        }
+    }
+
+    /// Joins the second machine as node `second`. Ready when the node is.
+    #[track_caller]
+    pub fn join_second(&mut self) {
+        let token = std::fs::read_to_string(self.data_dir().join("server/token")).expect("the server wrote its token");
+        let (data, run) = (self.dir.path().join("data-second"), self.dir.path().join("run-second"));
+        let mut arguments = vec!["agent".to_owned()];
+        arguments.extend(flags(&[
+            ("--data-dir", &data.to_string_lossy()),
+            ("--run-dir", &run.to_string_lossy()),
+            ("--server", &format!("https://{}:6443", Machines::FIRST_IP)),
+            ("--token", token.trim()),
+            ("--node-name", "second"),
+            ("--node-ip", Machines::SECOND_IP),
+        ]));
+        self.agent = Some(Process::start("agent", self.machines.second(), &arguments, &self.log("agent")));
+        self.wait_node_ready("second");
+        crate::build_hello(&data, &run, "1");
+    }
+
+    /// Takes the second machine away, as a power failure would: nothing of it runs on.
+    pub fn fail_second(&mut self) {
+        if let Some(mut agent) = self.agent.take() {
+            agent.kill();
+        }
+        self.down("data-second", "run-second", self.machines.second());
+    }
+
+    #[track_caller]
+    fn wait_node_ready(&mut self, node: &str) {
+        let kubectl = self.kubectl();
+        testkit::until(START_DEADLINE, &format!("node {node} to be ready\n{}", self.logs(15)), || {
+            for process in self.processes.iter_mut().chain(&mut self.agent) {
+                process.assert_running();
+            }
+            let node = kubectl.try_json(&["get", "node", node])?;
+            let conditions = node["status"]["conditions"].as_array()?;
+            conditions.iter().any(|one| one["type"] == "Ready" && one["status"] == "True").then_some(())
+        });
+    }
+
+    /// Builds the image of the example on the first node.
+    #[track_caller]
+    pub fn build_hello(&self, version: &str) {
+        crate::build_hello(&self.data_dir(), &self.run_dir(), version);
+    }
+
+    /// kubectl on the first machine.
+    pub fn kubectl(&self) -> Kubectl {
+        Kubectl::new(self.machines.first(), &self.kubeconfig())
+    }
+
+    /// The machines.
+    pub fn machines(&self) -> &Machines {
+        &self.machines
+    }
+
+    /// The first machine's processes.
+    pub fn processes(&mut self) -> &mut [Process] {
+        &mut self.processes
+    }
+
+    /// The address of a NodePort on the first machine.
+    pub fn node_port(&self, port: u16) -> SocketAddr {
+        SocketAddr::new(Machines::FIRST_IP.parse().expect("an address"), port)
+    }
+
+    /// The data directory of the first machine.
+    pub fn data_dir(&self) -> PathBuf {
+        self.dir.path().join("data")
+    }
+
+    /// The run directory of the first machine.
+    pub fn run_dir(&self) -> PathBuf {
+        self.dir.path().join("run")
+    }
+
+    fn kubeconfig(&self) -> PathBuf {
+        self.dir.path().join("kubeconfig")
+    }
+
+    fn log(&self, name: &str) -> PathBuf {
+        self.dir.path().join(format!("{name}.log"))
+    }
+
+    /// The last lines of every process's log.
+    pub fn logs(&self, lines: usize) -> String {
+        let processes = self.processes.iter().chain(&self.agent);
+        processes.map(|process| process.log_tail(lines)).collect::<Vec<_>>().join("\n--\n")
+    }
+
+    /// Stops everything and removes it; what the kernel still carries of it afterwards.
+    #[track_caller]
+    pub fn remove(&mut self) -> Vec<String> {
+        if let Some(mut agent) = self.agent.take() {
+            agent.stop();
+        }
+        for mut process in self.processes.drain(..).rev() {
+            process.stop();
+        }
+        self.down_all();
+        self.leftovers()
+    }
+
+    fn down_all(&self) {
+        self.down("data-second", "run-second", self.machines.second());
+        self.down("data", "run", self.machines.first());
+    }
+
+    fn down(&self, data: &str, run: &str, namespace: &str) {
+        let (data, run) = (self.dir.path().join(data), self.dir.path().join(run));
+        if !data.exists() {
+            return;
+        }
+        let mut command = crate::machine::inside(namespace, &skiff_binary().to_string_lossy());
+        command.args(["down", "--purge", "--data-dir"]).arg(&data).arg("--run-dir").arg(&run);
+        command.arg("--write-kubeconfig").arg(self.kubeconfig());
+        match command.output() {
+            Ok(output) if output.status.success() => {}
+            Ok(output) => eprintln!("skiff down: {}", String::from_utf8_lossy(&output.stderr)),
+            Err(err) => eprintln!("skiff down: {err}"),
+        }
+    }
+
+    /// Mounts, processes, interfaces, tables and cgroups that still carry this cluster's names.
+    pub fn leftovers(&self) -> Vec<String> {
+        let mut found = Vec::new();
+        let dir = self.dir.path().to_string_lossy().into_owned();
+        let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+        found.extend(mounts.lines().filter(|line| line.contains(&dir)).map(|line| format!("mount {line}")));
+        for process in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
+            let line = std::fs::read(process.path().join("cmdline")).unwrap_or_default();
+            let line = String::from_utf8_lossy(&line).replace('\0', " ");
+            if line.contains(&dir) {
+                found.push(format!("process {line}"));
+            }
+        }
+        for (run, namespace) in [("run", self.machines.first()), ("run-second", self.machines.second())] {
+            let name = base::Instance::new("", self.dir.path().join(run)).name();
+            let looks: [&[&str]; 2] = [&["ip", "-o", "link"], &["nft", "list", "tables"]];
+            for look in looks {
+                let mut command = crate::machine::inside(namespace, look[0]);
+                let output = command.args(&look[1..]).output().expect("the tool is installed");
+                let text = String::from_utf8_lossy(&output.stdout).into_owned();
+                let foreign = |line: &&str| line.contains("skiff") || line.contains("veth");
+                found.extend(text.lines().filter(foreign).map(|line| format!("{namespace}: {line}")));
+            }
+            let find = Command::new("find").args(["/sys/fs/cgroup", "-maxdepth", "3", "-name", &name]).output();
+            let text = find.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
+            found.extend(text.lines().map(|line| format!("cgroup {line}")));
+        }
+        found
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("{}", self.logs(60));
+            if std::env::var_os("SKIFF_E2E_KEEP").is_some() {
+                eprintln!("kept: {}", self.dir.path().display());
+                self.dir.disable_cleanup(true);
+            }
+        }
+        self.agent = None;
+        self.processes.clear();
+        self.down_all();
+    }
+}
+
+fn flags(pairs: &[(&str, &str)]) -> Vec<String> {
+    pairs.iter().flat_map(|(name, value)| [(*name).to_owned(), (*value).to_owned()]).collect()
+}

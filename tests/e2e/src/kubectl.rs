@@ -1,0 +1,130 @@
+//! The real kubectl (and Helm), against one cluster.
+
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Output, Stdio};
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::machine;
+
+/// kubectl with a cluster's kubeconfig, run on one of its machines.
+#[derive(Clone, Debug)]
+pub struct Kubectl {
+    namespace: String,
+    kubeconfig: PathBuf,
+}
+
+impl Kubectl {
+    pub(crate) fn new(namespace: &str, kubeconfig: &Path) -> Self {
+        Self { namespace: namespace.to_owned(), kubeconfig: kubeconfig.to_owned() }
+    }
+
+    fn spawn(&self, tool: &str, arguments: &[&str]) -> Child {
+        let program = crate::workspace().join("target/tools").join(tool);
+        assert!(program.is_file(), "{} is missing: run `make tools`", program.display());
+        let home = self.kubeconfig.parent().expect("a file has a folder");
+        let mut command = machine::inside(&self.namespace, &program.to_string_lossy());
+        command.args(arguments).env("KUBECONFIG", &self.kubeconfig).env("HOME", home).current_dir(home);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.spawn().expect("nsenter is installed")
+    }
+
+    fn output(&self, tool: &str, arguments: &[&str], input: &str) -> Output {
+        let mut child = self.spawn(tool, arguments);
+        let mut stdin = child.stdin.take().expect("standard input is a pipe");
+        // A tool that does not read its input closes it early.
+        let _ = stdin.write_all(input.as_bytes());
+        drop(stdin);
+        child.wait_with_output().expect("the child is ours")
+    }
+
+    #[track_caller]
+    fn succeed(&self, tool: &str, arguments: &[&str], input: &str) -> String {
+        let output = self.output(tool, arguments, input);
+        let (stdout, stderr) = texts(&output);
+        assert!(output.status.success(), "{tool} {arguments:?}: {}\n{stdout}{stderr}", output.status);
+        stdout
+    }
+
+    /// Runs kubectl; what it printed. Fails the test where kubectl fails.
+    #[track_caller]
+    pub fn run(&self, arguments: &[&str]) -> String {
+        self.succeed("kubectl", arguments, "")
+    }
+
+    /// Runs Helm likewise.
+    #[track_caller]
+    pub fn helm(&self, arguments: &[&str]) -> String {
+        self.succeed("helm", arguments, "")
+    }
+
+    /// Runs kubectl, which must fail; what it printed on standard error.
+    #[track_caller]
+    pub fn fail(&self, arguments: &[&str], input: &str) -> String {
+        let output = self.output("kubectl", arguments, input);
+        let (stdout, stderr) = texts(&output);
+        assert!(!output.status.success(), "kubectl {arguments:?} succeeded:\n{stdout}{stderr}");
+        stderr
+    }
+
+    /// `kubectl apply -f -` with a manifest.
+    #[track_caller]
+    pub fn apply(&self, manifest: &str) -> String {
+        self.succeed("kubectl", &["apply", "-f", "-"], manifest)
+    }
+
+    /// `kubectl get ... -o json`.
+    #[track_caller]
+    pub fn json(&self, arguments: &[&str]) -> Value {
+        let text = self.run(&[arguments, &["-o", "json"]].concat());
+        serde_json::from_str(&text).expect("kubectl prints JSON")
+    }
+
+    /// The same, or nothing where kubectl fails (a server that is down, an object that is not there).
+    pub fn try_json(&self, arguments: &[&str]) -> Option<Value> {
+        let output = self.output("kubectl", &[arguments, &["-o", "json", "--request-timeout=5s"]].concat(), "");
+        output.status.success().then(|| serde_json::from_slice(&output.stdout).ok()).flatten()
+    }
+
+    /// Waits until `kubectl get ARGUMENTS -o jsonpath=PATH` prints what `accept` takes.
+    #[track_caller]
+    pub fn wait(&self, arguments: &[&str], path: &str, deadline: Duration, accept: impl Fn(&str) -> bool) -> String {
+        let template = format!("-o=jsonpath={path}");
+        let mut last = String::new();
+        let what = format!("{arguments:?} {path}");
+        let found = testkit::poll(deadline, || {
+            let output = self.output("kubectl", &[&["get"], arguments, &[template.as_str()]].concat(), "");
+            last = texts(&output).0;
+            (output.status.success() && accept(&last)).then(|| last.clone())
+        });
+        found.unwrap_or_else(|| panic!("timed out waiting for {what}; last: {last:?}\n{}", self.state()))
+    }
+
+    /// What a person would look at first.
+    pub fn state(&self) -> String {
+        let looks: [&[&str]; 3] = [
+            &["get", "nodes,pods,deployments,replicasets,endpointslices", "-A", "-o", "wide"],
+            &["get", "events", "-A"],
+            &["describe", "pods"],
+        ];
+        looks.map(|arguments| texts(&self.output("kubectl", arguments, "")).0).join("\n")
+    }
+
+    /// Starts a kubectl that goes on printing, and waits for a line that `accept` takes; then ends it.
+    #[track_caller]
+    pub fn stream(&self, arguments: &[&str], accept: impl Fn(&str) -> bool) {
+        let mut child = self.spawn("kubectl", arguments);
+        let lines = BufReader::new(child.stdout.take().expect("standard output is a pipe")).lines();
+        let found = lines.map_while(Result::ok).any(|line| accept(&line));
+        let _ = child.kill();
+        let _ = child.wait();
+        assert!(found, "kubectl {arguments:?} ended without the awaited line");
+    }
+}
+
+fn texts(output: &Output) -> (String, String) {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (text(&output.stdout), text(&output.stderr))
+}

@@ -1,0 +1,24 @@
+//! Whole clusters, driven by real clients.
+//!
+//! A [`Cluster`] runs the built `skiff` in network namespaces of its own, so that tests need nothing of the machine's
+//! network and leave nothing there. [`Kubectl`] runs the real kubectl against it, [`http`] asks what it serves.
+
+mod cluster;
+pub mod http;
+mod images;
+mod kubectl;
+mod machine;
+mod process;
+
+pub use cluster::{Cluster, Layout};
+pub use images::build_hello;
+pub use kubectl::Kubectl;
+pub use machine::Machines;
+pub use process::{Process, skiff_binary};
+
+use std::path::PathBuf;
+
+/// The root of the checkout.
+pub fn workspace() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().expect("the checkout is there")
+}

@@ -1,0 +1,94 @@
+//! Two machines in network namespaces, joined by a cable: the cluster's first node, and its second node or a client
+//! from outside.
+
+use std::fs::File;
+use std::process::Command;
+
+use nix::sched::{CloneFlags, setns};
+
+/// Two namespaces with a veth pair between them. Dropping them removes both.
+#[derive(Debug)]
+pub struct Machines {
+    first: String,
+    second: String,
+}
+
+impl Machines {
+    /// The address of the first machine.
+    pub const FIRST_IP: &'static str = "10.99.0.1";
+    /// The address of the second machine.
+    pub const SECOND_IP: &'static str = "10.99.0.2";
+
+    /// Makes them; `tag` keeps their names apart from those of other tests.
+    pub fn new(tag: &str) -> Self {
+        let machines = Self { first: format!("skiff-e2e-{tag}-a"), second: format!("skiff-e2e-{tag}-b") };
+        machines.remove();
+        for name in [&machines.first, &machines.second] {
+            ip(&["netns", "add", name]);
+            ip(&["-n", name, "link", "set", "lo", "up"]);
+        }
+        ip(&[
+            "-n",
+            &machines.first,
+            "link",
+            "add",
+            "eth0",
+            "type",
+            "veth",
+            "peer",
+            "name",
+            "eth0",
+            "netns",
+            &machines.second,
+        ]);
+        for (name, own, other) in
+            [(&machines.first, Self::FIRST_IP, Self::SECOND_IP), (&machines.second, Self::SECOND_IP, Self::FIRST_IP)]
+        {
+            ip(&["-n", name, "addr", "add", &format!("{own}/24"), "dev", "eth0"]);
+            ip(&["-n", name, "link", "set", "eth0", "up"]);
+            ip(&["-n", name, "route", "add", "default", "via", other]);
+        }
+        machines
+    }
+
+    /// The first machine's namespace.
+    pub fn first(&self) -> &str {
+        &self.first
+    }
+
+    /// The second machine's namespace.
+    pub fn second(&self) -> &str {
+        &self.second
+    }
+
+    fn remove(&self) {
+        for name in [&self.first, &self.second] {
+            // It is not there before the first test; removal of what is not there may fail.
+            let _ = Command::new("ip").args(["netns", "del", name]).output();
+        }
+    }
+}
+
+impl Drop for Machines {
+    fn drop(&mut self) {
+        self.remove();
+    }
+}
+
+/// A command that runs inside a namespace. Not by `ip netns exec`, which hides the cgroups.
+pub(crate) fn inside(namespace: &str, program: &str) -> Command {
+    let mut command = Command::new("nsenter");
+    command.arg(format!("--net=/run/netns/{namespace}")).arg(program);
+    command
+}
+
+/// Moves the calling thread into a namespace for good.
+pub(crate) fn enter(namespace: &str) {
+    let file = File::open(format!("/run/netns/{namespace}")).expect("the namespace is there");
+    setns(file, CloneFlags::CLONE_NEWNET).expect("root may enter a network namespace");
+}
+
+fn ip(arguments: &[&str]) {
+    let output = Command::new("ip").args(arguments).output().expect("ip is installed");
+    assert!(output.status.success(), "ip {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+}
