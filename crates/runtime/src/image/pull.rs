@@ -100,6 +100,8 @@ pub(crate) struct Puller {
 impl Puller {
     /// A puller for this store.
     pub(crate) fn new(store: Arc<ImageStore>, env: Env) -> Self {
+        // The registry client takes the process's cryptography; whoever chose one before made the same choice.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         Self { store, env, running: Mutex::new(HashMap::new()) }
     }
 

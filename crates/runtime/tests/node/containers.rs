@@ -1,9 +1,8 @@
 //! Containers from their start to their end, seen through CRI.
 
-mod support;
-
+use crate::skip_without_privileges;
+use crate::support::{self, Host, container, messages};
 use cri::{ContainerState, LinuxContainerResources};
-use support::{Host, container, messages};
 
 #[tokio::test]
 async fn a_container_runs_and_its_end_is_told() {

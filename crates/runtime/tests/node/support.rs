@@ -31,7 +31,7 @@ pub fn obstacle() -> Option<&'static str> {
 #[macro_export]
 macro_rules! skip_without_privileges {
     () => {
-        if let Some(obstacle) = support::obstacle() {
+        if let Some(obstacle) = $crate::support::obstacle() {
             eprintln!("SKIPPED: {obstacle}");
             return;
         }
@@ -41,6 +41,7 @@ macro_rules! skip_without_privileges {
 /// A running runtime.
 pub struct Host {
     dir: tempfile::TempDir,
+    pod_cidr: Option<&'static str>,
     process: Option<Child>,
     pub runtime: RuntimeClient,
     pub images: ImageClient,
@@ -49,9 +50,18 @@ pub struct Host {
 impl Host {
     /// Starts a runtime in directories of its own.
     pub async fn start() -> Self {
+        Self::start_with(None).await
+    }
+
+    /// Starts a runtime with a pod network of these addresses.
+    pub async fn start_with(pod_cidr: Option<&'static str>) -> Self {
         let dir = tempfile::Builder::new().prefix("skiff-rt-").tempdir().expect("a temporary directory");
-        let (process, (runtime, images)) = launch(dir.path()).await;
-        Self { dir, process: Some(process), runtime, images }
+        let (process, (runtime, images)) = launch(dir.path(), pod_cidr).await;
+        Self { dir, pod_cidr, process: Some(process), runtime, images }
+    }
+
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
     }
 
     pub fn instance(&self) -> Instance {
@@ -62,15 +72,7 @@ impl Host {
         self.dir.path().join(name)
     }
 
-    /// Kills the runtime with SIGKILL and starts it anew.
-    pub async fn kill_and_restart(&mut self) {
-        self.kill();
-        let (process, (runtime, images)) = launch(self.dir.path()).await;
-        self.process = Some(process);
-        self.runtime = runtime;
-        self.images = images;
-    }
-
+    /// Kills the runtime with SIGKILL.
     pub fn kill(&mut self) {
         if let Some(mut process) = self.process.take() {
             process.kill().expect("it can be killed");
@@ -80,7 +82,7 @@ impl Host {
 
     /// Starts the runtime that was killed.
     pub async fn restart(&mut self) {
-        let (process, (runtime, images)) = launch(self.dir.path()).await;
+        let (process, (runtime, images)) = launch(self.dir.path(), self.pod_cidr).await;
         self.process = Some(process);
         self.runtime = runtime;
         self.images = images;
@@ -193,6 +195,11 @@ impl Drop for Host {
         if let Err(err) = skiff_runtime::cleanup(&self.instance(), true) {
             eprintln!("cannot clean up: {err}");
         }
+        if self.pod_cidr.is_some()
+            && let Err(err) = network::cleanup(&self.instance(), &[])
+        {
+            eprintln!("cannot clean up the network: {err}");
+        }
     }
 }
 
@@ -208,10 +215,11 @@ fn log_dir(dir: &Path) -> PathBuf {
     dir.join("log")
 }
 
-async fn launch(dir: &Path) -> (Child, (RuntimeClient, ImageClient)) {
+async fn launch(dir: &Path, pod_cidr: Option<&str>) -> (Child, (RuntimeClient, ImageClient)) {
     let process = Command::new(env!("CARGO_BIN_EXE_skiff-runtime"))
         .arg("serve")
         .args([dir.join("data"), dir.join("run")])
+        .args(pod_cidr)
         .stdin(Stdio::null())
         .spawn()
         .expect("the runtime starts");

@@ -1,0 +1,157 @@
+//! Images from archives and registries.
+
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use cri::{ImageSpec, ListImagesRequest, PullImageRequest};
+use skiff_runtime::image::archive::ImageOptions;
+
+use crate::skip_without_privileges;
+use crate::support::{Host, IMAGE, archive, container, eventually, strings};
+
+fn spec(name: &str) -> Option<ImageSpec> {
+    Some(ImageSpec { image: name.to_owned(), ..Default::default() })
+}
+
+#[tokio::test]
+async fn an_archive_becomes_an_image_and_goes_again() {
+    skip_without_privileges!();
+    let mut host = Host::start().await;
+    let options = ImageOptions {
+        entrypoint: strings(&["/bin/echo"]),
+        cmd: strings(&["from", "cmd"]),
+        env: strings(&["A=b"]),
+        user: Some("web".to_owned()),
+        working_dir: Some("/srv/x".to_owned()),
+    };
+    let imported = host.import("busybox:1", options).await;
+    assert_eq!(imported[0].names, ["docker.io/library/busybox:1"]);
+    let images = host.images.list_images(ListImagesRequest { filter: None }).await.expect("listed").into_inner().images;
+    let [image] = images.as_slice() else { panic!("one image, not {images:?}") };
+    assert_eq!(
+        (image.repo_tags.as_slice(), image.username.as_str()),
+        (&["docker.io/library/busybox:1".to_owned()][..], "web")
+    );
+    assert!(image.size > 100_000 && image.repo_digests.len() == 1);
+    for name in ["busybox:1", "docker.io/library/busybox:1", &image.id, &image.repo_digests[0]] {
+        let status = host.images.image_status(cri::ImageStatusRequest { image: spec(name), verbose: false }).await;
+        assert_eq!(
+            status.expect("answered").into_inner().image.map(|found| found.id),
+            Some(image.id.clone()),
+            "{name}"
+        );
+    }
+    let sandbox = host.sandbox("image").await;
+    let mut config = container(&sandbox.1, "c", "");
+    config.image = spec(&image.id);
+    config.command = Vec::new();
+    let id = host.run(&sandbox, config.clone()).await;
+    host.log_with("c", "stdout F from cmd").await;
+    let status = host.exited(&id).await;
+    assert_eq!((status.image_id, status.image_ref), (image.id.clone(), image.repo_digests[0].clone()));
+    let usage = host.images.image_fs_info(cri::ImageFsInfoRequest {}).await.expect("answered").into_inner();
+    let used = usage.image_filesystems[0].used_bytes.as_ref().map(|used| used.value);
+    assert!(used.is_some_and(|used| used > 1_000_000), "{used:?}");
+    // The container keeps the layers that it stands on.
+    for _ in 0..2 {
+        host.images.remove_image(cri::RemoveImageRequest { image: spec("busybox:1") }).await.expect("removed");
+    }
+    let layers = host.path("data/runtime/layers");
+    let count = |path: &Path| std::fs::read_dir(path).expect("readable").count();
+    assert_eq!((count(&layers), count(&host.path("data/runtime/content/sha256"))), (1, 0));
+    config.metadata = Some(cri::ContainerMetadata { name: "again".to_owned(), attempt: 0 });
+    let err = host.create(&sandbox, config).await.expect_err("there is no image any more");
+    assert_eq!(err.code(), cri::Code::NotFound);
+}
+
+#[tokio::test]
+async fn what_is_no_image_is_refused() {
+    skip_without_privileges!();
+    let host = Host::start().await;
+    let socket = host.path("run/runtime.sock");
+    let err = skiff_runtime::import_archive(&socket, &b"nonsense"[..], None).await.expect_err("it is no archive");
+    assert!(err.to_string().contains("archive"), "{err}");
+    let err = skiff_runtime::import_archive(&socket, &b""[..], Some("NO")).await.expect_err("it is no name");
+    assert!(err.to_string().contains("couldn't parse image name"), "{err}");
+}
+
+/// A registry on this machine, filled by skopeo.
+struct Registry {
+    process: Child,
+    address: String,
+}
+
+impl Registry {
+    async fn start(dir: &Path) -> Self {
+        // The registry cannot be asked for a free port, so one is looked for.
+        let port = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port").port();
+        let address = format!("127.0.0.1:{port}");
+        let config = dir.join("registry.yml");
+        let text = format!(
+            "version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {}}}}}\nhttp: {{addr: \"{address}\"}}\n",
+            dir.join("registry").display(),
+        );
+        std::fs::write(&config, text).expect("written");
+        let mut command = Command::new("docker-registry");
+        command.arg("serve").arg(config).stdout(Stdio::null()).stderr(Stdio::null());
+        let process = command.spawn().expect("the registry starts");
+        let registry = Self { process, address };
+        eventually("the registry listens", || std::net::TcpStream::connect(&registry.address).ok()).await;
+        registry
+    }
+
+    fn push(&self, archive: &Path, name: &str) {
+        let status = Command::new("skopeo")
+            .args(["copy", "--quiet", "--insecure-policy", "--dest-tls-verify=false"])
+            .arg(format!("oci-archive:{}", archive.display()))
+            .arg(format!("docker://{}/{name}", self.address))
+            .status()
+            .expect("skopeo runs");
+        assert!(status.success());
+    }
+}
+
+impl Drop for Registry {
+    fn drop(&mut self) {
+        // Gone or not, it is reaped.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+#[tokio::test]
+async fn an_image_is_pulled_from_a_registry() {
+    skip_without_privileges!();
+    if !Path::new("/usr/bin/docker-registry").exists() || !Path::new("/usr/bin/skopeo").exists() {
+        eprintln!("SKIPPED: no docker-registry or skopeo");
+        return;
+    }
+    let mut host = Host::start().await;
+    let registry = Registry::start(host.dir()).await;
+    let options = ImageOptions { cmd: strings(&["/bin/echo", "pulled"]), ..Default::default() };
+    registry.push(&archive(host.dir(), IMAGE, &options), "team/app:1");
+    let name = format!("{}/team/app:1", registry.address);
+    let pull = PullImageRequest { image: spec(&name), ..Default::default() };
+    let (first, second) = tokio::join!(async { host.images.clone().pull_image(pull.clone()).await }, async {
+        host.images.clone().pull_image(pull.clone()).await
+    },);
+    let image_ref = first.expect("pulled").into_inner().image_ref;
+    assert_eq!(second.expect("pulled").into_inner().image_ref, image_ref);
+    let status = host.images.image_status(cri::ImageStatusRequest { image: spec(&name), verbose: true }).await;
+    let image = status.expect("answered").into_inner().image.expect("it is here");
+    assert_eq!((image.id.as_str(), image.repo_tags.as_slice()), (image_ref.as_str(), &[name.clone()][..]));
+    assert!(image.repo_digests[0].starts_with(&format!("{}/team/app@sha256:", registry.address)));
+    let sandbox = host.sandbox("pulled").await;
+    let mut config = container(&sandbox.1, "c", "");
+    (config.image, config.command) = (spec(&image_ref), Vec::new());
+    host.run(&sandbox, config).await;
+    host.log_with("c", "stdout F pulled").await;
+    let missing = PullImageRequest { image: spec(&format!("{}/team/app:2", registry.address)), ..Default::default() };
+    let err = host.images.pull_image(missing).await.expect_err("there is no such tag");
+    assert_eq!(err.code(), cri::Code::NotFound, "{err}");
+    drop(registry);
+    let err = host.images.pull_image(pull).await.expect_err("nobody listens");
+    assert_eq!(err.code(), cri::Code::Unavailable, "{err}");
+    assert!(err.message().contains(&name), "{err}");
+}

@@ -1,0 +1,8 @@
+//! The runtime as a process, driven through its socket, with real containers.
+
+mod containers;
+mod images;
+mod pods;
+mod restart;
+mod streams;
+mod support;

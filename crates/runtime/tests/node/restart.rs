@@ -1,0 +1,111 @@
+//! The runtime dies; containers do not.
+
+use std::path::Path;
+
+use cri::ContainerState;
+
+use crate::skip_without_privileges;
+use crate::support::{Host, container, eventually, messages};
+
+#[tokio::test]
+async fn containers_outlive_a_killed_runtime() {
+    skip_without_privileges!();
+    let mut host = Host::start().await;
+    host.import_busybox().await;
+    let sandbox = host.sandbox("outlives").await;
+    let script = "echo one; while ! test -e /go; do sleep 0.02; done; echo two; while ! test -e /end; do sleep 0.02; done; exit 5";
+    let id = host.run(&sandbox, container(&sandbox.1, "c", script)).await;
+    let created = host.create(&sandbox, container(&sandbox.1, "later", "echo late")).await.expect("made");
+    host.log_with("c", "one").await;
+    host.kill();
+    host.restart().await;
+    let status = host.status(&id).await;
+    assert_eq!(status.state(), ContainerState::ContainerRunning);
+    host.exec(&id, &["/bin/touch", "/go"]).await;
+    assert_eq!(messages(&host.log_with("c", "two").await), ["stdout F one", "stdout F two"]);
+    // What was only created can be started by the next runtime.
+    host.start_container(&created).await.expect("started");
+    assert_eq!(host.exited(&created).await.exit_code, 0);
+    // The new runtime sees the end of a container that the old one started.
+    host.exec(&id, &["/bin/touch", "/end"]).await;
+    assert_eq!(host.exited(&id).await.exit_code, 5);
+}
+
+#[tokio::test]
+async fn an_end_without_a_runtime_is_found_later() {
+    skip_without_privileges!();
+    let mut host = Host::start().await;
+    host.import_busybox().await;
+    let sandbox = host.sandbox("unseen").await;
+    let gate = host.path("gate");
+    std::fs::create_dir(&gate).expect("made");
+    let mut config = container(&sandbox.1, "c", "while ! test -e /gate/go; do sleep 0.02; done; echo bye; exit 6");
+    config.mounts = vec![cri::Mount {
+        container_path: "/gate".to_owned(),
+        host_path: gate.display().to_string(),
+        ..Default::default()
+    }];
+    let id = host.run(&sandbox, config).await;
+    host.kill();
+    std::fs::write(gate.join("go"), "").expect("written");
+    host.log_with("c", "bye").await;
+    let record = host.path("data/runtime/containers").join(&id).join("exit.json");
+    eventually("the end is written down", || record.exists().then_some(())).await;
+    host.restart().await;
+    let status = host.status(&id).await;
+    assert_eq!((status.state(), status.exit_code), (ContainerState::ContainerExited, 6));
+    assert_eq!(status.reason, "Error");
+}
+
+#[tokio::test]
+async fn a_container_does_not_outlive_its_shim() {
+    skip_without_privileges!();
+    let mut host = Host::start().await;
+    host.import_busybox().await;
+    let sandbox = host.sandbox("shimless").await;
+    let id = host.run(&sandbox, container(&sandbox.1, "c", "sleep 1000")).await;
+    for pid in shims(&id) {
+        rustix::process::kill_process(pid, rustix::process::Signal::KILL).expect("killed");
+    }
+    let status = host.exited(&id).await;
+    assert_eq!((status.exit_code, status.reason.as_str()), (255, "Unknown"));
+}
+
+/// The processes that were started as the shim of a container.
+fn shims(id: &str) -> Vec<rustix::process::Pid> {
+    let mut pids = Vec::new();
+    for entry in std::fs::read_dir("/proc").expect("there is a /proc").flatten() {
+        let cmdline = std::fs::read_to_string(entry.path().join("cmdline")).unwrap_or_default();
+        let words: Vec<&str> = cmdline.split('\0').collect();
+        if words.get(1) == Some(&"shim")
+            && words.get(3).is_some_and(|bundle| bundle.ends_with(id))
+            && let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok())
+        {
+            pids.extend(rustix::process::Pid::from_raw(pid));
+        }
+    }
+    pids
+}
+
+#[tokio::test]
+async fn cleanup_leaves_nothing() {
+    skip_without_privileges!();
+    let mut host = Host::start().await;
+    host.import_busybox().await;
+    let sandbox = host.sandbox("leftover").await;
+    let id = host.run(&sandbox, container(&sandbox.1, "c", "sleep 1000")).await;
+    let stopped = host.run(&sandbox, container(&sandbox.1, "stopped", "true")).await;
+    host.exited(&stopped).await;
+    assert!(!shims(&id).is_empty());
+    host.kill();
+    skiff_runtime::cleanup(&host.instance(), true).expect("all is removed");
+    assert!(shims(&id).is_empty());
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").expect("readable");
+    assert!(!mounts.contains(&host.dir().display().to_string()), "{mounts}");
+    for controller in std::fs::read_dir("/sys/fs/cgroup").expect("readable").flatten() {
+        let rest = controller.path().join(host.instance().name());
+        assert!(!rest.exists(), "{} is left", rest.display());
+    }
+    assert!(!host.path("run/runtime").exists() && !host.path("data/runtime").exists());
+    assert!(!Path::new(&host.path("run/runtime.sock")).exists());
+}
