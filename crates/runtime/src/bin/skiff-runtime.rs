@@ -40,7 +40,8 @@ fn serve(data_dir: PathBuf, run_dir: PathBuf, pod_cidr: Option<&OsString>) -> Re
         if let Some(pod_cidr) = pod_cidr {
             let pod_cidr: ipnet::IpNet = pod_cidr.to_string_lossy().parse()?;
             let instance = config.instance.clone();
-            let network = network::Config { instance, cluster_cidrs: vec![pod_cidr], service_cidrs: Vec::new(), mtu: None };
+            let network =
+                network::Config { instance, cluster_cidrs: vec![pod_cidr], service_cidrs: Vec::new(), mtu: None };
             let network = PodNetwork::open(network).await?;
             network.set_pod_cidrs(vec![pod_cidr]).await?;
             config.pod_network = Some(network);
