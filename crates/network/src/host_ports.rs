@@ -21,6 +21,15 @@ pub enum Protocol {
 }
 
 impl Protocol {
+    /// The number in packets.
+    pub fn number(self) -> u8 {
+        match self {
+            Self::Tcp => 6,
+            Self::Udp => 17,
+            Self::Sctp => 132,
+        }
+    }
+
     /// The name in nftables rules.
     pub fn as_nft(self) -> &'static str {
         match self {

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use crate::conntrack;
 use crate::health_check::HealthChecks;
 use crate::model::{self, NodeTopology};
-use crate::nftables::{StaleFlow, Table, TableConfig, service_rules};
+use crate::nftables::{DataPlane, StaleFlow, TableConfig, service_rules};
 
 /// Slices by "namespace/service".
 const BY_SERVICE: &str = "proxy/service";
@@ -166,13 +166,13 @@ struct Sync {
     not_before: Instant,
     min_sync_period: Duration,
     /// Taken out while a transaction is applied.
-    table: Option<Table>,
+    data_plane: Option<DataPlane>,
 }
 
 impl Sync {
     fn new(proxy: &Proxy, health_checks: HealthChecks) -> Self {
         let config = &proxy.config;
-        let table = Table::new(TableConfig {
+        let data_plane = DataPlane::new(TableConfig {
             name: network::table_name(&config.instance, "proxy"),
             cluster_cidrs: config.cluster_cidrs.clone(),
             node_port_addresses: config.node_port_addresses.clone(),
@@ -189,7 +189,7 @@ impl Sync {
             failures: 0,
             not_before: proxy.env.instant(),
             min_sync_period: config.min_sync_period,
-            table: Some(table),
+            data_plane: Some(data_plane),
         }
     }
 
@@ -231,18 +231,14 @@ impl Sync {
             })
             .collect();
         let (count, replace) = (changes.len(), self.replace);
-        let Some(mut table) = self.table.take() else { return Ok(()) };
+        let Some(mut data_plane) = self.data_plane.take() else { return Ok(()) };
         let work = tokio::task::spawn_blocking(move || {
-            let update = table.update(changes);
-            let script = if replace { table.replace() } else { update.script };
-            let applied = if script.is_empty() { Ok(()) } else { nft::apply(&script) };
-            if applied.is_ok() {
-                forget(&update.stale);
-            }
-            (table, applied)
+            let applied = if replace { data_plane.replace(changes) } else { data_plane.update(changes) };
+            let applied = applied.map(|stale| forget(&stale));
+            (data_plane, applied)
         });
-        let (table, applied) = work.await.map_err(RunError::Apply)?;
-        self.table = Some(table);
+        let (data_plane, applied) = work.await.map_err(RunError::Apply)?;
+        self.data_plane = Some(data_plane);
         let now = self.env.instant();
         match applied {
             Ok(()) => {

@@ -2,6 +2,7 @@
 
 mod support;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use base::Env;
@@ -26,18 +27,19 @@ async fn with_proxy(host: &Host, work: impl AsyncFnOnce(&Informer<Service>, &Inf
     assert!(tasks.shutdown(Duration::from_secs(5)).await.is_empty());
 }
 
-/// Waits until `condition` gives a value.
+/// Waits until `condition`, which may block, gives a value.
 #[track_caller]
-fn eventually<T>(mut condition: impl FnMut() -> Option<T>) -> impl Future<Output = T> {
+fn eventually<T: Send + 'static>(condition: impl Fn() -> Option<T> + Send + Sync + 'static) -> impl Future<Output = T> {
     let place = std::panic::Location::caller();
+    let condition = Arc::new(condition);
     async move {
         let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
         loop {
-            if let Some(value) = condition() {
+            let condition = condition.clone();
+            if let Some(value) = tokio::task::spawn_blocking(move || condition()).await.expect("no panic") {
                 return value;
             }
             assert!(tokio::time::Instant::now() < deadline, "{place}: not within ten seconds");
-            tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
 }
@@ -48,8 +50,14 @@ fn events_become_rules_and_a_restart_takes_over() {
     host.run(async || {
         let _network = host.with_pods(&["a", "b"]).await;
         let web = service("web", "10.43.0.7", json!({}));
-        let expect = async |text: &str| {
-            eventually(|| try_ask(&host.pod("b"), "10.43.0.7:80").ok().filter(|answer| answer == text)).await
+        let pod = host.pod("b");
+        let expect = async |text: &'static str| {
+            let pod = pod.clone();
+            eventually(move || try_ask(&pod, "10.43.0.7:80").ok().filter(|answer| answer == text)).await
+        };
+        let expect_new = async || {
+            let pod = pod.clone();
+            eventually(move || try_ask(&pod, "10.43.0.8:80").ok()).await
         };
         with_proxy(&host, async |services, slices| {
             slices.apply(slice("web", &[("10.42.0.2", NODE, "ready")]));
@@ -64,14 +72,14 @@ fn events_become_rules_and_a_restart_takes_over() {
         with_proxy(&host, async |services, slices| {
             slices.apply(slice("new", &[("10.42.0.2", NODE, "ready")]));
             services.apply(service("new", "10.43.0.8", json!({})));
-            eventually(|| try_ask(&host.pod("b"), "10.43.0.8:80").ok()).await;
+            expect_new().await;
             assert!(try_ask(&host.pod("a"), "10.43.0.7:80").is_err());
             // Somebody flushes all rules: the next change brings everything back.
             nft::delete_table("inet", &network::table_name(&host.instance(), "proxy")).expect("delete");
             services.apply(web);
             slices.apply(slice("web", &[("10.42.0.2", NODE, "ready")]));
             expect("a 10.42.0.3").await;
-            eventually(|| try_ask(&host.pod("b"), "10.43.0.8:80").ok()).await;
+            expect_new().await;
         })
         .await;
         skiff_proxy::cleanup(&host.instance()).expect("cleanup");
@@ -88,9 +96,9 @@ fn udp_flows_follow_the_endpoints() {
         with_proxy(&host, async |services, slices| {
             services.apply(service("web", "10.43.0.7", json!({})));
             slices.apply(slice("web", &[("10.42.0.2", NODE, "ready")]));
-            let udp = UdpClient::new(&host.pod("c"));
+            let udp = Arc::new(UdpClient::new(&host.pod("c")));
             let answer = |text: &'static str| {
-                let udp = &udp;
+                let udp = udp.clone();
                 eventually(move || udp.ask("10.43.0.7:80").ok().filter(|answer| answer == text))
             };
             answer("a 10.42.0.4").await;

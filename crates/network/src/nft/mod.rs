@@ -1,7 +1,11 @@
-//! Rules are spoken as text to the `nft` program, one transaction a call.
+//! Rules are spoken as text to the `nft` program, one transaction a call; changes of elements alone as a [`Batch`].
+
+mod batch;
 
 use std::io::{self, Write};
 use std::process::{Command, Stdio};
+
+pub use batch::{Batch, BatchSocket, Data};
 
 /// A transaction that was not applied; the kernel's rules are as before.
 #[derive(Debug, thiserror::Error)]
@@ -12,14 +16,23 @@ pub enum NftError {
     /// The program refused the transaction; the text is its own (its first lines).
     #[error("nft refused the rules: {0}")]
     Refused(String),
+    /// The kernel cannot be spoken to.
+    #[error("speak to nftables: {0}")]
+    Socket(#[source] io::Error),
+    /// The kernel refused a batch.
+    #[error("nftables refused the elements: {0}")]
+    Kernel(#[source] io::Error),
 }
 
 impl NftError {
     /// Whether an object that the transaction names is missing or is there already, which means that somebody else
     /// changed the table.
     pub fn is_out_of_step(&self) -> bool {
-        let Self::Refused(text) = self else { return false };
-        text.contains("No such file or directory") || text.contains("File exists")
+        match self {
+            Self::Refused(text) => text.contains("No such file or directory") || text.contains("File exists"),
+            Self::Kernel(error) => batch::is_out_of_step(error),
+            Self::Run(_) | Self::Socket(_) => false,
+        }
     }
 }
 

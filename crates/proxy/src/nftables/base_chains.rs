@@ -5,7 +5,7 @@ use std::fmt::Write;
 use ipnet::IpNet;
 
 use super::rules::{Draw, DrawKind, NumberKind, set_mark};
-use super::script::Map;
+use super::script::{Map, REFUSE};
 use super::{Family, MASQUERADE_MARK, TableConfig};
 
 /// Writes the sets and chains; the maps of services follow.
@@ -31,7 +31,7 @@ pub(super) fn write(text: &mut String, config: &TableConfig) {
         chain(text, &format!("filter-{hook}"), Some(&kind), &["ct state new jump no-endpoints"]);
     }
     chain(text, "no-endpoints", None, &lookups(config, "no_endpoints", "no_endpoint_nodeports"));
-    chain(text, "refuse", None, &["meta l4proto tcp reject with tcp reset", "reject with icmpx port-unreachable"]);
+    chain(text, REFUSE, None, &["meta l4proto tcp reject with tcp reset", "reject with icmpx port-unreachable"]);
     for hook in ["prerouting", "output"] {
         let kind = format!("nat hook {hook} priority -100");
         chain(text, &format!("nat-{hook}"), Some(&kind), &["jump services"]);

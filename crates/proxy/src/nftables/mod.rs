@@ -1,6 +1,7 @@
 //! The nftables data plane: from the model to rules, and from two states of the rules to one transaction.
 
 mod base_chains;
+mod data_plane;
 mod rules;
 mod script;
 mod table;
@@ -11,8 +12,9 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use network::Protocol;
 
+pub use data_plane::DataPlane;
 pub use rules::{ServiceRules, service_rules};
-pub use table::{StaleFlow, Table, Update};
+pub use table::{Change, StaleFlow, Table, Update};
 
 /// The bit of the packet mark that says: masquerade this connection.
 pub const MASQUERADE_MARK: u32 = 0x4000;

@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
+
+use network::nft::{Batch, Data};
 
 use super::base_chains::number_rule;
 use super::rules::{Draw, NumberKind, Verdict};
@@ -92,25 +94,88 @@ impl Map {
 }
 
 /// The text of a verdict.
-pub(super) fn verdict_text(verdict: &Verdict) -> String {
+fn verdict_text(verdict: &Verdict) -> String {
     match verdict {
         Verdict::Draw(draw) => format!("goto {}", draw.chain()),
         Verdict::Chain(name) => format!("goto {name}"),
-        Verdict::Reject => "goto refuse".to_owned(),
+        Verdict::Reject => format!("goto {REFUSE}"),
         Verdict::Drop => "drop".to_owned(),
     }
 }
 
-/// The text of an endpoint.
-pub(super) fn endpoint_text(endpoint: &SocketAddr) -> String {
-    format!("{} . {}", endpoint.ip(), endpoint.port())
+/// An element of one of the maps.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Element {
+    /// What happens at a frontend.
+    Verdict(Frontend, Verdict),
+    /// An endpoint of a frontend.
+    Endpoint(Frontend, SocketAddr),
+    /// A pod that reaches itself.
+    Hairpin(IpAddr),
+}
+
+impl Element {
+    fn key_text(&self) -> String {
+        match self {
+            Self::Verdict(frontend, _) | Self::Endpoint(frontend, _) => frontend.to_string(),
+            Self::Hairpin(ip) => format!("{ip} . {ip}"),
+        }
+    }
+
+    fn text(&self) -> String {
+        match self {
+            Self::Verdict(_, verdict) => format!("{} : {}", self.key_text(), verdict_text(verdict)),
+            Self::Endpoint(_, endpoint) => format!("{} : {} . {}", self.key_text(), endpoint.ip(), endpoint.port()),
+            Self::Hairpin(_) => self.key_text(),
+        }
+    }
+
+    fn key(&self) -> Vec<u8> {
+        match self {
+            Self::Verdict(frontend, _) | Self::Endpoint(frontend, _) => {
+                let mut key = if let Address::Ip(ip) = frontend.address { octets(ip) } else { Vec::new() };
+                key.extend([frontend.protocol.number(), 0, 0, 0]);
+                key.extend(port(frontend.port));
+                key
+            }
+            Self::Hairpin(ip) => [octets(*ip), octets(*ip)].concat(),
+        }
+    }
+
+    fn data(&self) -> Option<Data> {
+        match self {
+            Self::Verdict(_, Verdict::Draw(draw)) => Some(Data::Goto(draw.chain())),
+            Self::Verdict(_, Verdict::Chain(chain)) => Some(Data::Goto(chain.clone())),
+            Self::Verdict(_, Verdict::Reject) => Some(Data::Goto(REFUSE.to_owned())),
+            Self::Verdict(_, Verdict::Drop) => Some(Data::Drop),
+            Self::Endpoint(_, endpoint) => {
+                Some(Data::Value([octets(endpoint.ip()), port(endpoint.port()).to_vec()].concat()))
+            }
+            Self::Hairpin(_) => None,
+        }
+    }
+}
+
+/// The chain that answers with a refusal.
+pub(super) const REFUSE: &str = "refuse";
+
+fn octets(ip: IpAddr) -> Vec<u8> {
+    match ip {
+        IpAddr::V4(ip) => ip.octets().to_vec(),
+        IpAddr::V6(ip) => ip.octets().to_vec(),
+    }
+}
+
+fn port(port: u16) -> [u8; 4] {
+    let [high, low] = port.to_be_bytes();
+    [high, low, 0, 0]
 }
 
 /// Changes of one transaction.
 #[derive(Debug, Default)]
 pub(super) struct Script {
-    pub delete: BTreeMap<(Map, Family), Vec<String>>,
-    pub add: BTreeMap<(Map, Family), Vec<String>>,
+    pub delete: BTreeMap<(Map, Family), Vec<Element>>,
+    pub add: BTreeMap<(Map, Family), Vec<Element>>,
     pub draws: BTreeSet<Draw>,
     /// Numbers whose map and chain do not exist yet.
     pub numbers: BTreeSet<(NumberKind, Family, u32)>,
@@ -145,8 +210,9 @@ impl Script {
         }
         for (verb, changes) in [("delete", &self.delete), ("add", &self.add)] {
             for ((map, family), elements) in changes.iter().filter(|(_, elements)| !elements.is_empty()) {
-                let name = map.name(*family);
-                let _ = writeln!(text, "{verb} element inet {table} {name} {{ {} }}", elements.join(", "));
+                let element = if verb == "add" { Element::text } else { Element::key_text };
+                let elements = elements.iter().map(element).collect::<Vec<_>>().join(", ");
+                let _ = writeln!(text, "{verb} element inet {table} {} {{ {elements} }}", map.name(*family));
             }
         }
         for verb in ["flush", "delete"] {
@@ -158,6 +224,27 @@ impl Script {
             let _ = writeln!(text, "delete set inet {table} {set}");
         }
         text
+    }
+
+    /// The changes as a batch, if they are changes of elements only and not too many.
+    pub fn batch(&self, table: &str) -> Option<Batch> {
+        let only_elements = self.draws.is_empty()
+            && self.numbers.is_empty()
+            && self.chains.is_empty()
+            && self.removed_chains.is_empty()
+            && self.sets.is_empty()
+            && self.removed_sets.is_empty();
+        if !only_elements {
+            return None;
+        }
+        let mut batch = Batch::new(table);
+        for ((map, family), elements) in &self.delete {
+            elements.iter().for_each(|element| batch.delete(&map.name(*family), &element.key()));
+        }
+        for ((map, family), elements) in &self.add {
+            elements.iter().for_each(|element| batch.add(&map.name(*family), &element.key(), element.data().as_ref()));
+        }
+        Some(batch).filter(Batch::fits)
     }
 
     /// The body of a whole table that consists of what is added.
@@ -173,6 +260,9 @@ impl Script {
         for (map, family) in fixed.chain(numbered) {
             let _ = writeln!(text, "\t{} {} {{\n\t\t{}", map.object(), map.name(family), map.types(family));
             if let Some(elements) = self.add.get(&(map, family)).filter(|elements| !elements.is_empty()) {
+                let mut elements: Vec<String> = elements.iter().map(Element::text).collect();
+                // One state gives one text.
+                elements.sort();
                 let _ = writeln!(text, "\t\telements = {{\n\t\t\t{}\n\t\t}}", elements.join(",\n\t\t\t"));
             }
             text.push_str("\t}\n");

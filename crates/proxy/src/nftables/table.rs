@@ -4,10 +4,11 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
 
 use client::ObjectKey;
+use network::nft::Batch;
 
 use super::base_chains;
 use super::rules::{Draw, NumberKind, ServiceRules, Verdict};
-use super::script::{Map, Script, endpoint_text, verdict_text};
+use super::script::{Element, Map, Script};
 use super::{Family, Frontend, TableConfig};
 
 /// UDP flows that connection tracking would go on sending to where they should no longer go.
@@ -20,12 +21,21 @@ pub struct StaleFlow {
 }
 
 /// One transaction.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct Update {
-    /// The text for `nft -f -`; empty where no rule changes.
-    pub script: String,
+    /// The changes.
+    pub change: Change,
     /// The flows to forget once the transaction is applied.
     pub stale: Vec<StaleFlow>,
+}
+
+/// The changes of one transaction, in the form in which they reach the kernel.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Change {
+    /// Changes of elements.
+    Batch(Batch),
+    /// Text for `nft -f -`.
+    Script(String),
 }
 
 /// The rules of all services, as the kernel has them when every [`Update`] has been applied.
@@ -57,6 +67,27 @@ impl Table {
 
     /// Changes services (`None`: the service is gone) and returns the transaction that does the same in the kernel.
     pub fn update(&mut self, changes: Vec<(ObjectKey, Option<ServiceRules>)>) -> Update {
+        let (script, stale) = self.apply(changes);
+        let change = match script.batch(&self.config.name) {
+            Some(batch) => Change::Batch(batch),
+            None => Change::Script(self.text(&script)),
+        };
+        Update { change, stale }
+    }
+
+    /// Changes services without a transaction: [`Table::replace`] follows. The flows to forget are returned.
+    pub fn set(&mut self, changes: Vec<(ObjectKey, Option<ServiceRules>)>) -> Vec<StaleFlow> {
+        self.apply(changes).1
+    }
+
+    /// The same as [`Table::update`], with a text even where a batch does it.
+    #[cfg(test)]
+    pub(super) fn update_text(&mut self, changes: Vec<(ObjectKey, Option<ServiceRules>)>) -> (String, Vec<StaleFlow>) {
+        let (script, stale) = self.apply(changes);
+        (self.text(&script), stale)
+    }
+
+    fn apply(&mut self, changes: Vec<(ObjectKey, Option<ServiceRules>)>) -> (Script, Vec<StaleFlow>) {
         let mut script = Script::default();
         let mut stale = BTreeSet::new();
         for (key, rules) in changes {
@@ -70,9 +101,7 @@ impl Table {
                 self.services.insert(key, rules);
             }
         }
-        let config = &self.config;
-        let script = script.incremental(&config.name, |draw| base_chains::draw_rules(draw, config));
-        Update { script, stale: stale.into_iter().collect() }
+        (script, stale.into_iter().collect())
     }
 
     /// The transaction that replaces whatever the kernel has by this table. Established connections go on.
@@ -96,15 +125,17 @@ impl Table {
             script.sets.extend(rules.affinity_sets.clone());
         }
         for ip in self.hairpins.keys() {
-            script.add.entry((Map::Hairpins, Family::of(*ip))).or_default().push(format!("{ip} . {ip}"));
+            script.add.entry((Map::Hairpins, Family::of(*ip))).or_default().push(Element::Hairpin(*ip));
         }
-        // One state gives one text.
-        script.add.values_mut().for_each(|elements| elements.sort());
         let mut text = format!("add table inet {0}\ndelete table inet {0}\ntable inet {0} {{\n", self.config.name);
         base_chains::write(&mut text, &self.config);
         script.whole(&mut text, |draw| base_chains::draw_rules(draw, &self.config));
         text.push_str("}\n");
         text
+    }
+
+    fn text(&self, script: &Script) -> String {
+        script.incremental(&self.config.name, |draw| base_chains::draw_rules(draw, &self.config))
     }
 
     fn change(&mut self, key: &ObjectKey, old: &ServiceRules, new: &ServiceRules, script: &mut Script) {
@@ -199,15 +230,15 @@ impl Table {
 
 /// Adds or removes a hairpin; the opposite change by another service of the same transaction cancels it out.
 fn push_or_cancel(script: &mut Script, ip: IpAddr, add: bool) {
-    let (at, text) = ((Map::Hairpins, Family::of(ip)), format!("{ip} . {ip}"));
+    let (at, element) = ((Map::Hairpins, Family::of(ip)), Element::Hairpin(ip));
     let (to, from) = if add { (&mut script.add, &mut script.delete) } else { (&mut script.delete, &mut script.add) };
     if let Some(elements) = from.get_mut(&at)
-        && let Some(found) = elements.iter().position(|element| *element == text)
+        && let Some(found) = elements.iter().position(|other| *other == element)
     {
         elements.swap_remove(found);
         return;
     }
-    to.entry(at).or_default().push(text);
+    to.entry(at).or_default().push(element);
 }
 
 fn draw_of(verdict: &Verdict) -> Option<Draw> {
@@ -216,12 +247,12 @@ fn draw_of(verdict: &Verdict) -> Option<Draw> {
 
 fn add_verdict(script: &mut Script, frontend: &Frontend, verdict: &Verdict) {
     let at = (Map::of_verdict(frontend, verdict), frontend.family());
-    script.add.entry(at).or_default().push(format!("{frontend} : {}", verdict_text(verdict)));
+    script.add.entry(at).or_default().push(Element::Verdict(*frontend, verdict.clone()));
 }
 
 fn add_endpoint(script: &mut Script, (frontend, number): &(Frontend, u32), endpoint: &std::net::SocketAddr) {
     let at = (Map::of_endpoint(frontend, *number), frontend.family());
-    script.add.entry(at).or_default().push(format!("{frontend} : {}", endpoint_text(endpoint)));
+    script.add.entry(at).or_default().push(Element::Endpoint(*frontend, *endpoint));
 }
 
 /// The changes of one frontend's verdict and endpoints.
@@ -231,7 +262,7 @@ fn diff_frontend(frontend: &Frontend, old: &ServiceRules, new: &ServiceRules, sc
     if before != after {
         if let Some(verdict) = before {
             let at = (Map::of_verdict(frontend, verdict), family);
-            script.delete.entry(at).or_default().push(frontend.to_string());
+            script.delete.entry(at).or_default().push(Element::Verdict(*frontend, verdict.clone()));
         }
         if let Some(verdict) = after {
             add_verdict(script, frontend, verdict);
@@ -241,7 +272,7 @@ fn diff_frontend(frontend: &Frontend, old: &ServiceRules, new: &ServiceRules, sc
     for (at, endpoint) in old.endpoints.range(range.clone()) {
         if new.endpoints.get(at) != Some(endpoint) {
             let map = (Map::of_endpoint(frontend, at.1), family);
-            script.delete.entry(map).or_default().push(frontend.to_string());
+            script.delete.entry(map).or_default().push(Element::Endpoint(*frontend, *endpoint));
         }
     }
     for (at, endpoint) in new.endpoints.range(range) {

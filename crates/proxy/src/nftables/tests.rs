@@ -70,7 +70,7 @@ fn a_whole_table() {
         service("sticky", json!({"clusterIP": "10.43.0.5", "sessionAffinity": "ClientIP"}), &["10.42.0.2"]),
         service("inside", json!({"clusterIP": "10.43.0.6", "internalTrafficPolicy": "Local"}), &["10.42.1.2"]),
     ];
-    table.update(services);
+    table.set(services);
     check(&table.replace(), "table.nft");
 }
 
@@ -79,10 +79,10 @@ fn single_changes() {
     let mut table = table();
     let mut text = String::new();
     let mut step = |title: &str, change| {
-        let update = table.update(vec![change]);
+        let (script, stale) = table.update_text(vec![change]);
         let stale: Vec<_> =
-            update.stale.iter().map(|flow| format!("# stale: {} -> {:?}\n", flow.frontend, flow.endpoint)).collect();
-        text.push_str(&format!("# {title}\n{}{}\n", update.script, stale.concat()));
+            stale.iter().map(|flow| format!("# stale: {} -> {:?}\n", flow.frontend, flow.endpoint)).collect();
+        text.push_str(&format!("# {title}\n{script}{}\n", stale.concat()));
     };
     let web = || json!({"clusterIP": "10.43.0.1"});
     step("a service without endpoints", service("web", web(), &[]));

@@ -4,18 +4,14 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
 use base::Instance;
-use client::ObjectKey;
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use network::netlink::{Route, Socket, Veth};
-use network::{Attach, PodNetwork, netns, nft};
+use network::{Attach, PodNetwork, netns};
 use serde_json::{Value, json};
-use skiff_proxy::model::{self, NodeTopology};
-use skiff_proxy::nftables::{Table, TableConfig, Update, service_rules};
 
 pub const NODE: &str = "here";
 const TIMEOUT: Duration = Duration::from_secs(1);
@@ -153,11 +149,6 @@ pub fn try_ask(netns: &Path, server: &str) -> std::io::Result<String> {
     answer.expect("namespace")
 }
 
-#[track_caller]
-pub fn ask(netns: &Path, server: &str) -> String {
-    try_ask(netns, server).unwrap_or_else(|err| panic!("connect to {server}: {err}"))
-}
-
 /// A UDP client that keeps its port.
 pub struct UdpClient(UdpSocket);
 
@@ -219,40 +210,4 @@ pub fn slice(service: &str, endpoints: &[(&str, &str, &str)]) -> EndpointSlice {
         ],
     });
     serde_json::from_value(document).expect("a slice")
-}
-
-pub fn table_config(name: &str) -> TableConfig {
-    TableConfig {
-        name: name.to_owned(),
-        cluster_cidrs: vec!["10.42.0.0/16".parse().expect("a network")],
-        node_port_addresses: Vec::new(),
-        localhost_node_ports: true,
-    }
-}
-
-/// The data plane alone: what the component does with one change, without the component.
-pub struct DataPlane(pub Table);
-
-impl DataPlane {
-    pub fn new() -> Self {
-        let mut table = Table::new(table_config("test-proxy"));
-        nft::apply(&table.replace()).expect("an empty table");
-        Self(table)
-    }
-
-    pub fn change(&mut self, name: &str, service: Option<&Service>, slice: Option<&EndpointSlice>) -> Update {
-        let key = ObjectKey::namespaced("default", name);
-        let node = NodeTopology { name: NODE.to_owned(), zone: None };
-        let slices: Vec<_> = slice.into_iter().cloned().map(Arc::new).collect();
-        let model = service.and_then(|service| model::service(service, &slices, &node));
-        let rules = model.map(|model| service_rules(&key, &model));
-        self.0.update(vec![(key, rules)])
-    }
-
-    #[track_caller]
-    pub fn apply(&mut self, name: &str, service: Option<&Service>, slice: Option<&EndpointSlice>) -> Update {
-        let update = self.change(name, service, slice);
-        nft::apply(&update.script).unwrap_or_else(|err| panic!("{err}\n{}", update.script));
-        update
-    }
 }
