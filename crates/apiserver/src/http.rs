@@ -5,4 +5,5 @@ pub(crate) mod gzip;
 pub(crate) mod negotiate;
 pub(crate) mod options;
 pub(crate) mod output;
+pub(crate) mod protobuf;
 pub(crate) mod request_info;

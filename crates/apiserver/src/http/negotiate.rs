@@ -42,7 +42,7 @@ impl Accepted {
     pub(crate) const JSON: Self = Self { encoding: Encoding::Json, shape: Shape::Object };
 }
 
-/// The media types named in refusals; upstream names protobuf too, which is not spoken yet.
+/// The media types named in refusals. Protobuf is read, but answers are not written in it yet.
 const MEDIA_TYPES: [&str; 3] = ["application/json", "application/yaml", "application/vnd.kubernetes.protobuf"];
 
 /// One clause of a header: media type, parameters, quality.
@@ -150,10 +150,19 @@ fn content_type(headers: &HeaderMap) -> &str {
 }
 
 /// How a body that holds an object is written.
-pub(crate) fn body_encoding(headers: &HeaderMap) -> Result<Encoding, Status> {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum BodyEncoding {
+    Json,
+    Yaml,
+    Protobuf,
+}
+
+/// How the request's body is written.
+pub(crate) fn body_encoding(headers: &HeaderMap) -> Result<BodyEncoding, Status> {
     match content_type(headers) {
-        "" | "application/json" => Ok(Encoding::Json),
-        "application/yaml" => Ok(Encoding::Yaml),
+        "" | "application/json" => Ok(BodyEncoding::Json),
+        "application/yaml" => Ok(BodyEncoding::Yaml),
+        "application/vnd.kubernetes.protobuf" => Ok(BodyEncoding::Protobuf),
         _ => Err(Status::unsupported_media_type(&MEDIA_TYPES)),
     }
 }

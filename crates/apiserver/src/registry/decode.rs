@@ -5,8 +5,9 @@ use api::kinds::Resource;
 use api::status::Status;
 use serde_json::Value;
 
-use crate::http::negotiate::Encoding;
+use crate::http::negotiate::BodyEncoding;
 use crate::http::options::{DeleteOptions, FieldValidation};
+use crate::http::protobuf;
 use crate::http::request_info::Query;
 
 /// An object out of a body, and the warnings that go with the answer.
@@ -38,25 +39,38 @@ impl Expected<'_> {
     }
 }
 
-fn media(encoding: Encoding) -> MediaType {
-    match encoding {
-        Encoding::Json => MediaType::Json,
-        Encoding::Yaml => MediaType::Yaml,
-    }
+/// Reads a body of a type; the second part is the refusal that strict validation makes of what it found.
+fn parse(
+    body: &[u8],
+    encoding: BodyEncoding,
+    expected: Expected<'_>,
+) -> Result<(Value, Vec<String>, Option<Status>), Status> {
+    let media = match encoding {
+        BodyEncoding::Json => MediaType::Json,
+        BodyEncoding::Yaml => MediaType::Yaml,
+        BodyEncoding::Protobuf => {
+            let value = protobuf::decode(body, expected.schema).map_err(|err| {
+                let kind = expected.kind;
+                Status::bad_request(format!("the object provided is unrecognized (must be of type {kind}): {err}"))
+            })?;
+            return Ok((value, Vec::new(), None));
+        }
+    };
+    let decoded = decode::decode_as(body, media, expected.schema)?;
+    let strict = decoded.strict_error(expected.kind, expected.version);
+    Ok((decoded.value, decoded.findings, strict))
 }
 
 /// Decodes an object of the expected type.
 pub(crate) fn decode_body(
     expected: Expected<'_>,
     body: &[u8],
-    encoding: Encoding,
+    encoding: BodyEncoding,
     validation: FieldValidation,
 ) -> Result<Decoded, Status> {
-    let decoded = decode::decode_as(body, media(encoding), expected.schema)?;
-    let strict = decoded.strict_error(expected.kind, expected.version);
-    let mut value = decoded.value;
+    let (mut value, found, strict) = parse(body, encoding, expected)?;
     check_type(expected, &mut value)?;
-    let warnings = findings(validation, decoded.findings, strict)?;
+    let warnings = findings(validation, found, strict)?;
     Ok(Decoded { value, warnings })
 }
 
@@ -121,14 +135,24 @@ fn check_type(expected: Expected<'_>, value: &mut Value) -> Result<(), Status> {
 }
 
 /// The options of a deletion: from the body if there is one, else from the query.
-pub(crate) fn decode_delete_options(body: &[u8], encoding: Encoding, query: &Query) -> Result<DeleteOptions, Status> {
+pub(crate) fn decode_delete_options(
+    body: &[u8],
+    encoding: BodyEncoding,
+    query: &Query,
+) -> Result<DeleteOptions, Status> {
     if body.is_empty() {
         return DeleteOptions::parse(query, None);
     }
-    let schema = "io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions";
-    let decoded = decode::decode_as(body, media(encoding), schema)?;
-    DeleteOptions::parse(query, Some(&decoded.value))
+    let (options, _, _) = parse(body, encoding, DELETE_OPTIONS)?;
+    DeleteOptions::parse(query, Some(&options))
 }
+
+const DELETE_OPTIONS: Expected<'static> = Expected {
+    group: "",
+    version: "v1",
+    kind: "DeleteOptions",
+    schema: "io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions",
+};
 
 /// Brings an object into upstream's form and gives it its defaults.
 pub(crate) fn complete(resource: &Resource, value: &mut Value) {
