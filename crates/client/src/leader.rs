@@ -15,6 +15,9 @@ use tokio::time::Instant;
 
 use crate::objects;
 
+/// The pause after the first request that failed.
+const FIRST_RETRY: Duration = Duration::from_millis(50);
+
 /// Who runs for which lease.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -121,13 +124,20 @@ impl Candidate {
 
     /// Tries until the lease is held.
     async fn acquire(&mut self) {
+        // A server that has only just started has no namespace for the lease yet: that must not cost a whole period.
+        let mut after_failure = FIRST_RETRY;
         loop {
-            match self.try_acquire_or_renew().await {
+            let pause = match self.try_acquire_or_renew().await {
                 Ok(true) => return,
-                Ok(false) => {}
-                Err(err) => tracing::debug!(lease = %self.config.name, err = %err, "cannot acquire lease"),
-            }
-            self.env.sleep(self.env.random().jitter(self.config.retry_period, 0.2)).await;
+                Ok(false) => self.config.retry_period,
+                Err(err) => {
+                    tracing::debug!(lease = %self.config.name, err = %err, "cannot acquire lease");
+                    let pause = after_failure.min(self.config.retry_period);
+                    after_failure = pause * 2;
+                    pause
+                }
+            };
+            self.env.sleep(self.env.random().jitter(pause, 0.2)).await;
         }
     }
 

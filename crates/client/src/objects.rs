@@ -77,6 +77,14 @@ pub fn reason(err: &kube::Error) -> &str {
     }
 }
 
+/// The server's own words where there are some.
+pub fn message(err: &kube::Error) -> String {
+    match err {
+        kube::Error::Api(status) => status.message.clone(),
+        err => err.to_string(),
+    }
+}
+
 /// Whether the server said that there is no such object.
 pub fn is_not_found(err: &kube::Error) -> bool {
     reason(err) == "NotFound"

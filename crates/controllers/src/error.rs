@@ -6,7 +6,7 @@ use client::ObjectKey;
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SyncError {
     /// A request failed.
-    #[error("cannot {action} {key}: {source}")]
+    #[error("cannot {action} {key}: {}", client::objects::message(source))]
     Request {
         /// What was attempted, `create pod`.
         action: &'static str,
@@ -37,6 +37,16 @@ pub(crate) enum SyncError {
         /// What is left.
         what: String,
     },
+}
+
+impl SyncError {
+    /// Why, without what was attempted: for messages that users see beside the object.
+    pub(crate) fn cause(&self) -> String {
+        match self {
+            Self::Request { source, .. } => client::objects::message(source),
+            other => other.to_string(),
+        }
+    }
 }
 
 /// Says what was attempted when a request fails.

@@ -17,8 +17,7 @@ use std::time::Duration;
 
 use base::{Drain, Env, TaskFailure, Tasks};
 use futures::future::BoxFuture;
-use kube::core::{ApiResource, DynamicObject};
-use kube::runtime::watcher::InitialListStrategy;
+use kube::core::ApiResource;
 use serde::de::DeserializeOwned;
 use tokio::sync::{mpsc, watch};
 
@@ -64,7 +63,6 @@ pub struct Informers(Arc<Inner>);
 struct Inner {
     client: kube::Client,
     env: Env,
-    strategy: InitialListStrategy,
     known: Mutex<HashMap<Identity, Known>>,
     starts: mpsc::UnboundedSender<Start>,
     pending: Mutex<Option<mpsc::UnboundedReceiver<Start>>>,
@@ -105,24 +103,8 @@ pub enum RunError {
 impl Informers {
     /// No informer yet. Initial state is fetched by one streaming watch each.
     pub fn new(client: kube::Client, env: Env) -> Self {
-        Self::with_strategy(client, env, InitialListStrategy::StreamingList)
-    }
-
-    /// The same, fetching initial state by paginated lists, for API servers without streaming lists.
-    pub fn with_lists(client: kube::Client, env: Env) -> Self {
-        Self::with_strategy(client, env, InitialListStrategy::ListWatch)
-    }
-
-    fn with_strategy(client: kube::Client, env: Env, strategy: InitialListStrategy) -> Self {
         let (starts, pending) = mpsc::unbounded_channel();
-        Self(Arc::new(Inner {
-            client,
-            env,
-            strategy,
-            known: Mutex::default(),
-            starts,
-            pending: Mutex::new(Some(pending)),
-        }))
+        Self(Arc::new(Inner { client, env, known: Mutex::default(), starts, pending: Mutex::new(Some(pending)) }))
     }
 
     /// The informer of all objects of a type.
@@ -133,11 +115,6 @@ impl Informers {
     /// The informer of the objects of a type that a selector matches.
     pub fn filtered<K: Object<DynamicType = ()>>(&self, selector: ListSelector) -> Informer<K> {
         self.informer((), selector)
-    }
-
-    /// The informer of all objects of a kind known at run time.
-    pub fn dynamic(&self, resource: &ApiResource) -> Informer<DynamicObject> {
-        self.informer(resource.clone(), ListSelector::default())
     }
 
     /// The informer of the metadata of all objects of a kind known at run time.
@@ -199,10 +176,10 @@ impl Informers {
         known.insert(identity, Known { informer: Box::new(informer.clone()), _stop: stop });
 
         let (shared, client) = (Arc::clone(&informer.0), self.0.client.clone());
-        let (env, strategy) = (self.0.env.clone(), self.0.strategy.clone());
+        let env = self.0.env.clone();
         let reflector = move |drain: Drain| -> BoxFuture<'static, ()> {
             Box::pin(async move {
-                let reflect = reflector::reflect(client, env, strategy, resource, selector, shared);
+                let reflect = reflector::reflect(client, env, resource, selector, shared);
                 tokio::select! {
                     () = drain.drained() => {}
                     () = stopped.drained() => {}

@@ -18,7 +18,6 @@ const LONGEST_DELAY: Duration = Duration::from_secs(30);
 pub(super) async fn reflect<K: Object>(
     client: kube::Client,
     env: Env,
-    strategy: InitialListStrategy,
     resource: K::DynamicType,
     selector: ListSelector,
     shared: Arc<Shared<K>>,
@@ -29,7 +28,7 @@ pub(super) async fn reflect<K: Object>(
     let config = Config {
         label_selector: Some(selector.labels).filter(|labels| !labels.is_empty()),
         field_selector: Some(selector.fields).filter(|fields| !fields.is_empty()),
-        initial_list_strategy: strategy,
+        initial_list_strategy: InitialListStrategy::StreamingList,
         ..Config::default()
     };
     let api = Api::<K>::all_with(client, &resource);

@@ -98,7 +98,7 @@ impl Deployments {
             Err(err) if objects::is_already_exists(&err) => self.resolve_collision(rollout, &new).await,
             Err(err) if objects::is_namespace_terminating(&err) => Err(err).attempt("create replica set", &key),
             Err(err) => {
-                let message = format!("Failed to create new replica set \"{}\": {err}", key.name);
+                let message = format!("Failed to create new replica set \"{}\": {}", key.name, objects::message(&err));
                 let about = objects::reference(&rollout.deployment);
                 let recorder = self.context.recorder();
                 recorder.event(&about, EventType::Warning, "ReplicaSetCreateError", message.clone());

@@ -65,7 +65,15 @@ impl Kinds {
         let mut new = Vec::new();
         for offered in discovered.resources.into_iter().filter(is_collected) {
             let identity = (offered.resource.group.clone(), offered.resource.plural.clone());
-            let known = gone.remove(&identity).filter(|known| known.offered.resource == offered.resource);
+            let known = gone.remove(&identity);
+            if let Some(known) = &known
+                && known.offered.resource != offered.resource
+            {
+                // Served in another version now.
+                known.stop.drain();
+                informers.stop_metadata(&known.offered.resource);
+            }
+            let known = known.filter(|known| known.offered.resource == offered.resource);
             let kind = known.unwrap_or_else(|| {
                 let informer = informers.metadata(&offered.resource);
                 informer.add_index(BY_OWNER, |object| {
@@ -85,7 +93,7 @@ impl Kinds {
                 .any(|(group_version, _)| group_version.split('/').next() == Some(identity.0.as_str()));
             if unasked {
                 kinds.insert(identity, kind);
-            } else if !kinds.values().any(|kept| kept.offered.resource == kind.offered.resource) {
+            } else {
                 kind.stop.drain();
                 informers.stop_metadata(&kind.offered.resource);
             }

@@ -89,7 +89,7 @@ impl ReplicaSets {
                     // Everything here is about to be deleted; no use in trying again or in saying so.
                     return Ok(());
                 }
-                let message = format!("Error creating: {}", server_message(&err));
+                let message = format!("Error creating: {}", objects::message(&err));
                 recorder.event(&about, EventType::Warning, "FailedCreate", message);
                 Err(err).attempt("create pod for", key)
             }
@@ -132,7 +132,7 @@ impl ReplicaSets {
                 if objects::is_not_found(&err) {
                     return Ok(());
                 }
-                let message = format!("Error deleting: {}", server_message(&err));
+                let message = format!("Error deleting: {}", objects::message(&err));
                 recorder.event(&about, EventType::Warning, "FailedDelete", message);
                 Err(err).attempt("delete pod", &ObjectKey::of(pod))
             }
@@ -173,14 +173,6 @@ fn pod_of(replica_set: &ReplicaSet) -> Pod {
         },
         spec: template.spec,
         status: None,
-    }
-}
-
-/// The server's own words where there are some.
-fn server_message(err: &kube::Error) -> String {
-    match err {
-        kube::Error::Api(status) => status.message.clone(),
-        err => err.to_string(),
     }
 }
 

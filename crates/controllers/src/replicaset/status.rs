@@ -77,7 +77,7 @@ pub(super) fn calculate(
                 status: "True".to_owned(),
                 last_transition_time: Some(Time(now)),
                 reason: Some(failure.reason.to_owned()),
-                message: Some(failure.error.to_string()),
+                message: Some(failure.error.cause()),
             });
         }
         (None, Some(index)) => {

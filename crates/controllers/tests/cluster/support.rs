@@ -77,24 +77,15 @@ impl TestCluster {
     }
 
     /// Waits until an object of the namespace `default` fulfils `wanted`.
-    #[track_caller]
-    pub(crate) fn until<'a, K>(
-        &'a self,
-        name: &'a str,
-        wanted: impl Fn(&K) -> bool + 'a,
-    ) -> impl Future<Output = K> + 'a
+    pub(crate) async fn until<K>(&self, name: &str, wanted: impl Fn(&K) -> bool) -> K
     where
         K: kube::Resource<DynamicType = (), Scope = kube::core::NamespaceResourceScope>
             + Clone
             + DeserializeOwned
-            + std::fmt::Debug
-            + 'a,
+            + std::fmt::Debug,
     {
-        async move {
-            let api = &self.api::<K>();
-            let wanted = &wanted;
-            self.eventually(name, || async move { api.get(name).await.ok().filter(wanted) }).await
-        }
+        let (api, wanted) = (&self.api::<K>(), &wanted);
+        self.eventually(name, || async move { api.get(name).await.ok().filter(wanted) }).await
     }
 }
 
@@ -123,7 +114,6 @@ async fn run_pods(informers: Informers, alive: Arc<Mutex<Vec<String>>>) {
         let node = pod.spec.as_ref().and_then(|spec| spec.node_name.clone());
         let alive = alive.lock().expect("not poisoned").clone();
         let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
-        // Failures are conflicts with changes that come as events of their own.
         match node {
             None => {
                 let Some(first) = alive.first() else { continue };
@@ -135,14 +125,21 @@ async fn run_pods(informers: Informers, alive: Arc<Mutex<Vec<String>>>) {
                         ..ObjectReference::default()
                     },
                 };
-                let _ = api
-                    .create_subresource::<_, serde_json::Value>("binding", &key.name, &PostParams::default(), &binding)
-                    .await;
+                note(
+                    "bind",
+                    api.create_subresource::<_, serde_json::Value>(
+                        "binding",
+                        &key.name,
+                        &PostParams::default(),
+                        &binding,
+                    )
+                    .await,
+                );
             }
             Some(node) if !alive.contains(&node) => {}
             Some(_) if objects::is_deleting(&*pod) => {
                 let now = DeleteParams { grace_period_seconds: Some(0), ..objects::delete_uid(objects::uid(&*pod)) };
-                let _ = api.delete(&key.name, &now).await;
+                note("end", api.delete(&key.name, &now).await);
             }
             Some(_) if phase == Some("Pending") => {
                 count += 1;
@@ -152,9 +149,16 @@ async fn run_pods(informers: Informers, alive: Arc<Mutex<Vec<String>>>) {
                     "phase": "Running", "podIP": ip, "podIPs": [{ "ip": ip }], "startTime": now.to_string(),
                     "conditions": [{ "type": "Ready", "status": "True", "lastTransitionTime": now.to_string() }],
                 } });
-                let _ = api.patch_status(&key.name, &PatchParams::default(), &Patch::Strategic(status)).await;
+                note("run", api.patch_status(&key.name, &PatchParams::default(), &Patch::Strategic(status)).await);
             }
             Some(_) => {}
         }
+    }
+}
+
+/// Failures are mostly conflicts with changes that come as events of their own; shown where a test then fails.
+fn note<T>(action: &str, result: Result<T, kube::Error>) {
+    if let Err(err) = result {
+        println!("cannot {action} pod: {}", objects::message(&err));
     }
 }
