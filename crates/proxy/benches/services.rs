@@ -11,7 +11,7 @@ use std::time::Instant;
 use client::ObjectKey;
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
-use network::netns;
+use network::{netns, nft};
 use serde_json::json;
 use skiff_proxy::model::{self, NodeTopology};
 use skiff_proxy::nftables::{DataPlane, ServiceRules, TableConfig, service_rules};
@@ -72,7 +72,7 @@ struct Times {
 }
 
 fn print(name: &str, value: f64, peer: f64) {
-    println!("bench: proxy.{name} {value:.1} ms {:.1} vs {PEER}", peer / value);
+    println!("bench: proxy.{name} {value:.2} ms {:.1} vs {PEER}", peer / value);
 }
 
 fn in_namespace(measure: fn() -> Times) -> Times {
@@ -104,13 +104,11 @@ fn measure() -> Times {
         localhost_node_ports: true,
     });
     let load = timed(|| {
-        table.update((0..SERVICES).map(|number| rules(number, 0)).collect());
-        nft::apply(&table.replace()).expect("load");
+        plane.replace((0..SERVICES).map(|number| rules(number, 0)).collect()).expect("load");
     });
     let change = median(|round| {
         timed(|| {
-            let update = table.update(vec![rules(777, round)]);
-            nft::apply(&update.script).expect("change");
+            plane.update(vec![rules(777, round)]).expect("change");
         })
     });
     Times { load, change }
@@ -130,8 +128,8 @@ fn measure_peer() -> Times {
 
 const PEER_TABLE: &str = "\
     add table ip peer\n\
-    add chain ip peer mark\n\
-    add rule ip peer mark meta mark set meta mark or 0x4000\n\
+    add chain ip peer masquerade-later\n\
+    add rule ip peer masquerade-later meta mark set meta mark or 0x4000\n\
     add map ip peer services { type ipv4_addr . inet_proto . inet_service : verdict; }\n\
     add chain ip peer dispatch { type nat hook prerouting priority dstnat; }\n\
     add rule ip peer dispatch ip daddr . meta l4proto . th dport vmap @services\n";
@@ -146,7 +144,7 @@ fn peer_service(number: u32) -> String {
     let own = format!("service-{number}");
     text + &format!(
         "add chain ip peer {own}\n\
-         add rule ip peer {own} ip saddr != 10.42.0.0/16 jump mark\n\
+         add rule ip peer {own} ip saddr != 10.42.0.0/16 jump masquerade-later\n\
          add rule ip peer {own} numgen random mod 2 vmap {{ 0 : goto endpoint-{number}-0, 1 : goto endpoint-{number}-1 }}\n\
          add element ip peer services {{ 10.{}.{c}.{d} . tcp . 80 : goto {own} }}\n",
         96 + b
@@ -156,7 +154,7 @@ fn peer_service(number: u32) -> String {
 fn peer_endpoint(number: u32, at: usize, address: &str) -> String {
     let own = format!("endpoint-{number}-{at}");
     format!(
-        "add rule ip peer {own} ip saddr {address} jump mark\n\
+        "add rule ip peer {own} ip saddr {address} jump masquerade-later\n\
          add rule ip peer {own} meta l4proto tcp dnat to {address}:8080\n"
     )
 }
