@@ -16,6 +16,12 @@ use super::{check, pods};
 use crate::field::{ErrorList, FieldError, Path};
 use crate::selector;
 
+mod status;
+
+pub(super) use status::{
+    daemon_set_status, deployment_status, replica_set_status, replication_controller_status, stateful_set_status,
+};
+
 /// A workload, and whether its document has a selector at all, which the type cannot tell from an empty one.
 pub(super) struct Workload<K> {
     object: K,
@@ -68,6 +74,10 @@ impl Common<'_> {
         let path = path.child("template");
         if !matches {
             labels_do_not_match(&labels, &path, errors);
+            if self.kind == "DaemonSet" {
+                // Upstream looks twice at these.
+                labels_do_not_match(&labels, &path, errors);
+            }
         }
         template(self.template, self.kind, &path, errors);
     }
@@ -158,65 +168,6 @@ pub(super) fn deployment_update(new: &Deployment, old: &Deployment, errors: &mut
     check::immutable(errors, &Path::new("spec").child("selector"), &selector(new), &selector(old));
 }
 
-/// Judges an update of the status of a deployment.
-pub(super) fn deployment_status(new: &Deployment, old: &Deployment, errors: &mut ErrorList) {
-    let path = Path::new("status");
-    let (new, old) = (new.status.clone().unwrap_or_default(), old.status.clone().unwrap_or_default());
-    check::optional_non_negative(errors, &path.child("observedGeneration"), new.observed_generation);
-    counts(
-        &[
-            ("replicas", new.replicas),
-            ("updatedReplicas", new.updated_replicas),
-            ("readyReplicas", new.ready_replicas),
-            ("availableReplicas", new.available_replicas),
-            ("unavailableReplicas", new.unavailable_replicas),
-            ("terminatingReplicas", new.terminating_replicas),
-        ],
-        &path,
-        errors,
-    );
-    let total = new.replicas.unwrap_or(0);
-    at_most(
-        &[
-            ("updatedReplicas", new.updated_replicas),
-            ("readyReplicas", new.ready_replicas),
-            ("availableReplicas", new.available_replicas),
-        ],
-        total,
-        "status.replicas",
-        &path,
-        errors,
-    );
-    let ready = new.ready_replicas.unwrap_or(0);
-    at_most(&[("availableReplicas", new.available_replicas)], ready, "readyReplicas", &path, errors);
-    collisions(new.collision_count, old.collision_count, &path, errors);
-}
-
-fn counts(fields: &[(&str, Option<i32>)], path: &Path, errors: &mut ErrorList) {
-    for (field, value) in fields {
-        check::optional_non_negative(errors, &path.child(field), *value);
-    }
-}
-
-fn at_most(fields: &[(&str, Option<i32>)], limit: i32, what: &str, path: &Path, errors: &mut ErrorList) {
-    for (field, value) in fields {
-        let value = value.unwrap_or(0);
-        if value > limit {
-            let why = format!("cannot be greater than {what}");
-            errors.push(FieldError::invalid(&path.child(field), value, why));
-        }
-    }
-}
-
-fn collisions(new: Option<i32>, old: Option<i32>, path: &Path, errors: &mut ErrorList) {
-    let path = path.child("collisionCount");
-    check::optional_non_negative(errors, &path, new);
-    let after = new.unwrap_or(0);
-    if old.is_some() && after < old.unwrap_or(0) {
-        errors.push(FieldError::invalid(&path, after, "cannot be decremented"));
-    }
-}
-
 /// Judges a replica set.
 pub(super) fn replica_set(workload: &Workload<ReplicaSet>, errors: &mut ErrorList) {
     let path = Path::new("spec");
@@ -232,28 +183,6 @@ pub(super) fn replica_set(workload: &Workload<ReplicaSet>, errors: &mut ErrorLis
 pub(super) fn replica_set_update(new: &ReplicaSet, old: &ReplicaSet, errors: &mut ErrorList) {
     let selector = |set: &ReplicaSet| set.spec.as_ref().map(|spec| spec.selector.clone());
     check::immutable(errors, &Path::new("spec").child("selector"), &selector(new), &selector(old));
-}
-
-/// Judges an update of the status of a replica set.
-pub(super) fn replica_set_status(new: &ReplicaSet, _: &ReplicaSet, errors: &mut ErrorList) {
-    let status = new.status.clone().unwrap_or_default();
-    let fields = [
-        ("fullyLabeledReplicas", status.fully_labeled_replicas),
-        ("readyReplicas", status.ready_replicas),
-        ("availableReplicas", status.available_replicas),
-    ];
-    replica_status(status.replicas, &fields, status.observed_generation, errors);
-}
-
-fn replica_status(total: i32, fields: &[(&str, Option<i32>)], generation: Option<i64>, errors: &mut ErrorList) {
-    let path = Path::new("status");
-    check::optional_non_negative(errors, &path.child("observedGeneration"), generation);
-    check::non_negative(errors, &path.child("replicas"), total);
-    counts(fields, &path, errors);
-    at_most(fields, total, "status.replicas", &path, errors);
-    let value = |name: &str| fields.iter().find(|(field, _)| *field == name).and_then(|(_, value)| *value);
-    let ready = value("readyReplicas").unwrap_or(0);
-    at_most(&[("availableReplicas", value("availableReplicas"))], ready, "readyReplicas", &path, errors);
 }
 
 /// Judges a replication controller.
@@ -276,21 +205,6 @@ pub(super) fn replication_controller(controller: &ReplicationController, errors:
         labels_do_not_match(&labels, &path, errors);
     }
     template(found, "ReplicationController", &path, errors);
-}
-
-/// Judges an update of the status of a replication controller.
-pub(super) fn replication_controller_status(
-    new: &ReplicationController,
-    _: &ReplicationController,
-    errors: &mut ErrorList,
-) {
-    let status = new.status.clone().unwrap_or_default();
-    let fields = [
-        ("fullyLabeledReplicas", status.fully_labeled_replicas),
-        ("readyReplicas", status.ready_replicas),
-        ("availableReplicas", status.available_replicas),
-    ];
-    replica_status(status.replicas, &fields, status.observed_generation, errors);
 }
 
 /// Judges a stateful set.
@@ -365,25 +279,6 @@ pub(super) fn stateful_set_update(new: &StatefulSet, old: &StatefulSet, errors: 
     }
 }
 
-/// Judges an update of the status of a stateful set.
-pub(super) fn stateful_set_status(new: &StatefulSet, old: &StatefulSet, errors: &mut ErrorList) {
-    let path = Path::new("status");
-    let (new, old) = (new.status.clone().unwrap_or_default(), old.status.clone().unwrap_or_default());
-    check::optional_non_negative(errors, &path.child("observedGeneration"), new.observed_generation);
-    let fields = [
-        ("readyReplicas", new.ready_replicas),
-        ("currentReplicas", new.current_replicas),
-        ("updatedReplicas", new.updated_replicas),
-        ("availableReplicas", new.available_replicas),
-    ];
-    check::non_negative(errors, &path.child("replicas"), new.replicas);
-    counts(&fields, &path, errors);
-    at_most(&fields, new.replicas, "status.replicas", &path, errors);
-    let ready = new.ready_replicas.unwrap_or(0);
-    at_most(&[("availableReplicas", new.available_replicas)], ready, "status.readyReplicas", &path, errors);
-    collisions(new.collision_count, old.collision_count, &path, errors);
-}
-
 /// Judges a daemon set.
 pub(super) fn daemon_set(workload: &Workload<DaemonSet>, errors: &mut ErrorList) {
     let path = Path::new("spec");
@@ -426,24 +321,6 @@ fn daemon_strategy(strategy: &DaemonSetUpdateStrategy, path: &Path, errors: &mut
 pub(super) fn daemon_set_update(new: &DaemonSet, old: &DaemonSet, errors: &mut ErrorList) {
     let selector = |set: &DaemonSet| set.spec.as_ref().map(|spec| spec.selector.clone());
     check::immutable(errors, &Path::new("spec").child("selector"), &selector(new), &selector(old));
-}
-
-/// Judges an update of the status of a daemon set.
-pub(super) fn daemon_set_status(new: &DaemonSet, old: &DaemonSet, errors: &mut ErrorList) {
-    let path = Path::new("status");
-    let (new, old) = (new.status.clone().unwrap_or_default(), old.status.clone().unwrap_or_default());
-    check::optional_non_negative(errors, &path.child("observedGeneration"), new.observed_generation);
-    let fields = [
-        ("currentNumberScheduled", Some(new.current_number_scheduled)),
-        ("numberMisscheduled", Some(new.number_misscheduled)),
-        ("desiredNumberScheduled", Some(new.desired_number_scheduled)),
-        ("numberReady", Some(new.number_ready)),
-        ("updatedNumberScheduled", new.updated_number_scheduled),
-        ("numberAvailable", new.number_available),
-        ("numberUnavailable", new.number_unavailable),
-    ];
-    counts(&fields, &path, errors);
-    collisions(new.collision_count, old.collision_count, &path, errors);
 }
 
 /// Judges a controller revision.

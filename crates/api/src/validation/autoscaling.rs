@@ -59,6 +59,8 @@ fn metric(metric: &MetricSpec, path: &Path, errors: &mut ErrorList) {
         return;
     }
     if !METRIC_TYPES.contains(&metric.type_.as_str()) {
+        // Upstream notices it twice and says so twice.
+        check::one_of(errors, &path.child("type"), &metric.type_, &METRIC_TYPES);
         check::one_of(errors, &path.child("type"), &metric.type_, &METRIC_TYPES);
         return;
     }

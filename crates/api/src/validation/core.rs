@@ -69,17 +69,13 @@ pub(super) fn secret(secret: &Secret, errors: &mut ErrorList) {
         }
     };
     match check::text(&secret.type_) {
-        "kubernetes.io/basic-auth" => {
-            // One of the two is enough.
-            if get("username").is_none() && get("password").is_none() {
-                require("username");
-                require("password");
-            }
+        // One of the two is enough.
+        "kubernetes.io/basic-auth" if get("username").is_none() && get("password").is_none() => {
+            require("username");
+            require("password");
         }
-        "kubernetes.io/ssh-auth" => {
-            if get("ssh-privatekey").is_none_or(|key| key.0.is_empty()) {
-                errors.push(FieldError::required(&path.key("ssh-privatekey"), ""));
-            }
+        "kubernetes.io/ssh-auth" if get("ssh-privatekey").is_none_or(|key| key.0.is_empty()) => {
+            errors.push(FieldError::required(&path.key("ssh-privatekey"), ""));
         }
         "kubernetes.io/tls" => {
             require("tls.crt");

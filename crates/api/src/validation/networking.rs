@@ -216,16 +216,17 @@ fn policy_ports(ports: Option<&[NetworkPolicyPort]>, path: &Path, errors: &mut E
         let Some(end) = port.end_port else {
             continue;
         };
-        let why = match &port.port {
-            None => "may not be specified when `port` is not specified",
-            Some(IntOrString::String(_)) => "may not be specified when `port` is non-numeric",
-            Some(IntOrString::Int(start)) if end < *start => "must be greater than or equal to `port`",
+        let (shown, why) = match &port.port {
+            None => (end, "may not be specified when `port` is not specified"),
+            Some(IntOrString::String(_)) => (end, "may not be specified when `port` is non-numeric"),
+            // Upstream shows the port here, not its end.
+            Some(IntOrString::Int(start)) if end < *start => (*start, "must be greater than or equal to `port`"),
             Some(IntOrString::Int(_)) => {
                 check::invalid(errors, &path.child("endPort"), end, names::port_number(i64::from(end)));
                 continue;
             }
         };
-        errors.push(FieldError::invalid(&path.child("endPort"), end, why));
+        errors.push(FieldError::invalid(&path.child("endPort"), shown, why));
     }
 }
 

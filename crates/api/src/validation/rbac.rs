@@ -64,13 +64,13 @@ fn rules(rules: Option<&[PolicyRule]>, namespaced: bool, errors: &mut ErrorList)
 /// Judges a role binding.
 pub(super) fn role_binding(binding: &RoleBinding, errors: &mut ErrorList) {
     role_ref(&binding.role_ref, &["ClusterRole", "Role"], errors);
-    subjects(binding.subjects.as_deref(), errors);
+    subjects(binding.subjects.as_deref(), true, errors);
 }
 
 /// Judges a cluster role binding.
 pub(super) fn cluster_role_binding(binding: &ClusterRoleBinding, errors: &mut ErrorList) {
     role_ref(&binding.role_ref, &["ClusterRole"], errors);
-    subjects(binding.subjects.as_deref(), errors);
+    subjects(binding.subjects.as_deref(), false, errors);
 }
 
 fn role_ref(role: &RoleRef, kinds: &[&str], errors: &mut ErrorList) {
@@ -80,7 +80,7 @@ fn role_ref(role: &RoleRef, kinds: &[&str], errors: &mut ErrorList) {
     check::required_name(errors, &path.child("name"), &role.name, names::path_segment);
 }
 
-fn subjects(subjects: Option<&[Subject]>, errors: &mut ErrorList) {
+fn subjects(subjects: Option<&[Subject]>, namespaced: bool, errors: &mut ErrorList) {
     for (index, subject) in subjects.unwrap_or_default().iter().enumerate() {
         let path = Path::new("subjects").index(index);
         check::required(errors, &path.child("name"), &subject.name);
@@ -89,7 +89,10 @@ fn subjects(subjects: Option<&[Subject]>, errors: &mut ErrorList) {
             "ServiceAccount" => {
                 check::optional_name(errors, &path.child("name"), &subject.name, names::dns_subdomain);
                 check::one_of(errors, &path.child("apiGroup"), group, &[""]);
-                check::required(errors, &path.child("namespace"), check::text(&subject.namespace));
+                // Without one a role binding means its own namespace.
+                if !namespaced {
+                    check::required(errors, &path.child("namespace"), check::text(&subject.namespace));
+                }
             }
             "User" | "Group" => check::one_of(errors, &path.child("apiGroup"), group, &[GROUP]),
             other => {

@@ -209,6 +209,12 @@ fn rules<K: k8s_openapi::Resource>(name: NameRule) -> Rules {
 }
 
 impl Rules {
+    /// Group, version and kind.
+    #[cfg(test)]
+    pub(super) fn key(&self) -> Key {
+        self.key
+    }
+
     fn create<K: DeserializeOwned + 'static>(mut self, judge: fn(&K, &mut ErrorList)) -> Self {
         self.create = Some(Box::new(move |object, errors| typed(object, errors, judge)));
         self

@@ -21,6 +21,17 @@ pub(in crate::validation) fn pod_update(new: &Pod, old: &Pod, errors: &mut Error
     if added {
         return;
     }
+    // Upstream tells of a removed image here and with the rest of the spec.
+    for (index, container) in new.containers.iter().enumerate() {
+        check::required(errors, &path.child("containers").index(index).child("image"), check::text(&container.image));
+    }
+    for (index, container) in new.init_containers.iter().flatten().enumerate() {
+        check::required(
+            errors,
+            &path.child("initContainers").index(index).child("image"),
+            check::text(&container.image),
+        );
+    }
     let deadline_path = path.child("activeDeadlineSeconds");
     match (new.active_deadline_seconds, old.active_deadline_seconds) {
         (Some(seconds), before) => {

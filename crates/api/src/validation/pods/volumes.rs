@@ -42,8 +42,7 @@ pub(super) fn volumes(volumes: &[Volume], path: &Path, errors: &mut ErrorList) -
 /// Judges the source of a volume, of which there must be exactly one.
 fn source(volume: &Volume, path: &Path, errors: &mut ErrorList) {
     let mut found = false;
-    for (field, set) in sources(volume).into_iter().filter(|(_, set)| *set) {
-        debug_assert!(set, "the list was filtered");
+    for (field, _) in sources(volume).into_iter().filter(|(_, set)| *set) {
         if found {
             errors.push(FieldError::forbidden(&path.child(field), "may not specify more than 1 volume type"));
             continue;
