@@ -54,13 +54,13 @@ impl Cgroup {
 
     /// Moves the calling process here, and makes the cgroup for that where it does not exist.
     pub(crate) fn join(&self) -> io::Result<()> {
-        for dir in self.dirs() {
-            fs::create_dir_all(&dir)?;
+        for root in self.hierarchy.mount_points() {
             // A new cpuset of version 1 has no CPUs and takes no process; being outside of it does no harm.
-            if dir.join("cpuset.cpus").exists() && !self.hierarchy.is_v2() {
-                fs::remove_dir(&dir).or_else(|_| Ok::<_, io::Error>(()))?;
+            if !self.hierarchy.is_v2() && root.join("cpuset.cpus").exists() {
                 continue;
             }
+            let dir = root.join(&self.path);
+            fs::create_dir_all(&dir)?;
             fs::write(dir.join("cgroup.procs"), "0")?;
         }
         Ok(())
@@ -86,12 +86,11 @@ impl Cgroup {
             }
             for pid in pids {
                 if let Some(pid) = Pid::from_raw(pid) {
-                    // It may be gone already, or a zombie that its parent still has to reap.
+                    // It may be gone already.
                     let _ = rustix::process::kill_process(pid, Signal::KILL);
                 }
             }
-            // Children of this process stay in the list until they are reaped, so that is done here; their exit
-            // statuses are of no interest any more.
+            // A killed process stays in the list until it has left the kernel.
             std::thread::sleep(std::time::Duration::from_millis(5));
         }
         Err(io::Error::new(io::ErrorKind::TimedOut, "processes do not end"))

@@ -72,6 +72,8 @@ pub(crate) async fn start(engine: &Arc<Engine>, container: &Arc<Container>) -> R
                 Response::Failed(reason) => reason,
                 other => format!("unexpected answer of the shim: {other:?}"),
             };
+            let log = std::fs::read_to_string(container.paths().bundle().join("shim.log")).unwrap_or_default();
+            tracing::warn!(container = %container.id(), reason, log, "a container could not be started");
             let exit = Exit {
                 exit_code: START_FAILED,
                 oom_killed: false,

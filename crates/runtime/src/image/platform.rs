@@ -32,5 +32,5 @@ pub(super) fn select(index: &ImageIndex) -> Option<&Descriptor> {
 
 /// The digest of a descriptor, if it is one that is understood here.
 pub(super) fn digest(descriptor: &Descriptor) -> Option<Digest> {
-    Digest::parse(&descriptor.digest().to_string()).ok()
+    Digest::parse(descriptor.digest().as_ref()).ok()
 }

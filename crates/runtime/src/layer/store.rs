@@ -134,3 +134,151 @@ impl<R: Read> Read for Hashed<R> {
         Ok(read)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
+
+    use tar::{Builder, EntryType, Header};
+
+    use super::*;
+    use crate::overlay::{Overlay, Temporary};
+
+    /// A file of an archive: its name, its kind and its content or target.
+    struct Item(&'static str, EntryType, &'static str);
+
+    fn file(name: &'static str, content: &'static str) -> Item {
+        Item(name, EntryType::Regular, content)
+    }
+
+    fn dir(name: &'static str) -> Item {
+        Item(name, EntryType::Directory, "")
+    }
+
+    fn archive(items: &[Item]) -> Vec<u8> {
+        let mut builder = Builder::new(Vec::new());
+        for Item(name, kind, text) in items {
+            let mut header = Header::new_gnu();
+            // Set by hand, because the library refuses names that an attacker would choose.
+            header.as_old_mut().name[..name.len()].copy_from_slice(name.as_bytes());
+            header.set_entry_type(*kind);
+            header.set_mode(if *kind == EntryType::Directory { 0o751 } else { 0o644 });
+            (header.set_uid(7), header.set_gid(8), header.set_mtime(1_000_000));
+            let is_link = matches!(kind, EntryType::Symlink | EntryType::Link);
+            if is_link {
+                header.as_old_mut().linkname[..text.len()].copy_from_slice(text.as_bytes());
+            }
+            let content = if is_link { "" } else { text };
+            header.set_size(content.len() as u64);
+            header.set_cksum();
+            builder.append(&header, content.as_bytes()).expect("appended");
+        }
+        builder.into_inner().expect("finished")
+    }
+
+    struct Layers {
+        dir: tempfile::TempDir,
+        store: LayerStore,
+        ids: Vec<LayerId>,
+    }
+
+    impl Layers {
+        fn new() -> Self {
+            let dir = tempfile::tempdir().expect("a temporary directory");
+            let store = LayerStore::open(&dir.path().join("layers")).expect("opened");
+            Self { dir, store, ids: Vec::new() }
+        }
+
+        fn try_add(&mut self, items: &[Item]) -> Result<(), ApplyError> {
+            let bytes = archive(items);
+            let path = self.dir.path().join("layer.tar");
+            fs::write(&path, &bytes).expect("written");
+            let blob = File::open(path).expect("opened");
+            self.ids.push(self.store.unpack(&self.ids, &Digest::of(&bytes), blob)?);
+            Ok(())
+        }
+
+        /// The root of all layers together, for as long as the second value lives.
+        fn merged(&self) -> (PathBuf, Temporary) {
+            let (upper, work) = (self.dir.path().join("upper"), self.dir.path().join("work"));
+            fs::create_dir_all(&upper).expect("made");
+            fs::create_dir_all(&work).expect("made");
+            let lower = self.ids.iter().rev().map(|id| self.store.root(id)).collect();
+            let mount = Overlay { lower, upper, work }.temporary(&self.dir.path().join("merged")).expect("mounted");
+            let root = std::os::fd::AsRawFd::as_raw_fd(&mount.root());
+            (PathBuf::from(format!("/proc/self/fd/{root}")), mount)
+        }
+    }
+
+    fn is_root() -> bool {
+        let root = rustix::process::geteuid().is_root();
+        if !root {
+            eprintln!("SKIPPED: not root");
+        }
+        root
+    }
+
+    #[test]
+    fn layers_hide_and_keep_what_lies_below() {
+        if !is_root() {
+            return;
+        }
+        let mut layers = Layers::new();
+        let base = [dir("a"), file("a/one", "1"), file("a/two", "2"), dir("b"), file("b/old", "o"), file("c", "c")];
+        layers.try_add(&base).expect("unpacked");
+        let change = [
+            file("a/.wh.one", ""),
+            file("a/three", "3"),
+            file("b/new", "n"),
+            file("b/.wh..wh..opq", ""),
+            Item("d", EntryType::Link, "c"),
+            file("a/deep/er", "x"),
+        ];
+        layers.try_add(&change).expect("unpacked");
+        let (root, _mount) = layers.merged();
+        let read = |path: &str| fs::read_to_string(root.join(path)).ok();
+        assert_eq!([read("a/one"), read("a/two"), read("a/three")].map(Option::unwrap_or_default), ["", "2", "3"]);
+        assert_eq!([read("b/old"), read("b/new"), read("d")].map(Option::unwrap_or_default), ["", "n", "c"]);
+        let a = fs::metadata(root.join("a")).expect("it exists");
+        // The second layer does not mention the directory, which stays as it was.
+        assert_eq!((a.permissions().mode() & 0o7777, a.uid(), a.gid()), (0o751, 7, 8));
+        assert_eq!(fs::metadata(root.join("c")).expect("it exists").mtime(), 1_000_000);
+    }
+
+    #[test]
+    fn nothing_is_written_outside() {
+        if !is_root() {
+            return;
+        }
+        let mut layers = Layers::new();
+        let outside = layers.dir.path().join("outside");
+        fs::create_dir(&outside).expect("made");
+        let err = layers.try_add(&[file("../outside/x", "evil")]).expect_err("the name leads out");
+        assert!(matches!(err, ApplyError::Path(_)), "{err}");
+        // The link is a valid one, but its target is looked for inside.
+        let up = Item("up", EntryType::Symlink, "../../../../../../../../tmp");
+        layers.try_add(&[dir("tmp"), up, file("up/skiff-evil", "evil")]).expect("unpacked");
+        assert!(!Path::new("/tmp/skiff-evil").exists());
+        assert!(layers.store.root(&layers.ids[0]).join("tmp/skiff-evil").exists());
+        let hard = Item("passwd", EntryType::Link, "/etc/passwd");
+        assert!(layers.try_add(&[hard]).is_err());
+        assert_eq!(fs::read_dir(outside).expect("readable").count(), 0);
+        assert_eq!(disk::list_dirs(layers.store.dir()).expect("listed").len(), 1);
+    }
+
+    #[test]
+    fn a_layer_that_is_not_the_named_one_is_refused() {
+        if !is_root() {
+            return;
+        }
+        let mut layers = Layers::new();
+        let path = layers.dir.path().join("layer.tar");
+        fs::write(&path, archive(&[file("x", "x")])).expect("written");
+        let blob = File::open(path).expect("opened");
+        let err = layers.store.unpack(&layers.ids, &Digest::of(b"other"), blob).expect_err("it is another");
+        assert!(matches!(err, ApplyError::DiffId(_)), "{err}");
+        layers.try_add(&[file("x", "x")]).expect("unpacked");
+        layers.store.retain(&BTreeSet::new()).expect("collected");
+        assert!(disk::list_dirs(layers.store.dir()).expect("listed").is_empty());
+    }
+}

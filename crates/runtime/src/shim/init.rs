@@ -48,6 +48,10 @@ pub(super) fn system<E: Into<io::Error>>(action: &'static str) -> impl FnOnce(E)
 /// Runs the container of `bundle` from its start to its end.
 pub(super) fn run(bundle: &Path) -> ExitCode {
     let env = Env::system();
+    // libcontainer says in its log what it leaves out of its errors; standard error is a file of the bundle.
+    if let Err(err) = base::logging::init("error", base::logging::Format::Text) {
+        eprintln!("{err}");
+    }
     let (listener, answer) = match take_stdio() {
         Ok(taken) => taken,
         Err(err) => {

@@ -185,3 +185,86 @@ async fn retried_calls_make_one_thing() {
     let other = host.create(&sandbox, container(&sandbox.1, "c", "false")).await.expect_err("it is another");
     assert_eq!(other.code(), cri::Code::AlreadyExists);
 }
+
+#[tokio::test]
+async fn privileges_are_given_and_taken() {
+    skip_without_privileges!();
+    let mut host = Host::start().await;
+    host.import_busybox().await;
+    let sandbox = host.sandbox("privileges").await;
+    let script = "grep -E '^(CapEff|NoNewPrivs)' /proc/self/status; echo x > /x || echo refused; \
+                  echo 1 > /proc/sys/kernel/domainname || echo masked; echo end";
+    let mut config = container(&sandbox.1, "plain", script);
+    let context = |config: &mut cri::ContainerConfig| {
+        config.linux.get_or_insert_default().security_context.get_or_insert_default().clone()
+    };
+    let mut plain = context(&mut config);
+    plain.readonly_rootfs = true;
+    plain.no_new_privs = true;
+    plain.capabilities = Some(cri::Capability {
+        add_capabilities: support::strings(&["NET_ADMIN"]),
+        drop_capabilities: support::strings(&["ALL"]),
+        ..Default::default()
+    });
+    config.linux.as_mut().expect("set").security_context = Some(plain);
+    host.run(&sandbox, config).await;
+    let log = host.log_with("plain", "end").await;
+    assert!(log.contains("CapEff:\t0000000000001000") && log.contains("NoNewPrivs:\t1"), "{log}");
+    assert!(log.contains("refused") && log.contains("masked"), "{log}");
+    let mut config =
+        container(&sandbox.1, "privileged", "ls -d /dev/null /dev/kmsg; touch /sys/fs/cgroup/x 2>&1; echo end");
+    let mut privileged = context(&mut config);
+    privileged.privileged = true;
+    config.linux.as_mut().expect("set").security_context = Some(privileged);
+    config.devices = vec![cri::Device {
+        container_path: "/dev/mine".to_owned(),
+        host_path: "/dev/zero".to_owned(),
+        permissions: "rw".to_owned(),
+    }];
+    let id = host.run(&sandbox, config).await;
+    host.log_with("privileged", "end").await;
+    assert_eq!(host.exited(&id).await.exit_code, 0);
+    let mut config = container(
+        &sandbox.1,
+        "device",
+        "head -c 3 /dev/mine | tail -c 1 | grep -c . ; cat /dev/urandom | head -c 1 >/dev/mine; echo end",
+    );
+    config.devices = vec![cri::Device {
+        container_path: "/dev/mine".to_owned(),
+        host_path: "/dev/zero".to_owned(),
+        permissions: "r".to_owned(),
+    }];
+    host.run(&sandbox, config).await;
+    host.log_with("device", "end").await;
+}
+
+#[tokio::test]
+async fn an_image_is_mounted_and_limits_change_while_it_runs() {
+    skip_without_privileges!();
+    let mut host = Host::start().await;
+    host.import_busybox().await;
+    let sandbox = host.sandbox("volumes").await;
+    let mut config =
+        container(&sandbox.1, "c", "cat /image/etc/group; touch /image/x || echo read-only; echo end; sleep 1000");
+    config.mounts = vec![cri::Mount {
+        container_path: "/image".to_owned(),
+        image: Some(cri::ImageSpec { image: support::IMAGE.to_owned(), ..Default::default() }),
+        readonly: true,
+        ..Default::default()
+    }];
+    let id = host.run(&sandbox, config).await;
+    let log = host.log_with("c", "end").await;
+    assert!(log.contains("extra:x:50:web") && log.contains("read-only"), "{log}");
+    let resources = LinuxContainerResources { memory_limit_in_bytes: 64 << 20, cpu_shares: 512, ..Default::default() };
+    let update =
+        cri::UpdateContainerResourcesRequest { container_id: id.clone(), linux: Some(resources), ..Default::default() };
+    host.runtime.update_container_resources(update).await.expect("updated");
+    let limits = host.status(&id).await.resources.and_then(|resources| resources.linux).expect("for Linux");
+    assert_eq!((limits.memory_limit_in_bytes, limits.cpu_shares), (64 << 20, 512));
+    let request = cri::ContainerStatsRequest { container_id: id.clone() };
+    let stats = host.runtime.container_stats(request).await.expect("answered").into_inner().stats.expect("stats");
+    let memory = stats.memory.expect("memory is accounted");
+    let available = memory.available_bytes.map(|available| available.value).unwrap_or_default();
+    assert!(available > 0 && available <= 64 << 20, "{available}");
+    assert!(stats.cpu.is_some() && stats.writable_layer.is_some());
+}
