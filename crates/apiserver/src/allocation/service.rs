@@ -83,9 +83,10 @@ pub(super) fn allocate(
         keep_allocated(object, old);
         drop_what_the_type_lacks(object, old);
     }
+    follow_cluster_ip(object, old);
     let name = api::meta::name(object).to_owned();
     let invalid = |error: FieldError| Status::invalid("", "Service", &name, vec![error]);
-    set_families(allocator, object);
+    set_families(allocator, object).map_err(invalid)?;
     if has_cluster_ip(object) {
         cluster_ip(allocator, random, object, old, &mut held).map_err(|error| match error {
             Some(error) => invalid(error),
@@ -172,8 +173,25 @@ fn drop_what_the_type_lacks(object: &mut Value, old: &Value) {
     }
 }
 
+/// Clients that know only `clusterIP` set only that; `clusterIPs` follows it.
+fn follow_cluster_ip(object: &mut Value, old: &Value) {
+    let address = text(object, "/spec/clusterIP").to_owned();
+    let has_list = object.pointer("/spec/clusterIPs").and_then(Value::as_array).is_some_and(|list| !list.is_empty());
+    let is_left_behind = if old.is_null() {
+        !has_list
+    } else {
+        address != text(old, "/spec/clusterIP") && object.pointer("/spec/clusterIPs") == old.pointer("/spec/clusterIPs")
+    };
+    let Some(spec) = object.get_mut("spec").and_then(Value::as_object_mut).filter(|_| is_left_behind) else { return };
+    if address.is_empty() {
+        spec.remove("clusterIPs");
+    } else {
+        spec.insert("clusterIPs".to_owned(), json!([address]));
+    }
+}
+
 /// Families and policy of a cluster with one family.
-fn set_families(allocator: &ServiceAllocator, object: &mut Value) {
+fn set_families(allocator: &ServiceAllocator, object: &mut Value) -> Result<(), FieldError> {
     let is_external = !has_cluster_ip(object);
     let is_headless = text(object, "/spec/clusterIP") == HEADLESS;
     let has_selector = object.pointer("/spec/selector").and_then(Value::as_object).is_some_and(|s| !s.is_empty());
@@ -182,9 +200,9 @@ fn set_families(allocator: &ServiceAllocator, object: &mut Value) {
         IpNet::V6(_) => "IPv6",
     };
     let other = if family == "IPv4" { "IPv6" } else { "IPv4" };
-    let Some(spec) = object.get_mut("spec").and_then(Value::as_object_mut) else { return };
+    let Some(spec) = object.get_mut("spec").and_then(Value::as_object_mut) else { return Ok(()) };
     if is_external {
-        return;
+        return Ok(());
     }
     let is_unset = |spec: &serde_json::Map<String, Value>, field: &str| {
         spec.get(field).is_none_or(|value| value.is_null() || value.as_array().is_some_and(Vec::is_empty))
@@ -203,7 +221,17 @@ fn set_families(allocator: &ServiceAllocator, object: &mut Value) {
                 if spec["ipFamilyPolicy"] == "SingleStack" { json!([family]) } else { json!([family, other]) };
             spec.insert("ipFamilies".to_owned(), families);
         }
-        return;
+        return Ok(());
+    }
+    let path = Path::new("spec");
+    let families = spec.get("ipFamilies").and_then(Value::as_array).into_iter().flatten();
+    if let Some((index, wanted)) = families.enumerate().find(|(_, wanted)| **wanted == other) {
+        let path = path.child("ipFamilies").index(index);
+        return Err(FieldError::invalid(&path, wanted.clone(), "not configured on this cluster"));
+    }
+    if spec.get("ipFamilyPolicy").is_some_and(|policy| policy == "RequireDualStack") {
+        let why = "this cluster is not configured for dual-stack services";
+        return Err(FieldError::invalid(&path.child("ipFamilyPolicy"), "RequireDualStack", why));
     }
     if is_unset(spec, "ipFamilyPolicy") {
         spec.insert("ipFamilyPolicy".to_owned(), "SingleStack".into());
@@ -211,6 +239,7 @@ fn set_families(allocator: &ServiceAllocator, object: &mut Value) {
     if is_unset(spec, "ipFamilies") {
         spec.insert("ipFamilies".to_owned(), json!([family]));
     }
+    Ok(())
 }
 
 /// Takes the address that is asked for, or any. `None` in the error means that the range is full.

@@ -71,6 +71,20 @@ fn changeable(subresource: &str) -> &'static [&'static [&'static str]] {
     }
 }
 
+/// The object that a subresource's request makes, if that subresource's rules allow it.
+fn judged(resource: &Resource, subresource: &str, new: Value, old: &Value) -> Result<Value, Status> {
+    let errors = match subresource {
+        "ephemeralcontainers" => api::validation::ephemeral_containers_update(resource, &new, old),
+        "approval" => api::validation::status_update(resource, &new, old),
+        // What else can be changed is a list of finalizers, or resources, which their own rules allow in full.
+        _ => api::validation::create(resource, &new),
+    };
+    if errors.is_empty() {
+        return Ok(new);
+    }
+    Err(Status::invalid(resource.group, resource.kind, api::meta::name(&new), errors))
+}
+
 impl Call<'_> {
     fn decode(&self, expected: Expected<'static>, kind: &str) -> Result<(Decoded, WriteOptions), Status> {
         let options = WriteOptions::parse(self.query, kind)?;
@@ -192,14 +206,14 @@ impl Call<'_> {
             Verb::Patch => {
                 let options = WriteOptions::parse(self.query, "PatchOptions")?;
                 let patcher = self.patcher(&options)?;
-                let change = |old: &Value| Ok(keep(patcher(old)?.0, old));
+                let change = |old: &Value| judged(self.resource, subresource, keep(patcher(old)?.0, old), old);
                 registry.update(self.scope(), self.name()?, Part::Special, self.caller(&options), &change).await?
             }
             _ => {
                 let (decoded, options) = self.decode(Expected::of(self.resource), "UpdateOptions")?;
                 let mut value = decoded.value;
                 complete(self.resource, &mut value);
-                let change = |old: &Value| Ok(keep(value.clone(), old));
+                let change = |old: &Value| judged(self.resource, subresource, keep(value.clone(), old), old);
                 registry.update(self.scope(), self.name()?, Part::Special, self.caller(&options), &change).await?
             }
         };

@@ -87,17 +87,20 @@ impl Registry {
         if part == Part::Main {
             admission::admit_update(self, scope, caller, &mut new, old).await?;
         }
-        let errors = match part {
-            Part::Main | Part::Special => api::validation::update(resource, &new, old),
-            Part::Status => api::validation::status_update(resource, &new, old),
-        };
-        if !errors.is_empty() {
-            return Err(Status::invalid(resource.group, resource.kind, name, errors));
-        }
+        // Validation looks at addresses and ports too; what it refuses gives them back.
         let allocation = match part {
             Part::Main => self.services.allocate_update(self, resource, &mut new, old).await?,
             Part::Status | Part::Special => crate::allocation::Held::nothing(),
         };
+        let errors = match part {
+            Part::Main => api::validation::update(resource, &new, old),
+            Part::Status => api::validation::status_update(resource, &new, old),
+            // The change itself knows what its subresource allows: a binding sets what no update may.
+            Part::Special => Vec::new(),
+        };
+        if !errors.is_empty() {
+            return Err(Status::invalid(resource.group, resource.kind, name, errors));
+        }
         if cache::encode(resource, &new) == cache::encode(resource, old) {
             return Ok(Ok(old.clone()));
         }
