@@ -72,7 +72,7 @@ impl TestCluster {
                 return found;
             }
             assert!(tokio::time::Instant::now() < deadline, "never came: {what}");
-            tokio::time::sleep(Duration::from_millis(100)).await;
+            self.cluster.env.sleep(Duration::from_millis(100)).await;
         }
     }
 

@@ -166,9 +166,9 @@ async fn nothing_is_written_when_nothing_changes() {
     let made = fresh(testkit::deployment("web").replicas(3).image("v1"));
     test.api::<Deployment>().create(&PostParams::default(), &made).await.expect("created");
     test.until("web", complete(3)).await;
-    tokio::time::sleep(std::time::Duration::from_secs(5)).await;
+    test.cluster.env.sleep(std::time::Duration::from_secs(5)).await;
     let before = versions(&test).await;
     // Not longer, since the node of this test sends no heartbeats.
-    tokio::time::sleep(std::time::Duration::from_secs(20)).await;
+    test.cluster.env.sleep(std::time::Duration::from_secs(20)).await;
     assert_eq!(before, versions(&test).await);
 }
