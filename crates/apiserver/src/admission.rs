@@ -46,11 +46,11 @@ const CREATE: [Plugin; 5] = [
     service_account::create,
     node_taint::create,
     pod_priority::create,
-    pod_tolerations::create,
+    pod_tolerations::add,
 ];
 
 /// Plugins for updates, in order.
-const UPDATE: [Plugin; 1] = [pod_priority::update];
+const UPDATE: [Plugin; 2] = [pod_priority::update, pod_tolerations::add];
 
 /// Admits a new object.
 pub(crate) async fn admit_create(

@@ -13,6 +13,20 @@ use crate::registry::{Caller, NewObject, Part, Registry, Scope, complete};
 
 const NAMESPACES: [&str; 4] = ["default", "kube-node-lease", "kube-public", "kube-system"];
 
+/// Classes for the cluster's own pods, with their values and (upstream's) descriptions.
+const PRIORITY_CLASSES: [(&str, i64, &str); 2] = [
+    (
+        "system-cluster-critical",
+        2_000_000_000,
+        "Used for system critical pods that must run in the cluster, but can be moved to another node if necessary.",
+    ),
+    (
+        "system-node-critical",
+        2_000_001_000,
+        "Used for system critical pods that must not be moved from their current node.",
+    ),
+];
+
 /// The name of the Service and of its endpoints.
 const KUBERNETES: &str = "kubernetes";
 
@@ -46,6 +60,16 @@ async fn sync(registry: &Registry) -> Result<(), Status> {
         if registry.cached(scope.resource, namespace).is_none() {
             let object = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}});
             create(registry, scope, object).await?;
+        }
+    }
+    let classes = Scope { resource: row("scheduling.k8s.io", "priorityclasses")?, namespace: None };
+    for (name, value, description) in PRIORITY_CLASSES {
+        if registry.cached(classes.resource, name).is_none() {
+            let object = json!({
+                "apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass", "metadata": {"name": name},
+                "value": value, "description": description,
+            });
+            create(registry, classes, object).await?;
         }
     }
     let ports = json!([{"name": "https", "port": 443, "protocol": "TCP", "targetPort": registry.config.secure_port}]);

@@ -55,7 +55,7 @@ impl TokenIssuer {
     ) -> Result<Value, Status> {
         let name = account.name();
         let namespace = account.namespace().unwrap_or_default();
-        self.check(name, &request)?;
+        check(&request)?;
         let spec = request
             .get_mut("spec")
             .and_then(Value::as_object_mut)
@@ -67,6 +67,8 @@ impl TokenIssuer {
         let requested = spec.get("expirationSeconds").and_then(Value::as_i64).unwrap_or(DEFAULT_SECONDS);
         spec.insert("expirationSeconds".to_owned(), requested.into());
         let audiences: Vec<String> = serde_json::from_value(spec["audiences"].clone()).map_err(Status::internal)?;
+        // Upstream writes the absence out.
+        spec.entry("boundObjectRef").or_insert(Value::Null);
         let bound = spec.get("boundObjectRef").filter(|bound| !bound.is_null()).cloned();
 
         let max = i64::try_from(self.max.as_secs()).unwrap_or(i64::MAX);
@@ -103,20 +105,20 @@ impl TokenIssuer {
         });
         Ok(request)
     }
+}
 
-    fn check(&self, account: &str, request: &Value) -> Result<(), Status> {
-        let path = Path::new("spec").child("expirationSeconds");
-        let Some(seconds) = request.pointer("/spec/expirationSeconds").and_then(Value::as_i64) else { return Ok(()) };
-        let why = if seconds < MIN_SECONDS {
-            "may not specify a duration less than 10 minutes"
-        } else if seconds > 1 << 32 {
-            "may not specify a duration larger than 2^32 seconds"
-        } else {
-            return Ok(());
-        };
-        let error = FieldError::invalid(&path, seconds, why);
-        Err(Status::invalid("authentication.k8s.io", "TokenRequest", account, vec![error]))
-    }
+fn check(request: &Value) -> Result<(), Status> {
+    let path = Path::new("spec").child("expirationSeconds");
+    let Some(seconds) = request.pointer("/spec/expirationSeconds").and_then(Value::as_i64) else { return Ok(()) };
+    let why = if seconds < MIN_SECONDS {
+        "may not specify a duration less than 10 minutes"
+    } else if seconds > 1 << 32 {
+        "may not specify a duration larger than 2^32 seconds"
+    } else {
+        return Ok(());
+    };
+    let error = FieldError::invalid(&path, seconds, why);
+    Err(Status::invalid("authentication.k8s.io", "TokenRequest", "", vec![error]))
 }
 
 /// Fills in what the token is bound to, after checking that it is there.
@@ -134,7 +136,9 @@ fn bind(
         ("" | "v1", "Secret") => ("secrets", Some(namespace)),
         ("" | "v1", "Node") => ("nodes", None),
         (version, kind) => {
-            return Err(Status::bad_request(format!("cannot bind token to object of type {version}, Kind={kind}")));
+            let (group, version) = api::meta::split_api_version(version);
+            let why = format!("cannot bind token to object of type {group}/{version}, Kind={kind}");
+            return Err(Status::bad_request(why));
         }
     };
     let object =

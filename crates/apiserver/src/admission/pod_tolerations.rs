@@ -9,7 +9,7 @@ const SECONDS: i64 = 300;
 
 const TAINTS: [&str; 2] = ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"];
 
-pub(super) fn create(attributes: &Attributes<'_>, object: &mut Value) -> Result<(), Status> {
+pub(super) fn add(attributes: &Attributes<'_>, object: &mut Value) -> Result<(), Status> {
     if !attributes.is("", "pods") {
         return Ok(());
     }

@@ -29,6 +29,9 @@ pub(super) async fn handle(call: &Call<'_>) -> Result<Response<Body>, Status> {
         "subjectaccessreviews" | "localsubjectaccessreviews" => access(&subject(&review), &review),
         "selfsubjectreviews" => json!({"userInfo": user_info(call.identity)}),
         "selfsubjectrulesreviews" => rules(call.identity),
+        "tokenreviews" if review.pointer("/spec/token").and_then(Value::as_str).unwrap_or_default().is_empty() => {
+            return Err(Status::bad_request("token is required for TokenReview in authentication"));
+        }
         "tokenreviews" => token(call, &review),
         _ => return Err(Status::no_such_resource()),
     };

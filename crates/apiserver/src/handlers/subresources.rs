@@ -158,9 +158,7 @@ impl Call<'_> {
         let name = self.name()?;
         let given = api::meta::name(&decoded.value);
         if !given.is_empty() && given != name {
-            return Err(Status::bad_request(format!(
-                "name in URL does not match name in Eviction object: {name} != {given}"
-            )));
+            return Err(Status::bad_request("name in URL does not match name in Eviction object"));
         }
         let delete = match decoded.value.get("deleteOptions").filter(|options| !options.is_null()) {
             Some(body) => DeleteOptions::parse(self.query, Some(body))?,

@@ -44,17 +44,22 @@ pub(crate) fn apply(pod: &Value, binding: &Value, now: jiff::Timestamp) -> Resul
     Ok(bound)
 }
 
-/// Refuses a Binding that names no node.
+/// Refuses a Binding that names no node, with upstream's unclassified answers.
 pub(crate) fn check(binding: &Value, pod: &str) -> Result<(), Status> {
+    let given = api::meta::name(binding);
+    if !given.is_empty() && given != pod {
+        return Err(Status::bad_request("name in URL does not match name in Binding object"));
+    }
     let path = api::field::Path::new("target");
     let text = |field: &str| binding.pointer(&format!("/target/{field}")).and_then(Value::as_str).unwrap_or_default();
-    let mut errors = Vec::new();
     if !matches!(text("kind"), "" | "Node") {
         let supported = ["Node", "<empty>"];
-        errors.push(api::field::FieldError::not_supported(&path.child("kind"), text("kind"), &supported));
+        let error = api::field::FieldError::not_supported(&path.child("kind"), text("kind"), &supported);
+        return Err(Status::unclassified(error.to_string()));
     }
     if text("name").is_empty() {
-        errors.push(api::field::FieldError::required(&path.child("name"), ""));
+        let error = api::field::FieldError::required(&path.child("name"), "");
+        return Err(Status::unclassified(error.to_string()));
     }
-    if errors.is_empty() { Ok(()) } else { Err(Status::invalid("", "Binding", pod, errors)) }
+    Ok(())
 }

@@ -78,13 +78,11 @@ impl Registry {
         api::meta::set_creation_timestamp(object, self.env.now());
         let creation = strategy::Creation { identity: caller.identity };
         strategy::prepare_create(resource, object, &creation);
-        // Validation judges the addresses and ports that the object will have; what was taken for it goes back with
-        // `allocation` if the object is refused.
         // Validation looks at addresses and ports too; what it refuses gives them back.
         let allocation = self.services.allocate_create(self, resource, object).await?;
         let errors = api::validation::create(resource, object);
         if !errors.is_empty() {
-            return Err(Status::invalid(resource.group, resource.kind, api::meta::name(object), errors));
+            return Err(Status::invalid(resource.storage_group, resource.kind, api::meta::name(object), errors));
         }
         let key = scope.key(api::meta::name(object));
         let result = if caller.dry_run {

@@ -130,7 +130,7 @@ fn check_preconditions(
     current: &Current,
 ) -> Result<(), Status> {
     // Upstream names the kind here where other conflicts name the resource.
-    let conflict = |why: String| Err(Status::conflict(resource.group, resource.kind, name, why));
+    let conflict = |why: String| Err(Status::conflict(resource.storage_group, resource.kind, name, why));
     let uid = api::meta::uid(&current.value).unwrap_or_default();
     if let Some(wanted) = options.uid.as_deref().filter(|wanted| *wanted != uid) {
         return conflict(format!(
@@ -216,9 +216,10 @@ fn grace(resource: &Resource, object: &Value, options: &DeleteOptions) -> Grace 
         return Grace::Period(period);
     }
     let Some(running) = api::meta::deletion_grace_period_seconds(object) else { return Grace::None };
-    match options.grace_period_seconds {
+    // A negative period means the shortest one.
+    match options.grace_period_seconds.map(|requested| if requested < 0 { 1 } else { requested }) {
         // Periods only shrink; zero from a kubelet ends the object.
-        Some(requested) if requested < running => Grace::Period(requested.max(0)),
+        Some(requested) if requested < running => Grace::Period(requested),
         Some(0) if running == 0 && api::meta::finalizers(object).next().is_none() => Grace::Period(0),
         _ => Grace::Pending,
     }

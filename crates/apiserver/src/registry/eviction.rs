@@ -91,12 +91,30 @@ fn spent(budget: &Value, pod: &str, now: &str) -> Result<Value, Status> {
     }
     let mut spent = budget.clone();
     spent["status"]["disruptionsAllowed"] = (number("disruptionsAllowed") - 1).into();
+    if number("disruptionsAllowed") == 1 {
+        set_exhausted(&mut spent, now);
+    }
     let disrupted = &mut spent["status"]["disruptedPods"];
     if !disrupted.is_object() {
         *disrupted = json!({});
     }
     disrupted[pod] = now.into();
     Ok(spent)
+}
+
+/// Says that the budget allows no further disruption.
+fn set_exhausted(budget: &mut Value, now: &str) {
+    let generation = api::meta::generation(budget);
+    let conditions = &mut budget["status"]["conditions"];
+    if !conditions.is_array() {
+        *conditions = json!([]);
+    }
+    let Some(conditions) = conditions.as_array_mut() else { return };
+    conditions.retain(|condition| condition["type"] != "DisruptionAllowed");
+    conditions.push(json!({
+        "type": "DisruptionAllowed", "status": "False", "reason": "InsufficientPods", "message": "",
+        "lastTransitionTime": now, "observedGeneration": generation,
+    }));
 }
 
 fn cause(message: String) -> Cause {

@@ -99,7 +99,7 @@ impl Registry {
             Part::Special => Vec::new(),
         };
         if !errors.is_empty() {
-            return Err(Status::invalid(resource.group, resource.kind, name, errors));
+            return Err(Status::invalid(resource.storage_group, resource.kind, name, errors));
         }
         if cache::encode(resource, &new) == cache::encode(resource, old) {
             return Ok(Ok(old.clone()));
@@ -144,7 +144,7 @@ fn check_identity(resource: &'static Resource, name: &str, new: &Value, current:
 fn invalid_resource_version(resource: &Resource, name: &str, version: &str) -> Status {
     let path = api::field::Path::new("metadata").child("resourceVersion");
     let error = api::field::FieldError::invalid(&path, version, "must be specified for an update");
-    Status::invalid(resource.group, resource.kind, name, vec![error])
+    Status::invalid(resource.storage_group, resource.kind, name, vec![error])
 }
 
 /// Puts back what an update may not touch.

@@ -16,8 +16,22 @@ pub(super) fn prepare_update(new: &mut Value, old: &Value) {
     super::copy(new, old, "status");
 }
 
+/// `podIP` is the first of `podIPs`: whoever sets one of them sets both.
+fn join_addresses(status: &mut Value) {
+    let first = status.pointer("/podIPs/0/ip").and_then(Value::as_str).unwrap_or_default().to_owned();
+    let single = status.get("podIP").and_then(Value::as_str).unwrap_or_default().to_owned();
+    if single.is_empty() && !first.is_empty() {
+        status["podIP"] = first.into();
+    } else if !single.is_empty() && single != first {
+        status["podIPs"] = json!([{"ip": single}]);
+    }
+}
+
 /// A status update may leave out what was decided at creation.
 pub(super) fn prepare_status_update(new: &mut Value, old: &Value) {
+    if let Some(status) = new.get_mut("status").filter(|status| status.is_object()) {
+        join_addresses(status);
+    }
     if let Some(class) = old.pointer("/status/qosClass")
         && let Some(status) = new.get_mut("status").and_then(Value::as_object_mut)
     {
