@@ -29,6 +29,9 @@ const PARTS: &[(&str, &str, &[&str])] = &[
     ("dns", "system:kube-dns", &[]),
 ];
 
+/// Seconds after which a silent node counts as lost: the least that misses no heartbeat, one of which comes every ten.
+const GRACE_PERIOD: &str = "16";
+
 const START_DEADLINE: Duration = Duration::from_secs(60);
 
 /// A running cluster. Dropping it stops its processes and removes all that they made.
@@ -45,12 +48,17 @@ impl Cluster {
     /// Starts a cluster; `tag` keeps it apart from those of other tests. Ready when its node is.
     #[track_caller]
     pub fn start(tag: &str, layout: Layout) -> Self {
-        let machines = Machines::new(tag);
-        let dir = TempDir::with_prefix(format!("skiff-e2e-{tag}-")).expect("a temporary directory can be made");
-        let mut cluster = Self { layout, machines, processes: Vec::new(), agent: None, dir };
+        let mut cluster = Self::prepare(tag, layout);
         cluster.start_processes();
         cluster.wait_node_ready("first");
         cluster
+    }
+
+    /// Makes the machines and the empty directories; nothing runs yet.
+    pub fn prepare(tag: &str, layout: Layout) -> Self {
+        let machines = Machines::new(tag);
+        let dir = TempDir::with_prefix(format!("skiff-e2e-{tag}-")).expect("a temporary directory can be made");
+        Self { layout, machines, processes: Vec::new(), agent: None, dir }
     }
 
     /// Starts the processes of the first machine, over whatever an earlier run left in the directories.
@@ -62,7 +70,7 @@ impl Cluster {
                 arguments.extend(flags(&[
                     ("--node-name", "first"),
                     ("--node-ip", Machines::FIRST_IP),
-                    ("--node-monitor-grace-period", "8"),
+                    ("--node-monitor-grace-period", GRACE_PERIOD),
                 ]));
                 self.spawn("server", &arguments);
             }
@@ -83,7 +91,7 @@ impl Cluster {
             let mut arguments = self.arguments(part);
             arguments.extend(flags(&[("--kubeconfig", &kubeconfig.to_string_lossy())]));
             match *part {
-                "controller-manager" => arguments.extend(flags(&[("--node-monitor-grace-period", "8")])),
+                "controller-manager" => arguments.extend(flags(&[("--node-monitor-grace-period", GRACE_PERIOD)])),
                 "kubelet" => {
                     let pki = self.data_dir().join("pki");
                     let file = |name: &str| pki.join(name).to_string_lossy().into_owned();
@@ -208,7 +216,8 @@ impl Cluster {
         self.dir.path().join("run")
     }
 
-    fn kubeconfig(&self) -> PathBuf {
+    /// The administrator's kubeconfig, which the API server writes.
+    pub fn kubeconfig(&self) -> PathBuf {
         self.dir.path().join("kubeconfig")
     }
 

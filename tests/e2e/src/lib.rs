@@ -13,7 +13,7 @@ mod process;
 pub use cluster::{Cluster, Layout};
 pub use images::build_hello;
 pub use kubectl::Kubectl;
-pub use machine::Machines;
+pub use machine::{Machines, run_inside};
 pub use process::{Process, skiff_binary};
 
 use std::path::PathBuf;

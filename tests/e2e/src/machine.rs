@@ -88,6 +88,17 @@ pub(crate) fn enter(namespace: &str) {
     setns(file, CloneFlags::CLONE_NEWNET).expect("root may enter a network namespace");
 }
 
+/// Runs `action` in a thread inside a namespace, and returns what it does.
+pub fn run_inside<T: Send>(namespace: &str, action: impl FnOnce() -> T + Send) -> T {
+    std::thread::scope(|scope| {
+        let thread = scope.spawn(|| {
+            enter(namespace);
+            action()
+        });
+        thread.join().expect("the action does not panic")
+    })
+}
+
 fn ip(arguments: &[&str]) {
     let output = Command::new("ip").args(arguments).output().expect("ip is installed");
     assert!(output.status.success(), "ip {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
