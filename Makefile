@@ -48,8 +48,9 @@ lint: ## format, clippy, licences, and the project's own rules
 	cargo xtask tidy
 	scripts/deny.sh
 
-bench: deps tools ## figures, a line each; ONLY=<area> for one area
-	@scripts/bench.sh "$(ONLY)"
+bench: deps ## figures, a line each; ONLY=<area> for one area
+	@scripts/deps.sh etcd:etcd-server || echo "no etcd: figures without that ratio"
+	@cargo xtask bench --only "$(ONLY)"
 
 sim: ## the datastore's model test with many more histories than `make test` tries
 	@PROPTEST_CASES=2000 cargo test --release --locked -p skiff-store

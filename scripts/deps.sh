@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
-# Installs the Debian packages that building, running and testing need, where they are missing.
+# Installs the Debian packages that building, running and testing need, where they are missing, and any others named
+# as arguments: COMMAND:PACKAGE.
 set -euo pipefail
 
 # command -> package: what the node calls at run time, then what tests alone need.
 wanted="nft:nftables iptables:iptables ip:iproute2 busybox:busybox-static gcc:gcc curl:curl
-        docker-registry:docker-registry skopeo:skopeo"
+        docker-registry:docker-registry skopeo:skopeo $*"
 
 missing=()
 for pair in $wanted; do
