@@ -3,6 +3,7 @@
 mod fake_cri;
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use base::{DrainTrigger, Env, Instance, Tasks};
@@ -14,10 +15,16 @@ use k8s_openapi::api::core::v1::{
 };
 use kube::Api;
 use kube::api::{Patch, PatchParams, PostParams};
+use rustls::RootCertStore;
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use serde_json::json;
 use skiff_kubelet::{Config, Kubelet, ServingCertificate};
 use tempfile::TempDir;
 use testkit::{Maker, MemoryApi, object, pod};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
 
 const DEADLINE: Duration = Duration::from_secs(20);
 const PAUSE: Duration = Duration::from_millis(10);
@@ -88,6 +95,41 @@ impl Stage {
         trigger.drain();
         let failures = tasks.shutdown(DEADLINE).await;
         assert!(failures.is_empty(), "{failures:?}");
+    }
+
+    /// What the kubelet's server answers to a client of a group: status line and headers, then the body.
+    async fn get(&self, path: &str, group: &str) -> (String, String) {
+        let issued = self.authority.issue(&pki::IssueRequest {
+            common_name: "somebody".to_owned(),
+            organizations: vec![group.to_owned()],
+            dns_names: Vec::new(),
+            ips: Vec::new(),
+            usage: pki::Usage::Client,
+            validity: Duration::from_secs(3600),
+        });
+        let issued = issued.expect("issued");
+        let mut roots = RootCertStore::empty();
+        roots.add(self.authority.certificate_der().clone()).expect("an authority");
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let chain = CertificateDer::pem_slice_iter(issued.certificate.as_bytes()).collect::<Result<_, _>>();
+        let key = PrivateKeyDer::from_pem_slice(issued.key.as_bytes()).expect("a key");
+        let config = rustls::ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("versions")
+            .with_root_certificates(roots)
+            .with_client_auth_cert(chain.expect("certificates"), key)
+            .expect("a certificate");
+        let stream = TcpStream::connect(("127.0.0.1", self.port)).await.expect("connected");
+        let name = ServerName::try_from("n1").expect("a name");
+        let mut stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await.expect("a handshake");
+        let request = format!("GET {path} HTTP/1.1\r\nHost: n1\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.expect("written");
+        let mut answer = Vec::new();
+        // The end may come without TLS saying so.
+        let _ = stream.read_to_end(&mut answer).await;
+        let answer = String::from_utf8_lossy(&answer).into_owned();
+        let (head, body) = answer.split_once("\r\n\r\n").expect("an answer");
+        (head.to_owned(), body.to_owned())
     }
 
     fn pods(&self) -> Api<Pod> {
@@ -219,7 +261,8 @@ async fn a_pod_runs_restarts_and_goes() {
     stage.until("removal", gone).await;
     let deleted = || stage.api.requests().iter().any(|r| r.starts_with("DELETE /api/v1/namespaces/default/pods/web"));
     stage.until("deletion from the API", async || deleted().then_some(())).await;
-    assert!(!stage.dir.path().join("data/kubelet/pods/uid-web").exists());
+    let volumes = stage.dir.path().join("data/kubelet/pods/uid-web");
+    stage.until("removal of volumes", async || (!volumes.exists()).then_some(())).await;
     assert_eq!(stage.status("web").await.phase.as_deref(), Some("Failed"));
 }
 
@@ -323,6 +366,19 @@ async fn a_restarted_kubelet_adopts_what_runs_and_removes_what_is_gone() {
     assert_eq!(stage.runtime.running(), ["a"]);
     let since = stage.runtime.calls().split_off(calls);
     assert!(!since.iter().any(|call| call.starts_with("StartContainer")), "{since:?}");
+}
+
+#[tokio::test]
+async fn the_server_gives_logs_to_administrators_only() {
+    let stage = Stage::new(&["image:1"]).await;
+    stage.create(web()).await;
+    stage.until_phase("web", "Running").await;
+    let (head, body) = stage.get("/containerLogs/default/web/a", "system:masters").await;
+    assert!(head.starts_with("HTTP/1.1 200") && body.contains("hello from a\n"), "{head} {body}");
+    let (head, body) = stage.get("/containerLogs/default/web/a?previous=true", "system:masters").await;
+    assert!(head.starts_with("HTTP/1.1 400") && body.contains("previous terminated container"), "{head} {body}");
+    let (head, _) = stage.get("/containerLogs/default/web/a", "developers").await;
+    assert!(head.starts_with("HTTP/1.1 403"), "{head}");
 }
 
 #[tokio::test]

@@ -81,8 +81,8 @@ mod tests {
     fn the_longest_fitting_entry_comes_first() {
         let config = br#"{"auths": {"https://index.docker.io/v1/": {"username": "hub"},
             "r.io": {"username": "all"}, "r.io/team": {"username": "team"}, "*.example.org": {"auth": "x"}}}"#;
-        let mut secret = Secret::default();
-        secret.data = Some([(".dockerconfigjson".to_owned(), ByteString(config.to_vec()))].into());
+        let data = [(".dockerconfigjson".to_owned(), ByteString(config.to_vec()))].into();
+        let secret = Secret { data: Some(data), ..Secret::default() };
         let users = |image: &str| -> Vec<String> {
             credentials(&secret, image).into_iter().map(|auth| auth.username).collect()
         };

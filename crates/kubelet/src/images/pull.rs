@@ -1,5 +1,6 @@
 //! Makes sure that a container's image is there.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use base::Env;
@@ -16,7 +17,14 @@ use crate::pods::{BackOff, spec};
 /// Keeps the waiting times of images that could not be pulled.
 pub struct Puller {
     env: Env,
-    back_off: Mutex<BackOff>,
+    failures: Mutex<Failures>,
+}
+
+#[derive(Default)]
+struct Failures {
+    back_off: BackOff,
+    /// What the last attempt came to, by the same key.
+    last: HashMap<String, String>,
 }
 
 /// An image that is there.
@@ -51,11 +59,24 @@ impl ImageError {
 impl Puller {
     /// Nothing has failed yet.
     pub fn new(env: Env) -> Self {
-        Self { env, back_off: Mutex::default() }
+        Self { env, failures: Mutex::default() }
     }
 
-    fn back_off(&self) -> std::sync::MutexGuard<'_, BackOff> {
-        self.back_off.lock().unwrap_or_else(PoisonError::into_inner)
+    fn failures(&self) -> std::sync::MutexGuard<'_, Failures> {
+        self.failures.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Until when a pull has to wait, and how the last one failed.
+    fn waits(&self, key: &str) -> Option<(Timestamp, String)> {
+        let failures = self.failures();
+        let until = failures.back_off.waits_since_update(key, self.env.now())?;
+        Some((until, failures.last.get(key).cloned().unwrap_or_default()))
+    }
+
+    fn forget(&self, key: &str) {
+        let mut failures = self.failures();
+        failures.back_off.forget(key);
+        failures.last.remove(key);
     }
 
     /// Makes sure that a container's image is there, by its pull policy. Cancel safe: a pull is asked for again.
@@ -96,16 +117,17 @@ impl Puller {
             }
         }
         let key = format!("{}_{image}", spec::uid(pod));
-        if let Some(until) = self.back_off().waits_since_update(&key, self.env.now()) {
+        if let Some((until, last)) = self.waits(&key) {
             let message = format!("Back-off pulling image \"{image}\"");
             event(EventType::Normal, "BackOff", message.clone());
+            let message = format!("{message}: ErrImagePull: {last}");
             return Err(ImageError { reason: "ImagePullBackOff", message, retry_at: Some(until) });
         }
         event(EventType::Normal, "Pulling", format!("Pulling image \"{image}\""));
         let began = self.env.instant();
         match pull(context, &tagged, secrets, sandbox).await {
             Ok(image_ref) => {
-                self.back_off().forget(&key);
+                self.forget(&key);
                 let took = began.elapsed();
                 let found = inspect(context, &image_ref).await.ok().flatten();
                 let size = found.as_ref().map_or(0, |(_, size)| *size);
@@ -123,15 +145,13 @@ impl Puller {
                 let text = rpc_message(&status);
                 event(EventType::Warning, "Failed", format!("Failed to pull image \"{image}\": {text}"));
                 let now = self.env.now();
-                let mut back_off = self.back_off();
-                back_off.next(&key, now, now);
+                let message = format!("failed to pull image \"{image}\": {text}");
+                let mut failures = self.failures();
+                failures.back_off.next(&key, now, now);
+                failures.last.insert(key.clone(), message.clone());
                 // Half way through the waiting time the reason turns into ImagePullBackOff.
-                let half = now.saturating_add(back_off.delay(&key) / 2).unwrap_or(Timestamp::MAX);
-                Err(ImageError {
-                    reason: "ErrImagePull",
-                    message: format!("failed to pull image \"{image}\": {text}"),
-                    retry_at: Some(half),
-                })
+                let half = now.saturating_add(failures.back_off.delay(&key) / 2).unwrap_or(Timestamp::MAX);
+                Err(ImageError { reason: "ErrImagePull", message, retry_at: Some(half) })
             }
         }
     }

@@ -191,6 +191,8 @@ pub struct ContainerInputs {
     pub image_ref: String,
     /// The user that the image names: an id, or a name.
     pub image_user: (Option<i64>, String),
+    /// The instance whose processes an ephemeral container is to see.
+    pub target_id: Option<String>,
 }
 
 /// What the runtime is told of a container.
@@ -259,10 +261,15 @@ fn container_security(
     let masked = !privileged && own.proc_mount.as_deref() != Some("Unmasked");
     let paths = |list: &[&str]| if masked { list.iter().map(|path| (*path).to_owned()).collect() } else { Vec::new() };
     let (image_uid, image_username) = &inputs.image_user;
+    let mut namespaces = namespaces(pod);
+    if let Some(target_id) = &inputs.target_id {
+        namespaces.pid = v1::NamespaceMode::Target as i32;
+        namespaces.target_id.clone_from(target_id);
+    }
     Ok(v1::LinuxContainerSecurityContext {
         capabilities: Some(capabilities(&own)),
         privileged,
-        namespace_options: Some(namespaces(pod)),
+        namespace_options: Some(namespaces),
         selinux_options: own.se_linux_options.as_ref().or(of_pod.se_linux_options.as_ref()).map(selinux),
         run_as_user: int64(run_as_user.or(*image_uid)),
         run_as_username: if run_as_user.is_none() { image_username.clone() } else { String::new() },

@@ -47,7 +47,7 @@ pub fn incomplete_init(pod: &Pod, init_statuses: &[ContainerStatus]) -> Vec<Stri
     let incomplete = spec::init_containers(pod).iter().filter(|container| {
         if spec::is_sidecar(container) {
             let status = init_statuses.iter().find(|status| status.name == container.name);
-            return !status.is_some_and(|status| status.started == Some(true));
+            return status.is_none_or(|status| status.started != Some(true));
         }
         standing(container, init_statuses) != Standing::Succeeded
     });

@@ -170,7 +170,8 @@ fn plan_init(input: &Input<'_>, sandbox: &Sandbox, plan: &mut Plan) -> bool {
                 continue;
             }
             let up = keep_running(input, container, instance, plan);
-            if !passed && !(up && has_started(input, container, instance)) {
+            let through = passed || (up && has_started(input, container, instance));
+            if !through {
                 return false;
             }
             continue;

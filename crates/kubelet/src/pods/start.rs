@@ -13,7 +13,7 @@ use k8s_openapi::api::core::v1::{Container, Pod, Secret};
 use super::cri_config::{self, ContainerInputs};
 use super::kill::{self, Reason};
 use super::observe::termination_path;
-use super::observed::Sandbox;
+use super::observed::{Observed, Sandbox, State};
 use super::plan::Start;
 use super::references::References;
 use super::{hosts, lifecycle, spec};
@@ -69,6 +69,8 @@ fn sandbox_config(context: &Context, pod: &Pod, attempt: u32) -> v1::PodSandboxC
 pub struct Surroundings<'a> {
     /// The pod.
     pub pod: &'a Pod,
+    /// What the runtime has of it.
+    pub observed: &'a Observed,
     /// Its sandbox.
     pub sandbox: &'a Sandbox,
     /// Its volumes.
@@ -127,6 +129,7 @@ async fn start_container(
         mounts,
         image_ref: image.image_ref.clone(),
         image_user: (image.uid, image.username.clone()),
+        target_id: target_id(around, &container.name).map_err(config_error)?,
     };
     let config = cri_config::container_config(pod, container, inputs, &context.node_facts())
         .map_err(|err| config_error(err.to_string()))?;
@@ -148,6 +151,16 @@ async fn start_container(
         .map_err(|status| StartError::new("RunContainerError", status.message().to_owned()))?;
     context.event(pod, Some(&container.name), EventType::Normal, "Started", "Container started".to_owned());
     post_start(context, pod, container, &id, ips).await
+}
+
+/// The running instance that an ephemeral container is to see into, if it names one.
+fn target_id(around: &Surroundings<'_>, name: &str) -> Result<Option<String>, String> {
+    let ephemeral = spec::spec(around.pod).ephemeral_containers.iter().flatten().find(|one| one.name == name);
+    let Some(target) = ephemeral.and_then(|one| one.target_container_name.as_deref()) else { return Ok(None) };
+    match around.observed.latest(target).filter(|instance| instance.state == State::Running) {
+        Some(instance) => Ok(Some(instance.id.clone())),
+        None => Err(format!("unable to find target container {target}")),
+    }
 }
 
 async fn post_start(

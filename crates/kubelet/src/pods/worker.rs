@@ -285,7 +285,9 @@ impl Worker {
         let name = start.name.clone();
         self.state.starting.push(name.clone());
         let references = std::mem::take(&mut self.references);
-        let around = Surroundings { pod: &pod, sandbox: &sandbox, mounted, references: &references };
+        let observed = self.state.observed.clone();
+        let around =
+            Surroundings { pod: &pod, observed: &observed, sandbox: &sandbox, mounted, references: &references };
         let outcome = self.attend(Box::pin(start::container(&context, &around, &start)), Update::wants_stop).await;
         self.references = references;
         self.state.starting.retain(|starting| *starting != name);

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::http::StatusCode;
 use axum::routing::{any, get};
 use base::{Drain, Tasks};
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -119,12 +120,14 @@ async fn serve(stream: TcpStream, acceptor: TlsAcceptor, router: Router, drain: 
         }
         Err(_) => return,
     };
+    // Everything here gives power over pods: a certificate of the cluster's authority alone is not enough.
+    let trusted = tls::is_trusted(stream.get_ref().1.peer_certificates());
+    let router = if trusted { router } else { Router::new().fallback(async || StatusCode::FORBIDDEN) };
     let builder = auto::Builder::new(TokioExecutor::new());
     let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), TowerToHyperService::new(router));
     // An idle connection ends with the drain; a log that is followed ends with its client.
-    match drain.until(connection).await {
-        Some(Err(err)) => tracing::debug!(err = %err, "connection ended"),
-        Some(Ok(())) | None => {}
+    if let Some(Err(err)) = drain.until(connection).await {
+        tracing::debug!(err = %err, "connection ended");
     }
 }
 

@@ -29,6 +29,16 @@ pub enum TlsError {
     Verifier(#[from] rustls::server::VerifierBuilderError),
 }
 
+/// The group whose members may use the server: the API server's own client, and administrators.
+const TRUSTED_GROUP: &str = "system:masters";
+
+/// Whether a client's certificate is of somebody who may use the server.
+pub fn is_trusted(certificates: Option<&[CertificateDer<'_>]>) -> bool {
+    let Some(first) = certificates.and_then(<[_]>::first) else { return false };
+    let Ok((_, certificate)) = x509_parser::parse_x509_certificate(first) else { return false };
+    certificate.subject().iter_organization().any(|group| group.as_str() == Ok(TRUSTED_GROUP))
+}
+
 /// Accepts connections of clients with a certificate of the given authorities.
 pub fn acceptor(serving: &ServingCertificate, client_ca_pem: &str) -> Result<TlsAcceptor, TlsError> {
     let error = |what| move |source| TlsError::Pem { what, source };

@@ -103,7 +103,7 @@ fn remove_stale(dir: &Path, names: &BTreeSet<&str>, new: &Path) -> Result<(), Wr
 
 fn is_same(dir: &Path, payload: &Payload) -> bool {
     let mut paths = Vec::new();
-    collect(dir, dir, &mut paths);
+    collect(dir, &mut paths);
     paths.len() == payload.len()
         && payload.iter().all(|(path, file)| {
             let target = dir.join(path);
@@ -113,11 +113,11 @@ fn is_same(dir: &Path, payload: &Payload) -> bool {
         })
 }
 
-fn collect(root: &Path, dir: &Path, paths: &mut Vec<PathBuf>) {
+fn collect(dir: &Path, paths: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
         let path = entry.path();
         if path.is_dir() {
-            collect(root, &path, paths);
+            collect(&path, paths);
         } else {
             paths.push(path);
         }

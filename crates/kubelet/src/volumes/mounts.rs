@@ -59,7 +59,7 @@ pub async fn container_mounts(
                 let place = subpath_place(context, pod, container, &mount.name, restart_count, index);
                 let (volume, fs_group) = (volume.clone(), fs_group(pod));
                 let prepared = tokio::task::spawn_blocking(move || subpath::prepare(&volume, &path, &place, fs_group));
-                let prepared = prepared.await.unwrap_or_else(|_| Err(subpath::SubPathError::Interrupted));
+                let prepared = prepared.await.unwrap_or(Err(subpath::SubPathError::Interrupted));
                 prepared.map_err(|source| MountError::SubPath {
                     volume: mount.name.clone(),
                     container: container.name.clone(),
