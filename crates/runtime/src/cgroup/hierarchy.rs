@@ -6,6 +6,22 @@ use std::path::{Path, PathBuf};
 /// The usual place of them all.
 const ROOT: &str = "/sys/fs/cgroup";
 
+/// The controllers of version 1 that libcontainer uses.
+const CONTAINER_CONTROLLERS: &[&str] = &[
+    "blkio",
+    "cpu",
+    "cpuacct",
+    "cpuset",
+    "devices",
+    "freezer",
+    "hugetlb",
+    "memory",
+    "net_cls",
+    "net_prio",
+    "perf_event",
+    "pids",
+];
+
 /// The mounted hierarchies.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Hierarchy {
@@ -49,6 +65,14 @@ impl Hierarchy {
                 mounts.iter().find(|(_, names)| has(names)).map(|(path, _)| path.clone())
             }
         }
+    }
+
+    /// The mount points of version 1 in which libcontainer makes cgroups for containers.
+    pub(crate) fn container_mount_points(&self) -> Vec<PathBuf> {
+        let Self::V1(mounts) = self else { return Vec::new() };
+        let of_containers =
+            |names: &Vec<String>| names.iter().any(|name| CONTAINER_CONTROLLERS.contains(&name.as_str()));
+        mounts.iter().filter(|(_, names)| of_containers(names)).map(|(path, _)| path.clone()).collect()
     }
 
     /// All mount points.

@@ -163,7 +163,9 @@ mod tests {
             header.as_old_mut().name[..name.len()].copy_from_slice(name.as_bytes());
             header.set_entry_type(*kind);
             header.set_mode(if *kind == EntryType::Directory { 0o751 } else { 0o644 });
-            (header.set_uid(7), header.set_gid(8), header.set_mtime(1_000_000));
+            header.set_uid(7);
+            header.set_gid(8);
+            header.set_mtime(1_000_000);
             let is_link = matches!(kind, EntryType::Symlink | EntryType::Link);
             if is_link {
                 header.as_old_mut().linkname[..text.len()].copy_from_slice(text.as_bytes());

@@ -10,10 +10,9 @@ use libcontainer::container::builder::ContainerBuilder;
 use libcontainer::syscall::syscall::SyscallType;
 
 use super::executor::ProgramExecutor;
-use super::init::{InitError, OomScore, pipe, read_report, system};
+use super::init::{InitError, OomScore, explain, pipe, read_report, system};
 use super::protocol::{ExecRequest, Started, receive_some};
 use crate::disk;
-use crate::error_chain;
 
 /// The socket on which libcontainer hands over a new terminal.
 pub(super) struct Console {
@@ -76,7 +75,7 @@ fn build(
     let (report, report_end) = pipe()?;
     let mut builder = ContainerBuilder::new(id.to_owned(), SyscallType::default())
         .with_root_path(bundle.join("state"))
-        .map_err(|err| InitError::Start(error_chain(&err)))?
+        .map_err(|err| InitError::Start(explain(&err)))?
         .with_executor(ProgramExecutor::new(report_end));
     let mut console = None;
     if request.process.terminal().unwrap_or(false) {
@@ -95,7 +94,7 @@ fn build(
         .with_process(Some(process_file))
         .with_detach(true)
         .build()
-        .map_err(|err| InitError::Start(error_chain(&err)))?;
+        .map_err(|err| InitError::Start(explain(&err)))?;
     if let Some(problem) = read_report(report)? {
         return Err(InitError::Start(problem));
     }

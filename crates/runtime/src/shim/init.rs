@@ -10,6 +10,7 @@ use std::process::ExitCode;
 use base::Env;
 use libcontainer::container::Container;
 use libcontainer::container::builder::ContainerBuilder;
+use libcontainer::error::LibcontainerError;
 use libcontainer::syscall::syscall::SyscallType;
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
@@ -48,10 +49,7 @@ pub(super) fn system<E: Into<io::Error>>(action: &'static str) -> impl FnOnce(E)
 /// Runs the container of `bundle` from its start to its end.
 pub(super) fn run(bundle: &Path) -> ExitCode {
     let env = Env::system();
-    // libcontainer says in its log what it leaves out of its errors; standard error is a file of the bundle.
-    if let Err(err) = base::logging::init("error", base::logging::Format::Text) {
-        eprintln!("{err}");
-    }
+    keep_log();
     let (listener, answer) = match take_stdio() {
         Ok(taken) => taken,
         Err(err) => {
@@ -74,6 +72,15 @@ pub(super) fn run(bundle: &Path) -> ExitCode {
             reply(answer, &Response::Failed(err.to_string()));
             ExitCode::FAILURE
         }
+    }
+}
+
+/// Sends what libcontainer logs to the shim's log, which is standard error now; it says there what it leaves out of its
+/// errors. A descriptor of its own, for in the container's first process standard error is the container's.
+fn keep_log() {
+    if let Ok(log) = io::stderr().as_fd().try_clone_to_owned() {
+        let writer = std::sync::Mutex::new(File::from(log));
+        tracing_subscriber::fmt().with_max_level(tracing::Level::ERROR).with_ansi(false).with_writer(writer).init();
     }
 }
 
@@ -162,10 +169,10 @@ fn create(bundle: &Path, config: &ShimConfig) -> Result<(SignalFd, Created, Cont
     disk::create_dir(&state)?;
     let builder = ContainerBuilder::new(config.id.clone(), SyscallType::default())
         .with_root_path(&state)
-        .map_err(|err| InitError::Create(error_chain(&err)))?
+        .map_err(|err| InitError::Create(explain(&err)))?
         .with_executor(ProgramExecutor::new(report_end));
     let build = |builder: ContainerBuilder| {
-        builder.as_init(bundle).with_systemd(false).build().map_err(|err| InitError::Create(error_chain(&err)))
+        builder.as_init(bundle).with_systemd(false).build().map_err(|err| InitError::Create(explain(&err)))
     };
     if config.tty {
         let console = Console::listen(bundle)?;
@@ -191,7 +198,7 @@ fn create(bundle: &Path, config: &ShimConfig) -> Result<(SignalFd, Created, Cont
 
 /// Lets the container's first process become its program.
 fn begin(container: &mut Container, report: OwnedFd) -> Result<(), InitError> {
-    container.start().map_err(|err| InitError::Start(error_chain(&err)))?;
+    container.start().map_err(|err| InitError::Start(explain(&err)))?;
     match read_report(report)? {
         None => Ok(()),
         Some(problem) => Err(InitError::Start(problem)),
@@ -209,6 +216,15 @@ pub(super) fn read_report(report: OwnedFd) -> Result<Option<String>, InitError> 
 pub(super) fn pipe() -> Result<(OwnedFd, OwnedFd), InitError> {
     let (read, write) = io::pipe().map_err(system("make a pipe"))?;
     Ok((read.into(), write.into()))
+}
+
+/// What users need of libcontainer's error: it puts its own steps in front of what the executor says.
+pub(super) fn explain(err: &LibcontainerError) -> String {
+    let text = error_chain(err);
+    match text.rsplit_once("error in executing process : ") {
+        Some((_, cause)) => cause.to_owned(),
+        None => text,
+    }
 }
 
 /// The `oom_score_adj` of this process for the time in which a child inherits it.

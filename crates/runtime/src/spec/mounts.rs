@@ -8,6 +8,7 @@ use cri::{LinuxContainerSecurityContext, Mount, MountPropagation, NamespaceMode}
 use serde_json::{Value, json};
 
 use super::SpecInput;
+use crate::cgroup::Hierarchy;
 
 /// Why a mount cannot be made.
 #[derive(Debug, thiserror::Error)]
@@ -53,8 +54,8 @@ pub(super) fn mounts(input: &SpecInput<'_>, context: &LinuxContainerSecurityCont
         mount("/dev/pts", "devpts", &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"]),
         mount("/dev/mqueue", "mqueue", &["nosuid", "noexec", "nodev"]),
         mount("/sys", "sysfs", &["nosuid", "noexec", "nodev", access]),
-        mount("/sys/fs/cgroup", "cgroup", &["nosuid", "noexec", "nodev", "relatime", access]),
     ];
+    mounts.extend(cgroup_mounts(input.cgroup, access));
     let options = context.namespace_options.clone().unwrap_or_default();
     let shm = if options.ipc() == NamespaceMode::Node { PathBuf::from("/dev/shm") } else { input.sandbox.shm() };
     let etc = if context.readonly_rootfs { "ro" } else { "rw" };
@@ -91,6 +92,30 @@ pub(super) fn mounts(input: &SpecInput<'_>, context: &LinuxContainerSecurityCont
     wanted.sort_by_key(|(depth, _)| *depth);
     mounts.extend(wanted.into_iter().map(|(_, mount)| mount));
     Ok(Mounts { mounts, rootfs_propagation })
+}
+
+/// The container's own cgroup.
+///
+/// For version 1 the mounts are spelled out, because libcontainer looks up the cgroups of a process number of the
+/// container among the machine's processes when it makes them itself.
+fn cgroup_mounts(cgroup: &Path, access: &str) -> Vec<Value> {
+    let options = ["nosuid", "noexec", "nodev", "relatime", access];
+    let hierarchy = Hierarchy::detect();
+    if hierarchy.is_v2() {
+        return vec![mount("/sys/fs/cgroup", "cgroup", &options)];
+    }
+    let mut mounts = vec![mount("/sys/fs/cgroup", "tmpfs", &["nosuid", "noexec", "nodev", "mode=755"])];
+    let relative = cgroup.strip_prefix("/").unwrap_or(cgroup);
+    for root in hierarchy.container_mount_points() {
+        let Some(name) = root.file_name() else { continue };
+        let target = Path::new("/sys/fs/cgroup").join(name);
+        mounts.push(bind(
+            &target.to_string_lossy(),
+            &root.join(relative),
+            &[&["rbind", "rprivate"], &options[..]].concat(),
+        ));
+    }
+    mounts
 }
 
 fn depth(path: &str) -> usize {
