@@ -9,8 +9,9 @@ use base::Instance;
 use crate::netlink::{NetlinkError, Socket};
 use crate::netns::{self, NetnsError};
 use crate::nft::{self, NftError};
+use crate::reservations::Directory;
 use crate::routes::ROUTE_PROTOCOL;
-use crate::{bridge_name, table_name};
+use crate::{ReservationError, bridge_name, table_name};
 
 /// Something that could not be removed.
 #[derive(Debug, thiserror::Error)]
@@ -21,6 +22,9 @@ pub enum CleanupError {
     /// The table.
     #[error(transparent)]
     Nft(#[from] NftError),
+    /// The notes of routes.
+    #[error(transparent)]
+    Notes(#[from] ReservationError),
     /// A namespace.
     #[error(transparent)]
     Netns(#[from] NetnsError),
@@ -35,8 +39,8 @@ pub enum CleanupError {
     },
 }
 
-/// Removes the instance's namespaces (those in [`netns::directory`]), veth pairs, bridge, routes, table and
-/// reservations. What is not there is no error; calling it again after a failure goes on. Blocking.
+/// Removes the instance's namespaces (those in [`netns::directory`]), veth pairs, bridge, table, reservations, and its
+/// routes to networks inside `cluster_cidrs`. What is not there is no error; calling it again after a failure goes on. Blocking.
 pub fn cleanup(instance: &Instance, cluster_cidrs: &[ipnet::IpNet]) -> Result<(), CleanupError> {
     let namespaces = netns::directory(instance);
     for path in fs::read_dir(&namespaces).into_iter().flatten().flatten().map(|entry| entry.path()) {
@@ -51,13 +55,18 @@ pub fn cleanup(instance: &Instance, cluster_cidrs: &[ipnet::IpNet]) -> Result<()
         }
         socket.delete_link(&name)?;
     }
-    for route in socket.routes()?.into_iter().filter(|route| route.protocol == ROUTE_PROTOCOL) {
-        if cluster_cidrs.iter().any(|cidr| cidr.contains(&route.destination)) {
-            socket.delete_route(route)?;
+    let directory = instance.run_dir().join("network");
+    if directory.exists() {
+        let noted = Directory::open(directory.clone())?.routes()?;
+        for route in socket.routes()?.into_iter().filter(|route| route.protocol == ROUTE_PROTOCOL) {
+            let inside = cluster_cidrs.iter().any(|cidr| cidr.contains(&route.destination));
+            if inside && noted.contains(&route.destination) {
+                socket.delete_route(route)?;
+            }
         }
     }
     nft::delete_table("inet", &table_name(instance, "net"))?;
-    remove_directory(instance.run_dir().join("network"))
+    remove_directory(directory)
 }
 
 fn remove_directory(path: PathBuf) -> Result<(), CleanupError> {

@@ -245,7 +245,7 @@ impl PodNetwork {
     /// Makes the routes to other nodes the given ones; only what differs is touched.
     pub async fn sync_routes(&self, routes: Vec<NodeRoute>) -> Result<(), RouteError> {
         let shared = self.shared.clone();
-        blocking(move || routes::sync(&shared.cluster_cidrs, &routes)).await
+        blocking(move || shared.sync_routes(&routes)).await
     }
 }
 
@@ -380,6 +380,18 @@ impl Shared {
         self.directory.remove(sandbox_id)?;
         self.state().reservations.remove(sandbox_id);
         Ok(())
+    }
+
+    /// What is routed is written down before, so that a cleanup after a crash finds every route and no other instance's.
+    fn sync_routes(&self, routes: &[NodeRoute]) -> Result<(), RouteError> {
+        let wanted: BTreeSet<IpNet> = routes.iter().map(|route| route.pod_cidr.trunc()).collect();
+        let mut noted: BTreeSet<IpNet> = self.directory.routes()?.into_iter().collect();
+        if noted != wanted {
+            noted.extend(&wanted);
+            self.directory.write_routes(&Vec::from_iter(noted))?;
+        }
+        routes::sync(&self.cluster_cidrs, routes)?;
+        Ok(self.directory.write_routes(&Vec::from_iter(wanted))?)
     }
 
     fn retain(&self, existing: &BTreeSet<String>) -> Result<(), DetachError> {

@@ -88,6 +88,20 @@ impl Directory {
         write(&self.pod_cidrs_path(), &cidrs)
     }
 
+    /// The networks of other nodes to which routes may lead.
+    pub fn routes(&self) -> Result<Vec<IpNet>, ReservationError> {
+        Ok(read(&self.routes_path())?.unwrap_or_default())
+    }
+
+    /// Writes the networks of other nodes to which routes may lead.
+    pub fn write_routes(&self, destinations: &[IpNet]) -> Result<(), ReservationError> {
+        write(&self.routes_path(), &destinations)
+    }
+
+    fn routes_path(&self) -> PathBuf {
+        self.root.join("routes").with_extension(&SUFFIX[1..])
+    }
+
     fn pod_cidrs_path(&self) -> PathBuf {
         self.root.join(POD_CIDRS).with_extension(&SUFFIX[1..])
     }

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
+use crate::ReservationError;
 use crate::netlink::{Link, NetlinkError, Route, Socket};
 
 /// The routing protocol number (`rtm_protocol`) of the routes that are ours; it stands in no registry of the kernel.
@@ -24,6 +25,9 @@ pub enum RouteError {
     /// The routes could not be listed.
     #[error(transparent)]
     List(NetlinkError),
+    /// The routes could not be written down.
+    #[error(transparent)]
+    Note(#[from] ReservationError),
     /// Some routes were refused; `ENETUNREACH` means that the node is not on a network of this one.
     #[error("{}", failed.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
     Refused {

@@ -256,10 +256,21 @@ fn a_failed_attempt_leaves_nothing() {
 #[test]
 fn cleanup_leaves_nothing_of_the_instance() {
     let host = Host::new();
+    let neighbour = neighbour(&host);
     host.run(async || {
         let network = host.open().await;
         host.attach(&network, "a", Vec::new()).await;
+        let route = NodeRoute { pod_cidr: "10.42.6.0/24".parse().expect("a network"), node_ip: ip("192.0.2.2") };
+        network.sync_routes(vec![route]).await.expect("routes");
         drop(network);
+        // Another instance's route, which stays.
+        let other = network::netlink::Route {
+            destination: "10.42.7.0/24".parse().expect("a network"),
+            gateway: Some(ip("192.0.2.2")),
+            link: None,
+            protocol: network::ROUTE_PROTOCOL,
+        };
+        Socket::open().and_then(|mut socket| socket.replace_route(other)).expect("a route");
         let cluster = ["10.42.0.0/16".parse().expect("a network")];
         network::cleanup(&host.instance(), &cluster).expect("cleanup");
         let links = Socket::open().and_then(|mut socket| socket.links()).expect("links");
@@ -270,5 +281,9 @@ fn cleanup_leaves_nothing_of_the_instance() {
         assert_eq!(network::nft::list_table("inet", &table).expect("list"), None);
         assert!(!host.pod_netns("a").exists());
         network::cleanup(&host.instance(), &cluster).expect("a second time");
+        let routes = Socket::open().and_then(|mut socket| socket.routes()).expect("routes");
+        let ours = routes.iter().filter(|route| route.protocol == network::ROUTE_PROTOCOL);
+        assert_eq!(ours.map(|route| route.destination.to_string()).collect::<Vec<_>>(), ["10.42.7.0/24"]);
     });
+    netns::remove(&neighbour).expect("remove");
 }
