@@ -54,12 +54,11 @@ pub(crate) fn selectable(resource: &Resource) -> &'static [&'static str] {
     found.map(|(_, fields)| *fields).unwrap_or_default()
 }
 
+/// Selectable fields with their values.
+pub(super) type Values = Box<[(&'static str, Box<str>)]>;
+
 /// The values of the selectable fields; one that is missing has the value that its absence means.
-pub(super) fn extract(
-    resource: &Resource,
-    _key: &str,
-    document: &[u8],
-) -> Result<Box<[(&'static str, Box<str>)]>, serde_json::Error> {
+pub(super) fn extract(resource: &Resource, document: &[u8]) -> Result<Values, serde_json::Error> {
     let paths = selectable(resource);
     if paths.is_empty() {
         return Ok(Box::default());

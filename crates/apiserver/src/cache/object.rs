@@ -71,7 +71,7 @@ pub(crate) struct Object {
     pub(crate) uid: Box<str>,
     pub(crate) labels: BTreeMap<String, String>,
     /// The values of the fields that can be selected by, in the order of [`fields::selectable`].
-    pub(crate) fields: Box<[(&'static str, Box<str>)]>,
+    pub(crate) fields: fields::Values,
     /// The whole document with its resourceVersion.
     json: Bytes,
     /// How long the beginning with apiVersion and kind is: `metadata` comes next.
@@ -104,7 +104,7 @@ impl Object {
         let head = encode_head(resource);
         let tail = stored.strip_prefix(head.as_bytes()).ok_or(StoredObjectError::Head)?;
         let indexed: Indexed = serde_json::from_slice(stored)?;
-        let fields = fields::extract(resource, &key, stored)?;
+        let fields = fields::extract(resource, stored)?;
         let splice = splice_text(revision, tail);
         let mut json = Vec::with_capacity(stored.len() + splice.len());
         json.extend_from_slice(head.as_bytes());

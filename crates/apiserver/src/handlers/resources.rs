@@ -23,6 +23,9 @@ use crate::registry::{
 };
 use crate::strategy;
 
+/// Makes the patched object and the warnings that go with it.
+pub(super) type Patcher = dyn Fn(&Value) -> Result<(Value, Vec<String>), Status> + Send + Sync;
+
 /// A request to a known resource, with its body read.
 pub(super) struct Call<'a> {
     pub(super) core: &'a Arc<Core>,
@@ -279,17 +282,14 @@ impl Call<'_> {
     }
 
     /// The change that the request's patch makes, and where its warnings go.
-    pub(super) fn patcher(
-        &self,
-        options: &WriteOptions,
-    ) -> Result<impl Fn(&Value) -> Result<(Value, Vec<String>), Status> + Send + Sync + use<>, Status> {
+    pub(super) fn patcher(&self, options: &WriteOptions) -> Result<Box<Patcher>, Status> {
         let patch_type = negotiate::patch_type(self.headers)?;
         let patch = self.patch_body()?;
         let resource = self.resource;
         let validation = options.field_validation;
         let name = self.name()?.to_owned();
         let namespace = self.request.namespace.clone();
-        Ok(move |current: &Value| {
+        Ok(Box::new(move |current: &Value| {
             if current.is_null() {
                 return Err(Status::not_found(resource.group, resource.plural, &name));
             }
@@ -312,7 +312,7 @@ impl Call<'_> {
             }
             complete(resource, &mut value);
             Ok((value, checked.warnings))
-        })
+        }))
     }
 
     pub(super) async fn patch(&self, part: Part) -> Result<Response<Body>, Status> {

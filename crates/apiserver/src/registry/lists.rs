@@ -64,7 +64,10 @@ impl Continue {
 
 /// The snapshots of lists whose next page may still be asked for.
 #[derive(Default)]
-pub(super) struct Pages(Mutex<BTreeMap<(&'static str, &'static str, i64), (Snapshot, Instant)>>);
+pub(super) struct Pages(Mutex<BTreeMap<PageKey, (Snapshot, Instant)>>);
+
+/// Storage group, plural and revision.
+type PageKey = (&'static str, &'static str, i64);
 
 /// How long a page may wait for its successor, as upstream's history of five minutes gives it.
 const PAGE_LIFETIME: Duration = Duration::from_secs(300);

@@ -75,7 +75,7 @@ fn qos_class(pod: &Value) -> &'static str {
         for name in COMPUTE {
             let (request, limit) = (read("requests", name), read("limits", name));
             is_guaranteed &= limit.is_some();
-            if let Some(request) = request.or_else(|| limit) {
+            if let Some(request) = request.or(limit) {
                 add(&mut requests, name, request);
             }
             if let Some(limit) = limit {
