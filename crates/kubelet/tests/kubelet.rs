@@ -3,6 +3,7 @@
 mod fake_cri;
 
 use std::net::IpAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -192,19 +193,28 @@ impl Stage {
 
 impl Drop for Stage {
     fn drop(&mut self) {
+        // Nothing may make what is removed here anew.
+        self.kubelet = None;
         let name = Instance::new(self.dir.path().join("data"), self.dir.path().join("run")).name();
         for line in std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default().lines() {
-            let Some(point) = line.split(' ').nth(4) else { continue };
-            if std::path::Path::new(point).starts_with(self.dir.path()) {
+            let Some(point) = line.split(' ').nth(4).map(Path::new) else { continue };
+            if point.starts_with(self.dir.path()) {
                 let _ = nix::mount::umount2(point, nix::mount::MntFlags::MNT_DETACH);
             }
             if line.contains(" - cgroup") {
-                for class in ["kubepods/burstable", "kubepods/besteffort", "kubepods", ""] {
-                    let _ = std::fs::remove_dir(std::path::Path::new(point).join(&name).join(class));
-                }
+                remove_cgroup(&point.join(&name));
             }
         }
     }
+}
+
+fn remove_cgroup(dir: &Path) {
+    for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
+        if entry.path().is_dir() {
+            remove_cgroup(&entry.path());
+        }
+    }
+    let _ = std::fs::remove_dir(dir);
 }
 
 fn web() -> Maker<Pod> {
@@ -295,7 +305,7 @@ async fn a_config_map_is_waited_for_mounted_and_kept_up_to_date() {
     let config = stage.runtime.config("a").expect("made");
     let mount = config.mounts.iter().find(|mount| mount.container_path == "/v").expect("mounted").clone();
     assert!(mount.readonly);
-    let file = std::path::Path::new(&mount.host_path).join("k");
+    let file = Path::new(&mount.host_path).join("k");
     assert_eq!(std::fs::read_to_string(&file).expect("a file"), "1");
     let patch = json!({"data": {"k": "2"}});
     maps.patch("map", &PatchParams::default(), &Patch::Merge(patch)).await.expect("patched");
