@@ -12,6 +12,7 @@ mod user;
 
 use std::path::{Path, PathBuf};
 
+use cri::security_profile::ProfileType;
 use cri::{ContainerConfig, LinuxContainerSecurityContext, NamespaceMode, PodSandboxConfig};
 use oci_spec::image::ImageConfiguration;
 use serde_json::{Value, json};
@@ -42,6 +43,9 @@ pub(crate) enum SpecError {
     /// A capability has an unknown name.
     #[error(transparent)]
     Capability(#[from] UnknownCapability),
+    /// A system call filter of the user's own is asked for.
+    #[error("seccomp profiles of the node are not offered by this runtime")]
+    Seccomp,
     /// The working directory cannot be made.
     #[error("cannot make working directory {}: {source}", path.display())]
     WorkingDir {
@@ -105,6 +109,7 @@ pub(crate) fn security_context(config: &ContainerConfig) -> LinuxContainerSecuri
 /// Makes the specification. Reads users from the container's root and makes its working directory there.
 pub(crate) fn make(input: &SpecInput<'_>) -> Result<MadeSpec, SpecError> {
     let context = security_context(input.config);
+    check_seccomp(input.config, &context)?;
     let user = user::resolve(&context, input.image, input.rootfs)?;
     let (process, cwd) = process::process(input, &context, &user)?;
     process::make_cwd(input.rootfs, &cwd)?;
@@ -134,6 +139,20 @@ pub(crate) fn make(input: &SpecInput<'_>) -> Result<MadeSpec, SpecError> {
         "linux": linux,
     });
     Ok(MadeSpec { document, user, own_pid_namespace })
+}
+
+/// Filters of system calls are not installed yet: nobody shall believe that one is.
+fn check_seccomp(config: &ContainerConfig, context: &LinuxContainerSecurityContext) -> Result<(), SpecError> {
+    let profile = context.seccomp.as_ref().filter(|_| !context.privileged).map(|profile| profile.profile_type());
+    match profile {
+        Some(ProfileType::Localhost) => Err(SpecError::Seccomp),
+        Some(ProfileType::RuntimeDefault) => {
+            let name = config.metadata.as_ref().map(|names| names.name.as_str()).unwrap_or_default();
+            tracing::warn!(name, "seccomp profile RuntimeDefault is not applied by this runtime");
+            Ok(())
+        }
+        Some(ProfileType::Unconfined) | None => Ok(()),
+    }
 }
 
 fn paths(privileged: bool, wanted: &[String], default: &[&str]) -> Value {

@@ -146,13 +146,14 @@ impl Host {
     /// Waits until the container has exited.
     pub async fn exited(&mut self, id: &str) -> ContainerStatus {
         let deadline = Instant::now() + PATIENCE;
+        let mut ticks = ticks();
         loop {
             let status = self.status(id).await;
             if status.state() == ContainerState::ContainerExited {
                 return status;
             }
             assert!(Instant::now() < deadline, "the container does not exit: {status:?}");
-            tokio::time::sleep(Duration::from_millis(10)).await;
+            ticks.tick().await;
         }
     }
 
@@ -224,24 +225,31 @@ async fn launch(dir: &Path, pod_cidr: Option<&str>) -> (Child, (RuntimeClient, I
         .spawn()
         .expect("the runtime starts");
     let deadline = Instant::now() + PATIENCE;
+    let mut ticks = ticks();
     loop {
         match cri::connect(&socket(dir)).await {
             Ok(clients) => return (process, clients),
             Err(err) => assert!(Instant::now() < deadline, "{err}"),
         }
-        tokio::time::sleep(Duration::from_millis(5)).await;
+        ticks.tick().await;
     }
+}
+
+/// When a condition is looked at again.
+fn ticks() -> tokio::time::Interval {
+    tokio::time::interval(Duration::from_millis(10))
 }
 
 /// Waits until `check` gives something.
 pub async fn eventually<T>(what: &str, mut check: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + PATIENCE;
+    let mut ticks = ticks();
     loop {
         if let Some(value) = check() {
             return value;
         }
         assert!(Instant::now() < deadline, "not in time: {what}");
-        tokio::time::sleep(Duration::from_millis(10)).await;
+        ticks.tick().await;
     }
 }
 
