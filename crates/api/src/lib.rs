@@ -9,6 +9,7 @@ pub mod defaults;
 pub mod field;
 mod generated;
 pub mod kinds;
+pub mod managed;
 pub mod meta;
 pub mod openapi;
 pub mod patch;

@@ -1,0 +1,179 @@
+//! What a create, an update or a patch does to the managers of an object.
+
+use serde_json::Value;
+
+use super::compare::{Comparison, compare};
+use super::conflict::Conflicts;
+use super::managers::{Managed, Manager, Managers, is_reset, tracked};
+use super::set::Set;
+use super::shape::Shape;
+use super::{Write, cap, zero};
+use crate::meta;
+
+/// The manager of what an object held before anything was applied to it.
+const BEFORE_FIRST_APPLY: &str = "before-first-apply";
+
+/// Writes the managers of an object that a request has made into it.
+///
+/// `live` is what was there; `None` for a create. An update of an object without managers, which somebody has removed,
+/// is not tracked, so that they stay removed until something is applied.
+pub fn track(write: &Write<'_>, live: Option<&Value>, new: &mut Value) {
+    let mut managers = Managers::default();
+    if !is_reset(new) {
+        managers = Managers::decode(new).unwrap_or_default();
+        if managers.0.is_empty() {
+            managers = live.and_then(Managers::decode).unwrap_or_default();
+        }
+    }
+    if live.is_some() && managers.0.is_empty() {
+        meta::remove(new, "managedFields");
+        return;
+    }
+    match live {
+        Some(live) => updated(write, live, new, &mut managers),
+        None => updated(write, &zero(write.type_name), new, &mut managers),
+    }
+    cap::limit(&mut managers);
+    managers.encode_into(new);
+}
+
+/// The managers of an object that has none, but is about to be applied to.
+pub(super) fn before_first_apply(write: &Write<'_>, live: &Value) -> Managers {
+    let mut managers = Managers::default();
+    // What has no identity is not there yet.
+    if meta::uid(live).is_some() {
+        let write = Write { manager: BEFORE_FIRST_APPLY, subresource: "", ..*write };
+        updated(&write, &zero(write.type_name), live, &mut managers);
+    }
+    managers
+}
+
+fn updated(write: &Write<'_>, live: &Value, new: &Value, managers: &mut Managers) {
+    let reset = write.reset_fields();
+    let comparison = compare(live, new, write.shape()).without(&reset);
+    if comparison.is_same() {
+        return;
+    }
+    let writer = Manager::updating(write);
+    let others = release(write, live, new, &comparison, managers, None);
+    others.take_from(managers);
+    let taken = tracked(&comparison.modified.union(&comparison.added));
+    let gone = &comparison.removed;
+    if let Some(own) = managers.0.get_mut(&writer) {
+        own.set = own.set.difference(gone);
+    }
+    managers.0.retain(|_, managed| !managed.set.is_empty());
+    if taken.is_empty() {
+        return;
+    }
+    let api_version = write.api_version.to_owned();
+    let own = managers.0.entry(writer).or_insert_with(|| Managed { set: Set::default(), api_version, time: None });
+    own.set = own.set.union(&taken);
+    // A scale is a view of the workload, in which upstream keeps no times of its own.
+    if write.subresource != "scale" {
+        own.time = Some(meta::format_time(write.now));
+    }
+}
+
+/// What the managers of an object lose by a change.
+#[derive(Default)]
+pub(super) struct Released {
+    pub(super) conflicts: Conflicts,
+    lost: Vec<(Manager, Set)>,
+    unknown: Vec<Manager>,
+}
+
+impl Released {
+    /// Takes it from them; those with nothing left are gone.
+    pub(super) fn take_from(self, managers: &mut Managers) {
+        for (manager, lost) in self.lost {
+            if let Some(managed) = managers.0.get_mut(&manager) {
+                managed.set = managed.set.difference(&lost);
+            }
+        }
+        for manager in self.unknown {
+            managers.0.remove(&manager);
+        }
+        managers.0.retain(|_, managed| !managed.set.is_empty());
+    }
+}
+
+/// Finds what each manager but one loses by a change: fields with another value, which are conflicts, and fields that
+/// are gone.
+pub(super) fn release(
+    write: &Write<'_>,
+    live: &Value,
+    new: &Value,
+    comparison: &Comparison,
+    managers: &Managers,
+    except: Option<&Manager>,
+) -> Released {
+    let mut released = Released::default();
+    let mut versions: Vec<(&str, Option<Comparison>)> = Vec::new();
+    for (manager, managed) in managers.0.iter().filter(|(manager, _)| Some(*manager) != except) {
+        let version = managed.api_version.as_str();
+        let comparison = if version == write.api_version {
+            Some(comparison)
+        } else {
+            let known = versions.iter().position(|(known, _)| *known == version).unwrap_or_else(|| {
+                versions.push((version, in_version(write, live, new, version)));
+                versions.len() - 1
+            });
+            versions[known].1.as_ref()
+        };
+        let Some(comparison) = comparison else {
+            released.unknown.push(manager.clone());
+            continue;
+        };
+        let changed = managed.set.intersection(&comparison.modified.union(&comparison.added));
+        let gone = managed.set.intersection(&comparison.removed);
+        released.lost.push((manager.clone(), changed.union(&gone)));
+        released.conflicts.insert(manager.clone(), changed);
+    }
+    released
+}
+
+/// The comparison in another version; `None` for versions that are not served.
+fn in_version(write: &Write<'_>, live: &Value, new: &Value, version: &str) -> Option<Comparison> {
+    let (live, _) = (write.convert)(live, version)?;
+    let (new, type_name) = (write.convert)(new, version)?;
+    Some(compare(&live, &new, Shape::root(type_name)))
+}
+
+/// Puts the managers back as they were if a write changes nothing but their times.
+pub fn restore_times(new: &mut Value, old: &Value) {
+    let entries = |object: &Value| object.pointer("/metadata/managedFields").cloned();
+    let (Some(Value::Array(ours)), Some(Value::Array(theirs))) = (entries(new), entries(old)) else { return };
+    if ours == theirs || !same_but_times(&ours, &theirs) || !same_but_managers(new, old) {
+        return;
+    }
+    meta::set(new, "managedFields", Value::Array(theirs));
+}
+
+/// Their order depends on the times, so it does not count.
+fn same_but_times(ours: &[Value], theirs: &[Value]) -> bool {
+    let timeless = |entry: &Value| {
+        let mut entry = entry.clone();
+        if let Some(fields) = entry.as_object_mut() {
+            fields.remove("time");
+        }
+        entry
+    };
+    let ours: Vec<Value> = ours.iter().map(timeless).collect();
+    ours.len() == theirs.len() && theirs.iter().all(|entry| ours.contains(&timeless(entry)))
+}
+
+fn same_but_managers(new: &Value, old: &Value) -> bool {
+    let (Some(new), Some(old)) = (new.as_object(), old.as_object()) else { return false };
+    let metadata = |object: &serde_json::Map<String, Value>| {
+        let mut metadata = object.get("metadata").cloned().unwrap_or_default();
+        if let Some(fields) = metadata.as_object_mut() {
+            fields.remove("managedFields");
+            fields.remove("resourceVersion");
+        }
+        metadata
+    };
+    new.len() == old.len()
+        && new.iter().all(|(name, value)| name == "metadata" || old.get(name) == Some(value))
+        && metadata(new) == metadata(old)
+}
