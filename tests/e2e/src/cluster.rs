@@ -256,7 +256,9 @@ impl Cluster {
         }
         let mut command = crate::machine::inside(namespace, &skiff_binary().to_string_lossy());
         command.args(["down", "--purge", "--data-dir"]).arg(&data).arg("--run-dir").arg(&run);
-        command.arg("--write-kubeconfig").arg(self.kubeconfig());
+        // Only the machine that wrote the kubeconfig takes it away.
+        let kubeconfig = if namespace == self.machines.first() { self.kubeconfig() } else { data.join("kubeconfig") };
+        command.arg("--write-kubeconfig").arg(kubeconfig);
         match command.output() {
             Ok(output) if output.status.success() => {}
             Ok(output) => eprintln!("skiff down: {}", String::from_utf8_lossy(&output.stderr)),

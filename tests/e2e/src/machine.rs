@@ -21,7 +21,7 @@ impl Machines {
 
     /// Makes them; `tag` keeps their names apart from those of other tests.
     pub fn new(tag: &str) -> Self {
-        let machines = Self { first: format!("skiff-e2e-{tag}-a"), second: format!("skiff-e2e-{tag}-b") };
+        let machines = Self { first: format!("e2e-{tag}-a"), second: format!("e2e-{tag}-b") };
         machines.remove();
         for name in [&machines.first, &machines.second] {
             ip(&["netns", "add", name]);

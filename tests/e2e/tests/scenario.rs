@@ -171,13 +171,22 @@ fn failures_say_why(kubectl: &Kubectl) {
 fn helm(kubectl: &Kubectl) {
     let chart = skiff_e2e::workspace().join("tests/e2e/chart");
     let chart = chart.to_string_lossy();
-    kubectl.helm(&["install", "greeter", &chart, "--wait", "--timeout=60s"]);
+    kubectl.helm(&["install", "greeter", &chart, "--wait", "--timeout=60s", "--server-side=false"]);
     let status = kubectl.helm(&["status", "greeter"]);
     assert!(status.contains("STATUS: deployed"), "{status}");
-    kubectl.helm(&["upgrade", "greeter", &chart, "--set", "greeting=bonjour", "--wait", "--timeout=60s"]);
+    kubectl.helm(&[
+        "upgrade",
+        "greeter",
+        &chart,
+        "--set",
+        "greeting=bonjour",
+        "--wait",
+        "--timeout=60s",
+        "--server-side=false",
+    ]);
     let greeting = ["get", "configmap", "greeter", "-o", "jsonpath={.data.greeting}"];
     assert_eq!(kubectl.run(&greeting), "bonjour");
-    kubectl.helm(&["rollback", "greeter", "1", "--wait", "--timeout=60s"]);
+    kubectl.helm(&["rollback", "greeter", "1", "--wait", "--timeout=60s", "--server-side=false"]);
     assert_eq!(kubectl.run(&greeting), "hello");
     kubectl.helm(&["uninstall", "greeter", "--wait", "--timeout=60s"]);
     kubectl.wait(&["pods", "-l", "app=greeter"], "{.items[*].metadata.name}", SOON, str::is_empty);
@@ -200,10 +209,18 @@ fn second_node(cluster: &mut Cluster, kubectl: &Kubectl) {
     cluster.fail_second();
     let ready = "{.status.conditions[?(@.type=='Ready')].status}";
     kubectl.wait(&["node", "second"], ready, SOON, |status| status == "Unknown");
-    let moved = |text: &str| text.split_whitespace().count() == 2 && !text.contains("second");
-    let live = "{range .items[?(@.status.containerStatuses[0].ready==true)]}{.spec.nodeName} {end}";
-    kubectl.wait(&["pods", "-l", "app=roamer"], live, SOON, moved);
+    testkit::until(SOON, "both pods to be ready on the first node", || {
+        let pods = kubectl.try_json(&["get", "pods", "-l", "app=roamer"])?;
+        let ready = pods["items"].as_array()?.iter().filter(|pod| is_ready(pod));
+        let nodes: Vec<_> = ready.map(|pod| pod["spec"]["nodeName"].as_str().unwrap_or_default()).collect();
+        (nodes == ["first", "first"]).then_some(())
+    });
     kubectl.run(&["delete", "deployment", "roamer"]);
+}
+
+fn is_ready(pod: &serde_json::Value) -> bool {
+    let conditions = pod["status"]["conditions"].as_array();
+    conditions.is_some_and(|all| all.iter().any(|one| one["type"] == "Ready" && one["status"] == "True"))
 }
 
 const COUNTER: &str = r#"

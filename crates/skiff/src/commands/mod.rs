@@ -20,6 +20,9 @@ use anyhow::{Context, Result};
 use crate::cli::Command;
 use crate::options::Common;
 
+/// The stack of a worker thread; only what is used of it takes memory.
+const STACK_BYTES: usize = 8 << 20;
+
 /// Runs a sub-command to its end.
 pub fn run(command: Command) -> Result<()> {
     match command {
@@ -48,6 +51,7 @@ fn role(common: &Common, future: impl Future<Output = Result<()>>) -> Result<()>
 }
 
 fn block_on(future: impl Future<Output = Result<()>>) -> Result<()> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    // The futures of a request that is served in this process nest deeply, most of all in builds without optimization.
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_stack_size(STACK_BYTES).build();
     runtime.context("cannot start the asynchronous runtime")?.block_on(future)
 }

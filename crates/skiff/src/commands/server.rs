@@ -7,7 +7,7 @@ use base::Env;
 
 use crate::assembly::control_plane::{self, ApiServerOptions, ControllerOptions, PreparedApiServer};
 use crate::assembly::node::{self, NodeConfig};
-use crate::assembly::{identity, serving};
+use crate::assembly::serving;
 use crate::options::server::Server;
 use crate::supervise::Parts;
 use crate::{background, layout, pid};
@@ -27,7 +27,9 @@ async fn serve(options: Server) -> Result<()> {
     let prepared = prepare_apiserver(&options, ip, &env).await?;
 
     let controllers = ControllerOptions {
-        identity: identity(None, &env)?,
+        // The same after a restart, so that a server that was killed need not wait until its own leases expire. No two
+        // servers share it: the datastore's lock lets only one run over a data directory.
+        identity: format!("{name}_{}", instance.name()),
         cluster_cidr: options.ranges.cluster_cidr,
         root_ca_pem: prepared.ca_pem().to_owned(),
         node_monitor_grace_period: Duration::from_secs(options.node_monitor_grace_period),
