@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use base::{Drain, DrainTrigger, Tasks};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -37,17 +37,6 @@ impl Parts {
         // `anyhow` prints the whole chain of sources of whatever error the part has.
         let part = async { part.await.map_err(Into::<anyhow::Error>::into) };
         self.tasks.spawn_fallible(name, part);
-    }
-
-    /// Waits for `ready`, unless a part ends before.
-    pub async fn while_running<T>(&mut self, ready: impl Future<Output = Result<T>>) -> Result<T> {
-        tokio::select! {
-            result = ready => result,
-            Some((name, end)) = self.tasks.join_next() => {
-                end?;
-                bail!("{name} ended unexpectedly")
-            }
-        }
     }
 
     /// Waits for SIGTERM or SIGINT, or for a part to end, and drains the rest.

@@ -143,14 +143,13 @@ impl Cluster {
     /// Joins the second machine as node `second`. Ready when the node is.
     #[track_caller]
     pub fn join_second(&mut self) {
-        let token = std::fs::read_to_string(self.data_dir().join("server/token")).expect("the server wrote its token");
         let (data, run) = (self.dir.path().join("data-second"), self.dir.path().join("run-second"));
         let mut arguments = vec!["agent".to_owned()];
         arguments.extend(flags(&[
             ("--data-dir", &data.to_string_lossy()),
             ("--run-dir", &run.to_string_lossy()),
             ("--server", &format!("https://{}:6443", Machines::FIRST_IP)),
-            ("--token", token.trim()),
+            ("--token-file", &self.data_dir().join("server/token").to_string_lossy()),
             ("--node-name", "second"),
             ("--node-ip", Machines::SECOND_IP),
         ]));

@@ -1,6 +1,6 @@
 //! `skiff agent`: a node of a cluster that a server runs.
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use base::Env;
 use client::Source;
 
@@ -8,7 +8,7 @@ use crate::assembly::node::{self, NodeConfig};
 use crate::assembly::{join, serving};
 use crate::options::agent::Agent;
 use crate::supervise::Parts;
-use crate::{layout, pid};
+use crate::{layout, options, pid};
 
 /// Runs it.
 pub async fn run(options: Agent) -> Result<()> {
@@ -16,7 +16,9 @@ pub async fn run(options: Agent) -> Result<()> {
     let _pid = pid::claim(&instance)?;
     let (name, ip) = node::identity(&options.node)?;
     let dir = layout::agent_dir(&instance);
-    let joined = join::join(&dir, &options.server, &options.token, &name, &env).await?;
+    let token = options::secret(options.token.as_deref(), options.token_file.as_deref())?;
+    let token = token.context("name the token to join with: --token-file")?;
+    let joined = join::join(&dir, &options.server, &token, &name, &env).await?;
     let client = client::connect(Source::Kubeconfig(joined.kubeconfig)).await?;
     let config = NodeConfig {
         serving: serving::issued(&dir, "serving-ca", &name, ip, &env)?,

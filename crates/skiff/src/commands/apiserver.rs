@@ -4,9 +4,9 @@ use anyhow::Result;
 use base::Env;
 
 use crate::assembly::control_plane::{self, ApiServerOptions};
-use crate::layout;
 use crate::options::components::Apiserver;
 use crate::supervise::Parts;
+use crate::{layout, options};
 
 /// Runs it.
 pub async fn run(options: Apiserver) -> Result<()> {
@@ -22,11 +22,9 @@ pub async fn run(options: Apiserver) -> Result<()> {
     config.service_account_issuer = format!("https://kubernetes.default.svc.{}", options.cluster_domain);
 
     let mut parts = Parts::new();
-    let start = ApiServerOptions {
-        instance: &instance,
-        token: options.token.as_deref(),
-        kubeconfig: &options.common.write_kubeconfig,
-    };
+    let token = options::secret(options.token.as_deref(), options.token_file.as_deref())?;
+    let start =
+        ApiServerOptions { instance: &instance, token: token.as_deref(), kubeconfig: &options.common.write_kubeconfig };
     control_plane::prepare_apiserver(config, start, &env).await?.start(&mut parts);
     parts.run().await
 }

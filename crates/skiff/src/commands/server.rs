@@ -10,7 +10,7 @@ use crate::assembly::node::{self, NodeConfig};
 use crate::assembly::serving;
 use crate::options::server::Server;
 use crate::supervise::Parts;
-use crate::{background, layout, pid};
+use crate::{background, layout, options, pid};
 
 /// Runs it, in the background if that is wanted.
 pub fn run(options: Server) -> Result<()> {
@@ -70,10 +70,8 @@ async fn prepare_apiserver(options: &Server, ip: std::net::IpAddr, env: &Env) ->
     let ports = options.ranges.service_node_port_range;
     config.service_node_port_range = ports.first..=ports.last;
     config.service_account_issuer = format!("https://kubernetes.default.svc.{}", options.node.cluster_domain);
-    let start = ApiServerOptions {
-        instance: &instance,
-        token: options.token.as_deref(),
-        kubeconfig: &options.common.write_kubeconfig,
-    };
+    let token = options::secret(options.token.as_deref(), options.token_file.as_deref())?;
+    let start =
+        ApiServerOptions { instance: &instance, token: token.as_deref(), kubeconfig: &options.common.write_kubeconfig };
     control_plane::prepare_apiserver(config, start, env).await
 }

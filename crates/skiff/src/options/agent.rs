@@ -1,5 +1,7 @@
 //! Options of `skiff agent`.
 
+use std::path::PathBuf;
+
 use clap::Args;
 use ipnet::IpNet;
 
@@ -13,9 +15,14 @@ pub struct Agent {
     /// Address of the server, such as https://10.0.0.1:6443
     #[arg(long, env = "SKIFF_SERVER", value_name = "URL")]
     pub server: String,
-    /// Token to join with, as `skiff token` prints it on the server
+    /// Token to join with, as `skiff token` prints it on the server; everybody on the machine can read it here, so
+    /// rather use --token-file or the variable
     #[arg(long, env = "SKIFF_TOKEN", hide_env_values = true, value_name = "TOKEN")]
-    pub token: String,
+    #[arg(required_unless_present = "token_file", conflicts_with = "token_file")]
+    pub token: Option<String>,
+    /// File with the token to join with
+    #[arg(long, env = "SKIFF_TOKEN_FILE", value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
     /// Addresses of pods in the whole cluster
     #[arg(long, env = "SKIFF_CLUSTER_CIDR", default_value = "10.42.0.0/16", value_name = "CIDR")]
     pub cluster_cidr: IpNet,

@@ -51,8 +51,11 @@ pub struct Apiserver {
     #[arg(long, env = "SKIFF_CLUSTER_DOMAIN", default_value = "cluster.local", value_name = "DOMAIN")]
     pub cluster_domain: String,
     /// Secret with which agents join [default: a random one]
-    #[arg(long, env = "SKIFF_TOKEN", hide_env_values = true, value_name = "SECRET")]
+    #[arg(long, env = "SKIFF_TOKEN", hide_env_values = true, value_name = "SECRET", conflicts_with = "token_file")]
     pub token: Option<String>,
+    /// File with the secret with which agents join
+    #[arg(long, env = "SKIFF_TOKEN_FILE", value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
 }
 
 /// Run the controller manager alone.

@@ -6,8 +6,9 @@ pub mod server;
 pub mod user;
 
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use anyhow::{Context, Result};
 use base::Instance;
 use clap::Args;
 use ipnet::IpNet;
@@ -42,11 +43,23 @@ impl Common {
     }
 }
 
-fn log_format(text: &str) -> Result<base::logging::Format, String> {
+fn log_format(text: &str) -> std::result::Result<base::logging::Format, String> {
     match text {
         "text" => Ok(base::logging::Format::Text),
         "json" => Ok(base::logging::Format::Json),
         _ => Err("use text or json".to_owned()),
+    }
+}
+
+/// A secret as it was given, or what its file says.
+pub fn secret(given: Option<&str>, file: Option<&Path>) -> Result<Option<String>> {
+    match (given, file) {
+        (Some(given), _) => Ok(Some(given.to_owned())),
+        (None, Some(file)) => {
+            let text = std::fs::read_to_string(file);
+            Ok(Some(text.with_context(|| format!("cannot read --token-file {}", file.display()))?.trim().to_owned()))
+        }
+        (None, None) => Ok(None),
     }
 }
 
@@ -74,7 +87,7 @@ pub struct PortRange {
 }
 
 /// Reads `FROM-TO`.
-pub fn port_range(text: &str) -> Result<PortRange, String> {
+pub fn port_range(text: &str) -> std::result::Result<PortRange, String> {
     let wrong = || "use FROM-TO, such as 30000-32767".to_owned();
     let (first, last) = text.split_once('-').ok_or_else(wrong)?;
     let (first, last) = (first.trim().parse().map_err(|_| wrong())?, last.trim().parse().map_err(|_| wrong())?);

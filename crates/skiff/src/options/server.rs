@@ -1,6 +1,7 @@
 //! Options of `skiff server`.
 
 use std::net::IpAddr;
+use std::path::PathBuf;
 
 use clap::{ArgAction, Args};
 
@@ -30,9 +31,13 @@ pub struct Server {
     /// Run no node beside the control plane
     #[arg(long, env = "SKIFF_DISABLE_AGENT", action = ArgAction::Set, num_args = 0..=1, default_missing_value = "true", default_value = "false", value_name = "BOOL")]
     pub disable_agent: bool,
-    /// Secret with which agents join [default: a random one, see `skiff token`]
-    #[arg(long, env = "SKIFF_TOKEN", hide_env_values = true, value_name = "SECRET")]
+    /// Secret with which agents join [default: a random one, see `skiff token`]; everybody on the machine can read it
+    /// here, so rather use --token-file or the variable
+    #[arg(long, env = "SKIFF_TOKEN", hide_env_values = true, value_name = "SECRET", conflicts_with = "token_file")]
     pub token: Option<String>,
+    /// File with the secret with which agents join
+    #[arg(long, env = "SKIFF_TOKEN_FILE", value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
     /// Seconds without a heartbeat after which a node is not ready
     #[arg(long, env = "SKIFF_NODE_MONITOR_GRACE_PERIOD", default_value_t = 50, value_name = "SECONDS")]
     pub node_monitor_grace_period: u64,
