@@ -52,6 +52,19 @@ impl<'de> Deserialize<'de> for Node {
     }
 }
 
+/// A key as JSON has it: `y` is `true` there, as it would be in the place of a value.
+struct Key(String);
+
+impl<'de> Deserialize<'de> for Key {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Key, D::Error> {
+        match Node::deserialize(deserializer)? {
+            Node::Scalar(Value::String(text)) => Ok(Key(text)),
+            Node::Scalar(scalar) => Ok(Key(scalar.to_string())),
+            Node::List(_) | Node::Map(_) => Err(serde::de::Error::custom("map key is not a scalar")),
+        }
+    }
+}
+
 struct NodeVisitor;
 
 impl<'de> Visitor<'de> for NodeVisitor {
@@ -99,8 +112,8 @@ impl<'de> Visitor<'de> for NodeVisitor {
 
     fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Node, A::Error> {
         let mut entries = Vec::new();
-        while let Some((key, node)) = access.next_entry::<Spanned<String>, Node>()? {
-            entries.push((key.value, key.referenced.line(), node));
+        while let Some((key, node)) = access.next_entry::<Spanned<Key>, Node>()? {
+            entries.push((key.value.0, key.referenced.line(), node));
         }
         Ok(Node::Map(entries))
     }

@@ -8,7 +8,7 @@ use super::check::check;
 use super::compare::compare;
 use super::conflict::Conflicts;
 use super::fields::set_of;
-use super::managers::{Managed, Manager, Managers, Operation, tracked};
+use super::managers::{Managed, Manager, Managers, tracked};
 use super::merge::merge;
 use super::remove::remove;
 use super::set::Set;
@@ -76,7 +76,7 @@ impl From<ApplyError> for Status {
 
 /// Applies a configuration to the live object: answers the object that it makes, with its managers.
 ///
-/// Fields that the manager applied before and no longer does are removed unless another configuration has them. Fields
+/// Fields that the manager applied before and no longer does are removed unless another manager owns them. Fields
 /// that others own are taken from them with `force`, else they are conflicts if their value changes.
 pub fn apply(write: &Write<'_>, live: &Value, config: &Value, force: bool) -> Result<Value, ApplyError> {
     checked(write, config)?;
@@ -166,9 +166,9 @@ fn applied(
     Ok(object)
 }
 
-/// The document without what this manager applied before and no configuration holds now.
+/// The document without what this manager applied before and nobody owns now.
 ///
-/// A field of a declared type goes together with what nobody has applied below it, such as defaults.
+/// A field of a declared type goes together with what nobody owns below it, such as defaults.
 fn prune(write: &Write<'_>, merged: Value, managers: &Managers, before: &Managed) -> Value {
     let Some((there, type_name)) = in_version(write, &merged, write.type_name, &before.api_version) else {
         return merged;
@@ -176,7 +176,7 @@ fn prune(write: &Write<'_>, merged: Value, managers: &Managers, before: &Managed
     let shape = Shape::root(type_name);
     let had = before.set.with_named_fields(shape);
     let pruned = remove(&there, &had, shape);
-    let pruned = add_back_applied(write, &there, pruned, type_name, managers);
+    let pruned = add_back_owned(write, &there, pruned, type_name, managers);
     // Only what the manager itself had applied may go in the end.
     let everything = set_of(&there, shape).with_named_fields(shape);
     let left = set_of(&pruned, shape).with_named_fields(shape);
@@ -187,24 +187,22 @@ fn prune(write: &Write<'_>, merged: Value, managers: &Managers, before: &Managed
     (write.convert)(&pruned, write.api_version).map_or(merged, |(pruned, _)| pruned)
 }
 
-/// The pruned document with what the configurations of any manager hold.
-fn add_back_applied(write: &Write<'_>, merged: &Value, pruned: Value, type_name: &str, managers: &Managers) -> Value {
+/// The pruned document with what any manager owns, this one's new configuration included.
+fn add_back_owned(write: &Write<'_>, merged: &Value, pruned: Value, type_name: &str, managers: &Managers) -> Value {
     let mut by_version: BTreeMap<&str, Set> = BTreeMap::new();
-    for (manager, managed) in &managers.0 {
-        if manager.operation == Operation::Apply {
-            let applied = by_version.entry(&managed.api_version).or_default();
-            *applied = applied.union(&managed.set);
-        }
+    for managed in managers.0.values() {
+        let owned = by_version.entry(&managed.api_version).or_default();
+        *owned = owned.union(&managed.set);
     }
     let home = meta::api_version(merged).to_owned();
     let mut pruned = pruned;
-    for (version, applied) in by_version {
+    for (version, owned) in by_version {
         let converted =
             in_version(write, merged, type_name, version).zip(in_version(write, &pruned, type_name, version));
         let Some(((there, type_name), (left, _))) = converted else { continue };
         let shape = Shape::root(type_name);
         let everything = set_of(&there, shape).with_named_fields(shape);
-        let kept = set_of(&left, shape).union(&applied).with_named_fields(shape);
+        let kept = set_of(&left, shape).union(&owned).with_named_fields(shape);
         let kept = remove(&there, &everything.difference(&kept), shape);
         if let Some((kept, _)) = in_version(write, &kept, type_name, &home) {
             pruned = kept;

@@ -155,6 +155,16 @@ fn what_is_no_longer_applied_is_removed_unless_another_applies_it() {
 }
 
 #[test]
+fn what_is_no_longer_applied_stays_with_its_updater() {
+    let empty = json!({"apiVersion": "v1", "kind": "ConfigMap"});
+    let first = applied("a", CONFIG_MAP, &empty, &config_map(json!({"x": "1"})), false).expect("it applies");
+    let updated = update("u", CONFIG_MAP, &first, |new| new["data"]["x"] = json!("2"));
+    let again = applied("a", CONFIG_MAP, &updated, &config_map(json!({"x": "2"})), false).expect("it is equal");
+    let left = applied("a", CONFIG_MAP, &again, &config_map(json!({"z": "3"})), false).expect("it applies");
+    assert_eq!(left["data"], json!({"x": "2", "z": "3"}));
+}
+
+#[test]
 fn another_value_is_a_conflict_that_force_wins() {
     let empty = json!({"apiVersion": "v1", "kind": "ConfigMap"});
     let first = applied("a", CONFIG_MAP, &empty, &config_map(json!({"x": "1"})), false).expect("it applies");

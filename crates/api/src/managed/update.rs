@@ -19,11 +19,12 @@ const BEFORE_FIRST_APPLY: &str = "before-first-apply";
 /// is not tracked, so that they stay removed until something is applied.
 pub fn track(write: &Write<'_>, live: Option<&Value>, new: &mut Value) {
     let mut managers = Managers::default();
-    if !is_reset(new) {
-        managers = Managers::decode(new).unwrap_or_default();
-        if managers.0.is_empty() {
-            managers = live.and_then(Managers::decode).unwrap_or_default();
-        }
+    let of_live = || live.and_then(Managers::decode).unwrap_or_default();
+    if !write.subresource.is_empty() {
+        // Managers are part of the main resource.
+        managers = of_live();
+    } else if !is_reset(new) {
+        managers = Managers::decode(new).filter(|managers| !managers.0.is_empty()).unwrap_or_else(of_live);
     }
     if live.is_some() && managers.0.is_empty() {
         meta::remove(new, "managedFields");
@@ -142,12 +143,17 @@ fn in_version(write: &Write<'_>, live: &Value, new: &Value, version: &str) -> Op
 
 /// Puts the managers back as they were if a write changes nothing but their times.
 pub fn restore_times(new: &mut Value, old: &Value) {
-    let entries = |object: &Value| object.pointer("/metadata/managedFields").cloned();
-    let (Some(Value::Array(ours)), Some(Value::Array(theirs))) = (entries(new), entries(old)) else { return };
-    if ours == theirs || !same_but_times(&ours, &theirs) || !same_but_managers(new, old) {
-        return;
+    let is_restored = match (managers_of(new), managers_of(old)) {
+        (Some(ours), Some(theirs)) => ours != theirs && same_but_times(ours, theirs) && same_but_managers(new, old),
+        _ => false,
+    };
+    if is_restored && let Some(theirs) = managers_of(old) {
+        meta::set(new, "managedFields", Value::Array(theirs.to_vec()));
     }
-    meta::set(new, "managedFields", Value::Array(theirs));
+}
+
+fn managers_of(object: &Value) -> Option<&[Value]> {
+    object.pointer("/metadata/managedFields").and_then(Value::as_array).map(Vec::as_slice)
 }
 
 /// Their order depends on the times, so it does not count.
