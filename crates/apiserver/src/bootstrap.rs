@@ -9,7 +9,7 @@ use base::Drain;
 use serde_json::{Value, json};
 
 use crate::access::Identity;
-use crate::registry::{Caller, NewObject, Part, Registry, Scope, complete};
+use crate::registry::{Caller, NewObject, Part, Registry, Scope, Writer, complete};
 
 const NAMESPACES: [&str; 4] = ["default", "kube-node-lease", "kube-public", "kube-system"];
 
@@ -104,7 +104,7 @@ fn row(group: &str, plural: &str) -> Result<&'static Resource, Status> {
 
 async fn create(registry: &Registry, scope: Scope<'_>, mut value: Value) -> Result<(), Status> {
     let identity = Identity::new("system:apiserver", &["system:masters"]);
-    let caller = Caller { identity: &identity, dry_run: false };
+    let caller = Caller { identity: &identity, dry_run: false, writer: Some(Writer::SERVER) };
     complete(scope.resource, &mut value);
     match registry.create(scope, NewObject { value }, caller).await {
         // Another server was first.
@@ -127,7 +127,7 @@ async fn keep(registry: &Registry, resource: &'static Resource, wanted: Value, p
         return Ok(());
     }
     let identity = Identity::new("system:apiserver", &["system:masters"]);
-    let caller = Caller { identity: &identity, dry_run: false };
+    let caller = Caller { identity: &identity, dry_run: false, writer: Some(Writer::SERVER) };
     let change = |current: &Value| {
         let mut changed = current.clone();
         for part in parts {

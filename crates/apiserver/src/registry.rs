@@ -9,6 +9,7 @@ mod decode;
 mod delete;
 mod eviction;
 mod lists;
+mod ownership;
 mod read;
 pub(crate) mod scale;
 mod update;
@@ -28,9 +29,12 @@ use crate::cache::{self, Cache, Object, REGISTRY, ResourceCache, storage_path};
 use crate::config::Config;
 
 pub(crate) use create::NewObject;
-pub(crate) use decode::{Decoded, Expected, check_patched, complete, decode_body, decode_delete_options};
+pub(crate) use decode::{
+    Decoded, Expected, check_patched, complete, decode_body, decode_config, decode_delete_options,
+};
 pub(crate) use delete::{DeleteTarget, Deleted};
 pub(crate) use lists::{Listed, inconsistent_token};
+pub(crate) use ownership::{Writer, apply as apply_config};
 pub(crate) use read::ReadVersion;
 pub(crate) use update::Part;
 pub(crate) use watch::Form;
@@ -197,6 +201,8 @@ pub(crate) fn set_resource_version(value: &mut Value, revision: i64) {
 pub(crate) struct Caller<'a> {
     pub(crate) identity: &'a Identity,
     pub(crate) dry_run: bool,
+    /// Who owns what the request changes; `None` where that is nobody or already written.
+    pub(crate) writer: Option<Writer<'a>>,
 }
 
 /// How often a change is made again because another write came first.

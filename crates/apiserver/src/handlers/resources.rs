@@ -12,14 +12,14 @@ use serde_json::Value;
 use super::{reviews, subresources};
 use crate::access::Identity;
 use crate::http::body::{self, Body};
-use crate::http::negotiate::{self, Accepted, Encoding, PatchType, Shape};
+use crate::http::negotiate::{self, Accepted, Encoding, Shape};
 use crate::http::options::{ListOptions, WriteOptions, parse_resource_version};
 use crate::http::output::{self, IncludeObject, Output};
 use crate::http::request_info::{Query, ResourceRequest, Target, Verb};
 use crate::pipeline::{Admitted, Core};
 use crate::registry::{
-    Caller, DeleteTarget, Deleted, Expected, Form, NewObject, Part, ReadVersion, Scope, check_patched, complete,
-    decode_body, decode_delete_options, inconsistent_token,
+    Caller, DeleteTarget, Deleted, Expected, Form, NewObject, Part, ReadVersion, Scope, Writer, check_patched,
+    complete, decode_body, decode_delete_options, inconsistent_token,
 };
 use crate::strategy;
 
@@ -91,8 +91,18 @@ pub(crate) async fn handle(core: Arc<Core>, admitted: Admitted) -> Result<Respon
     }
 }
 
-fn name_mismatch(given: &str, name: &str) -> Status {
+pub(super) fn name_mismatch(given: &str, name: &str) -> Status {
     Status::bad_request(format!("the name of the object ({given}) does not match the name on the URL ({name})"))
+}
+
+/// A patch may not move an object.
+pub(super) fn check_patched_namespace(value: &Value, wanted: Option<&str>) -> Result<(), Status> {
+    match (api::meta::namespace(value), wanted) {
+        (Some(given), Some(wanted)) if given != wanted => Err(Status::bad_request(format!(
+            "the namespace of the object ({given}) does not match the namespace on the request ({wanted})"
+        ))),
+        _ => Ok(()),
+    }
 }
 
 /// All namespaces are meant by lists and watches without one.
@@ -119,6 +129,14 @@ impl Call<'_> {
         };
         let now = self.core.registry.env.now();
         Ok(Output { accepted: self.accepted, resource: self.resource, include_object, warnings, now })
+    }
+
+    /// Who makes the request; an applied configuration brings its owners with it.
+    pub(super) fn caller<'c>(&'c self, options: &'c WriteOptions) -> Caller<'c> {
+        let subresource = self.request.subresource.as_deref().unwrap_or_default();
+        let writer = Writer { manager: &options.field_manager, subresource };
+        let writer = Some(writer).filter(|_| !options.is_apply);
+        Caller { identity: self.identity, dry_run: options.dry_run, writer }
     }
 
     async fn main(&self) -> Result<Response<Body>, Status> {
@@ -220,13 +238,13 @@ impl Call<'_> {
     }
 
     async fn create(&self) -> Result<Response<Body>, Status> {
-        let options = WriteOptions::parse(self.query, "CreateOptions")?;
+        let options = WriteOptions::parse(self.query, self.headers, "CreateOptions")?;
         let encoding = negotiate::body_encoding(self.headers)?;
         let decoded = decode_body(Expected::of(self.resource), &self.body, encoding, options.field_validation)?;
         let mut value = decoded.value;
         self.check_namespace(&value)?;
         complete(self.resource, &mut value);
-        let caller = Caller { identity: self.identity, dry_run: options.dry_run };
+        let caller = self.caller(&options);
         let created = self.core.registry.create(self.scope(), NewObject { value }, caller).await?;
         self.output(&decoded.warnings)?.object(StatusCode::CREATED, &created)
     }
@@ -242,7 +260,7 @@ impl Call<'_> {
     }
 
     pub(super) async fn update(&self, part: Part) -> Result<Response<Body>, Status> {
-        let options = WriteOptions::parse(self.query, "UpdateOptions")?;
+        let options = WriteOptions::parse(self.query, self.headers, "UpdateOptions")?;
         let encoding = negotiate::body_encoding(self.headers)?;
         let decoded = decode_body(Expected::of(self.resource), &self.body, encoding, options.field_validation)?;
         let mut value = decoded.value;
@@ -250,7 +268,7 @@ impl Call<'_> {
         self.check_namespace(&value)?;
         self.check_name(&value, name)?;
         complete(self.resource, &mut value);
-        let caller = Caller { identity: self.identity, dry_run: options.dry_run };
+        let caller = self.caller(&options);
         let change = |current: &Value| {
             if let (Some(wanted), Some(found)) = (api::meta::uid(&value), api::meta::uid(current))
                 && wanted != found
@@ -283,6 +301,9 @@ impl Call<'_> {
 
     /// The change that the request's patch makes, and where its warnings go.
     pub(super) fn patcher(&self, options: &WriteOptions) -> Result<Box<Patcher>, Status> {
+        if options.is_apply {
+            return self.applier(options);
+        }
         let patch_type = negotiate::patch_type(self.headers)?;
         let patch = self.patch_body()?;
         let resource = self.resource;
@@ -293,47 +314,42 @@ impl Call<'_> {
             if current.is_null() {
                 return Err(Status::not_found(resource.group, resource.plural, &name));
             }
-            let patched = match patch_type {
-                PatchType::Json => api::patch::json::apply(current.clone(), &patch)?,
-                PatchType::Merge => api::patch::merge::apply(current.clone(), patch.clone())?,
-                PatchType::Strategic => api::patch::strategic::apply(current.clone(), patch.clone(), resource.schema)?,
-            };
+            let patched = patch_type.apply(current.clone(), &patch, resource.schema)?;
             let checked = check_patched(Expected::of(resource), patched, validation)?;
             let mut value = checked.value;
             if api::meta::name(&value) != name {
                 return Err(name_mismatch(api::meta::name(&value), &name));
             }
-            if let (Some(given), Some(wanted)) = (api::meta::namespace(&value), &namespace)
-                && given != wanted
-            {
-                return Err(Status::bad_request(format!(
-                    "the namespace of the object ({given}) does not match the namespace on the request ({wanted})"
-                )));
-            }
+            check_patched_namespace(&value, namespace.as_deref())?;
             complete(resource, &mut value);
             Ok((value, checked.warnings))
         }))
     }
 
     pub(super) async fn patch(&self, part: Part) -> Result<Response<Body>, Status> {
-        let options = WriteOptions::parse(self.query, "PatchOptions")?;
+        let options = WriteOptions::parse(self.query, self.headers, "PatchOptions")?;
         let patcher = self.patcher(&options)?;
-        let caller = Caller { identity: self.identity, dry_run: options.dry_run };
+        let caller = self.caller(&options);
         let warnings = std::sync::Mutex::new(Vec::new());
         let change = |current: &Value| {
             let (value, found) = patcher(current)?;
             *warnings.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = found;
             Ok(value)
         };
-        let updated = self.core.registry.update(self.scope(), self.name()?, part, caller, &change).await?;
+        let registry = &self.core.registry;
+        let updated = match part {
+            Part::Main if options.is_apply => registry.apply(self.scope(), self.name()?, caller, &change).await?,
+            _ => registry.update(self.scope(), self.name()?, part, caller, &change).await?,
+        };
+        let status = if updated.created { StatusCode::CREATED } else { StatusCode::OK };
         let warnings = warnings.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
-        self.output(&warnings)?.object(StatusCode::OK, &updated.value)
+        self.output(&warnings)?.object(status, &updated.value)
     }
 
     async fn delete(&self) -> Result<Response<Body>, Status> {
         let encoding = negotiate::body_encoding(self.headers)?;
         let options = decode_delete_options(&self.body, encoding, self.query)?;
-        let caller = Caller { identity: self.identity, dry_run: options.dry_run };
+        let caller = Caller { identity: self.identity, dry_run: options.dry_run, writer: None };
         let target = DeleteTarget { scope: self.scope(), name: self.name()?, options: &options, caller };
         let output = self.output(&[])?;
         match self.core.registry.delete(target).await? {
@@ -353,7 +369,7 @@ impl Call<'_> {
         let encoding = negotiate::body_encoding(self.headers)?;
         let options = decode_delete_options(&self.body, encoding, self.query)?;
         let list = ListOptions::parse(self.query, false)?;
-        let caller = Caller { identity: self.identity, dry_run: options.dry_run };
+        let caller = Caller { identity: self.identity, dry_run: options.dry_run, writer: None };
         let listed = self.core.registry.delete_collection(self.scope(), &list, &options, caller).await?;
         self.output(&[])?.list(&listed)
     }

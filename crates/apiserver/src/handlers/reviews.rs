@@ -19,7 +19,7 @@ pub(super) async fn handle(call: &Call<'_>) -> Result<Response<Body>, Status> {
     if call.resource.plural == "bindings" {
         return call.bind().await;
     }
-    let options = WriteOptions::parse(call.query, "CreateOptions")?;
+    let options = WriteOptions::parse(call.query, call.headers, "CreateOptions")?;
     let encoding = negotiate::body_encoding(call.headers)?;
     let decoded = decode_body(Expected::of(call.resource), &call.body, encoding, options.field_validation)?;
     let mut review = decoded.value;

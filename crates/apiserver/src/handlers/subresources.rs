@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::resources::Call;
 use crate::http::body::Body;
-use crate::http::negotiate::{self, PatchType};
+use crate::http::negotiate;
 use crate::http::options::{DeleteOptions, WriteOptions};
 use crate::http::request_info::Verb;
 use crate::registry::{Caller, Decoded, Expected, Part, ReadVersion, Scope, binding, complete, decode_body, scale};
@@ -87,13 +87,14 @@ fn judged(resource: &Resource, subresource: &str, new: Value, old: &Value) -> Re
 
 impl Call<'_> {
     fn decode(&self, expected: Expected<'static>, kind: &str) -> Result<(Decoded, WriteOptions), Status> {
-        let options = WriteOptions::parse(self.query, kind)?;
+        let options = WriteOptions::parse(self.query, self.headers, kind)?;
         let encoding = negotiate::body_encoding(self.headers)?;
         Ok((decode_body(expected, &self.body, encoding, options.field_validation)?, options))
     }
 
-    fn caller(&self, options: &WriteOptions) -> Caller<'_> {
-        Caller { identity: self.identity, dry_run: options.dry_run }
+    /// Who makes a request of which nobody owns the result.
+    fn ownerless(&self, dry_run: bool) -> Caller<'_> {
+        Caller { identity: self.identity, dry_run, writer: None }
     }
 
     async fn scale(&self, verb: Verb) -> Result<Response<Body>, Status> {
@@ -119,19 +120,20 @@ impl Call<'_> {
                 registry.update(self.scope(), self.name()?, Part::Main, self.caller(&options), &change).await?.value
             }
             Verb::Patch => {
-                let options = WriteOptions::parse(self.query, "PatchOptions")?;
-                let patch_type = negotiate::patch_type(self.headers)?;
-                let patch = self.patch_body()?;
-                let change = |current: &Value| {
-                    let before = scale::from_object(current);
-                    let after = match patch_type {
-                        PatchType::Json => api::patch::json::apply(before, &patch)?,
-                        PatchType::Merge => api::patch::merge::apply(before, patch.clone())?,
-                        PatchType::Strategic => api::patch::strategic::apply(before, patch.clone(), SCALE.schema)?,
+                let options = WriteOptions::parse(self.query, self.headers, "PatchOptions")?;
+                let caller = self.caller(&options);
+                if options.is_apply {
+                    let change = self.scale_applier(SCALE, &options)?;
+                    registry.update(self.scope(), self.name()?, Part::Main, caller, &change).await?.value
+                } else {
+                    let patch_type = negotiate::patch_type(self.headers)?;
+                    let patch = self.patch_body()?;
+                    let change = |current: &Value| {
+                        let before = scale::from_object(current);
+                        scale::apply(current, &patch_type.apply(before, &patch, SCALE.schema)?)
                     };
-                    scale::apply(current, &after)
-                };
-                registry.update(self.scope(), self.name()?, Part::Main, self.caller(&options), &change).await?.value
+                    registry.update(self.scope(), self.name()?, Part::Main, caller, &change).await?.value
+                }
             }
             _ => registry.get(self.scope(), self.name()?, ReadVersion::Latest).await?.value(),
         };
@@ -148,7 +150,7 @@ impl Call<'_> {
         let scope = Scope { resource: pods, namespace: self.request.namespace.as_deref() };
         let now = self.core.registry.env.now();
         let change = |pod: &Value| binding::apply(pod, &binding, now);
-        self.core.registry.update(scope, name, Part::Special, self.caller(&options), &change).await?;
+        self.core.registry.update(scope, name, Part::Special, self.ownerless(options.dry_run), &change).await?;
         let success = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201});
         Ok(self.output(&[])?.document(StatusCode::CREATED, &success))
     }
@@ -164,7 +166,7 @@ impl Call<'_> {
             Some(body) => DeleteOptions::parse(self.query, Some(body))?,
             None => DeleteOptions::default(),
         };
-        let caller = Caller { identity: self.identity, dry_run: options.dry_run || delete.dry_run };
+        let caller = self.ownerless(options.dry_run || delete.dry_run);
         self.core.registry.evict(self.scope(), name, &delete, caller).await?;
         let success = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201});
         Ok(self.output(&[])?.document(StatusCode::CREATED, &success))
@@ -202,9 +204,16 @@ impl Call<'_> {
         let registry = &self.core.registry;
         let updated = match self.request.verb {
             Verb::Patch => {
-                let options = WriteOptions::parse(self.query, "PatchOptions")?;
+                let options = WriteOptions::parse(self.query, self.headers, "PatchOptions")?;
                 let patcher = self.patcher(&options)?;
-                let change = |old: &Value| judged(self.resource, subresource, keep(patcher(old)?.0, old), old);
+                let change = |old: &Value| {
+                    let new = patcher(old)?.0;
+                    let mut kept = keep(new.clone(), old);
+                    if options.is_apply {
+                        copy_at(&mut kept, &new, &["metadata", "managedFields"]);
+                    }
+                    judged(self.resource, subresource, kept, old)
+                };
                 registry.update(self.scope(), self.name()?, Part::Special, self.caller(&options), &change).await?
             }
             _ => {

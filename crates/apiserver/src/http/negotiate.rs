@@ -3,6 +3,7 @@
 use api::status::Status;
 use http::HeaderMap;
 use http::header::{ACCEPT, CONTENT_TYPE};
+use serde_json::Value;
 
 /// How an answer is encoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -173,6 +174,21 @@ pub(crate) enum PatchType {
     Json,
     Merge,
     Strategic,
+    /// A configuration, applied by the server.
+    Apply,
+}
+
+impl PatchType {
+    /// The document with a patch; `schema` is the name of its type.
+    pub(crate) fn apply(self, document: Value, patch: &Value, schema: &str) -> Result<Value, Status> {
+        match self {
+            PatchType::Json => api::patch::json::apply(document, patch),
+            PatchType::Merge => api::patch::merge::apply(document, patch.clone()),
+            PatchType::Strategic => api::patch::strategic::apply(document, patch.clone(), schema),
+            // A configuration is no change by itself: who owns what decides, which is known elsewhere.
+            PatchType::Apply => Err(Status::unsupported_media_type(&["application/apply-patch+yaml"])),
+        }
+    }
 }
 
 /// The kind of patch that the body is.
@@ -181,11 +197,13 @@ pub(crate) fn patch_type(headers: &HeaderMap) -> Result<PatchType, Status> {
         "application/json-patch+json" => Ok(PatchType::Json),
         "application/merge-patch+json" => Ok(PatchType::Merge),
         "application/strategic-merge-patch+json" => Ok(PatchType::Strategic),
-        // Server-side apply is known but not served yet.
-        "application/apply-patch+yaml" | "application/apply-patch+cbor" => Err(Status::unsupported_media_type(&[
+        "application/apply-patch+yaml" => Ok(PatchType::Apply),
+        // Known, but no client sends it to a server that does not offer CBOR.
+        "application/apply-patch+cbor" => Err(Status::unsupported_media_type(&[
             "application/json-patch+json",
             "application/merge-patch+json",
             "application/strategic-merge-patch+json",
+            "application/apply-patch+yaml",
         ])),
         _ => {
             let details = Some(api::status::Details::default());

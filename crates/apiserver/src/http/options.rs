@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use api::selector::{FieldSelector, LabelSelector};
 use api::status::Status;
+use http::HeaderMap;
 use serde_json::Value;
 
+use crate::http::negotiate::{self, PatchType};
 use crate::http::request_info::Query;
 
 /// What unknown and duplicate fields lead to.
@@ -21,18 +23,65 @@ pub(crate) enum FieldValidation {
 pub(crate) struct WriteOptions {
     pub(crate) dry_run: bool,
     pub(crate) field_validation: FieldValidation,
+    /// Who owns what is written.
+    pub(crate) field_manager: String,
+    /// Whether the body is a configuration to be applied.
+    pub(crate) is_apply: bool,
+    /// Whether an applied configuration wins conflicts.
+    pub(crate) force: bool,
 }
+
+/// Names of field managers are cut or refused beyond this.
+const MAX_MANAGER_BYTES: usize = 128;
 
 impl WriteOptions {
     /// `kind` is the name of the options type in refusals, `CreateOptions` for example.
-    pub(crate) fn parse(query: &Query, kind: &str) -> Result<Self, Status> {
-        if kind == "PatchOptions" && query.get("force").is_some() {
-            let path = api::field::Path::new("force");
-            let error = api::field::FieldError::forbidden(&path, "may not be specified for non-apply patch");
-            return Err(Status::invalid("meta.k8s.io", kind, "", vec![error]));
+    pub(crate) fn parse(query: &Query, headers: &HeaderMap, kind: &str) -> Result<Self, Status> {
+        let is_apply = kind == "PatchOptions" && negotiate::patch_type(headers) == Ok(PatchType::Apply);
+        let field_manager = query.get("fieldManager").unwrap_or_default();
+        let mut errors = field_manager_errors(field_manager);
+        if is_apply && field_manager.is_empty() {
+            let path = api::field::Path::new("fieldManager");
+            errors.push(api::field::FieldError::required(&path, "is required for apply patch"));
         }
-        Ok(Self { dry_run: dry_run(query.all("dryRun"), kind)?, field_validation: field_validation(query, kind)? })
+        if kind == "PatchOptions" && !is_apply && query.get("force").is_some() {
+            let path = api::field::Path::new("force");
+            errors.push(api::field::FieldError::forbidden(&path, "may not be specified for non-apply patch"));
+        }
+        if !errors.is_empty() {
+            return Err(Status::invalid("meta.k8s.io", kind, "", errors));
+        }
+        Ok(Self {
+            dry_run: dry_run(query.all("dryRun"), kind)?,
+            field_validation: field_validation(query, kind)?,
+            field_manager: match field_manager {
+                "" => manager_of_agent(headers),
+                given => given.to_owned(),
+            },
+            is_apply,
+            force: is_apply && query.flag("force"),
+        })
     }
+}
+
+/// Clients that do not say who they are in the query are known by the name in their `User-Agent`.
+fn manager_of_agent(headers: &HeaderMap) -> String {
+    let agent = headers.get(http::header::USER_AGENT).and_then(|agent| agent.to_str().ok()).unwrap_or_default();
+    let name = agent.split('/').next().unwrap_or_default();
+    name.chars().filter(|c| !c.is_control()).take(MAX_MANAGER_BYTES).collect()
+}
+
+fn field_manager_errors(manager: &str) -> api::field::ErrorList {
+    let path = api::field::Path::new("fieldManager");
+    let mut errors = Vec::new();
+    if manager.len() > MAX_MANAGER_BYTES {
+        errors.push(api::field::FieldError::too_long(&path, MAX_MANAGER_BYTES));
+    }
+    if let Some((position, found)) = manager.char_indices().find(|(_, c)| c.is_control()) {
+        let why = format!("invalid character U+{:04X} (at position {position})", u32::from(found));
+        errors.push(api::field::FieldError::invalid(&path, manager, why));
+    }
+    errors
 }
 
 fn dry_run(values: Vec<&str>, kind: &str) -> Result<bool, Status> {

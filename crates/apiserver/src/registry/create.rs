@@ -3,7 +3,7 @@
 use api::status::Status;
 use serde_json::Value;
 
-use super::{Caller, Put, Registry, Scope, set_resource_version};
+use super::{Caller, Put, Registry, Scope, ownership, set_resource_version};
 use crate::{admission, strategy};
 
 /// An object to be created: decoded, its defaults set.
@@ -31,6 +31,9 @@ impl Registry {
     ) -> Result<Value, Status> {
         let mut object = object.value;
         begin(scope, &mut object)?;
+        if let Some(writer) = caller.writer {
+            ownership::track(scope.resource, writer, self.env.now(), None, &mut object);
+        }
         admission::admit_create(self, scope, caller, &mut object).await?;
         let generate = api::meta::generate_name(&object).map(str::to_owned);
         let generate = generate.filter(|_| api::meta::name(&object).is_empty());

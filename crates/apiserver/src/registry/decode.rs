@@ -74,6 +74,28 @@ pub(crate) fn decode_body(
     Ok(Decoded { value, warnings })
 }
 
+/// Decodes an applied configuration, of which unknown fields are for [`api::managed`] to refuse.
+pub(crate) fn decode_config(
+    expected: Expected<'_>,
+    body: &[u8],
+    validation: FieldValidation,
+) -> Result<Decoded, Status> {
+    let decoded = decode::decode(body, MediaType::Yaml)?;
+    match api::meta::kind(&decoded.value) {
+        "" => {
+            let shown = String::from_utf8_lossy(body);
+            return Err(Status::bad_request(format!("Object 'Kind' is missing in '{shown}'")));
+        }
+        kind if kind != expected.kind => {
+            return Err(Status::bad_request(format!("{kind} cannot be applied as a {}", expected.kind)));
+        }
+        _ => {}
+    }
+    let strict = decoded.strict_error(expected.kind, expected.version);
+    let warnings = findings(validation, decoded.findings, strict)?;
+    Ok(Decoded { value: decoded.value, warnings })
+}
+
 /// Checks what a patch has made as if it had come as a body.
 pub(crate) fn check_patched(
     expected: Expected<'_>,

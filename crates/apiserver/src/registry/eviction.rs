@@ -7,7 +7,7 @@ use api::status::{Cause, Details, Status};
 use serde_json::{Value, json};
 
 use super::update::Part;
-use super::{Caller, DeleteTarget, Deleted, Registry, Scope};
+use super::{Caller, DeleteTarget, Deleted, Registry, Scope, Writer};
 use crate::cache::Object;
 use crate::http::options::DeleteOptions;
 
@@ -58,6 +58,7 @@ impl Registry {
         let pod_name = api::meta::name(pod).to_owned();
         let now = api::meta::format_time(self.env.now());
         let change = move |budget: &Value| spent(budget, &pod_name, &now);
+        let caller = Caller { writer: Some(Writer::SERVER_STATUS), ..caller };
         self.update(scope, budget, Part::Special, caller, &change).await.map(drop)
     }
 }

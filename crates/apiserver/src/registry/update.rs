@@ -1,10 +1,10 @@
 //! Update and patch: a change of what is there.
 
 use api::kinds::Resource;
-use api::status::Status;
+use api::status::{Status, reason};
 use serde_json::Value;
 
-use super::{Caller, Current, MAX_RETRIES, NewObject, Put, Registry, Scope, set_resource_version};
+use super::{Caller, Current, MAX_RETRIES, NewObject, Put, Registry, Scope, ownership, set_resource_version};
 use crate::{admission, cache, strategy};
 
 /// Makes the new object from the one that is there. Called again when another write came first.
@@ -37,11 +37,15 @@ impl Registry {
         caller: Caller<'_>,
         change: &Change<'_>,
     ) -> Result<Updated, Status> {
+        let makes_missing = part == Part::Main && strategy::is_created_by_update(scope.resource);
         let key = scope.key(name);
         let mut current = self.current_converted(scope.resource, &key).await?;
         for _ in 0..MAX_RETRIES {
             let Some(now) = current.take() else {
-                return self.update_missing(scope, name, part, caller, change).await;
+                if !makes_missing {
+                    return Err(scope.not_found(name));
+                }
+                return self.update_missing(scope, caller, change).await;
             };
             match self.try_update(scope, name, part, caller, change, &now).await? {
                 Ok(value) => return Ok(Updated { value, created: false }),
@@ -51,17 +55,34 @@ impl Registry {
         Err(Status::server_timeout(scope.resource.group, scope.resource.plural, "update", 1))
     }
 
-    async fn update_missing(
+    /// [`Registry::update`] that makes an object of any kind if there is none.
+    pub(crate) async fn apply(
         &self,
         scope: Scope<'_>,
         name: &str,
-        part: Part,
         caller: Caller<'_>,
         change: &Change<'_>,
     ) -> Result<Updated, Status> {
-        if part != Part::Main || !strategy::is_created_by_update(scope.resource) {
-            return Err(scope.not_found(name));
+        for _ in 0..MAX_RETRIES {
+            match self.update(scope, name, Part::Main, caller, change).await {
+                Err(status) if status.reason == reason::NOT_FOUND => {}
+                other => return other,
+            }
+            match self.update_missing(scope, caller, change).await {
+                // Somebody else made it meanwhile.
+                Err(status) if status.reason == reason::ALREADY_EXISTS => {}
+                other => return other,
+            }
         }
+        Err(Status::server_timeout(scope.resource.group, scope.resource.plural, "patch", 1))
+    }
+
+    async fn update_missing(
+        &self,
+        scope: Scope<'_>,
+        caller: Caller<'_>,
+        change: &Change<'_>,
+    ) -> Result<Updated, Status> {
         // A patch of nothing is not found; a replacement does not look at what was there.
         let mut value = change(&Value::Null)?;
         api::meta::remove(&mut value, "resourceVersion");
@@ -83,6 +104,9 @@ impl Registry {
         let old = &current.value;
         let mut new = change(old)?;
         check_identity(resource, name, &new, current)?;
+        if let Some(writer) = caller.writer {
+            ownership::track(resource, writer, self.env.now(), Some(old), &mut new);
+        }
         prepare(resource, part, &mut new, old);
         if part == Part::Main {
             admission::admit_update(self, scope, caller, &mut new, old).await?;
@@ -101,6 +125,7 @@ impl Registry {
         if !errors.is_empty() {
             return Err(Status::invalid(resource.storage_group, resource.kind, name, errors));
         }
+        api::managed::restore_times(&mut new, old);
         if cache::encode(resource, &new) == cache::encode(resource, old) {
             return Ok(Ok(old.clone()));
         }

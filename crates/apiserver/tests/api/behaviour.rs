@@ -137,3 +137,36 @@ async fn pages_show_one_moment() {
     assert_eq!(second["metadata"]["resourceVersion"], first["metadata"]["resourceVersion"]);
     assert!(second["metadata"].get("continue").is_none());
 }
+
+#[tokio::test]
+async fn applied_configurations_make_and_merge_objects() {
+    let cluster = Cluster::start().await;
+    let apply = "application/apply-patch+yaml";
+    let path = "/api/v1/namespaces/default/configmaps/a";
+    let config = |data| json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}, "data": data});
+    let made = cluster.patch(&format!("{path}?fieldManager=one"), apply, config(json!({"x": "1", "y": "2"}))).await;
+    let made = made.expect(201);
+    assert_eq!(made["metadata"]["managedFields"][0]["operation"], "Apply");
+
+    let again = cluster.patch(&format!("{path}?fieldManager=one"), apply, config(json!({"x": "1", "y": "2"}))).await;
+    assert_eq!(again.expect(200), made);
+
+    let other = config(json!({"x": "3"}));
+    let conflict = cluster.patch(&format!("{path}?fieldManager=two"), apply, other.clone()).await.expect(409);
+    assert_eq!(conflict["message"], "Apply failed with 1 conflict: conflict with \"one\": .data.x");
+    cluster.patch(&format!("{path}?fieldManager=two&force=true"), apply, other).await.expect(200);
+    let left = cluster.patch(&format!("{path}?fieldManager=one"), apply, config(json!({"z": "4"}))).await.expect(200);
+    assert_eq!(left["data"], json!({"x": "3", "z": "4"}));
+    cluster.patch(path, apply, config(json!({}))).await.expect(422);
+}
+
+#[tokio::test]
+async fn writes_are_owned_by_their_client() {
+    let cluster = Cluster::start().await;
+    let path = "/api/v1/namespaces/default/configmaps";
+    let body = json!({"metadata": {"name": "a"}, "data": {"k": "v"}});
+    let created = cluster.post(&format!("{path}?fieldManager=maker"), body).await.expect(201);
+    let owner = &created["metadata"]["managedFields"][0];
+    assert_eq!((owner["manager"].as_str(), owner["operation"].as_str()), (Some("maker"), Some("Update")));
+    assert_eq!(owner["fieldsV1"], json!({"f:data": {".": {}, "f:k": {}}}));
+}

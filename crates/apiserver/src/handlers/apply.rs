@@ -1,0 +1,79 @@
+//! Server-side apply: patches of the media type `application/apply-patch+yaml`.
+
+use api::status::Status;
+use serde_json::{Value, json};
+
+use super::resources::{Call, Patcher};
+use crate::http::options::WriteOptions;
+use crate::registry::{Expected, Writer, apply_config, complete, decode_config, scale};
+
+impl Call<'_> {
+    /// The change that the configuration in the body makes; an object that is not there is made.
+    pub(super) fn applier(&self, options: &WriteOptions) -> Result<Box<Patcher>, Status> {
+        let resource = self.resource;
+        let config = decode_config(Expected::of(resource), &self.body, options.field_validation)?;
+        let (name, namespace) = (self.name()?.to_owned(), self.request.namespace.clone());
+        let (manager, force) = (options.field_manager.clone(), options.force);
+        let subresource = self.request.subresource.clone().unwrap_or_default();
+        let now = self.core.registry.env.now();
+        Ok(Box::new(move |current: &Value| {
+            let new;
+            let live = if current.is_null() {
+                if let Some(uid) = api::meta::uid(&config.value) {
+                    let why = format!(
+                        "uid mismatch: the provided object specified uid {uid}, and no existing object was found"
+                    );
+                    return Err(Status::conflict(resource.group, resource.plural, &name, why));
+                }
+                new = json!({"apiVersion": resource.api_version(), "kind": resource.kind});
+                &new
+            } else {
+                current
+            };
+            let writer = Writer { manager: &manager, subresource: &subresource };
+            let mut value = apply_config(resource, writer, now, live, &config.value, force)?;
+            api::decode::check_fields(&mut value, resource.schema)?;
+            match api::meta::name(&value) {
+                "" => api::meta::set_name(&mut value, &name),
+                given if given != name => return Err(super::resources::name_mismatch(given, &name)),
+                _ => {}
+            }
+            super::resources::check_patched_namespace(&value, namespace.as_deref())?;
+            complete(resource, &mut value);
+            Ok((value, config.warnings.clone()))
+        }))
+    }
+
+    /// The same for the scale of a workload, whose configuration is one of the workload.
+    pub(super) fn scale_applier(
+        &self,
+        expected: Expected<'static>,
+        options: &WriteOptions,
+    ) -> Result<impl Fn(&Value) -> Result<Value, Status> + Send + Sync + use<>, Status> {
+        let resource = self.resource;
+        let scale = decode_config(expected, &self.body, options.field_validation)?.value;
+        if api::meta::api_version(&scale) != "autoscaling/v1" {
+            return Err(Status::bad_request(format!(
+                "Incorrect version specified in apply patch. Specified patch version: {}, expected: autoscaling/v1",
+                api::meta::api_version(&scale)
+            )));
+        }
+        let (manager, force) = (options.field_manager.clone(), options.force);
+        let now = self.core.registry.env.now();
+        Ok(move |current: &Value| {
+            // It refuses what no scale may be.
+            scale::apply(current, &scale)?;
+            let mut config = json!({"apiVersion": resource.api_version(), "kind": resource.kind, "metadata": {}});
+            for field in ["name", "namespace", "uid", "resourceVersion"] {
+                if let Some(value) = api::meta::metadata(&scale).and_then(|metadata| metadata.get(field)) {
+                    config["metadata"][field] = value.clone();
+                }
+            }
+            if let Some(replicas) = scale.pointer("/spec/replicas") {
+                config["spec"] = json!({"replicas": replicas});
+            }
+            let writer = Writer { manager: &manager, subresource: "scale" };
+            apply_config(resource, writer, now, current, &config, force)
+        })
+    }
+}

@@ -1,0 +1,107 @@
+//! Who owns which field: what every write does to `metadata.managedFields`, and server-side apply.
+
+use api::kinds::Resource;
+use api::managed::{self, Write};
+use api::status::Status;
+use jiff::Timestamp;
+use serde_json::Value;
+
+/// In whose name fields are written.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Writer<'a> {
+    /// The field manager.
+    pub(crate) manager: &'a str,
+    /// The subresource that is written, or nothing.
+    pub(crate) subresource: &'a str,
+}
+
+impl Writer<'static> {
+    /// This server.
+    pub(crate) const SERVER: Self = Self { manager: SERVER, subresource: "" };
+
+    /// This server, where it writes a status.
+    pub(crate) const SERVER_STATUS: Self = Self { manager: SERVER, subresource: "status" };
+}
+
+/// The field manager that this server is.
+const SERVER: &str = "kube-apiserver";
+
+type Paths = &'static [&'static [&'static str]];
+
+/// Statuses are written by themselves, and with them nothing else.
+const STATUS: Paths = &[&["status"]];
+const SPEC: Paths = &[&["spec"]];
+
+/// What requests to a resource or its subresource never write where that is more than [`STATUS`] and [`SPEC`].
+const NEVER_WRITTEN: &[((&str, &str), &str, Paths)] = &[
+    (("", "namespaces"), "finalize", STATUS),
+    (("", "pods"), "status", &[&["spec"], &["metadata", "deletionTimestamp"], &["metadata", "ownerReferences"]]),
+    // Upstream keeps all but the containers of the pod that is there, its managers too.
+    (("", "pods"), "ephemeralcontainers", SPEC),
+    (("apps", "deployments"), "status", &[&["spec"], &["metadata", "labels"]]),
+];
+
+fn never_written(resource: &Resource, subresource: &str) -> Paths {
+    let key = (resource.group, resource.plural);
+    let row = NEVER_WRITTEN.iter().find(|(row, name, _)| *row == key && *name == subresource);
+    match (row, subresource) {
+        (Some((_, _, paths)), _) => paths,
+        (None, "") if resource.subresource("status").is_some() => STATUS,
+        (None, "status") => SPEC,
+        _ => &[],
+    }
+}
+
+/// The object in another version of its kind.
+fn in_version(value: &Value, api_version: &str) -> Option<(Value, &'static str)> {
+    let row = |api_version: &str| {
+        let (group, version) = api::meta::split_api_version(api_version);
+        api::kinds::find_kind(group, version, api::meta::kind(value))
+    };
+    let (from, to) = (row(api::meta::api_version(value))?, row(api_version)?);
+    if (from.storage_group, from.storage_version) != (to.storage_group, to.storage_version) {
+        return None;
+    }
+    let stored = crate::convert::to_storage(from, value);
+    Some((crate::convert::from_storage(to, &stored), to.schema))
+}
+
+fn with_write<T>(
+    resource: &'static Resource,
+    writer: Writer<'_>,
+    now: Timestamp,
+    act: impl FnOnce(&Write<'_>) -> T,
+) -> T {
+    act(&Write {
+        manager: writer.manager,
+        subresource: writer.subresource,
+        api_version: &resource.api_version(),
+        type_name: resource.schema,
+        reset: never_written(resource, writer.subresource),
+        now,
+        convert: &in_version,
+    })
+}
+
+/// Gives the writer what a request changes; `live` is `None` for a new object.
+pub(super) fn track(
+    resource: &'static Resource,
+    writer: Writer<'_>,
+    now: Timestamp,
+    live: Option<&Value>,
+    new: &mut Value,
+) {
+    with_write(resource, writer, now, |write| managed::track(write, live, new));
+}
+
+/// Applies a configuration to the live object.
+pub(crate) fn apply(
+    resource: &'static Resource,
+    writer: Writer<'_>,
+    now: Timestamp,
+    live: &Value,
+    config: &Value,
+    force: bool,
+) -> Result<Value, Status> {
+    with_write(resource, writer, now, |write| managed::apply(write, live, config, force)).map_err(Status::from)
+}
