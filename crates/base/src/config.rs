@@ -53,8 +53,7 @@ fn hint(nearest: &Option<String>) -> String {
 /// `known` are the names that this command takes. A file that does not exist is an error; the caller decides whether a
 /// default path may be absent.
 pub fn read(path: &Path, known: &[&str]) -> Result<BTreeMap<String, Vec<String>>, ConfigError> {
-    let text =
-        std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+    let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
     parse(path, &text, known)
 }
 

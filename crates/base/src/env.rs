@@ -22,7 +22,10 @@ pub struct Env {
 enum Wall {
     System,
     /// Wall time that starts at a given timestamp and advances with tokio's (pausable) clock.
-    Simulated { epoch: Timestamp, started: Instant },
+    Simulated {
+        epoch: Timestamp,
+        started: Instant,
+    },
 }
 
 impl Env {

@@ -28,7 +28,6 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 const DEADLINE: Duration = Duration::from_secs(20);
-const PAUSE: Duration = Duration::from_millis(10);
 
 /// A kubelet that runs, and both sides of it.
 struct Stage {
@@ -143,17 +142,9 @@ impl Stage {
     }
 
     async fn until<T>(&self, what: &str, condition: impl AsyncFn() -> Option<T>) -> T {
-        let wait = async {
-            loop {
-                if let Some(found) = condition().await {
-                    return found;
-                }
-                tokio::time::sleep(PAUSE).await;
-            }
-        };
-        match tokio::time::timeout(DEADLINE, wait).await {
-            Ok(found) => found,
-            Err(_) => panic!(
+        match testkit::poll_async(DEADLINE, condition).await {
+            Some(found) => found,
+            None => panic!(
                 "timed out waiting for {what}; runtime: {:?}; pods: {:#?}",
                 self.runtime.calls(),
                 self.pods().list(&kube::api::ListParams::default()).await.map(|list| list.items)

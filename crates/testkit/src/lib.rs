@@ -12,7 +12,7 @@ mod wait;
 pub use cluster::Cluster;
 pub use makers::{Maker, deployment, endpoint_slice, namespace, node, object, pod, pod_template, replica_set, service};
 pub use memory_api::MemoryApi;
-pub use wait::{poll, until};
+pub use wait::{poll, poll_async, until};
 
 /// The time at which made objects were created, unless said otherwise.
 pub fn epoch() -> jiff::Timestamp {

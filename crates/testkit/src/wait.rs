@@ -19,7 +19,20 @@ pub fn poll<T>(deadline: Duration, mut condition: impl FnMut() -> Option<T>) -> 
     }
 }
 
-/// The same, but fails the test, naming what it waited for.
+/// The same for a condition that has to be awaited.
+pub async fn poll_async<T>(deadline: Duration, mut condition: impl AsyncFnMut() -> Option<T>) -> Option<T> {
+    let looking = async {
+        loop {
+            if let Some(value) = condition().await {
+                return value;
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    };
+    tokio::time::timeout(deadline, looking).await.ok()
+}
+
+/// Waits like [`poll`], but fails the test, naming what it waited for.
 #[track_caller]
 pub fn until<T>(deadline: Duration, what: &str, condition: impl FnMut() -> Option<T>) -> T {
     poll(deadline, condition).unwrap_or_else(|| panic!("timed out after {deadline:?} waiting for {what}"))

@@ -140,7 +140,8 @@ fn applied(
     let config = &remove(config, &reset, shape);
     let merged = merge(live, config, shape);
     let applier = Manager::applying(write);
-    let set = tracked(&set_of(config, shape).without_subtrees(&reset));
+    let mut set = tracked(set_of(config, shape));
+    set.drop_subtrees(&reset);
     let before = managers.0.remove(&applier);
     let is_changed = before.as_ref().is_none_or(|before| before.set != set);
     let time = before.as_ref().and_then(|before| before.time.clone());
@@ -157,7 +158,7 @@ fn applied(
     }
     released.take_from(&mut managers);
     if let Some(own) = managers.0.get_mut(&applier)
-        && (is_changed || !tracked(&comparison.all()).is_empty())
+        && (is_changed || !tracked(comparison.all()).is_empty())
         && write.subresource != "scale"
     {
         own.time = Some(meta::format_time(write.now));

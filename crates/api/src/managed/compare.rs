@@ -26,18 +26,23 @@ impl Comparison {
     }
 
     /// Without what is at or below the paths.
-    pub(super) fn without(self, paths: &Set) -> Self {
-        Self {
-            added: self.added.without_subtrees(paths),
-            modified: self.modified.without_subtrees(paths),
-            removed: self.removed.without_subtrees(paths),
-        }
+    pub(super) fn without(mut self, paths: &Set) -> Self {
+        self.added.drop_subtrees(paths);
+        self.modified.drop_subtrees(paths);
+        self.removed.drop_subtrees(paths);
+        self
     }
 
-    fn put(&mut self, element: &Element, below: Comparison) {
-        self.added.put(element.clone(), below.added);
-        self.modified.put(element.clone(), below.modified);
-        self.removed.put(element.clone(), below.removed);
+    fn put(&mut self, element: Element, below: Comparison) {
+        let Comparison { added, modified, removed } = below;
+        // Most have one of the three, and none needs a copy of the element.
+        if !modified.is_empty() {
+            self.modified.put(element.clone(), modified);
+        }
+        if !removed.is_empty() {
+            self.removed.put(element.clone(), removed);
+        }
+        self.added.put(element, added);
     }
 
     /// The value itself is new, gone or another.
@@ -78,7 +83,7 @@ fn fields(old: Option<&Value>, new: Option<&Value>, shape: Shape, found: &mut Co
         if old != new {
             let mut inner = Comparison::default();
             visit(old, new, shape.field(name).0, &mut inner);
-            found.put(&Element::field(name), inner);
+            found.put(Element::field(name), inner);
         }
     };
     let (old, new) = (old.and_then(Value::as_object), new.and_then(Value::as_object));
@@ -107,6 +112,6 @@ fn items(old: Option<&Value>, new: Option<&Value>, shape: Shape, found: &mut Com
             (before, after) if before != after => inner.modified.mark(),
             _ => {}
         }
-        found.put(element, inner);
+        found.put(element.clone(), inner);
     }
 }

@@ -1,6 +1,7 @@
 //! `metadata.managedFields`: the field managers of an object and what each has set.
 
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
 
 use serde_json::{Map, Value, json};
 
@@ -75,7 +76,7 @@ const UNTRACKED: [&str; 9] = [
 ];
 
 /// The paths that are never tracked.
-fn untracked() -> Set {
+static NEVER_TRACKED: LazyLock<Set> = LazyLock::new(|| {
     let mut set = Set::default();
     for name in ["apiVersion", "kind"] {
         set.insert([Element::field(name)]);
@@ -84,13 +85,13 @@ fn untracked() -> Set {
         set.insert([Element::field("metadata"), Element::field(name)]);
     }
     set
-}
+});
 
 /// The set without what is never tracked.
-pub(super) fn tracked(set: &Set) -> Set {
-    let mut metadata = Set::default();
-    metadata.insert([Element::field("metadata")]);
-    set.without_subtrees(&untracked()).difference(&metadata)
+pub(super) fn tracked(mut set: Set) -> Set {
+    set.drop_subtrees(&NEVER_TRACKED);
+    set.drop_element(&Element::field("metadata"));
+    set
 }
 
 impl Managers {

@@ -21,6 +21,9 @@ mod set;
 mod shape;
 mod update;
 
+use std::collections::HashMap;
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+
 use jiff::Timestamp;
 use serde_json::Value;
 
@@ -71,12 +74,17 @@ impl Write<'_> {
 }
 
 /// An object of the type as upstream has it before anything is set: what is always written is there.
-fn zero(type_name: &str) -> Value {
-    let mut value = Value::Object(serde_json::Map::new());
-    if let Some(ty) = schema::type_by_name(type_name) {
+fn zero(type_name: &str) -> Arc<Value> {
+    static ZEROS: LazyLock<Mutex<HashMap<&'static str, Arc<Value>>>> = LazyLock::new(Mutex::default);
+    let empty = || Value::Object(serde_json::Map::new());
+    let Some(ty) = schema::type_by_name(type_name) else { return Arc::new(empty()) };
+    let mut zeros = ZEROS.lock().unwrap_or_else(PoisonError::into_inner);
+    let made = zeros.entry(ty.name).or_insert_with(|| {
+        let mut value = empty();
         fill(&mut value, ty, 0);
-    }
-    value
+        Arc::new(value)
+    });
+    Arc::clone(made)
 }
 
 /// Types that require themselves would have no end.

@@ -43,7 +43,7 @@ impl Set {
                 Entry::Vacant(entry) => {
                     entry.insert(set);
                 }
-                Entry::Occupied(mut entry) => entry.get_mut().extend(&set),
+                Entry::Occupied(mut entry) => entry.get_mut().absorb(set),
             }
         }
     }
@@ -72,6 +72,23 @@ impl Set {
         self.member |= other.member;
         for (element, theirs) in &other.children {
             self.children.entry(element.clone()).or_default().extend(theirs);
+        }
+    }
+
+    /// Takes in the paths of another.
+    pub(super) fn absorb(&mut self, other: Set) {
+        self.member |= other.member;
+        if self.children.is_empty() {
+            self.children = other.children;
+            return;
+        }
+        for (element, theirs) in other.children {
+            match self.children.entry(element) {
+                Entry::Vacant(entry) => {
+                    entry.insert(theirs);
+                }
+                Entry::Occupied(mut entry) => entry.get_mut().absorb(theirs),
+            }
         }
     }
 
@@ -106,18 +123,28 @@ impl Set {
         Set { member: self.member && !other.member, children: rest.collect() }
     }
 
-    /// The paths that are neither in the other nor below one of its paths.
-    #[must_use]
-    pub fn without_subtrees(&self, other: &Set) -> Set {
-        let rest = self.children.iter().filter_map(|(element, ours)| {
-            let rest = match other.children.get(element) {
-                Some(theirs) if theirs.member => return None,
-                Some(theirs) => ours.without_subtrees(theirs),
-                None => ours.clone(),
-            };
-            (!rest.is_empty()).then(|| (element.clone(), rest))
-        });
-        Set { member: self.member && !other.member, children: rest.collect() }
+    /// Drops the paths that are in the other or below one of its paths.
+    pub(super) fn drop_subtrees(&mut self, other: &Set) {
+        self.member &= !other.member;
+        for (element, theirs) in &other.children {
+            let Some(ours) = self.children.get_mut(element) else { continue };
+            if !theirs.member {
+                ours.drop_subtrees(theirs);
+            }
+            if theirs.member || ours.is_empty() {
+                self.children.remove(element);
+            }
+        }
+    }
+
+    /// Drops the path of one element, but nothing below it.
+    pub(super) fn drop_element(&mut self, element: &Element) {
+        if let Some(set) = self.children.get_mut(element) {
+            set.member = false;
+            if set.is_empty() {
+                self.children.remove(element);
+            }
+        }
     }
 
     /// The set with every field of a declared type that leads to one of its paths.

@@ -368,7 +368,7 @@ proptest! {
         let live = create("creator", DEPLOYMENT, live);
         let object = applied("m", DEPLOYMENT, &live, &config, true).expect("force wins");
         let shape = Shape::root(DEPLOYMENT);
-        let config_set = super::managers::tracked(&set_of(&config, shape));
+        let config_set = super::managers::tracked(set_of(&config, shape));
         let managers = Managers::decode(&object).expect("managers");
         let own = managers.0.iter().find(|(manager, _)| manager.name == "m").map(|(_, managed)| managed.set.clone());
         prop_assert_eq!(own.unwrap_or_default(), config_set.clone());
@@ -382,6 +382,6 @@ proptest! {
         let nothing = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "d"}});
         let left = applied("m", DEPLOYMENT, &object, &nothing, false).expect("nobody else is there");
         owns(&left, json!({}));
-        prop_assert!(super::managers::tracked(&set_of(&left, Shape::root(DEPLOYMENT))).is_empty(), "{}", left);
+        prop_assert!(super::managers::tracked(set_of(&left, Shape::root(DEPLOYMENT))).is_empty(), "{}", left);
     }
 }

@@ -18,6 +18,20 @@ const BEFORE_FIRST_APPLY: &str = "before-first-apply";
 /// `live` is what was there; `None` for a create. An update of an object without managers, which somebody has removed,
 /// is not tracked, so that they stay removed until something is applied.
 pub fn track(write: &Write<'_>, live: Option<&Value>, new: &mut Value) {
+    let reset = write.reset_fields();
+    let comparison = match live {
+        Some(live) => compare(live, new, write.shape()),
+        None => compare(&zero(write.type_name), new, write.shape()),
+    };
+    let comparison = comparison.without(&reset);
+    // Most writes of what is there change nothing, and need not know who owns it.
+    if let Some(live) = live
+        && comparison.is_same()
+        && managers_of(live).is_some()
+        && managers_of(live) == managers_of(new)
+    {
+        return;
+    }
     let mut managers = Managers::default();
     let of_live = || live.and_then(Managers::decode).unwrap_or_default();
     if !write.subresource.is_empty() {
@@ -30,10 +44,8 @@ pub fn track(write: &Write<'_>, live: Option<&Value>, new: &mut Value) {
         meta::remove(new, "managedFields");
         return;
     }
-    match live {
-        Some(live) => updated(write, live, new, &mut managers),
-        None => updated(write, &zero(write.type_name), new, &mut managers),
-    }
+    // What is made has no managers but those that the request brings, and nothing that they could lose.
+    updated(write, live.unwrap_or(&Value::Null), new, comparison, &mut managers);
     cap::limit(&mut managers);
     managers.encode_into(new);
 }
@@ -44,32 +56,28 @@ pub(super) fn before_first_apply(write: &Write<'_>, live: &Value) -> Managers {
     // What has no identity is not there yet.
     if meta::uid(live).is_some() {
         let write = Write { manager: BEFORE_FIRST_APPLY, subresource: "", ..*write };
-        updated(&write, &zero(write.type_name), live, &mut managers);
+        let comparison = compare(&zero(write.type_name), live, write.shape()).without(&write.reset_fields());
+        updated(&write, &Value::Null, live, comparison, &mut managers);
     }
     managers
 }
 
-fn updated(write: &Write<'_>, live: &Value, new: &Value, managers: &mut Managers) {
-    let reset = write.reset_fields();
-    let comparison = compare(live, new, write.shape()).without(&reset);
+fn updated(write: &Write<'_>, live: &Value, new: &Value, comparison: Comparison, managers: &mut Managers) {
     if comparison.is_same() {
         return;
     }
     let writer = Manager::updating(write);
     let others = release(write, live, new, &comparison, managers, None);
     others.take_from(managers);
-    let taken = tracked(&comparison.modified.union(&comparison.added));
-    let gone = &comparison.removed;
-    if let Some(own) = managers.0.get_mut(&writer) {
-        own.set = own.set.difference(gone);
-    }
-    managers.0.retain(|_, managed| !managed.set.is_empty());
+    let mut taken = comparison.modified;
+    taken.absorb(comparison.added);
+    let taken = tracked(taken);
     if taken.is_empty() {
         return;
     }
     let api_version = write.api_version.to_owned();
     let own = managers.0.entry(writer).or_insert_with(|| Managed { set: Set::default(), api_version, time: None });
-    own.set = own.set.union(&taken);
+    own.set.absorb(taken);
     // A scale is a view of the workload, in which upstream keeps no times of its own.
     if write.subresource != "scale" {
         own.time = Some(meta::format_time(write.now));
@@ -126,7 +134,8 @@ pub(super) fn release(
             released.unknown.push(manager.clone());
             continue;
         };
-        let changed = managed.set.intersection(&comparison.modified.union(&comparison.added));
+        let mut changed = managed.set.intersection(&comparison.modified);
+        changed.absorb(managed.set.intersection(&comparison.added));
         let gone = managed.set.intersection(&comparison.removed);
         released.lost.push((manager.clone(), changed.union(&gone)));
         released.conflicts.insert(manager.clone(), changed);
