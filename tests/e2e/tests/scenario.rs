@@ -171,7 +171,7 @@ fn failures_say_why(kubectl: &Kubectl) {
 fn helm(kubectl: &Kubectl) {
     let chart = skiff_e2e::workspace().join("tests/e2e/chart");
     let chart = chart.to_string_lossy();
-    kubectl.helm(&["install", "greeter", &chart, "--wait", "--timeout=60s", "--server-side=false"]);
+    kubectl.helm(&["install", "greeter", &chart, "--wait", "--timeout=60s"]);
     let status = kubectl.helm(&["status", "greeter"]);
     assert!(status.contains("STATUS: deployed"), "{status}");
     kubectl.helm(&[
@@ -186,7 +186,7 @@ fn helm(kubectl: &Kubectl) {
     ]);
     let greeting = ["get", "configmap", "greeter", "-o", "jsonpath={.data.greeting}"];
     assert_eq!(kubectl.run(&greeting), "bonjour");
-    kubectl.helm(&["rollback", "greeter", "1", "--wait", "--timeout=60s", "--server-side=false"]);
+    kubectl.helm(&["rollback", "greeter", "1", "--wait", "--timeout=60s"]);
     assert_eq!(kubectl.run(&greeting), "hello");
     kubectl.helm(&["uninstall", "greeter", "--wait", "--timeout=60s"]);
     kubectl.wait(&["pods", "-l", "app=greeter"], "{.items[*].metadata.name}", SOON, str::is_empty);
