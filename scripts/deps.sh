@@ -3,8 +3,8 @@
 # as arguments: COMMAND:PACKAGE.
 set -euo pipefail
 
-# command -> package: what the node calls at run time, then what tests alone need.
-wanted="nft:nftables iptables:iptables ip:iproute2 busybox:busybox-static gcc:gcc curl:curl
+# command -> package: what building needs (protoc: the CRI messages), what the node calls at run time, what tests need.
+wanted="protoc:protobuf-compiler gcc:gcc nft:nftables iptables:iptables ip:iproute2 busybox:busybox-static curl:curl
         docker-registry:docker-registry skopeo:skopeo $*"
 
 missing=()
