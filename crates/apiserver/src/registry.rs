@@ -54,7 +54,7 @@ pub(crate) struct Registry {
 /// A resource and, for namespaced ones, a namespace.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Scope<'a> {
-    pub(crate) resource: &'a Resource,
+    pub(crate) resource: &'static Resource,
     pub(crate) namespace: Option<&'a str>,
 }
 
@@ -69,7 +69,7 @@ impl Scope<'_> {
 
     /// 404 for an object of this resource.
     pub(crate) fn not_found(&self, name: &str) -> Status {
-        Status::not_found(&self.resource.group, &self.resource.plural, name)
+        Status::not_found(self.resource.group, self.resource.plural, name)
     }
 }
 
@@ -79,6 +79,9 @@ pub(crate) struct Current {
     /// The document with its resourceVersion.
     pub(crate) value: Value,
     pub(crate) revision: i64,
+    /// Whether the cache had it, which may be behind the datastore: a write that compares the revision finds out, any
+    /// other conclusion has to ask [`Registry::newer`] first.
+    pub(crate) from_cache: bool,
 }
 
 /// What became of a write.
@@ -136,16 +139,16 @@ impl Registry {
     }
 
     /// An object to be changed: from the cache, or from the datastore where the cache may be behind.
-    pub(crate) async fn current(&self, resource: &Resource, key: &str) -> Result<Option<Current>, Status> {
+    pub(crate) async fn current(&self, resource: &'static Resource, key: &str) -> Result<Option<Current>, Status> {
         self.wait_for(1).await?;
         if let Some(object) = self.cached(resource, key) {
-            return Ok(Some(Current { value: object.value(), revision: object.revision }));
+            return Ok(Some(Current { value: object.value(), revision: object.revision, from_cache: true }));
         }
         self.stored(resource, key).await
     }
 
     /// An object as the datastore has it.
-    pub(crate) async fn stored(&self, resource: &Resource, key: &str) -> Result<Option<Current>, Status> {
+    pub(crate) async fn stored(&self, resource: &'static Resource, key: &str) -> Result<Option<Current>, Status> {
         let request = RangeRequest::key(store_key(resource, key));
         let range = self.store.range(request).await.map_err(Status::internal)?;
         range.kvs.into_iter().next().map(parse_stored).transpose()
@@ -154,7 +157,7 @@ impl Registry {
     /// Writes an object if its revision is still `expected` (0: if there is none).
     pub(crate) async fn put(
         &self,
-        resource: &Resource,
+        resource: &'static Resource,
         key: &str,
         value: &Value,
         expected: i64,
@@ -164,7 +167,7 @@ impl Registry {
     }
 
     /// Deletes an object if its revision is still `expected`.
-    pub(crate) async fn remove(&self, resource: &Resource, key: &str, expected: i64) -> Result<Put, Status> {
+    pub(crate) async fn remove(&self, resource: &'static Resource, key: &str, expected: i64) -> Result<Put, Status> {
         self.write(Txn::delete(store_key(resource, key)).expecting(expected)).await
     }
 
@@ -188,7 +191,7 @@ fn store_key(resource: &Resource, key: &str) -> Bytes {
 fn parse_stored(kv: store::KeyValue) -> Result<Current, Status> {
     let mut value: Value = serde_json::from_slice(&kv.value).map_err(Status::internal)?;
     set_resource_version(&mut value, kv.mod_revision);
-    Ok(Current { value, revision: kv.mod_revision })
+    Ok(Current { value, revision: kv.mod_revision, from_cache: false })
 }
 
 /// Sets `metadata.resourceVersion`.
@@ -210,15 +213,36 @@ pub(crate) const MAX_RETRIES: usize = 64;
 
 impl Registry {
     /// [`Registry::current`] in the version of `resource`.
-    pub(crate) async fn current_converted(&self, resource: &Resource, key: &str) -> Result<Option<Current>, Status> {
+    pub(crate) async fn current_converted(
+        &self,
+        resource: &'static Resource,
+        key: &str,
+    ) -> Result<Option<Current>, Status> {
         let current = self.current(resource, key).await?;
         self.convert_current(resource, current)
+    }
+
+    /// What the datastore has, in the version of `resource`, if the cache was behind it when it gave `seen`.
+    pub(crate) async fn newer(
+        &self,
+        resource: &'static Resource,
+        key: &str,
+        seen: &Current,
+    ) -> Result<Option<Option<Current>>, Status> {
+        if !seen.from_cache {
+            return Ok(None);
+        }
+        let stored = self.stored(resource, key).await?;
+        if stored.as_ref().is_some_and(|stored| stored.revision == seen.revision) {
+            return Ok(None);
+        }
+        self.convert_current(resource, stored).map(Some)
     }
 
     /// What is stored, in the version of `resource`.
     pub(crate) fn convert_current(
         &self,
-        resource: &Resource,
+        resource: &'static Resource,
         current: Option<Current>,
     ) -> Result<Option<Current>, Status> {
         Ok(current.map(|current| match crate::convert::is_needed(resource) {
@@ -230,7 +254,7 @@ impl Registry {
     /// [`Registry::put`] of an object in the version of `resource`.
     pub(crate) async fn put_converted(
         &self,
-        resource: &Resource,
+        resource: &'static Resource,
         key: &str,
         value: &Value,
         expected: i64,

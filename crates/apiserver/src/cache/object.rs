@@ -16,7 +16,11 @@ use super::fields;
 
 /// The beginning of every stored object of a resource, up to and with the brace that opens `metadata`.
 pub(crate) fn encode_head(resource: &Resource) -> String {
-    format!(r#"{{"apiVersion":"{}","kind":"{}","metadata":{{"#, resource.storage_api_version(), resource.kind)
+    let api_version = match resource.storage_group {
+        "" => resource.storage_version.to_owned(),
+        group => format!("{group}/{}", resource.storage_version),
+    };
+    format!(r#"{{"apiVersion":"{api_version}","kind":"{}","metadata":{{"#, resource.kind)
 }
 
 /// Encodes an object for the datastore; its resourceVersion is left out.
@@ -92,7 +96,7 @@ struct IndexedMeta {
 impl Object {
     /// Makes the cached form of stored bytes.
     pub(crate) fn load(
-        resource: &Resource,
+        resource: &'static Resource,
         key: Arc<str>,
         stored: &[u8],
         revision: i64,

@@ -48,8 +48,18 @@ impl Registry {
         let mut current = self.current_converted(resource, &key).await?;
         for _ in 0..MAX_RETRIES {
             let Some(now) = current.take() else { return Err(scope.not_found(name)) };
-            check_preconditions(resource, name, options, &now)?;
+            let refused = check_preconditions(resource, name, options, &now).err();
             let step = step(resource, &now.value, options, self.env.now());
+            // What is concluded without a write only holds if the cache was not behind the datastore.
+            if (refused.is_some() || caller.dry_run || matches!(step, Step::Wait))
+                && let Some(newer) = self.newer(resource, &key, &now).await?
+            {
+                current = newer;
+                continue;
+            }
+            if let Some(status) = refused {
+                return Err(status);
+            }
             let (mark, removes) = match step {
                 Step::Wait => return Ok(Deleted::Pending(now.value)),
                 Step::Mark(mark) => (Some(mark), false),
@@ -65,7 +75,7 @@ impl Registry {
                 match self.put_converted(resource, &key, &mark, last.revision).await? {
                     Put::Applied(revision) => {
                         set_resource_version(&mut mark, revision);
-                        last = Current { value: mark, revision };
+                        last = Current { value: mark, revision, from_cache: false };
                     }
                     Put::Mismatch(other) => {
                         current = self.convert_current(resource, other)?;
@@ -84,7 +94,7 @@ impl Registry {
                 Put::Mismatch(other) => current = self.convert_current(resource, other)?,
             }
         }
-        Err(Status::server_timeout(&resource.group, &resource.plural, "delete", 1))
+        Err(Status::server_timeout(resource.group, resource.plural, "delete", 1))
     }
 
     /// Deletes every object that the list options select; returns what was there.
@@ -115,8 +125,8 @@ impl Deleted {
     pub(crate) fn status(resource: &Resource, object: &Value) -> Status {
         Status::success(Some(Details {
             name: api::meta::name(object).to_owned(),
-            group: resource.group.to_string(),
-            kind: resource.plural.to_string(),
+            group: resource.group.to_owned(),
+            kind: resource.plural.to_owned(),
             uid: api::meta::uid(object).unwrap_or_default().to_owned(),
             ..Details::default()
         }))
@@ -130,7 +140,7 @@ fn check_preconditions(
     current: &Current,
 ) -> Result<(), Status> {
     // Upstream names the kind here where other conflicts name the resource.
-    let conflict = |why: String| Err(Status::conflict(&resource.storage_group, &resource.kind, name, why));
+    let conflict = |why: String| Err(Status::conflict(resource.storage_group, resource.kind, name, why));
     let uid = api::meta::uid(&current.value).unwrap_or_default();
     if let Some(wanted) = options.uid.as_deref().filter(|wanted| *wanted != uid) {
         return conflict(format!(

@@ -17,6 +17,15 @@ pub(crate) struct Updated {
     pub(crate) created: bool,
 }
 
+/// What became of one attempt to update.
+enum Attempt {
+    Written(Value),
+    /// A dry run, or nothing differed.
+    Unwritten(Value),
+    /// Another write came first; this is there now.
+    Superseded(Option<Current>),
+}
+
 /// Which part of an object a request changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Part {
@@ -47,12 +56,22 @@ impl Registry {
                 }
                 return self.update_missing(scope, caller, change).await;
             };
-            match self.try_update(scope, name, part, caller, change, &now).await? {
-                Ok(value) => return Ok(Updated { value, created: false }),
-                Err(mismatch) => current = mismatch,
+            let outcome = match self.try_update(scope, name, part, caller, change, &now).await {
+                Ok(Attempt::Superseded(other)) => {
+                    current = other;
+                    continue;
+                }
+                Ok(Attempt::Written(value)) => return Ok(Updated { value, created: false }),
+                Ok(Attempt::Unwritten(value)) => Ok(Updated { value, created: false }),
+                Err(status) => Err(status),
+            };
+            // Nothing was compared with the datastore, so the conclusion only holds if the cache was not behind.
+            match self.newer(scope.resource, &key, &now).await? {
+                Some(newer) => current = newer,
+                None => return outcome,
             }
         }
-        Err(Status::server_timeout(&scope.resource.group, &scope.resource.plural, "update", 1))
+        Err(Status::server_timeout(scope.resource.group, scope.resource.plural, "update", 1))
     }
 
     /// [`Registry::update`] that makes an object of any kind if there is none.
@@ -74,7 +93,7 @@ impl Registry {
                 other => return other,
             }
         }
-        Err(Status::server_timeout(&scope.resource.group, &scope.resource.plural, "patch", 1))
+        Err(Status::server_timeout(scope.resource.group, scope.resource.plural, "patch", 1))
     }
 
     async fn update_missing(
@@ -90,7 +109,7 @@ impl Registry {
         Ok(Updated { value, created: true })
     }
 
-    /// One attempt; the inner error is what was there instead.
+    /// One attempt.
     async fn try_update(
         &self,
         scope: Scope<'_>,
@@ -99,7 +118,7 @@ impl Registry {
         caller: Caller<'_>,
         change: &Change<'_>,
         current: &Current,
-    ) -> Result<Result<Value, Option<Current>>, Status> {
+    ) -> Result<Attempt, Status> {
         let resource = scope.resource;
         let old = &current.value;
         let mut new = change(old)?;
@@ -123,22 +142,22 @@ impl Registry {
             Part::Special => Vec::new(),
         };
         if !errors.is_empty() {
-            return Err(Status::invalid(&resource.storage_group, &resource.kind, name, errors));
+            return Err(Status::invalid(resource.storage_group, resource.kind, name, errors));
         }
         api::managed::restore_times(&mut new, old);
         if cache::encode(resource, &new) == cache::encode(resource, old) {
-            return Ok(Ok(old.clone()));
+            return Ok(Attempt::Unwritten(old.clone()));
         }
         // What is answered without a write shows the revision that it was made from.
         set_resource_version(&mut new, current.revision);
         if caller.dry_run {
-            return Ok(Ok(new));
+            return Ok(Attempt::Unwritten(new));
         }
         let key = scope.key(name);
         if ends_with_update(resource, &new, old) {
             return Ok(match self.remove(resource, &key, current.revision).await? {
-                Put::Applied(_) => Ok(new),
-                Put::Mismatch(now) => Err(self.convert_current(resource, now)?),
+                Put::Applied(_) => Attempt::Written(new),
+                Put::Mismatch(now) => Attempt::Superseded(self.convert_current(resource, now)?),
             });
         }
         match self.put_converted(resource, &key, &new, current.revision).await? {
@@ -146,16 +165,16 @@ impl Registry {
                 allocation.keep();
                 self.services.release_replaced(resource, &new, old);
                 set_resource_version(&mut new, revision);
-                Ok(Ok(new))
+                Ok(Attempt::Written(new))
             }
-            Put::Mismatch(now) => Ok(Err(self.convert_current(resource, now)?)),
+            Put::Mismatch(now) => Ok(Attempt::Superseded(self.convert_current(resource, now)?)),
         }
     }
 }
 
 /// Whether this is still the object that the client means.
-fn check_identity(resource: &Resource, name: &str, new: &Value, current: &Current) -> Result<(), Status> {
-    let (group, plural) = (&resource.group, &resource.plural);
+fn check_identity(resource: &'static Resource, name: &str, new: &Value, current: &Current) -> Result<(), Status> {
+    let (group, plural) = (resource.group, resource.plural);
     match api::meta::resource_version(new) {
         None | Some("0") => Ok(()),
         Some(version) => {
@@ -169,7 +188,7 @@ fn check_identity(resource: &Resource, name: &str, new: &Value, current: &Curren
 fn invalid_resource_version(resource: &Resource, name: &str, version: &str) -> Status {
     let path = api::field::Path::new("metadata").child("resourceVersion");
     let error = api::field::FieldError::invalid(&path, version, "must be specified for an update");
-    Status::invalid(&resource.storage_group, &resource.kind, name, vec![error])
+    Status::invalid(resource.storage_group, resource.kind, name, vec![error])
 }
 
 /// Puts back what an update may not touch.

@@ -170,3 +170,29 @@ async fn writes_are_owned_by_their_client() {
     assert_eq!((owner["manager"].as_str(), owner["operation"].as_str()), (Some("maker"), Some("Update")));
     assert_eq!(owner["fieldsV1"], json!({"f:data": {".": {}, "f:k": {}}}));
 }
+
+/// The requests follow each other without a pause in which the cache could take up what the one before has written.
+#[tokio::test]
+async fn a_write_builds_on_every_acknowledged_write() {
+    let cluster = Cluster::start().await;
+    let (all, one) = ("/api/v1/namespaces/default/configmaps", "/api/v1/namespaces/default/configmaps/a");
+    let map = |value: &str| json!({"metadata": {"name": "a"}, "data": {"k": value}});
+    cluster.post(all, map("1")).await.expect(201);
+    cluster.get(one).await.expect(200);
+
+    cluster.put(one, map("2")).await.expect(200);
+    cluster.put(one, map("1")).await.expect(200);
+    assert_eq!(cluster.get(one).await.expect(200)["data"]["k"], "1", "a change back is a change");
+
+    let mut latest = cluster.put(one, map("3")).await.expect(200);
+    latest["data"]["k"] = "4".into();
+    let latest = cluster.put(one, latest).await.expect(200);
+    let version = latest["metadata"]["resourceVersion"].clone();
+    let options = json!({"preconditions": {"resourceVersion": version}});
+    cluster.delete_with(one, options).await.expect(200);
+
+    cluster.post(all, map("5")).await.expect(201);
+    cluster.delete(one).await.expect(200);
+    cluster.put(one, map("6")).await.expect(404);
+    cluster.delete(one).await.expect(404);
+}

@@ -137,6 +137,10 @@ impl Cluster {
         self.call("DELETE", path, "application/json", None).await
     }
 
+    pub async fn delete_with(&self, path: &str, options: Value) -> Answer {
+        self.call("DELETE", path, "application/json", Some(options)).await
+    }
+
     /// The object at a path, as soon as it is there.
     pub async fn eventually(&self, path: &str) -> Value {
         let deadline = tokio::time::Instant::now() + DEADLINE;
