@@ -1,11 +1,10 @@
-//! Resources as rows: every built-in one in a table, and the form that custom ones have too.
+//! Every built-in resource, as rows of one table.
 //!
 //! The rows are written by `cargo xtask codegen`: groups, kinds and scopes come from `k8s-openapi`, the rest (short
 //! names, categories, verbs, subresources) from the override data beside the generator.
 
-use std::borrow::Cow;
 use std::collections::HashMap;
-use std::sync::{Arc, LazyLock};
+use std::sync::LazyLock;
 
 use crate::generated;
 
@@ -20,55 +19,52 @@ pub enum Stability {
     Stable,
 }
 
-/// Text of a row: fixed for a built-in resource, made at run time for a custom one.
-pub type Text = Cow<'static, str>;
-
 /// One resource: a plural under a group and version.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Resource {
     /// The API group, empty for the core group.
-    pub group: Text,
+    pub group: &'static str,
     /// The version.
-    pub version: Text,
+    pub version: &'static str,
     /// The kind of one object.
-    pub kind: Text,
+    pub kind: &'static str,
     /// The name in URLs.
-    pub plural: Text,
+    pub plural: &'static str,
     /// The name of one.
-    pub singular: Text,
+    pub singular: &'static str,
     /// The kind of a list.
-    pub list_kind: Text,
+    pub list_kind: &'static str,
     /// What people type instead of the plural.
-    pub short_names: Cow<'static, [Text]>,
+    pub short_names: &'static [&'static str],
     /// The groups of resources it belongs to, such as `all`.
-    pub categories: Cow<'static, [Text]>,
+    pub categories: &'static [&'static str],
     /// Whether objects live in namespaces.
     pub namespaced: bool,
     /// What can be done with it, sorted.
     pub verbs: &'static [&'static str],
     /// What lies below an object of it.
-    pub subresources: Cow<'static, [Subresource]>,
+    pub subresources: &'static [Subresource],
     /// The name of its type in [`crate::schema`].
     pub schema: &'static str,
     /// The group under which its objects are stored; differs for `events.k8s.io`.
-    pub storage_group: Text,
+    pub storage_group: &'static str,
     /// The version in which its objects are stored.
-    pub storage_version: Text,
+    pub storage_version: &'static str,
     /// How settled this version is.
     pub stability: Stability,
 }
 
 /// One subresource, such as `status`.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Subresource {
     /// The last segment of the URL.
-    pub name: Text,
+    pub name: &'static str,
     /// The group of the kind that is sent and received.
-    pub group: Text,
+    pub group: &'static str,
     /// The version of that kind.
-    pub version: Text,
+    pub version: &'static str,
     /// That kind.
-    pub kind: Text,
+    pub kind: &'static str,
     /// What can be done with it, sorted.
     pub verbs: &'static [&'static str],
 }
@@ -76,25 +72,16 @@ pub struct Subresource {
 impl Resource {
     /// The `apiVersion` of its objects.
     pub fn api_version(&self) -> String {
-        if self.group.is_empty() { self.version.to_string() } else { format!("{}/{}", self.group, self.version) }
-    }
-
-    /// The `apiVersion` in which its objects are stored.
-    pub fn storage_api_version(&self) -> String {
-        if self.storage_group.is_empty() {
-            self.storage_version.to_string()
-        } else {
-            format!("{}/{}", self.storage_group, self.storage_version)
-        }
+        if self.group.is_empty() { self.version.to_owned() } else { format!("{}/{}", self.group, self.version) }
     }
 
     /// How error messages and authorization name it: `deployments.apps`, or only the plural in the core group.
     pub fn qualified_name(&self) -> String {
-        if self.group.is_empty() { self.plural.to_string() } else { format!("{}.{}", self.plural, self.group) }
+        if self.group.is_empty() { self.plural.to_owned() } else { format!("{}.{}", self.plural, self.group) }
     }
 
     /// The subresource with this name.
-    pub fn subresource(&self, name: &str) -> Option<&Subresource> {
+    pub fn subresource(&self, name: &str) -> Option<&'static Subresource> {
         self.subresources.iter().find(|subresource| subresource.name == name)
     }
 
@@ -114,27 +101,22 @@ impl Resource {
     }
 }
 
-/// Every built-in resource, by group, version and plural; within a group the preferred version comes first.
-pub fn all() -> &'static [Arc<Resource>] {
-    static ROWS: LazyLock<Vec<Arc<Resource>>> =
-        LazyLock::new(|| generated::kinds::RESOURCES.iter().cloned().map(Arc::new).collect());
-    &ROWS
+/// Every resource, by group, version and plural; within a group the preferred version comes first.
+pub fn all() -> &'static [Resource] {
+    generated::kinds::RESOURCES
 }
 
-/// The rows by group, version and a third part of theirs.
-type Index = HashMap<(&'static str, &'static str, &'static str), &'static Arc<Resource>>;
-
-/// The built-in resource at this path.
-pub fn find(group: &str, version: &str, plural: &str) -> Option<&'static Arc<Resource>> {
-    static BY_PLURAL: LazyLock<Index> =
-        LazyLock::new(|| all().iter().map(|row| ((&*row.group, &*row.version, &*row.plural), row)).collect());
+/// The resource at this path.
+pub fn find(group: &str, version: &str, plural: &str) -> Option<&'static Resource> {
+    static BY_PLURAL: LazyLock<HashMap<(&str, &str, &str), &'static Resource>> =
+        LazyLock::new(|| all().iter().map(|row| ((row.group, row.version, row.plural), row)).collect());
     BY_PLURAL.get(&(group, version, plural)).copied()
 }
 
-/// The built-in resource whose objects are of this kind.
-pub fn find_kind(group: &str, version: &str, kind: &str) -> Option<&'static Arc<Resource>> {
-    static BY_KIND: LazyLock<Index> =
-        LazyLock::new(|| all().iter().map(|row| ((&*row.group, &*row.version, &*row.kind), row)).collect());
+/// The resource whose objects are of this kind.
+pub fn find_kind(group: &str, version: &str, kind: &str) -> Option<&'static Resource> {
+    static BY_KIND: LazyLock<HashMap<(&str, &str, &str), &'static Resource>> =
+        LazyLock::new(|| all().iter().map(|row| ((row.group, row.version, row.kind), row)).collect());
     BY_KIND.get(&(group, version, kind)).copied()
 }
 
@@ -153,22 +135,22 @@ mod tests {
     #[test]
     fn rows_are_found_both_ways() {
         for row in all() {
-            assert!(find(&row.group, &row.version, &row.plural).is_some_and(|found| Arc::ptr_eq(row, found)));
-            assert!(find_kind(&row.group, &row.version, &row.kind).is_some_and(|found| Arc::ptr_eq(row, found)));
+            assert!(std::ptr::eq(row, find(row.group, row.version, row.plural).expect(row.plural)));
+            assert!(std::ptr::eq(row, find_kind(row.group, row.version, row.kind).expect(row.kind)));
         }
     }
 
     #[test]
     fn every_storage_version_is_a_row() {
         for row in all().iter().filter(|row| row.is_stored()) {
-            let stored = find(&row.storage_group, &row.storage_version, &row.plural);
-            assert!(stored.is_some_and(|stored| stored.is_storage_version()), "{} {}", row.group, row.plural);
+            let stored = find(row.storage_group, row.storage_version, row.plural);
+            assert!(stored.is_some_and(Resource::is_storage_version), "{} {}", row.group, row.plural);
         }
     }
 
     #[test]
     fn events_are_stored_once() {
         let events = find("events.k8s.io", "v1", "events").expect("events");
-        assert_eq!((&*events.storage_group, &*events.storage_version), ("", "v1"));
+        assert_eq!((events.storage_group, events.storage_version), ("", "v1"));
     }
 }

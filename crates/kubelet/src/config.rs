@@ -39,6 +39,10 @@ pub struct Config {
     pub resolv_conf: PathBuf,
     /// At which percentage of use of the disk images are removed, and down to which.
     pub image_gc_percent: (u8, u8),
+    /// `--container-log-max-size`: a container's log is rotated when it is larger, in bytes.
+    pub container_log_max_bytes: u64,
+    /// `--container-log-max-files`: so many files are kept of a container's log, the current one included.
+    pub container_log_max_files: usize,
     /// How many processes a pod may have; 0 for no limit.
     pub pod_pids_limit: i64,
     /// How often the node's status is written though nothing has changed.
@@ -84,6 +88,8 @@ impl Config {
             max_pods: 110,
             resolv_conf: PathBuf::from("/etc/resolv.conf"),
             image_gc_percent: (85, 80),
+            container_log_max_bytes: 10 << 20,
+            container_log_max_files: 5,
             pod_pids_limit: 0,
             status_interval: Duration::from_secs(300),
             instance,

@@ -32,6 +32,10 @@ const PARTS: &[(&str, &str, &[&str])] = &[
 /// Seconds after which a silent node counts as lost: the least that misses no heartbeat, one of which comes every ten.
 const GRACE_PERIOD: &str = "16";
 
+/// Logs are rotated early, so that tests see it, and few files are kept.
+const LOG_SIZE: &str = "32Ki";
+const LOG_FILES: &str = "3";
+
 const START_DEADLINE: Duration = Duration::from_secs(60);
 
 /// A running cluster. Dropping it stops its processes and removes all that they made.
@@ -71,6 +75,8 @@ impl Cluster {
                     ("--node-name", "first"),
                     ("--node-ip", Machines::FIRST_IP),
                     ("--node-monitor-grace-period", GRACE_PERIOD),
+                    ("--container-log-max-size", LOG_SIZE),
+                    ("--container-log-max-files", LOG_FILES),
                 ]));
                 self.spawn("server", &arguments);
             }
@@ -99,6 +105,8 @@ impl Cluster {
                         ("--hostname-override", "first"),
                         ("--node-ip", Machines::FIRST_IP),
                         ("--client-ca-file", &file("ca.crt")),
+                        ("--container-log-max-size", LOG_SIZE),
+                        ("--container-log-max-files", LOG_FILES),
                     ]));
                 }
                 "proxy" => arguments.extend(flags(&[("--hostname-override", "first")])),
@@ -213,6 +221,18 @@ impl Cluster {
     /// The run directory of the first machine.
     pub fn run_dir(&self) -> PathBuf {
         self.dir.path().join("run")
+    }
+
+    /// The log files of a pod on the first machine, rotated ones included.
+    pub fn log_files(&self, namespace: &str, pod: &str) -> Vec<PathBuf> {
+        let logs = self.data_dir().join("log/pods");
+        let prefix = format!("{namespace}_{pod}_");
+        let is_of_pod = |entry: &std::fs::DirEntry| entry.file_name().to_string_lossy().starts_with(&prefix);
+        let pods = std::fs::read_dir(&logs).expect("pods have logs").flatten().filter(is_of_pod);
+        let containers = pods.flat_map(|pod| std::fs::read_dir(pod.path()).into_iter().flatten().flatten());
+        let files =
+            containers.flat_map(|container| std::fs::read_dir(container.path()).into_iter().flatten().flatten());
+        files.map(|file| file.path()).collect()
     }
 
     /// The administrator's kubeconfig, which the API server writes.

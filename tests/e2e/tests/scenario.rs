@@ -29,8 +29,10 @@ fn scenario(tag: &str, layout: Layout) {
     step("rolling update and undo", || update_and_undo(&cluster, &kubectl));
     step("a deleted pod is replaced", || replace_a_deleted_pod(&kubectl));
     step("logs and exec", || logs_and_exec(&kubectl));
+    let talker = follow_a_talker(&kubectl);
     step("failures say why", || failures_say_why(&kubectl));
     step("helm", || helm(&kubectl));
+    step("logs over rotation", || logs_over_rotation(&cluster, &kubectl, talker));
     step("second node fails", || second_node(&mut cluster, &kubectl));
 
     let left = cluster.remove();
@@ -146,6 +148,25 @@ fn logs_and_exec(kubectl: &Kubectl) {
     kubectl.run(&["delete", "pod/counter", "configmap/settings", "--wait=true"]);
 }
 
+/// Starts a pod that writes numbered lines for longer than the kubelet takes to look at logs' sizes twice, and a
+/// kubectl that follows it; the thread returns what kubectl printed.
+fn follow_a_talker(kubectl: &Kubectl) -> std::thread::JoinHandle<String> {
+    kubectl.apply(TALKER);
+    kubectl.run(&["wait", "--for=condition=Ready", "pod/talker", "--timeout=40s"]);
+    let kubectl = kubectl.clone();
+    std::thread::spawn(move || kubectl.run(&["logs", "-f", "talker"]))
+}
+
+fn logs_over_rotation(cluster: &Cluster, kubectl: &Kubectl, talker: std::thread::JoinHandle<String>) {
+    let printed = talker.join().expect("kubectl logs -f ends with the pod");
+    let missing = printed.lines().zip(1..).find(|(line, number)| *line != format!("line {number}"));
+    assert_eq!(missing, None, "the first line that is not in its place");
+    assert_eq!(printed.lines().count(), TALKER_LINES);
+    let files = cluster.log_files("default", "talker");
+    assert!((2..=3).contains(&files.len()), "{files:?}");
+    kubectl.run(&["delete", "pod", "talker", "--wait=true"]);
+}
+
 fn failures_say_why(kubectl: &Kubectl) {
     kubectl.apply(CRASHER);
     kubectl.apply(NO_IMAGE);
@@ -244,6 +265,22 @@ spec:
         - {name: ANSWER, valueFrom: {configMapKeyRef: {name: settings, key: answer}}}
       volumeMounts: [{name: config, mountPath: /config}]
   volumes: [{name: config, configMap: {name: settings}}]
+"#;
+
+/// As many lines as [`TALKER`] writes.
+const TALKER_LINES: usize = 6900;
+
+const TALKER: &str = r#"
+apiVersion: v1
+kind: Pod
+metadata: {name: talker}
+spec:
+  restartPolicy: Never
+  terminationGracePeriodSeconds: 1
+  containers:
+    - name: main
+      image: skiff.local/hello:1
+      command: [sh, -c, 'i=0; for s in $(busybox seq 23); do sleep 1; for n in $(busybox seq 300); do i=$((i+1)); echo "line $i"; done; done']
 "#;
 
 const CRASHER: &str = r#"

@@ -1,8 +1,6 @@
 //! A container's log, from its files, and on as it is written.
 
-use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom};
-use std::os::unix::fs::MetadataExt;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,14 +16,13 @@ use tokio::sync::mpsc;
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::ReceiverStream;
 
-use super::log_file::{LogOptions, Writer, tail_start};
+use super::log_file::LogOptions;
 use super::pods::{Refusal, find};
 use super::sys::watch_descriptor;
+use super::tail::Tail;
 use crate::context::Shared;
 use crate::pods::{Instance, State as InstanceState, observe, spec};
 
-/// How much is sent at a time.
-const CHUNK: usize = 64 * 1024;
 /// How often a follower looks whether its container still runs, beside what inotify says.
 const LIVENESS_CHECK: Duration = Duration::from_secs(10);
 
@@ -153,7 +150,7 @@ impl Reader {
                     return Ok(());
                 }
             }
-            let Some(changes) = changes.as_mut().filter(|_| !tail.writer.is_done()) else { return Ok(()) };
+            let Some(changes) = changes.as_mut().filter(|_| !tail.is_done()) else { return Ok(()) };
             tokio::select! {
                 changed = changes.wait() => changed?,
                 () = self.context.env.sleep(LIVENESS_CHECK) => {}
@@ -178,91 +175,6 @@ impl Reader {
             // The runtime may be restarting; its containers run on.
             Err(_) => true,
         }
-    }
-}
-
-/// A position in a log whose file may be replaced by a new one.
-struct Tail {
-    path: PathBuf,
-    file: File,
-    inode: u64,
-    /// What was read and does not yet end with a line's end.
-    rest: Vec<u8>,
-    writer: Writer,
-}
-
-impl Tail {
-    async fn open(path: PathBuf, options: LogOptions) -> io::Result<Self> {
-        tokio::task::spawn_blocking(move || {
-            let mut file = File::open(&path)?;
-            let inode = file.metadata()?.ino();
-            if let Some(count) = options.tail_lines {
-                let start = find_tail(&mut file, count)?;
-                file.seek(SeekFrom::Start(start))?;
-            }
-            Ok(Self { path, file, inode, rest: Vec::new(), writer: Writer::new(options) })
-        })
-        .await
-        .map_err(io::Error::other)?
-    }
-
-    /// What can be read now; empty at the end.
-    async fn next(self) -> io::Result<(Vec<u8>, Self)> {
-        tokio::task::spawn_blocking(move || self.read_next()).await.map_err(io::Error::other)?
-    }
-
-    fn read_next(mut self) -> io::Result<(Vec<u8>, Self)> {
-        let mut out = Vec::new();
-        let mut buffer = vec![0; CHUNK];
-        while out.is_empty() && !self.writer.is_done() {
-            let count = self.file.read(&mut buffer)?;
-            if count == 0 {
-                // The file was rotated: the new one goes on where this one ends.
-                match File::open(&self.path) {
-                    Ok(file) if file.metadata()?.ino() != self.inode => {
-                        self.inode = file.metadata()?.ino();
-                        self.file = file;
-                        continue;
-                    }
-                    _ => break,
-                }
-            }
-            self.rest.extend_from_slice(&buffer[..count]);
-            let mut start = 0;
-            while let Some(length) = self.rest[start..].iter().position(|byte| *byte == b'\n') {
-                self.writer.write(&self.rest[start..start + length], &mut out);
-                start += length + 1;
-                if self.writer.is_done() {
-                    break;
-                }
-            }
-            self.rest.drain(..start);
-        }
-        Ok((out, self))
-    }
-
-    fn is_at_end(&mut self) -> bool {
-        let position = self.file.stream_position().ok();
-        let size = self.file.metadata().ok().map(|metadata| metadata.len());
-        position >= size
-    }
-}
-
-/// Where the last lines begin, reading from the end until enough are found.
-fn find_tail(file: &mut File, count: usize) -> io::Result<u64> {
-    let size = file.metadata()?.len();
-    let mut window = 64 * 1024u64;
-    loop {
-        let from = size.saturating_sub(window);
-        file.seek(SeekFrom::Start(from))?;
-        let mut content = Vec::new();
-        file.take(size - from).read_to_end(&mut content)?;
-        let start = tail_start(&content, count);
-        // A start at the window's own beginning may be in the middle of a line.
-        if start > 0 || from == 0 {
-            return Ok(from + start as u64);
-        }
-        window *= 4;
     }
 }
 

@@ -6,6 +6,7 @@ mod pods;
 mod rotate;
 mod stats;
 mod sys;
+mod tail;
 mod tls;
 mod tunnel;
 

@@ -9,10 +9,6 @@ use cri as v1;
 
 use crate::context::Shared;
 
-/// A log file is rotated above this size.
-const MAX_BYTES: u64 = 10 << 20;
-/// So many files are kept for each container, the current one included.
-const MAX_FILES: usize = 5;
 /// How often sizes are looked at. The kernel has no event for a size.
 const INTERVAL: Duration = Duration::from_secs(10);
 
@@ -36,7 +32,9 @@ async fn rotate_all(context: &Shared) -> Result<(), v1::Status> {
         // It may have ended since.
         let Ok(answer) = runtime.container_status(request).await else { continue };
         let path = PathBuf::from(answer.into_inner().status.unwrap_or_default().log_path);
-        let large = tokio::fs::metadata(&path).await.is_ok_and(|metadata| metadata.len() > MAX_BYTES);
+        let large = tokio::fs::metadata(&path)
+            .await
+            .is_ok_and(|metadata| metadata.len() > context.config.container_log_max_bytes);
         if !large {
             continue;
         }
@@ -53,22 +51,23 @@ async fn rotate_all(context: &Shared) -> Result<(), v1::Status> {
             let _ = tokio::fs::rename(&rotated, &path).await;
             continue;
         }
-        if let Err(err) = remove_oldest(&path) {
+        if let Err(err) = remove_oldest(&path, context.config.container_log_max_files) {
             tracing::debug!(path = %path.display(), err = %err, "old logs cannot be removed");
         }
     }
     Ok(())
 }
 
-fn rotated_name(path: &Path, stamp: &str) -> PathBuf {
+/// What a log is called once it was rotated at the given time.
+pub fn rotated_name(path: &Path, stamp: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(format!(".{stamp}"));
     PathBuf::from(name)
 }
 
-/// Removes rotated files beyond the number that is kept; their names sort by time.
-fn remove_oldest(path: &Path) -> io::Result<()> {
-    let (Some(dir), Some(name)) = (path.parent(), path.file_name()) else { return Ok(()) };
+/// The rotated files of a log, the oldest first: their names sort by time.
+pub fn rotated(path: &Path) -> io::Result<Vec<PathBuf>> {
+    let (Some(dir), Some(name)) = (path.parent(), path.file_name()) else { return Ok(Vec::new()) };
     let prefix = format!("{}.", name.to_string_lossy());
     let mut rotated: Vec<PathBuf> = std::fs::read_dir(dir)?
         .flatten()
@@ -76,7 +75,13 @@ fn remove_oldest(path: &Path) -> io::Result<()> {
         .map(|entry| entry.path())
         .collect();
     rotated.sort();
-    let surplus = rotated.len().saturating_sub(MAX_FILES - 1);
+    Ok(rotated)
+}
+
+/// Removes rotated files, so that `keep` stay, the current one included.
+fn remove_oldest(path: &Path, keep: usize) -> io::Result<()> {
+    let rotated = rotated(path)?;
+    let surplus = rotated.len().saturating_sub(keep.saturating_sub(1));
     rotated.iter().take(surplus).try_for_each(std::fs::remove_file)
 }
 
@@ -92,8 +97,8 @@ mod tests {
             std::fs::write(rotated_name(&path, &format!("2024010{number}-000000")), "").expect("written");
         }
         std::fs::write(&path, "").expect("written");
-        remove_oldest(&path).expect("removed");
-        assert_eq!(std::fs::read_dir(dir.path()).expect("read").count(), MAX_FILES);
+        remove_oldest(&path, 5).expect("removed");
+        assert_eq!(std::fs::read_dir(dir.path()).expect("read").count(), 5);
         assert!(rotated_name(&path, "20240106-000000").exists());
     }
 }

@@ -10,7 +10,7 @@ use kubelet::{Kubelet, ServingCertificate};
 use network::{NodeRoutes, NodeRoutesConfig, PodNetwork};
 
 use super::{default_dns, start_informers};
-use crate::options::Node as NodeOptions;
+use crate::options::{Node as NodeOptions, NodeLimits};
 use crate::supervise::Parts;
 use crate::{host, layout};
 
@@ -27,6 +27,7 @@ pub struct NodeConfig {
     /// Another runtime's socket in place of the built-in runtime.
     pub runtime_endpoint: Option<PathBuf>,
     pub resolv_conf: PathBuf,
+    pub limits: NodeLimits,
     pub serving: ServingCertificate,
     pub client_ca_pem: String,
     /// As whom cluster DNS keeps its Service; nobody does on a node that only follows.
@@ -67,6 +68,7 @@ pub async fn start(parts: &mut Parts, config: NodeConfig, client: kube::Client, 
     kubelet.cluster_domain.clone_from(&config.cluster_domain);
     kubelet.port = config.kubelet_port;
     kubelet.resolv_conf.clone_from(&config.resolv_conf);
+    config.limits.set(&mut kubelet)?;
     start_kubelet(parts, kubelet, client, env)?;
 
     let proxy = proxy::Config::new(config.instance.clone(), &config.name, vec![config.cluster_cidr]);

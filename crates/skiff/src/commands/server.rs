@@ -48,6 +48,7 @@ async fn serve(options: Server) -> Result<()> {
             kubelet_port: options.node.kubelet_port,
             runtime_endpoint: options.node.container_runtime_endpoint,
             resolv_conf: options.node.resolv_conf,
+            limits: options.node.limits,
             instance,
             ip,
             name,

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::{ArgAction, Args};
 use ipnet::IpNet;
 
-use super::{Common, PortRange, port_range};
+use super::{Common, NodeLimits, PortRange, port_range};
 
 /// How a component reaches the API server.
 #[derive(Args, Clone, Debug)]
@@ -132,6 +132,8 @@ pub struct Kubelet {
     /// The resolv.conf whose servers pods with dnsPolicy Default use
     #[arg(long, env = "SKIFF_RESOLV_CONF", default_value = "/etc/resolv.conf", value_name = "FILE")]
     pub resolv_conf: PathBuf,
+    #[command(flatten)]
+    pub limits: NodeLimits,
 }
 
 /// Run the built-in container runtime alone.

@@ -118,11 +118,63 @@ pub struct Node {
     /// The resolv.conf whose servers answer what is outside the cluster
     #[arg(long, env = "SKIFF_RESOLV_CONF", default_value = "/etc/resolv.conf", value_name = "FILE")]
     pub resolv_conf: PathBuf,
+    #[command(flatten)]
+    pub limits: NodeLimits,
+}
+
+/// How much of the node's disk containers' logs and images may take. Names are those of upstream's kubelet.
+#[derive(Args, Clone, Debug)]
+pub struct NodeLimits {
+    /// Size above which a container's log is rotated
+    #[arg(long, env = "SKIFF_CONTAINER_LOG_MAX_SIZE", default_value = "10Mi", value_parser = size, value_name = "QUANTITY")]
+    pub container_log_max_size: u64,
+    /// How many files of a container's log are kept, at least 2
+    #[arg(long, env = "SKIFF_CONTAINER_LOG_MAX_FILES", default_value_t = 5, value_parser = log_files, value_name = "COUNT")]
+    pub container_log_max_files: usize,
+    /// Percentage of disk use above which unused images are removed; 100 never removes any
+    #[arg(long, env = "SKIFF_IMAGE_GC_HIGH_THRESHOLD", default_value_t = 85, value_parser = clap::value_parser!(u8).range(0..=100), value_name = "PERCENT")]
+    pub image_gc_high_threshold: u8,
+    /// Percentage of disk use down to which unused images are removed
+    #[arg(long, env = "SKIFF_IMAGE_GC_LOW_THRESHOLD", default_value_t = 80, value_parser = clap::value_parser!(u8).range(0..=100), value_name = "PERCENT")]
+    pub image_gc_low_threshold: u8,
+}
+
+impl NodeLimits {
+    /// Sets the kubelet's limits.
+    pub fn set(&self, config: &mut kubelet::Config) -> Result<()> {
+        let (high, low) = (self.image_gc_high_threshold, self.image_gc_low_threshold);
+        anyhow::ensure!(
+            low < high || high == 0,
+            "--image-gc-low-threshold {low} must be less than --image-gc-high-threshold {high}"
+        );
+        config.container_log_max_bytes = self.container_log_max_size;
+        config.container_log_max_files = self.container_log_max_files;
+        config.image_gc_percent = (high, low);
+        Ok(())
+    }
+}
+
+/// Reads a positive quantity of bytes, such as `10Mi`.
+fn size(text: &str) -> std::result::Result<u64, String> {
+    let bytes = api::quantity::Quantity::parse(text).map_err(|err| err.to_string())?.value();
+    u64::try_from(bytes).ok().filter(|bytes| *bytes > 0).ok_or_else(|| "use a positive size, such as 10Mi".to_owned())
+}
+
+fn log_files(text: &str) -> std::result::Result<usize, String> {
+    let count = text.parse::<usize>().map_err(|err| err.to_string())?;
+    if count < 2 { Err("at least 2 files are needed for rotation".to_owned()) } else { Ok(count) }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sizes_and_counts_of_logs_are_checked() {
+        assert_eq!((size("10Mi"), size("64k"), log_files("2")), (Ok(10 << 20), Ok(64_000), Ok(2)));
+        assert!(size("0").is_err() && size("-1Mi").is_err() && size("much").is_err());
+        assert!(log_files("1").is_err() && log_files("x").is_err());
+    }
 
     #[test]
     fn port_ranges_are_checked() {

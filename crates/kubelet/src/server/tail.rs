@@ -1,0 +1,195 @@
+//! A position in a container's log, whose file rotation renames and replaces.
+
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+
+use super::log_file::{LogOptions, Writer, tail_start};
+use super::rotate;
+
+/// How much is read at a time.
+const CHUNK: usize = 64 * 1024;
+
+/// A position in a log: it moves on to the next file when its own was rotated.
+pub struct Tail {
+    path: PathBuf,
+    file: File,
+    inode: u64,
+    /// What was read and does not yet end with a line's end.
+    rest: Vec<u8>,
+    writer: Writer,
+}
+
+impl Tail {
+    /// The beginning of what is wanted of the newest file.
+    pub async fn open(path: PathBuf, options: LogOptions) -> io::Result<Self> {
+        tokio::task::spawn_blocking(move || Self::open_now(path, options)).await.map_err(io::Error::other)?
+    }
+
+    fn open_now(path: PathBuf, options: LogOptions) -> io::Result<Self> {
+        let mut file = File::open(&path)?;
+        let inode = file.metadata()?.ino();
+        if let Some(count) = options.tail_lines {
+            let start = find_tail(&mut file, count)?;
+            file.seek(SeekFrom::Start(start))?;
+        }
+        Ok(Self { path, file, inode, rest: Vec::new(), writer: Writer::new(options) })
+    }
+
+    /// What can be read now; empty at the end.
+    pub async fn next(self) -> io::Result<(Vec<u8>, Self)> {
+        tokio::task::spawn_blocking(move || self.read_next()).await.map_err(io::Error::other)?
+    }
+
+    /// Whether as much was read as was asked for.
+    pub fn is_done(&self) -> bool {
+        self.writer.is_done()
+    }
+
+    /// Whether the file was read to its end.
+    pub fn is_at_end(&mut self) -> bool {
+        let position = self.file.stream_position().ok();
+        let size = self.file.metadata().ok().map(|metadata| metadata.len());
+        position >= size
+    }
+
+    fn read_next(mut self) -> io::Result<(Vec<u8>, Self)> {
+        let mut out = Vec::new();
+        while out.is_empty() && !self.writer.is_done() {
+            if self.read_chunk(&mut out)? {
+                continue;
+            }
+            let Some(next) = self.next_file()? else { break };
+            // The writer went over to the next file, perhaps after this one's end was seen above.
+            while self.read_chunk(&mut out)? {}
+            self.inode = next.metadata()?.ino();
+            self.file = next;
+        }
+        Ok((out, self))
+    }
+
+    /// Reads some of the file; false at its end.
+    fn read_chunk(&mut self, out: &mut Vec<u8>) -> io::Result<bool> {
+        let from = self.rest.len();
+        self.rest.resize(from + CHUNK, 0);
+        let count = self.file.read(&mut self.rest[from..])?;
+        self.rest.truncate(from + count);
+        let mut start = 0;
+        while let Some(length) = self.rest[start..].iter().position(|byte| *byte == b'\n') {
+            if self.writer.is_done() {
+                break;
+            }
+            self.writer.write(&self.rest[start..start + length], out);
+            start += length + 1;
+        }
+        self.rest.drain(..start);
+        Ok(count > 0 && !self.writer.is_done())
+    }
+
+    /// The file that was begun when this one was rotated. A reader that is slow may be several files behind.
+    fn next_file(&self) -> io::Result<Option<File>> {
+        let is_this = |file: &File| file.metadata().is_ok_and(|metadata| metadata.ino() == self.inode);
+        let newest = match File::open(&self.path) {
+            Ok(newest) => newest,
+            // Rotated, and the new file is not there yet.
+            Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(err) => return Err(err),
+        };
+        if is_this(&newest) {
+            return Ok(None);
+        }
+        // Oldest first. One that is removed meanwhile was older than those that stay.
+        let rotated: Vec<File> = rotate::rotated(&self.path)?.iter().filter_map(|path| File::open(path).ok()).collect();
+        let behind = rotated.iter().position(is_this).map_or(0, |place| place + 1);
+        Ok(Some(rotated.into_iter().nth(behind).unwrap_or(newest)))
+    }
+}
+
+/// Where the last lines begin, reading from the end until enough are found.
+fn find_tail(file: &mut File, count: usize) -> io::Result<u64> {
+    let size = file.metadata()?.len();
+    let mut window = 64 * 1024u64;
+    loop {
+        let from = size.saturating_sub(window);
+        file.seek(SeekFrom::Start(from))?;
+        let mut content = Vec::new();
+        file.take(size - from).read_to_end(&mut content)?;
+        let start = tail_start(&content, count);
+        // A start at the window's own beginning may be in the middle of a line.
+        if start > 0 || from == 0 {
+            return Ok(from + start as u64);
+        }
+        window *= 4;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    fn append(path: &Path, texts: &[&str]) {
+        use std::io::Write;
+        let mut file = File::options().create(true).append(true).open(path).expect("opened");
+        for text in texts {
+            writeln!(file, "2024-01-01T00:00:00.000000001Z stdout F {text}").expect("written");
+        }
+    }
+
+    fn rotate(path: &Path, stamp: &str) {
+        std::fs::rename(path, rotate::rotated_name(path, stamp)).expect("renamed");
+    }
+
+    /// All that can be read now.
+    fn drain(mut tail: Tail) -> (String, Tail) {
+        let mut text = Vec::new();
+        loop {
+            let (chunk, back) = tail.read_next().expect("read");
+            tail = back;
+            if chunk.is_empty() {
+                return (String::from_utf8(text).expect("text"), tail);
+            }
+            text.extend(chunk);
+        }
+    }
+
+    #[test]
+    fn a_follower_reads_every_line_over_rotations() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("0.log");
+        append(&path, &["one"]);
+        let tail = Tail::open_now(path.clone(), LogOptions::default()).expect("opened");
+        let (text, tail) = drain(tail);
+        assert_eq!(text, "one\n");
+
+        // Lines between the rename and the new file still go into the old one.
+        rotate(&path, "20240101-000001");
+        let (text, tail) = drain(tail);
+        assert_eq!(text, "");
+        append(&rotate::rotated_name(&path, "20240101-000001"), &["two"]);
+        append(&path, &["three"]);
+        let (text, tail) = drain(tail);
+        assert_eq!(text, "two\nthree\n");
+
+        // Two rotations since the last look, the first of which is gone already.
+        rotate(&path, "20240101-000002");
+        append(&path, &["four"]);
+        rotate(&path, "20240101-000003");
+        append(&path, &["five"]);
+        std::fs::remove_file(rotate::rotated_name(&path, "20240101-000001")).expect("removed");
+        std::fs::remove_file(rotate::rotated_name(&path, "20240101-000002")).expect("removed");
+        let (text, _) = drain(tail);
+        assert_eq!(text, "four\nfive\n");
+    }
+
+    #[test]
+    fn a_tail_begins_at_its_line() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("0.log");
+        append(&path, &["one", "two", "three"]);
+        let options = LogOptions { tail_lines: Some(2), ..LogOptions::default() };
+        assert_eq!(drain(Tail::open_now(path, options).expect("opened")).0, "two\nthree\n");
+    }
+}
