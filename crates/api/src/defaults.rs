@@ -71,7 +71,7 @@ const KINDS: &[Row] = &[
 
 /// Applies upstream's defaults to an object of the resource.
 pub fn apply(resource: &Resource, object: &mut Value) {
-    apply_kind(resource.group, resource.kind, resource.schema, object);
+    apply_kind(&resource.group, &resource.kind, resource.schema, object);
 }
 
 /// Applies upstream's defaults to an object of a kind that is no resource, such as `TokenRequest`.

@@ -37,7 +37,7 @@ static SLOTS: LazyLock<BTreeMap<String, Slot>> = LazyLock::new(|| {
     let mut slots = BTreeMap::new();
     for resource in kinds::all().iter().filter(|resource| resource.stability == Stability::Stable) {
         let slot = slots
-            .entry(path_of(resource.group, resource.version))
+            .entry(path_of(&resource.group, &resource.version))
             .or_insert_with(|| Slot { resources: Vec::new(), document: OnceLock::new() });
         slot.resources.push(resource);
     }

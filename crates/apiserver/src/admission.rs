@@ -25,7 +25,7 @@ pub(crate) struct Attributes<'a> {
 
 impl Attributes<'_> {
     fn is(&self, group: &str, plural: &str) -> bool {
-        (self.scope.resource.group, self.scope.resource.plural) == (group, plural)
+        self.scope.resource.group == group && self.scope.resource.plural == plural
     }
 
     /// 403 about the object.
@@ -34,7 +34,7 @@ impl Attributes<'_> {
             "" => api::meta::generate_name(object).unwrap_or_default(),
             name => name,
         };
-        Status::forbidden(self.scope.resource.group, self.scope.resource.plural, name, why)
+        Status::forbidden(&self.scope.resource.group, &self.scope.resource.plural, name, why)
     }
 }
 

@@ -98,7 +98,7 @@ impl ServiceAllocator {
     pub(crate) async fn allocate_create(
         &self,
         registry: &Registry,
-        resource: &'static Resource,
+        resource: &Resource,
         object: &mut Value,
     ) -> Result<Held, Status> {
         self.allocate_update(registry, resource, object, &Value::Null).await
@@ -108,7 +108,7 @@ impl ServiceAllocator {
     pub(crate) async fn allocate_update(
         &self,
         registry: &Registry,
-        resource: &'static Resource,
+        resource: &Resource,
         object: &mut Value,
         old: &Value,
     ) -> Result<Held, Status> {
@@ -148,7 +148,7 @@ impl ServiceAllocator {
     }
 
     /// Reads what the Services that are there have, once.
-    async fn load(&self, registry: &Registry, resource: &'static Resource) -> Result<(), Status> {
+    async fn load(&self, registry: &Registry, resource: &Resource) -> Result<(), Status> {
         if self.lock().is_loaded {
             return Ok(());
         }

@@ -98,7 +98,7 @@ async fn sync(registry: &Registry) -> Result<(), Status> {
     keep(registry, row("discovery.k8s.io", "endpointslices")?, slice, "/endpoints").await
 }
 
-fn row(group: &str, plural: &str) -> Result<&'static Resource, Status> {
+fn row(group: &str, plural: &str) -> Result<&'static Arc<Resource>, Status> {
     api::kinds::find(group, "v1", plural).ok_or_else(Status::no_such_resource)
 }
 
@@ -114,7 +114,7 @@ async fn create(registry: &Registry, scope: Scope<'_>, mut value: Value) -> Resu
 }
 
 /// Makes an object of the namespace `default`, or brings the part at `path` (and the ports) up to date.
-async fn keep(registry: &Registry, resource: &'static Resource, wanted: Value, path: &str) -> Result<(), Status> {
+async fn keep(registry: &Registry, resource: &Resource, wanted: Value, path: &str) -> Result<(), Status> {
     let scope = Scope { resource, namespace: Some("default") };
     let Some(found) = registry.cached(resource, &scope.key(KUBERNETES)) else {
         return create(registry, scope, wanted).await;

@@ -23,7 +23,7 @@ pub(crate) use watcher::{Change, Selection, Watcher};
 
 /// The path of a resource's objects in the datastore behind `/registry/`, without slashes around it.
 pub(crate) fn storage_path(resource: &Resource) -> String {
-    let group = if resource.storage_group.is_empty() { "core" } else { resource.storage_group };
+    let group = if resource.storage_group.is_empty() { "core" } else { &resource.storage_group };
     format!("{group}/{}", resource.plural)
 }
 
@@ -42,7 +42,7 @@ impl Cache {
     pub(crate) fn new() -> Self {
         let stored = api::kinds::all().iter().filter(|resource| resource.is_stored() && resource.is_storage_version());
         let resources =
-            stored.map(|resource| (storage_path(resource), Arc::new(ResourceCache::new(resource)))).collect();
+            stored.map(|resource| (storage_path(resource), Arc::new(ResourceCache::new(resource.clone())))).collect();
         Self { resources, applied: watch::Sender::new(0) }
     }
 

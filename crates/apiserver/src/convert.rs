@@ -24,11 +24,7 @@ const EVENT_FIELDS: [(&str, &str); 7] = [
 
 /// The document as it is stored.
 pub(crate) fn to_storage(resource: &Resource, object: &Value) -> Value {
-    let api_version = match resource.storage_group {
-        "" => resource.storage_version.to_owned(),
-        group => format!("{group}/{}", resource.storage_version),
-    };
-    let mut stored = renamed(object, &api_version, |name| {
+    let mut stored = renamed(object, &resource.storage_api_version(), |name| {
         is_event(resource).then(|| EVENT_FIELDS.iter().find(|(_, new)| *new == name).map(|(old, _)| *old)).flatten()
     });
     if is_event(resource) {

@@ -1,6 +1,6 @@
 //! Discovery: which groups, versions and resources there are, in the old documents and in the aggregated one.
 
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use api::kinds::{Resource, Stability, Subresource};
 use base64::Engine;
@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 use crate::http::body::{self, Body};
 use crate::pipeline::Core;
 
-fn served() -> impl Iterator<Item = &'static Resource> {
+fn served() -> impl Iterator<Item = &'static Arc<Resource>> {
     api::kinds::all().iter().filter(|resource| resource.stability == Stability::Stable)
 }
 
@@ -49,9 +49,9 @@ pub(crate) fn served_groups() -> &'static [(&'static str, Vec<&'static str>)] {
         let mut groups: Vec<(&str, Vec<&str>)> = Vec::new();
         for resource in served().filter(|resource| !resource.group.is_empty()) {
             match groups.iter_mut().find(|(group, _)| *group == resource.group) {
-                Some((_, versions)) if versions.contains(&resource.version) => {}
-                Some((_, versions)) => versions.push(resource.version),
-                None => groups.push((resource.group, vec![resource.version])),
+                Some((_, versions)) if versions.contains(&&*resource.version) => {}
+                Some((_, versions)) => versions.push(&resource.version),
+                None => groups.push((&resource.group, vec![&resource.version])),
             }
         }
         let place = |group: &str| GROUP_ORDER.iter().position(|known| *known == group).unwrap_or(usize::MAX);
@@ -139,11 +139,11 @@ fn subresource_document(resource: &Resource, subresource: &Subresource) -> Value
         "namespaced": resource.namespaced, "kind": subresource.kind, "verbs": subresource.verbs,
     });
     // Upstream names group and version only of kinds that are not those of the list.
-    if (subresource.group, subresource.version) != (resource.group, resource.version) {
+    if (&subresource.group, &subresource.version) != (&resource.group, &resource.version) {
         if !subresource.group.is_empty() {
-            document["group"] = subresource.group.into();
+            document["group"] = (*subresource.group).into();
         }
-        document["version"] = subresource.version.into();
+        document["version"] = (*subresource.version).into();
     }
     document
 }
@@ -191,9 +191,9 @@ fn aggregated_items(groups: &[(&'static str, Vec<&'static str>)]) -> Value {
 }
 
 fn aggregated_version(group: &str, version: &str) -> Value {
-    let mut rows: Vec<&Resource> =
+    let mut rows: Vec<&Arc<Resource>> =
         served().filter(|resource| resource.group == group && resource.version == version).collect();
-    rows.sort_by_key(|resource| resource.plural);
+    rows.sort_by(|a, b| a.plural.cmp(&b.plural));
     let rows: Vec<Value> = rows
         .into_iter()
         .map(|resource| {
@@ -202,7 +202,7 @@ fn aggregated_version(group: &str, version: &str) -> Value {
             let mut document = json!({
                 "resource": resource.plural, "singularResource": resource.singular,
                 "scope": if resource.namespaced { "Namespaced" } else { "Cluster" },
-                "responseKind": kind(resource.group, resource.version, resource.kind), "verbs": resource.verbs,
+                "responseKind": kind(&resource.group, &resource.version, &resource.kind), "verbs": resource.verbs,
             });
             if !resource.short_names.is_empty() {
                 document["shortNames"] = json!(resource.short_names);
@@ -211,12 +211,12 @@ fn aggregated_version(group: &str, version: &str) -> Value {
                 document["categories"] = json!(resource.categories);
             }
             let mut subresources: Vec<&Subresource> = resource.subresources.iter().collect();
-            subresources.sort_by_key(|subresource| subresource.name);
+            subresources.sort_by(|a, b| a.name.cmp(&b.name));
             let subresources: Vec<Value> = subresources
                 .into_iter()
                 .map(|sub| {
                     json!({
-                        "subresource": sub.name, "responseKind": kind(sub.group, sub.version, sub.kind),
+                        "subresource": sub.name, "responseKind": kind(&sub.group, &sub.version, &sub.kind),
                         "verbs": sub.verbs,
                     })
                 })

@@ -54,7 +54,7 @@ pub(crate) struct Registry {
 /// A resource and, for namespaced ones, a namespace.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Scope<'a> {
-    pub(crate) resource: &'static Resource,
+    pub(crate) resource: &'a Resource,
     pub(crate) namespace: Option<&'a str>,
 }
 
@@ -69,7 +69,7 @@ impl Scope<'_> {
 
     /// 404 for an object of this resource.
     pub(crate) fn not_found(&self, name: &str) -> Status {
-        Status::not_found(self.resource.group, self.resource.plural, name)
+        Status::not_found(&self.resource.group, &self.resource.plural, name)
     }
 }
 
@@ -139,7 +139,7 @@ impl Registry {
     }
 
     /// An object to be changed: from the cache, or from the datastore where the cache may be behind.
-    pub(crate) async fn current(&self, resource: &'static Resource, key: &str) -> Result<Option<Current>, Status> {
+    pub(crate) async fn current(&self, resource: &Resource, key: &str) -> Result<Option<Current>, Status> {
         self.wait_for(1).await?;
         if let Some(object) = self.cached(resource, key) {
             return Ok(Some(Current { value: object.value(), revision: object.revision, from_cache: true }));
@@ -148,7 +148,7 @@ impl Registry {
     }
 
     /// An object as the datastore has it.
-    pub(crate) async fn stored(&self, resource: &'static Resource, key: &str) -> Result<Option<Current>, Status> {
+    pub(crate) async fn stored(&self, resource: &Resource, key: &str) -> Result<Option<Current>, Status> {
         let request = RangeRequest::key(store_key(resource, key));
         let range = self.store.range(request).await.map_err(Status::internal)?;
         range.kvs.into_iter().next().map(parse_stored).transpose()
@@ -157,7 +157,7 @@ impl Registry {
     /// Writes an object if its revision is still `expected` (0: if there is none).
     pub(crate) async fn put(
         &self,
-        resource: &'static Resource,
+        resource: &Resource,
         key: &str,
         value: &Value,
         expected: i64,
@@ -167,7 +167,7 @@ impl Registry {
     }
 
     /// Deletes an object if its revision is still `expected`.
-    pub(crate) async fn remove(&self, resource: &'static Resource, key: &str, expected: i64) -> Result<Put, Status> {
+    pub(crate) async fn remove(&self, resource: &Resource, key: &str, expected: i64) -> Result<Put, Status> {
         self.write(Txn::delete(store_key(resource, key)).expecting(expected)).await
     }
 
@@ -213,11 +213,7 @@ pub(crate) const MAX_RETRIES: usize = 64;
 
 impl Registry {
     /// [`Registry::current`] in the version of `resource`.
-    pub(crate) async fn current_converted(
-        &self,
-        resource: &'static Resource,
-        key: &str,
-    ) -> Result<Option<Current>, Status> {
+    pub(crate) async fn current_converted(&self, resource: &Resource, key: &str) -> Result<Option<Current>, Status> {
         let current = self.current(resource, key).await?;
         self.convert_current(resource, current)
     }
@@ -225,7 +221,7 @@ impl Registry {
     /// What the datastore has, in the version of `resource`, if the cache was behind it when it gave `seen`.
     pub(crate) async fn newer(
         &self,
-        resource: &'static Resource,
+        resource: &Resource,
         key: &str,
         seen: &Current,
     ) -> Result<Option<Option<Current>>, Status> {
@@ -242,7 +238,7 @@ impl Registry {
     /// What is stored, in the version of `resource`.
     pub(crate) fn convert_current(
         &self,
-        resource: &'static Resource,
+        resource: &Resource,
         current: Option<Current>,
     ) -> Result<Option<Current>, Status> {
         Ok(current.map(|current| match crate::convert::is_needed(resource) {
@@ -254,7 +250,7 @@ impl Registry {
     /// [`Registry::put`] of an object in the version of `resource`.
     pub(crate) async fn put_converted(
         &self,
-        resource: &'static Resource,
+        resource: &Resource,
         key: &str,
         value: &Value,
         expected: i64,

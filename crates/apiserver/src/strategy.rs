@@ -74,8 +74,8 @@ fn has_status_subresource(resource: &Resource) -> bool {
     resource.subresource("status").is_some()
 }
 
-fn key(resource: &Resource) -> (&'static str, &'static str) {
-    (resource.group, resource.plural)
+fn key(resource: &Resource) -> (&str, &str) {
+    (&resource.group, &resource.plural)
 }
 
 /// Whether the kind counts generations.

@@ -156,7 +156,7 @@ fn kinds(definitions: &Definitions) -> Result<String> {
         ))
     });
     let mut text = format!(
-        "{MARK}//! The rows of `crate::kinds`.\n\nuse crate::kinds::{{Resource, Stability, Subresource}};\n\n\
+        "{MARK}//! The rows of `crate::kinds`.\n\nuse std::borrow::Cow::Borrowed;\n\nuse crate::kinds::{{Resource, Stability, Subresource}};\n\n\
          pub(crate) static RESOURCES: &[Resource] = &[\n"
     );
     for (schema, kind) in &rows {
@@ -183,27 +183,36 @@ fn kinds(definitions: &Definitions) -> Result<String> {
             };
             writeln!(
                 subresources,
-                "Subresource {{ name: {name:?}, group: {group:?}, version: {version:?}, kind: {own:?}, verbs: &{verbs:?} }},"
+                "Subresource {{ name: Borrowed({name:?}), group: Borrowed({group:?}), version: Borrowed({version:?}), \
+                 kind: Borrowed({own:?}), verbs: &{verbs:?} }},"
             )?;
         }
         writeln!(
             text,
-            "Resource {{ group: {:?}, version: {:?}, kind: {:?}, plural: {:?}, singular: {:?}, list_kind: {list_kind:?}, \
-             short_names: &{:?}, categories: &{:?}, namespaced: {}, verbs: &{:?}, subresources: &[{subresources}], \
-             schema: {schema:?}, storage_group: {stored_group:?}, storage_version: {newest:?}, stability: Stability::{stability} }},",
+            "Resource {{ group: Borrowed({:?}), version: Borrowed({:?}), kind: Borrowed({:?}), plural: Borrowed({:?}), \
+             singular: Borrowed({:?}), list_kind: Borrowed({list_kind:?}), short_names: {}, categories: {}, namespaced: {}, \
+             verbs: &{:?}, subresources: Borrowed(&[{subresources}]), schema: {schema:?}, \
+             storage_group: Borrowed({stored_group:?}), storage_version: Borrowed({newest:?}), \
+             stability: Stability::{stability} }},",
             kind.group,
             kind.version,
             kind.kind,
             kind.plural,
             kind.kind.to_lowercase(),
-            extra.short_names,
-            extra.categories,
+            texts(extra.short_names),
+            texts(extra.categories),
             kind.scope == Scope::Namespace,
             extra.verbs,
         )?;
     }
     text.push_str("];\n");
     Ok(text)
+}
+
+/// A list of texts that a row borrows.
+fn texts(list: &[&str]) -> String {
+    let items: Vec<String> = list.iter().map(|text| format!("Borrowed({text:?})")).collect();
+    format!("Borrowed(&[{}])", items.join(", "))
 }
 
 /// Types that no kind refers to, but that requests and answers are made of.

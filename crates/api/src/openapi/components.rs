@@ -12,12 +12,12 @@ use crate::schema::{self, Field, FieldType, ListType, PatchStrategy};
 const META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1";
 
 /// The schemas that the resources' paths refer to, and all that those refer to.
-pub(super) fn schemas(resources: &[&'static Resource]) -> Value {
+pub(super) fn schemas(resources: &[&Resource]) -> Value {
     let mut wanted: BTreeSet<String> =
         ["DeleteOptions", "ListMeta", "Status"].iter().map(|name| format!("{META}.{name}")).collect();
     for resource in resources {
         wanted.insert(resource.schema.to_owned());
-        wanted.extend(resource.subresources.iter().filter_map(|sub| type_of(sub.group, sub.version, sub.kind)));
+        wanted.extend(resource.subresources.iter().filter_map(|sub| type_of(&sub.group, &sub.version, &sub.kind)));
     }
     let settings = SchemaSettings::draft2020_12().with(|settings| {
         settings.definitions_path = "/components/schemas".into();
@@ -35,10 +35,10 @@ pub(super) fn schemas(resources: &[&'static Resource]) -> Value {
         extend(name, value);
     }
     for resource in resources {
-        mark_kind(&mut schemas, resource.schema, resource.group, resource.version, resource.kind);
-        for sub in resource.subresources {
-            if let Some(name) = type_of(sub.group, sub.version, sub.kind) {
-                mark_kind(&mut schemas, &name, sub.group, sub.version, sub.kind);
+        mark_kind(&mut schemas, resource.schema, &resource.group, &resource.version, &resource.kind);
+        for sub in resource.subresources.iter() {
+            if let Some(name) = type_of(&sub.group, &sub.version, &sub.kind) {
+                mark_kind(&mut schemas, &name, &sub.group, &sub.version, &sub.kind);
             }
         }
         if !resource.list_kind.is_empty() {
@@ -86,7 +86,7 @@ fn list(resource: &Resource) -> Value {
             "items": {"type": "array", "description": "the objects", "items": reference(resource.schema)},
         },
         "x-kubernetes-group-version-kind":
-            [group_version_kind(resource.group, resource.version, resource.list_kind)],
+            [group_version_kind(&resource.group, &resource.version, &resource.list_kind)],
     })
 }
 

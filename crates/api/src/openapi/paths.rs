@@ -27,20 +27,20 @@ pub struct Place<'a> {
 }
 
 /// All paths of resources of the table.
-pub(super) fn of_resources(resources: &[&'static Resource]) -> Value {
+pub(super) fn of_resources(resources: &[&Resource]) -> Value {
     let mut paths = Map::new();
     for resource in resources {
         let place = Place {
-            group: resource.group,
-            version: resource.version,
-            kind: resource.kind,
-            plural: resource.plural,
+            group: &resource.group,
+            version: &resource.version,
+            kind: &resource.kind,
+            plural: &resource.plural,
             namespaced: resource.namespaced,
             verbs: resource.verbs,
             schema: resource.schema,
         };
         paths.extend(of_place(&place));
-        for sub in resource.subresources {
+        for sub in resource.subresources.iter() {
             let (path, item) = of_subresource(&place, sub);
             paths.insert(path, item);
         }
@@ -115,7 +115,7 @@ pub fn of_place(place: &Place<'_>) -> Map<String, Value> {
 }
 
 fn of_subresource(place: &Place<'_>, sub: &Subresource) -> (String, Value) {
-    let schema = type_of(sub.group, sub.version, sub.kind);
+    let schema = type_of(&sub.group, &sub.version, &sub.kind);
     let mut words = sub.name.chars();
     let name: String = words.next().into_iter().flat_map(char::to_uppercase).chain(words).collect();
     let scope = if place.namespaced { "Namespaced" } else { "" };
@@ -130,7 +130,7 @@ fn of_subresource(place: &Place<'_>, sub: &Subresource) -> (String, Value) {
     ];
     for (word, verb) in verbs {
         if sub.verbs.contains(&word) {
-            let (group, version, kind) = (sub.group, sub.version, sub.kind);
+            let (group, version, kind) = (&*sub.group, &*sub.version, &*sub.kind);
             // A log is text, not an object.
             let schema = schema.as_deref().filter(|_| sub.name != "log");
             let operation = Operation { verb, group, version, kind, schema, subject: &subject };

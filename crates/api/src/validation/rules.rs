@@ -169,8 +169,8 @@ static BY_KIND: LazyLock<HashMap<Key, Rules>> =
     LazyLock::new(|| all().into_iter().map(|rules| (rules.key, rules)).collect());
 
 /// The rules of a resource, if its kind has some.
-pub(super) fn find(resource: &Resource) -> Option<&'static Rules> {
-    BY_KIND.get(&(resource.group, resource.version, resource.kind))
+pub(super) fn find(resource: &Resource) -> Option<&Rules> {
+    BY_KIND.get(&(&resource.group, &resource.version, &resource.kind))
 }
 
 /// Reads a document as `K` and judges it.

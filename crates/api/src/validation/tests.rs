@@ -114,7 +114,7 @@ fn admitted(target: &Target, object: &mut Value) {
         object.pointer(pointer).and_then(Value::as_str).is_some_and(|text| !text.is_empty())
     };
     cluster_ips(target, object);
-    match target.resource.kind {
+    match &*target.resource.kind {
         "Pod" if !has_text(object, "/spec/serviceAccountName") && object.get("spec").is_some() => {
             object["spec"]["serviceAccountName"] = "default".into();
         }
@@ -176,7 +176,7 @@ struct Outcome {
 }
 
 fn judged(target: &Target, errors: ErrorList, object: &Value) -> Outcome {
-    let (group, kind) = (target.resource.group, target.resource.kind);
+    let (group, kind) = (&*target.resource.group, &*target.resource.kind);
     let name = meta::name(object).to_owned();
     let status = (!errors.is_empty()).then(|| Status::invalid(group, kind, &name, errors).to_json());
     Outcome { status, name }
@@ -313,7 +313,7 @@ fn upstreams_answers_are_given() {
                 }
             }
             let body = &step["response"]["body"];
-            if (200..202).contains(&status) && body.get("kind").and_then(Value::as_str) == Some(target.resource.kind) {
+            if (200..202).contains(&status) && body.get("kind").and_then(Value::as_str) == Some(&target.resource.kind) {
                 let key = if target.name.is_some() {
                     match &target.subresource {
                         Some(subresource) => plain.trim_end_matches(&format!("/{subresource}")).to_owned(),

@@ -115,7 +115,7 @@ impl Cache {
     fn object<'a>(&self, kv: &'a KeyValue) -> Option<(&'a str, Object)> {
         let (path, key) = self.split(&kv.key)?;
         let cache = self.resources.get(path)?;
-        match Object::load(cache.resource, key.into(), &kv.value, kv.mod_revision) {
+        match Object::load(&cache.resource, key.into(), &kv.value, kv.mod_revision) {
             Ok(object) => Some((path, object)),
             Err(err) => {
                 // Serving everything but a damaged object is better than serving nothing.

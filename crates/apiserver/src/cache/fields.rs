@@ -50,7 +50,7 @@ const SELECTABLE: &[((&str, &str), &[&str])] = &[
 /// The selectable fields of a resource besides name and namespace.
 pub(crate) fn selectable(resource: &Resource) -> &'static [&'static str] {
     let found =
-        SELECTABLE.iter().find(|((group, plural), _)| (*group, *plural) == (resource.storage_group, resource.plural));
+        SELECTABLE.iter().find(|((group, plural), _)| (*group, *plural) == (&resource.storage_group, &resource.plural));
     found.map(|(_, fields)| *fields).unwrap_or_default()
 }
 

@@ -16,11 +16,7 @@ use super::fields;
 
 /// The beginning of every stored object of a resource, up to and with the brace that opens `metadata`.
 pub(crate) fn encode_head(resource: &Resource) -> String {
-    let api_version = match resource.storage_group {
-        "" => resource.storage_version.to_owned(),
-        group => format!("{group}/{}", resource.storage_version),
-    };
-    format!(r#"{{"apiVersion":"{api_version}","kind":"{}","metadata":{{"#, resource.kind)
+    format!(r#"{{"apiVersion":"{}","kind":"{}","metadata":{{"#, resource.storage_api_version(), resource.kind)
 }
 
 /// Encodes an object for the datastore; its resourceVersion is left out.
@@ -96,7 +92,7 @@ struct IndexedMeta {
 impl Object {
     /// Makes the cached form of stored bytes.
     pub(crate) fn load(
-        resource: &'static Resource,
+        resource: &Resource,
         key: Arc<str>,
         stored: &[u8],
         revision: i64,

@@ -111,7 +111,7 @@ struct State {
 
 /// The cache of one resource.
 pub(crate) struct ResourceCache {
-    pub(crate) resource: &'static Resource,
+    pub(crate) resource: Arc<Resource>,
     state: RwLock<State>,
     /// The number of the next event; changes wake the watches.
     next: watch::Sender<u64>,
@@ -129,7 +129,7 @@ pub(crate) enum Window {
 const BATCH: usize = 256;
 
 impl ResourceCache {
-    pub(super) fn new(resource: &'static Resource) -> Self {
+    pub(super) fn new(resource: Arc<Resource>) -> Self {
         let state = State { objects: OrdMap::new(), revision: 0, events: VecDeque::new(), first: 0, window_start: 0 };
         Self { resource, state: RwLock::new(state), next: watch::Sender::new(0) }
     }

@@ -10,8 +10,8 @@ use crate::registry::{Expected, Writer, apply_config, complete, decode_config, s
 impl Call<'_> {
     /// The change that the configuration in the body makes; an object that is not there is made.
     pub(super) fn applier(&self, options: &WriteOptions) -> Result<Box<Patcher>, Status> {
-        let resource = self.resource;
-        let config = decode_config(Expected::of(resource), &self.body, options.field_validation)?;
+        let resource = self.resource.clone();
+        let config = decode_config(Expected::of(&resource), &self.body, options.field_validation)?;
         let (name, namespace) = (self.name()?.to_owned(), self.request.namespace.clone());
         let (manager, force) = (options.field_manager.clone(), options.force);
         let subresource = self.request.subresource.clone().unwrap_or_default();
@@ -23,7 +23,7 @@ impl Call<'_> {
                     let why = format!(
                         "uid mismatch: the provided object specified uid {uid}, and no existing object was found"
                     );
-                    return Err(Status::conflict(resource.group, resource.plural, &name, why));
+                    return Err(Status::conflict(&resource.group, &resource.plural, &name, why));
                 }
                 new = json!({"apiVersion": resource.api_version(), "kind": resource.kind});
                 &new
@@ -31,7 +31,7 @@ impl Call<'_> {
                 current
             };
             let writer = Writer { manager: &manager, subresource: &subresource };
-            let mut value = apply_config(resource, writer, now, live, &config.value, force)?;
+            let mut value = apply_config(&resource, writer, now, live, &config.value, force)?;
             api::decode::check_fields(&mut value, resource.schema)?;
             match api::meta::name(&value) {
                 "" => api::meta::set_name(&mut value, &name),
@@ -39,7 +39,7 @@ impl Call<'_> {
                 _ => {}
             }
             super::resources::check_patched_namespace(&value, namespace.as_deref())?;
-            complete(resource, &mut value);
+            complete(&resource, &mut value);
             Ok((value, config.warnings.clone()))
         }))
     }
@@ -50,7 +50,7 @@ impl Call<'_> {
         expected: Expected<'static>,
         options: &WriteOptions,
     ) -> Result<impl Fn(&Value) -> Result<Value, Status> + Send + Sync + use<>, Status> {
-        let resource = self.resource;
+        let resource = self.resource.clone();
         let scale = decode_config(expected, &self.body, options.field_validation)?.value;
         if api::meta::api_version(&scale) != "autoscaling/v1" {
             return Err(Status::bad_request(format!(
@@ -73,7 +73,7 @@ impl Call<'_> {
                 config["spec"] = json!({"replicas": replicas});
             }
             let writer = Writer { manager: &manager, subresource: "scale" };
-            apply_config(resource, writer, now, current, &config, force)
+            apply_config(&resource, writer, now, current, &config, force)
         })
     }
 }

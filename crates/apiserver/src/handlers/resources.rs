@@ -29,7 +29,7 @@ pub(super) type Patcher = dyn Fn(&Value) -> Result<(Value, Vec<String>), Status>
 /// A request to a known resource, with its body read.
 pub(super) struct Call<'a> {
     pub(super) core: &'a Arc<Core>,
-    pub(super) resource: &'static Resource,
+    pub(super) resource: &'a Arc<Resource>,
     pub(super) request: &'a ResourceRequest,
     pub(super) query: &'a Query,
     pub(super) headers: &'a HeaderMap,
@@ -39,7 +39,7 @@ pub(super) struct Call<'a> {
 }
 
 /// The row for a request, if this server serves its version.
-pub(crate) fn served(group: &str, version: &str, plural: &str) -> Option<&'static Resource> {
+pub(crate) fn served(group: &str, version: &str, plural: &str) -> Option<&'static Arc<Resource>> {
     api::kinds::find(group, version, plural).filter(|resource| resource.stability == Stability::Stable)
 }
 
@@ -122,7 +122,7 @@ impl Call<'_> {
         self.request.name.as_deref().ok_or_else(Status::method_not_allowed)
     }
 
-    pub(super) fn output<'b>(&self, warnings: &'b [String]) -> Result<Output<'b>, Status> {
+    pub(super) fn output<'b>(&'b self, warnings: &'b [String]) -> Result<Output<'b>, Status> {
         let include_object = match self.accepted.shape {
             Shape::Table(_) => IncludeObject::parse(self.query.get("includeObject"))?,
             _ => IncludeObject::Metadata,
@@ -196,20 +196,20 @@ impl Call<'_> {
 
     /// How the watch shows its objects.
     fn form(&self, output: &Output<'_>) -> Result<Form, Status> {
-        let resource = self.resource;
+        let resource = self.resource.clone();
         let to_bytes = |document: Value| Bytes::from(document.to_string());
         match output.accepted.shape {
-            Shape::Object if !crate::convert::is_needed(resource) => Ok(Form::Stored),
+            Shape::Object if !crate::convert::is_needed(&resource) => Ok(Form::Stored),
             Shape::Object => Ok(Form::Rendered {
-                render: Arc::new(move |object| Some(to_bytes(output::shown(resource, object)))),
-                kind: resource.kind,
+                kind: resource.kind.clone(),
                 api_version: resource.api_version(),
+                render: Arc::new(move |object| Some(to_bytes(output::shown(&resource, object)))),
             }),
             Shape::PartialObjectMetadata(version) => Ok(Form::Rendered {
                 render: Arc::new(move |object| {
-                    Some(to_bytes(output::partial(&output::shown(resource, object), version)))
+                    Some(to_bytes(output::partial(&output::shown(&resource, object), version)))
                 }),
-                kind: "PartialObjectMetadata",
+                kind: "PartialObjectMetadata".into(),
                 api_version: format!("meta.k8s.io/{version}"),
             }),
             Shape::PartialObjectMetadataList(_) => {
@@ -224,13 +224,14 @@ impl Call<'_> {
                 let accepted = output.accepted;
                 Ok(Form::Rendered {
                     render: Arc::new(move |object| {
-                        let output = Output { accepted, resource, include_object, warnings: &[], now: env.now() };
+                        let output =
+                            Output { accepted, resource: &resource, include_object, warnings: &[], now: env.now() };
                         let metadata = serde_json::json!({"resourceVersion": object.revision.to_string()});
                         let with_columns = is_first.swap(false, Ordering::Relaxed);
-                        let objects = [output::shown(resource, object)];
+                        let objects = [output::shown(&resource, object)];
                         Some(to_bytes(output.table(version, &objects, metadata, with_columns)))
                     }),
-                    kind: "Table",
+                    kind: "Table".into(),
                     api_version: format!("meta.k8s.io/{version}"),
                 })
             }
@@ -274,7 +275,7 @@ impl Call<'_> {
                 && wanted != found
             {
                 let why = format!("Precondition failed: UID in precondition: {wanted}, UID in object meta: {found}");
-                return Err(Status::conflict(self.resource.group, self.resource.plural, name, why));
+                return Err(Status::conflict(&self.resource.group, &self.resource.plural, name, why));
             }
             Ok(value.clone())
         };
@@ -306,22 +307,22 @@ impl Call<'_> {
         }
         let patch_type = negotiate::patch_type(self.headers)?;
         let patch = self.patch_body()?;
-        let resource = self.resource;
+        let resource = self.resource.clone();
         let validation = options.field_validation;
         let name = self.name()?.to_owned();
         let namespace = self.request.namespace.clone();
         Ok(Box::new(move |current: &Value| {
             if current.is_null() {
-                return Err(Status::not_found(resource.group, resource.plural, &name));
+                return Err(Status::not_found(&resource.group, &resource.plural, &name));
             }
             let patched = patch_type.apply(current.clone(), &patch, resource.schema)?;
-            let checked = check_patched(Expected::of(resource), patched, validation)?;
+            let checked = check_patched(Expected::of(&resource), patched, validation)?;
             let mut value = checked.value;
             if api::meta::name(&value) != name {
                 return Err(name_mismatch(api::meta::name(&value), &name));
             }
             check_patched_namespace(&value, namespace.as_deref())?;
-            complete(resource, &mut value);
+            complete(&resource, &mut value);
             Ok((value, checked.warnings))
         }))
     }

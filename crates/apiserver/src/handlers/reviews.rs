@@ -24,7 +24,7 @@ pub(super) async fn handle(call: &Call<'_>) -> Result<Response<Body>, Status> {
     let decoded = decode_body(Expected::of(call.resource), &call.body, encoding, options.field_validation)?;
     let mut review = decoded.value;
     api::meta::metadata_mut(&mut review);
-    let status = match call.resource.plural {
+    let status = match &*call.resource.plural {
         "selfsubjectaccessreviews" => access(call.identity, &review),
         "subjectaccessreviews" | "localsubjectaccessreviews" => access(&subject(&review), &review),
         "selfsubjectreviews" => json!({"userInfo": user_info(call.identity)}),

@@ -16,7 +16,7 @@ use crate::strategy::copy_at;
 /// Whether the subresource is served by the kubelet of the pod's node (or a node or service itself).
 pub(super) fn is_tunnel(resource: &Resource, subresource: &str) -> bool {
     resource.group.is_empty()
-        && match resource.plural {
+        && match &*resource.plural {
             "pods" => matches!(subresource, "log" | "exec" | "attach" | "portforward"),
             _ => false,
         }
@@ -46,7 +46,7 @@ pub(super) async fn handle(call: &Call<'_>, subresource: &str) -> Result<Respons
     if !row.verbs.contains(&call.request.verb.as_str()) {
         return Err(Status::method_not_allowed());
     }
-    match (call.resource.plural, subresource, call.request.verb) {
+    match (&*call.resource.plural, subresource, call.request.verb) {
         (_, "scale", verb) => call.scale(verb).await,
         ("pods", "binding", Verb::Create) => call.bind().await,
         ("pods", "eviction", Verb::Create) => call.evict().await,
@@ -82,11 +82,11 @@ fn judged(resource: &Resource, subresource: &str, new: Value, old: &Value) -> Re
     if errors.is_empty() {
         return Ok(new);
     }
-    Err(Status::invalid(resource.group, resource.kind, api::meta::name(&new), errors))
+    Err(Status::invalid(&resource.group, &resource.kind, api::meta::name(&new), errors))
 }
 
 impl Call<'_> {
-    fn decode(&self, expected: Expected<'static>, kind: &str) -> Result<(Decoded, WriteOptions), Status> {
+    fn decode(&self, expected: Expected<'_>, kind: &str) -> Result<(Decoded, WriteOptions), Status> {
         let options = WriteOptions::parse(self.query, self.headers, kind)?;
         let encoding = negotiate::body_encoding(self.headers)?;
         Ok((decode_body(expected, &self.body, encoding, options.field_validation)?, options))
@@ -103,7 +103,7 @@ impl Call<'_> {
             if status.code == 404 {
                 let plural = format!("{}/scale", self.resource.plural);
                 let name = self.request.name.as_deref().unwrap_or_default();
-                status = Status::not_found(self.resource.group, &plural, name);
+                status = Status::not_found(&self.resource.group, &plural, name);
             }
             status
         })

@@ -19,7 +19,7 @@ use crate::registry::Listed;
 #[derive(Clone, Copy)]
 pub(crate) struct Output<'a> {
     pub(crate) accepted: Accepted,
-    pub(crate) resource: &'static Resource,
+    pub(crate) resource: &'a Resource,
     /// `includeObject` of tables.
     pub(crate) include_object: IncludeObject,
     pub(crate) warnings: &'a [String],
@@ -150,7 +150,7 @@ impl Output<'_> {
 }
 
 /// The document of a cached object in the version of the resource.
-pub(crate) fn shown(resource: &'static Resource, object: &Object) -> Value {
+pub(crate) fn shown(resource: &Resource, object: &Object) -> Value {
     let value = object.value();
     if crate::convert::is_needed(resource) { crate::convert::from_storage(resource, &value) } else { value }
 }
@@ -193,7 +193,7 @@ fn not_acceptable(why: &str) -> Status {
 const PIECE: usize = 64 * 1024;
 
 /// A list, put together from the bytes of its objects.
-fn list_pieces(resource: &'static Resource, metadata: &Value, objects: &[Arc<Object>]) -> Vec<Bytes> {
+fn list_pieces(resource: &Resource, metadata: &Value, objects: &[Arc<Object>]) -> Vec<Bytes> {
     let mut pieces = Vec::new();
     let head = format!(
         r#"{{"kind":"{}","apiVersion":"{}","metadata":{metadata},"items":["#,

@@ -49,7 +49,7 @@ impl Registry {
             }
             last = api::meta::name(&attempt).to_owned();
         }
-        let (group, plural) = (scope.resource.group, scope.resource.plural);
+        let (group, plural) = (&scope.resource.group, &scope.resource.plural);
         if generate.is_some() {
             return Err(Status::generate_name_conflict(group, plural, &last));
         }
@@ -85,7 +85,7 @@ impl Registry {
         let allocation = self.services.allocate_create(self, resource, object).await?;
         let errors = api::validation::create(resource, object);
         if !errors.is_empty() {
-            return Err(Status::invalid(resource.storage_group, resource.kind, api::meta::name(object), errors));
+            return Err(Status::invalid(&resource.storage_group, &resource.kind, api::meta::name(object), errors));
         }
         let key = scope.key(api::meta::name(object));
         let result = if caller.dry_run {
@@ -115,7 +115,7 @@ fn begin(scope: Scope<'_>, object: &mut Value) -> Result<(), Status> {
     if api::meta::name(object).is_empty() && api::meta::generate_name(object).is_none() {
         let path = api::field::Path::new("metadata").child("name");
         let error = api::field::FieldError::required(&path, "name or generateName is required");
-        return Err(Status::invalid(scope.resource.group, scope.resource.kind, "", vec![error]));
+        return Err(Status::invalid(&scope.resource.group, &scope.resource.kind, "", vec![error]));
     }
     let metadata = api::meta::metadata_mut(object);
     for field in

@@ -27,9 +27,9 @@ pub(crate) struct Expected<'a> {
     pub(crate) schema: &'a str,
 }
 
-impl Expected<'static> {
-    pub(crate) fn of(resource: &'static Resource) -> Self {
-        Self { group: resource.group, version: resource.version, kind: resource.kind, schema: resource.schema }
+impl<'a> Expected<'a> {
+    pub(crate) fn of(resource: &'a Resource) -> Self {
+        Self { group: &resource.group, version: &resource.version, kind: &resource.kind, schema: resource.schema }
     }
 }
 

@@ -94,7 +94,7 @@ impl Registry {
                 Put::Mismatch(other) => current = self.convert_current(resource, other)?,
             }
         }
-        Err(Status::server_timeout(resource.group, resource.plural, "delete", 1))
+        Err(Status::server_timeout(&resource.group, &resource.plural, "delete", 1))
     }
 
     /// Deletes every object that the list options select; returns what was there.
@@ -125,8 +125,8 @@ impl Deleted {
     pub(crate) fn status(resource: &Resource, object: &Value) -> Status {
         Status::success(Some(Details {
             name: api::meta::name(object).to_owned(),
-            group: resource.group.to_owned(),
-            kind: resource.plural.to_owned(),
+            group: resource.group.to_string(),
+            kind: resource.plural.to_string(),
             uid: api::meta::uid(object).unwrap_or_default().to_owned(),
             ..Details::default()
         }))
@@ -140,7 +140,7 @@ fn check_preconditions(
     current: &Current,
 ) -> Result<(), Status> {
     // Upstream names the kind here where other conflicts name the resource.
-    let conflict = |why: String| Err(Status::conflict(resource.storage_group, resource.kind, name, why));
+    let conflict = |why: String| Err(Status::conflict(&resource.storage_group, &resource.kind, name, why));
     let uid = api::meta::uid(&current.value).unwrap_or_default();
     if let Some(wanted) = options.uid.as_deref().filter(|wanted| *wanted != uid) {
         return conflict(format!(

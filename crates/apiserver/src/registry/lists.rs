@@ -66,8 +66,8 @@ impl Continue {
 #[derive(Default)]
 pub(super) struct Pages(Mutex<BTreeMap<PageKey, (Snapshot, Instant)>>);
 
-/// Storage group, plural and revision.
-type PageKey = (&'static str, &'static str, i64);
+/// Storage path and revision.
+type PageKey = (String, i64);
 
 /// How long a page may wait for its successor, as upstream's history of five minutes gives it.
 const PAGE_LIFETIME: Duration = Duration::from_secs(300);
@@ -77,12 +77,12 @@ impl Pages {
         let mut pages = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
         pages.retain(|_, (_, kept)| now.duration_since(*kept) < PAGE_LIFETIME);
-        pages.insert((resource.storage_group, resource.plural, snapshot.revision), (snapshot, now));
+        pages.insert((storage_path(resource), snapshot.revision), (snapshot, now));
     }
 
     fn find(&self, resource: &Resource, revision: i64) -> Option<Snapshot> {
         let pages = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let (snapshot, kept) = pages.get(&(resource.storage_group, resource.plural, revision))?;
+        let (snapshot, kept) = pages.get(&(storage_path(resource), revision))?;
         (kept.elapsed() < PAGE_LIFETIME).then(|| snapshot.clone())
     }
 }
@@ -150,8 +150,9 @@ impl Registry {
 
     /// The objects of a resource at a revision in the past: from the cache if nothing has changed since, else from
     /// the datastore's history. `None` if that was compacted.
-    async fn snapshot_at(&self, resource: &'static Resource, revision: i64) -> Result<Option<Snapshot>, Status> {
-        let current = self.resource_cache(resource)?.snapshot(0);
+    async fn snapshot_at(&self, resource: &Resource, revision: i64) -> Result<Option<Snapshot>, Status> {
+        let cache = self.resource_cache(resource)?;
+        let current = cache.snapshot(0);
         if current.revision <= revision {
             return Ok(Some(Snapshot { revision, ..current }));
         }
@@ -161,13 +162,12 @@ impl Registry {
             Err(RangeError::Compacted { .. }) => return Ok(None),
             Err(err) => return Err(Status::internal(err)),
         };
-        let storage = api::kinds::find(resource.storage_group, resource.storage_version, resource.plural);
-        let storage = storage.unwrap_or(resource);
         let mut objects = imbl::OrdMap::new();
         for kv in range.kvs {
             let key = String::from_utf8_lossy(&kv.key[prefix.len()..]).into_owned();
             let key: Arc<str> = key.into();
-            let object = Object::load(storage, key.clone(), &kv.value, kv.mod_revision).map_err(Status::internal)?;
+            let object =
+                Object::load(&cache.resource, key.clone(), &kv.value, kv.mod_revision).map_err(Status::internal)?;
             objects.insert(key, Arc::new(object));
         }
         Ok(Some(Snapshot { objects, revision }))

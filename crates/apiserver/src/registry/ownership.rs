@@ -42,7 +42,7 @@ const NEVER_WRITTEN: &[((&str, &str), &str, Paths)] = &[
 ];
 
 fn never_written(resource: &Resource, subresource: &str) -> Paths {
-    let key = (resource.group, resource.plural);
+    let key = (&*resource.group, &*resource.plural);
     let row = NEVER_WRITTEN.iter().find(|(row, name, _)| *row == key && *name == subresource);
     match (row, subresource) {
         (Some((_, _, paths)), _) => paths,
@@ -59,19 +59,14 @@ fn in_version(value: &Value, api_version: &str) -> Option<(Value, &'static str)>
         api::kinds::find_kind(group, version, api::meta::kind(value))
     };
     let (from, to) = (row(api::meta::api_version(value))?, row(api_version)?);
-    if (from.storage_group, from.storage_version) != (to.storage_group, to.storage_version) {
+    if (&from.storage_group, &from.storage_version) != (&to.storage_group, &to.storage_version) {
         return None;
     }
     let stored = crate::convert::to_storage(from, value);
     Some((crate::convert::from_storage(to, &stored), to.schema))
 }
 
-fn with_write<T>(
-    resource: &'static Resource,
-    writer: Writer<'_>,
-    now: Timestamp,
-    act: impl FnOnce(&Write<'_>) -> T,
-) -> T {
+fn with_write<T>(resource: &Resource, writer: Writer<'_>, now: Timestamp, act: impl FnOnce(&Write<'_>) -> T) -> T {
     act(&Write {
         manager: writer.manager,
         subresource: writer.subresource,
@@ -84,19 +79,13 @@ fn with_write<T>(
 }
 
 /// Gives the writer what a request changes; `live` is `None` for a new object.
-pub(super) fn track(
-    resource: &'static Resource,
-    writer: Writer<'_>,
-    now: Timestamp,
-    live: Option<&Value>,
-    new: &mut Value,
-) {
+pub(super) fn track(resource: &Resource, writer: Writer<'_>, now: Timestamp, live: Option<&Value>, new: &mut Value) {
     with_write(resource, writer, now, |write| managed::track(write, live, new));
 }
 
 /// Applies a configuration to the live object.
 pub(crate) fn apply(
-    resource: &'static Resource,
+    resource: &Resource,
     writer: Writer<'_>,
     now: Timestamp,
     live: &Value,

@@ -71,7 +71,7 @@ impl Registry {
                 None => return outcome,
             }
         }
-        Err(Status::server_timeout(scope.resource.group, scope.resource.plural, "update", 1))
+        Err(Status::server_timeout(&scope.resource.group, &scope.resource.plural, "update", 1))
     }
 
     /// [`Registry::update`] that makes an object of any kind if there is none.
@@ -93,7 +93,7 @@ impl Registry {
                 other => return other,
             }
         }
-        Err(Status::server_timeout(scope.resource.group, scope.resource.plural, "patch", 1))
+        Err(Status::server_timeout(&scope.resource.group, &scope.resource.plural, "patch", 1))
     }
 
     async fn update_missing(
@@ -142,7 +142,7 @@ impl Registry {
             Part::Special => Vec::new(),
         };
         if !errors.is_empty() {
-            return Err(Status::invalid(resource.storage_group, resource.kind, name, errors));
+            return Err(Status::invalid(&resource.storage_group, &resource.kind, name, errors));
         }
         api::managed::restore_times(&mut new, old);
         if cache::encode(resource, &new) == cache::encode(resource, old) {
@@ -173,8 +173,8 @@ impl Registry {
 }
 
 /// Whether this is still the object that the client means.
-fn check_identity(resource: &'static Resource, name: &str, new: &Value, current: &Current) -> Result<(), Status> {
-    let (group, plural) = (resource.group, resource.plural);
+fn check_identity(resource: &Resource, name: &str, new: &Value, current: &Current) -> Result<(), Status> {
+    let (group, plural) = (&resource.group, &resource.plural);
     match api::meta::resource_version(new) {
         None | Some("0") => Ok(()),
         Some(version) => {
@@ -188,7 +188,7 @@ fn check_identity(resource: &'static Resource, name: &str, new: &Value, current:
 fn invalid_resource_version(resource: &Resource, name: &str, version: &str) -> Status {
     let path = api::field::Path::new("metadata").child("resourceVersion");
     let error = api::field::FieldError::invalid(&path, version, "must be specified for an update");
-    Status::invalid(resource.storage_group, resource.kind, name, vec![error])
+    Status::invalid(&resource.storage_group, &resource.kind, name, vec![error])
 }
 
 /// Puts back what an update may not touch.

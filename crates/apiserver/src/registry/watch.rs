@@ -26,7 +26,7 @@ pub(crate) enum Form {
     /// As they are stored: lines are shared by all such watches.
     Stored,
     /// Changed, with the kind and apiVersion that bookmarks have in this form.
-    Rendered { render: Render, kind: &'static str, api_version: String },
+    Rendered { render: Render, kind: api::kinds::Text, api_version: String },
 }
 
 /// How the watch begins.
@@ -84,7 +84,7 @@ impl Registry {
         };
         let shown = match form {
             Form::Stored => {
-                Shown { render: None, kind: scope.resource.kind, api_version: scope.resource.api_version() }
+                Shown { render: None, kind: scope.resource.kind.clone(), api_version: scope.resource.api_version() }
             }
             Form::Rendered { render, kind, api_version } => Shown { render: Some(render), kind, api_version },
         };
@@ -98,7 +98,7 @@ impl Registry {
 /// How objects and bookmarks are shown.
 struct Shown {
     render: Option<Render>,
-    kind: &'static str,
+    kind: api::kinds::Text,
     api_version: String,
 }
 
