@@ -115,15 +115,37 @@ pub fn cannot_be_handled(kind: &str, version: &str, why: &str) -> Status {
 /// Checks a document against its type: drops unknown fields and nulls, brings times and quantities into their usual
 /// form. Answers the findings about unknown fields; a value of a wrong type is a refusal.
 pub fn check_fields(value: &mut Value, type_name: &str) -> Result<Vec<String>, Status> {
-    let mut findings = Vec::new();
+    let mut unknown = Vec::new();
     if let Some(ty) = schema::type_by_name(type_name) {
-        check::object(value, ty, &mut findings).map_err(|err| {
+        check::object(value, ty, "", &mut unknown).map_err(|err| {
             let (kind, version) = kind_and_version(type_name);
             cannot_be_handled(kind, version, &err.to_string())
         })?;
     }
-    findings.truncate(MAX_FINDINGS);
-    Ok(findings)
+    unknown.truncate(MAX_FINDINGS);
+    Ok(unknown.iter().map(|path| unknown_field(path)).collect())
+}
+
+/// The finding about an unknown field.
+pub fn unknown_field(path: &str) -> String {
+    format!("unknown field \"{path}\"")
+}
+
+/// Brings metadata that stand at a path into the form in which upstream writes them: unknown fields are dropped, and
+/// their paths are the answer. The error says which field is not of its type.
+pub(crate) fn metadata(value: &mut Value, path: &str) -> Result<Vec<String>, String> {
+    let Some(ty) = schema::type_by_name(schema::OBJECT_META) else { return Ok(Vec::new()) };
+    if value.is_null() {
+        *value = Value::Object(serde_json::Map::new());
+    }
+    let mut unknown = Vec::new();
+    check::object(value, ty, path, &mut unknown).map_err(|err| err.to_string())?;
+    normalize(value, schema::OBJECT_META);
+    if let Value::Object(fields) = value {
+        // Who has not been created has no such time.
+        fields.retain(|_, value| !value.is_null());
+    }
+    Ok(unknown)
 }
 
 /// `io.k8s.api.apps.v1.Deployment` is of kind Deployment in version v1.

@@ -40,8 +40,9 @@ impl Path {
 }
 
 impl fmt::Display for Path {
+    /// What belongs to no field has upstream's word for none.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(if self.0.is_empty() { "<nil>" } else { &self.0 })
     }
 }
 
@@ -188,6 +189,9 @@ impl FieldError {
             text.push_str(": ");
             match value {
                 Value::String(string) => text.push_str(&quote(string)),
+                Value::Number(number) if number.is_f64() => {
+                    text.push_str(&go_float(number.as_f64().unwrap_or_default()));
+                }
                 other => text.push_str(&other.to_string()),
             }
         }
@@ -202,6 +206,20 @@ impl FieldError {
 impl fmt::Display for FieldError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.field, self.body())
+    }
+}
+
+/// A floating point number as Go prints it: with an exponent where it is small or large.
+pub(crate) fn go_float(number: f64) -> String {
+    const PLAIN: std::ops::Range<i32> = -4..6;
+    let scientific = format!("{number:e}");
+    let Some((mantissa, exponent)) = scientific.split_once('e') else { return scientific };
+    match exponent.parse::<i32>() {
+        Ok(exponent) if !PLAIN.contains(&exponent) => {
+            let sign = if exponent < 0 { '-' } else { '+' };
+            format!("{mantissa}e{sign}{:02}", exponent.abs())
+        }
+        _ => number.to_string(),
     }
 }
 
@@ -251,8 +269,25 @@ mod tests {
     }
 
     #[test]
+    fn floats_are_printed_as_go_does() {
+        for (number, text) in [
+            (0.5, "0.5"),
+            (1.0, "1"),
+            (-2.25, "-2.25"),
+            (100_000.0, "100000"),
+            (1_234_567.5, "1.2345675e+06"),
+            (1e21, "1e+21"),
+            (0.0001, "0.0001"),
+            (0.000_01, "1e-05"),
+        ] {
+            assert_eq!(go_float(number), text);
+        }
+    }
+
+    #[test]
     fn texts_are_those_of_upstream() {
         let path = Path::new("spec").child("x");
+        check(FieldError::invalid(&Path::new(""), Value::Null, "no"), "<nil>: Invalid value: null: no");
         check(FieldError::required(&path, ""), "spec.x: Required value");
         check(FieldError::required(&path, "why"), "spec.x: Required value: why");
         check(FieldError::invalid(&path, -1, "must be positive"), "spec.x: Invalid value: -1: must be positive");

@@ -55,6 +55,9 @@ pub enum FieldType {
 /// The type that JSON schemas inside custom resource definitions have.
 pub const JSON_SCHEMA_PROPS: &str = "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaProps";
 
+/// The type that the metadata of every object have.
+pub const OBJECT_META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta";
+
 impl FieldType {
     /// The type in the table, if this is a reference to one.
     pub fn as_type(&self) -> Option<&'static Type> {

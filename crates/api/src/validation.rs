@@ -30,6 +30,11 @@ mod storage;
 #[cfg(test)]
 mod tests;
 
+/// What is wrong with the metadata of an object inside of another one.
+pub(crate) fn embedded_metadata(metadata: &Value, path: &Path, errors: &mut ErrorList) {
+    metadata::embedded(metadata, path, errors);
+}
+
 /// What is wrong with an object that a client wants to create.
 #[must_use]
 pub fn create(resource: &Resource, object: &Value) -> ErrorList {

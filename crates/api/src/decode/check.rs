@@ -32,14 +32,19 @@ struct Place<'a> {
     path: String,
     /// The type whose field is looked at.
     structure: &'static str,
-    /// What was found unknown; none where upstream's own decoder would not tell.
-    findings: Option<&'a mut Vec<String>>,
+    /// The paths of what was found unknown; none where upstream's own decoder would not tell.
+    unknown: Option<&'a mut Vec<String>>,
 }
 
-/// Checks an object of a type of the table.
-pub(super) fn object(value: &mut Value, ty: &'static Type, findings: &mut Vec<String>) -> Result<(), TypeError> {
-    let mut place =
-        Place { names: Vec::new(), path: String::new(), structure: short_name(ty.name), findings: Some(findings) };
+/// Checks an object of a type of the table that stands at a path; the paths of what is unknown are added to a list.
+pub(super) fn object(
+    value: &mut Value,
+    ty: &'static Type,
+    path: &str,
+    unknown: &mut Vec<String>,
+) -> Result<(), TypeError> {
+    let structure = short_name(ty.name);
+    let mut place = Place { names: Vec::new(), path: path.to_owned(), structure, unknown: Some(unknown) };
     place.object(value, ty)
 }
 
@@ -58,8 +63,8 @@ impl Place<'_> {
             let before = self.push(key);
             match ty.field(key) {
                 None => {
-                    if let Some(findings) = &mut self.findings {
-                        findings.push(format!("unknown field \"{}\"", self.path));
+                    if let Some(unknown) = &mut self.unknown {
+                        unknown.push(self.path.clone());
                     }
                     dropped.push(key.clone());
                 }
@@ -180,7 +185,7 @@ impl Place<'_> {
     /// Upstream decodes these with a decoder of its own, which does not report unknown fields.
     fn schema_or(&mut self, value: &mut Value) -> Result<(), TypeError> {
         let Some(ty) = schema::type_by_name(JSON_SCHEMA_PROPS) else { return Ok(()) };
-        let findings = self.findings.take();
+        let unknown = self.unknown.take();
         let result = match value {
             Value::Object(_) => self.object(value, ty),
             Value::Array(values) => {
@@ -188,7 +193,7 @@ impl Place<'_> {
             }
             _ => Ok(()),
         };
-        self.findings = findings;
+        self.unknown = unknown;
         result
     }
 

@@ -68,7 +68,7 @@ impl Shape {
             },
             Shape::Map(element) => (Shape::of_type(element), false),
             Shape::Custom => match name {
-                "metadata" => (Shape::root("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"), true),
+                "metadata" => (Shape::root(schema::OBJECT_META), true),
                 "apiVersion" | "kind" => (Shape::Leaf, true),
                 _ => (Shape::Any, false),
             },

@@ -30,7 +30,21 @@ fn read(object: &Value, errors: &mut ErrorList) -> ObjectMeta {
 /// Judges the metadata of a new object; `name_rule` judges its name.
 pub(super) fn create(namespaced: bool, name_rule: NameRule, object: &Value, errors: &mut ErrorList) {
     let metadata = read(object, errors);
-    let path = Path::new("metadata");
+    new(namespaced, name_rule, &metadata, &Path::new("metadata"), errors);
+}
+
+/// Judges the metadata of an object inside of another one, which needs no name, and no namespace either.
+pub(super) fn embedded(metadata: &Value, path: &Path, errors: &mut ErrorList) {
+    let mut metadata = match ObjectMeta::deserialize(metadata) {
+        Ok(metadata) => metadata,
+        Err(error) => return errors.push(FieldError::invalid(path, metadata.clone(), error.to_string())),
+    };
+    let namespaced = metadata.namespace.as_deref().is_some_and(|namespace| !namespace.is_empty());
+    metadata.name = metadata.name.filter(|name| !name.is_empty()).or_else(|| Some("fakename".to_owned()));
+    new(namespaced, names::path_segment, &metadata, path, errors);
+}
+
+fn new(namespaced: bool, name_rule: NameRule, metadata: &ObjectMeta, path: &Path, errors: &mut ErrorList) {
     let text = |field: &Option<String>| field.clone().unwrap_or_default();
     let generate_name = text(&metadata.generate_name);
     if !generate_name.is_empty() {
@@ -52,9 +66,9 @@ pub(super) fn create(namespaced: bool, name_rule: NameRule, object: &Value, erro
         (false, true) => {}
     }
     check::non_negative(errors, &path.child("generation"), metadata.generation.unwrap_or(0));
-    template(&metadata, &path, errors);
-    owner_references(&metadata, &path.child("ownerReferences"), errors);
-    finalizers(&metadata, &path.child("finalizers"), errors);
+    template(metadata, path, errors);
+    owner_references(metadata, &path.child("ownerReferences"), errors);
+    finalizers(metadata, &path.child("finalizers"), errors);
 }
 
 /// Judges what also the metadata of a pod template have.

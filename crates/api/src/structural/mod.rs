@@ -1,0 +1,85 @@
+//! Custom resources' schemas: one tree for each version of a CustomResourceDefinition, compiled once, and all that the
+//! API server does with it. Pure: no input or output.
+//!
+//! [`Structural::parse`] compiles an `openAPIV3Schema`. The tree then serves every request:
+//!
+//! | when | call | does |
+//! | --- | --- | --- |
+//! | a request or a stored object is decoded | [`Structural::conform`] | metadata in form, unknown fields and nulls out, defaults in; answers unknown fields for strict validation |
+//! | an object is validated | [`Structural::validate`] | values, embedded resources, lists of type set and map; ratcheting on updates |
+//! | rules are about to be run | [`unchecked_rules`] | whether errors so far keep rules from being run |
+//!
+//! The order matters and is upstream's: [`Structural::conform`] after decoding, conversion and patching; validation of
+//! the object's own metadata by the strategy; then [`Structural::validate`]; then rules
+//! ([`schema::Extensions::validations`] at each node) unless [`unchecked_rules`] says no. A value's path is that of
+//! `api::field`; what belongs to the whole object is said to be at `<nil>`, as upstream does.
+
+mod correlate;
+mod defaults;
+mod embedded;
+mod formats;
+mod lists;
+mod numbers;
+mod parse;
+mod pattern;
+mod place;
+mod prune;
+pub mod schema;
+mod validate;
+
+use serde_json::Value;
+
+use crate::field::{ErrorList, ErrorType, FieldError, Path};
+
+pub use embedded::Malformed;
+pub use parse::ParseError;
+pub use pattern::Pattern;
+pub use schema::{AdditionalProperties, Extensions, MapType, Structural, Type, ValidationRule, ValueValidation};
+
+impl Structural {
+    /// Brings a whole object into the form that its schema gives it: metadata (its own and those of embedded
+    /// resources) have only known fields, other unknown fields are pruned, nulls that mean nothing are dropped, what is
+    /// not set gets its default. Answers the paths of the unknown fields, as strict field validation names them.
+    ///
+    /// The error is a field of metadata that is not of its type; such a request is bad, not invalid.
+    pub fn conform(&self, object: &mut Value, malformed: Malformed) -> Result<Vec<String>, FieldError> {
+        let mut unknown = self.coerce_metadata(object, true, malformed)?;
+        unknown.extend(self.prune(object));
+        self.drop_nulls(object);
+        self.set_defaults(object);
+        Ok(unknown)
+    }
+
+    /// Judges a whole object, but for the object's own metadata and rules; `old` is what it was before an update.
+    #[must_use]
+    pub fn validate(&self, new: &Value, old: Option<&Value>) -> ErrorList {
+        let mut errors = self.validate_values(new, old);
+        errors.extend(self.validate_embedded(new));
+        // What was stored before these were checked can still be changed.
+        if old.is_none_or(|old| self.validate_lists(old).is_empty()) {
+            errors.extend(self.validate_lists(new));
+        }
+        errors
+    }
+}
+
+/// The error that stands for the rules that are not run because of errors so far; `None` if they can be run.
+#[must_use]
+pub fn unchecked_rules(errors: &[FieldError]) -> Option<FieldError> {
+    let blocks = |error: &FieldError| {
+        matches!(
+            error.error_type,
+            ErrorType::NotSupported
+                | ErrorType::Required
+                | ErrorType::TooLong
+                | ErrorType::TooMany
+                | ErrorType::TypeInvalid
+        )
+    };
+    let why = "some validation rules were not checked because the object was invalid; \
+               correct the existing errors to complete validation";
+    errors.iter().any(blocks).then(|| FieldError::invalid(&Path::new(""), Value::Null, why))
+}
+
+#[cfg(test)]
+mod tests;
