@@ -63,11 +63,7 @@ pub fn decode_as(bytes: &[u8], media: MediaType, type_name: &str) -> Result<Deco
         MediaType::Json => {
             let (value, findings) = json::read(bytes, ty).map_err(|err| {
                 let (kind, _) = kind_and_version(type_name);
-                Status::bad_request(format!(
-                    "the object provided is unrecognized (must be of type {kind}): couldn't get version/kind; \
-                     json parse error: {err} ({})",
-                    summary(bytes)
-                ))
+                unrecognized(kind, &format!("couldn't get version/kind; json parse error: {err}"), bytes)
             })?;
             Decoded { value, findings, yaml: false }
         }
@@ -110,6 +106,14 @@ pub fn strict_error(kind: &str, version: &str, findings: &[String]) -> Option<St
 /// The refusal of a document that is not of its type.
 pub fn cannot_be_handled(kind: &str, version: &str, why: &str) -> Status {
     Status::bad_request(format!("{kind} in version \"{version}\" cannot be handled as a {kind}: {why}"))
+}
+
+/// The refusal of a body that is no document at all.
+pub fn unrecognized(kind: &str, why: &str, body: &[u8]) -> Status {
+    Status::bad_request(format!(
+        "the object provided is unrecognized (must be of type {kind}): {why} ({})",
+        summary(body)
+    ))
 }
 
 /// Checks a document against its type: drops unknown fields and nulls, brings times and quantities into their usual

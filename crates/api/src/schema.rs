@@ -167,9 +167,17 @@ pub struct Field {
     pub always: bool,
     /// Whether the zero value of an optional scalar means that it is not set, because upstream has no pointer there.
     pub by_value: bool,
+    /// Whether upstream points to it although it is required or always written.
+    pub pointer: bool,
 }
 
 impl Field {
+    /// Whether upstream points to it: protobuf then leaves it out when it is not set, and writes all else even when
+    /// it is empty.
+    pub fn is_pointer(&self) -> bool {
+        self.pointer || !(self.required || self.always || self.by_value)
+    }
+
     pub(crate) const fn new(json: &'static str, ty: FieldType, wire: Wire, tags: &'static [u32]) -> Field {
         Field {
             json,
@@ -185,6 +193,7 @@ impl Field {
             required: false,
             always: false,
             by_value: false,
+            pointer: false,
         }
     }
 
@@ -226,6 +235,11 @@ impl Field {
 
     pub(crate) const fn by_value(mut self) -> Field {
         self.by_value = true;
+        self
+    }
+
+    pub(crate) const fn pointer(mut self) -> Field {
+        self.pointer = true;
         self
     }
 

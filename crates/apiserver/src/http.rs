@@ -5,5 +5,4 @@ pub(crate) mod gzip;
 pub(crate) mod negotiate;
 pub(crate) mod options;
 pub(crate) mod output;
-pub(crate) mod protobuf;
 pub(crate) mod request_info;

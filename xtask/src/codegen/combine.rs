@@ -29,6 +29,7 @@ pub struct Field {
     pub default: Option<String>,
     pub always: bool,
     pub by_value: bool,
+    pub pointer: bool,
 }
 
 /// What did not match.
@@ -123,6 +124,7 @@ fn field(type_name: &str, source: &openapi::Field, of_kind: bool, flat: &[Flat])
         default: value(markers, "default").map(|text| overrides::default_value(text).to_owned()),
         always,
         by_value: !required && !always && presence::is_by_value(type_name, &source.json, &source.ty),
+        pointer: presence::is_pointer(type_name, &source.json),
     }
 }
 
@@ -142,6 +144,7 @@ impl Field {
             default: None,
             always: false,
             by_value: true,
+            pointer: false,
         }
     }
 }

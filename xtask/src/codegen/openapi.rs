@@ -7,6 +7,8 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use syn::visit::Visit;
 
+use super::overrides;
+
 /// A Rust type, as far as it matters.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Ty {
@@ -81,19 +83,28 @@ pub fn read(root: &Path) -> Result<Definitions> {
     }
     let mut definitions = Definitions::new();
     for (name, file) in sources {
-        if let Some(definition) = definition(&file, &names).with_context(|| format!("reading definition {name}"))? {
+        if let Some(definition) =
+            definition(&name, &file, &names).with_context(|| format!("reading definition {name}"))?
+        {
             definitions.insert(name, definition);
         }
     }
     Ok(definitions)
 }
 
-fn definition(file: &syn::File, names: &BTreeMap<String, String>) -> Result<Option<Definition>> {
+fn definition(name: &str, file: &syn::File, names: &BTreeMap<String, String>) -> Result<Option<Definition>> {
     let structure = file.items.iter().find_map(|item| match item {
         syn::Item::Struct(item) => Some(item),
         _ => None,
     });
-    let Some(syn::Fields::Named(named)) = structure.map(|item| &item.fields) else { return Ok(None) };
+    let named = match structure.map(|item| &item.fields) {
+        Some(syn::Fields::Named(named)) => named,
+        // Objects that have no fields yet.
+        Some(syn::Fields::Unnamed(_)) if overrides::opaque(name).is_none() => {
+            return Ok(Some(Definition { fields: Vec::new(), kind: None }));
+        }
+        _ => return Ok(None),
+    };
     if structure.is_some_and(|item| !item.generics.params.is_empty()) {
         return Ok(None);
     }

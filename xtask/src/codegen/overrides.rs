@@ -167,7 +167,7 @@ pub fn opaque(definition: &str) -> Option<&'static str> {
         "MicroTime" => "MicroTime",
         "FieldsV1" => "FieldsV1",
         "RawExtension" => "Raw",
-        "BasicSchedulingPolicy" | "CustomResourceSubresourceStatus" | "JSON" | "StorageVersionSpec" => "Json",
+        "JSON" => "Json",
         "JSONSchemaPropsOrArray" => "SchemaOrArray",
         "JSONSchemaPropsOrBool" => "SchemaOrBool",
         "JSONSchemaPropsOrStringArray" => "SchemaOrStringArray",

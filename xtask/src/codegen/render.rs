@@ -122,6 +122,9 @@ fn field(field: &Field) -> Result<String> {
     if field.by_value {
         text.push_str(".by_value()");
     }
+    if field.pointer {
+        text.push_str(".pointer()");
+    }
     Ok(text)
 }
 

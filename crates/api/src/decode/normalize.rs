@@ -44,6 +44,13 @@ fn nested(value: &mut Value, ty: &FieldType) {
         (Value::Object(values), FieldType::Map(element)) => {
             values.values_mut().for_each(|value| nested(value, element));
         }
+        (value, FieldType::SchemaOrArray | FieldType::SchemaOrBool | FieldType::SchemaOrStringArray) => {
+            const SCHEMA: FieldType = FieldType::Ref(schema::JSON_SCHEMA_PROPS);
+            match value {
+                Value::Array(values) => values.iter_mut().for_each(|value| nested(value, &SCHEMA)),
+                value => nested(value, &SCHEMA),
+            }
+        }
         _ => {}
     }
 }
@@ -73,30 +80,24 @@ fn is_left_out(value: &Value, field: &Field) -> bool {
 
 /// What upstream writes for a field that nobody has set.
 fn never_left_out(field: &Field) -> Option<Value> {
-    if field.always {
-        return Some(match field.ty {
-            FieldType::Ref(_) => {
-                let mut values = Map::new();
-                if let Some(ty) = field.ty.as_type() {
-                    object(&mut values, ty);
-                }
-                Value::Object(values)
-            }
-            FieldType::Quantity => Value::from("0"),
-            FieldType::String => Value::from(""),
-            FieldType::Integer32 | FieldType::Integer64 | FieldType::IntOrString => Value::from(0),
-            FieldType::Boolean => Value::Bool(false),
-            _ => Value::Null,
-        });
-    }
-    if !field.required {
+    if !(field.always || field.required) {
         return None;
     }
-    match field.ty {
-        FieldType::String => Some(Value::from("")),
-        FieldType::Boolean => Some(Value::Bool(false)),
-        FieldType::Integer32 | FieldType::Integer64 => Some(Value::from(0)),
-        FieldType::List(_) | FieldType::Map(_) => Some(Value::Null),
-        _ => None,
+    if field.pointer {
+        return field.always.then_some(Value::Null);
     }
+    Some(match field.ty {
+        FieldType::Ref(_) => {
+            let mut values = Map::new();
+            if let Some(ty) = field.ty.as_type() {
+                object(&mut values, ty);
+            }
+            Value::Object(values)
+        }
+        FieldType::Quantity => Value::from("0"),
+        FieldType::String => Value::from(""),
+        FieldType::Integer32 | FieldType::Integer64 | FieldType::IntOrString => Value::from(0),
+        FieldType::Boolean => Value::Bool(false),
+        _ => Value::Null,
+    })
 }

@@ -130,7 +130,7 @@ pub(super) static TYPES: &[Type] = &[
                 &[4],
             ),
             Field::new("paramKind", Ref("io.k8s.api.admissionregistration.v1beta1.ParamKind"), Wire::Message, &[1]),
-            Field::new("reinvocationPolicy", String, Wire::String, &[7]),
+            Field::new("reinvocationPolicy", String, Wire::String, &[7]).by_value(),
             Field::new(
                 "variables",
                 List(&Ref("io.k8s.api.admissionregistration.v1beta1.Variable")),
@@ -179,7 +179,7 @@ pub(super) static TYPES: &[Type] = &[
         fields: &[
             Field::new("name", String, Wire::String, &[1]).by_value(),
             Field::new("namespace", String, Wire::String, &[2]).by_value(),
-            Field::new("parameterNotFoundAction", String, Wire::String, &[4]).by_value(),
+            Field::new("parameterNotFoundAction", String, Wire::String, &[4]),
             Field::new("selector", Ref("io.k8s.apimachinery.pkg.apis.meta.v1.LabelSelector"), Wire::Message, &[3]),
         ],
     },

@@ -179,6 +179,11 @@ pub(super) static TYPES: &[Type] = &[
         ],
     },
     Type {
+        name: "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.CustomResourceSubresourceStatus",
+        atomic: false,
+        fields: &[],
+    },
+    Type {
         name: "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.CustomResourceSubresources",
         atomic: false,
         fields: &[
@@ -188,7 +193,12 @@ pub(super) static TYPES: &[Type] = &[
                 Wire::Message,
                 &[2],
             ),
-            Field::new("status", Json, Wire::Message, &[1]),
+            Field::new(
+                "status",
+                Ref("io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.CustomResourceSubresourceStatus"),
+                Wire::Message,
+                &[1],
+            ),
         ],
     },
     Type {
@@ -213,7 +223,7 @@ pub(super) static TYPES: &[Type] = &[
         name: "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaProps",
         atomic: false,
         fields: &[
-            Field::new("$ref", String, Wire::String, &[3]).by_value(),
+            Field::new("$ref", String, Wire::String, &[3]),
             Field::new("$schema", String, Wire::String, &[2]).by_value(),
             Field::new("additionalItems", SchemaOrBool, Wire::Message, &[33]),
             Field::new("additionalProperties", SchemaOrBool, Wire::Message, &[30]),
@@ -330,7 +340,7 @@ pub(super) static TYPES: &[Type] = &[
             Field::new("message", String, Wire::String, &[2]).by_value(),
             Field::new("messageExpression", String, Wire::String, &[3]).by_value(),
             Field::new("optionalOldSelf", Boolean, Wire::Bool, &[6]),
-            Field::new("reason", String, Wire::String, &[4]).by_value(),
+            Field::new("reason", String, Wire::String, &[4]),
             Field::new("rule", String, Wire::String, &[1]).required(),
         ],
     },

@@ -24,7 +24,9 @@ pub(super) static TYPES: &[Type] = &[
             Field::new("metadata", Ref("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"), Wire::Message, &[1])
                 .required()
                 .always(),
-            Field::new("spec", Json, Wire::Message, &[2]).required(),
+            Field::new("spec", Ref("io.k8s.api.apiserverinternal.v1alpha1.StorageVersionSpec"), Wire::Message, &[2])
+                .required()
+                .always(),
             Field::new(
                 "status",
                 Ref("io.k8s.api.apiserverinternal.v1alpha1.StorageVersionStatus"),
@@ -47,11 +49,12 @@ pub(super) static TYPES: &[Type] = &[
             Field::new("type", String, Wire::String, &[1]).required(),
         ],
     },
+    Type { name: "io.k8s.api.apiserverinternal.v1alpha1.StorageVersionSpec", atomic: false, fields: &[] },
     Type {
         name: "io.k8s.api.apiserverinternal.v1alpha1.StorageVersionStatus",
         atomic: false,
         fields: &[
-            Field::new("commonEncodingVersion", String, Wire::String, &[2]).by_value(),
+            Field::new("commonEncodingVersion", String, Wire::String, &[2]),
             Field::new(
                 "conditions",
                 List(&Ref("io.k8s.api.apiserverinternal.v1alpha1.StorageVersionCondition")),

@@ -11,7 +11,7 @@ pub(super) static TYPES: &[Type] = &[
         atomic: false,
         fields: &[
             Field::new("apiVersion", String, Wire::String, &[]).by_value(),
-            Field::new("data", Raw, Wire::Message, &[2]),
+            Field::new("data", Raw, Wire::Message, &[2]).always(),
             Field::new("kind", String, Wire::String, &[]).by_value(),
             Field::new("metadata", Ref("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"), Wire::Message, &[1])
                 .always(),
@@ -48,7 +48,8 @@ pub(super) static TYPES: &[Type] = &[
             Field::new("minReadySeconds", Integer32, Wire::Int32, &[4]).by_value(),
             Field::new("revisionHistoryLimit", Integer32, Wire::Int32, &[6]),
             Field::new("selector", Ref("io.k8s.apimachinery.pkg.apis.meta.v1.LabelSelector"), Wire::Message, &[1])
-                .required(),
+                .required()
+                .pointer(),
             Field::new("template", Ref("io.k8s.api.core.v1.PodTemplateSpec"), Wire::Message, &[2]).required(),
             Field::new("updateStrategy", Ref("io.k8s.api.apps.v1.DaemonSetUpdateStrategy"), Wire::Message, &[3])
                 .always(),
@@ -115,7 +116,8 @@ pub(super) static TYPES: &[Type] = &[
             Field::new("replicas", Integer32, Wire::Int32, &[1]),
             Field::new("revisionHistoryLimit", Integer32, Wire::Int32, &[6]),
             Field::new("selector", Ref("io.k8s.apimachinery.pkg.apis.meta.v1.LabelSelector"), Wire::Message, &[2])
-                .required(),
+                .required()
+                .pointer(),
             Field::new("strategy", Ref("io.k8s.api.apps.v1.DeploymentStrategy"), Wire::Message, &[4])
                 .patch(PatchStrategy::RetainKeys)
                 .always(),
@@ -178,7 +180,8 @@ pub(super) static TYPES: &[Type] = &[
             Field::new("minReadySeconds", Integer32, Wire::Int32, &[4]).by_value(),
             Field::new("replicas", Integer32, Wire::Int32, &[1]),
             Field::new("selector", Ref("io.k8s.apimachinery.pkg.apis.meta.v1.LabelSelector"), Wire::Message, &[2])
-                .required(),
+                .required()
+                .pointer(),
             Field::new("template", Ref("io.k8s.api.core.v1.PodTemplateSpec"), Wire::Message, &[3]).always(),
         ],
     },
@@ -248,7 +251,7 @@ pub(super) static TYPES: &[Type] = &[
     Type {
         name: "io.k8s.api.apps.v1.StatefulSetOrdinals",
         atomic: false,
-        fields: &[Field::new("start", Integer32, Wire::Int32, &[1])],
+        fields: &[Field::new("start", Integer32, Wire::Int32, &[1]).always()],
     },
     Type {
         name: "io.k8s.api.apps.v1.StatefulSetPersistentVolumeClaimRetentionPolicy",
@@ -274,7 +277,8 @@ pub(super) static TYPES: &[Type] = &[
             Field::new("replicas", Integer32, Wire::Int32, &[1]),
             Field::new("revisionHistoryLimit", Integer32, Wire::Int32, &[8]),
             Field::new("selector", Ref("io.k8s.apimachinery.pkg.apis.meta.v1.LabelSelector"), Wire::Message, &[2])
-                .required(),
+                .required()
+                .pointer(),
             Field::new("serviceName", String, Wire::String, &[5]).always(),
             Field::new("template", Ref("io.k8s.api.core.v1.PodTemplateSpec"), Wire::Message, &[3]).required(),
             Field::new("updateStrategy", Ref("io.k8s.api.apps.v1.StatefulSetUpdateStrategy"), Wire::Message, &[7])

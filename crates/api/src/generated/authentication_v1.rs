@@ -30,7 +30,7 @@ pub(super) static TYPES: &[Type] = &[
     Type {
         name: "io.k8s.api.authentication.v1.SelfSubjectReviewStatus",
         atomic: false,
-        fields: &[Field::new("userInfo", Ref("io.k8s.api.authentication.v1.UserInfo"), Wire::Message, &[1])],
+        fields: &[Field::new("userInfo", Ref("io.k8s.api.authentication.v1.UserInfo"), Wire::Message, &[1]).always()],
     },
     Type {
         name: "io.k8s.api.authentication.v1.TokenRequest",
@@ -51,7 +51,9 @@ pub(super) static TYPES: &[Type] = &[
         atomic: false,
         fields: &[
             Field::new("audiences", List(&String), Wire::String, &[1]).required(),
-            Field::new("boundObjectRef", Ref("io.k8s.api.authentication.v1.BoundObjectReference"), Wire::Message, &[3]),
+            Field::new("boundObjectRef", Ref("io.k8s.api.authentication.v1.BoundObjectReference"), Wire::Message, &[3])
+                .always()
+                .pointer(),
             Field::new("expirationSeconds", Integer64, Wire::Int64, &[4]),
         ],
     },

@@ -22,7 +22,7 @@ pub(super) static TYPES: &[Type] = &[
         name: "io.k8s.api.certificates.v1alpha1.ClusterTrustBundleSpec",
         atomic: false,
         fields: &[
-            Field::new("signerName", String, Wire::String, &[1]),
+            Field::new("signerName", String, Wire::String, &[1]).by_value(),
             Field::new("trustBundle", String, Wire::String, &[2]).required(),
         ],
     },

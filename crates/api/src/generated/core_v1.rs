@@ -106,7 +106,7 @@ pub(super) static TYPES: &[Type] = &[
             Field::new("driver", String, Wire::String, &[1]).required(),
             Field::new("fsType", String, Wire::String, &[3]),
             Field::new("nodePublishSecretRef", Ref("io.k8s.api.core.v1.LocalObjectReference"), Wire::Message, &[5]),
-            Field::new("readOnly", Boolean, Wire::Bool, &[2]).by_value(),
+            Field::new("readOnly", Boolean, Wire::Bool, &[2]),
             Field::new("volumeAttributes", Map(&String), Wire::String, &[4]),
         ],
     },
@@ -323,7 +323,7 @@ pub(super) static TYPES: &[Type] = &[
         name: "io.k8s.api.core.v1.ContainerImage",
         atomic: false,
         fields: &[
-            Field::new("names", List(&String), Wire::String, &[1]),
+            Field::new("names", List(&String), Wire::String, &[1]).always(),
             Field::new("sizeBytes", Integer64, Wire::Int64, &[2]).by_value(),
         ],
     },
@@ -727,7 +727,7 @@ pub(super) static TYPES: &[Type] = &[
         atomic: false,
         fields: &[
             Field::new("endpoints", String, Wire::String, &[1]).required(),
-            Field::new("endpointsNamespace", String, Wire::String, &[4]).by_value(),
+            Field::new("endpointsNamespace", String, Wire::String, &[4]),
             Field::new("path", String, Wire::String, &[2]).required(),
             Field::new("readOnly", Boolean, Wire::Bool, &[3]).by_value(),
         ],
@@ -788,7 +788,7 @@ pub(super) static TYPES: &[Type] = &[
             Field::new("chapAuthDiscovery", Boolean, Wire::Bool, &[8]).by_value(),
             Field::new("chapAuthSession", Boolean, Wire::Bool, &[11]).by_value(),
             Field::new("fsType", String, Wire::String, &[5]).by_value(),
-            Field::new("initiatorName", String, Wire::String, &[12]).by_value(),
+            Field::new("initiatorName", String, Wire::String, &[12]),
             Field::new("iqn", String, Wire::String, &[2]).required(),
             Field::new("iscsiInterface", String, Wire::String, &[4]).default("\"default\"").by_value(),
             Field::new("lun", Integer32, Wire::Int32, &[3]).required(),
@@ -805,7 +805,7 @@ pub(super) static TYPES: &[Type] = &[
             Field::new("chapAuthDiscovery", Boolean, Wire::Bool, &[8]).by_value(),
             Field::new("chapAuthSession", Boolean, Wire::Bool, &[11]).by_value(),
             Field::new("fsType", String, Wire::String, &[5]).by_value(),
-            Field::new("initiatorName", String, Wire::String, &[12]).by_value(),
+            Field::new("initiatorName", String, Wire::String, &[12]),
             Field::new("iqn", String, Wire::String, &[2]).required(),
             Field::new("iscsiInterface", String, Wire::String, &[4]).default("\"default\"").by_value(),
             Field::new("lun", Integer32, Wire::Int32, &[3]).required(),
@@ -912,7 +912,7 @@ pub(super) static TYPES: &[Type] = &[
         name: "io.k8s.api.core.v1.LocalVolumeSource",
         atomic: false,
         fields: &[
-            Field::new("fsType", String, Wire::String, &[2]).by_value(),
+            Field::new("fsType", String, Wire::String, &[2]),
             Field::new("path", String, Wire::String, &[1]).required(),
         ],
     },
@@ -1052,7 +1052,7 @@ pub(super) static TYPES: &[Type] = &[
         atomic: false,
         fields: &[
             Field::new("features", Ref("io.k8s.api.core.v1.NodeRuntimeHandlerFeatures"), Wire::Message, &[2]),
-            Field::new("name", String, Wire::String, &[1]).by_value(),
+            Field::new("name", String, Wire::String, &[1]).always(),
         ],
     },
     Type {
@@ -1448,7 +1448,7 @@ pub(super) static TYPES: &[Type] = &[
         atomic: false,
         fields: &[
             Field::new("name", String, Wire::String, &[1]).by_value(),
-            Field::new("value", String, Wire::String, &[2]).by_value(),
+            Field::new("value", String, Wire::String, &[2]),
         ],
     },
     Type {
@@ -1683,7 +1683,7 @@ pub(super) static TYPES: &[Type] = &[
         name: "io.k8s.api.core.v1.PortStatus",
         atomic: false,
         fields: &[
-            Field::new("error", String, Wire::String, &[3]).by_value(),
+            Field::new("error", String, Wire::String, &[3]),
             Field::new("port", Integer32, Wire::Int32, &[1]).required(),
             Field::new("protocol", String, Wire::String, &[2]).required(),
         ],
@@ -1726,7 +1726,7 @@ pub(super) static TYPES: &[Type] = &[
         atomic: false,
         fields: &[
             Field::new("defaultMode", Integer32, Wire::Int32, &[2]),
-            Field::new("sources", List(&Ref("io.k8s.api.core.v1.VolumeProjection")), Wire::Message, &[1]),
+            Field::new("sources", List(&Ref("io.k8s.api.core.v1.VolumeProjection")), Wire::Message, &[1]).always(),
         ],
     },
     Type {
@@ -1912,7 +1912,9 @@ pub(super) static TYPES: &[Type] = &[
             Field::new("gateway", String, Wire::String, &[1]).required(),
             Field::new("protectionDomain", String, Wire::String, &[5]).by_value(),
             Field::new("readOnly", Boolean, Wire::Bool, &[10]).by_value(),
-            Field::new("secretRef", Ref("io.k8s.api.core.v1.SecretReference"), Wire::Message, &[3]).required(),
+            Field::new("secretRef", Ref("io.k8s.api.core.v1.SecretReference"), Wire::Message, &[3])
+                .required()
+                .pointer(),
             Field::new("sslEnabled", Boolean, Wire::Bool, &[4]).by_value(),
             Field::new("storageMode", String, Wire::String, &[7]).default("\"ThinProvisioned\"").by_value(),
             Field::new("storagePool", String, Wire::String, &[6]).by_value(),
@@ -1928,7 +1930,9 @@ pub(super) static TYPES: &[Type] = &[
             Field::new("gateway", String, Wire::String, &[1]).required(),
             Field::new("protectionDomain", String, Wire::String, &[5]).by_value(),
             Field::new("readOnly", Boolean, Wire::Bool, &[10]).by_value(),
-            Field::new("secretRef", Ref("io.k8s.api.core.v1.LocalObjectReference"), Wire::Message, &[3]).required(),
+            Field::new("secretRef", Ref("io.k8s.api.core.v1.LocalObjectReference"), Wire::Message, &[3])
+                .required()
+                .pointer(),
             Field::new("sslEnabled", Boolean, Wire::Bool, &[4]).by_value(),
             Field::new("storageMode", String, Wire::String, &[7]).default("\"ThinProvisioned\"").by_value(),
             Field::new("storagePool", String, Wire::String, &[6]).by_value(),

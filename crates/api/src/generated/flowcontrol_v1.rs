@@ -52,7 +52,7 @@ pub(super) static TYPES: &[Type] = &[
                 Wire::Message,
                 &[3],
             ),
-            Field::new("matchingPrecedence", Integer32, Wire::Int32, &[2]),
+            Field::new("matchingPrecedence", Integer32, Wire::Int32, &[2]).always(),
             Field::new(
                 "priorityLevelConfiguration",
                 Ref("io.k8s.api.flowcontrol.v1.PriorityLevelConfigurationReference"),
@@ -95,7 +95,7 @@ pub(super) static TYPES: &[Type] = &[
         fields: &[
             Field::new("borrowingLimitPercent", Integer32, Wire::Int32, &[4]),
             Field::new("lendablePercent", Integer32, Wire::Int32, &[3]),
-            Field::new("limitResponse", Ref("io.k8s.api.flowcontrol.v1.LimitResponse"), Wire::Message, &[2]),
+            Field::new("limitResponse", Ref("io.k8s.api.flowcontrol.v1.LimitResponse"), Wire::Message, &[2]).always(),
             Field::new("nominalConcurrencyShares", Integer32, Wire::Int32, &[1]),
         ],
     },
@@ -197,9 +197,9 @@ pub(super) static TYPES: &[Type] = &[
         name: "io.k8s.api.flowcontrol.v1.QueuingConfiguration",
         atomic: false,
         fields: &[
-            Field::new("handSize", Integer32, Wire::Int32, &[2]),
-            Field::new("queueLengthLimit", Integer32, Wire::Int32, &[3]),
-            Field::new("queues", Integer32, Wire::Int32, &[1]),
+            Field::new("handSize", Integer32, Wire::Int32, &[2]).always(),
+            Field::new("queueLengthLimit", Integer32, Wire::Int32, &[3]).always(),
+            Field::new("queues", Integer32, Wire::Int32, &[1]).always(),
         ],
     },
     Type {
@@ -208,7 +208,7 @@ pub(super) static TYPES: &[Type] = &[
         fields: &[
             Field::new("apiGroups", List(&String), Wire::String, &[2]).set().required(),
             Field::new("clusterScope", Boolean, Wire::Bool, &[4]).by_value(),
-            Field::new("namespaces", List(&String), Wire::String, &[5]).set(),
+            Field::new("namespaces", List(&String), Wire::String, &[5]).set().always(),
             Field::new("resources", List(&String), Wire::String, &[3]).set().required(),
             Field::new("verbs", List(&String), Wire::String, &[1]).set().required(),
         ],

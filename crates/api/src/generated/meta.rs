@@ -18,7 +18,8 @@ pub(super) static TYPES: &[Type] = &[
                 Ref("io.k8s.apimachinery.pkg.apis.meta.v1.GroupVersionForDiscovery"),
                 Wire::Message,
                 &[3],
-            ),
+            )
+            .always(),
             Field::new(
                 "serverAddressByClientCIDRs",
                 List(&Ref("io.k8s.apimachinery.pkg.apis.meta.v1.ServerAddressByClientCIDR")),
@@ -115,7 +116,7 @@ pub(super) static TYPES: &[Type] = &[
             Field::new("kind", String, Wire::String, &[]).by_value(),
             Field::new("orphanDependents", Boolean, Wire::Bool, &[3]),
             Field::new("preconditions", Ref("io.k8s.apimachinery.pkg.apis.meta.v1.Preconditions"), Wire::Message, &[2]),
-            Field::new("propagationPolicy", String, Wire::String, &[4]).by_value(),
+            Field::new("propagationPolicy", String, Wire::String, &[4]),
         ],
     },
     Type {
@@ -193,7 +194,7 @@ pub(super) static TYPES: &[Type] = &[
         atomic: false,
         fields: &[
             Field::new("annotations", Map(&String), Wire::String, &[12]),
-            Field::new("creationTimestamp", Time, Wire::Message, &[8]),
+            Field::new("creationTimestamp", Time, Wire::Message, &[8]).by_value(),
             Field::new("deletionGracePeriodSeconds", Integer64, Wire::Int64, &[10]),
             Field::new("deletionTimestamp", Time, Wire::Message, &[9]),
             Field::new("finalizers", List(&String), Wire::String, &[14]).set().patch(PatchStrategy::Merge),
@@ -238,8 +239,8 @@ pub(super) static TYPES: &[Type] = &[
         name: "io.k8s.apimachinery.pkg.apis.meta.v1.Preconditions",
         atomic: false,
         fields: &[
-            Field::new("resourceVersion", String, Wire::String, &[2]).by_value(),
-            Field::new("uid", String, Wire::String, &[1]).by_value(),
+            Field::new("resourceVersion", String, Wire::String, &[2]),
+            Field::new("uid", String, Wire::String, &[1]),
         ],
     },
     Type {

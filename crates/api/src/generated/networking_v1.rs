@@ -12,7 +12,7 @@ pub(super) static TYPES: &[Type] = &[
         fields: &[
             Field::new("backend", Ref("io.k8s.api.networking.v1.IngressBackend"), Wire::Message, &[2]).required(),
             Field::new("path", String, Wire::String, &[1]).by_value(),
-            Field::new("pathType", String, Wire::String, &[3]).required(),
+            Field::new("pathType", String, Wire::String, &[3]).required().pointer(),
         ],
     },
     Type {
@@ -36,9 +36,9 @@ pub(super) static TYPES: &[Type] = &[
     Type {
         name: "io.k8s.api.networking.v1.IPAddressSpec",
         atomic: false,
-        fields: &[
-            Field::new("parentRef", Ref("io.k8s.api.networking.v1.ParentReference"), Wire::Message, &[1]).required()
-        ],
+        fields: &[Field::new("parentRef", Ref("io.k8s.api.networking.v1.ParentReference"), Wire::Message, &[1])
+            .required()
+            .pointer()],
     },
     Type {
         name: "io.k8s.api.networking.v1.IPBlock",
@@ -126,7 +126,7 @@ pub(super) static TYPES: &[Type] = &[
         name: "io.k8s.api.networking.v1.IngressPortStatus",
         atomic: false,
         fields: &[
-            Field::new("error", String, Wire::String, &[3]).by_value(),
+            Field::new("error", String, Wire::String, &[3]),
             Field::new("port", Integer32, Wire::Int32, &[1]).required(),
             Field::new("protocol", String, Wire::String, &[2]).required(),
         ],

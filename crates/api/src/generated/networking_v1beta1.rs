@@ -21,7 +21,8 @@ pub(super) static TYPES: &[Type] = &[
         name: "io.k8s.api.networking.v1beta1.IPAddressSpec",
         atomic: false,
         fields: &[Field::new("parentRef", Ref("io.k8s.api.networking.v1beta1.ParentReference"), Wire::Message, &[1])
-            .required()],
+            .required()
+            .pointer()],
     },
     Type {
         name: "io.k8s.api.networking.v1beta1.ParentReference",

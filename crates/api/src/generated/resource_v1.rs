@@ -11,7 +11,8 @@ pub(super) static TYPES: &[Type] = &[
         atomic: false,
         fields: &[
             Field::new("conditions", List(&Ref("io.k8s.apimachinery.pkg.apis.meta.v1.Condition")), Wire::Message, &[4])
-                .map(&["type"]),
+                .map(&["type"])
+                .always(),
             Field::new("data", Raw, Wire::Message, &[5]),
             Field::new("device", String, Wire::String, &[3]).required(),
             Field::new("driver", String, Wire::String, &[1]).required(),
@@ -25,7 +26,7 @@ pub(super) static TYPES: &[Type] = &[
         atomic: false,
         fields: &[
             Field::new("allocationTimestamp", Time, Wire::Message, &[5]),
-            Field::new("devices", Ref("io.k8s.api.resource.v1.DeviceAllocationResult"), Wire::Message, &[1]),
+            Field::new("devices", Ref("io.k8s.api.resource.v1.DeviceAllocationResult"), Wire::Message, &[1]).always(),
             Field::new("nodeSelector", Ref("io.k8s.api.core.v1.NodeSelector"), Wire::Message, &[3]),
         ],
     },
@@ -38,7 +39,7 @@ pub(super) static TYPES: &[Type] = &[
         name: "io.k8s.api.resource.v1.CapacityRequestPolicy",
         atomic: false,
         fields: &[
-            Field::new("default", Quantity, Wire::Message, &[1]),
+            Field::new("default", Quantity, Wire::Message, &[1]).always().pointer(),
             Field::new("validRange", Ref("io.k8s.api.resource.v1.CapacityRequestPolicyRange"), Wire::Message, &[4]),
             Field::new("validValues", List(&Quantity), Wire::Message, &[3]),
         ],
@@ -48,7 +49,7 @@ pub(super) static TYPES: &[Type] = &[
         atomic: false,
         fields: &[
             Field::new("max", Quantity, Wire::Message, &[2]),
-            Field::new("min", Quantity, Wire::Message, &[1]).required(),
+            Field::new("min", Quantity, Wire::Message, &[1]).required().pointer(),
             Field::new("step", Quantity, Wire::Message, &[3]),
         ],
     },
@@ -88,7 +89,7 @@ pub(super) static TYPES: &[Type] = &[
                 &[4],
             ),
             Field::new("name", String, Wire::String, &[1]).required(),
-            Field::new("nodeName", String, Wire::String, &[5]).by_value(),
+            Field::new("nodeName", String, Wire::String, &[5]),
             Field::new("nodeSelector", Ref("io.k8s.api.core.v1.NodeSelector"), Wire::Message, &[6]),
             Field::new("taints", List(&Ref("io.k8s.api.resource.v1.DeviceTaint")), Wire::Message, &[8]),
         ],
@@ -126,8 +127,8 @@ pub(super) static TYPES: &[Type] = &[
         fields: &[
             Field::new("bool", Boolean, Wire::Bool, &[3]),
             Field::new("int", Integer64, Wire::Int64, &[2]),
-            Field::new("string", String, Wire::String, &[4]).by_value(),
-            Field::new("version", String, Wire::String, &[5]).by_value(),
+            Field::new("string", String, Wire::String, &[4]),
+            Field::new("version", String, Wire::String, &[5]),
         ],
     },
     Type {
@@ -144,7 +145,7 @@ pub(super) static TYPES: &[Type] = &[
         fields: &[
             Field::new("config", List(&Ref("io.k8s.api.resource.v1.DeviceClaimConfiguration")), Wire::Message, &[3]),
             Field::new("constraints", List(&Ref("io.k8s.api.resource.v1.DeviceConstraint")), Wire::Message, &[2]),
-            Field::new("requests", List(&Ref("io.k8s.api.resource.v1.DeviceRequest")), Wire::Message, &[1]),
+            Field::new("requests", List(&Ref("io.k8s.api.resource.v1.DeviceRequest")), Wire::Message, &[1]).always(),
         ],
     },
     Type {
@@ -181,7 +182,7 @@ pub(super) static TYPES: &[Type] = &[
         atomic: false,
         fields: &[
             Field::new("config", List(&Ref("io.k8s.api.resource.v1.DeviceClassConfiguration")), Wire::Message, &[2]),
-            Field::new("extendedResourceName", String, Wire::String, &[4]).by_value(),
+            Field::new("extendedResourceName", String, Wire::String, &[4]),
             Field::new("selectors", List(&Ref("io.k8s.api.resource.v1.DeviceSelector")), Wire::Message, &[1]),
         ],
     },
@@ -189,8 +190,8 @@ pub(super) static TYPES: &[Type] = &[
         name: "io.k8s.api.resource.v1.DeviceConstraint",
         atomic: false,
         fields: &[
-            Field::new("distinctAttribute", String, Wire::String, &[3]).by_value(),
-            Field::new("matchAttribute", String, Wire::String, &[2]).by_value(),
+            Field::new("distinctAttribute", String, Wire::String, &[3]),
+            Field::new("matchAttribute", String, Wire::String, &[2]),
             Field::new("requests", List(&String), Wire::String, &[1]),
         ],
     },
@@ -323,7 +324,7 @@ pub(super) static TYPES: &[Type] = &[
     Type {
         name: "io.k8s.api.resource.v1.ResourceClaimSpec",
         atomic: false,
-        fields: &[Field::new("devices", Ref("io.k8s.api.resource.v1.DeviceClaim"), Wire::Message, &[1])],
+        fields: &[Field::new("devices", Ref("io.k8s.api.resource.v1.DeviceClaim"), Wire::Message, &[1]).always()],
     },
     Type {
         name: "io.k8s.api.resource.v1.ResourceClaimStatus",
@@ -396,7 +397,7 @@ pub(super) static TYPES: &[Type] = &[
             Field::new("allNodes", Boolean, Wire::Bool, &[5]),
             Field::new("devices", List(&Ref("io.k8s.api.resource.v1.Device")), Wire::Message, &[6]),
             Field::new("driver", String, Wire::String, &[1]).required(),
-            Field::new("nodeName", String, Wire::String, &[3]).by_value(),
+            Field::new("nodeName", String, Wire::String, &[3]),
             Field::new("nodeSelector", Ref("io.k8s.api.core.v1.NodeSelector"), Wire::Message, &[4]),
             Field::new("perDeviceNodeSelection", Boolean, Wire::Bool, &[7]),
             Field::new("pool", Ref("io.k8s.api.resource.v1.ResourcePool"), Wire::Message, &[2]).required(),

@@ -56,9 +56,9 @@ pub(super) static TYPES: &[Type] = &[
         name: "io.k8s.api.resource.v1alpha3.DeviceTaintSelector",
         atomic: false,
         fields: &[
-            Field::new("device", String, Wire::String, &[4]).by_value(),
-            Field::new("driver", String, Wire::String, &[2]).by_value(),
-            Field::new("pool", String, Wire::String, &[3]).by_value(),
+            Field::new("device", String, Wire::String, &[4]),
+            Field::new("driver", String, Wire::String, &[2]),
+            Field::new("pool", String, Wire::String, &[3]),
         ],
     },
 ];

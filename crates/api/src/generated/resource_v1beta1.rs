@@ -11,7 +11,8 @@ pub(super) static TYPES: &[Type] = &[
         atomic: false,
         fields: &[
             Field::new("conditions", List(&Ref("io.k8s.apimachinery.pkg.apis.meta.v1.Condition")), Wire::Message, &[4])
-                .map(&["type"]),
+                .map(&["type"])
+                .always(),
             Field::new("data", Raw, Wire::Message, &[5]),
             Field::new("device", String, Wire::String, &[3]).required(),
             Field::new("driver", String, Wire::String, &[1]).required(),
@@ -25,7 +26,8 @@ pub(super) static TYPES: &[Type] = &[
         atomic: false,
         fields: &[
             Field::new("allocationTimestamp", Time, Wire::Message, &[5]),
-            Field::new("devices", Ref("io.k8s.api.resource.v1beta1.DeviceAllocationResult"), Wire::Message, &[1]),
+            Field::new("devices", Ref("io.k8s.api.resource.v1beta1.DeviceAllocationResult"), Wire::Message, &[1])
+                .always(),
             Field::new("nodeSelector", Ref("io.k8s.api.core.v1.NodeSelector"), Wire::Message, &[3]),
         ],
     },
@@ -46,7 +48,7 @@ pub(super) static TYPES: &[Type] = &[
                 Wire::Message,
                 &[3],
             ),
-            Field::new("nodeName", String, Wire::String, &[4]).by_value(),
+            Field::new("nodeName", String, Wire::String, &[4]),
             Field::new("nodeSelector", Ref("io.k8s.api.core.v1.NodeSelector"), Wire::Message, &[5]),
             Field::new("taints", List(&Ref("io.k8s.api.resource.v1beta1.DeviceTaint")), Wire::Message, &[7]),
         ],
@@ -60,7 +62,7 @@ pub(super) static TYPES: &[Type] = &[
         name: "io.k8s.api.resource.v1beta1.CapacityRequestPolicy",
         atomic: false,
         fields: &[
-            Field::new("default", Quantity, Wire::Message, &[1]),
+            Field::new("default", Quantity, Wire::Message, &[1]).always().pointer(),
             Field::new(
                 "validRange",
                 Ref("io.k8s.api.resource.v1beta1.CapacityRequestPolicyRange"),
@@ -75,7 +77,7 @@ pub(super) static TYPES: &[Type] = &[
         atomic: false,
         fields: &[
             Field::new("max", Quantity, Wire::Message, &[2]),
-            Field::new("min", Quantity, Wire::Message, &[1]).required(),
+            Field::new("min", Quantity, Wire::Message, &[1]).required().pointer(),
             Field::new("step", Quantity, Wire::Message, &[3]),
         ],
     },
@@ -138,8 +140,8 @@ pub(super) static TYPES: &[Type] = &[
         fields: &[
             Field::new("bool", Boolean, Wire::Bool, &[3]),
             Field::new("int", Integer64, Wire::Int64, &[2]),
-            Field::new("string", String, Wire::String, &[4]).by_value(),
-            Field::new("version", String, Wire::String, &[5]).by_value(),
+            Field::new("string", String, Wire::String, &[4]),
+            Field::new("version", String, Wire::String, &[5]),
         ],
     },
     Type {
@@ -161,7 +163,8 @@ pub(super) static TYPES: &[Type] = &[
                 &[3],
             ),
             Field::new("constraints", List(&Ref("io.k8s.api.resource.v1beta1.DeviceConstraint")), Wire::Message, &[2]),
-            Field::new("requests", List(&Ref("io.k8s.api.resource.v1beta1.DeviceRequest")), Wire::Message, &[1]),
+            Field::new("requests", List(&Ref("io.k8s.api.resource.v1beta1.DeviceRequest")), Wire::Message, &[1])
+                .always(),
         ],
     },
     Type {
@@ -205,7 +208,7 @@ pub(super) static TYPES: &[Type] = &[
                 Wire::Message,
                 &[2],
             ),
-            Field::new("extendedResourceName", String, Wire::String, &[4]).by_value(),
+            Field::new("extendedResourceName", String, Wire::String, &[4]),
             Field::new("selectors", List(&Ref("io.k8s.api.resource.v1beta1.DeviceSelector")), Wire::Message, &[1]),
         ],
     },
@@ -213,8 +216,8 @@ pub(super) static TYPES: &[Type] = &[
         name: "io.k8s.api.resource.v1beta1.DeviceConstraint",
         atomic: false,
         fields: &[
-            Field::new("distinctAttribute", String, Wire::String, &[3]).by_value(),
-            Field::new("matchAttribute", String, Wire::String, &[2]).by_value(),
+            Field::new("distinctAttribute", String, Wire::String, &[3]),
+            Field::new("matchAttribute", String, Wire::String, &[2]),
             Field::new("requests", List(&String), Wire::String, &[1]),
         ],
     },
@@ -234,7 +237,7 @@ pub(super) static TYPES: &[Type] = &[
             Field::new("allocationMode", String, Wire::String, &[4]).by_value(),
             Field::new("capacity", Ref("io.k8s.api.resource.v1beta1.CapacityRequirements"), Wire::Message, &[9]),
             Field::new("count", Integer64, Wire::Int64, &[5]).by_value(),
-            Field::new("deviceClassName", String, Wire::String, &[2]).by_value(),
+            Field::new("deviceClassName", String, Wire::String, &[2]).always(),
             Field::new(
                 "firstAvailable",
                 List(&Ref("io.k8s.api.resource.v1beta1.DeviceSubRequest")),
@@ -345,7 +348,7 @@ pub(super) static TYPES: &[Type] = &[
     Type {
         name: "io.k8s.api.resource.v1beta1.ResourceClaimSpec",
         atomic: false,
-        fields: &[Field::new("devices", Ref("io.k8s.api.resource.v1beta1.DeviceClaim"), Wire::Message, &[1])],
+        fields: &[Field::new("devices", Ref("io.k8s.api.resource.v1beta1.DeviceClaim"), Wire::Message, &[1]).always()],
     },
     Type {
         name: "io.k8s.api.resource.v1beta1.ResourceClaimStatus",
@@ -415,7 +418,7 @@ pub(super) static TYPES: &[Type] = &[
         name: "io.k8s.api.resource.v1beta1.ResourceSliceSpec",
         atomic: false,
         fields: &[
-            Field::new("allNodes", Boolean, Wire::Bool, &[5]),
+            Field::new("allNodes", Boolean, Wire::Bool, &[5]).by_value(),
             Field::new("devices", List(&Ref("io.k8s.api.resource.v1beta1.Device")), Wire::Message, &[6]),
             Field::new("driver", String, Wire::String, &[1]).required(),
             Field::new("nodeName", String, Wire::String, &[3]).by_value(),

@@ -11,7 +11,8 @@ pub(super) static TYPES: &[Type] = &[
         atomic: false,
         fields: &[
             Field::new("conditions", List(&Ref("io.k8s.apimachinery.pkg.apis.meta.v1.Condition")), Wire::Message, &[4])
-                .map(&["type"]),
+                .map(&["type"])
+                .always(),
             Field::new("data", Raw, Wire::Message, &[5]),
             Field::new("device", String, Wire::String, &[3]).required(),
             Field::new("driver", String, Wire::String, &[1]).required(),
@@ -25,7 +26,8 @@ pub(super) static TYPES: &[Type] = &[
         atomic: false,
         fields: &[
             Field::new("allocationTimestamp", Time, Wire::Message, &[5]),
-            Field::new("devices", Ref("io.k8s.api.resource.v1beta2.DeviceAllocationResult"), Wire::Message, &[1]),
+            Field::new("devices", Ref("io.k8s.api.resource.v1beta2.DeviceAllocationResult"), Wire::Message, &[1])
+                .always(),
             Field::new("nodeSelector", Ref("io.k8s.api.core.v1.NodeSelector"), Wire::Message, &[3]),
         ],
     },
@@ -38,7 +40,7 @@ pub(super) static TYPES: &[Type] = &[
         name: "io.k8s.api.resource.v1beta2.CapacityRequestPolicy",
         atomic: false,
         fields: &[
-            Field::new("default", Quantity, Wire::Message, &[1]),
+            Field::new("default", Quantity, Wire::Message, &[1]).always().pointer(),
             Field::new(
                 "validRange",
                 Ref("io.k8s.api.resource.v1beta2.CapacityRequestPolicyRange"),
@@ -53,7 +55,7 @@ pub(super) static TYPES: &[Type] = &[
         atomic: false,
         fields: &[
             Field::new("max", Quantity, Wire::Message, &[2]),
-            Field::new("min", Quantity, Wire::Message, &[1]).required(),
+            Field::new("min", Quantity, Wire::Message, &[1]).required().pointer(),
             Field::new("step", Quantity, Wire::Message, &[3]),
         ],
     },
@@ -93,7 +95,7 @@ pub(super) static TYPES: &[Type] = &[
                 &[4],
             ),
             Field::new("name", String, Wire::String, &[1]).required(),
-            Field::new("nodeName", String, Wire::String, &[5]).by_value(),
+            Field::new("nodeName", String, Wire::String, &[5]),
             Field::new("nodeSelector", Ref("io.k8s.api.core.v1.NodeSelector"), Wire::Message, &[6]),
             Field::new("taints", List(&Ref("io.k8s.api.resource.v1beta2.DeviceTaint")), Wire::Message, &[8]),
         ],
@@ -131,8 +133,8 @@ pub(super) static TYPES: &[Type] = &[
         fields: &[
             Field::new("bool", Boolean, Wire::Bool, &[3]),
             Field::new("int", Integer64, Wire::Int64, &[2]),
-            Field::new("string", String, Wire::String, &[4]).by_value(),
-            Field::new("version", String, Wire::String, &[5]).by_value(),
+            Field::new("string", String, Wire::String, &[4]),
+            Field::new("version", String, Wire::String, &[5]),
         ],
     },
     Type {
@@ -154,7 +156,8 @@ pub(super) static TYPES: &[Type] = &[
                 &[3],
             ),
             Field::new("constraints", List(&Ref("io.k8s.api.resource.v1beta2.DeviceConstraint")), Wire::Message, &[2]),
-            Field::new("requests", List(&Ref("io.k8s.api.resource.v1beta2.DeviceRequest")), Wire::Message, &[1]),
+            Field::new("requests", List(&Ref("io.k8s.api.resource.v1beta2.DeviceRequest")), Wire::Message, &[1])
+                .always(),
         ],
     },
     Type {
@@ -198,7 +201,7 @@ pub(super) static TYPES: &[Type] = &[
                 Wire::Message,
                 &[2],
             ),
-            Field::new("extendedResourceName", String, Wire::String, &[4]).by_value(),
+            Field::new("extendedResourceName", String, Wire::String, &[4]),
             Field::new("selectors", List(&Ref("io.k8s.api.resource.v1beta2.DeviceSelector")), Wire::Message, &[1]),
         ],
     },
@@ -206,8 +209,8 @@ pub(super) static TYPES: &[Type] = &[
         name: "io.k8s.api.resource.v1beta2.DeviceConstraint",
         atomic: false,
         fields: &[
-            Field::new("distinctAttribute", String, Wire::String, &[3]).by_value(),
-            Field::new("matchAttribute", String, Wire::String, &[2]).by_value(),
+            Field::new("distinctAttribute", String, Wire::String, &[3]),
+            Field::new("matchAttribute", String, Wire::String, &[2]),
             Field::new("requests", List(&String), Wire::String, &[1]),
         ],
     },
@@ -345,7 +348,7 @@ pub(super) static TYPES: &[Type] = &[
     Type {
         name: "io.k8s.api.resource.v1beta2.ResourceClaimSpec",
         atomic: false,
-        fields: &[Field::new("devices", Ref("io.k8s.api.resource.v1beta2.DeviceClaim"), Wire::Message, &[1])],
+        fields: &[Field::new("devices", Ref("io.k8s.api.resource.v1beta2.DeviceClaim"), Wire::Message, &[1]).always()],
     },
     Type {
         name: "io.k8s.api.resource.v1beta2.ResourceClaimStatus",
@@ -418,7 +421,7 @@ pub(super) static TYPES: &[Type] = &[
             Field::new("allNodes", Boolean, Wire::Bool, &[5]),
             Field::new("devices", List(&Ref("io.k8s.api.resource.v1beta2.Device")), Wire::Message, &[6]),
             Field::new("driver", String, Wire::String, &[1]).required(),
-            Field::new("nodeName", String, Wire::String, &[3]).by_value(),
+            Field::new("nodeName", String, Wire::String, &[3]),
             Field::new("nodeSelector", Ref("io.k8s.api.core.v1.NodeSelector"), Wire::Message, &[4]),
             Field::new("perDeviceNodeSelection", Boolean, Wire::Bool, &[7]),
             Field::new("pool", Ref("io.k8s.api.resource.v1beta2.ResourcePool"), Wire::Message, &[2]).required(),

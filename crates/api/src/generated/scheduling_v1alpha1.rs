@@ -5,6 +5,7 @@ use crate::schema::FieldType::*;
 use crate::schema::{Field, Type, Wire};
 
 pub(super) static TYPES: &[Type] = &[
+    Type { name: "io.k8s.api.scheduling.v1alpha1.BasicSchedulingPolicy", atomic: false, fields: &[] },
     Type {
         name: "io.k8s.api.scheduling.v1alpha1.GangSchedulingPolicy",
         atomic: false,
@@ -22,7 +23,7 @@ pub(super) static TYPES: &[Type] = &[
         name: "io.k8s.api.scheduling.v1alpha1.PodGroupPolicy",
         atomic: false,
         fields: &[
-            Field::new("basic", Json, Wire::Message, &[2]),
+            Field::new("basic", Ref("io.k8s.api.scheduling.v1alpha1.BasicSchedulingPolicy"), Wire::Message, &[2]),
             Field::new("gang", Ref("io.k8s.api.scheduling.v1alpha1.GangSchedulingPolicy"), Wire::Message, &[3]),
         ],
     },
@@ -30,7 +31,7 @@ pub(super) static TYPES: &[Type] = &[
         name: "io.k8s.api.scheduling.v1alpha1.TypedLocalObjectReference",
         atomic: false,
         fields: &[
-            Field::new("apiGroup", String, Wire::String, &[1]),
+            Field::new("apiGroup", String, Wire::String, &[1]).by_value(),
             Field::new("kind", String, Wire::String, &[2]).required(),
             Field::new("name", String, Wire::String, &[3]).required(),
         ],

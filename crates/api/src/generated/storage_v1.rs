@@ -23,7 +23,7 @@ pub(super) static TYPES: &[Type] = &[
         atomic: false,
         fields: &[
             Field::new("attachRequired", Boolean, Wire::Bool, &[1]),
-            Field::new("fsGroupPolicy", String, Wire::String, &[5]).by_value(),
+            Field::new("fsGroupPolicy", String, Wire::String, &[5]),
             Field::new("nodeAllocatableUpdatePeriodSeconds", Integer64, Wire::Int64, &[9]),
             Field::new("podInfoOnMount", Boolean, Wire::Bool, &[2]),
             Field::new("requiresRepublish", Boolean, Wire::Bool, &[7]),
@@ -53,7 +53,7 @@ pub(super) static TYPES: &[Type] = &[
             Field::new("allocatable", Ref("io.k8s.api.storage.v1.VolumeNodeResources"), Wire::Message, &[4]),
             Field::new("name", String, Wire::String, &[1]).required(),
             Field::new("nodeID", String, Wire::String, &[2]).required(),
-            Field::new("topologyKeys", List(&String), Wire::String, &[3]),
+            Field::new("topologyKeys", List(&String), Wire::String, &[3]).always(),
         ],
     },
     Type {

@@ -2,12 +2,12 @@
 
 use api::decode::{self, MediaType};
 use api::kinds::Resource;
+use api::protobuf;
 use api::status::Status;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::http::negotiate::BodyEncoding;
 use crate::http::options::{DeleteOptions, FieldValidation};
-use crate::http::protobuf;
 use crate::http::request_info::Query;
 
 /// An object out of a body, and the warnings that go with the answer.
@@ -48,17 +48,31 @@ fn parse(
     let media = match encoding {
         BodyEncoding::Json => MediaType::Json,
         BodyEncoding::Yaml => MediaType::Yaml,
-        BodyEncoding::Protobuf => {
-            let value = protobuf::decode(body, expected.schema).map_err(|err| {
-                let kind = expected.kind;
-                Status::bad_request(format!("the object provided is unrecognized (must be of type {kind}): {err}"))
-            })?;
-            return Ok((value, Vec::new(), None));
-        }
+        BodyEncoding::Protobuf => return Ok((parse_protobuf(body, expected)?, Vec::new(), None)),
     };
     let decoded = decode::decode_as(body, media, expected.schema)?;
     let strict = decoded.strict_error(expected.kind, expected.version);
     Ok((decoded.value, decoded.findings, strict))
+}
+
+/// Reads a body in protobuf, of which there are no fields to complain about: those of newer clients are skipped.
+fn parse_protobuf(body: &[u8], expected: Expected<'_>) -> Result<Value, Status> {
+    let envelope = protobuf::open(body).map_err(|err| decode::unrecognized(expected.kind, &err.to_string(), body))?;
+    let mut value = Value::Object(Map::new());
+    // Of other kinds there is nothing to read: their name is enough for the refusal.
+    if envelope.kind.is_empty() || envelope.kind == expected.kind {
+        let handled = |why: &str| decode::cannot_be_handled(expected.kind, expected.version, why);
+        if !protobuf::has_message(expected.schema) {
+            return Err(handled(protobuf::NO_MESSAGE));
+        }
+        value = protobuf::decode(envelope.message, expected.schema).map_err(|err| handled(&err.to_string()))?;
+    }
+    for (member, text) in [("apiVersion", envelope.api_version), ("kind", envelope.kind)] {
+        if !text.is_empty() {
+            value[member] = text.into();
+        }
+    }
+    Ok(value)
 }
 
 /// Decodes an object of the expected type.
