@@ -21,6 +21,7 @@ const ORDER: &[&str] = &[
     "client",
     "store",
     "pki",
+    "spdy",
     "api",
     "base",
 ];

@@ -5,36 +5,25 @@ use std::os::fd::OwnedFd;
 
 use tokio::net::unix::pipe;
 
-use super::channels::Version;
-use super::server::Socket;
-use super::session::{self, Streams};
+use super::session::{self, Client, Output, Streams, Wanted};
 use super::status;
 use crate::container::{self, Container, Terminal};
 
-/// Which streams a client wants.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Wanted {
-    pub stdin: bool,
-    pub stdout: bool,
-    pub stderr: bool,
-}
-
 /// Attaches the client until the container ends.
-pub(super) async fn run(container: &Container, wanted: Wanted, version: Version, socket: Socket) {
+pub(super) async fn run(container: &Container, wanted: Wanted, client: Client) {
     match attach(container, wanted).await {
         Ok((streams, attached)) => {
             let end = async {
                 container.ended().await;
                 status::success()
             };
-            session::run(socket, version, streams, end).await;
+            session::run(client, streams, end).await;
             // Only now does the shim learn that the client is gone.
             drop(attached);
         }
         Err(err) => {
-            let none = Streams { stdin: None, stdout: None, stderr: None, terminal: None };
             let status = status::failed(&format!("error attaching to container: {err}"));
-            session::run(socket, version, none, std::future::ready(status)).await;
+            session::run(client, Streams::default(), std::future::ready(status)).await;
         }
     }
 }
@@ -62,9 +51,7 @@ async fn attach(container: &Container, wanted: Wanted) -> io::Result<(Streams, c
     Ok((Streams { stdin, stdout, stderr, terminal }, attached))
 }
 
-type Output = Option<Box<dyn tokio::io::AsyncRead + Send + Unpin>>;
-
-fn output(wanted: bool) -> io::Result<(Output, Option<OwnedFd>)> {
+fn output(wanted: bool) -> io::Result<(Option<Output>, Option<OwnedFd>)> {
     if !wanted {
         return Ok((None, None));
     }

@@ -48,9 +48,9 @@ pub(super) enum Input {
 /// The wire form of a terminal's size.
 #[derive(serde::Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct Size {
-    width: u16,
-    height: u16,
+pub(super) struct Size {
+    pub(super) width: u16,
+    pub(super) height: u16,
 }
 
 impl Input {

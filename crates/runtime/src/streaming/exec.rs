@@ -1,31 +1,22 @@
 //! A process run for a client.
 
-use super::channels::Version;
-use super::server::Socket;
-use super::session::{self, Streams};
+use super::session::{self, Client, Streams, Wanted};
 use super::status;
 use crate::container::{self, Container, Exec, ExecSpec};
 
-/// Runs the process of `spec`; `wanted` says whether its output and its error output are.
-pub(super) async fn run(
-    container: &Container,
-    spec: &ExecSpec,
-    wanted: (bool, bool),
-    version: Version,
-    socket: Socket,
-) {
-    let none = || Streams { stdin: None, stdout: None, stderr: None, terminal: None };
+/// Runs the process of `spec` for a client.
+pub(super) async fn run(container: &Container, spec: &ExecSpec, wanted: Wanted, client: Client) {
     let failed = |err: &dyn std::fmt::Display| {
         let status = status::failed(&format!("error executing command in container: {err}"));
         std::future::ready(status)
     };
     let mut running = match container::exec(container, spec).await {
         Ok(running) => running,
-        Err(err) => return session::run(socket, version, none(), failed(&err)).await,
+        Err(err) => return session::run(client, Streams::default(), failed(&err)).await,
     };
     let streams = match streams(&mut running, spec, wanted) {
         Ok(streams) => streams,
-        Err(err) => return session::run(socket, version, none(), failed(&err)).await,
+        Err(err) => return session::run(client, Streams::default(), failed(&err)).await,
     };
     let end = async {
         match running.exit().await {
@@ -33,13 +24,13 @@ pub(super) async fn run(
             Err(err) => status::failed(&format!("error executing command in container: {err}")),
         }
     };
-    session::run(socket, version, streams, end).await;
+    session::run(client, streams, end).await;
 }
 
-fn streams(running: &mut Exec, spec: &ExecSpec, (stdout, stderr): (bool, bool)) -> std::io::Result<Streams> {
+fn streams(running: &mut Exec, spec: &ExecSpec, wanted: Wanted) -> std::io::Result<Streams> {
     if let Some(terminal) = running.terminal.take() {
         let input = if spec.stdin { Some(terminal.try_clone()?) } else { None };
-        let output = if stdout { Some(terminal.try_clone()?) } else { None };
+        let output = if wanted.stdout { Some(terminal.try_clone()?) } else { None };
         return Ok(Streams {
             stdin: input.map(|input| Box::new(input) as _),
             stdout: output.map(|output| Box::new(output) as _),
@@ -48,8 +39,8 @@ fn streams(running: &mut Exec, spec: &ExecSpec, (stdout, stderr): (bool, bool)) 
         });
     }
     // A process that writes what nobody wants finds its pipe closed.
-    let output = running.stdout.take().filter(|_| stdout);
-    let errors = running.stderr.take().filter(|_| stderr);
+    let output = running.stdout.take().filter(|_| wanted.stdout);
+    let errors = running.stderr.take().filter(|_| wanted.stderr);
     Ok(Streams {
         stdin: running.stdin.take().map(|stdin| Box::new(stdin) as _),
         stdout: output.map(|output| Box::new(output) as _),

@@ -1,7 +1,7 @@
 //! The server behind the addresses that Exec, Attach and PortForward return.
 //!
 //! An address holds a token that nobody can guess, that is good for one connection, and that expires. Clients speak
-//! WebSocket with Kubernetes' channel subprotocols; the kubelet passes their connection through.
+//! WebSocket with Kubernetes' channel subprotocols, or SPDY/3.1; the kubelet passes their connection through.
 
 mod attach;
 mod channels;
@@ -9,8 +9,11 @@ mod exec;
 mod port_forward;
 mod server;
 mod session;
+mod spdy;
 mod status;
 mod tokens;
+mod upgrade;
+mod websocket;
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};

@@ -1,22 +1,19 @@
-//! Accepting connections and switching them to WebSocket.
+//! Accepting connections and serving what they ask for.
 
 use std::convert::Infallible;
 use std::sync::Arc;
 
 use base::{Drain, Tasks};
-use bytes::Bytes;
-use http::header::{CONNECTION, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, UPGRADE};
-use http::{HeaderMap, Request, Response, StatusCode};
-use http_body_util::Full;
+use http::Request;
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::Role;
 
-use super::channels::Version;
-use super::{Session, Streaming, attach, exec, port_forward};
+use super::session::{Client, Wanted};
+use super::upgrade::{Protocol, answer};
+use super::{Session, attach, exec, port_forward, spdy};
 use crate::engine::Engine;
 
 /// A connection that speaks WebSocket.
@@ -42,10 +39,12 @@ pub(crate) async fn serve(engine: Arc<Engine>, listener: TcpListener, drain: Dra
 }
 
 async fn connection(engine: Arc<Engine>, stream: TcpStream) {
+    // Keystrokes go out one by one.
+    let _ = stream.set_nodelay(true);
     let upgraded = Arc::new(std::sync::Mutex::new(None));
     let handed = upgraded.clone();
-    let service = hyper::service::service_fn(move |mut request: Request<Incoming>| {
-        let (response, accepted) = answer(&engine.streaming, &mut request);
+    let service = hyper::service::service_fn(move |request: Request<Incoming>| {
+        let (response, accepted) = answer(&engine.streaming, &request);
         if let Some(session) = accepted {
             *handed.lock().unwrap_or_else(std::sync::PoisonError::into_inner) =
                 Some((session, hyper::upgrade::on(request)));
@@ -58,67 +57,52 @@ async fn connection(engine: Arc<Engine>, stream: TcpStream) {
         return;
     }
     let taken = upgraded.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
-    let Some(((session, version), upgrade)) = taken else { return };
-    match upgrade.await {
-        Ok(upgraded) => {
-            let socket = WebSocketStream::from_raw_socket(TokioIo::new(upgraded), Role::Server, None).await;
-            run(session, version, socket).await;
+    let Some(((session, protocol), upgrade)) = taken else { return };
+    let upgraded = match upgrade.await {
+        Ok(upgraded) => TokioIo::new(upgraded),
+        Err(err) => return tracing::debug!(%err, "a streaming connection was not upgraded"),
+    };
+    match protocol {
+        Protocol::WebSocket(version) => {
+            let socket = WebSocketStream::from_raw_socket(upgraded, Role::Server, None).await;
+            if let Session::PortForward { sandbox, ports } = session {
+                return port_forward::websocket::run(&sandbox, &ports, socket).await;
+            }
+            run(session, Client::WebSocket(Box::new(socket), version)).await;
         }
-        Err(err) => tracing::debug!(%err, "a streaming connection was not upgraded"),
+        Protocol::Spdy(version) => {
+            let (connection, driver) = ::spdy::Connection::new(upgraded, ::spdy::Role::Server);
+            let work = async {
+                if let Session::PortForward { sandbox, .. } = session {
+                    port_forward::spdy::run(&sandbox, connection).await;
+                } else if let Some(remote) = spdy::accept(connection, version, session.wanted()).await {
+                    run(session, Client::Spdy(Box::new(remote))).await;
+                }
+            };
+            if let ((), Err(err)) = tokio::join!(work, driver.run()) {
+                tracing::debug!(%err, "a streaming connection broke");
+            }
+        }
     }
 }
 
-async fn run(session: Session, version: Version, socket: Socket) {
+/// Serves a remote command.
+async fn run(session: Session, client: Client) {
+    let wanted = session.wanted();
     match session {
-        Session::Exec { container, spec, stdout, stderr } => {
-            exec::run(&container, &spec, (stdout, stderr), version, socket).await;
-        }
-        Session::Attach { container, stdin, stdout, stderr } => {
-            attach::run(&container, attach::Wanted { stdin, stdout, stderr }, version, socket).await;
-        }
-        Session::PortForward { sandbox, ports } => port_forward::run(&sandbox, &ports, socket).await,
+        Session::Exec { container, spec, .. } => exec::run(&container, &spec, wanted, client).await,
+        Session::Attach { container, .. } => attach::run(&container, wanted, client).await,
+        // Its clients are served before they come here.
+        Session::PortForward { .. } => {}
     }
 }
 
-type Accepted = (Session, Version);
-
-fn answer(streaming: &Streaming, request: &mut Request<Incoming>) -> (Response<Full<Bytes>>, Option<Accepted>) {
-    let refused = |code: StatusCode, text: &'static str| {
-        let mut response = Response::new(Full::new(Bytes::from_static(text.as_bytes())));
-        *response.status_mut() = code;
-        (response, None)
-    };
-    let headers = request.headers();
-    if !has_token(headers, UPGRADE, "websocket") {
-        return refused(StatusCode::BAD_REQUEST, "only WebSocket connections are served here\n");
+impl Session {
+    fn wanted(&self) -> Wanted {
+        match *self {
+            Self::Exec { ref spec, stdout, stderr, .. } => Wanted { stdin: spec.stdin, stdout, stderr },
+            Self::Attach { stdin, stdout, stderr, .. } => Wanted { stdin, stdout, stderr },
+            Self::PortForward { .. } => Wanted { stdin: false, stdout: false, stderr: false },
+        }
     }
-    let Some(key) = headers.get(SEC_WEBSOCKET_KEY).map(|key| derive_accept_key(key.as_bytes())) else {
-        return refused(StatusCode::BAD_REQUEST, "Sec-WebSocket-Key is missing\n");
-    };
-    let Some((name, version)) = Version::choose(headers.get_all(SEC_WEBSOCKET_PROTOCOL)) else {
-        return refused(
-            StatusCode::BAD_REQUEST,
-            "no common subprotocol; v5.channel.k8s.io and v4.channel.k8s.io are spoken here\n",
-        );
-    };
-    let mut parts = request.uri().path().trim_start_matches('/').split('/');
-    let (kind, token) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
-    let Some(session) = streaming.tokens.take(kind, token) else {
-        return refused(StatusCode::NOT_FOUND, "unknown or used token\n");
-    };
-    let mut response = Response::new(Full::default());
-    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
-    let headers = response.headers_mut();
-    headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
-    headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
-    headers.insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(name));
-    if let Ok(key) = HeaderValue::from_str(&key) {
-        headers.insert(SEC_WEBSOCKET_ACCEPT, key);
-    }
-    (response, Some((session, version)))
-}
-
-fn has_token(headers: &HeaderMap, name: http::HeaderName, token: &str) -> bool {
-    let values = headers.get_all(name).into_iter().filter_map(|value| value.to_str().ok());
-    values.flat_map(|value| value.split(',')).any(|value| value.trim().eq_ignore_ascii_case(token))
 }

@@ -4,5 +4,6 @@ mod containers;
 mod images;
 mod pods;
 mod restart;
+mod spdy_streams;
 mod streams;
 mod support;

@@ -1,26 +1,24 @@
-//! Ports inside of a sandbox, two channels each: data, and errors as text.
+//! Port forwarding over WebSocket: two channels for each port that the address names, data and errors as text.
 
 use std::collections::HashMap;
-use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use bytes::Bytes;
 use futures::{SinkExt, StreamExt};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::net::tcp::OwnedWriteHalf;
 use tokio::sync::mpsc;
 use tokio_tungstenite::tungstenite::Message;
 
-use super::channels::frame;
-use super::server::Socket;
-use crate::sandbox::{Sandbox, is_host_network};
+use super::super::channels::frame;
+use super::super::server::Socket;
+use super::connect;
+use crate::sandbox::Sandbox;
 
 /// Messages that may wait for a slow client.
 const QUEUE: usize = 16;
 
 /// Connects the client's channels with the ports until it leaves.
-pub(super) async fn run(sandbox: &Sandbox, ports: &[u16], socket: Socket) {
+pub(in crate::streaming) async fn run(sandbox: &Sandbox, ports: &[u16], socket: Socket) {
     let (mut sink, mut source) = socket.split();
     let (sender, mut receiver) = mpsc::channel::<Message>(QUEUE);
     let mut readers = base::Tasks::new();
@@ -82,18 +80,4 @@ async fn pass(writers: &mut HashMap<u8, OwnedWriteHalf>, mut data: Bytes) {
     {
         writers.remove(&channel);
     }
-}
-
-/// Connects to a port on the loopback interface of the sandbox.
-pub(super) async fn connect(sandbox: &Sandbox, port: u16) -> io::Result<TcpStream> {
-    let addresses: [SocketAddr; 2] = [(Ipv4Addr::LOCALHOST, port).into(), (Ipv6Addr::LOCALHOST, port).into()];
-    let dial = move || std::net::TcpStream::connect(&addresses[..]);
-    let namespace = (!is_host_network(&sandbox.record().config)).then(|| sandbox.paths().namespace("net"));
-    let work = move || match namespace {
-        None => dial(),
-        Some(namespace) => network::netns::run_in(&namespace, dial).map_err(io::Error::other)?,
-    };
-    let stream = tokio::task::spawn_blocking(work).await.map_err(io::Error::other)??;
-    stream.set_nonblocking(true)?;
-    TcpStream::from_std(stream)
 }

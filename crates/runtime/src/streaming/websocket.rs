@@ -1,0 +1,127 @@
+//! Remote commands over WebSocket: the streams of a process are channels of one sequence of messages.
+
+use bytes::Bytes;
+use futures::stream::{SplitSink, SplitStream};
+use futures::{SinkExt, StreamExt};
+use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::sync::mpsc;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+
+use super::channels::{Input, Version, channel, frame};
+use super::server::Socket;
+use super::session::{CHUNK, DRAIN_TIME, Input as Stdin, Output, Streams, conclude};
+use crate::container::Terminal;
+
+/// Messages that may wait for a slow client.
+const QUEUE: usize = 16;
+
+/// [`super::session::run`] for a client that speaks WebSocket.
+pub(super) async fn run(socket: Socket, version: Version, streams: Streams, end: impl Future<Output = Value>) {
+    let (sink, source) = socket.split();
+    let (sender, receiver) = mpsc::channel(QUEUE);
+    // Tells the client that all is set up, as upstream does.
+    let first = match (&streams.stdout, &streams.stderr) {
+        (Some(_), _) => channel::STDOUT,
+        (None, Some(_)) => channel::STDERR,
+        (None, None) => channel::ERROR,
+    };
+    // The queue is empty, so this does not wait.
+    let _ = sender.send(Message::Binary(frame(first, b""))).await;
+    let Streams { stdin, stdout, stderr, terminal } = streams;
+    let outputs = async {
+        tokio::join!(
+            pass_output(stdout, channel::STDOUT, sender.clone()),
+            pass_output(stderr, channel::STDERR, sender.clone()),
+        );
+    };
+    let conversation = async {
+        let status = conclude(outputs, end).await;
+        let _ = sender.send(Message::Binary(frame(channel::ERROR, status.to_string().as_bytes()))).await;
+        let close = CloseFrame { code: CloseCode::Normal, reason: "".into() };
+        let _ = sender.send(Message::Close(Some(close))).await;
+    };
+    let input = pass_input(source, version, stdin, terminal, sender.clone());
+    let talk = async {
+        tokio::select! {
+            () = conversation => true,
+            () = input => false,
+        }
+    };
+    let write = write_all(sink, receiver);
+    tokio::pin!(write);
+    let finished = tokio::select! {
+        finished = talk => finished,
+        () = &mut write => false,
+    };
+    if finished {
+        // The queue holds the last words; the writer ends after the closing message.
+        let _ = tokio::time::timeout(DRAIN_TIME, write).await;
+    }
+}
+
+async fn write_all(mut sink: SplitSink<Socket, Message>, mut receiver: mpsc::Receiver<Message>) {
+    while let Some(message) = receiver.recv().await {
+        let last = matches!(message, Message::Close(_));
+        if sink.send(message).await.is_err() || last {
+            return;
+        }
+    }
+}
+
+async fn pass_output(source: Option<Output>, channel: u8, sender: mpsc::Sender<Message>) {
+    let Some(mut source) = source else { return };
+    let mut chunk = vec![0; CHUNK];
+    loop {
+        match source.read(&mut chunk).await {
+            Ok(0) | Err(_) => return,
+            Ok(read) => {
+                if sender.send(Message::Binary(frame(channel, &chunk[..read]))).await.is_err() {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// Ends when the client is gone.
+async fn pass_input(
+    mut source: SplitStream<Socket>,
+    version: Version,
+    mut stdin: Option<Stdin>,
+    terminal: Option<Terminal>,
+    sender: mpsc::Sender<Message>,
+) {
+    while let Some(Ok(message)) = source.next().await {
+        let data: Bytes = match message {
+            Message::Binary(data) => data,
+            Message::Text(text) => Bytes::copy_from_slice(text.as_bytes()),
+            Message::Ping(data) => {
+                let _ = sender.send(Message::Pong(data)).await;
+                continue;
+            }
+            Message::Close(_) => return,
+            Message::Pong(_) | Message::Frame(_) => continue,
+        };
+        match Input::parse(data, version) {
+            Input::Stdin(data) => {
+                if let Some(writer) = &mut stdin
+                    && writer.write_all(&data).await.is_err()
+                {
+                    // The process reads no more; it may still write.
+                    stdin = None;
+                }
+            }
+            Input::StdinClosed => stdin = None,
+            Input::Resize { columns, rows } => {
+                if let Some(terminal) = &terminal {
+                    // A terminal that is gone has no size.
+                    let _ = terminal.resize(columns, rows);
+                }
+            }
+            Input::Nothing => {}
+        }
+    }
+}
