@@ -86,7 +86,7 @@ pub fn apply(write: &Write<'_>, live: &Value, config: &Value, force: bool) -> Re
     }
     let mut object = match applied(write, live, config, managers.clone(), force) {
         Err(conflicts) if write.manager == last_applied::KUBECTL => {
-            let allowed = last_applied::fields(live, write.api_version, write.shape());
+            let allowed = last_applied::fields(live, write.api_version, write.shape);
             let rest = conflicts.without(&allowed);
             if !rest.is_empty() {
                 return Err(ApplyError::Conflicts(rest));
@@ -110,7 +110,7 @@ fn checked(write: &Write<'_>, config: &Value) -> Result<(), ApplyError> {
     if meta::metadata(config).and_then(|metadata| metadata.get("managedFields")).is_some_and(|list| !list.is_null()) {
         return Err(ApplyError::HasManagers);
     }
-    let errors = check(config, write.shape());
+    let errors = check(config, write.shape);
     if errors.is_empty() {
         return Ok(());
     }
@@ -134,7 +134,7 @@ fn applied(
     mut managers: Managers,
     force: bool,
 ) -> Result<Value, Conflicts> {
-    let shape = write.shape();
+    let shape = write.shape;
     let reset = write.reset_fields();
     // Status of a configuration that goes to the main resource, for one, is not applied at all.
     let config = &remove(config, &reset, shape);
@@ -171,13 +171,12 @@ fn applied(
 ///
 /// A field of a declared type goes together with what nobody owns below it, such as defaults.
 fn prune(write: &Write<'_>, merged: Value, managers: &Managers, before: &Managed) -> Value {
-    let Some((there, type_name)) = in_version(write, &merged, write.type_name, &before.api_version) else {
+    let Some((there, shape)) = in_version(write, &merged, write.shape, &before.api_version) else {
         return merged;
     };
-    let shape = Shape::root(type_name);
     let had = before.set.with_named_fields(shape);
     let pruned = remove(&there, &had, shape);
-    let pruned = add_back_owned(write, &there, pruned, type_name, managers);
+    let pruned = add_back_owned(write, &there, pruned, shape, managers);
     // Only what the manager itself had applied may go in the end.
     let everything = set_of(&there, shape).with_named_fields(shape);
     let left = set_of(&pruned, shape).with_named_fields(shape);
@@ -189,7 +188,13 @@ fn prune(write: &Write<'_>, merged: Value, managers: &Managers, before: &Managed
 }
 
 /// The pruned document with what any manager owns, this one's new configuration included.
-fn add_back_owned(write: &Write<'_>, merged: &Value, pruned: Value, type_name: &str, managers: &Managers) -> Value {
+fn add_back_owned<'s>(
+    write: &Write<'s>,
+    merged: &Value,
+    pruned: Value,
+    shape: Shape<'s>,
+    managers: &Managers,
+) -> Value {
     let mut by_version: BTreeMap<&str, Set> = BTreeMap::new();
     for managed in managers.0.values() {
         let owned = by_version.entry(&managed.api_version).or_default();
@@ -198,24 +203,22 @@ fn add_back_owned(write: &Write<'_>, merged: &Value, pruned: Value, type_name: &
     let home = meta::api_version(merged).to_owned();
     let mut pruned = pruned;
     for (version, owned) in by_version {
-        let converted =
-            in_version(write, merged, type_name, version).zip(in_version(write, &pruned, type_name, version));
-        let Some(((there, type_name), (left, _))) = converted else { continue };
-        let shape = Shape::root(type_name);
+        let converted = in_version(write, merged, shape, version).zip(in_version(write, &pruned, shape, version));
+        let Some(((there, shape), (left, _))) = converted else { continue };
         let everything = set_of(&there, shape).with_named_fields(shape);
         let kept = set_of(&left, shape).union(&owned).with_named_fields(shape);
         let kept = remove(&there, &everything.difference(&kept), shape);
-        if let Some((kept, _)) = in_version(write, &kept, type_name, &home) {
+        if let Some((kept, _)) = in_version(write, &kept, shape, &home) {
             pruned = kept;
         }
     }
     pruned
 }
 
-/// The document in a version, with the name of its type there.
-fn in_version<'t>(write: &Write<'_>, value: &Value, type_name: &'t str, version: &str) -> Option<(Value, &'t str)> {
+/// The document in a version, with its shape there.
+fn in_version<'s>(write: &Write<'s>, value: &Value, shape: Shape<'s>, version: &str) -> Option<(Value, Shape<'s>)> {
     if meta::api_version(value) == version {
-        return Some((value.clone(), type_name));
+        return Some((value.clone(), shape));
     }
     (write.convert)(value, version)
 }

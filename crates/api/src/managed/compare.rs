@@ -57,13 +57,13 @@ impl Comparison {
 }
 
 /// Compares two documents of a shape.
-pub(super) fn compare(old: &Value, new: &Value, shape: Shape) -> Comparison {
+pub(super) fn compare(old: &Value, new: &Value, shape: Shape<'_>) -> Comparison {
     let mut found = Comparison::default();
     visit(Some(old), Some(new), shape, &mut found);
     found
 }
 
-fn visit(old: Option<&Value>, new: Option<&Value>, shape: Shape, found: &mut Comparison) {
+fn visit(old: Option<&Value>, new: Option<&Value>, shape: Shape<'_>, found: &mut Comparison) {
     if old == new {
         return;
     }
@@ -78,7 +78,7 @@ fn visit(old: Option<&Value>, new: Option<&Value>, shape: Shape, found: &mut Com
     }
 }
 
-fn fields(old: Option<&Value>, new: Option<&Value>, shape: Shape, found: &mut Comparison) {
+fn fields(old: Option<&Value>, new: Option<&Value>, shape: Shape<'_>, found: &mut Comparison) {
     let below = |name: &str, old: Option<&Value>, new: Option<&Value>, found: &mut Comparison| {
         if old != new {
             let mut inner = Comparison::default();
@@ -97,7 +97,7 @@ fn fields(old: Option<&Value>, new: Option<&Value>, shape: Shape, found: &mut Co
     }
 }
 
-fn items(old: Option<&Value>, new: Option<&Value>, shape: Shape, found: &mut Comparison) {
+fn items(old: Option<&Value>, new: Option<&Value>, shape: Shape<'_>, found: &mut Comparison) {
     let (old, new) = (Items::of(old, shape), Items::of(new, shape));
     let added = new.order.iter().filter(|element| !old.contains(element));
     for element in old.order.iter().chain(added) {

@@ -8,13 +8,13 @@ use super::set::Set;
 use super::shape::{Parts, Shape};
 
 /// The fields that an applied configuration sets: leaves, list items and map keys, but not what only holds them.
-pub(super) fn set_of(value: &Value, shape: Shape) -> Set {
+pub(super) fn set_of(value: &Value, shape: Shape<'_>) -> Set {
     let mut set = Set::default();
     collect(value, shape, &mut set);
     set
 }
 
-fn collect(value: &Value, shape: Shape, set: &mut Set) {
+fn collect(value: &Value, shape: Shape<'_>, set: &mut Set) {
     match shape.parts(Some(value), None) {
         Parts::Leaf => {
             // An empty list that merges by item sets nothing.

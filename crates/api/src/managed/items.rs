@@ -6,7 +6,6 @@ use serde_json::Value;
 
 use super::element::Element;
 use super::shape::Shape;
-use crate::schema::FieldType;
 
 /// The items of a list in order, each element once.
 pub(super) struct Items<'a> {
@@ -15,7 +14,7 @@ pub(super) struct Items<'a> {
 }
 
 impl<'a> Items<'a> {
-    pub(super) fn of(list: Option<&'a Value>, shape: Shape) -> Self {
+    pub(super) fn of(list: Option<&'a Value>, shape: Shape<'_>) -> Self {
         let list = list.and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
         let mut items = Self { order: Vec::with_capacity(list.len()), by_element: HashMap::new() };
         for (index, item) in list.iter().enumerate() {
@@ -41,20 +40,16 @@ impl<'a> Items<'a> {
 }
 
 /// The element of an item; the error is the key that it lacks.
-pub(super) fn element_of(item: &Value, shape: Shape) -> Result<Element, &'static str> {
-    let Shape::Keyed(ty, keys) = shape else { return Ok(Element::value(item)) };
+pub(super) fn element_of<'a>(item: &Value, shape: Shape<'a>) -> Result<Element, &'a str> {
+    let Shape::Keyed(list) = shape else { return Ok(Element::value(item)) };
+    let keys = list.keys();
     let mut values = Vec::with_capacity(keys.len());
     for key in keys {
         let value = match item.get(key).filter(|value| !value.is_null()) {
             Some(value) => value.clone(),
-            None => default_of(ty, key).ok_or(*key)?,
+            None => list.default_of(key).ok_or(key)?,
         };
-        values.push((*key, value));
+        values.push((key, value));
     }
     Ok(Element::keys(values.into_iter()))
-}
-
-fn default_of(ty: &'static FieldType, key: &str) -> Option<Value> {
-    let default = ty.as_type()?.field(key)?.default?;
-    serde_json::from_str(default).ok()
 }

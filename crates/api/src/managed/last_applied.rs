@@ -20,7 +20,7 @@ pub(super) const KUBECTL: &str = "kubectl";
 const MAX_ANNOTATIONS_BYTES: usize = 256 * 1024;
 
 /// The fields that client-side apply has set.
-pub(super) fn fields(live: &Value, api_version: &str, shape: Shape) -> Set {
+pub(super) fn fields(live: &Value, api_version: &str, shape: Shape<'_>) -> Set {
     let applied = meta::annotation(live, ANNOTATION).and_then(|text| serde_json::from_str::<Value>(text).ok());
     match applied {
         Some(applied) if meta::api_version(&applied) == api_version => set_of(&applied, shape),

@@ -7,7 +7,7 @@ use super::items::Items;
 use super::shape::{Parts, Shape};
 
 /// The live document with everything that the configuration holds.
-pub(super) fn merge(live: &Value, applied: &Value, shape: Shape) -> Value {
+pub(super) fn merge(live: &Value, applied: &Value, shape: Shape<'_>) -> Value {
     match shape.parts(Some(live), Some(applied)) {
         Parts::Leaf => applied.clone(),
         Parts::Fields => fields(live, applied, shape),
@@ -15,7 +15,7 @@ pub(super) fn merge(live: &Value, applied: &Value, shape: Shape) -> Value {
     }
 }
 
-fn fields(live: &Value, applied: &Value, shape: Shape) -> Value {
+fn fields(live: &Value, applied: &Value, shape: Shape<'_>) -> Value {
     let mut merged = live.as_object().cloned().unwrap_or_else(Map::new);
     for (name, value) in applied.as_object().into_iter().flatten() {
         let value = match merged.get(name) {
@@ -28,7 +28,7 @@ fn fields(live: &Value, applied: &Value, shape: Shape) -> Value {
 }
 
 /// Items that only one side has keep their places; of those that both have, the configuration says the order.
-fn items(live: &Value, applied: &Value, shape: Shape) -> Value {
+fn items(live: &Value, applied: &Value, shape: Shape<'_>) -> Value {
     let (live, applied) = (Items::of(Some(live), shape), Items::of(Some(applied), shape));
     let mut merged = Vec::with_capacity(live.order.len() + applied.order.len());
     let mut take = |element: &Element| match (live.get(element), applied.get(element)) {

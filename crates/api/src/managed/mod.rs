@@ -34,11 +34,11 @@ pub use conflict::Conflicts;
 pub use element::Element;
 pub use managers::{Manager, Managers, Operation};
 pub use set::Set;
-pub use shape::Shape;
+pub use shape::{Keyed, Shape};
 pub use update::{restore_times, track};
 
-/// How an object looks in another version of its API: the document and the name of its type.
-pub type Convert<'a> = dyn Fn(&Value, &str) -> Option<(Value, &'static str)> + Sync + 'a;
+/// How an object looks in another version of its API: the document and its shape there.
+pub type Convert<'a> = dyn Fn(&Value, &str) -> Option<(Value, Shape<'a>)> + Sync + 'a;
 
 /// Who writes what kind of object, and when.
 #[derive(Clone, Copy)]
@@ -49,8 +49,8 @@ pub struct Write<'a> {
     pub subresource: &'a str,
     /// The version of the object.
     pub api_version: &'a str,
-    /// The name of the object's type in the schema; types that it does not know have atomic lists and granular maps.
-    pub type_name: &'a str,
+    /// The shape of the object in that version; kinds without schema have atomic lists and granular maps.
+    pub shape: Shape<'a>,
     /// The fields that this way of writing never sets, whatever the request holds, with all below them.
     pub reset: &'a [&'a [&'a str]],
     /// The time of the write.
@@ -60,10 +60,6 @@ pub struct Write<'a> {
 }
 
 impl Write<'_> {
-    pub(crate) fn shape(&self) -> Shape {
-        Shape::root(self.type_name)
-    }
-
     fn reset_fields(&self) -> Set {
         let mut set = Set::default();
         for path in self.reset {
@@ -74,10 +70,10 @@ impl Write<'_> {
 }
 
 /// An object of the type as upstream has it before anything is set: what is always written is there.
-fn zero(type_name: &str) -> Arc<Value> {
+fn zero(shape: Shape<'_>) -> Arc<Value> {
     static ZEROS: LazyLock<Mutex<HashMap<&'static str, Arc<Value>>>> = LazyLock::new(Mutex::default);
     let empty = || Value::Object(serde_json::Map::new());
-    let Some(ty) = schema::type_by_name(type_name) else { return Arc::new(empty()) };
+    let Shape::Struct(ty) = shape else { return Arc::new(empty()) };
     let mut zeros = ZEROS.lock().unwrap_or_else(PoisonError::into_inner);
     let made = zeros.entry(ty.name).or_insert_with(|| {
         let mut value = empty();

@@ -8,12 +8,12 @@ use super::set::Set;
 use super::shape::{Parts, Shape};
 
 /// The document without the fields; what held nothing else is gone too.
-pub(super) fn remove(value: &Value, gone: &Set, shape: Shape) -> Value {
+pub(super) fn remove(value: &Value, gone: &Set, shape: Shape<'_>) -> Value {
     without(value, gone, shape).unwrap_or_else(|| Value::Object(serde_json::Map::new()))
 }
 
-fn without(value: &Value, gone: &Set, shape: Shape) -> Option<Value> {
-    let rest = |element: &Element, value: &Value, inner: Shape| match gone.child(element) {
+fn without(value: &Value, gone: &Set, shape: Shape<'_>) -> Option<Value> {
+    let rest = |element: &Element, value: &Value, inner: Shape<'_>| match gone.child(element) {
         None => Some(value.clone()),
         Some(gone) if gone.is_member() => None,
         Some(gone) => without(value, gone, inner),

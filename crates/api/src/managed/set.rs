@@ -149,7 +149,7 @@ impl Set {
 
     /// The set with every field of a declared type that leads to one of its paths.
     #[must_use]
-    pub(super) fn with_named_fields(&self, shape: Shape) -> Set {
+    pub(super) fn with_named_fields(&self, shape: Shape<'_>) -> Set {
         let children = self.children.iter().map(|(element, set)| {
             let (inner, is_declared) = shape.below(element);
             let mut set = set.with_named_fields(inner);

@@ -8,6 +8,7 @@ use super::merge::merge;
 use super::remove::remove;
 use super::*;
 use crate::status::Status;
+use crate::structural::Structural;
 
 const CONFIG_MAP: &str = "io.k8s.api.core.v1.ConfigMap";
 const DEPLOYMENT: &str = "io.k8s.api.apps.v1.Deployment";
@@ -15,14 +16,22 @@ const SERVICE: &str = "io.k8s.api.core.v1.Service";
 const POD: &str = "io.k8s.api.core.v1.Pod";
 const WIDGET: &str = "example.com.v1.Widget";
 
-fn no_versions(_: &Value, _: &str) -> Option<(Value, &'static str)> {
+fn no_versions<'s>(_: &Value, _: &str) -> Option<(Value, Shape<'s>)> {
     None
 }
 
 fn write<'a>(manager: &'a str, type_name: &'a str) -> Write<'a> {
     let api_version = if type_name == DEPLOYMENT { "apps/v1" } else { "v1" };
     let reset: &[&[&str]] = if type_name == DEPLOYMENT { &[&["status"]] } else { &[] };
-    Write { manager, subresource: "", api_version, type_name, reset, now: at(1), convert: &no_versions }
+    Write {
+        manager,
+        subresource: "",
+        api_version,
+        shape: Shape::root(type_name),
+        reset,
+        now: at(1),
+        convert: &no_versions,
+    }
 }
 
 fn at(second: i64) -> Timestamp {
@@ -384,4 +393,81 @@ proptest! {
         owns(&left, json!({}));
         prop_assert!(super::managers::tracked(set_of(&left, Shape::root(DEPLOYMENT))).is_empty(), "{}", left);
     }
+}
+
+/// A schema of custom resources with a list of each type, an embedded resource and a map.
+fn widget_schema() -> Structural {
+    let text = json!({"type": "string"});
+    let item =
+        json!({"type": "object", "properties": {"name": text, "port": {"type": "integer", "default": 80}, "v": text}});
+    let schema = json!({"type": "object", "properties": {
+        "metadata": {"type": "object"},
+        "spec": {"type": "object", "properties": {
+            "keyed": {"type": "array", "items": item, "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name", "port"]},
+            "set": {"type": "array", "items": text, "x-kubernetes-list-type": "set"},
+            "plain": {"type": "array", "items": text},
+            "map": {"type": "object", "additionalProperties": {"type": "integer"}},
+            "whole": {"type": "object", "properties": {"a": text, "b": text}, "x-kubernetes-map-type": "atomic"},
+            "free": {"type": "object", "x-kubernetes-preserve-unknown-fields": true},
+            "tmpl": {"type": "object", "x-kubernetes-embedded-resource": true, "x-kubernetes-preserve-unknown-fields": true},
+            "port": {"x-kubernetes-int-or-string": true},
+        }},
+    }});
+    Structural::parse(&schema).expect("a schema")
+}
+
+fn widget(spec: Value) -> Value {
+    json!({"apiVersion": "v1", "kind": "Widget", "metadata": {"name": "a"}, "spec": spec})
+}
+
+fn apply_widget(manager: &str, live: &Value, spec: Value) -> Result<Value, Status> {
+    let schema = widget_schema();
+    let write = Write { shape: Shape::Resource(&schema), ..write(manager, WIDGET) };
+    Ok(stored(apply(&write, live, &widget(spec), false)?))
+}
+
+#[test]
+fn schemas_say_how_custom_resources_merge() {
+    let spec = json!({
+        "keyed": [{"name": "a", "v": "1"}], "set": ["x"], "plain": ["p"], "map": {"k": 1}, "whole": {"a": "1"},
+        "free": {"x": {"y": [1]}}, "port": "50%",
+        "tmpl": {"apiVersion": "v1", "kind": "Pod", "metadata": {"finalizers": ["a/b"], "labels": {"l": "1"}}, "spec": {"z": 1}},
+    });
+    let object = apply_widget("one", &json!({}), spec).expect("applied");
+    let expected = json!({"one": {"f:spec": {
+        "f:keyed": {"k:{\"name\":\"a\",\"port\":80}": {".": {}, "f:name": {}, "f:v": {}}},
+        "f:set": {"v:\"x\"": {}}, "f:plain": {}, "f:map": {"f:k": {}}, "f:whole": {}, "f:port": {},
+        "f:free": {"f:x": {".": {}, "f:y": {}}},
+        "f:tmpl": {
+            "f:apiVersion": {}, "f:kind": {}, "f:spec": {".": {}, "f:z": {}},
+            "f:metadata": {"f:finalizers": {"v:\"a/b\"": {}}, "f:labels": {"f:l": {}}},
+        },
+    }}});
+    owns(&object, expected);
+    let second = json!({"keyed": [{"name": "b", "v": "2"}, {"name": "a", "port": 81}], "set": ["y"]});
+    let object = apply_widget("two", &object, second).expect("applied");
+    assert_eq!(
+        object["spec"]["keyed"],
+        json!([{"name": "a", "v": "1"}, {"name": "b", "v": "2"}, {"name": "a", "port": 81}])
+    );
+    assert_eq!(object["spec"]["set"], json!(["x", "y"]));
+    let status = apply_widget("two", &object, json!({"plain": ["q"], "whole": {"b": "1"}})).expect_err("conflicts");
+    assert!(status.message.contains(".spec.plain") && status.message.contains(".spec.whole"), "{}", status.message);
+}
+
+#[test]
+fn schemas_say_what_cannot_be_applied_to_custom_resources() {
+    for (spec, expected) in [
+        (json!({"nope": 1}), ".spec.nope: field not declared in schema"),
+        (json!({"map": {"a": "b"}}), ".spec.map.a: expected numeric (int or float), got \"b\""),
+        (json!({"plain": {}}), ".spec.plain: expected list, got {}"),
+        (json!({"set": ["a", "a"]}), ".spec.set: duplicate entries for key [=\"a\"]"),
+        (json!({"keyed": [{"v": "1"}]}), "omits key field \"name\" (and doesn't have default value)"),
+        (json!({"tmpl": {"metadata": {"nope": 1}}}), ".spec.tmpl.metadata.nope: field not declared in schema"),
+    ] {
+        let status = apply_widget("one", &json!({}), spec).expect_err("refused");
+        assert!(status.message.contains(expected), "{}", status.message);
+    }
+    apply_widget("one", &json!({}), json!({"free": {"any": [1]}, "port": 1, "tmpl": {"spec": {"x": 1}}}))
+        .expect("applied");
 }

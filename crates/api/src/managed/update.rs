@@ -6,7 +6,6 @@ use super::compare::{Comparison, compare};
 use super::conflict::Conflicts;
 use super::managers::{Managed, Manager, Managers, is_reset, tracked};
 use super::set::Set;
-use super::shape::Shape;
 use super::{Write, cap, zero};
 use crate::meta;
 
@@ -20,8 +19,8 @@ const BEFORE_FIRST_APPLY: &str = "before-first-apply";
 pub fn track(write: &Write<'_>, live: Option<&Value>, new: &mut Value) {
     let reset = write.reset_fields();
     let comparison = match live {
-        Some(live) => compare(live, new, write.shape()),
-        None => compare(&zero(write.type_name), new, write.shape()),
+        Some(live) => compare(live, new, write.shape),
+        None => compare(&zero(write.shape), new, write.shape),
     };
     let comparison = comparison.without(&reset);
     // Most writes of what is there change nothing, and need not know who owns it.
@@ -56,7 +55,7 @@ pub(super) fn before_first_apply(write: &Write<'_>, live: &Value) -> Managers {
     // What has no identity is not there yet.
     if meta::uid(live).is_some() {
         let write = Write { manager: BEFORE_FIRST_APPLY, subresource: "", ..*write };
-        let comparison = compare(&zero(write.type_name), live, write.shape()).without(&write.reset_fields());
+        let comparison = compare(&zero(write.shape), live, write.shape).without(&write.reset_fields());
         updated(&write, &Value::Null, live, comparison, &mut managers);
     }
     managers
@@ -146,8 +145,8 @@ pub(super) fn release(
 /// The comparison in another version; `None` for versions that are not served.
 fn in_version(write: &Write<'_>, live: &Value, new: &Value, version: &str) -> Option<Comparison> {
     let (live, _) = (write.convert)(live, version)?;
-    let (new, type_name) = (write.convert)(new, version)?;
-    Some(compare(&live, &new, Shape::root(type_name)))
+    let (new, shape) = (write.convert)(new, version)?;
+    Some(compare(&live, &new, shape))
 }
 
 /// Puts the managers back as they were if a write changes nothing but their times.

@@ -1,7 +1,7 @@
 //! Who owns which field: what every write does to `metadata.managedFields`, and server-side apply.
 
 use api::kinds::Resource;
-use api::managed::{self, Write};
+use api::managed::{self, Shape, Write};
 use api::status::Status;
 use jiff::Timestamp;
 use serde_json::Value;
@@ -53,7 +53,7 @@ fn never_written(resource: &Resource, subresource: &str) -> Paths {
 }
 
 /// The object in another version of its kind.
-fn in_version(value: &Value, api_version: &str) -> Option<(Value, &'static str)> {
+fn in_version<'s>(value: &Value, api_version: &str) -> Option<(Value, Shape<'s>)> {
     let row = |api_version: &str| {
         let (group, version) = api::meta::split_api_version(api_version);
         api::kinds::find_kind(group, version, api::meta::kind(value))
@@ -63,7 +63,7 @@ fn in_version(value: &Value, api_version: &str) -> Option<(Value, &'static str)>
         return None;
     }
     let stored = crate::convert::to_storage(from, value);
-    Some((crate::convert::from_storage(to, &stored), to.schema))
+    Some((crate::convert::from_storage(to, &stored), Shape::root(to.schema)))
 }
 
 fn with_write<T>(resource: &Resource, writer: Writer<'_>, now: Timestamp, act: impl FnOnce(&Write<'_>) -> T) -> T {
@@ -71,7 +71,7 @@ fn with_write<T>(resource: &Resource, writer: Writer<'_>, now: Timestamp, act: i
         manager: writer.manager,
         subresource: writer.subresource,
         api_version: &resource.api_version(),
-        type_name: resource.schema,
+        shape: Shape::root(resource.schema),
         reset: never_written(resource, writer.subresource),
         now,
         convert: &in_version,
