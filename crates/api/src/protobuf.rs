@@ -14,7 +14,6 @@ mod write;
 
 use serde_json::Value;
 
-use crate::status::Status;
 use message::Messages;
 use read::Fields;
 
@@ -26,7 +25,7 @@ const MAGIC: &[u8] = b"k8s\0";
 /// Types that OpenAPI does not have.
 pub use message::{PARTIAL_OBJECT_METADATA, PARTIAL_OBJECT_METADATA_LIST};
 
-/// The type of a [`Status`].
+/// The type of a [`crate::status::Status`].
 pub const STATUS: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.Status";
 
 /// What upstream says of an object that has no message.
@@ -64,11 +63,6 @@ pub fn body(object: &Value, type_name: &str) -> Vec<u8> {
     wrap(text("apiVersion"), text("kind"), &encode(object, type_name))
 }
 
-/// A body with a failure or a success.
-pub fn status_body(status: &Status) -> Vec<u8> {
-    body(&status.to_json(), STATUS)
-}
-
 /// The beginning of a body up to the message in it, and its end; the message comes between them in pieces.
 fn head(api_version: &str, kind: &str, length: usize, extra: usize) -> Vec<u8> {
     let mut body = Vec::with_capacity(extra + api_version.len() + kind.len() + 32);
@@ -88,7 +82,7 @@ fn end(body: &mut Vec<u8>) {
     write::text(body, 4, "");
 }
 
-/// A body with a list, in pieces: the beginning, what stands before each item, and the end.
+/// What is around the items of a list.
 #[derive(Debug)]
 pub struct List {
     /// The beginning, with the metadata of the list.
@@ -110,13 +104,12 @@ impl List {
         List { head: list, tail }
     }
 
-    /// An item.
-    pub fn item(out: &mut impl Extend<u8>, message: &[u8]) {
+    /// What stands before the message of an item.
+    pub fn before(message: &[u8]) -> Vec<u8> {
         let mut before = Vec::with_capacity(8);
         write::key(&mut before, 2, write::LENGTH_DELIMITED);
         write::varint(&mut before, message.len() as u64);
-        out.extend(before);
-        out.extend(message.iter().copied());
+        before
     }
 }
 

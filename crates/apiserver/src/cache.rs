@@ -18,7 +18,7 @@ use tokio::sync::watch;
 
 pub(crate) use fields::selectable;
 pub(crate) use object::{Object, encode};
-pub(crate) use resource::{EventKind, ResourceCache, Snapshot};
+pub(crate) use resource::{EventKind, ResourceCache, Snapshot, event_line};
 pub(crate) use watcher::{Change, Selection, Watcher};
 
 /// The path of a resource's objects in the datastore behind `/registry/`, without slashes around it.

@@ -2,6 +2,7 @@
 
 pub(crate) mod body;
 pub(crate) mod gzip;
+mod lists;
 pub(crate) mod negotiate;
 pub(crate) mod options;
 pub(crate) mod output;

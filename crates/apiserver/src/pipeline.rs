@@ -15,8 +15,8 @@ use crate::access::{Identity, Peer, authorization};
 use crate::config::Config;
 use crate::handlers;
 use crate::http::body::{self, Body, BoxError};
-use crate::http::output;
 use crate::http::request_info::{RequestInfo, Target};
+use crate::http::{negotiate, output};
 use crate::kubelet::KubeletProxy;
 use crate::registry::Registry;
 use crate::tokens::TokenIssuer;
@@ -48,8 +48,9 @@ impl Core {
             .get(http::header::ACCEPT_ENCODING)
             .and_then(|value| value.to_str().ok())
             .is_some_and(|value| value.split(',').any(|coding| coding.trim().starts_with("gzip")));
+        let error_encoding = negotiate::error_encoding(request.headers(), request.uri());
         match self.admit(request) {
-            Err(status) => output::status_response(&status),
+            Err(status) => output::failure(error_encoding, &status),
             Ok(admitted) => {
                 let is_resource = matches!(admitted.info.target, Target::Resource(_));
                 let answer: BoxFuture<'static, Result<Response<Body>, Status>> = match is_resource {
@@ -57,7 +58,7 @@ impl Core {
                     false => Box::pin(handlers::paths::handle(self, admitted)),
                 };
                 let response = answer.await;
-                let response = response.unwrap_or_else(|status| output::status_response(&status));
+                let response = response.unwrap_or_else(|status| output::failure(error_encoding, &status));
                 if accepts_gzip { crate::http::gzip::compress(response).await } else { response }
             }
         }

@@ -37,7 +37,7 @@ pub(crate) use lists::{Listed, inconsistent_token};
 pub(crate) use ownership::{Writer, apply as apply_config};
 pub(crate) use read::ReadVersion;
 pub(crate) use update::Part;
-pub(crate) use watch::Form;
+pub(crate) use watch::{Form, Render};
 
 /// The registry of all resources.
 pub(crate) struct Registry {

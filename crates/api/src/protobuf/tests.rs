@@ -116,7 +116,8 @@ fn a_list_is_put_together_from_its_items() {
     let list = List::new("v1", "ConfigMapList", &metadata, items.iter().map(Vec::len));
     let mut body = list.head;
     for item in &items {
-        List::item(&mut body, item);
+        body.extend(List::before(item));
+        body.extend(item);
     }
     body.extend_from_slice(&list.tail);
     let meta = [field(1, b""), field(2, b"7"), field(3, b""), vec![4 << 3, 3]].concat();

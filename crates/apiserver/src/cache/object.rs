@@ -5,7 +5,7 @@
 //! take the object without its type by leaving the beginning out.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use api::kinds::Resource;
 use bytes::Bytes;
@@ -74,6 +74,8 @@ pub(crate) struct Object {
     type_length: usize,
     /// Where the resourceVersion was spliced in, and how long the splice is.
     splice: (usize, usize),
+    /// The message in protobuf, made when somebody first asks for it.
+    message: OnceLock<Bytes>,
 }
 
 #[derive(Deserialize)]
@@ -115,6 +117,7 @@ impl Object {
             json: Bytes::from(json),
             type_length: head.len() - r#""metadata":{"#.len(),
             splice: (head.len(), splice.len()),
+            message: OnceLock::new(),
         })
     }
 
@@ -136,6 +139,7 @@ impl Object {
             json: Bytes::from(json),
             type_length: self.type_length,
             splice: (at, splice.len()),
+            message: OnceLock::new(),
         }
     }
 
@@ -148,6 +152,11 @@ impl Object {
     /// list.
     pub(crate) fn json_without_type(&self) -> Bytes {
         self.json.slice(self.type_length..)
+    }
+
+    /// The message in protobuf, in the version in which the object is stored; `resource` is the one it was loaded as.
+    pub(crate) fn message(&self, resource: &Resource) -> &Bytes {
+        self.message.get_or_init(|| api::protobuf::encode(&self.value(), resource.schema).into())
     }
 
     /// The document, parsed.
@@ -203,6 +212,10 @@ mod tests {
         let item = [b"{", object.json_without_type().as_ref()].concat();
         let item: Value = serde_json::from_slice(&item).expect("an item is JSON");
         assert!(item.get("kind").is_none() && item["metadata"]["resourceVersion"] == "42");
+
+        let message = api::protobuf::decode(object.message(resource), resource.schema).expect("it is a pod");
+        assert_eq!(message.pointer("/metadata/resourceVersion"), Some(&json!("42")));
+        assert_eq!(message.pointer("/spec/nodeName"), Some(&json!("n")));
 
         expected["metadata"]["resourceVersion"] = "1000".into();
         assert_eq!(object.at_revision(1000).value(), expected);

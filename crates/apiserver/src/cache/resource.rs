@@ -37,13 +37,29 @@ pub(crate) struct Event {
     /// The object before the change.
     pub(crate) previous: Option<Arc<Object>>,
     line: OnceLock<Bytes>,
+    frame: OnceLock<Bytes>,
 }
 
 impl Event {
+    fn new(kind: EventKind, object: Arc<Object>, previous: Option<Arc<Object>>) -> Self {
+        Self { kind, object, previous, line: OnceLock::new(), frame: OnceLock::new() }
+    }
+
     /// The event as a line of a JSON watch: made once, shared by all watches that see it as it is.
     pub(crate) fn line(&self) -> Bytes {
         self.line.get_or_init(|| event_line(self.kind.as_str(), self.object.json())).clone()
     }
+
+    /// The event as a frame of a watch in protobuf: made once, shared by all watches that see it as it is.
+    pub(crate) fn frame(&self, resource: &Resource) -> Bytes {
+        self.frame.get_or_init(|| event_frame(self.kind.as_str(), &self.object, resource)).clone()
+    }
+}
+
+/// A frame of a watch in protobuf.
+pub(crate) fn event_frame(kind: &str, object: &Object, resource: &Resource) -> Bytes {
+    let body = api::protobuf::wrap(&resource.api_version(), &resource.kind, object.message(resource));
+    Bytes::from(api::protobuf::frame(kind, &body))
 }
 
 /// A line of a JSON watch.
@@ -158,7 +174,7 @@ impl ResourceCache {
         let object = Arc::new(object);
         let previous = state.objects.insert(object.key.clone(), object.clone());
         let kind = if previous.is_some() { EventKind::Modified } else { EventKind::Added };
-        self.push(&mut state, Event { kind, object, previous, line: OnceLock::new() });
+        self.push(&mut state, Event::new(kind, object, previous));
     }
 
     /// An object was deleted.
@@ -166,8 +182,7 @@ impl ResourceCache {
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
         let Some(previous) = state.objects.remove(key) else { return };
         let object = Arc::new(previous.at_revision(revision));
-        let event = Event { kind: EventKind::Deleted, object, previous: Some(previous), line: OnceLock::new() };
-        self.push(&mut state, event);
+        self.push(&mut state, Event::new(EventKind::Deleted, object, Some(previous)));
     }
 
     fn push(&self, state: &mut State, event: Event) {

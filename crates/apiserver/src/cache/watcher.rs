@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use api::kinds::Resource;
 use api::selector::{FieldSelector, LabelSelector};
 use bytes::Bytes;
 use tokio::sync::watch;
@@ -47,6 +48,14 @@ impl Change {
         match &self.event {
             Some(event) => event.line(),
             None => super::resource::event_line(self.kind.as_str(), self.object.json()),
+        }
+    }
+
+    /// The change as a frame of a watch in protobuf; `resource` is the one as which its object was loaded.
+    pub(crate) fn frame(&self, resource: &Resource) -> Bytes {
+        match &self.event {
+            Some(event) => event.frame(resource),
+            None => super::resource::event_frame(self.kind.as_str(), &self.object, resource),
         }
     }
 

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::resources::no_such_path;
 use crate::discovery;
 use crate::http::body::Body;
-use crate::http::negotiate::{self, Accepted};
+use crate::http::negotiate::{self, Encoding};
 use crate::http::output;
 use crate::pipeline::{Admitted, Core};
 
@@ -29,10 +29,16 @@ pub(crate) async fn handle(core: Arc<Core>, admitted: Admitted) -> Result<Respon
         return Ok(no_such_path());
     }
     let segments: Vec<&str> = path.split('/').filter(|segment| !segment.is_empty()).collect();
-    let ok = |document: &Value| {
-        let accepted = negotiate::accepted(&request.headers).unwrap_or(Accepted::JSON);
-        let bytes = output::encode(accepted.encoding, document);
-        Ok(output::response(StatusCode::OK, accepted.encoding, crate::http::body::full(bytes)))
+    let encoded = |encoding: Encoding, document: &Value, type_name: &str| {
+        let bytes = output::encode(encoding, document, type_name)?;
+        Ok(output::response(StatusCode::OK, encoding, crate::http::body::full(bytes)))
+    };
+    // Documents that only JSON has.
+    let ok = |document: &Value| encoded(negotiate::json(&request.headers, &request.uri), document, "");
+    // Documents of discovery, in the form that is asked for.
+    let told = |document: &Value, kind: &str| {
+        let accepted = negotiate::accepted(&request.headers, &request.uri)?;
+        encoded(accepted.encoding, document, &format!("io.k8s.apimachinery.pkg.apis.meta.v1.{kind}"))
     };
     match segments.as_slice() {
         [] => ok(&root_paths()),
@@ -40,14 +46,21 @@ pub(crate) async fn handle(core: Arc<Core>, admitted: Admitted) -> Result<Respon
             if let Some(version) = negotiate::wants_aggregated_discovery(&request.headers) {
                 return Ok(discovery::aggregated_response(segments[0] == "api", version));
             }
-            ok(&if segments[0] == "api" { discovery::core_versions(&core) } else { discovery::groups() })
+            match segments[0] {
+                "api" => told(&discovery::core_versions(&core), "APIVersions"),
+                _ => told(&discovery::groups(), "APIGroupList"),
+            }
         }
-        ["api", version] => ok(&discovery::resources("", version).ok_or_else(Status::no_such_resource)?),
+        ["api", version] => {
+            told(&discovery::resources("", version).ok_or_else(Status::no_such_resource)?, "APIResourceList")
+        }
         ["apis", group] => match discovery::group(group) {
-            Some(group) => ok(&group),
+            Some(group) => told(&group, "APIGroup"),
             None => Ok(no_such_path()),
         },
-        ["apis", group, version] => ok(&discovery::resources(group, version).ok_or_else(Status::no_such_resource)?),
+        ["apis", group, version] => {
+            told(&discovery::resources(group, version).ok_or_else(Status::no_such_resource)?, "APIResourceList")
+        }
         ["version"] => ok(&version()),
         ["cacerts"] => Ok(output::text_response(StatusCode::OK, core.ca_pem.clone())),
         ["livez" | "readyz" | "healthz", rest @ ..] => health(&core, segments[0], rest, &info.query).await,
@@ -75,7 +88,7 @@ async fn openapi(path: String) -> Result<Response<Body>, Status> {
         tokio::task::spawn_blocking(move || api::openapi::v3_document(&path)).await.map_err(Status::internal)?;
     let Some(document) = document else { return Ok(no_such_path()) };
     let body = crate::http::body::full(document.json.clone());
-    let mut response = output::response(StatusCode::OK, negotiate::Encoding::Json, body);
+    let mut response = output::response(StatusCode::OK, Encoding::Json, body);
     if let Ok(tag) = HeaderValue::try_from(format!("\"{}\"", document.hash)) {
         response.headers_mut().insert(ETAG, tag);
     }

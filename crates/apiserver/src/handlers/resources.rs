@@ -12,13 +12,13 @@ use serde_json::Value;
 use super::{reviews, subresources};
 use crate::access::Identity;
 use crate::http::body::{self, Body};
-use crate::http::negotiate::{self, Accepted, Encoding, Shape};
+use crate::http::negotiate::{self, Accepted, Encoding, Shape, StreamEncoding};
 use crate::http::options::{ListOptions, WriteOptions, parse_resource_version};
 use crate::http::output::{self, IncludeObject, Output};
 use crate::http::request_info::{Query, ResourceRequest, Target, Verb};
 use crate::pipeline::{Admitted, Core};
 use crate::registry::{
-    Caller, DeleteTarget, Deleted, Expected, Form, NewObject, Part, ReadVersion, Scope, Writer, check_patched,
+    Caller, DeleteTarget, Deleted, Expected, Form, NewObject, Part, ReadVersion, Render, Scope, Writer, check_patched,
     complete, decode_body, decode_delete_options, inconsistent_token,
 };
 use crate::strategy;
@@ -36,6 +36,7 @@ pub(super) struct Call<'a> {
     pub(super) identity: &'a Identity,
     pub(super) body: Bytes,
     pub(super) accepted: Accepted,
+    pub(super) error_encoding: Encoding,
 }
 
 /// The row for a request, if this server serves its version.
@@ -68,7 +69,7 @@ pub(crate) async fn handle(core: Arc<Core>, admitted: Admitted) -> Result<Respon
     ) {
         return Err(Status::method_not_allowed());
     }
-    let accepted = negotiate::accepted(request.headers())?;
+    let accepted = negotiate::accepted(request.headers(), request.uri())?;
     let (parts, body) = request.into_parts();
     let body = match target.verb.is_read() {
         true => Bytes::new(),
@@ -83,6 +84,7 @@ pub(crate) async fn handle(core: Arc<Core>, admitted: Admitted) -> Result<Respon
         identity: &identity,
         body,
         accepted,
+        error_encoding: negotiate::error_encoding(&parts.headers, &parts.uri),
     };
     match target.subresource.as_deref() {
         Some(subresource) => subresources::handle(&call, subresource).await,
@@ -177,7 +179,7 @@ impl Call<'_> {
             Err(status) => {
                 let token = options.continue_token.filter(|_| status.code == 410);
                 let token = token.and_then(|token| inconsistent_token(&token));
-                Ok(output::status_response_with(&status, token))
+                Ok(output::failure_with(self.error_encoding, &status, token))
             }
         }
     }
@@ -190,31 +192,48 @@ impl Call<'_> {
         }
         let output = self.output(&[])?;
         let form = self.form(&output)?;
-        let lines = self.core.registry.watch(self.scope(), options, form).await?;
-        Ok(output::response(StatusCode::OK, Encoding::Json, body::stream(lines)))
+        let content_type = form.encoding.content_type();
+        let events = self.core.registry.watch(self.scope(), options, form).await?;
+        Ok(output::typed_response(StatusCode::OK, content_type, body::stream(events)))
     }
 
     /// How the watch shows its objects.
     fn form(&self, output: &Output<'_>) -> Result<Form, Status> {
+        let encoding = StreamEncoding::of(output.accepted.encoding)?;
         let resource = self.resource.clone();
-        let to_bytes = |document: Value| Bytes::from(document.to_string());
+        let encode =
+            move |document: &Value, type_name: &str| output::encode(encoding.of_object(), document, type_name).ok();
         match output.accepted.shape {
-            Shape::Object if !crate::convert::is_needed(&resource) => Ok(Form::Stored),
-            Shape::Object => Ok(Form::Rendered {
-                kind: resource.kind.clone(),
-                api_version: resource.api_version(),
-                render: Arc::new(move |object| Some(to_bytes(output::shown(&resource, object)))),
-            }),
-            Shape::PartialObjectMetadata(version) => Ok(Form::Rendered {
-                render: Arc::new(move |object| {
-                    Some(to_bytes(output::partial(&output::shown(&resource, object), version)))
-                }),
+            Shape::Object => {
+                if encoding == StreamEncoding::Protobuf && !api::protobuf::has_message(resource.schema) {
+                    return Err(output::not_acceptable(api::protobuf::NO_MESSAGE));
+                }
+                let is_converted = crate::convert::is_needed(&resource);
+                let shown = resource.clone();
+                let render: Render = Arc::new(move |object| encode(&output::shown(&shown, object), shown.schema));
+                Ok(Form {
+                    encoding,
+                    kind: resource.kind.clone(),
+                    api_version: resource.api_version(),
+                    type_name: resource.schema,
+                    render: is_converted.then_some(render),
+                    resource,
+                })
+            }
+            Shape::PartialObjectMetadata(version) => Ok(Form {
+                encoding,
                 kind: "PartialObjectMetadata".into(),
                 api_version: format!("meta.k8s.io/{version}"),
+                type_name: api::protobuf::PARTIAL_OBJECT_METADATA,
+                resource: resource.clone(),
+                render: Some(Arc::new(move |object| {
+                    let partial = output::partial(&output::shown(&resource, object), version);
+                    encode(&partial, api::protobuf::PARTIAL_OBJECT_METADATA)
+                })),
             }),
             Shape::PartialObjectMetadataList(_) => {
                 let why = "you requested PartialObjectMetadataList, but the requested object is not a list";
-                Err(Status::custom(406, api::status::reason::NOT_ACCEPTABLE, why, None))
+                Err(output::not_acceptable(why))
             }
             Shape::Table(version) => {
                 // Only the first table of a watch says what its columns are.
@@ -222,17 +241,20 @@ impl Call<'_> {
                 let include_object = output.include_object;
                 let env = self.core.registry.env.clone();
                 let accepted = output.accepted;
-                Ok(Form::Rendered {
-                    render: Arc::new(move |object| {
+                Ok(Form {
+                    encoding,
+                    kind: "Table".into(),
+                    api_version: format!("meta.k8s.io/{version}"),
+                    type_name: "",
+                    resource: resource.clone(),
+                    render: Some(Arc::new(move |object| {
                         let output =
                             Output { accepted, resource: &resource, include_object, warnings: &[], now: env.now() };
                         let metadata = serde_json::json!({"resourceVersion": object.revision.to_string()});
                         let with_columns = is_first.swap(false, Ordering::Relaxed);
                         let objects = [output::shown(&resource, object)];
-                        Some(to_bytes(output.table(version, &objects, metadata, with_columns)))
-                    }),
-                    kind: "Table".into(),
-                    api_version: format!("meta.k8s.io/{version}"),
+                        encode(&output.table(version, &objects, metadata, with_columns), "")
+                    })),
                 })
             }
         }
@@ -356,7 +378,7 @@ impl Call<'_> {
         match self.core.registry.delete(target).await? {
             Deleted::Gone(object) if !strategy::returns_deleted(self.resource) => {
                 let status = Deleted::status(self.resource, &object);
-                Ok(output.document(StatusCode::OK, &status.to_json()))
+                output.document(StatusCode::OK, &status.to_json(), api::protobuf::STATUS)
             }
             Deleted::Gone(object) => output.object(StatusCode::OK, &object),
             Deleted::Pending(object) => {

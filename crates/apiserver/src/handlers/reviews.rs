@@ -36,7 +36,7 @@ pub(super) async fn handle(call: &Call<'_>) -> Result<Response<Body>, Status> {
         _ => return Err(Status::no_such_resource()),
     };
     review["status"] = status;
-    Ok(call.output(&decoded.warnings)?.document(StatusCode::CREATED, &review))
+    call.output(&decoded.warnings)?.document(StatusCode::CREATED, &review, call.resource.schema)
 }
 
 fn user_info(identity: &Identity) -> Value {

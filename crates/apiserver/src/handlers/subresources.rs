@@ -3,7 +3,7 @@
 use api::kinds::Resource;
 use api::status::Status;
 use http::{Response, StatusCode};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::resources::Call;
 use crate::http::body::Body;
@@ -137,7 +137,7 @@ impl Call<'_> {
             }
             _ => registry.get(self.scope(), self.name()?, ReadVersion::Latest).await?.value(),
         };
-        Ok(output.document(StatusCode::OK, &scale::from_object(&scaled)))
+        output.document(StatusCode::OK, &scale::from_object(&scaled), SCALE.schema)
     }
 
     pub(super) async fn bind(&self) -> Result<Response<Body>, Status> {
@@ -151,8 +151,7 @@ impl Call<'_> {
         let now = self.core.registry.env.now();
         let change = |pod: &Value| binding::apply(pod, &binding, now);
         self.core.registry.update(scope, name, Part::Special, self.ownerless(options.dry_run), &change).await?;
-        let success = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201});
-        Ok(self.output(&[])?.document(StatusCode::CREATED, &success))
+        self.output(&[])?.success(StatusCode::CREATED)
     }
 
     async fn evict(&self) -> Result<Response<Body>, Status> {
@@ -168,8 +167,7 @@ impl Call<'_> {
         };
         let caller = self.ownerless(options.dry_run || delete.dry_run);
         self.core.registry.evict(self.scope(), name, &delete, caller).await?;
-        let success = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201});
-        Ok(self.output(&[])?.document(StatusCode::CREATED, &success))
+        self.output(&[])?.success(StatusCode::CREATED)
     }
 
     async fn token(&self) -> Result<Response<Body>, Status> {
@@ -177,7 +175,7 @@ impl Call<'_> {
         let account = self.core.registry.get(self.scope(), self.name()?, ReadVersion::Latest).await?;
         let request = decoded.value;
         let answer = self.core.tokens.issue(&self.core.registry, &account, request, options.dry_run)?;
-        Ok(self.output(&decoded.warnings)?.document(StatusCode::CREATED, &answer))
+        self.output(&decoded.warnings)?.document(StatusCode::CREATED, &answer, TOKEN_REQUEST.schema)
     }
 
     /// An update of a subresource that is the object itself with all but some paths fixed.

@@ -1,22 +1,64 @@
 //! Media types: what a request's body is, and in which form its answer is wanted.
 
 use api::status::Status;
-use http::HeaderMap;
-use http::header::{ACCEPT, CONTENT_TYPE};
+use http::header::{ACCEPT, CONTENT_TYPE, USER_AGENT};
+use http::{HeaderMap, Uri};
 use serde_json::Value;
 
 /// How an answer is encoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Encoding {
     Json,
+    /// JSON on many lines, for people.
+    PrettyJson,
     Yaml,
+    Protobuf,
 }
 
 impl Encoding {
     pub(crate) fn content_type(self) -> &'static str {
         match self {
-            Self::Json => "application/json",
+            Self::Json | Self::PrettyJson => "application/json",
             Self::Yaml => "application/yaml",
+            Self::Protobuf => "application/vnd.kubernetes.protobuf",
+        }
+    }
+}
+
+/// How the events of a watch are encoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum StreamEncoding {
+    /// Lines.
+    Json,
+    /// Frames with their length before them.
+    Protobuf,
+}
+
+impl StreamEncoding {
+    /// The encoding of a watch, if there is one for objects that are encoded so.
+    pub(crate) fn of(encoding: Encoding) -> Result<Self, Status> {
+        match encoding {
+            Encoding::Json | Encoding::PrettyJson => Ok(Self::Json),
+            Encoding::Protobuf => Ok(Self::Protobuf),
+            Encoding::Yaml => Err(Status::not_acceptable(&[
+                "application/json;stream=watch",
+                "application/vnd.kubernetes.protobuf;stream=watch",
+            ])),
+        }
+    }
+
+    /// The encoding of one object in an event.
+    pub(crate) fn of_object(self) -> Encoding {
+        match self {
+            Self::Json => Encoding::Json,
+            Self::Protobuf => Encoding::Protobuf,
+        }
+    }
+
+    pub(crate) fn content_type(self) -> &'static str {
+        match self {
+            Self::Json => "application/json",
+            Self::Protobuf => "application/vnd.kubernetes.protobuf;stream=watch",
         }
     }
 }
@@ -38,12 +80,7 @@ pub(crate) struct Accepted {
     pub(crate) shape: Shape,
 }
 
-impl Accepted {
-    /// Plain JSON objects.
-    pub(crate) const JSON: Self = Self { encoding: Encoding::Json, shape: Shape::Object };
-}
-
-/// The media types named in refusals. Protobuf is read, but answers are not written in it yet.
+/// The media types named in refusals.
 const MEDIA_TYPES: [&str; 3] = ["application/json", "application/yaml", "application/vnd.kubernetes.protobuf"];
 
 /// One clause of a header: media type, parameters, quality.
@@ -77,34 +114,76 @@ fn clauses(header: &str) -> Vec<Clause<'_>> {
     clauses
 }
 
+/// The encoding that a clause means. The router knows no `application/*`, but where it lets a request pass for another
+/// clause, this one counts.
+fn encoding(media: &str) -> Option<Encoding> {
+    match media {
+        "application/json" | "application/*" | "*/*" => Some(Encoding::Json),
+        "application/yaml" => Some(Encoding::Yaml),
+        "application/vnd.kubernetes.protobuf" => Some(Encoding::Protobuf),
+        _ => None,
+    }
+}
+
+/// The clauses that can be served, the best first, with what they ask for.
+fn served<'a>(clauses: &'a [Clause<'a>], pretty: bool) -> impl Iterator<Item = Accepted> + 'a {
+    clauses.iter().filter_map(move |clause| {
+        let value = |name: &str| clause.parameters.iter().find(|(key, _)| *key == name).map(|(_, value)| *value);
+        let encoding = match encoding(clause.media)? {
+            Encoding::Json if pretty || value("pretty") == Some("1") => Encoding::PrettyJson,
+            encoding => encoding,
+        };
+        let is_stream = value("stream").is_some_and(|stream| !stream.is_empty());
+        if is_stream && (value("stream") != Some("watch") || encoding == Encoding::Yaml) {
+            return None;
+        }
+        // Tables have no message.
+        let shape = shape(&clause.parameters)
+            .filter(|shape| !(matches!(shape, Shape::Table(_)) && encoding == Encoding::Protobuf))?;
+        Some(Accepted { encoding, shape })
+    })
+}
+
+fn accept(headers: &HeaderMap) -> &str {
+    headers.get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default()
+}
+
 /// The first form that the `Accept` header asks for and this server can give.
-pub(crate) fn accepted(headers: &HeaderMap) -> Result<Accepted, Status> {
-    let header = headers.get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+pub(crate) fn accepted(headers: &HeaderMap, uri: &Uri) -> Result<Accepted, Status> {
+    let pretty = is_pretty(headers, uri);
+    let header = accept(headers);
     if header.trim().is_empty() {
-        return Ok(Accepted::JSON);
+        return Ok(Accepted { encoding: json(headers, uri), shape: Shape::Object });
     }
     let clauses = clauses(header);
-    let mut is_known = false;
-    for clause in &clauses {
-        let encoding = match clause.media {
-            "application/json" | "*/*" => Encoding::Json,
-            "application/yaml" => Encoding::Yaml,
-            other => {
-                is_known |= MEDIA_TYPES.contains(&other);
-                continue;
-            }
-        };
-        is_known = true;
-        if let Some(shape) = shape(&clause.parameters) {
-            return Ok(Accepted { encoding, shape });
-        }
+    if !clauses.iter().any(|clause| clause.media == "*/*" || MEDIA_TYPES.contains(&clause.media)) {
+        // Upstream's router refuses media types that nothing speaks before its negotiation is asked.
+        let details = Some(api::status::Details::default());
+        return Err(Status::custom(406, api::status::reason::NOT_ACCEPTABLE, "406: Not Acceptable", details));
     }
-    if is_known {
-        return Err(Status::not_acceptable(&MEDIA_TYPES));
+    served(&clauses, pretty).next().ok_or_else(|| Status::not_acceptable(&MEDIA_TYPES))
+}
+
+/// JSON in the form in which the one who asks reads it.
+pub(crate) fn json(headers: &HeaderMap, uri: &Uri) -> Encoding {
+    if is_pretty(headers, uri) { Encoding::PrettyJson } else { Encoding::Json }
+}
+
+/// How a failure is told: as asked for if objects could be, else in JSON.
+pub(crate) fn error_encoding(headers: &HeaderMap, uri: &Uri) -> Encoding {
+    let clauses = clauses(accept(headers));
+    let best = served(&clauses, is_pretty(headers, uri)).find(|accepted| accepted.shape == Shape::Object);
+    best.map_or_else(|| json(headers, uri), |accepted| accepted.encoding)
+}
+
+/// Whether a person reads the answer: the query says so, or the program that asks is one of those that people use.
+fn is_pretty(headers: &HeaderMap, uri: &Uri) -> bool {
+    let mut query = uri.query().unwrap_or_default().split('&').filter_map(|pair| pair.split_once('='));
+    if let Some((_, wanted)) = query.find(|(key, value)| *key == "pretty" && !value.is_empty()) {
+        return matches!(wanted, "1" | "t" | "T" | "true" | "TRUE" | "True");
     }
-    // Upstream's router refuses media types that nothing speaks before its negotiation is asked.
-    let details = Some(api::status::Details::default());
-    Err(Status::custom(406, api::status::reason::NOT_ACCEPTABLE, "406: Not Acceptable", details))
+    let agent = headers.get(USER_AGENT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    ["curl", "Wget", "Mozilla/5.0"].iter().any(|name| agent.starts_with(name))
 }
 
 fn shape(parameters: &[(&str, &str)]) -> Option<Shape> {
@@ -221,21 +300,53 @@ mod tests {
     fn check(accept: &str, expected: Result<(Encoding, Shape), u16>) {
         let mut headers = HeaderMap::new();
         headers.insert(ACCEPT, accept.parse().expect("a header"));
-        let result = accepted(&headers).map(|a| (a.encoding, a.shape)).map_err(|status| status.code);
+        let uri = Uri::from_static("/api/v1/pods");
+        let result = accepted(&headers, &uri).map(|a| (a.encoding, a.shape)).map_err(|status| status.code);
         assert_eq!(result, expected, "{accept}");
     }
 
     #[test]
     fn the_best_form_that_is_spoken_wins() {
-        use Encoding::{Json, Yaml};
+        use Encoding::{Json, PrettyJson, Protobuf, Yaml};
+        const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
         check("*/*", Ok((Json, Shape::Object)));
         check("application/yaml;q=0.1,application/json;q=0.9", Ok((Json, Shape::Object)));
         check("application/yaml;q=0.9, application/xml", Ok((Yaml, Shape::Object)));
         check("application/json;as=Table;v=v1;g=meta.k8s.io,application/json", Ok((Json, Shape::Table("v1"))));
         check("application/json;as=Foo;v=v1;g=meta.k8s.io,application/json", Ok((Json, Shape::Object)));
-        check("application/vnd.kubernetes.protobuf,application/json", Ok((Json, Shape::Object)));
+        check("application/json;pretty=1", Ok((PrettyJson, Shape::Object)));
+        check("application/vnd.kubernetes.protobuf,application/json", Ok((Protobuf, Shape::Object)));
+        check("application/json,application/vnd.kubernetes.protobuf", Ok((Json, Shape::Object)));
+        check("application/*,application/yaml", Ok((Json, Shape::Object)));
+        let partial = "as=PartialObjectMetadata;v=v1;g=meta.k8s.io";
+        check(&format!("{PROTOBUF};{partial}"), Ok((Protobuf, Shape::PartialObjectMetadata("v1"))));
+        check(&format!("{PROTOBUF};as=Table;v=v1;g=meta.k8s.io,application/json"), Ok((Json, Shape::Object)));
+        check(&format!("{PROTOBUF};as=Table;v=v1;g=meta.k8s.io"), Err(406));
+        check(&format!("{PROTOBUF};stream=watch"), Ok((Protobuf, Shape::Object)));
+        check("application/yaml;stream=watch", Err(406));
+        check("application/json;stream=other", Err(406));
         check("application/json;as=Table;v=v1;g=example.com", Err(406));
         check("application/xml", Err(406));
         check("application/*", Err(406));
+        check("application/cbor", Err(406));
+    }
+
+    #[track_caller]
+    fn check_error(accept: &str, agent: &str, path: &'static str, expected: Encoding) {
+        let mut headers = HeaderMap::new();
+        headers.insert(ACCEPT, accept.parse().expect("a header"));
+        headers.insert(USER_AGENT, agent.parse().expect("a header"));
+        assert_eq!(error_encoding(&headers, &Uri::from_static(path)), expected, "{accept} {agent} {path}");
+    }
+
+    #[test]
+    fn failures_are_told_as_objects_are() {
+        let kubectl = "kubectl/v1.35.0";
+        check_error("application/vnd.kubernetes.protobuf,application/json", kubectl, "/", Encoding::Protobuf);
+        check_error("application/json;as=Table;v=v1;g=meta.k8s.io,application/yaml", kubectl, "/", Encoding::Yaml);
+        check_error("application/xml", kubectl, "/", Encoding::Json);
+        check_error("", kubectl, "/?pretty=true", Encoding::PrettyJson);
+        check_error("*/*", "curl/8.0", "/", Encoding::PrettyJson);
+        check_error("*/*", "curl/8.0", "/?watch=1&pretty=false", Encoding::Json);
     }
 }

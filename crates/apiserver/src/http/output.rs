@@ -1,15 +1,15 @@
 //! Answers: objects, lists and Status in the form that was asked for.
 
-use std::sync::Arc;
-
 use api::kinds::Resource;
+use api::protobuf;
 use api::status::Status;
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderValue, WARNING};
 use http::{Response, StatusCode};
 use serde_json::{Value, json};
 
 use super::body::{self, Body};
+use super::lists;
 use super::negotiate::{Accepted, Encoding, Shape};
 use crate::cache::Object;
 use crate::printers;
@@ -50,18 +50,25 @@ impl IncludeObject {
 impl Output<'_> {
     /// An object from the cache.
     pub(crate) fn cached(&self, object: &Object) -> Result<Response<Body>, Status> {
-        let is_plain = self.accepted == Accepted::JSON && !crate::convert::is_needed(self.resource);
-        if is_plain {
-            return Ok(self.response(StatusCode::OK, object.json().clone()));
+        let is_stored = self.accepted.shape == Shape::Object && !crate::convert::is_needed(self.resource);
+        match self.accepted.encoding {
+            Encoding::Json if is_stored => Ok(self.response(StatusCode::OK, object.json().clone())),
+            Encoding::Protobuf if is_stored && protobuf::has_message(self.resource.schema) => {
+                let (api_version, kind) = (self.resource.api_version(), &self.resource.kind);
+                let body = protobuf::wrap(&api_version, kind, object.message(self.resource));
+                Ok(self.response(StatusCode::OK, body.into()))
+            }
+            _ => self.object(StatusCode::OK, &shown(self.resource, object)),
         }
-        self.object(StatusCode::OK, &shown(self.resource, object))
     }
 
     /// An object as a document in the version of the resource.
     pub(crate) fn object(&self, status: StatusCode, object: &Value) -> Result<Response<Body>, Status> {
         let document = match self.accepted.shape {
-            Shape::Object => return Ok(self.document(status, object)),
-            Shape::PartialObjectMetadata(version) => partial(object, version),
+            Shape::Object => return self.document(status, object, self.resource.schema),
+            Shape::PartialObjectMetadata(version) => {
+                return self.document(status, &partial(object, version), protobuf::PARTIAL_OBJECT_METADATA);
+            }
             Shape::PartialObjectMetadataList(_) => {
                 let why = "you requested PartialObjectMetadataList, but the requested object is not a list";
                 return Err(not_acceptable(why));
@@ -71,12 +78,24 @@ impl Output<'_> {
                 self.table(version, std::slice::from_ref(object), json!({"resourceVersion": revision}), true)
             }
         };
-        Ok(self.document(status, &document))
+        self.document(status, &document, "")
     }
 
-    /// Any document, encoded as asked for.
-    pub(crate) fn document(&self, status: StatusCode, document: &Value) -> Response<Body> {
-        self.response(status, encode(self.accepted.encoding, document))
+    /// Any document, encoded as asked for; the name of its type is for the encodings that need it.
+    pub(crate) fn document(
+        &self,
+        status: StatusCode,
+        document: &Value,
+        type_name: &str,
+    ) -> Result<Response<Body>, Status> {
+        Ok(self.response(status, encode(self.accepted.encoding, document, type_name)?))
+    }
+
+    /// That a request has done what it should.
+    pub(crate) fn success(&self, status: StatusCode) -> Result<Response<Body>, Status> {
+        let code = status.as_u16();
+        let success = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": code});
+        self.document(status, &success, protobuf::STATUS)
     }
 
     fn response(&self, status: StatusCode, bytes: Bytes) -> Response<Body> {
@@ -93,35 +112,44 @@ impl Output<'_> {
             metadata["remainingItemCount"] = remaining.into();
         }
         let documents = || -> Vec<Value> { listed.objects.iter().map(|object| shown(self.resource, object)).collect() };
-        let document = match self.accepted.shape {
-            Shape::Object if self.accepted.encoding == Encoding::Json => {
-                let pieces = list_pieces(self.resource, &metadata, &listed.objects);
-                let body = match <[Bytes; 1]>::try_from(pieces) {
-                    Ok([only]) => body::full(only),
-                    Err(pieces) => body::pieces(pieces),
-                };
-                return Ok(with_warnings(response(StatusCode::OK, Encoding::Json, body), self.warnings));
+        let (document, type_name) = match (self.accepted.shape, self.accepted.encoding) {
+            (Shape::Object, Encoding::Json) => {
+                return Ok(self.pieces(lists::json(self.resource, &metadata, &listed.objects)));
             }
-            Shape::Object => {
+            (Shape::Object, Encoding::Protobuf) => {
+                return Ok(self.pieces(lists::protobuf(self.resource, &metadata, &listed.objects)?));
+            }
+            (Shape::Object, _) => {
                 let items: Vec<Value> = documents().into_iter().map(without_type).collect();
-                json!({
+                let document = json!({
                     "kind": self.resource.list_kind, "apiVersion": self.resource.api_version(),
                     "metadata": metadata, "items": items,
-                })
+                });
+                (document, "")
             }
-            Shape::PartialObjectMetadataList(version) => {
+            (Shape::PartialObjectMetadataList(version), _) => {
                 let items: Vec<Value> = documents().iter().map(|object| partial(object, version)).collect();
-                json!({
+                let document = json!({
                     "kind": "PartialObjectMetadataList", "apiVersion": format!("meta.k8s.io/{version}"),
                     "metadata": metadata, "items": items,
-                })
+                });
+                (document, protobuf::PARTIAL_OBJECT_METADATA_LIST)
             }
-            Shape::PartialObjectMetadata(_) => {
+            (Shape::PartialObjectMetadata(_), _) => {
                 return Err(not_acceptable("you requested PartialObjectMetadata, but the requested object is a list"));
             }
-            Shape::Table(version) => self.table(version, &documents(), metadata, true),
+            (Shape::Table(version), _) => (self.table(version, &documents(), metadata, true), ""),
         };
-        Ok(self.document(StatusCode::OK, &document))
+        self.document(StatusCode::OK, &document, type_name)
+    }
+
+    /// An answer that is put together already.
+    fn pieces(&self, pieces: Vec<Bytes>) -> Response<Body> {
+        let body = match <[Bytes; 1]>::try_from(pieces) {
+            Ok([only]) => body::full(only),
+            Err(pieces) => body::pieces(pieces),
+        };
+        with_warnings(response(StatusCode::OK, self.accepted.encoding, body), self.warnings)
     }
 
     /// Objects as a table.
@@ -177,7 +205,7 @@ fn hide_template_generation(metadata: &mut Value) {
     }
 }
 
-fn without_type(mut object: Value) -> Value {
+pub(super) fn without_type(mut object: Value) -> Value {
     if let Some(object) = object.as_object_mut() {
         object.remove("kind");
         object.remove("apiVersion");
@@ -185,65 +213,40 @@ fn without_type(mut object: Value) -> Value {
     object
 }
 
-fn not_acceptable(why: &str) -> Status {
+pub(crate) fn not_acceptable(why: &str) -> Status {
     Status::custom(406, api::status::reason::NOT_ACCEPTABLE, why, None)
 }
 
-/// Pieces of a list are about this large: small ones cost more than they carry.
-const PIECE: usize = 64 * 1024;
-
-/// A list, put together from the bytes of its objects.
-fn list_pieces(resource: &Resource, metadata: &Value, objects: &[Arc<Object>]) -> Vec<Bytes> {
-    let mut pieces = Vec::new();
-    let head = format!(
-        r#"{{"kind":"{}","apiVersion":"{}","metadata":{metadata},"items":["#,
-        resource.list_kind,
-        resource.api_version()
-    );
-    let mut piece = BytesMut::from(head.as_bytes());
-    for (index, object) in objects.iter().enumerate() {
-        if index > 0 {
-            piece.put_u8(b',');
-        }
-        if crate::convert::is_needed(resource) {
-            let item = without_type(shown(resource, object));
-            piece.extend_from_slice(item.to_string().as_bytes());
-        } else {
-            piece.put_u8(b'{');
-            piece.extend_from_slice(&object.json_without_type());
-        }
-        if piece.len() >= PIECE {
-            pieces.push(piece.split().freeze());
-        }
+/// Encodes a document; the name of its type is for protobuf.
+pub(crate) fn encode(encoding: Encoding, document: &Value, type_name: &str) -> Result<Bytes, Status> {
+    match encoding {
+        Encoding::Protobuf if !protobuf::has_message(type_name) => Err(not_acceptable(protobuf::NO_MESSAGE)),
+        Encoding::Protobuf => Ok(protobuf::body(document, type_name).into()),
+        encoding => Ok(text(encoding, document)),
     }
-    piece.extend_from_slice(b"]}");
-    pieces.push(piece.freeze());
-    pieces
 }
 
-/// Encodes a document.
-pub(crate) fn encode(encoding: Encoding, document: &Value) -> Bytes {
+fn text(encoding: Encoding, document: &Value) -> Bytes {
+    let json = || Bytes::from(document.to_string());
     match encoding {
-        Encoding::Json => Bytes::from(document.to_string()),
-        Encoding::Yaml => {
-            let text = serde_saphyr::to_string(document);
-            // Only types without a YAML form can fail, and a JSON value has none of them.
-            Bytes::from(text.unwrap_or_else(|_| document.to_string()))
-        }
+        Encoding::PrettyJson => Bytes::from(format!("{document:#}\n")),
+        // Only types without a YAML form can fail, and a JSON value has none of them.
+        Encoding::Yaml => serde_saphyr::to_string(document).map_or_else(|_| json(), Bytes::from),
+        Encoding::Json | Encoding::Protobuf => json(),
     }
 }
 
 /// An answer with a body in some encoding.
 pub(crate) fn response(status: StatusCode, encoding: Encoding, body: Body) -> Response<Body> {
-    let mut response = Response::new(body);
-    *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(encoding.content_type()));
-    response
+    typed_response(status, encoding.content_type(), body)
 }
 
-/// A JSON answer.
-pub(crate) fn json_response(status: StatusCode, document: &Value) -> Response<Body> {
-    response(status, Encoding::Json, body::full(document.to_string()))
+/// An answer with a body of some type.
+pub(crate) fn typed_response(status: StatusCode, content_type: &'static str, body: Body) -> Response<Body> {
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response
 }
 
 /// An answer in plain text.
@@ -255,18 +258,22 @@ pub(crate) fn text_response(status: StatusCode, text: impl Into<String>) -> Resp
 }
 
 /// A failure.
-pub(crate) fn status_response(status: &Status) -> Response<Body> {
-    status_response_with(status, None)
+pub(crate) fn failure(encoding: Encoding, status: &Status) -> Response<Body> {
+    failure_with(encoding, status, None)
 }
 
 /// A failure; `continue_token` goes into its metadata.
-pub(crate) fn status_response_with(status: &Status, continue_token: Option<String>) -> Response<Body> {
+pub(crate) fn failure_with(encoding: Encoding, status: &Status, continue_token: Option<String>) -> Response<Body> {
     let code = StatusCode::from_u16(status.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut document = status.to_json();
     if let Some(token) = continue_token {
         document["metadata"]["continue"] = token.into();
     }
-    let mut response = json_response(code, &document);
+    let body = match encoding {
+        Encoding::Protobuf => protobuf::body(&document, protobuf::STATUS).into(),
+        encoding => text(encoding, &document),
+    };
+    let mut response = response(code, encoding, body::full(body));
     let retry = status.details.as_ref().map_or(0, |details| details.retry_after_seconds);
     if retry > 0 && matches!(status.code, 429 | 500 | 503 | 504) {
         response.headers_mut().insert(http::header::RETRY_AFTER, HeaderValue::from(retry));

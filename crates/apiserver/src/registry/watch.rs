@@ -4,29 +4,38 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use api::kinds::{Resource, Text};
 use api::status::Status;
 use bytes::{Bytes, BytesMut};
 use futures::Stream;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::lists::check_field_selector;
 use super::{ReadVersion, Registry, Scope};
-use crate::cache::{Object, Selection, Watcher};
+use crate::cache::{Change, Object, Selection, Watcher, event_line};
+use crate::http::negotiate::StreamEncoding;
 use crate::http::options::ListOptions;
 
 /// How often a watch that allows bookmarks gets one.
 const BOOKMARK_INTERVAL: Duration = Duration::from_secs(60);
 
-/// What a watch sends for one object or bookmark: the request's form of the object as JSON.
+/// What a watch sends for one object: the request's form of it, encoded; nothing if it cannot be encoded.
 pub(crate) type Render = Arc<dyn Fn(&Object) -> Option<Bytes> + Send + Sync>;
 
 /// The form in which a watch shows objects.
-pub(crate) enum Form {
-    /// As they are stored: lines are shared by all such watches.
-    Stored,
-    /// Changed, with the kind and apiVersion that bookmarks have in this form.
-    Rendered { render: Render, kind: api::kinds::Text, api_version: String },
+pub(crate) struct Form {
+    pub(crate) encoding: StreamEncoding,
+    /// Changes an object; without it objects are shown as they are stored, in bytes that all such watches share.
+    pub(crate) render: Option<Render>,
+    /// What is watched.
+    pub(crate) resource: Arc<Resource>,
+    /// The kind that bookmarks have in this form.
+    pub(crate) kind: Text,
+    /// The apiVersion that they have.
+    pub(crate) api_version: String,
+    /// The name of their type, if they have one.
+    pub(crate) type_name: &'static str,
 }
 
 /// How the watch begins.
@@ -82,43 +91,34 @@ impl Registry {
                 }
             }
         };
-        let shown = match form {
-            Form::Stored => {
-                Shown { render: None, kind: scope.resource.kind.clone(), api_version: scope.resource.api_version() }
-            }
-            Form::Rendered { render, kind, api_version } => Shown { render: Some(render), kind, api_version },
-        };
         // Watches without a timeout end at different times, so that their clients do not all come back at once.
         let lasts = options.timeout.unwrap_or_else(|| self.env.random().jitter(self.config.min_request_timeout, 1.0));
         let requested = options.resource_version.unwrap_or(0);
-        Ok(lines(self.clone(), started.map_err(|_| requested), shown, options.bookmarks, lasts))
+        Ok(events(self.clone(), started.map_err(|_| requested), form, options.bookmarks, lasts))
     }
 }
 
-/// How objects and bookmarks are shown.
-struct Shown {
-    render: Option<Render>,
-    kind: api::kinds::Text,
-    api_version: String,
-}
-
-impl Shown {
-    fn changes(&self, changes: &[crate::cache::Change]) -> Bytes {
+impl Form {
+    fn changes(&self, changes: &[Change]) -> Bytes {
+        let shared = |change: &Change| match self.encoding {
+            StreamEncoding::Json => change.line(),
+            StreamEncoding::Protobuf => change.frame(&self.resource),
+        };
         match (&self.render, changes) {
-            (None, [only]) => only.line(),
-            _ => {
-                let mut lines = BytesMut::new();
+            (None, [only]) => shared(only),
+            (None, changes) => {
+                let mut events = BytesMut::new();
+                changes.iter().for_each(|change| events.extend_from_slice(&shared(change)));
+                events.freeze()
+            }
+            (Some(render), changes) => {
+                let mut events = BytesMut::new();
                 for change in changes {
-                    match &self.render {
-                        None => lines.extend_from_slice(&change.line()),
-                        Some(render) => {
-                            if let Some(object) = render(&change.object) {
-                                lines.extend_from_slice(&line(change.kind.as_str(), &object));
-                            }
-                        }
+                    if let Some(object) = render(&change.object) {
+                        events.extend_from_slice(&self.event(change.kind.as_str(), &object));
                     }
                 }
-                lines.freeze()
+                events.freeze()
             }
         }
     }
@@ -128,29 +128,37 @@ impl Shown {
         if ends_initial_events {
             metadata["annotations"] = json!({"k8s.io/initial-events-end": "true"});
         }
-        let object = json!({"kind": self.kind, "apiVersion": self.api_version, "metadata": metadata});
-        line("BOOKMARK", object.to_string().as_bytes())
+        self.document(
+            "BOOKMARK",
+            &json!({"kind": self.kind, "apiVersion": self.api_version, "metadata": metadata}),
+            self.type_name,
+        )
     }
-}
 
-fn line(kind: &str, object: &[u8]) -> Bytes {
-    let mut line = BytesMut::with_capacity(object.len() + 40);
-    line.extend_from_slice(br#"{"type":""#);
-    line.extend_from_slice(kind.as_bytes());
-    line.extend_from_slice(br#"","object":"#);
-    line.extend_from_slice(object);
-    line.extend_from_slice(b"}\n");
-    line.freeze()
-}
+    fn error(&self, status: &Status) -> Bytes {
+        self.document("ERROR", &status.to_json(), api::protobuf::STATUS)
+    }
 
-fn error_line(status: &Status) -> Bytes {
-    line("ERROR", status.to_json().to_string().as_bytes())
+    fn document(&self, kind: &str, document: &Value, type_name: &str) -> Bytes {
+        match self.encoding {
+            StreamEncoding::Json => self.event(kind, document.to_string().as_bytes()),
+            StreamEncoding::Protobuf => self.event(kind, &api::protobuf::body(document, type_name)),
+        }
+    }
+
+    /// An event with an encoded object.
+    fn event(&self, kind: &str, object: &[u8]) -> Bytes {
+        match self.encoding {
+            StreamEncoding::Json => event_line(kind, object),
+            StreamEncoding::Protobuf => api::protobuf::frame(kind, object).into(),
+        }
+    }
 }
 
 struct Running {
     registry: Arc<Registry>,
     watcher: Watcher,
-    shown: Shown,
+    form: Form,
     bookmarks: bool,
     next_bookmark: Instant,
     ends: Instant,
@@ -158,11 +166,11 @@ struct Running {
     is_over: bool,
 }
 
-/// The lines of a watch. `started` is the revision that was asked for if the window begins after it.
-fn lines(
+/// The events of a watch. `started` is the revision that was asked for if the window begins after it.
+fn events(
     registry: Arc<Registry>,
     started: Result<(Watcher, Begin), i64>,
-    shown: Shown,
+    form: Form,
     bookmarks: bool,
     lasts: Duration,
 ) -> impl Stream<Item = Bytes> + Send + 'static {
@@ -171,7 +179,7 @@ fn lines(
         Ok((watcher, begin)) => Ok(Running {
             registry,
             watcher,
-            shown,
+            form,
             bookmarks,
             next_bookmark: now + BOOKMARK_INTERVAL,
             ends: now + lasts,
@@ -180,7 +188,7 @@ fn lines(
         }),
         Err(requested) => {
             let message = format!("too old resource version: {requested} ({})", registry.cache.applied());
-            Err(Some(error_line(&Status::expired(message))))
+            Err(Some(form.error(&Status::expired(message))))
         }
     };
     futures::stream::unfold(state, |state| async move {
@@ -201,16 +209,16 @@ impl Running {
         }
         if let Begin::Initial { objects, bookmark } = &mut self.begin {
             let chunk = objects.len().min(CHUNK);
-            let changes: Vec<_> = objects.drain(..chunk).map(crate::cache::Change::added).collect();
-            let mut lines = BytesMut::from(&self.shown.changes(&changes)[..]);
+            let changes: Vec<_> = objects.drain(..chunk).map(Change::added).collect();
+            let mut events = BytesMut::from(&self.form.changes(&changes)[..]);
             if objects.is_empty() {
                 if let Some(revision) = bookmark {
-                    lines.extend_from_slice(&self.shown.bookmark(*revision, true));
+                    events.extend_from_slice(&self.form.bookmark(*revision, true));
                 }
                 self.begin = Begin::After;
             }
-            if !lines.is_empty() {
-                return Some(lines.freeze());
+            if !events.is_empty() {
+                return Some(events.freeze());
             }
         }
         loop {
@@ -222,11 +230,11 @@ impl Running {
                     let Ok(changes) = changes else {
                         self.is_over = true;
                         let message = "too old resource version: the watch fell behind the window of events";
-                        return Some(error_line(&Status::expired(message)));
+                        return Some(self.form.error(&Status::expired(message)));
                     };
-                    let lines = self.shown.changes(&changes);
-                    if !lines.is_empty() {
-                        return Some(lines);
+                    let events = self.form.changes(&changes);
+                    if !events.is_empty() {
+                        return Some(events);
                     }
                 }
                 () = drain.drained() => return None,
@@ -234,7 +242,7 @@ impl Running {
                     self.next_bookmark = Instant::now() + BOOKMARK_INTERVAL;
                     self.is_over = Instant::now() >= self.ends;
                     if self.bookmarks {
-                        return Some(self.shown.bookmark(self.watcher.seen(), false));
+                        return Some(self.form.bookmark(self.watcher.seen(), false));
                     }
                     if self.is_over {
                         return None;

@@ -98,14 +98,39 @@ impl Cluster {
         body: Option<Value>,
     ) -> Response<skiff_apiserver::Body> {
         let bytes = body.map(|body| Bytes::from(body.to_string())).unwrap_or_default();
-        let request = Request::builder()
-            .method(method)
-            .uri(path)
-            .header("content-type", content_type)
-            .body(Full::new(bytes))
-            .expect("a request");
+        self.request(method, path, &[("content-type", content_type)], bytes).await
+    }
+
+    /// The answer to a request, its body still to come.
+    pub async fn request(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<Bytes>,
+    ) -> Response<skiff_apiserver::Body> {
+        let mut request = Request::builder().method(method).uri(path);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(Full::new(body.into())).expect("a request");
         let answered = tokio::time::timeout(DEADLINE, self.service.clone().call(request)).await;
         answered.expect("in time").unwrap_or_else(|never| match never {})
+    }
+
+    /// The whole answer to a request: status, type of the content, and body.
+    pub async fn exchange(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<Bytes>,
+    ) -> (u16, String, Bytes) {
+        let response = self.request(method, path, headers, body).await;
+        let content_type = response.headers().get("content-type").and_then(|value| value.to_str().ok());
+        let (status, content_type) = (response.status().as_u16(), content_type.unwrap_or_default().to_owned());
+        let body = tokio::time::timeout(DEADLINE, response.into_body().collect()).await.expect("in time");
+        (status, content_type, body.expect("a body").to_bytes())
     }
 
     async fn call(&self, method: &str, path: &str, content_type: &str, body: Option<Value>) -> Answer {
