@@ -7,6 +7,7 @@
 //! | --- | --- | --- |
 //! | a request or a stored object is decoded | [`Structural::conform`] | metadata in form, unknown fields and nulls out, defaults in; answers unknown fields for strict validation |
 //! | an object is validated | [`Structural::validate`] | values, embedded resources, lists of type set and map; ratcheting on updates |
+//! | a definition is validated | [`check`] | what its schemas, columns, scale paths and selectable fields may say |
 //! | rules are about to be run | [`unchecked_rules`] | whether errors so far keep rules from being run |
 //!
 //! The order matters and is upstream's: [`Structural::conform`] after decoding, conversion and patching; validation of
@@ -14,9 +15,11 @@
 //! ([`schema::Extensions::validations`] at each node) unless [`unchecked_rules`] says no. A value's path is that of
 //! `api::field`; what belongs to the whole object is said to be at `<nil>`, as upstream does.
 
+pub mod check;
 mod correlate;
 mod defaults;
 mod embedded;
+pub mod field_path;
 mod formats;
 mod lists;
 mod numbers;

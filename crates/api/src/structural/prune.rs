@@ -8,8 +8,13 @@ impl Structural {
     /// Removes the fields of an object that the schema does not know, all but `apiVersion`, `kind` and `metadata`;
     /// answers their paths in order.
     pub fn prune(&self, object: &mut Value) -> Vec<String> {
+        self.prune_value(object, true)
+    }
+
+    /// The same for any value; with `is_root` it is a whole object.
+    pub(super) fn prune_value(&self, value: &mut Value, is_root: bool) -> Vec<String> {
         let mut pruner = Pruner::default();
-        pruner.node(object, self, true);
+        pruner.node(value, self, is_root);
         pruner.sorted()
     }
 

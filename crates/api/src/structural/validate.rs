@@ -13,7 +13,7 @@ use super::correlate::Old;
 use super::formats;
 use super::place::Place;
 use super::schema::{AdditionalProperties, Structural, Type};
-use crate::field::{ErrorList, FieldError};
+use crate::field::{ErrorList, FieldError, Path};
 
 impl Structural {
     /// Judges a document; `old` is what it was before an update.
@@ -23,6 +23,11 @@ impl Structural {
     #[must_use]
     pub fn validate_values(&self, new: &Value, old: Option<&Value>) -> ErrorList {
         correlated(new, Old::of(old), self, &Place::Root(None)).errors
+    }
+
+    /// Judges a value that stands at a path of its own.
+    pub(super) fn validate_at(&self, value: &Value, path: &Path) -> ErrorList {
+        correlated(value, Old::of(None), self, &Place::Root(Some(path))).errors
     }
 }
 
