@@ -8,14 +8,22 @@ use serde_json::Value;
 use crate::field::{ErrorList, FieldError, Path};
 use crate::kinds::Resource;
 
+use rules::Metadata;
+
+mod admission;
+mod apiregistration;
 mod apps;
 mod autoscaling;
 mod batch;
+mod certificates;
 mod check;
+mod coordination;
 mod core;
 mod cron;
 mod events;
+mod flowcontrol;
 mod metadata;
+mod migration;
 pub mod names;
 mod networking;
 mod nodes;
@@ -25,10 +33,12 @@ mod quota;
 mod rbac;
 mod rules;
 mod scheduling;
+mod semver;
 mod services;
 mod storage;
 #[cfg(test)]
 mod tests;
+mod urls;
 
 /// What is wrong with the metadata of an object inside of another one.
 pub(crate) fn embedded_metadata(metadata: &Value, path: &Path, errors: &mut ErrorList) {
@@ -56,7 +66,7 @@ pub fn create(resource: &Resource, object: &Value) -> ErrorList {
 pub fn update(resource: &Resource, new: &Value, old: &Value) -> ErrorList {
     let mut errors = ErrorList::new();
     let rules = rules::find(resource);
-    metadata_update(resource, rules.is_some_and(|rules| rules.whole), new, old, &mut errors);
+    metadata_update(resource, rules.map_or(Metadata::Difference, |rules| rules.metadata), new, old, &mut errors);
     let Some(rules) = rules else {
         return errors;
     };
@@ -73,9 +83,20 @@ pub fn update(resource: &Resource, new: &Value, old: &Value) -> ErrorList {
 #[must_use]
 pub fn status_update(resource: &Resource, new: &Value, old: &Value) -> ErrorList {
     let mut errors = ErrorList::new();
-    metadata_update(resource, false, new, old, &mut errors);
+    metadata_update(resource, Metadata::Difference, new, old, &mut errors);
     if let Some(status) = rules::find(resource).and_then(|rules| rules.status.as_ref()) {
         status(new, old, &mut errors);
+    }
+    errors
+}
+
+/// What is wrong with `new` as what approval or denial made of `old`.
+#[must_use]
+pub fn approval_update(resource: &Resource, new: &Value, old: &Value) -> ErrorList {
+    let mut errors = ErrorList::new();
+    metadata_update(resource, Metadata::Both, new, old, &mut errors);
+    if let Some(approval) = rules::find(resource).and_then(|rules| rules.approval.as_ref()) {
+        approval(new, old, &mut errors);
     }
     errors
 }
@@ -84,18 +105,20 @@ pub fn status_update(resource: &Resource, new: &Value, old: &Value) -> ErrorList
 #[must_use]
 pub fn ephemeral_containers_update(resource: &Resource, new: &Value, old: &Value) -> ErrorList {
     let mut errors = ErrorList::new();
-    metadata_update(resource, true, new, old, &mut errors);
+    metadata_update(resource, Metadata::Both, new, old, &mut errors);
     rules::typed_update(new, old, &mut errors, pods::ephemeral_containers_update);
     errors
 }
 
 /// Upstream judges the metadata in the generic registry and again in the strategy of the kind, and tells of each.
-fn metadata_update(resource: &Resource, whole: bool, new: &Value, old: &Value, errors: &mut ErrorList) {
+fn metadata_update(resource: &Resource, again: Metadata, new: &Value, old: &Value, errors: &mut ErrorList) {
     let name: rules::NameRule = names::path_segment;
     metadata::create(resource.namespaced, name, new, errors);
     metadata::update(new, old, errors);
-    metadata::update(new, old, errors);
-    if whole {
+    if again != Metadata::Object {
+        metadata::update(new, old, errors);
+    }
+    if again != Metadata::Difference {
         metadata::create(resource.namespaced, name, new, errors);
     }
 }

@@ -1,10 +1,10 @@
 //! Judgements that many kinds share.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::api::core::v1::{NodeSelectorRequirement, NodeSelectorTerm};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity as WireQuantity;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, LabelSelector};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use serde::Serialize;
 use serde_json::Value;
@@ -15,6 +15,9 @@ use crate::quantity::Quantity;
 
 /// What is said about a changed field that must stay.
 pub(super) const IMMUTABLE: &str = "field is immutable";
+
+/// How a time reads that was not sent.
+pub(super) const NO_TIME: &str = "0001-01-01T00:00:00Z";
 
 /// A value as it stands in an error.
 pub(super) fn json<T: Serialize + ?Sized>(value: &T) -> Value {
@@ -29,6 +32,20 @@ pub(super) fn text(field: &Option<String>) -> &str {
 /// One "invalid" for each message.
 pub(super) fn invalid(errors: &mut ErrorList, path: &Path, value: impl Into<Value> + Clone, messages: Vec<String>) {
     errors.extend(messages.into_iter().map(|message| FieldError::invalid(path, value.clone(), message)));
+}
+
+/// One "invalid" for all messages together, if there are some.
+pub(super) fn joined(
+    errors: &mut ErrorList,
+    path: &Path,
+    value: &str,
+    messages: &[String],
+    prefix: &str,
+    separator: &str,
+) {
+    if !messages.is_empty() {
+        errors.push(FieldError::invalid(path, value, format!("{prefix}{}", messages.join(separator))));
+    }
 }
 
 /// "Required" if the text is empty; tells whether it is there.
@@ -71,6 +88,63 @@ pub(super) fn required_one_of(errors: &mut ErrorList, path: &Path, value: &str, 
 pub(super) fn optional_one_of(errors: &mut ErrorList, path: &Path, value: &Option<String>, supported: &[&str]) {
     if let Some(value) = value {
         one_of(errors, path, value, supported);
+    }
+}
+
+/// Texts that must all be different: each that came before is a duplicate.
+pub(super) fn unique<'a>(errors: &mut ErrorList, values: impl Iterator<Item = (Path, &'a str)>) {
+    let mut seen = BTreeSet::new();
+    for (path, value) in values {
+        if !seen.insert(value) {
+            errors.push(FieldError::duplicate(&path, value));
+        }
+    }
+}
+
+/// The name of a webhook or a group: a domain of three parts at least.
+pub(super) fn fully_qualified_name(errors: &mut ErrorList, path: &Path, name: &str) {
+    if !required(errors, path, name) {
+        return;
+    }
+    let judged = names::dns_subdomain(name);
+    if !judged.is_empty() {
+        joined(errors, path, name, &judged, "", ",");
+    } else if name.split('.').count() < 3 {
+        let why = "should be a domain with at least three segments separated by dots";
+        errors.push(FieldError::invalid(path, name, why));
+    }
+}
+
+/// Conditions of the common form.
+pub(super) fn conditions(errors: &mut ErrorList, list: &Path, conditions: &[Condition]) {
+    let types = conditions.iter().enumerate();
+    unique(errors, types.map(|(index, found)| (list.index(index).child("type"), found.type_.as_str())));
+    for (index, condition) in conditions.iter().enumerate() {
+        let path = list.index(index);
+        invalid(errors, &path.child("type"), condition.type_.as_str(), names::qualified_name(&condition.type_));
+        one_of(errors, &path.child("status"), &condition.status, &["False", "True", "Unknown"]);
+        if let Some(generation) = condition.observed_generation.filter(|generation| *generation < 0) {
+            let why = "must be greater than or equal to zero";
+            errors.push(FieldError::invalid(&path.child("observedGeneration"), generation, why));
+        }
+        if condition.last_transition_time.0.to_string() == NO_TIME {
+            errors.push(FieldError::required(&path.child("lastTransitionTime"), "must be set"));
+        }
+        if condition.reason.is_empty() {
+            errors.push(FieldError::required(&path.child("reason"), "must be set"));
+        } else {
+            invalid(
+                errors,
+                &path.child("reason"),
+                condition.reason.as_str(),
+                names::condition_reason(&condition.reason),
+            );
+        }
+        for (field, text, limit) in [("reason", &condition.reason, 1024), ("message", &condition.message, 32 * 1024)] {
+            if text.len() > limit {
+                errors.push(FieldError::too_long(&path.child(field), limit));
+            }
+        }
     }
 }
 

@@ -2,6 +2,10 @@
 //!
 //! Each function returns the messages, none if the value is fine.
 
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
 fn max_length(limit: usize) -> String {
     format!("must be no more than {limit} bytes")
 }
@@ -277,22 +281,108 @@ pub fn http_header_name(text: &str) -> Vec<String> {
     vec![pattern(message, "[-A-Za-z0-9]+", &["X-Header-Name"])]
 }
 
-/// An IP address.
+/// The reason of a condition.
 #[must_use]
-pub fn ip(text: &str) -> Vec<String> {
-    if text.parse::<std::net::IpAddr>().is_ok() {
+pub fn condition_reason(text: &str) -> Vec<String> {
+    let bytes = text.as_bytes();
+    let word = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'_';
+    let fine = bytes.first().is_some_and(u8::is_ascii_alphabetic)
+        && bytes.last().is_some_and(word)
+        && bytes.iter().all(|byte| word(byte) || b",:".contains(byte));
+    if fine {
         return Vec::new();
     }
-    vec!["must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)".to_owned()]
+    let message = "a condition reason must start with alphabetic character, optionally followed by a string of alphanumeric characters or '_,:', and must end with an alphanumeric character or '_'";
+    let examples = ["my_name", "MY_NAME", "MyName", "ReasonA,ReasonB", "ReasonA:ReasonB"];
+    vec![pattern(message, "[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?", &examples)]
 }
 
-/// A network in CIDR notation.
+/// An identifier of C, which attributes of devices are named like.
 #[must_use]
-pub fn cidr(text: &str) -> Vec<String> {
-    if text.contains('/') && text.parse::<ipnet::IpNet>().is_ok() {
+pub fn c_identifier(text: &str) -> Vec<String> {
+    let mut bytes = text.bytes();
+    let fine = bytes.next().is_some_and(|first| first == b'_' || first.is_ascii_alphabetic())
+        && bytes.all(|byte| byte == b'_' || byte.is_ascii_alphanumeric());
+    if fine {
         return Vec::new();
     }
-    vec!["must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)".to_owned()]
+    let message = "a valid C identifier must start with alphabetic character or '_', followed by a string of alphanumeric characters or '_'";
+    vec![pattern(message, "[A-Za-z_][A-Za-z0-9_]*", &["my_name", "MY_NAME", "MyName"])]
+}
+
+const NO_IP: &str = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)";
+const NO_CIDR: &str = "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)";
+
+/// Reads an address like the fields of the first years do: numbers may have leading zeros.
+#[must_use]
+pub fn sloppy_ip(text: &str) -> Option<IpAddr> {
+    if let Ok(address) = text.parse() {
+        return Some(address);
+    }
+    let parts: Vec<&str> = text.split('.').collect();
+    let numbers: Option<Vec<u8>> = parts
+        .iter()
+        .map(|part| {
+            let digits = !part.is_empty() && part.len() <= 4 && part.bytes().all(|byte| byte.is_ascii_digit());
+            digits.then(|| part.parse().ok()).flatten()
+        })
+        .collect();
+    let octets: [u8; 4] = numbers?.try_into().ok()?;
+    Some(IpAddr::from(octets))
+}
+
+/// Reads a network like those fields do; bits below the mask may be set.
+#[must_use]
+pub fn sloppy_cidr(text: &str) -> Option<IpNet> {
+    let (address, length) = text.split_once('/')?;
+    let is_number = !length.is_empty() && length.bytes().all(|byte| byte.is_ascii_digit());
+    IpNet::new(sloppy_ip(address)?, length.parse().ok().filter(|_| is_number)?).ok()
+}
+
+/// An IP address in a field from the first years.
+#[must_use]
+pub fn ip(text: &str) -> Vec<String> {
+    if sloppy_ip(text).is_some() { Vec::new() } else { vec![NO_IP.to_owned()] }
+}
+
+/// An IP address in its one true form.
+#[must_use]
+pub fn canonical_ip(text: &str) -> Vec<String> {
+    match text.parse::<IpAddr>() {
+        Err(_) => match sloppy_ip(text) {
+            None => vec![NO_IP.to_owned()],
+            Some(_) => vec!["must not have leading 0s".to_owned()],
+        },
+        Ok(IpAddr::V6(address)) if address.to_ipv4_mapped().is_some() => {
+            vec!["must not be an IPv4-mapped IPv6 address".to_owned()]
+        }
+        Ok(address) if address.to_string() != text => {
+            vec![format!("must be in canonical form (\"{address}\")")]
+        }
+        Ok(_) => Vec::new(),
+    }
+}
+
+/// A network in CIDR notation, in a field from the first years.
+#[must_use]
+pub fn cidr(text: &str) -> Vec<String> {
+    if sloppy_cidr(text).is_some() { Vec::new() } else { vec![NO_CIDR.to_owned()] }
+}
+
+/// A network in its one true form.
+#[must_use]
+pub fn canonical_cidr(text: &str) -> Vec<String> {
+    match text.parse::<IpNet>().ok().filter(|_| text.contains('/')) {
+        None => match sloppy_cidr(text) {
+            None => vec![NO_CIDR.to_owned()],
+            Some(_) => vec!["must not have leading 0s in IP".to_owned()],
+        },
+        Some(net) if net.trunc() != net => {
+            vec!["must not have bits set beyond the prefix length".to_owned()]
+        }
+        Some(net) if net.to_string() != text => vec![format!("must be in canonical form (\"{net}\")")],
+        Some(_) => Vec::new(),
+    }
 }
 
 /// A name that can stand in a URL path: roles and their bindings, controller revisions of third parties.
@@ -367,8 +457,10 @@ mod tests {
         check(config_map_key, &["a", ".a", "a..b"], &["", ".", "..", "..a", "a b"]);
         check(port_name, &["http", "a-b"], &["", "A", "123", "a--b", "-a", "sixteen-chars-xx"]);
         check(percent, &["0%", "120%"], &["", "%", "1", "-1%", "a%"]);
-        check(ip, &["10.0.0.1", "::1"], &["", "10.0.0", "010.0.0.1", "x"]);
+        check(ip, &["10.0.0.1", "::1", "010.0.0.1"], &["", "10.0.0", "10.0.0.256", "x"]);
         check(cidr, &["10.0.0.0/8", "::/0"], &["10.0.0.0", "10.0.0.0/33"]);
+        check(canonical_ip, &["10.0.0.1", "2001:db8::1"], &["010.0.0.1", "2001:DB8::1", "::ffff:1.2.3.4", "x"]);
+        check(canonical_cidr, &["10.0.0.0/8", "::/0"], &["10.0.0.1/8", "010.0.0.0/8", "10.0.0.0", "2001:DB8::/32"]);
         check(env_var_name, &["A", "a.b-c", "1"], &["", "a=b", "ä"]);
         check(path_segment, &["a:b"], &[".", "..", "a/b", "a%b"]);
     }

@@ -4,8 +4,8 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 use k8s_openapi::api::networking::v1::{
-    HTTPIngressPath, IPBlock, Ingress, IngressBackend, IngressClass, IngressRule, NetworkPolicy, NetworkPolicyPeer,
-    NetworkPolicyPort,
+    HTTPIngressPath, IPAddress, IPBlock, Ingress, IngressBackend, IngressClass, IngressRule, NetworkPolicy,
+    NetworkPolicyPeer, NetworkPolicyPort, ServiceCIDR,
 };
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
@@ -175,6 +175,63 @@ pub(super) fn ingress_class(class: &IngressClass, errors: &mut ErrorList) {
 pub(super) fn ingress_class_update(new: &IngressClass, old: &IngressClass, errors: &mut ErrorList) {
     let controller = |class: &IngressClass| class.spec.as_ref().and_then(|spec| spec.controller.clone());
     check::immutable(errors, &Path::new("spec").child("controller"), &controller(new), &controller(old));
+}
+
+/// Judges a new IP address.
+pub(super) fn ip_address(address: &IPAddress, errors: &mut ErrorList) {
+    let path = Path::new("spec").child("parentRef");
+    let Some(parent) = address.spec.as_ref().map(|spec| &spec.parent_ref) else {
+        errors.push(FieldError::required(&path, ""));
+        return;
+    };
+    if parent.name.is_empty() && parent.resource.is_empty() && parent.group.is_none() {
+        // The type cannot tell an empty reference from none.
+        errors.push(FieldError::required(&path, ""));
+        return;
+    }
+    check::optional_name(errors, &path.child("group"), check::text(&parent.group), names::dns_subdomain);
+    check::required_name(errors, &path.child("resource"), &parent.resource, names::path_segment);
+    check::required_name(errors, &path.child("name"), &parent.name, names::path_segment);
+    check::optional_name(errors, &path.child("namespace"), check::text(&parent.namespace), names::path_segment);
+}
+
+/// Judges an update of an IP address.
+pub(super) fn ip_address_update(new: &IPAddress, old: &IPAddress, errors: &mut ErrorList) {
+    let parent = |address: &IPAddress| address.spec.as_ref().map(|spec| spec.parent_ref.clone());
+    check::immutable(errors, &Path::new("spec").child("parentRef"), &parent(new), &parent(old));
+}
+
+/// Judges a new range of service addresses.
+pub(super) fn service_cidr(range: &ServiceCIDR, errors: &mut ErrorList) {
+    let path = Path::new("spec").child("cidrs");
+    let spec = range.spec.clone().unwrap_or_default();
+    let cidrs = spec.cidrs.as_deref().unwrap_or_default();
+    let mut refuse = |why: &str| errors.push(FieldError::invalid(&path, check::json(&spec), why));
+    match cidrs {
+        [] => errors.push(FieldError::required(&path, "at least one CIDR required")),
+        [first, second] if !different_families(first, second) => {
+            refuse("may specify no more than one IP for each IP family, i.e 192.168.0.0/24 and 2001:db8::/64");
+        }
+        [_] | [_, _] => {
+            for (index, cidr) in cidrs.iter().enumerate() {
+                check::invalid(errors, &path.index(index), cidr.as_str(), names::canonical_cidr(cidr));
+            }
+        }
+        _ => refuse("may only hold up to 2 values"),
+    }
+}
+
+fn different_families(first: &str, second: &str) -> bool {
+    match (first.parse::<IpNet>(), second.parse::<IpNet>()) {
+        (Ok(first), Ok(second)) => matches!(first, IpNet::V4(_)) != matches!(second, IpNet::V4(_)),
+        _ => false,
+    }
+}
+
+/// Judges an update of a range of service addresses.
+pub(super) fn service_cidr_update(new: &ServiceCIDR, old: &ServiceCIDR, errors: &mut ErrorList) {
+    let cidrs = |range: &ServiceCIDR| range.spec.as_ref().and_then(|spec| spec.cidrs.clone());
+    check::immutable(errors, &Path::new("spec").child("cidrs"), &cidrs(new), &cidrs(old));
 }
 
 /// Judges a network policy.

@@ -1,6 +1,5 @@
-//! Priority classes, runtime classes and leases.
+//! Priority classes and runtime classes.
 
-use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::node::v1::RuntimeClass;
 use k8s_openapi::api::scheduling::v1::PriorityClass;
 
@@ -67,17 +66,4 @@ pub(super) fn runtime_class(class: &RuntimeClass, errors: &mut ErrorList) {
 /// Judges an update of a runtime class.
 pub(super) fn runtime_class_update(new: &RuntimeClass, old: &RuntimeClass, errors: &mut ErrorList) {
     check::immutable(errors, &Path::new("handler"), &new.handler, &old.handler);
-}
-
-/// Judges a lease.
-pub(super) fn lease(lease: &Lease, errors: &mut ErrorList) {
-    let path = Path::new("spec");
-    let spec = lease.spec.clone().unwrap_or_default();
-    if let Some(seconds) = spec.lease_duration_seconds.filter(|seconds| *seconds <= 0) {
-        errors.push(FieldError::invalid(&path.child("leaseDurationSeconds"), seconds, "must be greater than 0"));
-    }
-    if let Some(transitions) = spec.lease_transitions.filter(|transitions| *transitions < 0) {
-        let why = "must be greater than or equal to 0";
-        errors.push(FieldError::invalid(&path.child("leaseTransitions"), transitions, why));
-    }
 }

@@ -11,7 +11,11 @@ use crate::quantity::Quantity;
 
 mod classes;
 
-pub(super) use classes::{csi_driver, csi_node, storage_class, storage_class_update, volume_attachment};
+pub(super) use classes::{
+    attributes_class, attributes_class_update, csi_driver, csi_driver_update, csi_node, csi_node_update,
+    storage_capacity, storage_capacity_update, storage_class, storage_class_update, volume_attachment,
+    volume_attachment_update,
+};
 
 const ACCESS_MODES: [&str; 4] = ["ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod"];
 const VOLUME_MODES: [&str; 2] = ["Block", "Filesystem"];
@@ -45,6 +49,27 @@ pub(super) fn persistent_volume(volume: &PersistentVolume, errors: &mut ErrorLis
     let path = Path::new("spec");
     let spec = volume.spec.clone().unwrap_or_default();
     volume_spec(&spec, &path, errors);
+}
+
+/// Judges a volume that is described where it is attached.
+fn inline_volume(spec: &PersistentVolumeSpec, path: &Path, errors: &mut ErrorList) {
+    for (field, set) in [
+        ("claimRef", spec.claim_ref.is_some()),
+        ("persistentVolumeReclaimPolicy", spec.persistent_volume_reclaim_policy.is_some()),
+        ("storageClassName", !check::text(&spec.storage_class_name).is_empty()),
+        ("nodeAffinity", spec.node_affinity.is_some()),
+        ("volumeMode", spec.volume_mode.is_some()),
+    ] {
+        if set {
+            let why = "may not be specified in the context of inline volumes";
+            errors.push(FieldError::forbidden(&path.child(field), why));
+        }
+    }
+    if spec.csi.is_none() {
+        let why = "has to be specified in the context of inline volumes";
+        errors.push(FieldError::required(&path.child("csi"), why));
+    }
+    volume_spec(spec, path, errors);
 }
 
 fn volume_spec(spec: &PersistentVolumeSpec, path: &Path, errors: &mut ErrorList) {

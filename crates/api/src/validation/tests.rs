@@ -13,6 +13,8 @@ use crate::kinds::{self, Resource};
 use crate::status::Status;
 use crate::{decode, defaults, meta, patch};
 
+mod unrecorded;
+
 /// Refusals that come from elsewhere in the API server, and what refuses there.
 const NOT_VALIDATION: [(&str, &str, &str); 25] = [
     ("admission-quota-limits", "priority-immutable", "the priority admission plug-in"),

@@ -75,7 +75,7 @@ fn changeable(subresource: &str) -> &'static [&'static [&'static str]] {
 fn judged(resource: &Resource, subresource: &str, new: Value, old: &Value) -> Result<Value, Status> {
     let errors = match subresource {
         "ephemeralcontainers" => api::validation::ephemeral_containers_update(resource, &new, old),
-        "approval" => api::validation::status_update(resource, &new, old),
+        "approval" => api::validation::approval_update(resource, &new, old),
         // What else can be changed is a list of finalizers, or resources, which their own rules allow in full.
         _ => api::validation::create(resource, &new),
     };
