@@ -8,6 +8,7 @@ pub mod decode;
 pub mod defaults;
 pub mod field;
 mod generated;
+pub mod jsonpath;
 pub mod kinds;
 pub mod managed;
 pub mod meta;

@@ -8,6 +8,7 @@
 //! | a request or a stored object is decoded | [`Structural::conform`] | metadata in form, unknown fields and nulls out, defaults in; answers unknown fields for strict validation |
 //! | an object is validated | [`Structural::validate`] | values, embedded resources, lists of type set and map; ratcheting on updates |
 //! | a definition is validated | [`check`] | what its schemas, columns, scale paths and selectable fields may say |
+//! | a table is asked for | [`ColumnPrinter`] | the cells of additional printer columns |
 //! | rules are about to be run | [`unchecked_rules`] | whether errors so far keep rules from being run |
 //!
 //! The order matters and is upstream's: [`Structural::conform`] after decoding, conversion and patching; validation of
@@ -16,6 +17,7 @@
 //! `api::field`; what belongs to the whole object is said to be at `<nil>`, as upstream does.
 
 pub mod check;
+mod columns;
 mod correlate;
 mod defaults;
 mod embedded;
@@ -34,6 +36,7 @@ use serde_json::Value;
 
 use crate::field::{ErrorList, ErrorType, FieldError, Path};
 
+pub use columns::ColumnPrinter;
 pub use embedded::Malformed;
 pub use parse::ParseError;
 pub use pattern::Pattern;
