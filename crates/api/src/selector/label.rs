@@ -334,7 +334,8 @@ impl<'a> Parser<'a> {
         let mut values = BTreeSet::new();
         if self.at(")") {
             self.next();
-            return Ok(values);
+            // Nothing between the parentheses is the empty value too.
+            return Ok(BTreeSet::from([String::new()]));
         }
         if !self.at_identifier() && !self.at(",") {
             return Err(format!("found '{}', expected: ',', ')' or identifier", self.peek().text()));

@@ -1,7 +1,7 @@
 //! Makes documents of the types of the tables out of random bytes.
 
 use serde_json::{Map, Value, json};
-use skiff_api::schema::{self, FieldType, Type};
+use skiff_api::schema::{self, Field, FieldType, ListType, Type};
 
 /// Decisions, taken from bytes; when they are used up, every decision is the smallest one, so that documents end.
 pub struct Choices<'a>(std::slice::Iter<'a, u8>);
@@ -43,10 +43,34 @@ fn object(ty: &'static Type, choices: &mut Choices<'_>, depth: usize) -> Map<Str
     for field in ty.fields.iter().filter(|field| !field.tags.is_empty()) {
         let is_there = field.required || (depth < DEPTH && choices.is());
         if is_there {
-            object.insert(field.json.to_owned(), value(&field.ty, choices, depth));
+            let mut value = value(&field.ty, choices, depth);
+            if let Value::Array(list) = &mut value {
+                keep_one_of_each(list, field);
+            }
+            object.insert(field.json.to_owned(), value);
         }
     }
     object
+}
+
+/// Leaves out what no valid object has: elements with equal keys in lists that are maps, and equal values in sets.
+fn keep_one_of_each(list: &mut Vec<Value>, field: &Field) {
+    let key = |element: &Value| -> Vec<Value> {
+        match (field.patch_merge_key, field.list_type) {
+            (Some(key), _) => vec![element[key].clone()],
+            (None, ListType::Map) => field.map_keys.iter().map(|key| element[*key].clone()).collect(),
+            (None, _) => vec![element.clone()],
+        }
+    };
+    if field.list_type != ListType::Atomic || field.patch_strategy.merges() {
+        let mut seen: Vec<Vec<Value>> = Vec::new();
+        list.retain(|element| {
+            let key = key(element);
+            let is_new = !seen.contains(&key);
+            seen.push(key);
+            is_new
+        });
+    }
 }
 
 fn schema_object(choices: &mut Choices<'_>, depth: usize) -> Value {

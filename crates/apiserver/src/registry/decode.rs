@@ -124,10 +124,12 @@ pub(crate) fn check_patched(
     });
     match checked {
         Ok(warnings) => Ok(Decoded { value, warnings }),
-        // Upstream tells of the patch as of an invalid object without a kind.
+        // Upstream tells of the patch as of an invalid object without a kind, with the decoder's own words.
         Err(status) => {
             let path = api::field::Path::new("patch");
-            let error = api::field::FieldError::invalid(&path, patched.to_string(), status.message);
+            let handled = decode::cannot_be_handled(expected.kind, expected.version, "").message;
+            let why = status.message.strip_prefix(&handled).unwrap_or(&status.message);
+            let error = api::field::FieldError::invalid(&path, patched.to_string(), why);
             Err(Status::invalid("", "", "", vec![error]))
         }
     }
