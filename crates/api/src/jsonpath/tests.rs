@@ -103,7 +103,7 @@ fn what_is_no_path_is_refused() {
     check_refused(".items[?(@.a=~'b')]", "unrecognized filter operator =");
     check_refused(".items[?(@.a=='b]", "unterminated filter");
     check_refused(".items[?(@.a<>'b')]", "unrecognized filter operator <>");
-    check_refused("...a", "invalid multiple recursive descent");
+    check_refused("....a", "invalid multiple recursive descent");
     check_refused("range", "unrecognized identifier range");
     check_refused("#", "unrecognized character in action: '#'");
     check_refused("'a", "unterminated quoted string");
