@@ -69,11 +69,34 @@ pub fn decode_as(bytes: &[u8], media: MediaType, type_name: &str) -> Result<Deco
         }
         MediaType::Yaml => decode(bytes, media)?,
     };
+    let what = match &decoded.value {
+        Value::Object(_) => None,
+        // Nothing is an object without fields.
+        Value::Null => {
+            decoded.value = Value::Object(serde_json::Map::new());
+            None
+        }
+        Value::Array(_) => Some("array"),
+        Value::String(_) => Some("string"),
+        Value::Number(_) => Some("number"),
+        Value::Bool(_) => Some("bool"),
+    };
+    if let Some(what) = what {
+        let (kind, _) = kind_and_version(type_name);
+        let why = format!(
+            "couldn't get version/kind; json parse error: json: cannot unmarshal {what} into Go value of type {GO_TYPE_META}"
+        );
+        return Err(unrecognized(kind, &why, bytes));
+    }
     let unknown = check_fields(&mut decoded.value, type_name)?;
     decoded.findings.extend(unknown);
     decoded.findings.truncate(MAX_FINDINGS);
     Ok(decoded)
 }
+
+/// How Go prints what it wants to read first of an object.
+const GO_TYPE_META: &str =
+    r#"struct { APIVersion string "json:\"apiVersion,omitempty\""; Kind string "json:\"kind,omitempty\"" }"#;
 
 impl Decoded {
     /// The refusal that the findings mean under `fieldValidation=Strict`, if there are any.

@@ -135,6 +135,11 @@ impl FieldError {
         Self::new(ErrorType::Invalid, path, Some(value.into()), detail)
     }
 
+    /// The value is malformed, and too much to be shown.
+    pub fn invalid_omitted(path: &Path, detail: impl Into<String>) -> Self {
+        Self::new(ErrorType::Invalid, path, None, detail)
+    }
+
     /// The value is none of `supported`, which are shown in the given order.
     pub fn not_supported(path: &Path, value: impl Into<Value>, supported: &[&str]) -> Self {
         let quoted: Vec<String> = supported.iter().map(|value| quote(value)).collect();

@@ -1,58 +1,86 @@
 //! Between the version of a request and the version in which objects are stored.
 //!
 //! Most resources are stored in the version in which they are asked for. Versions that differ in name only are renamed;
-//! events have two groups with different field names.
+//! what else differs is a row of [`DIFFERENCES`].
+
+mod autoscaling;
+mod devices;
+mod events;
+
+use std::borrow::Cow;
 
 use api::kinds::Resource;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
+
+type Object = Map<String, Value>;
+
+/// A version of a kind that differs in more than its name from the stored one.
+struct Difference {
+    /// Group, version and kind.
+    kind: (&'static str, &'static str, &'static str),
+    to_storage: fn(&mut Object),
+    from_storage: fn(&mut Object),
+}
+
+const DIFFERENCES: &[Difference] = &[
+    Difference {
+        kind: ("autoscaling", "v1", "HorizontalPodAutoscaler"),
+        to_storage: autoscaling::to_second,
+        from_storage: autoscaling::to_first,
+    },
+    Difference { kind: ("events.k8s.io", "v1", "Event"), to_storage: events::to_core, from_storage: events::from_core },
+    Difference {
+        kind: ("resource.k8s.io", "v1beta1", "ResourceClaim"),
+        to_storage: devices::claim_from_beta,
+        from_storage: devices::claim_to_beta,
+    },
+    Difference {
+        kind: ("resource.k8s.io", "v1beta1", "ResourceClaimTemplate"),
+        to_storage: devices::template_from_beta,
+        from_storage: devices::template_to_beta,
+    },
+    Difference {
+        kind: ("resource.k8s.io", "v1beta1", "ResourceSlice"),
+        to_storage: devices::slice_from_beta,
+        from_storage: devices::slice_to_beta,
+    },
+];
 
 /// Whether objects of the resource look different in the store.
 pub(crate) fn is_needed(resource: &Resource) -> bool {
     !resource.is_storage_version()
 }
 
-/// Event fields: the name in `v1`, the name in `events.k8s.io/v1`.
-const EVENT_FIELDS: [(&str, &str); 7] = [
-    ("involvedObject", "regarding"),
-    ("message", "note"),
-    ("source", "deprecatedSource"),
-    ("firstTimestamp", "deprecatedFirstTimestamp"),
-    ("lastTimestamp", "deprecatedLastTimestamp"),
-    ("count", "deprecatedCount"),
-    ("reportingComponent", "reportingController"),
-];
-
 /// The document as it is stored.
 pub(crate) fn to_storage(resource: &Resource, object: &Value) -> Value {
-    let mut stored = renamed(object, &resource.storage_api_version(), |name| {
-        is_event(resource).then(|| EVENT_FIELDS.iter().find(|(_, new)| *new == name).map(|(old, _)| *old)).flatten()
-    });
-    if is_event(resource) {
-        for (field, empty) in [("involvedObject", json!({})), ("source", json!({}))] {
-            if stored.get(field).is_none() {
-                stored[field] = empty;
-            }
-        }
-    }
-    stored
+    converted(resource, object, &resource.storage_api_version(), |difference| difference.to_storage)
 }
 
 /// The document as the resource's version shows it.
 pub(crate) fn from_storage(resource: &Resource, stored: &Value) -> Value {
-    renamed(stored, &resource.api_version(), |name| {
-        is_event(resource).then(|| EVENT_FIELDS.iter().find(|(old, _)| *old == name).map(|(_, new)| *new)).flatten()
-    })
+    converted(resource, stored, &resource.api_version(), |difference| difference.from_storage)
 }
 
-fn is_event(resource: &Resource) -> bool {
-    resource.group == "events.k8s.io"
+/// The document as its version shows what would be stored of it.
+pub(crate) fn round_trip(resource: &Resource, object: Value) -> Value {
+    if is_needed(resource) { from_storage(resource, &to_storage(resource, &object)) } else { object }
 }
 
-fn renamed(object: &Value, api_version: &str, rename: impl Fn(&str) -> Option<&'static str>) -> Value {
-    let members = object.as_object().into_iter().flatten();
-    let mut converted: Map<String, Value> = members
-        .map(|(name, value)| (rename(name).map_or_else(|| name.clone(), str::to_owned), value.clone()))
-        .collect();
-    converted.insert("apiVersion".to_owned(), api_version.into());
-    Value::Object(converted)
+/// The document as rules judge it: in the stored version, but for events, whose rules differ between their groups.
+pub(crate) fn judged<'a>(resource: &'a Resource, object: &'a Value) -> (&'a Resource, Cow<'a, Value>) {
+    let stored = api::kinds::find(&resource.storage_group, &resource.storage_version, &resource.plural);
+    match stored.filter(|_| is_needed(resource) && resource.group == resource.storage_group) {
+        Some(stored) => (stored, Cow::Owned(to_storage(resource, object))),
+        None => (resource, Cow::Borrowed(object)),
+    }
+}
+
+fn converted(resource: &Resource, object: &Value, api_version: &str, way: fn(&Difference) -> fn(&mut Object)) -> Value {
+    let mut object = object.as_object().cloned().unwrap_or_default();
+    let kind = (&*resource.group, &*resource.version, &*resource.kind);
+    if let Some(difference) = DIFFERENCES.iter().find(|row| row.kind == kind) {
+        way(difference)(&mut object);
+    }
+    object.insert("apiVersion".to_owned(), api_version.into());
+    Value::Object(object)
 }

@@ -20,6 +20,8 @@ const GENERATIONS: &[(&str, &str)] = &[
     ("", "pods"),
     ("", "podtemplates"),
     ("", "replicationcontrollers"),
+    ("admissionregistration.k8s.io", "mutatingadmissionpolicies"),
+    ("admissionregistration.k8s.io", "mutatingadmissionpolicybindings"),
     ("admissionregistration.k8s.io", "mutatingwebhookconfigurations"),
     ("admissionregistration.k8s.io", "validatingadmissionpolicies"),
     ("admissionregistration.k8s.io", "validatingadmissionpolicybindings"),
@@ -43,6 +45,9 @@ const GENERATIONS: &[(&str, &str)] = &[
     ("scheduling.k8s.io", "priorityclasses"),
 ];
 
+/// Kinds of which upstream counts the changes, but not the beginning.
+const GROWING_GENERATIONS: &[(&str, &str)] = &[("storage.k8s.io", "csidrivers")];
+
 /// Kinds of which only a status is new at creation, with that status.
 ///
 /// Kinds that are not listed lose any status sent with a create, unless they keep it ([`KEEPS_STATUS`]).
@@ -64,6 +69,7 @@ const NEW_STATUS: &[((&str, &str), &str)] = &[
         ("policy", "poddisruptionbudgets"),
         r#"{"currentHealthy":0,"desiredHealthy":0,"disruptionsAllowed":0,"expectedPods":0}"#,
     ),
+    (("storage.k8s.io", "volumeattachments"), r#"{"attached":false}"#),
 ];
 
 /// Kinds whose creators report a status at once.
@@ -90,10 +96,9 @@ pub(crate) struct Creation<'a> {
 
 /// Sets what a new object of the kind begins with, whatever the client sent.
 pub(crate) fn prepare_create(resource: &Resource, object: &mut Value, creation: &Creation<'_>) {
+    // Of other kinds upstream keeps what the client says.
     if counts_generations(resource) {
         api::meta::metadata_mut(object).insert("generation".to_owned(), 1.into());
-    } else {
-        api::meta::metadata_mut(object).remove("generation");
     }
     if has_status_subresource(resource) && !KEEPS_STATUS.contains(&key(resource)) {
         let new = NEW_STATUS.iter().find(|(row, _)| *row == key(resource)).map_or("{}", |(_, status)| *status);
@@ -149,16 +154,17 @@ pub(crate) fn prepare_update(resource: &Resource, new: &mut Value, old: &Value) 
         ("certificates.k8s.io", "certificatesigningrequests") => copy(new, old, "spec"),
         _ => {}
     }
-    let generation = api::meta::generation(old);
-    let metadata = api::meta::metadata_mut(new);
-    if !counts_generations(resource) {
-        metadata.remove("generation");
+    if !counts_generations(resource) && !GROWING_GENERATIONS.contains(&key(resource)) {
+        copy_at(new, old, &["metadata", "generation"]);
         return;
     }
+    let generation = api::meta::generation(old);
     // A change of a deployment's annotations is one of its rollout.
     let annotations = key(resource) == ("apps", "deployments") && annotations_differ(new, old);
     let next = generation + i64::from(annotations || begins_generation(new, old));
-    api::meta::metadata_mut(new).insert("generation".to_owned(), next.into());
+    if next > 0 {
+        api::meta::metadata_mut(new).insert("generation".to_owned(), next.into());
+    }
 }
 
 fn annotations_differ(new: &Value, old: &Value) -> bool {

@@ -124,14 +124,15 @@ fn admitted(target: &Target, object: &mut Value) {
             let name = meta::name(object).to_owned();
             meta::set_label(object, "kubernetes.io/metadata.name", &name);
         }
-        "Job" if object.pointer("/spec/selector").is_none() && object.get("spec").is_some() => {
-            let labels = json!({"batch.kubernetes.io/controller-uid": "1"});
-            object["spec"]["selector"] = json!({"matchLabels": labels});
-            let template = &mut object["spec"]["template"];
-            if template.is_null() {
-                *template = json!({});
+        "Job" if object.pointer("/spec/manualSelector") != Some(&true.into()) && object.get("spec").is_some() => {
+            meta::set_uid(object, "1");
+            let name = meta::name(object).to_owned();
+            let labels = &mut object["spec"]["template"]["metadata"]["labels"];
+            for (label, value) in [("controller-uid", "1"), ("job-name", &name)] {
+                labels[label] = value.into();
+                labels[format!("batch.kubernetes.io/{label}")] = value.into();
             }
-            template["metadata"]["labels"]["batch.kubernetes.io/controller-uid"] = "1".into();
+            object["spec"]["selector"]["matchLabels"]["batch.kubernetes.io/controller-uid"] = "1".into();
         }
         _ => {}
     }

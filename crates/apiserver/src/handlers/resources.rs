@@ -272,7 +272,7 @@ impl Call<'_> {
         self.output(&decoded.warnings)?.object(StatusCode::CREATED, &created)
     }
 
-    pub(super) fn check_namespace(&self, value: &Value) -> Result<(), Status> {
+    fn check_namespace(&self, value: &Value) -> Result<(), Status> {
         let given = api::meta::namespace(value);
         match (given, self.request.namespace.as_deref()) {
             (Some(given), Some(wanted)) if given != wanted => Err(Status::bad_request(
@@ -288,7 +288,6 @@ impl Call<'_> {
         let decoded = decode_body(Expected::of(self.resource), &self.body, encoding, options.field_validation)?;
         let mut value = decoded.value;
         let name = self.name()?;
-        self.check_namespace(&value)?;
         self.check_name(&value, name)?;
         complete(self.resource, &mut value);
         let caller = self.caller(&options);
@@ -296,7 +295,11 @@ impl Call<'_> {
             if let (Some(wanted), Some(found)) = (api::meta::uid(&value), api::meta::uid(current))
                 && wanted != found
             {
-                let why = format!("Precondition failed: UID in precondition: {wanted}, UID in object meta: {found}");
+                let key = format!("/registry/{}/{}", self.resource.plural, self.scope().key(name));
+                let why = format!(
+                    "StorageError: invalid object, Code: 4, Key: {key}, ResourceVersion: 0, AdditionalErrorMsg: \
+                     Precondition failed: UID in precondition: {wanted}, UID in object meta: {found}"
+                );
                 return Err(Status::conflict(&self.resource.group, &self.resource.plural, name, why));
             }
             Ok(value.clone())
@@ -318,7 +321,12 @@ impl Call<'_> {
                 "the name of the object ({name} based on URL) was undeterminable: name must be provided"
             ))),
             given if given != name => Err(name_mismatch(given, name)),
-            _ => Ok(()),
+            _ => match (api::meta::namespace(value), self.request.namespace.as_deref()) {
+                (Some(given), Some(wanted)) if given != wanted => Err(Status::bad_request(format!(
+                    "the namespace of the object ({given}) does not match the namespace on the request ({wanted})"
+                ))),
+                _ => Ok(()),
+            },
         }
     }
 

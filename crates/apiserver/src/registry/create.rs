@@ -4,7 +4,7 @@ use api::status::Status;
 use serde_json::Value;
 
 use super::{Caller, Put, Registry, Scope, ownership, set_resource_version};
-use crate::{admission, strategy};
+use crate::{admission, convert, strategy};
 
 /// An object to be created: decoded, its defaults set.
 #[derive(Clone, Debug)]
@@ -83,7 +83,9 @@ impl Registry {
         strategy::prepare_create(resource, object, &creation);
         // Validation looks at addresses and ports too; what it refuses gives them back.
         let allocation = self.services.allocate_create(self, resource, object).await?;
-        let errors = api::validation::create(resource, object);
+        *object = convert::round_trip(resource, std::mem::take(object));
+        let (stored, judged) = convert::judged(resource, object);
+        let errors = api::validation::create(stored, &judged);
         if !errors.is_empty() {
             return Err(Status::invalid(&resource.storage_group, &resource.kind, api::meta::name(object), errors));
         }

@@ -163,6 +163,18 @@ fn check_type(expected: Expected<'_>, value: &mut Value) -> Result<(), Status> {
         )));
     }
     if !api_version.is_empty() && api_version != wanted {
+        let is_known = |api_version: &str| {
+            let (group, version) = api::meta::split_api_version(api_version);
+            api::kinds::find_kind(group, version, expected.kind).is_some()
+        };
+        if is_known(&wanted) && !is_known(&api_version) {
+            let (_, version) = api::meta::split_api_version(&api_version);
+            return Err(Status::bad_request(format!(
+                "{0} in version {version:?} cannot be handled as a {0}: no kind {0:?} is registered for version \
+                 {api_version:?} in scheme",
+                expected.kind
+            )));
+        }
         return Err(Status::bad_request(format!(
             "the API version in the data ({api_version}) does not match the expected API version ({wanted})"
         )));
@@ -181,7 +193,17 @@ pub(crate) fn decode_delete_options(
     if body.is_empty() {
         return DeleteOptions::parse(query, None);
     }
-    let (options, _, _) = parse(body, encoding, DELETE_OPTIONS)?;
+    // Upstream does not classify what is wrong with these.
+    let unclassified = |status: Status| match status.message.split_once("couldn't get version/kind") {
+        Some((_, rest)) => Status::unclassified(format!("couldn't get version/kind{rest}")),
+        None => Status::unclassified(status.message),
+    };
+    let (options, _, _) = parse(body, encoding, DELETE_OPTIONS).map_err(unclassified)?;
+    let kind = api::meta::kind(&options);
+    if !["", "DeleteOptions"].contains(&kind) {
+        let version = api::meta::api_version(&options);
+        return Err(Status::unclassified(format!("no kind {kind:?} is registered for version {version:?} in scheme")));
+    }
     DeleteOptions::parse(query, Some(&options))
 }
 

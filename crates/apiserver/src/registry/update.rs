@@ -5,7 +5,7 @@ use api::status::{Status, reason};
 use serde_json::Value;
 
 use super::{Caller, Current, MAX_RETRIES, NewObject, Put, Registry, Scope, ownership, set_resource_version};
-use crate::{admission, cache, strategy};
+use crate::{admission, cache, convert, strategy};
 
 /// Makes the new object from the one that is there. Called again when another write came first.
 pub(crate) type Change<'a> = dyn Fn(&Value) -> Result<Value, Status> + Send + Sync + 'a;
@@ -135,9 +135,11 @@ impl Registry {
             Part::Main => self.services.allocate_update(self, resource, &mut new, old).await?,
             Part::Status | Part::Special => crate::allocation::Held::nothing(),
         };
+        new = convert::round_trip(resource, new);
+        let ((stored, judged), (_, before)) = (convert::judged(resource, &new), convert::judged(resource, old));
         let errors = match part {
-            Part::Main => api::validation::update(resource, &new, old),
-            Part::Status => api::validation::status_update(resource, &new, old),
+            Part::Main => api::validation::update(stored, &judged, &before),
+            Part::Status => api::validation::status_update(stored, &judged, &before),
             // The change itself knows what its subresource allows: a binding sets what no update may.
             Part::Special => Vec::new(),
         };
@@ -178,17 +180,16 @@ fn check_identity(resource: &Resource, name: &str, new: &Value, current: &Curren
     match api::meta::resource_version(new) {
         None | Some("0") => Ok(()),
         Some(version) => {
-            let version = crate::http::options::parse_resource_version(version)
-                .map_err(|_| invalid_resource_version(resource, name, version))?;
+            // Upstream does not classify its failure to read the number.
+            let version = crate::http::options::parse_resource_version(version).map_err(|_| {
+                Status::unclassified(format!(
+                    "strconv.ParseUint: parsing {}: invalid syntax",
+                    api::field::quote(version)
+                ))
+            })?;
             if version == current.revision { Ok(()) } else { Err(Status::modified(group, plural, name)) }
         }
     }
-}
-
-fn invalid_resource_version(resource: &Resource, name: &str, version: &str) -> Status {
-    let path = api::field::Path::new("metadata").child("resourceVersion");
-    let error = api::field::FieldError::invalid(&path, version, "must be specified for an update");
-    Status::invalid(&resource.storage_group, &resource.kind, name, vec![error])
 }
 
 /// Puts back what an update may not touch.

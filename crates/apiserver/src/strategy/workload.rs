@@ -21,11 +21,13 @@ pub(super) fn prepare_job(object: &mut Value) {
     if !labels.is_object() {
         *labels = json!({});
     }
-    for label in UID_LABELS {
-        labels[label] = uid.clone().into();
-    }
-    for label in NAME_LABELS {
-        labels[label] = name.clone().into();
+    // What the client says stays; where it is something else, validation refuses it.
+    if let Some(labels) = labels.as_object_mut() {
+        for (of, value) in [(UID_LABELS, &uid), (NAME_LABELS, &name)] {
+            for label in of {
+                labels.entry(label).or_insert_with(|| value.clone().into());
+            }
+        }
     }
     let selector = spec.entry("selector").or_insert_with(|| json!({}));
     if !selector.is_object() {
@@ -35,7 +37,20 @@ pub(super) fn prepare_job(object: &mut Value) {
     if !match_labels.is_object() {
         *match_labels = json!({});
     }
-    match_labels[UID_LABELS[0]] = uid.into();
+    if match_labels.get(UID_LABELS[0]).is_none() {
+        match_labels[UID_LABELS[0]] = uid.into();
+    }
+    show_labels(object);
+}
+
+/// A job without labels shows those of its pods.
+fn show_labels(object: &mut Value) {
+    let labels = object.pointer("/spec/template/metadata/labels").cloned();
+    let metadata = api::meta::metadata_mut(object);
+    let has_some = metadata.get("labels").and_then(Value::as_object).is_some_and(|labels| !labels.is_empty());
+    if let Some(labels) = labels.filter(|_| !has_some) {
+        metadata.insert("labels".to_owned(), labels);
+    }
 }
 
 /// Counts the templates of a daemon set, for controllers from before `controllerrevisions`.

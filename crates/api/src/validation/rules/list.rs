@@ -102,7 +102,11 @@ fn workloads() -> Vec<Rules> {
             .create(apps::stateful_set)
             .update(apps::stateful_set_update)
             .status(apps::stateful_set_status),
-        rules::<batch_v1::CronJob>(names::dns_subdomain).create(batch::cron_job),
+        rules::<batch_v1::CronJob>(names::dns_subdomain)
+            .create(batch::cron_job)
+            .create_only(batch::cron_job_create)
+            .update(batch::cron_job_update)
+            .update_only(),
         rules::<batch_v1::Job>(names::dns_subdomain)
             .create(batch::job)
             .update(batch::job_update)
