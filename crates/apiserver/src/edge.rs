@@ -2,6 +2,7 @@
 
 mod tls;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,6 +20,10 @@ pub(crate) use tls::server_config;
 
 use crate::access::Peer;
 use crate::pipeline::Core;
+
+/// Where a request comes from, as an extension of it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ClientAddress(pub(crate) SocketAddr);
 
 /// How long a client may take for its handshake, and for the head of a request.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -57,7 +62,7 @@ pub(crate) async fn serve(
             }
             accepted = listener.accept() => match accepted {
                 Ok((stream, address)) => {
-                    let task = connection(stream, acceptor.clone(), core.clone(), drain.clone());
+                    let task = connection((stream, address), acceptor.clone(), core.clone(), drain.clone());
                     connections.spawn(format!("connection from {address}"), task);
                 }
                 Err(err) => {
@@ -73,7 +78,7 @@ pub(crate) async fn serve(
     }
 }
 
-async fn connection(stream: TcpStream, acceptor: TlsAcceptor, core: Arc<Core>, drain: Drain) {
+async fn connection((stream, address): (TcpStream, SocketAddr), acceptor: TlsAcceptor, core: Arc<Core>, drain: Drain) {
     // Watches send small pieces that must not wait for each other.
     let _ = stream.set_nodelay(true);
     let stream = match tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await {
@@ -90,6 +95,7 @@ async fn connection(stream: TcpStream, acceptor: TlsAcceptor, core: Arc<Core>, d
     let service = service_fn(move |request: Request<Incoming>| {
         let mut request = request.map(crate::http::body::boxed);
         request.extensions_mut().insert(peer.clone());
+        request.extensions_mut().insert(ClientAddress(address));
         let core = core.clone();
         async move { Ok::<_, std::convert::Infallible>(core.handle(request).await) }
     });

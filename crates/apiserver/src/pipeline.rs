@@ -7,17 +7,18 @@ use std::task::{Context, Poll};
 
 use api::status::Status;
 use bytes::Bytes;
+use futures::FutureExt;
 use futures::future::BoxFuture;
 use http::{Request, Response};
 
 use crate::access::authentication::Authenticator;
 use crate::access::{Identity, Peer, authorization};
 use crate::config::Config;
+use crate::connect::Dialer;
 use crate::handlers;
 use crate::http::body::{self, Body, BoxError};
 use crate::http::request_info::{RequestInfo, Target};
 use crate::http::{negotiate, output};
-use crate::kubelet::KubeletProxy;
 use crate::registry::Registry;
 use crate::tokens::TokenIssuer;
 
@@ -26,11 +27,11 @@ pub(crate) struct Core {
     pub(crate) registry: Arc<Registry>,
     pub(crate) authenticator: Authenticator,
     pub(crate) tokens: TokenIssuer,
-    pub(crate) kubelets: KubeletProxy,
+    pub(crate) dialer: Dialer,
     pub(crate) config: Arc<Config>,
     pub(crate) ca_pem: String,
     pub(crate) keys: Arc<pki::ServiceAccountKey>,
-    /// Tunnels to kubelets, which outlive the requests that opened them.
+    /// Tunnels, which outlive the requests that opened them.
     pub(crate) background: tokio::sync::Mutex<base::Tasks>,
 }
 
@@ -42,6 +43,17 @@ pub(crate) struct Admitted {
 }
 
 impl Core {
+    /// Runs something that may outlive the request that began it, at most until the server ends.
+    pub(crate) async fn spawn(&self, name: &'static str, future: impl Future<Output = ()> + Send + 'static) {
+        let mut background = self.background.lock().await;
+        while let Some(Some((task, end))) = background.join_next().now_or_never() {
+            if let Err(err) = end {
+                tracing::warn!(%task, %err, "background task failed");
+            }
+        }
+        background.spawn(name, future);
+    }
+
     pub(crate) async fn handle(self: Arc<Self>, request: Request<Body>) -> Response<Body> {
         let accepts_gzip = request
             .headers()

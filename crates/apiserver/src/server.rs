@@ -14,8 +14,8 @@ use crate::access::authentication::Authenticator;
 use crate::bootstrap;
 use crate::cache::Cache;
 use crate::config::Config;
+use crate::connect::Dialer;
 use crate::edge;
-use crate::kubelet::KubeletProxy;
 use crate::maintenance;
 use crate::pipeline::{Core, InProcess};
 use crate::registry::Registry;
@@ -118,7 +118,7 @@ impl ApiServer {
         let core = Core {
             authenticator,
             tokens: TokenIssuer::new(keys.clone(), &config, env.clone()),
-            kubelets: KubeletProxy::new(&to_kubelets, authority.certificate_der(), config.verify_kubelets)?,
+            dialer: Dialer::new(&to_kubelets, authority.certificate_der(), config.verify_kubelets)?,
             ca_pem: authority.certificate_pem().to_owned(),
             keys,
             config,

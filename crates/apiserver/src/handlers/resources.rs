@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use super::{reviews, subresources};
 use crate::access::Identity;
+use crate::connect;
 use crate::http::body::{self, Body};
 use crate::http::negotiate::{self, Accepted, Encoding, Shape, StreamEncoding};
 use crate::http::options::{ListOptions, WriteOptions, parse_resource_version};
@@ -58,10 +59,8 @@ pub(crate) async fn handle(core: Arc<Core>, admitted: Admitted) -> Result<Respon
     if resource.namespaced == target.namespace.is_none() && !may_lack_namespace(resource, target) {
         return Err(Status::no_such_resource());
     }
-    if let Some(subresource) = target.subresource.as_deref()
-        && subresources::is_tunnel(resource, subresource)
-    {
-        return core.kubelets.forward(&core, target, request).await;
+    if let Some(backend) = target.subresource.as_deref().and_then(|name| connect::backend(resource, name)) {
+        return connect::handle(&core, backend, &info, &identity, request).await;
     }
     if !matches!(
         *request.method(),

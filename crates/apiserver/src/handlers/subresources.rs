@@ -13,15 +13,6 @@ use crate::http::request_info::Verb;
 use crate::registry::{Caller, Decoded, Expected, Part, ReadVersion, Scope, binding, complete, decode_body, scale};
 use crate::strategy::copy_at;
 
-/// Whether the subresource is served by the kubelet of the pod's node (or a node or service itself).
-pub(super) fn is_tunnel(resource: &Resource, subresource: &str) -> bool {
-    resource.group.is_empty()
-        && match &*resource.plural {
-            "pods" => matches!(subresource, "log" | "exec" | "attach" | "portforward"),
-            _ => false,
-        }
-}
-
 const SCALE: Expected<'static> =
     Expected { group: "autoscaling", version: "v1", kind: "Scale", schema: "io.k8s.api.autoscaling.v1.Scale" };
 

@@ -17,6 +17,9 @@ const THRESHOLD: u64 = 128 * 1024;
 
 /// Compresses the answer if it is big and has a known size; watches and tunnels pass.
 pub(crate) async fn compress(response: Response<Body>) -> Response<Body> {
+    if response.extensions().get::<AsIs>().is_some() {
+        return response;
+    }
     let is_list = response.extensions().get::<Compressible>().is_some();
     let is_big = response.body().size_hint().lower() >= THRESHOLD;
     if !is_list && !is_big {
@@ -45,6 +48,10 @@ pub(crate) async fn compress(response: Response<Body>) -> Response<Body> {
 /// Marks an answer in pieces that is big and ends.
 #[derive(Clone, Copy)]
 pub(crate) struct Compressible;
+
+/// Marks an answer that somebody else gave, packed or not as they liked.
+#[derive(Clone, Copy)]
+pub(crate) struct AsIs;
 
 fn gzip(bytes: &[u8]) -> std::io::Result<Vec<u8>> {
     let mut encoder = GzEncoder::new(Vec::with_capacity(bytes.len() / 8), Compression::fast());

@@ -103,7 +103,8 @@ impl RequestInfo {
         let query = Query::parse(uri.query());
         let path = uri.path().to_owned();
         let segments: Vec<String> = path.split('/').filter(|part| !part.is_empty()).map(decode).collect();
-        let is_clean = !path.contains("//");
+        // What a proxied path looks like is its server's affair.
+        let is_clean = !path.split("/proxy/").next().unwrap_or_default().contains("//");
         let target = match segments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
             ["api", version, rest @ ..] if is_clean && !rest.is_empty() => resource("", version, rest, method, &query),
             ["apis", group, version, rest @ ..] if is_clean && !rest.is_empty() => {

@@ -2,5 +2,6 @@
 
 mod behaviour;
 mod content_types;
+mod proxy;
 mod support;
 mod wire;

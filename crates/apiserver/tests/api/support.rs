@@ -69,6 +69,18 @@ impl Cluster {
     }
 
     fn kubeconfig_by(&self, ca: &std::path::Path, user: &str, groups: &[&str]) -> String {
+        let (own, client) = self.issue(ca, user, groups);
+        pki::kubeconfig::Kubeconfig {
+            server: &self.url,
+            certificate_authority: own.certificate_pem(),
+            name: "test",
+            client: &client,
+        }
+        .to_yaml()
+    }
+
+    /// This cluster's authority, and a client's certificate of the authority in `ca`.
+    fn issue(&self, ca: &std::path::Path, user: &str, groups: &[&str]) -> (pki::Authority, pki::KeyPairPem) {
         let env = Env::system();
         let request = pki::IssueRequest {
             common_name: user.to_owned(),
@@ -80,14 +92,29 @@ impl Cluster {
         };
         let issuer = pki::Authority::load_or_create(ca, "ca", &env).expect("an authority");
         let client = issuer.issue(&request).expect("a certificate");
-        let own = pki::Authority::load_or_create(self.dir.path(), "ca", &env).expect("an authority");
-        pki::kubeconfig::Kubeconfig {
-            server: &self.url,
-            certificate_authority: own.certificate_pem(),
-            name: "test",
-            client: &client,
-        }
-        .to_yaml()
+        (pki::Authority::load_or_create(self.dir.path(), "ca", &env).expect("an authority"), client)
+    }
+
+    /// A connection that is secured and shows who the user is.
+    pub async fn connect(&self, user: &str, groups: &[&str]) -> tokio_rustls::client::TlsStream<tokio::net::TcpStream> {
+        use rustls_pki_types::pem::PemObject;
+        use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+        let (own, client) = self.issue(self.dir.path(), user, groups);
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(own.certificate_der().clone()).expect("an authority");
+        let chain =
+            CertificateDer::pem_slice_iter(client.certificate.as_bytes()).collect::<Result<_, _>>().expect("PEM");
+        let key = PrivateKeyDer::from_pem_slice(client.key.as_bytes()).expect("PEM");
+        let config = rustls::ClientConfig::builder_with_provider(rustls::crypto::ring::default_provider().into())
+            .with_safe_default_protocol_versions()
+            .expect("versions")
+            .with_root_certificates(roots)
+            .with_client_auth_cert(chain, key)
+            .expect("a certificate with its key");
+        let address = self.url.trim_start_matches("https://");
+        let stream = tokio::net::TcpStream::connect(address).await.expect("it listens");
+        let name = ServerName::try_from("localhost").expect("a name");
+        tokio_rustls::TlsConnector::from(Arc::new(config)).connect(name, stream).await.expect("secured")
     }
 
     async fn send(

@@ -1,0 +1,152 @@
+//! Connections to kubelets, pods and nodes.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature};
+use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How a connection is secured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Security {
+    /// Not at all.
+    Plain,
+    /// TLS with whoever answers.
+    Tls,
+    /// TLS with a kubelet, which is shown who asks.
+    Kubelet {
+        /// Whether any certificate will do, whatever the configuration says.
+        insecure: bool,
+    },
+}
+
+/// A connection, secured or not.
+pub(super) trait Transport: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Transport for T {}
+
+/// Opens connections.
+pub(crate) struct Dialer {
+    kubelet: TlsConnector,
+    insecure_kubelet: TlsConnector,
+    any: TlsConnector,
+}
+
+impl Dialer {
+    /// A dialer that shows kubelets the certificate of `client`, and with `verify` takes only those that have one of `ca`.
+    pub(crate) fn new(
+        client: &pki::KeyPairPem,
+        ca: &CertificateDer<'static>,
+        verify: bool,
+    ) -> Result<Self, crate::edge::TlsError> {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let certificates: Vec<CertificateDer<'static>> =
+            CertificateDer::pem_slice_iter(client.certificate.as_bytes()).collect::<Result<_, _>>()?;
+        let key = PrivateKeyDer::from_pem_slice(client.key.as_bytes())?;
+        let mut roots = RootCertStore::empty();
+        roots.add(ca.clone())?;
+        let verified = ClientConfig::builder_with_provider(provider.clone())
+            .with_safe_default_protocol_versions()?
+            .with_root_certificates(roots)
+            .with_client_auth_cert(certificates.clone(), key.clone_key())?;
+        // A kubelet that made its own certificate cannot be told from another, as with upstream's default.
+        let insecure = trusting(&provider)?.with_client_auth_cert(certificates, key)?;
+        let any = trusting(&provider)?.with_no_client_auth();
+        let connector = |config: ClientConfig| TlsConnector::from(Arc::new(config));
+        let insecure = connector(insecure);
+        Ok(Self {
+            kubelet: if verify { connector(verified) } else { insecure.clone() },
+            insecure_kubelet: insecure,
+            any: connector(any),
+        })
+    }
+
+    /// A connection; the error says what upstream's would.
+    pub(super) async fn connect(&self, address: SocketAddr, security: Security) -> Result<Box<dyn Transport>, String> {
+        let dialed = tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await;
+        let stream = match dialed {
+            Err(_) => return Err(format!("dial tcp {address}: i/o timeout")),
+            Ok(Err(err)) => return Err(format!("dial tcp {address}: connect: {}", reason(&err))),
+            Ok(Ok(stream)) => stream,
+        };
+        // Keystrokes go out one by one.
+        let _ = stream.set_nodelay(true);
+        let connector = match security {
+            Security::Plain => return Ok(Box::new(stream)),
+            Security::Tls => &self.any,
+            Security::Kubelet { insecure: true } => &self.insecure_kubelet,
+            Security::Kubelet { insecure: false } => &self.kubelet,
+        };
+        let name = ServerName::from(address.ip());
+        match tokio::time::timeout(CONNECT_TIMEOUT, connector.connect(name, stream)).await {
+            Err(_) => Err("net/http: TLS handshake timeout".to_owned()),
+            Ok(Err(err)) => Err(format!("tls: {err}")),
+            Ok(Ok(stream)) => Ok(Box::new(stream)),
+        }
+    }
+}
+
+/// A system's error in the words of its manual, without Rust's number behind.
+fn reason(err: &io::Error) -> String {
+    let text = err.to_string();
+    text.split(" (os error").next().unwrap_or(&text).to_ascii_lowercase()
+}
+
+fn trusting(
+    provider: &Arc<CryptoProvider>,
+) -> Result<rustls::ConfigBuilder<ClientConfig, rustls::client::WantsClientCert>, rustls::Error> {
+    let verifier = AnyServer { algorithms: provider.signature_verification_algorithms };
+    let builder = ClientConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions()?;
+    Ok(builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier)))
+}
+
+/// Takes any certificate, and checks that it has the key.
+#[derive(Debug)]
+struct AnyServer {
+    algorithms: WebPkiSupportedAlgorithms,
+}
+
+impl ServerCertVerifier for AnyServer {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(message, certificate, signed, &self.algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, certificate, signed, &self.algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.algorithms.supported_schemes()
+    }
+}
