@@ -22,6 +22,7 @@ const ORDER: &[&str] = &[
     "store",
     "pki",
     "spdy",
+    "cel",
     "api",
     "base",
 ];

@@ -1,0 +1,24 @@
+//! Pure library: CEL as Kubernetes v1.35 has it.
+//!
+//! An expression is parsed ([`syntax`]), checked against the types of its variables ([`check`]), planned ([`plan`]) and
+//! evaluated ([`Program::evaluate`]) within a budget. What an evaluation costs and what it can cost at most
+//! ([`estimate`]) follow the same rules as upstream, because a CustomResourceDefinition is accepted or refused by them.
+
+mod check;
+mod cost;
+mod error;
+mod estimate;
+mod eval;
+mod library;
+mod plan;
+mod program;
+mod schema;
+mod syntax;
+mod types;
+mod value;
+
+pub use error::{CompileError, EvalError};
+pub use program::{Bindings, Env, Evaluation, PER_CALL_LIMIT, Program};
+pub use schema::{Decl, escape};
+pub use types::Type;
+pub use value::{Instant, Opaque, Value};

@@ -1,0 +1,114 @@
+//! From documents to values, as the schema says.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use jiff::civil::Date;
+use serde_json::Value as Json;
+
+use super::{Instant, List, Map, Str, Value, parse_rfc3339, time};
+use crate::error::EvalError;
+use crate::schema::{Decl, DeclKind, ListKind};
+
+impl<'a> Value<'a> {
+    /// The value that a part of a document is when nothing is known about its shape.
+    #[must_use]
+    pub fn dynamic(json: &'a Json) -> Self {
+        match json {
+            Json::Null => Self::Null,
+            Json::Bool(value) => Self::Bool(*value),
+            Json::Number(number) => match number.as_i64() {
+                Some(integer) => Self::Int(integer),
+                None => Self::Double(number.as_f64().unwrap_or(f64::NAN)),
+            },
+            Json::String(text) => Self::String(Str::Borrowed(text)),
+            Json::Array(items) => Self::List(List::Data { items, element: Decl::dynamic(), kind: &ListKind::Atomic }),
+            Json::Object(fields) => Self::Map(Map::Data { fields, decl: Decl::dynamic() }),
+        }
+    }
+
+    /// The value that a part of a document is when its shape is declared.
+    ///
+    /// # Errors
+    ///
+    /// The document has another shape.
+    pub fn from_json(json: &'a Json, decl: &'a Decl) -> Result<Self, EvalError> {
+        if json.is_null() && !matches!(decl.kind, DeclKind::Dyn) {
+            return match decl.nullable {
+                true => Ok(Self::Null),
+                false => Err(EvalError::failed("invalid data, got null for schema with nullable=false")),
+            };
+        }
+        match (&decl.kind, json) {
+            (DeclKind::Dyn, _) => Ok(Self::dynamic(json)),
+            (DeclKind::IntOrString, Json::String(_)) => Ok(Self::dynamic(json)),
+            (DeclKind::IntOrString | DeclKind::Int, Json::Number(number)) => integer(number),
+            (DeclKind::IntOrString, _) => {
+                Err(EvalError::failed("invalid data, expected XIntOrString value to be either a string or integer"))
+            }
+            (DeclKind::Bool, Json::Bool(value)) => Ok(Self::Bool(*value)),
+            (DeclKind::Double, Json::Number(number)) => Ok(Self::Double(number.as_f64().unwrap_or(f64::NAN))),
+            (DeclKind::List { element, kind }, Json::Array(items)) => {
+                Ok(Self::List(List::Data { items, element, kind }))
+            }
+            (DeclKind::Map { .. } | DeclKind::Object { .. }, Json::Object(fields)) => {
+                Ok(Self::Map(Map::Data { fields, decl }))
+            }
+            (kind, Json::String(text)) => string(text, kind),
+            (kind, _) => Err(mismatch(kind, json)),
+        }
+    }
+}
+
+fn integer<'a>(number: &serde_json::Number) -> Result<Value<'a>, EvalError> {
+    let whole = |value: f64| (value.fract() == 0.0 && value.abs() < 9.0e18).then_some(value as i64);
+    let value = number.as_i64().or_else(|| number.as_f64().and_then(whole));
+    value.map(Value::Int).ok_or_else(|| EvalError::failed("invalid data, expected int, got float64"))
+}
+
+fn string<'a>(text: &'a str, kind: &DeclKind) -> Result<Value<'a>, EvalError> {
+    match kind {
+        DeclKind::String => Ok(Value::String(Str::Borrowed(text))),
+        DeclKind::Bytes => match STANDARD.decode(text) {
+            Ok(bytes) => Ok(Value::Bytes(bytes.into())),
+            Err(error) => Err(EvalError::failed(format!("Invalid byte formatted string {text}: {error}"))),
+        },
+        DeclKind::Duration => match time::parse_schema_duration(text) {
+            Some(nanos) => Ok(Value::Duration(nanos)),
+            None => Err(EvalError::failed(format!("Invalid duration {text}: unable to parse {text} as duration"))),
+        },
+        DeclKind::Date => match text.parse::<Date>().ok().filter(|_| text.len() == 10).and_then(Instant::midnight) {
+            Some(timestamp) => Ok(Value::Timestamp(timestamp)),
+            None => Err(EvalError::failed(format!("Invalid date formatted string {text}"))),
+        },
+        DeclKind::Timestamp => match parse_rfc3339(text) {
+            Some(timestamp) => Ok(Value::Timestamp(timestamp)),
+            None => Err(EvalError::failed(format!("Invalid date-time formatted string {text}"))),
+        },
+        _ => Err(mismatch(kind, &Json::String(text.to_owned()))),
+    }
+}
+
+fn mismatch(kind: &DeclKind, json: &Json) -> EvalError {
+    let expected = match kind {
+        DeclKind::Bool => "bool",
+        DeclKind::Int => "int",
+        DeclKind::Double => "float",
+        DeclKind::List { .. } => {
+            return EvalError::failed("invalid data, expected an array for the provided schema with type=array");
+        }
+        DeclKind::Map { .. } | DeclKind::Object { .. } => {
+            return EvalError::failed("invalid data, expected a map for the provided schema with type=object");
+        }
+        _ => "string",
+    };
+    let actual = match json {
+        Json::Null => "<nil>",
+        Json::Bool(_) => "bool",
+        Json::Number(number) if number.is_f64() => "float64",
+        Json::Number(_) => "int64",
+        Json::String(_) => "string",
+        Json::Array(_) => "[]interface {}",
+        Json::Object(_) => "map[string]interface {}",
+    };
+    EvalError::failed(format!("invalid data, expected {expected}, got {actual}"))
+}

@@ -1,0 +1,9 @@
+//! Expressions and what has to come of them.
+
+mod common;
+mod compile_errors;
+mod costs;
+mod documents;
+mod fuzz;
+mod language;
+mod libraries;
