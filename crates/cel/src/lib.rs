@@ -3,6 +3,7 @@
 //! An expression is parsed ([`syntax`]), checked against the types of its variables ([`check`]), planned ([`plan`]) and
 //! evaluated ([`Program::evaluate`]) within a budget. What an evaluation costs and what it can cost at most
 //! ([`estimate`]) follow the same rules as upstream, because a CustomResourceDefinition is accepted or refused by them.
+//! [`rules`] applies all this to `x-kubernetes-validations`.
 
 mod check;
 mod cost;
@@ -12,6 +13,7 @@ mod eval;
 mod library;
 mod plan;
 mod program;
+pub mod rules;
 mod schema;
 mod syntax;
 mod types;

@@ -125,6 +125,14 @@ impl Decl {
         }
     }
 
+    /// The field that documents call `name`.
+    pub(crate) fn property(&self, name: &str) -> Option<&Arc<Decl>> {
+        match &self.kind {
+            DeclKind::Object { fields, .. } => fields.get(name).map(|field| &field.decl),
+            _ => None,
+        }
+    }
+
     /// The shape of elements of a list or values of a map.
     pub(crate) fn element(&self) -> Option<&Arc<Decl>> {
         match &self.kind {

@@ -7,23 +7,36 @@ use crate::schema::ListType;
 
 /// What was there before; nothing if this is a create or the part is new.
 #[derive(Clone, Copy)]
-pub(super) struct Old<'a>(Option<&'a Value>);
+pub struct Old<'a>(Option<&'a Value>);
 
 impl<'a> Old<'a> {
-    pub(super) fn of(old: Option<&'a Value>) -> Self {
+    /// The value that was there.
+    #[must_use]
+    pub fn of(old: Option<&'a Value>) -> Self {
         Self(old)
     }
 
+    /// What was there.
+    #[must_use]
+    pub fn value(self) -> Option<&'a Value> {
+        self.0
+    }
+
     /// Whether the value is as it was; the order of a list of type map does not count.
-    pub(super) fn is_same(self, new: &Value, schema: &Structural) -> bool {
+    #[must_use]
+    pub fn is_same(self, new: &Value, schema: &Structural) -> bool {
         self.0.is_some_and(|old| old == new || is_same(old, new, schema))
     }
 
-    pub(super) fn field(self, name: &str) -> Old<'a> {
+    /// What the field was.
+    #[must_use]
+    pub fn field(self, name: &str) -> Old<'a> {
         Old(self.0.and_then(|old| old.get(name)))
     }
 
-    pub(super) fn items(self, schema: &'a Structural) -> OldItems<'a> {
+    /// What the items were, in a list with this schema.
+    #[must_use]
+    pub fn items(self, schema: &'a Structural) -> OldItems<'a> {
         let list = self.0.and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
         OldItems { list, schema }
     }
@@ -31,14 +44,15 @@ impl<'a> Old<'a> {
 
 /// The items that a list had.
 #[derive(Clone, Copy)]
-pub(super) struct OldItems<'a> {
+pub struct OldItems<'a> {
     list: &'a [Value],
     schema: &'a Structural,
 }
 
 impl<'a> OldItems<'a> {
     /// What the item was: found by its keys in a list of type map, by its place in a list without a type.
-    pub(super) fn item(self, index: usize, item: &Value) -> Old<'a> {
+    #[must_use]
+    pub fn item(self, index: usize, item: &Value) -> Old<'a> {
         let extensions = &self.schema.extensions;
         Old(match extensions.list_type {
             None => self.list.get(index),

@@ -18,7 +18,7 @@
 
 pub mod check;
 mod columns;
-mod correlate;
+pub mod correlate;
 mod defaults;
 mod embedded;
 pub mod field_path;
@@ -27,7 +27,7 @@ mod lists;
 mod numbers;
 mod parse;
 mod pattern;
-mod place;
+pub mod place;
 mod prune;
 pub mod schema;
 mod validate;

@@ -4,7 +4,7 @@ use crate::field::Path;
 
 /// A place in a document.
 #[derive(Clone, Copy)]
-pub(super) enum Place<'a> {
+pub enum Place<'a> {
     /// Where it begins: at the root, or at a path of its own.
     Root(Option<&'a Path>),
     /// A field of an object.
@@ -16,15 +16,21 @@ pub(super) enum Place<'a> {
 }
 
 impl<'a> Place<'a> {
-    pub(super) fn field(&'a self, name: &'a str) -> Place<'a> {
+    /// The place of a field here.
+    #[must_use]
+    pub fn field(&'a self, name: &'a str) -> Place<'a> {
         Place::Field(self, name)
     }
 
-    pub(super) fn key(&'a self, key: &'a str) -> Place<'a> {
+    /// The place of a key here.
+    #[must_use]
+    pub fn key(&'a self, key: &'a str) -> Place<'a> {
         Place::Key(self, key)
     }
 
-    pub(super) fn index(&'a self, index: usize) -> Place<'a> {
+    /// The place of an item here.
+    #[must_use]
+    pub fn index(&'a self, index: usize) -> Place<'a> {
         Place::Item(self, index)
     }
 
@@ -46,7 +52,8 @@ impl<'a> Place<'a> {
     }
 
     /// The whole path.
-    pub(super) fn path(&self) -> Path {
+    #[must_use]
+    pub fn path(&self) -> Path {
         let name = self.name();
         match (self.begin(), name.as_str()) {
             (Some(begin), "") => begin.clone(),

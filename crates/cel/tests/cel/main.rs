@@ -7,3 +7,4 @@ mod documents;
 mod fuzz;
 mod language;
 mod libraries;
+mod rules;
