@@ -20,6 +20,7 @@ mod check;
 mod coordination;
 mod core;
 mod cron;
+mod devices;
 mod events;
 mod flowcontrol;
 mod metadata;
@@ -107,6 +108,15 @@ pub fn ephemeral_containers_update(resource: &Resource, new: &Value, old: &Value
     let mut errors = ErrorList::new();
     metadata_update(resource, Metadata::Both, new, old, &mut errors);
     rules::typed_update(new, old, &mut errors, pods::ephemeral_containers_update);
+    errors
+}
+
+/// What is wrong with `new` as a replacement of the resources of a running pod.
+#[must_use]
+pub fn resize_update(resource: &Resource, new: &Value, old: &Value) -> ErrorList {
+    let mut errors = ErrorList::new();
+    metadata_update(resource, Metadata::Both, new, old, &mut errors);
+    rules::typed_update(new, old, &mut errors, pods::pod_resize);
     errors
 }
 

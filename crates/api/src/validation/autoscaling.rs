@@ -48,6 +48,14 @@ pub(super) fn autoscaler(autoscaler: &HorizontalPodAutoscaler, errors: &mut Erro
     }
 }
 
+/// Judges an update of the status of an autoscaler.
+pub(super) fn autoscaler_status(new: &HorizontalPodAutoscaler, _: &HorizontalPodAutoscaler, errors: &mut ErrorList) {
+    let path = Path::new("status");
+    let status = new.status.clone().unwrap_or_default();
+    check::optional_non_negative(errors, &path.child("currentReplicas"), status.current_replicas);
+    check::non_negative(errors, &path.child("desiredReplicas"), status.desired_replicas);
+}
+
 fn reference(reference: &CrossVersionObjectReference, path: &Path, errors: &mut ErrorList) {
     check::required_name(errors, &path.child("kind"), &reference.kind, names::path_segment);
     check::required_name(errors, &path.child("name"), &reference.name, names::path_segment);

@@ -22,6 +22,7 @@ const WORDS: [&str; 7] = ["@yearly", "@annually", "@monthly", "@weekly", "@daily
 
 /// Whether a schedule can be read; the error is worded like the parser's that upstream uses.
 pub(super) fn check(schedule: &str) -> Result<(), String> {
+    let schedule = without_zone(schedule)?;
     if schedule.starts_with('@') {
         return match schedule.strip_prefix("@every ") {
             Some(duration) if is_duration(duration) => Ok(()),
@@ -40,6 +41,19 @@ pub(super) fn check(schedule: &str) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// The schedule without a zone before it.
+fn without_zone(schedule: &str) -> Result<&str, String> {
+    let Some(zoned) = schedule.strip_prefix("TZ=").or_else(|| schedule.strip_prefix("CRON_TZ=")) else {
+        return Ok(schedule);
+    };
+    // Upstream's parser fails badly where nothing follows.
+    let (zone, rest) = zoned.split_once(' ').ok_or_else(|| format!("invalid schedule format: {schedule}"))?;
+    if jiff::tz::TimeZone::get(zone).is_err() {
+        return Err(format!("provided bad location {zone}: unknown time zone {zone}"));
+    }
+    Ok(rest.trim())
 }
 
 /// A Go duration, roughly: numbers with units.
@@ -119,10 +133,21 @@ mod tests {
 
     #[test]
     fn schedules_are_judged() {
-        for schedule in ["* * * * *", "*/5 0-3,5 1 jan-mar mon", "@daily", "@every 1h30m", "0 0 ? * 0"] {
+        for schedule in
+            ["* * * * *", "*/5 0-3,5 1 jan-mar mon", "@daily", "@every 1h30m", "0 0 ? * 0", "TZ=UTC 0 * * * *"]
+        {
             assert_eq!(check(schedule), Ok(()), "{schedule}");
         }
-        for schedule in ["60 * * * *", "* * 0 * *", "*/0 * * * *", "5-1 * * * *", "* * * *", "@often", "x * * * *"] {
+        for schedule in [
+            "60 * * * *",
+            "* * 0 * *",
+            "*/0 * * * *",
+            "5-1 * * * *",
+            "* * * *",
+            "@often",
+            "x * * * *",
+            "TZ=Nowhere 0 * * * *",
+        ] {
             assert!(check(schedule).is_err(), "{schedule}");
         }
         assert_eq!(check("nope"), Err("expected exactly 5 fields, found 1: [nope]".to_owned()));

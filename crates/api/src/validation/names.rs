@@ -385,6 +385,16 @@ pub fn canonical_cidr(text: &str) -> Vec<String> {
     }
 }
 
+/// The address of an interface, with the length of its network, in its one true form.
+#[must_use]
+pub fn interface_address(text: &str) -> Vec<String> {
+    let Some(net) = text.parse::<IpNet>().ok().filter(|_| text.contains('/')) else {
+        return vec!["must be a valid address in CIDR form, (e.g. 10.9.8.7/24 or 2001:db8::1/64)".to_owned()];
+    };
+    let canonical = net.to_string();
+    if canonical == text { Vec::new() } else { vec![format!("must be in canonical form (\"{canonical}\")")] }
+}
+
 /// A name that can stand in a URL path: roles and their bindings, controller revisions of third parties.
 #[must_use]
 pub fn path_segment(text: &str) -> Vec<String> {

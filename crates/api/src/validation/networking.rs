@@ -1,7 +1,5 @@
 //! Ingresses, ingress classes and network policies.
 
-use std::net::IpAddr;
-
 use ipnet::IpNet;
 use k8s_openapi::api::networking::v1::{
     HTTPIngressPath, IPAddress, IPBlock, Ingress, IngressBackend, IngressClass, IngressRule, NetworkPolicy,
@@ -9,7 +7,7 @@ use k8s_openapi::api::networking::v1::{
 };
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
-use super::{check, names};
+use super::{check, names, services};
 use crate::field::{ErrorList, FieldError, Path};
 
 const CLASS_ANNOTATION: &str = "kubernetes.io/ingress.class";
@@ -18,9 +16,11 @@ const CLASS_ANNOTATION: &str = "kubernetes.io/ingress.class";
 pub(super) fn ingress_create(ingress: &Ingress, errors: &mut ErrorList) {
     let class = ingress.spec.as_ref().and_then(|spec| spec.ingress_class_name.as_ref());
     let annotation = ingress.metadata.annotations.as_ref().and_then(|all| all.get(CLASS_ANNOTATION));
-    if let (Some(annotation), Some(_)) = (annotation, class) {
+    if let (Some(annotation), Some(class)) = (annotation, class)
+        && annotation != class
+    {
         let path = Path::new("annotations").child(CLASS_ANNOTATION);
-        let why = "can not be set when the class field is also set";
+        let why = "must match `ingressClassName` when both are specified";
         errors.push(FieldError::invalid(&path, annotation.as_str(), why));
     }
 }
@@ -60,7 +60,7 @@ fn rule(rule: &IngressRule, path: &Path, errors: &mut ErrorList) {
     let host = check::text(&rule.host);
     if !host.is_empty() {
         let path = path.child("host");
-        if host.parse::<IpAddr>().is_ok() {
+        if names::sloppy_ip(host).is_some() {
             errors.push(FieldError::invalid(&path, host, "must be a DNS name, not an IP address"));
         }
         check::invalid(errors, &path, host, host_name(host));
@@ -115,8 +115,7 @@ fn backend(backend: &IngressBackend, path: &Path, errors: &mut ErrorList) {
         (None, None) => errors.push(FieldError::invalid(path, "", "resource or service backend is required")),
         (Some(resource), None) => {
             let path = path.child("resource");
-            check::required(errors, &path.child("kind"), &resource.kind);
-            check::required(errors, &path.child("name"), &resource.name);
+            typed_reference(check::text(&resource.api_group), &resource.kind, &resource.name, &path, errors);
         }
         (None, Some(service)) => {
             let service_path = path.child("service");
@@ -139,6 +138,28 @@ fn backend(backend: &IngressBackend, path: &Path, errors: &mut ErrorList) {
     }
 }
 
+/// A reference to an object of any kind.
+fn typed_reference(group: &str, kind: &str, name: &str, path: &Path, errors: &mut ErrorList) {
+    check::optional_name(errors, &path.child("apiGroup"), group, names::dns_subdomain);
+    for (field, value) in [("kind", kind), ("name", name)] {
+        if value.is_empty() {
+            errors.push(FieldError::required(&path.child(field), format!("{field} is required")));
+        } else {
+            check::invalid(errors, &path.child(field), value, names::path_segment(value));
+        }
+    }
+}
+
+/// Judges an update of the status of an ingress.
+pub(super) fn ingress_status(new: &Ingress, _: &Ingress, errors: &mut ErrorList) {
+    let list = Path::new("status").child("loadBalancer").child("ingress");
+    let balancer = new.status.as_ref().and_then(|status| status.load_balancer.as_ref());
+    for (index, found) in balancer.iter().flat_map(|balancer| balancer.ingress.iter().flatten()).enumerate() {
+        let path = list.index(index);
+        services::way_in(check::text(&found.ip), check::text(&found.hostname), &path, errors);
+    }
+}
+
 /// Judges an ingress class.
 pub(super) fn ingress_class(class: &IngressClass, errors: &mut ErrorList) {
     let path = Path::new("spec");
@@ -152,9 +173,7 @@ pub(super) fn ingress_class(class: &IngressClass, errors: &mut ErrorList) {
         return;
     };
     let path = path.child("parameters");
-    check::optional_name(errors, &path.child("apiGroup"), check::text(&parameters.api_group), names::dns_subdomain);
-    check::required_name(errors, &path.child("kind"), &parameters.kind, names::path_segment);
-    check::required_name(errors, &path.child("name"), &parameters.name, names::path_segment);
+    typed_reference(check::text(&parameters.api_group), &parameters.kind, &parameters.name, &path, errors);
     let namespace = check::text(&parameters.namespace);
     let namespace_path = path.child("namespace");
     match check::text(&parameters.scope) {
@@ -311,11 +330,13 @@ fn policy_peers(peers: Option<&[NetworkPolicyPeer]>, path: &Path, errors: &mut E
 
 fn ip_block(block: &IPBlock, path: &Path, errors: &mut ErrorList) {
     check::required_name(errors, &path.child("cidr"), &block.cidr, names::cidr);
-    let outer = block.cidr.parse::<IpNet>();
+    let Some(outer) = names::sloppy_cidr(&block.cidr) else {
+        return;
+    };
     for (index, inner) in block.except.iter().flatten().enumerate() {
         let path = path.child("except").index(index);
         check::invalid(errors, &path, inner.as_str(), names::cidr(inner));
-        if let (Ok(outer), Ok(net)) = (&outer, inner.parse::<IpNet>())
+        if let Some(net) = names::sloppy_cidr(inner)
             && !(outer.contains(&net) && outer.prefix_len() < net.prefix_len())
         {
             errors.push(FieldError::invalid(&path, inner.as_str(), "must be a strict subset of `cidr`"));

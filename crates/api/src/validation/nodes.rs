@@ -7,12 +7,24 @@ use crate::field::{ErrorList, FieldError, Path};
 
 /// Judges a new node.
 pub(super) fn node(node: &Node, errors: &mut ErrorList) {
+    resources(node, errors);
     let Some(spec) = &node.spec else {
         return;
     };
     // Upstream tells of taints as if they were metadata.
     taints(spec.taints.as_deref().unwrap_or_default(), &Path::new("metadata").child("taints"), errors);
     pod_cidrs(spec, errors);
+}
+
+/// What a node has and what it gives to pods.
+fn resources(node: &Node, errors: &mut ErrorList) {
+    let path = Path::new("status");
+    let status = node.status.clone().unwrap_or_default();
+    for (field, amounts) in [("capacity", &status.capacity), ("allocatable", &status.allocatable)] {
+        for (name, amount) in amounts.iter().flatten() {
+            pods::resources::amount(name, amount, &path.child(field).key(name), errors);
+        }
+    }
 }
 
 fn taints(taints: &[Taint], list: &Path, errors: &mut ErrorList) {
@@ -53,6 +65,12 @@ fn pod_cidrs(spec: &NodeSpec, errors: &mut ErrorList) {
 
 /// Judges an update of a node.
 pub(super) fn node_update(new: &Node, old: &Node, errors: &mut ErrorList) {
+    resources(new, errors);
+    let addresses = new.status.as_ref().and_then(|status| status.addresses.as_deref()).unwrap_or_default();
+    for (index, address) in addresses.iter().enumerate().filter(|(index, found)| addresses[..*index].contains(found)) {
+        let path = Path::new("status").child("addresses").index(index);
+        errors.push(FieldError::duplicate(&path, check::json(address)));
+    }
     let path = Path::new("spec");
     let (new, old) = (new.spec.clone().unwrap_or_default(), old.spec.clone().unwrap_or_default());
     taints(new.taints.as_deref().unwrap_or_default(), &Path::new("metadata").child("taints"), errors);

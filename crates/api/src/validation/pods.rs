@@ -8,11 +8,15 @@ use super::{check, metadata, names};
 use crate::field::{ErrorList, FieldError, Path, quote};
 
 mod affinity;
+mod claims;
 mod containers;
+pub(super) mod drivers;
 mod env;
 mod mounts;
 mod probes;
+mod resize;
 pub(super) mod resources;
+mod restart;
 mod scheduling;
 mod security;
 mod update;
@@ -20,12 +24,14 @@ mod volumes;
 mod windows;
 
 pub(super) use affinity::node_selector;
+pub(super) use resize::pod_resize;
 pub(super) use scheduling::{taint_effect, tolerations};
 pub(super) use update::{ephemeral_containers_update, pod_status, pod_update};
 pub(super) use volumes::{host_path, nfs, token_lifetime};
 
 const APP_ARMOR_PREFIX: &str = "container.apparmor.security.beta.kubernetes.io/";
 const MIRROR_ANNOTATION: &str = "kubernetes.io/config.mirror";
+const DELETION_COST: &str = "controller.kubernetes.io/pod-deletion-cost";
 
 /// Judges a new pod.
 pub(super) fn pod(pod: &Pod, errors: &mut ErrorList) {
@@ -102,6 +108,9 @@ fn annotations<'a>(
             let why = "must set spec.nodeName if mirror pod annotation is set";
             errors.push(FieldError::invalid(&path.key(key), value.as_str(), why));
         }
+        if key == DELETION_COST && !is_deletion_cost(value) {
+            errors.push(FieldError::invalid(&path.key(key), value.as_str(), "must be a 32bit integer"));
+        }
         let Some(container) = key.strip_prefix(APP_ARMOR_PREFIX) else {
             continue;
         };
@@ -118,10 +127,17 @@ fn annotations<'a>(
     }
 }
 
+/// A number in its one form: without a plus or leading zeros.
+fn is_deletion_cost(text: &str) -> bool {
+    text.parse::<i32>().is_ok_and(|cost| cost.to_string() == text)
+}
+
 /// Judges a pod spec, of a pod or of a template.
 fn pod_spec(spec: &PodSpec, path: &Path, errors: &mut ErrorList) {
     let volumes = volumes::volumes(spec.volumes.as_deref().unwrap_or_default(), &path.child("volumes"), errors);
+    claims::claims(spec.resource_claims.as_deref().unwrap_or_default(), &path.child("resourceClaims"), errors);
     containers::all(spec, &volumes, path, errors);
+    claims::pod_resources(spec, &path.child("resources"), errors);
     let policies = ["Always", "Never", "OnFailure"];
     check::required_one_of(errors, &path.child("restartPolicy"), check::text(&spec.restart_policy), &policies);
     dns(spec, path, errors);

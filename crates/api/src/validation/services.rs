@@ -4,14 +4,21 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use k8s_openapi::api::core::v1::{EndpointAddress, Endpoints, Service, ServicePort, ServiceSpec};
-use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::discovery::v1::{EndpointHints, EndpointSlice};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use serde_json::json;
 
+use super::rules::NameRule;
 use super::{check, names};
 use crate::field::{ErrorList, FieldError, Path};
 
+/// The port on which a node answers; a load balancer must not hide it.
+const KUBELET_PORT: i32 = 10250;
+
 const PROTOCOLS: [&str; 3] = ["SCTP", "TCP", "UDP"];
+/// An endpoint is meant for so many zones or nodes at most.
+const MAX_HINTS: usize = 8;
+
 const ONLY_LOAD_BALANCER: &str = "may only be used when `type` is 'LoadBalancer'";
 
 /// Judges a service.
@@ -23,6 +30,14 @@ pub(super) fn service(service: &Service, errors: &mut ErrorList) {
     let ports = spec.ports.as_deref().unwrap_or_default();
     if ports.is_empty() && !headless && kind != "ExternalName" {
         errors.push(FieldError::required(&path.child("ports"), ""));
+    }
+    if headless && ["LoadBalancer", "NodePort"].contains(&kind) {
+        let why = format!("may not be set to 'None' for {kind} services");
+        errors.push(FieldError::invalid(&path.child("clusterIPs").index(0), "None", why));
+    }
+    for (index, _) in ports.iter().enumerate().filter(|(_, port)| kind == "LoadBalancer" && port.port == KUBELET_PORT) {
+        let why = format!("may not expose port {KUBELET_PORT} externally since it is used by kubelet");
+        errors.push(FieldError::invalid(&path.child("ports").index(index).child("port"), KUBELET_PORT, why));
     }
     service_ports(ports, kind, &path.child("ports"), errors);
     check::labels(errors, &path.child("selector"), spec.selector.as_ref());
@@ -95,6 +110,13 @@ fn external_name(spec: &ServiceSpec, path: &Path, errors: &mut ErrorList) {
         let why = "may not be set for ExternalName services";
         errors.push(FieldError::forbidden(&path.child("clusterIPs"), why));
     }
+    let families = [
+        ("ipFamilies", spec.ip_families.as_ref().is_some_and(|families| !families.is_empty())),
+        ("ipFamilyPolicy", spec.ip_family_policy.is_some()),
+    ];
+    for (field, _) in families.into_iter().filter(|(_, set)| *set) {
+        errors.push(FieldError::forbidden(&path.child(field), "may not be set for ExternalName services"));
+    }
     let name = check::text(&spec.external_name);
     let name = name.strip_suffix('.').unwrap_or(name);
     check::required_name(errors, &path.child("externalName"), name, names::dns_subdomain);
@@ -107,8 +129,14 @@ fn session_affinity(spec: &ServiceSpec, path: &Path, errors: &mut ErrorList) {
     match (affinity, &spec.session_affinity_config) {
         ("ClientIP", config) => {
             let client = config.as_ref().and_then(|config| config.client_ip.as_ref());
+            let client_path = path.child("clientIP");
+            let missing = match (config, client) {
+                (None, _) => &path,
+                (Some(_), None) => &client_path,
+                _ => &client_path.child("timeoutSeconds"),
+            };
             match client.and_then(|client| client.timeout_seconds) {
-                None => errors.push(FieldError::required(&path, "when session affinity type is ClientIP")),
+                None => errors.push(FieldError::required(missing, "when session affinity type is ClientIP")),
                 Some(seconds) if !(1..=86400).contains(&seconds) => {
                     let path = path.child("clientIP").child("timeoutSeconds");
                     let why = "must be greater than 0 and less than 86400";
@@ -265,6 +293,13 @@ pub(super) fn service_update(new: &Service, old: &Service, errors: &mut ErrorLis
             errors.push(FieldError::invalid(&path.child(field).index(0), check::json(new), why));
         }
     }
+    let checked = |spec: &ServiceSpec| {
+        check::text(&spec.type_) == "LoadBalancer" && check::text(&spec.external_traffic_policy) == "Local"
+    };
+    if checked(&new) && checked(&old) {
+        let (now, before) = (new.health_check_node_port.unwrap_or(0), old.health_check_node_port.unwrap_or(0));
+        check::immutable(errors, &path.child("healthCheckNodePort"), &now, &before);
+    }
     if check::text(&new.type_) == "LoadBalancer" && check::text(&old.type_) == "LoadBalancer" {
         let path = path.child("loadBalancerClass");
         if new.load_balancer_class != old.load_balancer_class {
@@ -276,18 +311,37 @@ pub(super) fn service_update(new: &Service, old: &Service, errors: &mut ErrorLis
 /// Judges an update of the status of a service.
 pub(super) fn service_status(new: &Service, _: &Service, errors: &mut ErrorList) {
     let path = Path::new("status").child("loadBalancer").child("ingress");
+    let balanced = new.spec.as_ref().is_some_and(|spec| check::text(&spec.type_) == "LoadBalancer");
     let balancer = new.status.as_ref().and_then(|status| status.load_balancer.as_ref());
-    for (index, ingress) in balancer.iter().flat_map(|balancer| balancer.ingress.iter().flatten()).enumerate() {
+    let list = balancer.and_then(|balancer| balancer.ingress.as_deref()).unwrap_or_default();
+    if !balanced && !list.is_empty() {
+        errors.push(FieldError::forbidden(&path, "may only be used when `spec.type` is \"LoadBalancer\""));
+    }
+    for (index, ingress) in list.iter().enumerate() {
         let path = path.index(index);
-        if let Some(ip) = ingress.ip.as_deref().filter(|ip| !ip.is_empty()) {
-            check::ip(errors, &path.child("ip"), ip);
+        let (ip, mode) = (check::text(&ingress.ip), check::text(&ingress.ip_mode));
+        way_in(ip, check::text(&ingress.hostname), &path, errors);
+        let mode_path = path.child("ipMode");
+        if !ip.is_empty() && ingress.ip_mode.is_none() {
+            errors.push(FieldError::required(&mode_path, "must be specified when `ip` is set"));
+        } else if ip.is_empty() && ingress.ip_mode.is_some() {
+            errors.push(FieldError::forbidden(&mode_path, "may not be specified when `ip` is not set"));
+        } else if ingress.ip_mode.is_some() {
+            check::one_of(errors, &mode_path, mode, &["Proxy", "VIP"]);
         }
-        if let Some(hostname) = ingress.hostname.as_deref().filter(|hostname| !hostname.is_empty()) {
-            check::invalid(errors, &path.child("hostname"), hostname, names::dns_subdomain(hostname));
-            if hostname.parse::<IpAddr>().is_ok() {
-                let why = "must be a DNS name, not an IP address";
-                errors.push(FieldError::invalid(&path.child("hostname"), hostname, why));
-            }
+    }
+}
+
+/// Where traffic comes in: an address or a name, of a service or of an ingress.
+pub(super) fn way_in(ip: &str, hostname: &str, path: &Path, errors: &mut ErrorList) {
+    if !ip.is_empty() {
+        check::ip(errors, &path.child("ip"), ip);
+    }
+    if !hostname.is_empty() {
+        check::invalid(errors, &path.child("hostname"), hostname, names::dns_subdomain(hostname));
+        if names::sloppy_ip(hostname).is_some() {
+            let why = "must be a DNS name, not an IP address";
+            errors.push(FieldError::invalid(&path.child("hostname"), hostname, why));
         }
     }
 }
@@ -350,6 +404,9 @@ pub(super) fn endpoint_slice(slice: &EndpointSlice, errors: &mut ErrorList) {
         }
         check::optional_name(errors, &path.child("hostname"), check::text(&endpoint.hostname), names::dns_label);
         check::optional_name(errors, &path.child("nodeName"), check::text(&endpoint.node_name), names::dns_subdomain);
+        if let Some(found) = &endpoint.hints {
+            hints(found, &path.child("hints"), errors);
+        }
     }
     let list = Path::new("ports");
     let ports = slice.ports.as_deref().unwrap_or_default();
@@ -371,6 +428,28 @@ pub(super) fn endpoint_slice(slice: &EndpointSlice, errors: &mut ErrorList) {
         }
         let application = check::text(&port.app_protocol);
         check::optional_name(errors, &path.child("appProtocol"), application, names::qualified_name);
+    }
+}
+
+/// Judges for which zones and nodes an endpoint is meant.
+fn hints(hints: &EndpointHints, path: &Path, errors: &mut ErrorList) {
+    let zones: Vec<&str> = hints.for_zones.iter().flatten().map(|zone| zone.name.as_str()).collect();
+    let nodes: Vec<&str> = hints.for_nodes.iter().flatten().map(|node| node.name.as_str()).collect();
+    for (field, names, rule) in
+        [("forZones", zones, names::label_value as NameRule), ("forNodes", nodes, names::dns_subdomain as NameRule)]
+    {
+        let list = path.child(field);
+        if names.len() > MAX_HINTS {
+            errors.push(FieldError::too_many(&list, names.len(), MAX_HINTS));
+            continue;
+        }
+        for (index, name) in names.iter().enumerate() {
+            let path = list.index(index).child("name");
+            if names[..index].contains(name) {
+                errors.push(FieldError::duplicate(&path, *name));
+            }
+            check::invalid(errors, &path, *name, rule(name));
+        }
     }
 }
 

@@ -1,7 +1,8 @@
 //! Persistent volumes and claims; the classes and what CSI drivers publish are in [`classes`].
 
 use k8s_openapi::api::core::v1::{
-    PersistentVolume, PersistentVolumeClaim, PersistentVolumeClaimSpec, PersistentVolumeSpec,
+    CSIPersistentVolumeSource, PersistentVolume, PersistentVolumeClaim, PersistentVolumeClaimSpec,
+    PersistentVolumeSpec, TypedObjectReference,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity as WireQuantity;
 
@@ -101,6 +102,17 @@ fn volume_spec(spec: &PersistentVolumeSpec, path: &Path, errors: &mut ErrorList)
     let class = check::text(&spec.storage_class_name);
     check::optional_name(errors, &path.child("storageClassName"), class, names::dns_subdomain);
     check::optional_one_of(errors, &path.child("volumeMode"), &spec.volume_mode, &VOLUME_MODES);
+    if let Some(class) = &spec.volume_attributes_class_name {
+        let path = path.child("volumeAttributesClassName");
+        if class.is_empty() {
+            errors.push(FieldError::required(&path, "an empty string is disallowed"));
+        }
+        check::optional_name(errors, &path, class, names::dns_subdomain);
+        if spec.csi.is_none() {
+            let why = "has to be specified when using volumeAttributesClassName";
+            errors.push(FieldError::required(&Path::new("spec").child("csi"), why));
+        }
+    }
     if let Some(affinity) = &spec.node_affinity {
         let path = path.child("nodeAffinity").child("required");
         match &affinity.required {
@@ -164,12 +176,28 @@ fn volume_source(spec: &PersistentVolumeSpec, path: &Path, errors: &mut ErrorLis
         }
         Some(&"csi") => {
             if let Some(csi) = &spec.csi {
-                let path = path.child("csi");
-                driver_name(&csi.driver, &path.child("driver"), errors);
-                check::required(errors, &path.child("volumeHandle"), &csi.volume_handle);
+                csi_source(csi, &path.child("csi"), errors);
             }
         }
-        _ => {}
+        Some(field) => pods::drivers::of_volume(spec, field, &path.child(field), errors),
+        None => {}
+    }
+}
+
+fn csi_source(csi: &CSIPersistentVolumeSource, path: &Path, errors: &mut ErrorList) {
+    driver_name(&csi.driver, &path.child("driver"), errors);
+    check::required(errors, &path.child("volumeHandle"), &csi.volume_handle);
+    for (field, secret) in [
+        ("controllerPublishSecretRef", &csi.controller_publish_secret_ref),
+        ("controllerExpandSecretRef", &csi.controller_expand_secret_ref),
+        ("nodePublishSecretRef", &csi.node_publish_secret_ref),
+        ("nodeExpandSecretRef", &csi.node_expand_secret_ref),
+    ] {
+        if let Some(secret) = secret {
+            let path = path.child(field);
+            check::required(errors, &path.child("name"), check::text(&secret.name));
+            check::required(errors, &path.child("namespace"), check::text(&secret.namespace));
+        }
     }
 }
 
@@ -238,6 +266,42 @@ pub(super) fn claim_spec(spec: &PersistentVolumeClaimSpec, path: &Path, errors: 
             errors.push(FieldError::invalid(&path, source.kind.as_str(), why));
         }
     }
+    if let Some(reference) = &spec.data_source_ref {
+        data_source_ref(reference, &path.child("dataSourceRef"), errors);
+    }
+    if let (Some(source), Some(reference)) = (&spec.data_source, &spec.data_source_ref)
+        && reference.namespace.as_ref().is_none_or(String::is_empty)
+    {
+        let same =
+            source.api_group == reference.api_group && source.kind == reference.kind && source.name == reference.name;
+        if !same {
+            let path = path.child("dataSource");
+            errors.push(FieldError::invalid(&path, check::json(source), "must match dataSourceRef"));
+        }
+    }
+    if spec.data_source.is_some()
+        && spec.data_source_ref.as_ref().is_some_and(|reference| !check::text(&reference.namespace).is_empty())
+    {
+        let why = "may not be specified when dataSourceRef.namespace is specified";
+        errors.push(FieldError::invalid(&path.child("dataSource"), check::json(&spec.data_source), why));
+    }
+    if let Some(class) = &spec.volume_attributes_class_name {
+        let path = path.child("volumeAttributesClassName");
+        check::optional_name(errors, &path, class, names::dns_subdomain);
+    }
+}
+
+fn data_source_ref(reference: &TypedObjectReference, path: &Path, errors: &mut ErrorList) {
+    check::required(errors, &path.child("name"), &reference.name);
+    check::required(errors, &path.child("kind"), &reference.kind);
+    let group = check::text(&reference.api_group);
+    if group.is_empty() && reference.kind != "PersistentVolumeClaim" {
+        let why = "must be 'PersistentVolumeClaim' when referencing the default apiGroup";
+        errors.push(FieldError::invalid(path, reference.kind.as_str(), why));
+    }
+    check::optional_name(errors, &path.child("apiGroup"), group, names::dns_subdomain);
+    let namespace = check::text(&reference.namespace);
+    check::optional_name(errors, &path.child("namespace"), namespace, names::dns_label);
 }
 
 /// Judges an update of a claim.

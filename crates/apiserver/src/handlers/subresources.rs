@@ -67,6 +67,7 @@ fn judged(resource: &Resource, subresource: &str, new: Value, old: &Value) -> Re
     let errors = match subresource {
         "ephemeralcontainers" => api::validation::ephemeral_containers_update(resource, &new, old),
         "approval" => api::validation::approval_update(resource, &new, old),
+        "resize" => api::validation::resize_update(resource, &new, old),
         // What else can be changed is a list of finalizers, or resources, which their own rules allow in full.
         _ => api::validation::create(resource, &new),
     };

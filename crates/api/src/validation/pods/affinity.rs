@@ -82,6 +82,11 @@ fn pod_term(term: &PodAffinityTerm, path: &Path, errors: &mut ErrorList) {
     {
         label_keys(keys.as_deref(), term.label_selector.is_some(), &path.child(field), errors);
     }
+    let others = term.mismatch_label_keys.as_deref().unwrap_or_default();
+    for (index, key) in term.match_label_keys.iter().flatten().enumerate().filter(|(_, key)| others.contains(key)) {
+        let why = "exists in both matchLabelKeys and mismatchLabelKeys";
+        errors.push(FieldError::invalid(&path.child("matchLabelKeys").index(index), key.as_str(), why));
+    }
     let key_path = path.child("topologyKey");
     if term.topology_key.is_empty() {
         errors.push(FieldError::required(&key_path, "can not be empty"));

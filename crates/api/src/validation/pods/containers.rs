@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use k8s_openapi::api::core::v1::{Container, ContainerPort, EphemeralContainer, PodSpec};
 
 use super::volumes::Kind;
-use super::{env, mounts, probes, resources, security};
+use super::{env, mounts, probes, resources, restart, security};
 use crate::field::{ErrorList, FieldError, Path};
 use crate::validation::{check, names};
 
@@ -19,6 +19,10 @@ pub(super) struct Context<'a> {
     pub(super) host_network: bool,
     /// How long the pod may take to end.
     pub(super) grace_period: i64,
+    /// When containers are started again.
+    pub(super) restart_policy: &'a str,
+    /// Whether users of the pod are those of the node.
+    pub(super) host_users: bool,
 }
 
 /// Judges the containers, init containers and ephemeral containers of a pod.
@@ -28,6 +32,8 @@ pub(super) fn all(spec: &PodSpec, volumes: &BTreeMap<String, Kind>, path: &Path,
         claims: super::resource_claims(spec),
         host_network: spec.host_network == Some(true),
         grace_period: spec.termination_grace_period_seconds.unwrap_or(30),
+        restart_policy: check::text(&spec.restart_policy),
+        host_users: spec.host_users != Some(false),
     };
     let mut seen = BTreeSet::new();
     let list = path.child("containers");
@@ -39,8 +45,7 @@ pub(super) fn all(spec: &PodSpec, volumes: &BTreeMap<String, Kind>, path: &Path,
         common(container, &context, &path, errors);
         unique(&mut seen, &container.name, &path, errors);
         probes::container(container, &context, &path, errors);
-        let policies = ["Always", "Never", "OnFailure"];
-        check::optional_one_of(errors, &path.child("restartPolicy"), &container.restart_policy, &policies);
+        restart::container(container, &path, errors);
     }
     host_port_conflicts(&spec.containers, &list, errors);
     let list = path.child("initContainers");
@@ -90,13 +95,13 @@ fn common(container: &Container, context: &Context<'_>, path: &Path, errors: &mu
     if let Some(requirements) = &container.resources {
         resources::requirements(requirements, &context.claims, &path.child("resources"), errors);
     }
-    resize_policy(container, path, errors);
+    resize_policy(container, context, path, errors);
     if let Some(security) = &container.security_context {
-        security::container(security, &path.child("securityContext"), errors);
+        security::container(security, context.host_users, &path.child("securityContext"), errors);
     }
 }
 
-fn resize_policy(container: &Container, path: &Path, errors: &mut ErrorList) {
+fn resize_policy(container: &Container, context: &Context<'_>, path: &Path, errors: &mut ErrorList) {
     let mut seen = BTreeSet::new();
     for (index, policy) in container.resize_policy.iter().flatten().enumerate() {
         let path = path.child("resizePolicy").index(index);
@@ -105,6 +110,10 @@ fn resize_policy(container: &Container, path: &Path, errors: &mut ErrorList) {
         }
         check::required_one_of(errors, &path, &policy.resource_name, &["cpu", "memory"]);
         check::required_one_of(errors, &path, &policy.restart_policy, &["NotRequired", "RestartContainer"]);
+        if context.restart_policy == "Never" && policy.restart_policy == "RestartContainer" {
+            let why = "must be 'NotRequired' when `restartPolicy` is 'Never'";
+            errors.push(FieldError::invalid(&path, policy.restart_policy.as_str(), why));
+        }
     }
 }
 
@@ -158,8 +167,7 @@ fn host_port_conflicts(containers: &[Container], path: &Path, errors: &mut Error
 }
 
 fn init_container(container: &Container, context: &Context<'_>, path: &Path, errors: &mut ErrorList) {
-    let policies = ["Always", "Never", "OnFailure"];
-    check::optional_one_of(errors, &path.child("restartPolicy"), &container.restart_policy, &policies);
+    restart::container(container, path, errors);
     if container.restart_policy.as_deref() == Some("Always") {
         // A sidecar: it runs beside the containers and is probed like them.
         probes::container(container, context, path, errors);

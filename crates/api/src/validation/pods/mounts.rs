@@ -57,6 +57,10 @@ pub(super) fn mounts(container: &Container, context: &Context<'_>, path: &Path, 
             if !seen_paths.insert(device_path) {
                 errors.push(FieldError::invalid(&path.child("devicePath"), device_path, "must be unique"));
             }
+            if mount_paths.contains(device_path) {
+                let why = "must not already exist as a path in volumeMounts";
+                errors.push(FieldError::invalid(&path.child("devicePath"), device_path, why));
+            }
             if device_path.split('/').any(|part| part == "..") {
                 let why = "can not contain backsteps ('..')";
                 errors.push(FieldError::invalid(&path.child("devicePath"), device_path, why));

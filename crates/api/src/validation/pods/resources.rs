@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use k8s_openapi::api::core::v1::ResourceRequirements;
+use k8s_openapi::api::core::v1::{ResourceClaim, ResourceRequirements};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity as WireQuantity;
 
 use crate::field::{ErrorList, FieldError, Path};
@@ -61,7 +61,8 @@ fn is_native(name: &str) -> bool {
     !name.contains('/') || name.contains("kubernetes.io/")
 }
 
-fn is_extended(name: &str) -> bool {
+/// Whether it is a resource that a device plugin brings.
+pub(in crate::validation) fn is_extended(name: &str) -> bool {
     !is_native(name) && !name.starts_with("requests.") && names::qualified_name(&format!("requests.{name}")).is_empty()
 }
 
@@ -171,8 +172,15 @@ pub(super) fn requirements(
         let path = path.child("claims").index(index);
         if claim.name.is_empty() {
             errors.push(FieldError::required(&path, ""));
-        } else if !claims.contains(claim.name.as_str()) {
-            errors.push(FieldError::not_found(&path, claim.name.as_str()));
+        } else {
+            let same = |other: &&ResourceClaim| other.name == claim.name && other.request == claim.request;
+            if requirements.claims.iter().flatten().take(index).any(|other| same(&other)) {
+                let request = check::text(&claim.request);
+                let shown = if request.is_empty() { claim.name.clone() } else { format!("{}/{request}", claim.name) };
+                errors.push(FieldError::duplicate(&path, shown));
+            } else if !claims.contains(claim.name.as_str()) {
+                errors.push(FieldError::not_found(&path, claim.name.as_str()));
+            }
         }
     }
 }

@@ -51,10 +51,14 @@ pub(super) fn pod(spec: &PodSpec, path: &Path, errors: &mut ErrorList) {
 }
 
 /// Judges the security context of a container.
-pub(super) fn container(context: &SecurityContext, path: &Path, errors: &mut ErrorList) {
+pub(super) fn container(context: &SecurityContext, host_users: bool, path: &Path, errors: &mut ErrorList) {
     id_in_range(context.run_as_user, &path.child("runAsUser"), errors);
     id_in_range(context.run_as_group, &path.child("runAsGroup"), errors);
     check::optional_one_of(errors, &path.child("procMount"), &context.proc_mount, &["Default", "Unmasked"]);
+    if host_users && check::text(&context.proc_mount) == "Unmasked" {
+        let why = "`hostUsers` must be false to use `Unmasked`";
+        errors.push(FieldError::invalid(&path.child("procMount"), "Unmasked", why));
+    }
     if let Some(profile) = &context.seccomp_profile {
         seccomp(profile, &path.child("seccompProfile"), errors);
     }

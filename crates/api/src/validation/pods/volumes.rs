@@ -3,13 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::api::core::v1::{
-    DownwardAPIVolumeFile, HostPathVolumeSource, KeyToPath, NFSVolumeSource, ProjectedVolumeSource, Volume,
-    VolumeProjection,
+    ClusterTrustBundleProjection, DownwardAPIVolumeFile, HostPathVolumeSource, KeyToPath, NFSVolumeSource,
+    ProjectedVolumeSource, Volume, VolumeProjection,
 };
 
-use super::env;
+use super::{drivers, env};
 use crate::field::{ErrorList, FieldError, Path};
-use crate::validation::{check, names, storage};
+use crate::validation::{certificates, check, names, storage};
 
 /// What containers need to know about a volume.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,7 +91,7 @@ fn sources(volume: &Volume) -> [(&'static str, bool); 30] {
     ]
 }
 
-/// Judges one source; those of drivers that upstream removed only have to be alone.
+/// Judges one source.
 fn source_field(volume: &Volume, field: &str, path: &Path, errors: &mut ErrorList) {
     if let Some(limit) = volume.empty_dir.as_ref().and_then(|source| source.size_limit.as_ref())
         && field == "emptyDir"
@@ -153,7 +153,7 @@ fn source_field(volume: &Volume, field: &str, path: &Path, errors: &mut ErrorLis
             let policies = ["Always", "IfNotPresent", "Never"];
             check::optional_one_of(errors, &path.child("pullPolicy"), &policy, &policies);
         }
-        _ => {}
+        _ => drivers::of_pod(volume, field, path, errors),
     }
 }
 
@@ -274,10 +274,47 @@ fn projection(
     }
     if let Some(bundle) = &source.cluster_trust_bundle {
         let path = path.child("clusterTrustBundle");
+        trust_bundle(bundle, &path, errors);
         if check::required(errors, &path.child("path"), &bundle.path) {
             check::volume_file_path(errors, &path.child("path"), &bundle.path);
         }
         claim(&bundle.path, &bundle.path, errors);
+    }
+}
+
+/// A bundle is chosen by its name, or by its signer and labels.
+fn trust_bundle(bundle: &ClusterTrustBundleProjection, path: &Path, errors: &mut ErrorList) {
+    match (&bundle.name, &bundle.signer_name) {
+        (Some(_), Some(_)) => {
+            let why = "only one of name and signerName may be used";
+            errors.push(FieldError::invalid(path, check::json(bundle), why));
+        }
+        (None, None) => {
+            errors.push(FieldError::required(path, "either name or signerName must be specified"));
+        }
+        (Some(name), None) => {
+            if name.is_empty() {
+                errors.push(FieldError::required(&path.child("name"), "must be a valid object name"));
+            }
+            // What is before the last colon is the signer's name.
+            let last = name.rsplit(':').next().unwrap_or_default();
+            check::invalid(errors, &path.child("name"), name.as_str(), names::dns_subdomain(last));
+            if bundle.label_selector.is_some() {
+                let why = "labelSelector must be unset if name is specified";
+                let shown = check::json(&bundle.label_selector);
+                errors.push(FieldError::invalid(&path.child("labelSelector"), shown, why));
+            }
+        }
+        (None, Some(signer)) => {
+            if signer.is_empty() {
+                errors.push(FieldError::required(&path.child("signerName"), "must be a valid signer name"));
+            } else {
+                certificates::signer_name(errors, &path.child("signerName"), signer);
+            }
+            if let Some(selector) = &bundle.label_selector {
+                check::label_selector(errors, &path.child("labelSelector"), selector);
+            }
+        }
     }
 }
 

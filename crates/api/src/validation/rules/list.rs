@@ -15,6 +15,7 @@ use k8s_openapi::api::{
     node::v1 as node_v1,
     policy::v1 as policy_v1,
     rbac::v1 as rbac_v1,
+    resource::v1 as resource_v1,
     scheduling::v1 as scheduling_v1,
     storage::v1 as storage_v1,
     storagemigration::v1beta1 as storagemigration_v1beta1,
@@ -23,13 +24,16 @@ use k8s_openapi::kube_aggregator::pkg::apis::apiregistration::v1 as apiregistrat
 
 use super::{Rules, rules};
 use crate::validation::{
-    admission, apiregistration, apps, autoscaling, batch, certificates, coordination, core, events, flowcontrol,
-    migration, names, networking, nodes, pods, policy, quota, rbac, scheduling, services, storage,
+    admission, apiregistration, apps, autoscaling, batch, certificates, coordination, core, devices, events,
+    flowcontrol, migration, names, networking, nodes, pods, policy, quota, rbac, scheduling, services, storage,
 };
 
 /// The rules of every kind that has some beyond its metadata.
 pub(in crate::validation) fn all() -> Vec<Rules> {
-    [core(), workloads(), admission(), identity(), networks(), storage(), others()].into_iter().flatten().collect()
+    [core(), workloads(), admission(), identity(), networks(), storage(), devices(), others()]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 /// The core group.
@@ -46,7 +50,11 @@ fn core() -> Vec<Rules> {
             .create(core::namespace)
             .update_only()
             .status(core::namespace_status),
-        rules::<core_v1::Node>(names::dns_subdomain).create(nodes::node).update(nodes::node_update).update_only(),
+        rules::<core_v1::Node>(names::dns_subdomain)
+            .create(nodes::node)
+            .update(nodes::node_update)
+            .update_only()
+            .status(nodes::node_update),
         rules::<core_v1::PersistentVolume>(names::dns_subdomain)
             .create(storage::persistent_volume)
             .update(storage::persistent_volume_update)
@@ -185,7 +193,9 @@ fn networks() -> Vec<Rules> {
             .update_only(),
         rules::<networking_v1::Ingress>(names::dns_subdomain)
             .create(networking::ingress)
-            .create_only(networking::ingress_create),
+            .create_only(networking::ingress_create)
+            .status(networking::ingress_status)
+            .whole(),
         rules::<networking_v1::IngressClass>(names::dns_subdomain)
             .create(networking::ingress_class)
             .update(networking::ingress_class_update),
@@ -233,6 +243,27 @@ fn storage() -> Vec<Rules> {
     ]
 }
 
+/// Devices that pods can claim.
+fn devices() -> Vec<Rules> {
+    vec![
+        rules::<resource_v1::DeviceClass>(names::dns_subdomain).create(devices::device_class).whole(),
+        rules::<resource_v1::ResourceClaim>(names::dns_subdomain)
+            .create(devices::claim)
+            .update(devices::claim_update)
+            .update_only()
+            .status(devices::claim_status)
+            .whole(),
+        rules::<resource_v1::ResourceClaimTemplate>(names::dns_subdomain)
+            .create(devices::template)
+            .update(devices::template_update)
+            .update_only(),
+        rules::<resource_v1::ResourceSlice>(names::dns_subdomain)
+            .create(devices::resource_slice)
+            .update(devices::resource_slice_update)
+            .update_only(),
+    ]
+}
+
 /// The other groups.
 fn others() -> Vec<Rules> {
     vec![
@@ -240,7 +271,9 @@ fn others() -> Vec<Rules> {
             .create(apiregistration::api_service)
             .status(apiregistration::api_service_status)
             .whole(),
-        rules::<autoscaling_v2::HorizontalPodAutoscaler>(names::dns_subdomain).create(autoscaling::autoscaler),
+        rules::<autoscaling_v2::HorizontalPodAutoscaler>(names::dns_subdomain)
+            .create(autoscaling::autoscaler)
+            .status(autoscaling::autoscaler_status),
         rules::<coordination_v1::Lease>(names::dns_subdomain).create(coordination::lease),
         rules::<coordination_v1beta1::LeaseCandidate>(names::config_map_key)
             .create(coordination::lease_candidate)

@@ -1,5 +1,8 @@
 //! Kinds of which there are no records, by the fields that upstream names.
 
+mod devices;
+mod workloads;
+
 use serde_json::{Value, json};
 
 use crate::kinds;
