@@ -1,8 +1,16 @@
 //! Who makes a request, and whether they may.
+//!
+//! [`authentication`] turns credentials into an [`Identity`]; [`authorization`] asks a chain of authorizers, of which
+//! [`rbac`] and [`node`] are two.
 
+pub(crate) mod attributes;
 pub(crate) mod authentication;
 pub(crate) mod authorization;
-mod identity;
+pub(crate) mod identity;
+pub(crate) mod impersonation;
+pub(crate) mod node;
+pub(crate) mod rbac;
 
+pub use authorization::{AuthorizationMode, DEFAULT_MODES, ModeError};
 pub use identity::Identity;
 pub(crate) use identity::Peer;

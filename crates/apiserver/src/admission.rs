@@ -12,6 +12,7 @@ mod service_account;
 use api::status::Status;
 use serde_json::Value;
 
+use crate::access::rbac;
 use crate::registry::{Caller, Registry, Scope};
 
 /// What a plugin is asked about.
@@ -19,6 +20,7 @@ use crate::registry::{Caller, Registry, Scope};
 pub(crate) struct Attributes<'a> {
     pub(crate) registry: &'a Registry,
     pub(crate) scope: Scope<'a>,
+    pub(crate) caller: Caller<'a>,
     /// The object before an update.
     pub(crate) old: Option<&'a Value>,
 }
@@ -29,7 +31,7 @@ impl Attributes<'_> {
     }
 
     /// 403 about the object.
-    fn forbidden(&self, object: &Value, why: impl std::fmt::Display) -> Status {
+    pub(crate) fn forbidden(&self, object: &Value, why: impl std::fmt::Display) -> Status {
         let name = match api::meta::name(object) {
             "" => api::meta::generate_name(object).unwrap_or_default(),
             name => name,
@@ -41,36 +43,37 @@ impl Attributes<'_> {
 type Plugin = fn(&Attributes<'_>, &mut Value) -> Result<(), Status>;
 
 /// Plugins for creations, in order.
-const CREATE: [Plugin; 5] = [
+const CREATE: [Plugin; 6] = [
     namespace_lifecycle::create,
     service_account::create,
     node_taint::create,
     pod_priority::create,
     pod_tolerations::add,
+    rbac::check_escalation,
 ];
 
 /// Plugins for updates, in order.
-const UPDATE: [Plugin; 2] = [pod_priority::update, pod_tolerations::add];
+const UPDATE: [Plugin; 3] = [pod_priority::update, pod_tolerations::add, rbac::check_escalation];
 
 /// Admits a new object.
 pub(crate) async fn admit_create(
     registry: &Registry,
     scope: Scope<'_>,
-    _caller: Caller<'_>,
+    caller: Caller<'_>,
     object: &mut Value,
 ) -> Result<(), Status> {
-    run(&CREATE, Attributes { registry, scope, old: None }, object).await
+    run(&CREATE, Attributes { registry, scope, caller, old: None }, object).await
 }
 
 /// Admits a changed object.
 pub(crate) async fn admit_update(
     registry: &Registry,
     scope: Scope<'_>,
-    _caller: Caller<'_>,
+    caller: Caller<'_>,
     object: &mut Value,
     old: &Value,
 ) -> Result<(), Status> {
-    run(&UPDATE, Attributes { registry, scope, old: Some(old) }, object).await
+    run(&UPDATE, Attributes { registry, scope, caller, old: Some(old) }, object).await
 }
 
 async fn run(plugins: &[Plugin], attributes: Attributes<'_>, object: &mut Value) -> Result<(), Status> {

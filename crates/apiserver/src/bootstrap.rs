@@ -1,4 +1,5 @@
-//! Objects that every cluster has: the first namespaces, and the `kubernetes` Service with its endpoints.
+//! Objects that every cluster has: the first namespaces, the first roles, and the `kubernetes` Service with its
+//! endpoints.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,7 +9,7 @@ use api::status::Status;
 use base::Drain;
 use serde_json::{Value, json};
 
-use crate::access::Identity;
+use crate::access::{Identity, rbac};
 use crate::registry::{Caller, NewObject, Part, Registry, Scope, Writer, complete};
 
 const NAMESPACES: [&str; 4] = ["default", "kube-node-lease", "kube-public", "kube-system"];
@@ -61,6 +62,10 @@ async fn sync(registry: &Registry) -> Result<(), Status> {
             let object = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}});
             create(registry, scope, object).await?;
         }
+    }
+    if !registry.authorization.has_roles() {
+        rbac::reconcile(registry).await?;
+        registry.authorization.roles_are_there();
     }
     let classes = Scope { resource: row("scheduling.k8s.io", "priorityclasses")?, namespace: None };
     for (name, value, description) in PRIORITY_CLASSES {

@@ -4,6 +4,7 @@
 //! list never blocks a write, nor is it torn by one) and a ring of the latest events from which watches are served.
 //! Reads are consistent: [`Cache::wait_for`] returns when the cache has seen a revision.
 
+mod derived;
 mod feed;
 mod fields;
 mod object;
@@ -16,6 +17,7 @@ use std::sync::Arc;
 use api::kinds::Resource;
 use tokio::sync::watch;
 
+pub(crate) use derived::{Derivation, Derived};
 pub(crate) use fields::selectable;
 pub(crate) use object::{Object, encode};
 pub(crate) use resource::{EventKind, ResourceCache, Snapshot, event_line};

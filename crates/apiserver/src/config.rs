@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use crate::access::{AuthorizationMode, DEFAULT_MODES};
+
 /// The options of an API server. Each names the flag of kube-apiserver that it stands for.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -32,6 +34,9 @@ pub struct Config {
     pub api_audiences: Vec<String>,
     /// `--service-account-max-token-expiration`.
     pub service_account_max_token_expiration: Duration,
+    /// `--authorization-mode`: who decides about requests, in this order. Administrators always may, and no mode lets
+    /// somebody without credentials do more than read health and version.
+    pub authorization_modes: Vec<AuthorizationMode>,
     /// `--event-ttl`.
     pub event_ttl: Duration,
     /// `--etcd-compaction-interval`: how much history the datastore keeps for watches and paged lists.
@@ -63,6 +68,7 @@ impl Config {
             service_account_issuer: "https://kubernetes.default.svc.cluster.local".to_owned(),
             api_audiences: Vec::new(),
             service_account_max_token_expiration: Duration::from_secs(1 << 32),
+            authorization_modes: DEFAULT_MODES.to_vec(),
             event_ttl: Duration::from_secs(3600),
             compaction_interval: Duration::from_secs(300),
             max_request_bytes: 3 * 1024 * 1024,

@@ -21,7 +21,8 @@ use http::{Method, Request, Response};
 
 pub(crate) use dial::Dialer;
 
-use crate::access::{Identity, authorization};
+use crate::access::Identity;
+use crate::access::attributes::Attributes;
 use crate::http::body::Body;
 use crate::http::request_info::{RequestInfo, ResourceRequest, Target, Verb};
 use crate::pipeline::Core;
@@ -87,7 +88,7 @@ pub(crate) async fn handle(
         Backend::Log | Backend::Stream if !target.rest.is_empty() => Err(Status::no_such_resource()),
         Backend::Log => logs::handle(&call, request).await,
         Backend::Stream => {
-            authorize_create(info, target, identity)?;
+            authorize_create(core, info, identity).await?;
             kubelet::handle(&call, request).await
         }
         Backend::Pod | Backend::Service | Backend::Node => proxy::handle(&call, backend, request).await,
@@ -106,10 +107,9 @@ fn methods(backend: Backend) -> &'static [Method] {
 }
 
 /// Whoever may only read must not run commands, though a WebSocket begins with GET.
-fn authorize_create(info: &RequestInfo, target: &ResourceRequest, identity: &Identity) -> Result<(), Status> {
-    let target = ResourceRequest { verb: Verb::Create, ..target.clone() };
-    let info = RequestInfo { target: Target::Resource(target), ..info.clone() };
-    authorization::authorize(identity, &info, &Method::POST)
+async fn authorize_create(core: &Core, info: &RequestInfo, identity: &Identity) -> Result<(), Status> {
+    let attributes = Attributes { verb: Verb::Create.as_str(), ..Attributes::of_request(identity, info, "post") };
+    core.registry.authorize(&attributes).await
 }
 
 #[cfg(test)]

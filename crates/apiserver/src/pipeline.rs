@@ -11,8 +11,9 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use http::{Request, Response};
 
+use crate::access::attributes::Attributes;
 use crate::access::authentication::Authenticator;
-use crate::access::{Identity, Peer, authorization};
+use crate::access::{Identity, Peer, impersonation};
 use crate::config::Config;
 use crate::connect::Dialer;
 use crate::handlers;
@@ -61,7 +62,7 @@ impl Core {
             .and_then(|value| value.to_str().ok())
             .is_some_and(|value| value.split(',').any(|coding| coding.trim().starts_with("gzip")));
         let error_encoding = negotiate::error_encoding(request.headers(), request.uri());
-        match self.admit(request) {
+        match self.admit(request).await {
             Err(status) => output::failure(error_encoding, &status),
             Ok(admitted) => {
                 let is_resource = matches!(admitted.info.target, Target::Resource(_));
@@ -76,15 +77,14 @@ impl Core {
         }
     }
 
-    fn admit(&self, request: Request<Body>) -> Result<Admitted, Status> {
+    async fn admit(&self, mut request: Request<Body>) -> Result<Admitted, Status> {
         let info = RequestInfo::parse(request.method(), request.uri());
         let peer = request.extensions().get::<Peer>();
-        let identity = match self.authenticator.authenticate(peer, request.headers(), &*self.registry)? {
-            Some(identity) => identity,
-            None if authorization::is_open_to_all(&info.path) => Identity::anonymous(),
-            None => return Err(Status::unauthorized()),
-        };
-        authorization::authorize(&identity, &info, request.method())?;
+        let identity = self.authenticator.authenticate(peer, request.headers(), &*self.registry)?;
+        let identity = identity.unwrap_or_else(Identity::anonymous);
+        let identity = impersonation::impersonate(&self.registry, identity, request.headers_mut()).await?;
+        let method = request.method().as_str().to_ascii_lowercase();
+        self.registry.authorize(&Attributes::of_request(&identity, &info, &method)).await?;
         Ok(Admitted { info, identity, request })
     }
 }
@@ -99,6 +99,11 @@ pub struct InProcess {
 impl InProcess {
     pub(crate) fn new(core: Arc<Core>, identity: Identity) -> Self {
         Self { core, peer: Peer::InProcess(identity) }
+    }
+
+    /// The same service for somebody else.
+    pub fn acting_as(&self, identity: Identity) -> Self {
+        Self::new(self.core.clone(), identity)
     }
 }
 

@@ -25,6 +25,7 @@ use serde_json::Value;
 use store::{RangeRequest, Store, Txn, TxnError, TxnResponse};
 
 use crate::access::Identity;
+use crate::access::authorization::Authorization;
 use crate::cache::{self, Cache, Object, REGISTRY, ResourceCache, storage_path};
 use crate::config::Config;
 
@@ -46,6 +47,7 @@ pub(crate) struct Registry {
     pub(crate) env: Env,
     pub(crate) config: Arc<Config>,
     pub(crate) services: crate::allocation::ServiceAllocator,
+    pub(crate) authorization: Authorization,
     pages: lists::Pages,
     /// Fires when the server ends; watches end with it.
     pub(crate) drain: Drain,
@@ -98,7 +100,8 @@ const FRESHNESS_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(30
 impl Registry {
     pub(crate) fn new(store: Arc<dyn Store>, cache: Arc<Cache>, env: Env, config: Arc<Config>, drain: Drain) -> Self {
         let services = crate::allocation::ServiceAllocator::new(&config);
-        Self { store, cache, env, config, services, pages: lists::Pages::default(), drain }
+        let authorization = Authorization::new(&config.authorization_modes, &cache);
+        Self { store, cache, env, config, services, authorization, pages: lists::Pages::default(), drain }
     }
 
     /// Waits until the cache holds everything that was acknowledged before this call; returns the revision.

@@ -35,11 +35,23 @@ impl Source {
         B: http_body::Body<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
     {
-        let service = service
-            .map_response(|response: Response<B>| response.map(|body| body.map_err(Into::into).boxed_unsync()))
-            .map_err(Into::into);
-        Self::InProcess(BoxCloneSyncService::new(service))
+        Self::InProcess(in_process_service(service))
     }
+}
+
+/// Any tower service that speaks the Kubernetes API, as clients call it.
+pub fn in_process_service<S, B>(service: S) -> InProcessService
+where
+    S: Service<Request<Body>, Response = Response<B>> + Clone + Send + Sync + 'static,
+    S::Future: Send + 'static,
+    S::Error: Into<BoxError>,
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    let service = service
+        .map_response(|response: Response<B>| response.map(|body| body.map_err(Into::into).boxed_unsync()))
+        .map_err(Into::into);
+    BoxCloneSyncService::new(service)
 }
 
 /// A client that could not be made.
@@ -67,14 +79,25 @@ pub enum ConnectError {
 pub async fn connect(source: Source) -> Result<kube::Client, ConnectError> {
     let kubeconfig = match source {
         Source::InProcess(service) => return Ok(kube::Client::new(service, "default")),
-        Source::Kubeconfig(path) => {
-            Kubeconfig::read_from(&path).map_err(|source| ConnectError::Read { path, source: Box::new(source) })?
-        }
+        Source::Kubeconfig(path) => return connect_to(configuration(path).await?),
         Source::Loaded(kubeconfig) => *kubeconfig,
     };
-    let config = kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
-        .await
-        .map_err(|source| ConnectError::Use(Box::new(source)))?;
+    connect_to(use_kubeconfig(kubeconfig).await?)
+}
+
+/// What a kubeconfig file says about its current context.
+pub async fn configuration(path: PathBuf) -> Result<kube::Config, ConnectError> {
+    let kubeconfig =
+        Kubeconfig::read_from(&path).map_err(|source| ConnectError::Read { path, source: Box::new(source) })?;
+    use_kubeconfig(kubeconfig).await
+}
+
+async fn use_kubeconfig(kubeconfig: Kubeconfig) -> Result<kube::Config, ConnectError> {
+    let config = kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await;
+    config.map_err(|source| ConnectError::Use(Box::new(source)))
+}
+
+pub(crate) fn connect_to(config: kube::Config) -> Result<kube::Client, ConnectError> {
     // Another library of the process may have chosen one already; any will do.
     let _ = rustls::crypto::ring::default_provider().install_default();
     kube::Client::try_from(config).map_err(|source| ConnectError::Setup(Box::new(source)))

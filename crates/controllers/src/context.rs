@@ -35,6 +35,12 @@ impl Context {
         Self { client, informers, env, config, recorder: |all| &all.node, recorders: Arc::new(recorders) }
     }
 
+    /// The same with another client.
+    pub(crate) fn acting_with(mut self, client: kube::Client) -> Self {
+        self.client = client;
+        self
+    }
+
     /// The same with another source of events.
     pub(crate) fn recording_as(mut self, recorder: fn(&Recorders) -> &EventRecorder) -> Self {
         self.recorder = recorder;

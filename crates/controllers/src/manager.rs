@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use base::{Drain, TaskFailure, Tasks};
 use client::leader::{self, Outcome};
-use client::{EventRecorder, Informers};
+use client::{Accounts, ConnectError, EventRecorder, Informers};
 use ipnet::IpNet;
 
 use crate::certificates::Signer;
@@ -77,20 +77,38 @@ pub enum BuildError {
 
 /// Why the controller manager ended early.
 #[derive(Debug, thiserror::Error)]
-#[error("controller manager failed")]
-pub struct RunError(#[from] TaskFailure);
+pub enum RunError {
+    /// A controller failed.
+    #[error("controller manager failed")]
+    Controller(#[from] TaskFailure),
+    /// A controller has no client.
+    #[error("no client for the account {account}")]
+    Client {
+        /// As whom it would act.
+        account: &'static str,
+        /// Why.
+        source: ConnectError,
+    },
+}
 
 /// The controllers, ready to run.
 pub struct ControllerManager {
     config: Arc<Config>,
     client: kube::Client,
+    accounts: Accounts,
     informers: Informers,
     enabled: Vec<&'static Registration>,
 }
 
 impl ControllerManager {
-    /// Checks the configuration. The caller runs `informers`.
-    pub fn build(config: Config, client: kube::Client, informers: Informers) -> Result<Self, BuildError> {
+    /// Checks the configuration. With `client` it holds its Lease and records events, each controller writes as an
+    /// account of its own. The caller runs `informers`.
+    pub fn build(
+        config: Config,
+        client: kube::Client,
+        accounts: Accounts,
+        informers: Informers,
+    ) -> Result<Self, BuildError> {
         if let Some(cluster_cidr) = config.cluster_cidr {
             let mask = config.node_cidr_mask;
             if mask < cluster_cidr.prefix_len() || mask > cluster_cidr.max_prefix_len() {
@@ -98,7 +116,7 @@ impl ControllerManager {
             }
         }
         let enabled = enabled(&config.controllers)?;
-        Ok(Self { config: Arc::new(config), client, informers, enabled })
+        Ok(Self { config: Arc::new(config), client, accounts, informers, enabled })
     }
 
     /// Runs until the drain signal. While another process holds the Lease this one waits; when this one loses the
@@ -141,10 +159,15 @@ impl ControllerManager {
         let context = Context::new(self.client.clone(), self.informers.clone(), Arc::clone(&self.config), recorders);
         let mut controllers = Tasks::new();
         for registration in &self.enabled {
-            controllers.spawn_fallible(registration.name, (registration.run)(context.clone(), term.clone()));
+            let account = registration.account;
+            let client = self.accounts.client(account).await.map_err(|source| RunError::Client { account, source })?;
+            controllers.spawn_fallible(
+                registration.name,
+                (registration.run)(context.clone().acting_with(client), term.clone()),
+            );
         }
         tracing::info!(controllers = self.enabled.len(), "controllers started");
-        let mut ended = Ok(());
+        let mut ended: Result<(), TaskFailure> = Ok(());
         while ended.is_ok() {
             ended = tokio::select! {
                 () = term.drained() => break,

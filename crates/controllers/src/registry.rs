@@ -14,6 +14,8 @@ use crate::{
 pub struct Registration {
     /// Upstream's name, as `--controllers` takes it.
     pub name: &'static str,
+    /// The account of `kube-system` that it acts as: upstream's, whose roles every cluster has.
+    pub(crate) account: &'static str,
     /// Runs it until the drain signal.
     pub(crate) run: fn(Context, Drain) -> BoxFuture<'static, Result<(), ControllerError>>,
 }
@@ -21,25 +23,29 @@ pub struct Registration {
 /// All controllers.
 pub fn all() -> &'static [Registration] {
     macro_rules! register {
-        ($($name:literal => $run:path,)*) => {
-            &[$(Registration { name: $name, run: |context, drain| Box::pin($run(context, drain)) }),*]
+        ($($name:literal as $account:literal => $run:path,)*) => {
+            &[$(Registration {
+                name: $name,
+                account: $account,
+                run: |context, drain| Box::pin($run(context, drain)),
+            }),*]
         };
     }
     register! {
-        "namespace-controller" => namespace::run,
-        "serviceaccount-controller" => service_account::run,
-        "root-ca-certificate-publisher-controller" => root_ca::run,
-        "replicaset-controller" => replicaset::run,
-        "deployment-controller" => deployment::run,
-        "endpoints-controller" => endpoints::run,
-        "endpointslice-controller" => endpointslice::run,
-        "garbage-collector-controller" => garbage::run,
-        "node-lifecycle-controller" => node_lifecycle::health::run,
-        "taint-eviction-controller" => node_lifecycle::eviction::run,
-        "pod-garbage-collector-controller" => pod_gc::run,
-        "node-ipam-controller" => node_ipam::run,
-        "certificatesigningrequest-approving-controller" => certificates::approve::run,
-        "certificatesigningrequest-signing-controller" => certificates::sign::run,
-        "certificatesigningrequest-cleaner-controller" => certificates::clean::run,
+        "namespace-controller" as "namespace-controller" => namespace::run,
+        "serviceaccount-controller" as "service-account-controller" => service_account::run,
+        "root-ca-certificate-publisher-controller" as "root-ca-cert-publisher" => root_ca::run,
+        "replicaset-controller" as "replicaset-controller" => replicaset::run,
+        "deployment-controller" as "deployment-controller" => deployment::run,
+        "endpoints-controller" as "endpoint-controller" => endpoints::run,
+        "endpointslice-controller" as "endpointslice-controller" => endpointslice::run,
+        "garbage-collector-controller" as "generic-garbage-collector" => garbage::run,
+        "node-lifecycle-controller" as "node-controller" => node_lifecycle::health::run,
+        "taint-eviction-controller" as "node-controller" => node_lifecycle::eviction::run,
+        "pod-garbage-collector-controller" as "pod-garbage-collector" => pod_gc::run,
+        "node-ipam-controller" as "node-controller" => node_ipam::run,
+        "certificatesigningrequest-approving-controller" as "certificate-controller" => certificates::approve::run,
+        "certificatesigningrequest-signing-controller" as "certificate-controller" => certificates::sign::run,
+        "certificatesigningrequest-cleaner-controller" as "certificate-controller" => certificates::clean::run,
     }
 }

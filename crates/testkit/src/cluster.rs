@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use apiserver::{ApiServer, Identity};
+use apiserver::{ApiServer, Identity, InProcess};
 use base::{Drain, DrainTrigger, Env, Tasks};
-use client::{Informers, Source};
+use client::{Accounts, Informers, Source};
 use pki::kubeconfig::Kubeconfig;
 use pki::{Authority, IssueRequest, Usage};
 
@@ -23,6 +23,7 @@ pub struct Cluster {
     pub env: Env,
     /// What else runs in the cluster; its end is not looked at.
     pub tasks: Tasks,
+    service: InProcess,
     drain: Drain,
     port: u16,
     _trigger: DrainTrigger,
@@ -44,6 +45,7 @@ impl Cluster {
         let server = ApiServer::build(config, Arc::new(store::Memory::new()), env.clone()).expect("an API server");
         let client = connect(&server, Identity::new("admin", &["system:masters"])).await;
         let joining = connect(&server, Identity::new("system:bootstrap:abcdef", &["system:bootstrappers"])).await;
+        let service = server.service(Identity::new("admin", &["system:masters"]));
         let port = server.local_address().port();
         let (trigger, drain) = base::drain();
         let mut tasks = Tasks::new();
@@ -52,7 +54,7 @@ impl Cluster {
         let informers = Informers::new(client.clone(), env.clone());
         let running = informers.clone();
         tasks.spawn_fallible("informers", async move { running.run(informers_drain).await });
-        Self { client, joining, informers, env, tasks, drain, port, _trigger: trigger, directory }
+        Self { client, joining, informers, env, tasks, service, drain, port, _trigger: trigger, directory }
     }
 
     /// Writes a kubeconfig of an administrator, for clients that come by HTTPS.
@@ -72,6 +74,20 @@ impl Cluster {
         let kubeconfig = Kubeconfig { server: &server, certificate_authority, name: "test", client: &client };
         kubeconfig.write(&path).expect("a writable directory");
         path
+    }
+
+    /// Clients that act as accounts of `kube-system`.
+    pub fn accounts(&self) -> Accounts {
+        let service = self.service.clone();
+        Accounts::InProcess(Arc::new(move |account| {
+            client::in_process_service(service.acting_as(Identity::service_account("kube-system", account)))
+        }))
+    }
+
+    /// A client that acts as somebody else.
+    pub async fn client_of(&self, user: &str, groups: &[&str]) -> kube::Client {
+        let service = self.service.acting_as(Identity::new(user, groups));
+        client::connect(Source::in_process(service)).await.expect("a client")
     }
 
     /// The signal that fires when the cluster is dropped.

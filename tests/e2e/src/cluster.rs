@@ -26,7 +26,7 @@ const PARTS: &[(&str, &str, &[&str])] = &[
     ("scheduler", "system:kube-scheduler", &[]),
     ("kubelet", "system:node:first", &["system:nodes"]),
     ("proxy", "system:kube-proxy", &[]),
-    ("dns", "system:kube-dns", &[]),
+    ("dns", "system:serviceaccount:kube-system:kube-dns", &[]),
 ];
 
 /// Seconds after which a silent node counts as lost: the least that misses no heartbeat, one of which comes every ten.

@@ -160,16 +160,10 @@ impl Authenticator {
                 note("node-uid", uid.clone());
             }
         }
-        let name = &kubernetes.serviceaccount.name;
         Ok(Identity {
-            user: format!("system:serviceaccount:{}:{name}", kubernetes.namespace),
-            groups: vec![
-                "system:serviceaccounts".to_owned(),
-                format!("system:serviceaccounts:{}", kubernetes.namespace),
-                AUTHENTICATED.to_owned(),
-            ],
             uid: kubernetes.serviceaccount.uid.clone(),
             extra,
+            ..Identity::service_account(&kubernetes.namespace, &kubernetes.serviceaccount.name)
         })
     }
 }

@@ -1,164 +1,217 @@
-//! Whether a user may do what a request asks: a fixed policy by user and group, until RBAC is there.
-//!
-//! | who | may |
-//! | --- | --- |
-//! | `system:masters` and the control plane's own users | everything |
-//! | `system:nodes`, `system:kube-proxy` | read what a kubelet and a proxy read; write nodes, pods' status, leases, events, CSRs; tokens |
-//! | `system:kube-dns` | what nodes may, and create services, because it keeps its own |
-//! | `system:bootstrappers` | create, get, list and watch certificatesigningrequests |
-//! | service accounts | read everything but secrets; ask who they are and what they may |
-//! | every authenticated user | read discovery; ask who they are and what they may |
-//!
-//! Nothing else is allowed.
+//! Whether a user may do what a request asks: authorizers are asked in order, and the first with an opinion decides.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
 
 use api::status::Status;
+use tokio::sync::watch;
 
-use super::identity::Identity;
-use crate::http::request_info::{RequestInfo, ResourceRequest, Target, Verb};
+use super::attributes::{Asked, Attributes};
+use super::identity::{ANONYMOUS, Identity, MASTERS};
+use super::node::NodeAuthorizer;
+use super::rbac::{Rbac, Rule};
+use crate::cache::Cache;
+use crate::registry::Registry;
 
-/// Users of the control plane's components.
-const CONTROL_PLANE: [&str; 3] = ["system:kube-controller-manager", "system:kube-scheduler", "system:apiserver"];
-
-/// Paths outside resources that every authenticated user may read.
-const OPEN_PREFIXES: [&str; 3] = ["/api", "/apis", "/openapi"];
-
-/// Paths that need no identity at all.
-const ANONYMOUS_PATHS: [&str; 5] = ["/livez", "/readyz", "/healthz", "/version", "/cacerts"];
-
-/// Whether a path is open to everybody, credentials or not.
-pub(crate) fn is_open_to_all(path: &str) -> bool {
-    let is_or_below = |open: &str| path.strip_prefix(open).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
-    ANONYMOUS_PATHS.iter().any(|open| is_or_below(open))
+/// One way of deciding, as `--authorization-mode` names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AuthorizationMode {
+    /// Kubelets may do what the pods of their node need.
+    Node,
+    /// Roles and bindings decide.
+    Rbac,
+    /// Nobody may do anything but administrators.
+    AlwaysDeny,
 }
 
-/// Whether the user may; the error is upstream's 403.
-pub(crate) fn authorize(identity: &Identity, info: &RequestInfo, method: &http::Method) -> Result<(), Status> {
-    match &info.target {
-        Target::Resource(request) => {
-            if allows(identity, request) {
-                return Ok(());
-            }
-            Err(forbidden(identity, request))
+/// The modes of the default chain.
+pub const DEFAULT_MODES: [AuthorizationMode; 2] = [AuthorizationMode::Node, AuthorizationMode::Rbac];
+
+/// A mode that this server does not take.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum ModeError {
+    /// Everybody could do everything.
+    #[error(
+        "authorization mode AlwaysAllow is refused: it would give everybody who reaches this server the whole cluster; \
+         use RBAC and bind cluster-admin to whom you trust"
+    )]
+    Open,
+    /// There is no such mode, or it is not implemented.
+    #[error("authorization mode {0:?} is not known; the modes are Node, RBAC and AlwaysDeny")]
+    Unknown(String),
+}
+
+impl FromStr for AuthorizationMode {
+    type Err = ModeError;
+
+    fn from_str(text: &str) -> Result<Self, ModeError> {
+        match text {
+            "Node" => Ok(Self::Node),
+            "RBAC" => Ok(Self::Rbac),
+            "AlwaysDeny" => Ok(Self::AlwaysDeny),
+            "AlwaysAllow" => Err(ModeError::Open),
+            other => Err(ModeError::Unknown(other.to_owned())),
         }
-        Target::Path => {
-            let is_read = matches!(*method, http::Method::GET | http::Method::HEAD);
-            let is_open = OPEN_PREFIXES.iter().any(|prefix| info.path.starts_with(prefix));
-            if may_everything(identity) || is_open_to_all(&info.path) || (is_read && is_open) {
-                return Ok(());
+    }
+}
+
+impl fmt::Display for AuthorizationMode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Node => "Node",
+            Self::Rbac => "RBAC",
+            Self::AlwaysDeny => "AlwaysDeny",
+        })
+    }
+}
+
+/// What an authorizer, or all of them, say.
+#[derive(Debug)]
+pub(crate) enum Decision {
+    /// It may be done, and why.
+    Allow(Arc<str>),
+    /// It may not, whatever others would say.
+    Deny,
+    /// Nothing speaks for it; why, where that is worth telling.
+    NoOpinion(Option<String>),
+}
+
+impl Decision {
+    /// Allowed without a reason worth telling.
+    pub(super) fn allow() -> Self {
+        Self::Allow(Arc::default())
+    }
+
+    pub(crate) fn is_allowed(&self) -> bool {
+        matches!(self, Self::Allow(_))
+    }
+}
+
+/// Paths that are open to everybody, credentials or not.
+const OPEN_PATHS: [&str; 6] = ["/livez", "/readyz", "/healthz", "/version", "/version/", "/cacerts"];
+
+/// One member of the chain.
+enum Authorizer {
+    /// Whoever shows no credentials gets open paths and nothing else, whatever is bound to him.
+    Strangers,
+    /// Administrators may do everything; no role or its loss can lock them out.
+    Masters,
+    Node(Box<NodeAuthorizer>),
+    Rbac(Arc<Rbac>),
+    AlwaysDeny,
+    /// Health, version and the authority's certificate can be read before any role exists.
+    OpenPaths,
+}
+
+/// The chain of authorizers.
+pub(crate) struct Authorization {
+    chain: Vec<Authorizer>,
+    /// Escalation is judged by roles whether or not they decide about requests.
+    pub(crate) rbac: Arc<Rbac>,
+    /// Whether the first roles are there: before that a refusal means nothing.
+    has_roles: watch::Sender<bool>,
+}
+
+impl Authorization {
+    /// The chain of the modes, in their order, with what holds in every mode around it.
+    pub(crate) fn new(modes: &[AuthorizationMode], cache: &Cache) -> Self {
+        let rbac = Arc::new(Rbac::new(cache));
+        let mode = |mode: &AuthorizationMode| match mode {
+            AuthorizationMode::Node => Authorizer::Node(Box::new(NodeAuthorizer::new(cache))),
+            AuthorizationMode::Rbac => Authorizer::Rbac(rbac.clone()),
+            AuthorizationMode::AlwaysDeny => Authorizer::AlwaysDeny,
+        };
+        let first = [Authorizer::Strangers, Authorizer::Masters];
+        let chain = first.into_iter().chain(modes.iter().map(mode)).chain([Authorizer::OpenPaths]).collect();
+        Self { chain, rbac, has_roles: watch::Sender::new(false) }
+    }
+
+    /// Says that the first roles are there.
+    pub(crate) fn roles_are_there(&self) {
+        self.has_roles.send_replace(true);
+    }
+
+    pub(crate) fn has_roles(&self) -> bool {
+        *self.has_roles.borrow()
+    }
+
+    /// What the chain says by what the cache has now.
+    pub(crate) fn decide(&self, attributes: &Attributes<'_>) -> Decision {
+        let mut reasons: Vec<String> = Vec::new();
+        for authorizer in &self.chain {
+            match authorizer.decide(attributes) {
+                Decision::NoOpinion(reason) => reasons.extend(reason),
+                decided => return decided,
             }
-            let verb = method.as_str().to_ascii_lowercase();
-            let why = format!("User {:?} cannot {verb} path {:?}", identity.user, info.path);
-            Err(Status::forbidden("", "", "", why))
+        }
+        Decision::NoOpinion(Some(reasons.join("\n")).filter(|reason| !reason.is_empty()))
+    }
+
+    /// The rules of a user in a namespace, and what is missing from them.
+    pub(crate) fn rules_for(&self, identity: &Identity, namespace: &str) -> (Vec<Rule>, Vec<String>) {
+        let (mut rules, mut missing) = (Vec::new(), Vec::new());
+        for authorizer in &self.chain {
+            match authorizer {
+                Authorizer::Rbac(rbac) => {
+                    let (more, error) = rbac.rules_for(identity, namespace);
+                    rules.extend(more);
+                    missing.extend(error);
+                }
+                Authorizer::Node(_) if NodeAuthorizer::node_of(identity).is_some() => {
+                    missing.push("node authorizer does not support user rule resolution".to_owned());
+                }
+                _ => {}
+            }
+        }
+        (rules, missing)
+    }
+}
+
+impl Authorizer {
+    fn decide(&self, attributes: &Attributes<'_>) -> Decision {
+        match self {
+            Self::Strangers if attributes.identity.user == ANONYMOUS && !is_open(attributes) => Decision::Deny,
+            Self::Masters if attributes.identity.is_in(MASTERS) => Decision::allow(),
+            Self::OpenPaths if is_open(attributes) => Decision::allow(),
+            Self::Node(node) => node.decide(attributes),
+            Self::Rbac(rbac) => rbac.decide(attributes),
+            Self::AlwaysDeny => Decision::Deny,
+            Self::Strangers | Self::Masters | Self::OpenPaths => Decision::NoOpinion(None),
         }
     }
 }
 
-fn may_everything(identity: &Identity) -> bool {
-    identity.is_in("system:masters") || CONTROL_PLANE.contains(&identity.user.as_str())
+fn is_open(attributes: &Attributes<'_>) -> bool {
+    matches!(attributes.target, Asked::Path(path) if OPEN_PATHS.contains(&path))
+        && matches!(attributes.verb, "get" | "head")
 }
 
-/// The answer to whether the user may do what the request asks.
-pub(crate) fn allows(identity: &Identity, request: &ResourceRequest) -> bool {
-    if may_everything(identity) {
-        return true;
+/// How long a request that is refused waits for the first roles.
+const ROLES_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(30);
+
+impl Registry {
+    /// What authorization says. A refusal counts only when the cache was fresh and the first roles were there.
+    pub(crate) async fn decide(&self, attributes: &Attributes<'_>) -> Result<Decision, Status> {
+        match self.authorization.decide(attributes) {
+            Decision::NoOpinion(_) => {}
+            decided => return Ok(decided),
+        }
+        let mut has_roles = self.authorization.has_roles.subscribe();
+        // Roles that could not be made in time are no reason to refuse for another.
+        let _ = tokio::time::timeout(ROLES_TIMEOUT, has_roles.wait_for(|there| *there)).await;
+        self.fresh().await?;
+        Ok(self.authorization.decide(attributes))
     }
-    let group = request.group.as_str();
-    let is_self_review = request.verb == Verb::Create
-        && ((group == "authorization.k8s.io"
-            && matches!(request.resource.as_str(), "selfsubjectaccessreviews" | "selfsubjectrulesreviews"))
-            || (group == "authentication.k8s.io" && request.resource == "selfsubjectreviews"));
-    if is_self_review {
-        return true;
+
+    /// Upstream's 403 unless it may be done.
+    pub(crate) async fn authorize(&self, attributes: &Attributes<'_>) -> Result<(), Status> {
+        match self.decide(attributes).await? {
+            Decision::Allow(_) => Ok(()),
+            Decision::Deny => Err(attributes.forbidden("")),
+            Decision::NoOpinion(reason) => Err(attributes.forbidden(&reason.unwrap_or_default())),
+        }
     }
-    let is_dns = identity.user == "system:kube-dns";
-    let is_on_a_node = identity.is_in("system:nodes") || identity.user == "system:kube-proxy" || is_dns;
-    (is_on_a_node && node_may(request))
-        || (is_dns && group.is_empty() && request.resource == "services" && request.verb == Verb::Create)
-        || (identity.is_in("system:bootstrappers") && bootstrapper_may(request))
-        || (identity.is_in("system:serviceaccounts") && service_account_may(request))
-}
-
-fn service_account_may(request: &ResourceRequest) -> bool {
-    request.verb.is_read()
-        && request.resource != "secrets"
-        && request.subresource.as_deref().unwrap_or("status") == "status"
-}
-
-fn bootstrapper_may(request: &ResourceRequest) -> bool {
-    request.group == "certificates.k8s.io"
-        && request.resource == "certificatesigningrequests"
-        && request.subresource.is_none()
-        && (request.verb == Verb::Create || request.verb.is_read())
-}
-
-/// What nodes may read, all of it; which object belongs to which node is the Node authorizer's question.
-const NODE_READS: [(&str, &str); 16] = [
-    ("", "nodes"),
-    ("", "pods"),
-    ("", "services"),
-    ("", "endpoints"),
-    ("", "configmaps"),
-    ("", "secrets"),
-    ("", "namespaces"),
-    ("", "persistentvolumeclaims"),
-    ("", "persistentvolumes"),
-    ("discovery.k8s.io", "endpointslices"),
-    ("node.k8s.io", "runtimeclasses"),
-    ("storage.k8s.io", "csidrivers"),
-    ("storage.k8s.io", "csinodes"),
-    ("storage.k8s.io", "volumeattachments"),
-    ("coordination.k8s.io", "leases"),
-    ("networking.k8s.io", "networkpolicies"),
-];
-
-/// Resource, subresource and verbs that nodes may write.
-const NODE_WRITES: [(&str, &str, Option<&str>, &[Verb]); 14] = [
-    ("", "nodes", None, &[Verb::Create, Verb::Update, Verb::Patch]),
-    ("", "nodes", Some("status"), &[Verb::Update, Verb::Patch]),
-    // Mirror pods of static manifests, and the end of pods that the node has stopped.
-    ("", "pods", None, &[Verb::Create, Verb::Delete]),
-    ("", "pods", Some("status"), &[Verb::Update, Verb::Patch]),
-    ("", "pods", Some("eviction"), &[Verb::Create]),
-    ("", "serviceaccounts", Some("token"), &[Verb::Create]),
-    ("", "events", None, &[Verb::Create, Verb::Update, Verb::Patch]),
-    ("events.k8s.io", "events", None, &[Verb::Create, Verb::Update, Verb::Patch]),
-    ("coordination.k8s.io", "leases", None, &[Verb::Create, Verb::Update, Verb::Patch, Verb::Delete]),
-    ("storage.k8s.io", "csinodes", None, &[Verb::Create, Verb::Update, Verb::Patch, Verb::Delete]),
-    ("authentication.k8s.io", "tokenreviews", None, &[Verb::Create]),
-    ("authorization.k8s.io", "subjectaccessreviews", None, &[Verb::Create]),
-    ("certificates.k8s.io", "certificatesigningrequests", None, &[Verb::Create]),
-    ("", "persistentvolumeclaims", Some("status"), &[Verb::Update, Verb::Patch]),
-];
-
-fn node_may(request: &ResourceRequest) -> bool {
-    let (group, resource) = (request.group.as_str(), request.resource.as_str());
-    let subresource = request.subresource.as_deref();
-    if request.verb.is_read() {
-        let is_own_csr = (group, resource) == ("certificates.k8s.io", "certificatesigningrequests");
-        return (subresource.is_none() || subresource == Some("status"))
-            && (is_own_csr || NODE_READS.contains(&(group, resource)));
-    }
-    NODE_WRITES
-        .iter()
-        .any(|(g, r, s, verbs)| (*g, *r, *s) == (group, resource, subresource) && verbs.contains(&request.verb))
-}
-
-fn forbidden(identity: &Identity, request: &ResourceRequest) -> Status {
-    let resource = match &request.subresource {
-        Some(subresource) => format!("{}/{subresource}", request.resource),
-        None => request.resource.clone(),
-    };
-    let place = match &request.namespace {
-        Some(namespace) => format!("in the namespace {namespace:?}"),
-        None => "at the cluster scope".to_owned(),
-    };
-    let why = format!(
-        "User {:?} cannot {} resource {resource:?} in API group {:?} {place}",
-        identity.user,
-        request.verb.as_str(),
-        request.group,
-    );
-    Status::forbidden(&request.group, &request.resource, request.name.as_deref().unwrap_or_default(), why)
 }
 
 #[cfg(test)]
@@ -166,57 +219,43 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn check(identity: &Identity, method: &str, uri: &str, expected: Result<(), &str>) {
-        let method = http::Method::from_bytes(method.as_bytes()).expect("a method");
-        let info = RequestInfo::parse(&method, &uri.parse().expect("a URI"));
-        let result = authorize(identity, &info, &method).map_err(|status| status.message);
-        assert_eq!(result, expected.map_err(str::to_owned), "{method} {uri}");
+    fn check_mode(text: &str, expected: Result<AuthorizationMode, &str>) {
+        let got = text.parse::<AuthorizationMode>().map_err(|err| err.to_string());
+        match expected {
+            Ok(mode) => assert_eq!(got.as_ref().map(ToString::to_string), Ok(mode.to_string())),
+            Err(part) => assert!(got.as_ref().is_err_and(|err| err.contains(part)), "{got:?}"),
+        }
     }
 
     #[test]
-    fn the_policy_is_as_written_above() {
-        let admin = Identity::admin();
-        check(&admin, "DELETE", "/api/v1/nodes/n", Ok(()));
-        check(&admin, "POST", "/anything", Ok(()));
-        let account = Identity::new("system:serviceaccount:a:b", &["system:serviceaccounts"]);
-        check(&account, "GET", "/api/v1/namespaces/a/pods", Ok(()));
-        check(&account, "GET", "/apis/apps/v1", Ok(()));
-        check(
-            &account,
-            "GET",
-            "/api/v1/namespaces/a/secrets/s",
-            Err(
-                "secrets \"s\" is forbidden: User \"system:serviceaccount:a:b\" cannot get resource \"secrets\" in API \
-                 group \"\" in the namespace \"a\"",
-            ),
-        );
-        check(
-            &account,
-            "POST",
-            "/apis/apps/v1/namespaces/a/deployments",
-            Err("deployments.apps is forbidden: User \"system:serviceaccount:a:b\" cannot create resource \
-                 \"deployments\" in API group \"apps\" in the namespace \"a\""),
-        );
-        let node = Identity::new("system:node:n", &["system:nodes"]);
-        check(&node, "PATCH", "/api/v1/nodes/n/status", Ok(()));
-        check(&node, "GET", "/api/v1/pods?watch=true", Ok(()));
-        check(
-            &node,
-            "DELETE",
-            "/api/v1/nodes/n",
-            Err(
-                "nodes \"n\" is forbidden: User \"system:node:n\" cannot delete resource \"nodes\" in API group \"\" at \
-                 the cluster scope",
-            ),
-        );
-        let joining = Identity::new("system:node-bootstrapper", &["system:bootstrappers"]);
-        check(&joining, "POST", "/apis/certificates.k8s.io/v1/certificatesigningrequests", Ok(()));
-        check(&joining, "GET", "/healthz/ping", Ok(()));
-        check(
-            &joining,
-            "GET",
-            "/metrics",
-            Err("forbidden: User \"system:node-bootstrapper\" cannot get path \"/metrics\""),
-        );
+    fn modes_are_named_as_upstream_names_them() {
+        check_mode("Node", Ok(AuthorizationMode::Node));
+        check_mode("RBAC", Ok(AuthorizationMode::Rbac));
+        check_mode("AlwaysDeny", Ok(AuthorizationMode::AlwaysDeny));
+        check_mode("AlwaysAllow", Err("the whole cluster"));
+        check_mode("Webhook", Err("the modes are Node, RBAC and AlwaysDeny"));
+        check_mode("rbac", Err("\"rbac\" is not known"));
+    }
+
+    #[track_caller]
+    fn check(modes: &[AuthorizationMode], identity: &Identity, asked: (&str, &str), expected: bool) {
+        let authorization = Authorization::new(modes, &Cache::new());
+        let attributes = Attributes { identity, verb: asked.0, target: Asked::Path(asked.1) };
+        assert_eq!(authorization.decide(&attributes).is_allowed(), expected, "{} {asked:?}", identity.user);
+    }
+
+    #[test]
+    fn without_roles_only_administrators_may_more_than_health_and_version() {
+        let (masters, stranger) = (Identity::new("root", &[MASTERS]), Identity::anonymous());
+        let somebody = Identity::new("somebody", &[]);
+        for modes in [DEFAULT_MODES.as_slice(), &[AuthorizationMode::AlwaysDeny]] {
+            check(modes, &masters, ("post", "/anything"), true);
+            check(modes, &stranger, ("get", "/metrics"), false);
+            check(modes, &stranger, ("post", "/healthz"), false);
+            check(modes, &somebody, ("get", "/apis"), false);
+        }
+        check(&DEFAULT_MODES, &stranger, ("get", "/readyz"), true);
+        check(&DEFAULT_MODES, &somebody, ("get", "/version"), true);
+        check(&DEFAULT_MODES, &somebody, ("get", "/healthz/ping"), false);
     }
 }

@@ -18,6 +18,15 @@ pub struct Identity {
 /// Everyone who proved who they are.
 pub(crate) const AUTHENTICATED: &str = "system:authenticated";
 
+/// Everyone who did not.
+pub(crate) const UNAUTHENTICATED: &str = "system:unauthenticated";
+
+/// Who has no credentials.
+pub(crate) const ANONYMOUS: &str = "system:anonymous";
+
+/// The administrators, who may do everything.
+pub(crate) const MASTERS: &str = "system:masters";
+
 impl Identity {
     /// A user in some groups; `system:authenticated` is added.
     pub fn new(user: impl Into<String>, groups: &[&str]) -> Self {
@@ -28,13 +37,18 @@ impl Identity {
 
     /// A member of `system:masters`, who may do everything.
     pub fn admin() -> Self {
-        Self::new("system:admin", &["system:masters"])
+        Self::new("system:admin", &[MASTERS])
     }
 
-    /// Somebody without credentials, for the paths that are open to all.
+    /// The account of a namespace, as which pods and controllers act.
+    pub fn service_account(namespace: &str, name: &str) -> Self {
+        let user = format!("system:serviceaccount:{namespace}:{name}");
+        Self::new(user, &["system:serviceaccounts", &format!("system:serviceaccounts:{namespace}")])
+    }
+
+    /// Somebody without credentials.
     pub(crate) fn anonymous() -> Self {
-        let groups = vec!["system:unauthenticated".to_owned()];
-        Self { user: "system:anonymous".to_owned(), groups, ..Self::default() }
+        Self { user: ANONYMOUS.to_owned(), groups: vec![UNAUTHENTICATED.to_owned()], ..Self::default() }
     }
 
     /// Whether the user is in a group.

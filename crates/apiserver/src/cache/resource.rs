@@ -220,6 +220,11 @@ impl ResourceCache {
         })
     }
 
+    /// The number of the next event; `None` before the first load.
+    pub(super) fn number_of_next(&self) -> Option<u64> {
+        self.read(|state| (state.revision > 0).then(|| state.first + state.events.len() as u64))
+    }
+
     /// The number of the first event after `revision`; `None` if the window begins later.
     pub(super) fn number_after(&self, revision: i64) -> Option<u64> {
         self.read(|state| {

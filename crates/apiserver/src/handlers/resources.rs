@@ -271,7 +271,7 @@ impl Call<'_> {
         self.output(&decoded.warnings)?.object(StatusCode::CREATED, &created)
     }
 
-    fn check_namespace(&self, value: &Value) -> Result<(), Status> {
+    pub(super) fn check_namespace(&self, value: &Value) -> Result<(), Status> {
         let given = api::meta::namespace(value);
         match (given, self.request.namespace.as_deref()) {
             (Some(given), Some(wanted)) if given != wanted => Err(Status::bad_request(

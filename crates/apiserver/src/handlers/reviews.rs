@@ -1,16 +1,22 @@
 //! Resources that are answered and never stored: reviews of identity and access, and bindings.
 
+use api::field::{FieldError, Path};
+use api::selector::FieldSelector;
 use api::status::Status;
 use http::{Response, StatusCode};
 use serde_json::{Value, json};
 
 use super::resources::Call;
-use crate::access::{Identity, authorization};
+use crate::access::Identity;
+use crate::access::attributes::{Asked, Attributes, ResourceAttributes};
+use crate::access::authorization::Decision;
 use crate::http::body::Body;
 use crate::http::negotiate;
 use crate::http::options::WriteOptions;
-use crate::http::request_info::{Query, RequestInfo, ResourceRequest, Target, Verb};
+use crate::http::request_info::Verb;
 use crate::registry::{Expected, decode_body};
+
+const AUTHORIZATION: &str = "authorization.k8s.io";
 
 pub(super) async fn handle(call: &Call<'_>) -> Result<Response<Body>, Status> {
     if call.request.verb != Verb::Create || call.request.name.is_some() {
@@ -23,12 +29,21 @@ pub(super) async fn handle(call: &Call<'_>) -> Result<Response<Body>, Status> {
     let encoding = negotiate::body_encoding(call.headers)?;
     let decoded = decode_body(Expected::of(call.resource), &call.body, encoding, options.field_validation)?;
     let mut review = decoded.value;
+    if let Some(namespace) = call.request.namespace.as_deref() {
+        call.check_namespace(&review)?;
+        api::meta::set_namespace(&mut review, namespace);
+    }
     api::meta::metadata_mut(&mut review);
     let status = match &*call.resource.plural {
-        "selfsubjectaccessreviews" => access(call.identity, &review),
-        "subjectaccessreviews" | "localsubjectaccessreviews" => access(&subject(&review), &review),
+        "selfsubjectaccessreviews" => access(call, call.identity, &review).await?,
+        "subjectaccessreviews" | "localsubjectaccessreviews" => access(call, &subject(&review)?, &review).await?,
         "selfsubjectreviews" => json!({"userInfo": user_info(call.identity)}),
-        "selfsubjectrulesreviews" => rules(call.identity),
+        "selfsubjectrulesreviews" => {
+            let status = rules(call, &review).await?;
+            // Upstream does not say again what was asked.
+            review["spec"] = json!({});
+            status
+        }
         "tokenreviews" if review.pointer("/spec/token").and_then(Value::as_str).unwrap_or_default().is_empty() => {
             return Err(Status::bad_request("token is required for TokenReview in authentication"));
         }
@@ -50,69 +65,118 @@ fn user_info(identity: &Identity) -> Value {
     info
 }
 
+fn text<'a>(review: &'a Value, path: &str) -> &'a str {
+    review.pointer(path).and_then(Value::as_str).unwrap_or_default()
+}
+
+/// 422 about a review; upstream does not name the kind.
+fn invalid(errors: Vec<FieldError>) -> Status {
+    Status::invalid(AUTHORIZATION, "", "", errors)
+}
+
 /// The user that a SubjectAccessReview asks about.
-fn subject(review: &Value) -> Identity {
-    let text = |path: &str| review.pointer(path).and_then(Value::as_str).unwrap_or_default();
+fn subject(review: &Value) -> Result<Identity, Status> {
     let groups = review.pointer("/spec/groups").and_then(Value::as_array);
-    let groups = groups.into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect();
-    Identity { user: text("/spec/user").to_owned(), groups, ..Identity::default() }
+    let groups: Vec<String> = groups.into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect();
+    let user = text(review, "/spec/user").to_owned();
+    if user.is_empty() && groups.is_empty() {
+        let path = Path::new("spec").child("user");
+        return Err(invalid(vec![FieldError::invalid(&path, "", "at least one of user or group must be specified")]));
+    }
+    let extra = review.pointer("/spec/extra").cloned().map(serde_json::from_value).transpose();
+    let extra = extra.map_err(|err| Status::bad_request(format!("spec.extra: {err}")))?.unwrap_or_default();
+    let uid = Some(text(review, "/spec/uid").to_owned()).filter(|uid| !uid.is_empty());
+    Ok(Identity { user, groups, uid, extra })
 }
 
-fn access(identity: &Identity, review: &Value) -> Value {
-    let text = |path: &str| review.pointer(path).and_then(Value::as_str).unwrap_or_default().to_owned();
-    let is_allowed = if review.pointer("/spec/nonResourceAttributes").is_some() {
-        let method = text("/spec/nonResourceAttributes/verb").to_ascii_uppercase();
-        let info = RequestInfo {
-            target: Target::Path,
-            path: text("/spec/nonResourceAttributes/path"),
-            query: Query::default(),
-        };
-        http::Method::from_bytes(method.as_bytes())
-            .is_ok_and(|method| authorization::authorize(identity, &info, &method).is_ok())
+/// Exactly one question must be asked, and a local one about its own namespace.
+fn check_question(call: &Call<'_>, review: &Value) -> Result<(), Status> {
+    let spec = Path::new("spec");
+    let there = |field: &str| review["spec"].get(field).filter(|value| !value.is_null());
+    let mut errors = Vec::new();
+    match (there("resourceAttributes"), there("nonResourceAttributes")) {
+        (Some(_), Some(path)) => {
+            let why = "cannot be specified in combination with resourceAttributes";
+            errors.push(FieldError::invalid(&spec.child("nonResourceAttributes"), path.clone(), why));
+        }
+        (None, None) => {
+            let why = "exactly one of nonResourceAttributes or resourceAttributes must be specified";
+            errors.push(FieldError::invalid(&spec.child("resourceAttributes"), Value::Null, why));
+        }
+        _ => {}
+    }
+    if let Some(namespace) = call.request.namespace.as_deref() {
+        let asked = text(review, "/spec/resourceAttributes/namespace");
+        if there("resourceAttributes").is_some() && asked != namespace {
+            let path = spec.child("resourceAttributes").child("namespace");
+            errors.push(FieldError::invalid(&path, asked, "must match metadata.namespace"));
+        }
+        if let Some(path) = there("nonResourceAttributes") {
+            let why = "disallowed on this kind of request";
+            errors.push(FieldError::invalid(&spec.child("nonResourceAttributes"), path.clone(), why));
+        }
+    }
+    if errors.is_empty() { Ok(()) } else { Err(invalid(errors)) }
+}
+
+/// The field selector that a review asks about: written out, or as requirements.
+fn asked_fields(review: &Value) -> Option<FieldSelector> {
+    let selector = review.pointer("/spec/resourceAttributes/fieldSelector")?;
+    if let Some(raw) = selector.get("rawSelector").and_then(Value::as_str).filter(|raw| !raw.is_empty()) {
+        return FieldSelector::parse(raw).ok();
+    }
+    let requirements = selector.get("requirements").and_then(Value::as_array).into_iter().flatten();
+    let single = requirements.filter(|requirement| requirement["operator"] == "In");
+    let terms = single.filter_map(|requirement| match requirement["values"].as_array()?.as_slice() {
+        [value] => Some(FieldSelector::exact(requirement["key"].as_str()?, value.as_str()?).to_string()),
+        _ => None,
+    });
+    FieldSelector::parse(&terms.collect::<Vec<_>>().join(",")).ok()
+}
+
+async fn access(call: &Call<'_>, identity: &Identity, review: &Value) -> Result<Value, Status> {
+    check_question(call, review)?;
+    let fields = asked_fields(review);
+    let attribute = |name: &str| text(review, &format!("/spec/resourceAttributes/{name}"));
+    let attributes = if review["spec"].get("nonResourceAttributes").is_some_and(|asked| !asked.is_null()) {
+        let verb = text(review, "/spec/nonResourceAttributes/verb");
+        Attributes { identity, verb, target: Asked::Path(text(review, "/spec/nonResourceAttributes/path")) }
     } else {
-        let attribute = |name: &str| text(&format!("/spec/resourceAttributes/{name}"));
-        let optional = |name: &str| Some(attribute(name)).filter(|value| !value.is_empty());
-        let verbs: &[Verb] = match attribute("verb").as_str() {
-            "get" => &[Verb::Get],
-            "list" => &[Verb::List],
-            "watch" => &[Verb::Watch],
-            "create" => &[Verb::Create],
-            "update" => &[Verb::Update],
-            "patch" => &[Verb::Patch],
-            "delete" => &[Verb::Delete],
-            "deletecollection" => &[Verb::DeleteCollection],
-            "*" => &[Verb::Get, Verb::Create, Verb::Delete],
-            // A verb that nobody has but those who may do everything.
-            _ => &[Verb::DeleteCollection],
+        let resource = ResourceAttributes {
+            group: attribute("group"),
+            resource: attribute("resource"),
+            subresource: attribute("subresource"),
+            namespace: attribute("namespace"),
+            name: attribute("name"),
+            fields: fields.as_ref(),
         };
-        verbs.iter().all(|verb| {
-            let request = ResourceRequest {
-                verb: *verb,
-                group: attribute("group"),
-                version: attribute("version"),
-                namespace: optional("namespace"),
-                resource: attribute("resource"),
-                name: optional("name"),
-                subresource: optional("subresource"),
-                rest: String::new(),
-            };
-            authorization::allows(identity, &request)
-        })
+        Attributes::of_verb(identity, attribute("verb"), resource)
     };
-    json!({"allowed": is_allowed})
+    let (mut status, reason) = match call.core.registry.decide(&attributes).await? {
+        Decision::Allow(reason) => (json!({"allowed": true}), reason.to_string()),
+        Decision::Deny => (json!({"allowed": false, "denied": true}), String::new()),
+        Decision::NoOpinion(reason) => (json!({"allowed": false}), reason.unwrap_or_default()),
+    };
+    if !reason.is_empty() {
+        status["reason"] = reason.into();
+    }
+    Ok(status)
 }
 
-/// Rules as far as they can be listed: those who may do everything have one rule, for others the list is incomplete.
-fn rules(identity: &Identity) -> Value {
-    let everything = identity.is_in("system:masters");
-    let (resources, paths) = match everything {
-        true => (
-            json!([{"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}]),
-            json!([{"verbs": ["*"], "nonResourceURLs": ["*"]}]),
-        ),
-        false => (json!([]), json!([])),
-    };
-    json!({"resourceRules": resources, "nonResourceRules": paths, "incomplete": !everything})
+/// What the user may do in a namespace, as far as it can be listed.
+async fn rules(call: &Call<'_>, review: &Value) -> Result<Value, Status> {
+    let namespace = text(review, "/spec/namespace");
+    if namespace.is_empty() {
+        return Err(Status::bad_request("no namespace on request"));
+    }
+    call.core.registry.fresh().await?;
+    let (rules, missing) = call.core.registry.authorization.rules_for(call.identity, namespace);
+    let (paths, resources): (Vec<_>, Vec<_>) = rules.into_iter().partition(|rule| !rule.non_resource_urls.is_empty());
+    let mut status = json!({"resourceRules": resources, "nonResourceRules": paths, "incomplete": !missing.is_empty()});
+    if !missing.is_empty() {
+        status["evaluationError"] = missing.join(", ").into();
+    }
+    Ok(status)
 }
 
 fn token(call: &Call<'_>, review: &Value) -> Value {

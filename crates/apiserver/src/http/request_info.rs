@@ -1,5 +1,6 @@
 //! What a request asks for, read off its method and URL.
 
+use api::selector::FieldSelector;
 use http::Method;
 
 /// What is done to a resource, in the words of authorization.
@@ -75,6 +76,8 @@ pub(crate) struct ResourceRequest {
     pub(crate) subresource: Option<String>,
     /// What follows the subresource (`/proxy/...`), with its slashes.
     pub(crate) rest: String,
+    /// By which fields a list, a watch or the deletion of a collection selects, where it does.
+    pub(crate) fields: Option<FieldSelector>,
 }
 
 /// What the URL names.
@@ -157,13 +160,12 @@ fn resource(group: &str, version: &str, parts: &[&str], method: &Method, query: 
         // Other methods are answered 405 before anything is looked up; as reads they can do no harm on the way.
         _ => Verb::Get,
     };
+    let selects = name.is_none() && matches!(verb, Verb::List | Verb::Watch | Verb::DeleteCollection);
+    // A selector that cannot be read is refused when the request is handled.
+    let fields = query.get("fieldSelector").filter(|_| selects).and_then(|text| FieldSelector::parse(text).ok());
     // A list or watch of a single name is authorized like that name, so that access can be given to one object.
-    if name.is_none()
-        && matches!(verb, Verb::List | Verb::Watch | Verb::DeleteCollection)
-        && let Some(selector) = query.get("fieldSelector")
-    {
-        let single = selector.strip_prefix("metadata.name=").map(|name| name.trim_start_matches('='));
-        name = single.filter(|name| !name.contains([',', '='])).map(str::to_owned);
+    if let Some(single) = fields.as_ref().and_then(|fields| fields.required_value("metadata.name")) {
+        name = Some(single.to_owned());
     }
     Target::Resource(ResourceRequest {
         verb,
@@ -174,6 +176,7 @@ fn resource(group: &str, version: &str, parts: &[&str], method: &Method, query: 
         name,
         subresource,
         rest: remainder,
+        fields,
     })
 }
 

@@ -4,8 +4,7 @@ use client::{EventType, ObjectKey, objects};
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet, ReplicaSetSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Api;
-use kube::api::{Patch, PatchParams, PostParams};
-use serde_json::json;
+use kube::api::PostParams;
 
 use super::plan::Size;
 use super::{Deployments, Rollout, conditions, limits, plan, revision, template};
@@ -55,11 +54,9 @@ impl Deployments {
             return Ok(());
         }
         let api: Api<Deployment> = self.context.namespaced(rollout.key.namespace());
-        let patch = json!({ "metadata": {
-            "uid": rollout.deployment.metadata.uid,
-            "annotations": { revision::REVISION: number },
-        } });
-        let patched = api.patch(&rollout.key.name, &PatchParams::default(), &Patch::Merge(patch)).await;
+        let mut noted = rollout.deployment.clone();
+        noted.metadata.annotations.get_or_insert_default().insert(revision::REVISION.to_owned(), number);
+        let patched = api.replace(&rollout.key.name, &PostParams::default(), &noted).await;
         let patched = patched.attempt("note revision of deployment", &rollout.key)?;
         if patched.metadata.generation != rollout.deployment.metadata.generation {
             // The template may be another one now: the rest of this sync would be about the past.

@@ -31,7 +31,8 @@ impl TestCluster {
             cluster_cidr: Some("10.42.0.0/16".parse().expect("a network")),
             ..config
         };
-        let manager = ControllerManager::build(config, cluster.client.clone(), cluster.informers.clone());
+        let client = cluster.client_of("system:kube-controller-manager", &[]).await;
+        let manager = ControllerManager::build(config, client, cluster.accounts(), cluster.informers.clone());
         let drain = cluster.drain();
         cluster.tasks.spawn_fallible("controllers", manager.expect("a valid configuration").run(drain));
         let alive = Arc::new(Mutex::new(nodes.iter().map(|name| (*name).to_owned()).collect()));

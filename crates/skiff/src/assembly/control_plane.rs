@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use apiserver::{ApiServer, Identity};
 use base::{Env, Instance};
-use client::{Informers, Source};
+use client::{Accounts, Informers, Source};
 use controllers::ControllerManager;
 use ipnet::IpNet;
 use pki::{Authority, IssueRequest, JoinRole, JoinToken, Usage};
@@ -19,6 +19,9 @@ use crate::supervise::Parts;
 
 /// How long certificates that this machine issues for its own use are valid; they are renewed at each start.
 pub const VALIDITY: Duration = Duration::from_secs(365 * 24 * 3600);
+
+/// The namespace of the accounts that the cluster's own parts act as.
+pub const ACCOUNTS: &str = "kube-system";
 
 /// What an API server is started with beside its own configuration.
 pub struct ApiServerOptions<'a> {
@@ -38,6 +41,19 @@ impl PreparedApiServer {
     pub async fn client(&self, user: &str, groups: &[&str]) -> Result<kube::Client> {
         let identity = Identity::new(user, groups);
         Ok(client::connect(Source::in_process(self.server.service(identity))).await?)
+    }
+
+    /// Clients in this process that act as accounts of `kube-system`.
+    fn accounts(&self) -> Accounts {
+        let service = self.server.service(Identity::service_account(ACCOUNTS, "default"));
+        Accounts::InProcess(Arc::new(move |account| {
+            client::in_process_service(service.acting_as(Identity::service_account(ACCOUNTS, account)))
+        }))
+    }
+
+    /// A client in this process, as an account of `kube-system`.
+    pub async fn account_client(&self, account: &str) -> Result<kube::Client> {
+        Ok(self.accounts().client(account).await?)
     }
 
     /// The certificate of the cluster's authority.
@@ -135,6 +151,7 @@ pub fn start_controllers(
     parts: &mut Parts,
     options: ControllerOptions,
     client: kube::Client,
+    accounts: Accounts,
     informers: Informers,
 ) -> Result<()> {
     let config = controllers::Config {
@@ -145,7 +162,7 @@ pub fn start_controllers(
         signer: options.authority.map(controllers::Signer::new),
         ..controllers::Config::default()
     };
-    let manager = ControllerManager::build(config, client, informers)?;
+    let manager = ControllerManager::build(config, client, accounts, informers)?;
     parts.spawn("controller manager", manager.run(parts.drain()));
     Ok(())
 }
@@ -166,7 +183,7 @@ pub async fn start_components(
     let identity = options.identity.clone();
     let client = server.client("system:kube-controller-manager", &[]).await?;
     let informers = start_informers(parts, client.clone(), env);
-    start_controllers(parts, options, client, informers)?;
+    start_controllers(parts, options, client, server.accounts(), informers)?;
     let client = server.client("system:kube-scheduler", &[]).await?;
     let informers = start_informers(parts, client, env);
     start_scheduler(parts, identity, informers);

@@ -30,8 +30,17 @@ pub struct NodeConfig {
     pub limits: NodeLimits,
     pub serving: ServingCertificate,
     pub client_ca_pem: String,
-    /// As whom cluster DNS keeps its Service; nobody does on a node that only follows.
-    pub dns_client: Option<kube::Client>,
+    /// As whom the parts beside the kubelet act; as the kubelet on a node that only follows, which has no other
+    /// identity.
+    pub clients: Option<NodeClients>,
+}
+
+/// Clients of the parts of a node beside the kubelet.
+pub struct NodeClients {
+    /// Of the service proxy and the upkeep of routes.
+    pub proxy: kube::Client,
+    /// Of cluster DNS, which also keeps its Service.
+    pub dns: kube::Client,
 }
 
 /// A node's name and address from its options, or from the machine.
@@ -48,7 +57,14 @@ pub fn cluster_dns(options: &NodeOptions, service_cidr: IpNet) -> Result<IpAddr>
 
 /// Starts all parts of a node.
 pub async fn start(parts: &mut Parts, config: NodeConfig, client: kube::Client, env: &Env) -> Result<()> {
-    let informers = start_informers(parts, client.clone(), env);
+    let keep_service = config.clients.is_some();
+    let (informers, dns_informers) = match config.clients {
+        Some(clients) => (start_informers(parts, clients.proxy, env), start_informers(parts, clients.dns, env)),
+        None => {
+            let informers = start_informers(parts, client.clone(), env);
+            (informers.clone(), informers)
+        }
+    };
     let socket = match &config.runtime_endpoint {
         Some(socket) => socket.clone(),
         None => {
@@ -79,14 +95,9 @@ pub async fn start(parts: &mut Parts, config: NodeConfig, client: kube::Client, 
         cluster_dns: vec![config.cluster_dns],
         listen: Vec::new(),
         upstream: dns::Upstream::ResolvConf(config.resolv_conf),
-        keep_service: config.dns_client.is_some(),
+        keep_service,
     };
-    // The Service is kept by a user who may write services, which a node may not.
-    let informers = match config.dns_client {
-        Some(client) => start_informers(parts, client, env),
-        None => informers,
-    };
-    start_dns(parts, &config.instance, dns, &informers)
+    start_dns(parts, &config.instance, dns, &dns_informers)
 }
 
 /// Opens the built-in pod network.

@@ -23,7 +23,7 @@ pub async fn run(options: Agent) -> Result<()> {
     let config = NodeConfig {
         serving: serving::issued(&dir, "serving-ca", &name, ip, &env)?,
         client_ca_pem: joined.ca_pem,
-        dns_client: None,
+        clients: None,
         name,
         ip,
         cluster_cidr: options.cluster_cidr,

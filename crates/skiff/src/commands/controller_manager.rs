@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use base::Env;
+use client::{Accounts, RemoteAccounts};
 use pki::Authority;
 
 use crate::assembly::control_plane::{self, ControllerOptions};
@@ -33,6 +34,9 @@ pub async fn run(options: ControllerManager) -> Result<()> {
         node_monitor_grace_period: Duration::from_secs(options.node_monitor_grace_period),
         authority,
     };
-    control_plane::start_controllers(&mut parts, controllers, client, informers)?;
+    let reached = client::configuration(options.connection.kubeconfig).await?;
+    let accounts = RemoteAccounts::new(client.clone(), reached, control_plane::ACCOUNTS, env);
+    let accounts = Accounts::Remote(Box::new(accounts));
+    control_plane::start_controllers(&mut parts, controllers, client, accounts, informers)?;
     parts.run().await
 }

@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use base::Env;
 
 use crate::assembly::control_plane::{self, ApiServerOptions, ControllerOptions, PreparedApiServer};
-use crate::assembly::node::{self, NodeConfig};
+use crate::assembly::node::{self, NodeClients, NodeConfig};
 use crate::assembly::serving;
 use crate::options::server::Server;
 use crate::supervise::Parts;
@@ -40,7 +40,10 @@ async fn serve(options: Server) -> Result<()> {
         let config = NodeConfig {
             serving: serving::issued(&layout::pki_dir(&instance), "ca", &name, ip, &env)?,
             client_ca_pem: prepared.ca_pem().to_owned(),
-            dns_client: Some(prepared.client("system:kube-dns", &[]).await?),
+            clients: Some(NodeClients {
+                proxy: prepared.client("system:kube-proxy", &[]).await?,
+                dns: prepared.account_client("kube-dns").await?,
+            }),
             cluster_cidr: options.ranges.cluster_cidr,
             service_cidr: options.ranges.service_cidr,
             cluster_dns: node::cluster_dns(&options.node, options.ranges.service_cidr)?,
@@ -70,6 +73,7 @@ async fn prepare_apiserver(options: &Server, ip: std::net::IpAddr, env: &Env) ->
     config.service_cluster_ip_range = options.ranges.service_cidr;
     let ports = options.ranges.service_node_port_range;
     config.service_node_port_range = ports.first..=ports.last;
+    config.authorization_modes.clone_from(&options.authorization_mode);
     config.service_account_issuer = format!("https://kubernetes.default.svc.{}", options.node.cluster_domain);
     let token = options::secret(options.token.as_deref(), options.token_file.as_deref())?;
     let start =

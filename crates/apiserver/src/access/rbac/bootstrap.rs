@@ -1,0 +1,220 @@
+//! The roles and bindings that every cluster has, after upstream's policy of v1.35.
+//!
+//! The tables are by theme; [`reconcile`] brings the cluster's objects up to them.
+
+mod components;
+mod controllers;
+mod reconcile;
+mod skiff;
+mod users;
+
+use serde_json::{Value, json};
+
+use super::rule::Rule;
+
+pub(crate) use reconcile::reconcile;
+
+/// A rule, its lists as words with blanks between them; the group `core` is the one without a name.
+struct Row {
+    verbs: &'static str,
+    groups: &'static str,
+    resources: &'static str,
+    names: &'static str,
+    urls: &'static str,
+}
+
+/// A rule about resources.
+const fn row(verbs: &'static str, groups: &'static str, resources: &'static str) -> Row {
+    Row { verbs, groups, resources, names: "", urls: "" }
+}
+
+/// A rule about some objects of resources.
+const fn named(verbs: &'static str, groups: &'static str, resources: &'static str, names: &'static str) -> Row {
+    Row { verbs, groups, resources, names, urls: "" }
+}
+
+/// A rule about paths.
+const fn paths(verbs: &'static str, urls: &'static str) -> Row {
+    Row { verbs, groups: "", resources: "", names: "", urls }
+}
+
+const READ: &str = "get list watch";
+const WRITE: &str = "create update patch delete deletecollection";
+const READ_WRITE: &str = "get list watch create update patch delete deletecollection";
+
+/// Whoever records events may.
+const EVENTS: Row = row("create update patch", "core events.k8s.io", "events");
+
+/// A role, of the cluster or (with a namespace) of a namespace.
+struct Role {
+    namespace: &'static str,
+    name: &'static str,
+    /// The roles into which its rules are gathered: `admin`, `edit`, `view`.
+    part_of: &'static str,
+    /// Whether its rules are gathered from the parts that name it.
+    is_aggregate: bool,
+    rules: &'static [Row],
+}
+
+const fn role(name: &'static str, rules: &'static [Row]) -> Role {
+    Role { namespace: "", name, part_of: "", is_aggregate: false, rules }
+}
+
+/// A binding of a role to subjects, which are given as `u:NAME`, `g:NAME` and `s:NAMESPACE:NAME`.
+struct Binding {
+    namespace: &'static str,
+    name: &'static str,
+    role: &'static str,
+    subjects: &'static [&'static str],
+}
+
+/// A binding of a ClusterRole by its name.
+const fn bind(role: &'static str, subjects: &'static [&'static str]) -> Binding {
+    Binding { namespace: "", name: role, role, subjects }
+}
+
+fn words(text: &str) -> Vec<String> {
+    text.split_whitespace().map(|word| if word == "core" { String::new() } else { word.to_owned() }).collect()
+}
+
+impl Row {
+    fn rule(&self) -> Rule {
+        Rule {
+            verbs: words(self.verbs),
+            api_groups: words(self.groups),
+            resources: words(self.resources),
+            resource_names: words(self.names),
+            non_resource_urls: words(self.urls),
+        }
+    }
+}
+
+fn all_roles() -> impl Iterator<Item = &'static Role> {
+    users::ROLES.iter().chain(components::ROLES).chain(skiff::ROLES)
+}
+
+/// The rules of every role that is gathered into the aggregate `name`, through other aggregates too.
+fn gathered(name: &str) -> Vec<Rule> {
+    let mut rules: Vec<Rule> = Vec::new();
+    for part in all_roles().filter(|role| role.part_of == name) {
+        let more = if part.is_aggregate { gathered(part.name) } else { own_rules(part) };
+        for rule in more {
+            if !rules.contains(&rule) {
+                rules.push(rule);
+            }
+        }
+    }
+    rules
+}
+
+fn own_rules(role: &Role) -> Vec<Rule> {
+    role.rules.iter().map(Row::rule).collect()
+}
+
+/// The rules of kubelets that do not depend on what runs on their node.
+pub(crate) fn node_rules() -> Vec<Rule> {
+    components::ROLES.iter().filter(|role| role.name == "system:node").flat_map(own_rules).collect()
+}
+
+const LABEL: &str = "kubernetes.io/bootstrapping";
+const AUTOUPDATE: &str = "rbac.authorization.kubernetes.io/autoupdate";
+
+fn metadata(namespace: &str, name: &str) -> Value {
+    let mut metadata = json!({
+        "name": name, "labels": {LABEL: "rbac-defaults"}, "annotations": {AUTOUPDATE: "true"},
+    });
+    if !namespace.is_empty() {
+        metadata["namespace"] = namespace.into();
+    }
+    metadata
+}
+
+fn aggregation_label(name: &str) -> String {
+    format!("rbac.authorization.k8s.io/aggregate-to-{name}")
+}
+
+fn role_object(namespace: &str, name: &str, rules: &[Rule]) -> Value {
+    json!({
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "kind": if namespace.is_empty() { "ClusterRole" } else { "Role" },
+        "metadata": metadata(namespace, name),
+        "rules": rules,
+    })
+}
+
+fn binding_object(namespace: &str, name: &str, role: &str, subjects: &[&str]) -> Value {
+    let subjects: Vec<Value> = subjects.iter().map(|subject| subject_of(subject)).collect();
+    let (kind, of) = if namespace.is_empty() { ("ClusterRoleBinding", "ClusterRole") } else { ("RoleBinding", "Role") };
+    let mut binding = json!({
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "kind": kind,
+        "metadata": metadata(namespace, name),
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": of, "name": role},
+    });
+    if !subjects.is_empty() {
+        binding["subjects"] = subjects.into();
+    }
+    binding
+}
+
+impl Role {
+    fn object(&self) -> Value {
+        let rules = if self.is_aggregate { gathered(self.name) } else { own_rules(self) };
+        let mut object = role_object(self.namespace, self.name, &rules);
+        if !self.part_of.is_empty() {
+            object["metadata"]["labels"][aggregation_label(self.part_of)] = "true".into();
+        }
+        if self.is_aggregate {
+            object["aggregationRule"] =
+                json!({"clusterRoleSelectors": [{"matchLabels": {aggregation_label(self.name): "true"}}]});
+        }
+        object
+    }
+}
+
+impl Binding {
+    fn object(&self) -> Value {
+        binding_object(self.namespace, self.name, self.role, self.subjects)
+    }
+}
+
+fn subject_of(text: &str) -> Value {
+    let (kind, name) = text.split_once(':').unwrap_or(("u", text));
+    match (kind, name.split_once(':')) {
+        ("s", Some((namespace, name))) => json!({"kind": "ServiceAccount", "namespace": namespace, "name": name}),
+        ("g", _) => json!({"apiGroup": "rbac.authorization.k8s.io", "kind": "Group", "name": name}),
+        _ => json!({"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": name}),
+    }
+}
+
+/// Every role, and after them every binding.
+fn objects() -> Vec<Value> {
+    let roles = all_roles().map(Role::object).chain(controllers::roles());
+    let bindings = users::BINDINGS.iter().chain(components::BINDINGS).chain(skiff::BINDINGS).map(Binding::object);
+    roles.chain(bindings).chain(controllers::bindings()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_tables_make_valid_objects_with_names_of_their_own() {
+        let mut seen = std::collections::BTreeSet::new();
+        for object in objects() {
+            let kind = object["kind"].as_str().expect("a kind");
+            let resource = api::kinds::find_kind("rbac.authorization.k8s.io", "v1", kind).expect("a built-in kind");
+            let errors = api::validation::create(resource, &object);
+            assert!(errors.is_empty(), "{}: {errors:?}", object["metadata"]["name"]);
+            assert!(seen.insert((kind.to_owned(), object["metadata"].to_string())), "{object}");
+        }
+    }
+
+    #[test]
+    fn aggregates_hold_what_their_parts_hold() {
+        let of = |name: &str| gathered(name);
+        let (admin, edit, view) = (of("admin"), of("edit"), of("view"));
+        assert!(view.iter().all(|rule| edit.contains(rule)) && edit.iter().all(|rule| admin.contains(rule)));
+        assert!(view.len() < edit.len() && edit.len() < admin.len());
+    }
+}

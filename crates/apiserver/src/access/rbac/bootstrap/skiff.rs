@@ -1,0 +1,60 @@
+//! Roles that installers of clusters add to upstream's: for cluster DNS, and for machines that join.
+
+use super::{Binding, READ, Role, bind, named, role, row};
+
+pub(super) const ROLES: &[Role] = &[
+    // What the manifest of the usual DNS server asks for.
+    role(
+        "system:coredns",
+        &[
+            row("list watch", "core", "endpoints namespaces pods services"),
+            row("list watch", "discovery.k8s.io", "endpointslices"),
+        ],
+    ),
+    // Cluster DNS keeps its own Service.
+    Role {
+        namespace: "kube-system",
+        name: "skiff:kube-dns",
+        part_of: "",
+        is_aggregate: false,
+        rules: &[row("create", "core", "services"), named("get update patch", "core", "services", "kube-dns")],
+    },
+    // An agent's proxy, routes and DNS act as its kubelet: the one identity that it has.
+    role(
+        "skiff:agent",
+        &[
+            row(READ, "core", "nodes"),
+            row("list watch", "core", "namespaces"),
+            row("list watch", "discovery.k8s.io", "endpointslices"),
+        ],
+    ),
+];
+
+pub(super) const BINDINGS: &[Binding] = &[
+    bind("system:coredns", &["s:kube-system:kube-dns"]),
+    Binding {
+        namespace: "kube-system",
+        name: "skiff:kube-dns",
+        role: "skiff:kube-dns",
+        subjects: &["s:kube-system:kube-dns"],
+    },
+    bind("skiff:agent", &["g:system:nodes"]),
+    Binding {
+        namespace: "",
+        name: "skiff:node-bootstrapper",
+        role: "system:node-bootstrapper",
+        subjects: &["g:system:bootstrappers"],
+    },
+    Binding {
+        namespace: "",
+        name: "skiff:node-autoapprove-bootstrap",
+        role: "system:certificates.k8s.io:certificatesigningrequests:nodeclient",
+        subjects: &["g:system:bootstrappers"],
+    },
+    Binding {
+        namespace: "",
+        name: "skiff:node-autoapprove-certificate-rotation",
+        role: "system:certificates.k8s.io:certificatesigningrequests:selfnodeclient",
+        subjects: &["g:system:nodes"],
+    },
+];
