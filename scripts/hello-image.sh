@@ -10,7 +10,7 @@ trap 'rm -rf "$rootfs"' EXIT
 chmod 0755 "$rootfs"
 mkdir -p "$rootfs"/{bin,etc,tmp,www/cgi-bin}
 cp "$(command -v busybox)" "$rootfs/bin/busybox"
-for applet in sh httpd hostname cat echo sleep wget nslookup ls id env true false kill ps nc grep head; do
+for applet in sh httpd hostname cat echo sleep wget nslookup ls id env true false kill ps nc grep head tar stty base64 readlink mkdir; do
     ln -s busybox "$rootfs/bin/$applet"
 done
 printf 'root:x:0:0:root:/:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/sh\n' >"$rootfs/etc/passwd"

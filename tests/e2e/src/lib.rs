@@ -12,7 +12,7 @@ mod process;
 
 pub use cluster::{Cluster, Layout};
 pub use images::build_hello;
-pub use kubectl::Kubectl;
+pub use kubectl::{Kubectl, Running};
 pub use machine::{Machines, run_inside};
 pub use process::{Process, skiff_binary};
 
