@@ -38,6 +38,8 @@ pub fn compile(source: &str) -> Result<Regex, Error> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[track_caller]
@@ -108,6 +110,7 @@ mod tests {
         check(r"^\/\-\.\,$", &["/-.,"], &["x"]);
         check(r"^(a|b)*?c$", &["abc"], &["d"]);
         check(r"\A\z", &[""], &["a"]);
+        check("(?)a", &["a"], &["b"]);
         check("", &["", "a"], &[]);
     }
 
@@ -135,7 +138,17 @@ mod tests {
         check_refused("(?P<a>)(?P<a>)", "duplicate capture group name: `a`");
         check_refused(r"\1", r"invalid escape sequence: `\1`");
         check_refused(r"\y", r"invalid escape sequence: `\y`");
+        check_refused(r"\xé", r"invalid escape sequence: `\xé`");
         check_refused(r"[\y]", r"invalid escape sequence: `\y`");
         check_refused("a\\", "trailing backslash at end of expression: ``");
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_read_as_go_reads_it_can_be_compiled(source in r"[a-c.*+?|()\[\]{},0-3^$\\dwsbpLQEx:\-&~!<>=P\n é]{0,12}") {
+            if let Ok(translated) = parse::translate(&source) {
+                prop_assert!(RegexBuilder::new(&translated).build().is_ok(), "{source:?} as {translated:?}");
+            }
+        }
     }
 }

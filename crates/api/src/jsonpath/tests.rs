@@ -1,3 +1,4 @@
+use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
@@ -122,5 +123,14 @@ fn values_are_printed_without_quotes() {
         (Value::Null, "<no value>"),
     ] {
         assert_eq!(printed(&value), text);
+    }
+}
+
+proptest! {
+    #[test]
+    fn whatever_is_a_path_can_be_followed(text in r#"[.a\[\]*?()@$'"0-3:,=<>! \\~}-]{0,14}"#) {
+        if let Ok(path) = JsonPath::parse(&text) {
+            let _ = path.find(&document());
+        }
     }
 }

@@ -148,7 +148,10 @@ pub(super) fn escape(text: &str) -> Result<(char, &str), Error> {
     let c = match c {
         '1'..='7' if !rest.starts_with(|c: char| ('0'..='7').contains(&c)) => return Err(refused(2)),
         '0'..='7' => return octal(text),
-        'x' => return hexadecimal(text).ok_or_else(|| refused(text.len().min(3))),
+        'x' => {
+            let digits: usize = rest.chars().take(2).map(char::len_utf8).sum();
+            return hexadecimal(text).ok_or_else(|| refused(2 + digits));
+        }
         'a' => '\u{7}',
         'f' => '\u{c}',
         'n' => '\n',

@@ -120,7 +120,11 @@ impl<'a> Reader<'a> {
                 ':' | ')' if !is_negative || has_flag => {
                     // Flags without a group are over at once.
                     self.depth -= usize::from(c == ')');
-                    self.copy(at + 3, false);
+                    if (at, c) == (0, ')') {
+                        self.write("", &after[1..], false);
+                    } else {
+                        self.copy(at + 3, false);
+                    }
                     return Ok(());
                 }
                 c => return Err(self.perl(at + 2 + c.len_utf8())),

@@ -38,4 +38,5 @@ fn check_conform(x: Value, value: Value, expected: Value, unknown: &[&str]) {
 }
 
 mod conforming;
+mod laws;
 mod validating;
