@@ -7,6 +7,7 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
 
+use crate::custom::Custom;
 use crate::generated;
 
 /// How settled a version of a kind is; upstream serves only stable ones unless told otherwise.
@@ -48,7 +49,7 @@ pub struct Resource {
     pub verbs: &'static [&'static str],
     /// What lies below an object of it.
     pub subresources: Cow<'static, [Subresource]>,
-    /// The name of its type in [`crate::schema`].
+    /// The name of its type in [`crate::schema`]; empty for custom resources, whose schema is in their definition.
     pub schema: &'static str,
     /// The group under which its objects are stored; differs for `events.k8s.io`.
     pub storage_group: Text,
@@ -56,6 +57,8 @@ pub struct Resource {
     pub storage_version: Text,
     /// How settled this version is.
     pub stability: Stability,
+    /// What the definition of a custom resource says; built-in resources have none.
+    pub custom: Option<Custom>,
 }
 
 /// One subresource, such as `status`.

@@ -4,6 +4,7 @@
 //! object is a `serde_json::Value`; the facts about its shape (`schema`) and about its kind (`kinds`) are tables that
 //! `cargo xtask codegen` writes into `generated/`.
 
+pub mod custom;
 pub mod decode;
 pub mod defaults;
 pub mod field;

@@ -21,6 +21,7 @@ mod workload;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use crate::custom;
 use crate::kinds::Resource;
 use crate::meta;
 
@@ -55,7 +56,8 @@ const fn boolean(name: &'static str) -> Column {
     Column { name, ty: "boolean", format: "", priority: 0 }
 }
 
-const NAME: Column = Column { name: "Name", ty: "string", format: "name", priority: 0 };
+/// The column that names the object.
+pub const NAME: Column = Column { name: "Name", ty: "string", format: "name", priority: 0 };
 const AGE: Column = text("Age");
 const CREATED_AT: Column = Column { name: "Created At", ty: "date", format: "", priority: 0 };
 
@@ -89,13 +91,19 @@ fn printer(resource: &Resource) -> Option<&'static Printer> {
     all.find(|printer| printer.kind == resource.kind && printer.group == resource.group)
 }
 
-/// The columns of a resource.
+/// The columns of a built-in resource; those of a custom one are the name and what its definition declares.
 pub fn columns(resource: &Resource) -> &'static [Column] {
     printer(resource).map_or(&[NAME, CREATED_AT], |printer| printer.columns)
 }
 
 /// The cells of one object, in the order of the columns.
 pub fn row(resource: &Resource, object: &Value, now: Timestamp) -> Vec<Value> {
+    if let Some(definition) = &resource.custom {
+        let columns = definition.version().columns.iter();
+        let cell =
+            |column: &custom::Column| column.printer.as_ref().map_or(Value::Null, |printer| printer.cell(object, now));
+        return std::iter::once(cells::name(object)).chain(columns.map(cell)).collect();
+    }
     match printer(resource) {
         Some(printer) => (printer.cells)(object, now),
         None => vec![meta::name(object).into(), object["metadata"]["creationTimestamp"].clone()],

@@ -11,6 +11,7 @@ use crate::kinds::Resource;
 use rules::Metadata;
 
 mod admission;
+pub mod api_approval;
 mod apiregistration;
 mod apps;
 mod autoscaling;
@@ -20,6 +21,7 @@ mod check;
 mod coordination;
 mod core;
 mod cron;
+mod custom;
 mod devices;
 mod events;
 mod flowcontrol;
@@ -50,9 +52,13 @@ pub(crate) fn embedded_metadata(metadata: &Value, path: &Path, errors: &mut Erro
 #[must_use]
 pub fn create(resource: &Resource, object: &Value) -> ErrorList {
     let mut errors = ErrorList::new();
+    if let Some(custom) = &resource.custom {
+        custom::create(resource, custom, object, &mut errors);
+        return errors;
+    }
     let rules = rules::find(resource);
     let name = rules.map_or(names::dns_subdomain as rules::NameRule, |rules| rules.name);
-    metadata::create(resource.namespaced, name, object, &mut errors);
+    own_metadata(resource, name, object, &mut errors);
     if let Some(create) = rules.and_then(|rules| rules.create.as_ref()) {
         create(object, &mut errors);
     }
@@ -66,6 +72,10 @@ pub fn create(resource: &Resource, object: &Value) -> ErrorList {
 #[must_use]
 pub fn update(resource: &Resource, new: &Value, old: &Value) -> ErrorList {
     let mut errors = ErrorList::new();
+    if let Some(custom) = &resource.custom {
+        custom::update(resource, custom, new, old, &mut errors);
+        return errors;
+    }
     let rules = rules::find(resource);
     metadata_update(resource, rules.map_or(Metadata::Difference, |rules| rules.metadata), new, old, &mut errors);
     let Some(rules) = rules else {
@@ -84,6 +94,10 @@ pub fn update(resource: &Resource, new: &Value, old: &Value) -> ErrorList {
 #[must_use]
 pub fn status_update(resource: &Resource, new: &Value, old: &Value) -> ErrorList {
     let mut errors = ErrorList::new();
+    if let Some(custom) = &resource.custom {
+        custom::status_update(resource, custom, new, old, &mut errors);
+        return errors;
+    }
     metadata_update(resource, Metadata::Difference, new, old, &mut errors);
     if let Some(status) = rules::find(resource).and_then(|rules| rules.status.as_ref()) {
         status(new, old, &mut errors);
@@ -123,13 +137,21 @@ pub fn resize_update(resource: &Resource, new: &Value, old: &Value) -> ErrorList
 /// Upstream judges the metadata in the generic registry and again in the strategy of the kind, and tells of each.
 fn metadata_update(resource: &Resource, again: Metadata, new: &Value, old: &Value, errors: &mut ErrorList) {
     let name: rules::NameRule = names::path_segment;
-    metadata::create(resource.namespaced, name, new, errors);
+    own_metadata(resource, name, new, errors);
     metadata::update(new, old, errors);
     if again != Metadata::Object {
         metadata::update(new, old, errors);
     }
     if again != Metadata::Difference {
-        metadata::create(resource.namespaced, name, new, errors);
+        own_metadata(resource, name, new, errors);
+    }
+}
+
+/// Definitions and what they define may have finalizers of any name.
+fn own_metadata(resource: &Resource, name: rules::NameRule, object: &Value, errors: &mut ErrorList) {
+    metadata::create(resource.namespaced, name, object, errors);
+    if resource.custom.is_none() && resource.group != "apiextensions.k8s.io" {
+        metadata::standard_finalizers(object, errors);
     }
 }
 

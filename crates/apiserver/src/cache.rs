@@ -4,6 +4,7 @@
 //! list never blocks a write, nor is it torn by one) and a ring of the latest events from which watches are served.
 //! Reads are consistent: [`Cache::wait_for`] returns when the cache has seen a revision.
 
+mod definitions;
 mod derived;
 mod feed;
 mod fields;
@@ -12,16 +13,18 @@ mod resource;
 mod watcher;
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use api::kinds::Resource;
 use tokio::sync::watch;
+
+use crate::kinds::Kinds;
 
 pub(crate) use derived::{Derivation, Derived};
 pub(crate) use fields::selectable;
 pub(crate) use object::{Object, encode};
 pub(crate) use resource::{EventKind, ResourceCache, Snapshot, event_line};
-pub(crate) use watcher::{Change, Selection, Watcher};
+pub(crate) use watcher::{Change, Over, Selection, Watcher};
 
 /// The path of a resource's objects in the datastore behind `/registry/`, without slashes around it.
 pub(crate) fn storage_path(resource: &Resource) -> String {
@@ -32,9 +35,14 @@ pub(crate) fn storage_path(resource: &Resource) -> String {
 /// Where every key begins.
 pub(crate) const REGISTRY: &str = "/registry/";
 
+/// The path of CustomResourceDefinitions.
+const DEFINITIONS: &str = "apiextensions.k8s.io/customresourcedefinitions";
+
 /// The cache of all resources.
 pub(crate) struct Cache {
-    resources: HashMap<String, Arc<ResourceCache>>,
+    resources: RwLock<HashMap<String, Arc<ResourceCache>>>,
+    /// What is served, as the definitions in the cache say.
+    kinds: watch::Sender<Arc<Kinds>>,
     /// The revision up to which everything is in the cache; 0 before the first load.
     applied: watch::Sender<i64>,
 }
@@ -45,12 +53,25 @@ impl Cache {
         let stored = api::kinds::all().iter().filter(|resource| resource.is_stored() && resource.is_storage_version());
         let resources =
             stored.map(|resource| (storage_path(resource), Arc::new(ResourceCache::new(resource.clone())))).collect();
-        Self { resources, applied: watch::Sender::new(0) }
+        Self {
+            resources: RwLock::new(resources),
+            kinds: watch::Sender::new(Arc::new(Kinds::new([]))),
+            applied: watch::Sender::new(0),
+        }
     }
 
     /// The cache of one resource, whichever of its versions is given.
-    pub(crate) fn resource(&self, resource: &Resource) -> Option<&Arc<ResourceCache>> {
-        self.resources.get(&storage_path(resource))
+    pub(crate) fn resource(&self, resource: &Resource) -> Option<Arc<ResourceCache>> {
+        self.at_path(&storage_path(resource))
+    }
+
+    fn at_path(&self, path: &str) -> Option<Arc<ResourceCache>> {
+        self.resources.read().unwrap_or_else(PoisonError::into_inner).get(path).cloned()
+    }
+
+    /// The resources that are served now.
+    pub(crate) fn kinds(&self) -> Arc<Kinds> {
+        self.kinds.borrow().clone()
     }
 
     /// The revision that the cache has seen. 0 until it was loaded.

@@ -1,7 +1,8 @@
 //! Between the version of a request and the version in which objects are stored.
 //!
 //! Most resources are stored in the version in which they are asked for. Versions that differ in name only are renamed;
-//! what else differs is a row of [`DIFFERENCES`].
+//! what else differs is a row of [`DIFFERENCES`]. Custom resources are renamed and lose what the schema of the other
+//! version does not know.
 
 mod autoscaling;
 mod devices;
@@ -10,6 +11,7 @@ mod events;
 use std::borrow::Cow;
 
 use api::kinds::Resource;
+use api::structural::{Malformed, Structural};
 use serde_json::{Map, Value};
 
 type Object = Map<String, Value>;
@@ -46,24 +48,50 @@ const DIFFERENCES: &[Difference] = &[
     },
 ];
 
-/// Whether objects of the resource look different in the store.
+/// Whether objects of the resource may look different in the store.
 pub(crate) fn is_needed(resource: &Resource) -> bool {
-    !resource.is_storage_version()
+    let has_versions = resource.custom.as_ref().is_some_and(|custom| custom.definition.versions.len() > 1);
+    !resource.is_storage_version() || has_versions
 }
 
 /// The document as it is stored.
 pub(crate) fn to_storage(resource: &Resource, object: &Value) -> Value {
+    if let Some(custom) = &resource.custom {
+        let storage = custom.definition.version(&resource.storage_version).unwrap_or_else(|| custom.version());
+        return custom_version(object, resource.storage_api_version(), &storage.structural);
+    }
     converted(resource, object, &resource.storage_api_version(), |difference| difference.to_storage)
 }
 
 /// The document as the resource's version shows it.
 pub(crate) fn from_storage(resource: &Resource, stored: &Value) -> Value {
+    if let Some(custom) = &resource.custom {
+        return custom_version(stored, resource.api_version(), &custom.version().structural);
+    }
     converted(resource, stored, &resource.api_version(), |difference| difference.from_storage)
 }
 
-/// The document as its version shows what would be stored of it.
+/// The document as its version shows what would be stored of it. Custom resources are judged as they came.
 pub(crate) fn round_trip(resource: &Resource, object: Value) -> Value {
-    if is_needed(resource) { from_storage(resource, &to_storage(resource, &object)) } else { object }
+    if is_needed(resource) && resource.custom.is_none() {
+        from_storage(resource, &to_storage(resource, &object))
+    } else {
+        object
+    }
+}
+
+/// A custom resource under another version, whose schema says what it has there.
+fn custom_version(object: &Value, api_version: String, schema: &Structural) -> Value {
+    let mut converted = object.clone();
+    if api::meta::api_version(object) != api_version {
+        converted["apiVersion"] = api_version.into();
+        // Defaults are set where an object comes from, never where it goes. What is malformed is dropped, and nobody
+        // asks for what is unknown.
+        let _ = schema.coerce_metadata(&mut converted, true, Malformed::Drop);
+        schema.prune(&mut converted);
+        schema.drop_nulls(&mut converted);
+    }
+    converted
 }
 
 /// The document as rules judge it: in the stored version, but for events, whose rules differ between their groups.

@@ -1,8 +1,8 @@
 //! Discovery: which groups, versions and resources there are, in the old documents and in the aggregated one.
 
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, OnceLock};
 
-use api::kinds::{Resource, Stability, Subresource};
+use api::kinds::{Resource, Subresource};
 use base64::Engine;
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, ETAG, HeaderValue, VARY};
@@ -11,58 +11,14 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::http::body::{self, Body};
+use crate::kinds::{Group, Kinds};
 use crate::pipeline::Core;
 
-fn served() -> impl Iterator<Item = &'static Arc<Resource>> {
-    api::kinds::all().iter().filter(|resource| resource.stability == Stability::Stable)
-}
-
-/// Groups in the order in which upstream lists them; others follow by name.
-const GROUP_ORDER: [&str; 22] = [
-    "apiregistration.k8s.io",
-    "apps",
-    "events.k8s.io",
-    "authentication.k8s.io",
-    "authorization.k8s.io",
-    "autoscaling",
-    "batch",
-    "certificates.k8s.io",
-    "networking.k8s.io",
-    "policy",
-    "rbac.authorization.k8s.io",
-    "storage.k8s.io",
-    "admissionregistration.k8s.io",
-    "apiextensions.k8s.io",
-    "scheduling.k8s.io",
-    "coordination.k8s.io",
-    "node.k8s.io",
-    "discovery.k8s.io",
-    "resource.k8s.io",
-    "flowcontrol.apiserver.k8s.io",
-    "internal.apiserver.k8s.io",
-    "storagemigration.k8s.io",
-];
-
-/// Every group but the core one, with its versions, the preferred one first.
-pub(crate) fn served_groups() -> &'static [(&'static str, Vec<&'static str>)] {
-    static GROUPS: LazyLock<Vec<(&'static str, Vec<&'static str>)>> = LazyLock::new(|| {
-        let mut groups: Vec<(&str, Vec<&str>)> = Vec::new();
-        for resource in served().filter(|resource| !resource.group.is_empty()) {
-            match groups.iter_mut().find(|(group, _)| *group == resource.group) {
-                Some((_, versions)) if versions.contains(&&*resource.version) => {}
-                Some((_, versions)) => versions.push(&resource.version),
-                None => groups.push((&resource.group, vec![&resource.version])),
-            }
-        }
-        let place = |group: &str| GROUP_ORDER.iter().position(|known| *known == group).unwrap_or(usize::MAX);
-        groups.sort_by_key(|(group, _)| (place(group), *group));
-        for (_, versions) in &mut groups {
-            // `v2` is preferred to `v1`: later stable versions replace earlier ones.
-            versions.sort_by(|a, b| b.cmp(a));
-        }
-        groups
-    });
-    &GROUPS
+/// The aggregated items of one snapshot of the kinds, made when they are first asked for.
+#[derive(Default)]
+pub(crate) struct Documents {
+    core: OnceLock<Value>,
+    others: OnceLock<Value>,
 }
 
 /// `/api`.
@@ -77,8 +33,9 @@ pub(crate) fn core_versions(core: &Core) -> Value {
     })
 }
 
-fn group_document(group: &str, versions: &[&str]) -> Value {
-    let version = |version: &&str| json!({"groupVersion": format!("{group}/{version}"), "version": version});
+fn group_document(group: &Group) -> Value {
+    let Group { name: group, versions } = group;
+    let version = |version: &String| json!({"groupVersion": format!("{group}/{version}"), "version": version});
     json!({
         "name": group, "versions": versions.iter().map(version).collect::<Vec<_>>(),
         "preferredVersion": versions.first().map(version),
@@ -86,24 +43,23 @@ fn group_document(group: &str, versions: &[&str]) -> Value {
 }
 
 /// `/apis`.
-pub(crate) fn groups() -> Value {
-    let groups: Vec<Value> = served_groups().iter().map(|(group, versions)| group_document(group, versions)).collect();
+pub(crate) fn groups(kinds: &Kinds) -> Value {
+    let groups: Vec<Value> = kinds.groups().iter().map(group_document).collect();
     json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups})
 }
 
 /// `/apis/<group>`.
-pub(crate) fn group(group: &str) -> Option<Value> {
-    let (group, versions) = served_groups().iter().find(|(name, _)| *name == group)?;
-    let mut document = group_document(group, versions);
+pub(crate) fn group(kinds: &Kinds, group: &str) -> Option<Value> {
+    let mut document = group_document(kinds.groups().iter().find(|each| each.name == group)?);
     document["kind"] = "APIGroup".into();
     document["apiVersion"] = "v1".into();
     Some(document)
 }
 
 /// `/api/v1` or `/apis/<group>/<version>`.
-pub(crate) fn resources(group: &str, version: &str) -> Option<Value> {
+pub(crate) fn resources(kinds: &Kinds, group: &str, version: &str) -> Option<Value> {
     let mut rows: Vec<Value> = Vec::new();
-    let of_version = served().filter(|resource| resource.group == group && resource.version == version);
+    let of_version = kinds.served().iter().filter(|resource| resource.group == group && resource.version == version);
     for resource in of_version {
         rows.push(resource_document(resource));
         rows.extend(resource.subresources.iter().map(|subresource| subresource_document(resource, subresource)));
@@ -155,10 +111,14 @@ fn storage_version_hash(resource: &Resource) -> String {
 }
 
 /// The aggregated document of the core group or of all others, with its ETag.
-pub(crate) fn aggregated_response(is_core: bool, version: &str) -> Response<Body> {
-    static CORE: LazyLock<Value> = LazyLock::new(|| aggregated_items(&[("", vec!["v1"])]));
-    static OTHERS: LazyLock<Value> = LazyLock::new(|| aggregated_items(served_groups()));
-    let items: &Value = if is_core { &CORE } else { &OTHERS };
+pub(crate) fn aggregated_response(kinds: &Kinds, is_core: bool, version: &str) -> Response<Body> {
+    let items = match is_core {
+        true => kinds.documents.core.get_or_init(|| {
+            let core = Group { name: String::new(), versions: vec!["v1".to_owned()] };
+            aggregated_items(kinds, &[core])
+        }),
+        false => kinds.documents.others.get_or_init(|| aggregated_items(kinds, kinds.groups())),
+    };
     let document = json!({
         "kind": "APIGroupDiscoveryList", "apiVersion": format!("apidiscovery.k8s.io/{version}"),
         "metadata": {}, "items": items,
@@ -181,18 +141,18 @@ fn hex_upper(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02X}")).collect()
 }
 
-fn aggregated_items(groups: &[(&'static str, Vec<&'static str>)]) -> Value {
-    let items = groups.iter().map(|(group, versions)| {
-        let versions: Vec<Value> = versions.iter().map(|version| aggregated_version(group, version)).collect();
+fn aggregated_items(kinds: &Kinds, groups: &[Group]) -> Value {
+    let items = groups.iter().map(|Group { name: group, versions }| {
+        let versions: Vec<Value> = versions.iter().map(|version| aggregated_version(kinds, group, version)).collect();
         let metadata = if group.is_empty() { json!({}) } else { json!({"name": group}) };
         json!({"metadata": metadata, "versions": versions})
     });
     Value::Array(items.collect())
 }
 
-fn aggregated_version(group: &str, version: &str) -> Value {
+fn aggregated_version(kinds: &Kinds, group: &str, version: &str) -> Value {
     let mut rows: Vec<&Arc<Resource>> =
-        served().filter(|resource| resource.group == group && resource.version == version).collect();
+        kinds.served().iter().filter(|resource| resource.group == group && resource.version == version).collect();
     rows.sort_by(|a, b| a.plural.cmp(&b.plural));
     let rows: Vec<Value> = rows
         .into_iter()

@@ -27,7 +27,7 @@ pub(crate) async fn compact(registry: Arc<Registry>, drain: Drain) {
 /// Deletes each event when its time is over: one timer, for the event that is next.
 pub(crate) async fn expire_events(registry: Arc<Registry>, drain: Drain) {
     let Some(resource) = api::kinds::find("", "v1", "events") else { return };
-    let Ok(cache) = registry.resource_cache(resource).cloned() else { return };
+    let Ok(cache) = registry.resource_cache(resource) else { return };
     let ttl = SignedDuration::try_from(registry.config.event_ttl).unwrap_or(SignedDuration::MAX);
     loop {
         if drain.until(registry.wait_for(1)).await.is_none_or(|waited| waited.is_err()) {
@@ -78,7 +78,7 @@ fn last_seen(event: &crate::cache::Object, now: Timestamp) -> Timestamp {
 }
 
 /// Deletes an event unless it was written again meanwhile.
-async fn expire(registry: &Registry, resource: &'static api::kinds::Resource, key: &str, ttl: SignedDuration) {
+async fn expire(registry: &Registry, resource: &api::kinds::Resource, key: &str, ttl: SignedDuration) {
     let Some(event) = registry.cached(resource, key) else { return };
     let now = registry.env.now();
     if now.duration_since(last_seen(&event, now)) < ttl {

@@ -28,16 +28,17 @@ use crate::access::Identity;
 use crate::access::authorization::Authorization;
 use crate::cache::{self, Cache, Object, REGISTRY, ResourceCache, storage_path};
 use crate::config::Config;
+use crate::kinds::Kinds;
 
 pub(crate) use create::NewObject;
 pub(crate) use decode::{
-    Decoded, Expected, check_patched, complete, decode_body, decode_config, decode_delete_options,
+    Decoded, Expected, check_applied, check_patched, complete, decode_body, decode_config, decode_delete_options,
 };
 pub(crate) use delete::{DeleteTarget, Deleted};
 pub(crate) use lists::{Listed, inconsistent_token};
-pub(crate) use ownership::{Writer, apply as apply_config};
+pub(crate) use ownership::{Subject, Writer};
 pub(crate) use read::ReadVersion;
-pub(crate) use update::Part;
+pub(crate) use update::{Change, Part};
 pub(crate) use watch::{Form, Render};
 
 /// The registry of all resources.
@@ -119,7 +120,12 @@ impl Registry {
             .map_err(|_| Status::timeout("the server's cache did not reach the datastore's revision", 1))
     }
 
-    pub(crate) fn resource_cache(&self, resource: &Resource) -> Result<&Arc<ResourceCache>, Status> {
+    /// The resources that are served now.
+    pub(crate) fn kinds(&self) -> Arc<Kinds> {
+        self.cache.kinds()
+    }
+
+    pub(crate) fn resource_cache(&self, resource: &Resource) -> Result<Arc<ResourceCache>, Status> {
         self.cache.resource(resource).ok_or_else(Status::no_such_resource)
     }
 
@@ -184,6 +190,14 @@ impl Registry {
             Err(err @ (TxnError::EmptyKey | TxnError::Storage(_))) => Err(Status::internal(err)),
         }
     }
+}
+
+/// What a client sees of what it has written: of a custom resource in another version, what that keeps of it.
+fn kept(resource: &Resource, value: Value) -> Value {
+    if resource.custom.is_none() || resource.is_storage_version() {
+        return value;
+    }
+    crate::convert::from_storage(resource, &crate::convert::to_storage(resource, &value))
 }
 
 /// The whole key of an object.

@@ -15,6 +15,7 @@ use crate::bootstrap;
 use crate::cache::Cache;
 use crate::config::Config;
 use crate::connect::Dialer;
+use crate::definitions;
 use crate::edge;
 use crate::maintenance;
 use crate::pipeline::{Core, InProcess};
@@ -154,6 +155,7 @@ impl ApiServer {
             registry.cache.clone().run(registry.store.clone(), env.clone(), cache_drain),
         );
         tasks.spawn("bootstrap objects", bootstrap::run(registry.clone(), registry.drain.clone()));
+        tasks.spawn("definitions", definitions::run(registry.clone(), registry.drain.clone()));
         tasks.spawn("compaction", maintenance::compact(registry.clone(), registry.drain.clone()));
         tasks.spawn("event expiry", maintenance::expire_events(registry.clone(), registry.drain.clone()));
         tasks.spawn(

@@ -4,6 +4,7 @@
 //! Facts are rows of the tables here; what a kind does beyond them is a function in a module of its own, called from
 //! [`prepare_create`] and [`prepare_update`].
 
+mod definition;
 mod node;
 mod pod;
 mod workload;
@@ -73,7 +74,7 @@ const NEW_STATUS: &[((&str, &str), &str)] = &[
 ];
 
 /// Kinds whose creators report a status at once.
-const KEEPS_STATUS: &[(&str, &str)] = &[("", "nodes"), ("apiextensions.k8s.io", "customresourcedefinitions")];
+const KEEPS_STATUS: &[(&str, &str)] = &[("", "nodes")];
 
 /// Kinds whose `status` is written through the main resource, because they have no `status` subresource.
 fn has_status_subresource(resource: &Resource) -> bool {
@@ -86,7 +87,7 @@ fn key(resource: &Resource) -> (&str, &str) {
 
 /// Whether the kind counts generations.
 fn counts_generations(resource: &Resource) -> bool {
-    GENERATIONS.contains(&key(resource))
+    resource.custom.is_some() || GENERATIONS.contains(&key(resource))
 }
 
 /// Who creates an object.
@@ -100,6 +101,12 @@ pub(crate) fn prepare_create(resource: &Resource, object: &mut Value, creation: 
     if counts_generations(resource) {
         api::meta::metadata_mut(object).insert("generation".to_owned(), 1.into());
     }
+    if resource.custom.is_some() {
+        if let Some(object) = object.as_object_mut().filter(|_| has_status_subresource(resource)) {
+            object.remove("status");
+        }
+        return;
+    }
     if has_status_subresource(resource) && !KEEPS_STATUS.contains(&key(resource)) {
         let new = NEW_STATUS.iter().find(|(row, _)| *row == key(resource)).map_or("{}", |(_, status)| *status);
         object["status"] = serde_json::from_str(new).expect("the table holds JSON");
@@ -107,6 +114,7 @@ pub(crate) fn prepare_create(resource: &Resource, object: &mut Value, creation: 
     match key(resource) {
         ("", "pods") => pod::prepare_create(object),
         ("", "namespaces") => add_kubernetes_finalizer(object),
+        ("apiextensions.k8s.io", "customresourcedefinitions") => definition::prepare_create(object),
         ("apps", "daemonsets") => workload::prepare_daemon_set(object, None),
         ("", "nodes") => node::prepare_create(object),
         ("batch", "jobs") => workload::prepare_job(object),
@@ -150,6 +158,7 @@ pub(crate) fn prepare_update(resource: &Resource, new: &mut Value, old: &Value) 
     match key(resource) {
         ("", "pods") => pod::prepare_update(new, old),
         ("", "namespaces") => copy_at(new, old, &["spec", "finalizers"]),
+        ("apiextensions.k8s.io", "customresourcedefinitions") => definition::add_stored_version(new),
         ("apps", "daemonsets") => workload::prepare_daemon_set(new, Some(old)),
         ("certificates.k8s.io", "certificatesigningrequests") => copy(new, old, "spec"),
         _ => {}
@@ -161,7 +170,7 @@ pub(crate) fn prepare_update(resource: &Resource, new: &mut Value, old: &Value) 
     let generation = api::meta::generation(old);
     // A change of a deployment's annotations is one of its rollout.
     let annotations = key(resource) == ("apps", "deployments") && annotations_differ(new, old);
-    let next = generation + i64::from(annotations || begins_generation(new, old));
+    let next = generation + i64::from(annotations || begins_generation(resource, new, old));
     if next > 0 {
         api::meta::metadata_mut(new).insert("generation".to_owned(), next.into());
     }
@@ -172,12 +181,18 @@ fn annotations_differ(new: &Value, old: &Value) -> bool {
     of(new) != of(old)
 }
 
-/// Whether anything but metadata and status differs.
-fn begins_generation(new: &Value, old: &Value) -> bool {
+/// Whether anything but metadata and status differs. A custom resource without the subresource has no status: the
+/// field is one like any other.
+fn begins_generation(resource: &Resource, new: &Value, old: &Value) -> bool {
+    let status_counts = resource.custom.is_some() && !has_status_subresource(resource);
     let relevant = |object: &Value| -> Vec<(String, Value)> {
         let members = object.as_object().into_iter().flatten();
         members
-            .filter(|(key, _)| !matches!(key.as_str(), "apiVersion" | "kind" | "metadata" | "status"))
+            .filter(|(key, _)| match key.as_str() {
+                "apiVersion" | "kind" | "metadata" => false,
+                "status" => status_counts,
+                _ => true,
+            })
             .map(|(key, value)| (key.clone(), value.clone()))
             .collect()
     };
@@ -197,8 +212,16 @@ pub(crate) fn prepare_status_update(resource: &Resource, new: &mut Value, old: &
             }
         }
     }
-    if let Some(metadata) = metadata {
-        kept["metadata"] = metadata;
+    match metadata {
+        // Of a custom resource's metadata nothing changes but who owns the status.
+        Some(metadata) if resource.custom.is_some() => {
+            let wrapped = json!({"metadata": metadata});
+            for field in ["managedFields", "resourceVersion"] {
+                copy_at(&mut kept, &wrapped, &["metadata", field]);
+            }
+        }
+        Some(metadata) => kept["metadata"] = metadata,
+        None => {}
     }
     *new = kept;
     let generation = api::meta::generation(old);
@@ -287,6 +310,11 @@ const CREATED_BY_UPDATE: &[(&str, &str)] = &[
     ("rbac.authorization.k8s.io", "rolebindings"),
     ("rbac.authorization.k8s.io", "roles"),
 ];
+
+/// Whether an update must say which version of the object it replaces.
+pub(crate) fn needs_resource_version(resource: &Resource) -> bool {
+    resource.custom.is_some() || key(resource) == ("apiextensions.k8s.io", "customresourcedefinitions")
+}
 
 /// Whether an update of a missing object creates it.
 pub(crate) fn is_created_by_update(resource: &Resource) -> bool {

@@ -196,7 +196,7 @@ fn kinds(definitions: &Definitions) -> Result<String> {
              singular: Borrowed({:?}), list_kind: Borrowed({list_kind:?}), short_names: {}, categories: {}, namespaced: {}, \
              verbs: &{:?}, subresources: Borrowed(&[{subresources}]), schema: {schema:?}, \
              storage_group: Borrowed({stored_group:?}), storage_version: Borrowed({newest:?}), \
-             stability: Stability::{stability} }},",
+             stability: Stability::{stability}, custom: None }},",
             kind.group,
             kind.version,
             kind.kind,

@@ -22,6 +22,7 @@ pub(crate) static RESOURCES: &[Resource] = &[
         storage_group: Borrowed(""),
         storage_version: Borrowed("v1"),
         stability: Stability::Stable,
+        custom: None,
     },
     Resource {
         group: Borrowed(""),
@@ -39,6 +40,7 @@ pub(crate) static RESOURCES: &[Resource] = &[
         storage_group: Borrowed(""),
         storage_version: Borrowed("v1"),
         stability: Stability::Stable,
+        custom: None,
     },
     Resource {
         group: Borrowed(""),
@@ -56,6 +58,7 @@ pub(crate) static RESOURCES: &[Resource] = &[
         storage_group: Borrowed(""),
         storage_version: Borrowed("v1"),
         stability: Stability::Stable,
+        custom: None,
     },
     Resource {
         group: Borrowed(""),
@@ -73,6 +76,7 @@ pub(crate) static RESOURCES: &[Resource] = &[
         storage_group: Borrowed(""),
         storage_version: Borrowed("v1"),
         stability: Stability::Stable,
+        custom: None,
     },
     Resource {
         group: Borrowed(""),
@@ -90,6 +94,7 @@ pub(crate) static RESOURCES: &[Resource] = &[
         storage_group: Borrowed(""),
         storage_version: Borrowed("v1"),
         stability: Stability::Stable,
+        custom: None,
     },
     Resource {
         group: Borrowed(""),
@@ -107,6 +112,7 @@ pub(crate) static RESOURCES: &[Resource] = &[
         storage_group: Borrowed(""),
         storage_version: Borrowed("v1"),
         stability: Stability::Stable,
+        custom: None,
     },
     Resource {
         group: Borrowed(""),
@@ -139,6 +145,7 @@ pub(crate) static RESOURCES: &[Resource] = &[
         storage_group: Borrowed(""),
         storage_version: Borrowed("v1"),
         stability: Stability::Stable,
+        custom: None,
     },
     Resource {
         group: Borrowed(""),
@@ -171,6 +178,7 @@ pub(crate) static RESOURCES: &[Resource] = &[
         storage_group: Borrowed(""),
         storage_version: Borrowed("v1"),
         stability: Stability::Stable,
+        custom: None,
     },
     Resource {
         group: Borrowed(""),
@@ -194,6 +202,7 @@ pub(crate) static RESOURCES: &[Resource] = &[
         storage_group: Borrowed(""),
         storage_version: Borrowed("v1"),
         stability: Stability::Stable,
+        custom: None,
     },
     Resource {
         group: Borrowed(""),
@@ -217,6 +226,7 @@ pub(crate) static RESOURCES: &[Resource] = &[
         storage_group: Borrowed(""),
         storage_version: Borrowed("v1"),
         stability: Stability::Stable,
+        custom: None,
     },
     Resource {
         group: Borrowed(""),
@@ -305,6 +315,7 @@ pub(crate) static RESOURCES: &[Resource] = &[
         storage_group: Borrowed(""),
         storage_version: Borrowed("v1"),
         stability: Stability::Stable,
+        custom: None,
     },
     Resource {
         group: Borrowed(""),
@@ -322,6 +333,7 @@ pub(crate) static RESOURCES: &[Resource] = &[
         storage_group: Borrowed(""),
         storage_version: Borrowed("v1"),
         stability: Stability::Stable,
+        custom: None,
     },
     Resource {
         group: Borrowed(""),
@@ -354,6 +366,7 @@ pub(crate) static RESOURCES: &[Resource] = &[
         storage_group: Borrowed(""),
         storage_version: Borrowed("v1"),
         stability: Stability::Stable,
+        custom: None,
     },
     Resource {
         group: Borrowed(""),
@@ -377,6 +390,7 @@ pub(crate) static RESOURCES: &[Resource] = &[
         storage_group: Borrowed(""),
         storage_version: Borrowed("v1"),
         stability: Stability::Stable,
+        custom: None,
     },
     Resource {
         group: Borrowed(""),
@@ -394,6 +408,7 @@ pub(crate) static RESOURCES: &[Resource] = &[
         storage_group: Borrowed(""),
         storage_version: Borrowed("v1"),
         stability: Stability::Stable,
+        custom: None,
     },
     Resource {
         group: Borrowed(""),
@@ -417,6 +432,7 @@ pub(crate) static RESOURCES: &[Resource] = &[
         storage_group: Borrowed(""),
         storage_version: Borrowed("v1"),
         stability: Stability::Stable,
+        custom: None,
     },
     Resource {
         group: Borrowed(""),
@@ -449,6 +465,7 @@ pub(crate) static RESOURCES: &[Resource] = &[
         storage_group: Borrowed(""),
         storage_version: Borrowed("v1"),
         stability: Stability::Stable,
+        custom: None,
     },
     Resource {
         group: Borrowed("admissionregistration.k8s.io"),
@@ -466,6 +483,7 @@ pub(crate) static RESOURCES: &[Resource] = &[
         storage_group: Borrowed("admissionregistration.k8s.io"),
         storage_version: Borrowed("v1"),
         stability: Stability::Stable,
+        custom: None,
     },
     Resource {
         group: Borrowed("admissionregistration.k8s.io"),
@@ -489,6 +507,7 @@ pub(crate) static RESOURCES: &[Resource] = &[
         storage_group: Borrowed("admissionregistration.k8s.io"),
         storage_version: Borrowed("v1"),
         stability: Stability::Stable,
+        custom: None,
     },
     Resource {
         group: Borrowed("admissionregistration.k8s.io"),
@@ -506,6 +525,7 @@ pub(crate) static RESOURCES: &[Resource] = &[
         storage_group: Borrowed("admissionregistration.k8s.io"),
         storage_version: Borrowed("v1"),
         stability: Stability::Stable,
+        custom: None,
     },
     Resource {
         group: Borrowed("admissionregistration.k8s.io"),
@@ -523,6 +543,7 @@ pub(crate) static RESOURCES: &[Resource] = &[
         storage_group: Borrowed("admissionregistration.k8s.io"),
         storage_version: Borrowed("v1"),
         stability: Stability::Stable,
+        custom: None,
     },
     Resource {
         group: Borrowed("admissionregistration.k8s.io"),
@@ -540,6 +561,7 @@ pub(crate) static RESOURCES: &[Resource] = &[
         storage_group: Borrowed("admissionregistration.k8s.io"),
         storage_version: Borrowed("v1beta1"),
         stability: Stability::Beta,
+        custom: None,
     },
     Resource {
         group: Borrowed("admissionregistration.k8s.io"),
@@ -557,6 +579,7 @@ pub(crate) static RESOURCES: &[Resource] = &[
         storage_group: Borrowed("admissionregistration.k8s.io"),
         storage_version: Borrowed("v1beta1"),
         stability: Stability::Beta,
+        custom: None,
     },
     Resource {
         group: Borrowed("admissionregistration.k8s.io"),
@@ -574,6 +597,7 @@ pub(crate) static RESOURCES: &[Resource] = &[
         storage_group: Borrowed("admissionregistration.k8s.io"),
         storage_version: Borrowed("v1beta1"),
         stability: Stability::Alpha,
+        custom: None,
     },
     Resource {
         group: Borrowed("admissionregistration.k8s.io"),
@@ -591,6 +615,7 @@ pub(crate) static RESOURCES: &[Resource] = &[
         storage_group: Borrowed("admissionregistration.k8s.io"),
         storage_version: Borrowed("v1beta1"),
         stability: Stability::Alpha,
+        custom: None,
     },
     Resource {
         group: Borrowed("apiextensions.k8s.io"),
@@ -614,6 +639,7 @@ pub(crate) static RESOURCES: &[Resource] = &[
         storage_group: Borrowed("apiextensions.k8s.io"),
         storage_version: Borrowed("v1"),
         stability: Stability::Stable,
+        custom: None,
     },
     Resource {
         group: Borrowed("apiregistration.k8s.io"),
@@ -637,6 +663,7 @@ pub(crate) static RESOURCES: &[Resource] = &[
         storage_group: Borrowed("apiregistration.k8s.io"),
         storage_version: Borrowed("v1"),
         stability: Stability::Stable,
+        custom: None,
     },
     Resource {
         group: Borrowed("apps"),
@@ -654,6 +681,7 @@ pub(crate) static RESOURCES: &[Resource] = &[
         storage_group: Borrowed("apps"),
         storage_version: Borrowed("v1"),
         stability: Stability::Stable,
+        custom: None,
     },
     Resource {
         group: Borrowed("apps"),
@@ -677,6 +705,7 @@ pub(crate) static RESOURCES: &[Resource] = &[
         storage_group: Borrowed("apps"),
         storage_version: Borrowed("v1"),
         stability: Stability::Stable,
+        custom: None,
     },
     Resource {
         group: Borrowed("apps"),
@@ -709,6 +738,7 @@ pub(crate) static RESOURCES: &[Resource] = &[
         storage_group: Borrowed("apps"),
         storage_version: Borrowed("v1"),
         stability: Stability::Stable,
+        custom: None,
     },
     Resource {
         group: Borrowed("apps"),
@@ -741,6 +771,7 @@ pub(crate) static RESOURCES: &[Resource] = &[
         storage_group: Borrowed("apps"),
         storage_version: Borrowed("v1"),
         stability: Stability::Stable,
+        custom: None,
     },
     Resource {
         group: Borrowed("apps"),
@@ -773,6 +804,7 @@ pub(crate) static RESOURCES: &[Resource] = &[
         storage_group: Borrowed("apps"),
         storage_version: Borrowed("v1"),
         stability: Stability::Stable,
+        custom: None,
     },
     Resource {
         group: Borrowed("authentication.k8s.io"),
@@ -790,6 +822,7 @@ pub(crate) static RESOURCES: &[Resource] = &[
         storage_group: Borrowed("authentication.k8s.io"),
         storage_version: Borrowed("v1"),
         stability: Stability::Stable,
+        custom: None,
     },
     Resource {
         group: Borrowed("authentication.k8s.io"),
@@ -807,6 +840,7 @@ pub(crate) static RESOURCES: &[Resource] = &[
         storage_group: Borrowed("authentication.k8s.io"),
         storage_version: Borrowed("v1"),
         stability: Stability::Stable,
+        custom: None,
     },
     Resource {
         group: Borrowed("authorization.k8s.io"),
@@ -824,6 +858,7 @@ pub(crate) static RESOURCES: &[Resource] = &[
         storage_group: Borrowed("authorization.k8s.io"),
         storage_version: Borrowed("v1"),
         stability: Stability::Stable,
+        custom: None,
     },
     Resource {
         group: Borrowed("authorization.k8s.io"),
@@ -841,6 +876,7 @@ pub(crate) static RESOURCES: &[Resource] = &[
         storage_group: Borrowed("authorization.k8s.io"),
         storage_version: Borrowed("v1"),
         stability: Stability::Stable,
+        custom: None,
     },
     Resource {
         group: Borrowed("authorization.k8s.io"),
@@ -858,6 +894,7 @@ pub(crate) static RESOURCES: &[Resource] = &[
         storage_group: Borrowed("authorization.k8s.io"),
         storage_version: Borrowed("v1"),
         stability: Stability::Stable,
+        custom: None,
     },
     Resource {
         group: Borrowed("authorization.k8s.io"),
@@ -875,6 +912,7 @@ pub(crate) static RESOURCES: &[Resource] = &[
         storage_group: Borrowed("authorization.k8s.io"),
         storage_version: Borrowed("v1"),
         stability: Stability::Stable,
+        custom: None,
     },
     Resource {
         group: Borrowed("autoscaling"),
@@ -898,6 +936,7 @@ pub(crate) static RESOURCES: &[Resource] = &[
         storage_group: Borrowed("autoscaling"),
         storage_version: Borrowed("v2"),
         stability: Stability::Stable,
+        custom: None,
     },
     Resource {
         group: Borrowed("autoscaling"),
@@ -921,6 +960,7 @@ pub(crate) static RESOURCES: &[Resource] = &[
         storage_group: Borrowed("autoscaling"),
         storage_version: Borrowed("v2"),
         stability: Stability::Stable,
+        custom: None,
     },
     Resource {
         group: Borrowed("batch"),
@@ -944,6 +984,7 @@ pub(crate) static RESOURCES: &[Resource] = &[
         storage_group: Borrowed("batch"),
         storage_version: Borrowed("v1"),
         stability: Stability::Stable,
+        custom: None,
     },
     Resource {
         group: Borrowed("batch"),
@@ -967,6 +1008,7 @@ pub(crate) static RESOURCES: &[Resource] = &[
         storage_group: Borrowed("batch"),
         storage_version: Borrowed("v1"),
         stability: Stability::Stable,
+        custom: None,
     },
     Resource {
         group: Borrowed("certificates.k8s.io"),
@@ -999,6 +1041,7 @@ pub(crate) static RESOURCES: &[Resource] = &[
         storage_group: Borrowed("certificates.k8s.io"),
         storage_version: Borrowed("v1"),
         stability: Stability::Stable,
+        custom: None,
     },
     Resource {
         group: Borrowed("certificates.k8s.io"),
@@ -1016,6 +1059,7 @@ pub(crate) static RESOURCES: &[Resource] = &[
         storage_group: Borrowed("certificates.k8s.io"),
         storage_version: Borrowed("v1beta1"),
         stability: Stability::Beta,
+        custom: None,
     },
     Resource {
         group: Borrowed("certificates.k8s.io"),
@@ -1039,6 +1083,7 @@ pub(crate) static RESOURCES: &[Resource] = &[
         storage_group: Borrowed("certificates.k8s.io"),
         storage_version: Borrowed("v1beta1"),
         stability: Stability::Beta,
+        custom: None,
     },
     Resource {
         group: Borrowed("certificates.k8s.io"),
@@ -1056,6 +1101,7 @@ pub(crate) static RESOURCES: &[Resource] = &[
         storage_group: Borrowed("certificates.k8s.io"),
         storage_version: Borrowed("v1beta1"),
         stability: Stability::Alpha,
+        custom: None,
     },
     Resource {
         group: Borrowed("coordination.k8s.io"),
@@ -1073,6 +1119,7 @@ pub(crate) static RESOURCES: &[Resource] = &[
         storage_group: Borrowed("coordination.k8s.io"),
         storage_version: Borrowed("v1"),
         stability: Stability::Stable,
+        custom: None,
     },
     Resource {
         group: Borrowed("coordination.k8s.io"),
@@ -1090,6 +1137,7 @@ pub(crate) static RESOURCES: &[Resource] = &[
         storage_group: Borrowed("coordination.k8s.io"),
         storage_version: Borrowed("v1beta1"),
         stability: Stability::Beta,
+        custom: None,
     },
     Resource {
         group: Borrowed("coordination.k8s.io"),
@@ -1107,6 +1155,7 @@ pub(crate) static RESOURCES: &[Resource] = &[
         storage_group: Borrowed("coordination.k8s.io"),
         storage_version: Borrowed("v1beta1"),
         stability: Stability::Alpha,
+        custom: None,
     },
     Resource {
         group: Borrowed("discovery.k8s.io"),
@@ -1124,6 +1173,7 @@ pub(crate) static RESOURCES: &[Resource] = &[
         storage_group: Borrowed("discovery.k8s.io"),
         storage_version: Borrowed("v1"),
         stability: Stability::Stable,
+        custom: None,
     },
     Resource {
         group: Borrowed("events.k8s.io"),
@@ -1141,6 +1191,7 @@ pub(crate) static RESOURCES: &[Resource] = &[
         storage_group: Borrowed(""),
         storage_version: Borrowed("v1"),
         stability: Stability::Stable,
+        custom: None,
     },
     Resource {
         group: Borrowed("flowcontrol.apiserver.k8s.io"),
@@ -1164,6 +1215,7 @@ pub(crate) static RESOURCES: &[Resource] = &[
         storage_group: Borrowed("flowcontrol.apiserver.k8s.io"),
         storage_version: Borrowed("v1"),
         stability: Stability::Stable,
+        custom: None,
     },
     Resource {
         group: Borrowed("flowcontrol.apiserver.k8s.io"),
@@ -1187,6 +1239,7 @@ pub(crate) static RESOURCES: &[Resource] = &[
         storage_group: Borrowed("flowcontrol.apiserver.k8s.io"),
         storage_version: Borrowed("v1"),
         stability: Stability::Stable,
+        custom: None,
     },
     Resource {
         group: Borrowed("internal.apiserver.k8s.io"),
@@ -1210,6 +1263,7 @@ pub(crate) static RESOURCES: &[Resource] = &[
         storage_group: Borrowed("internal.apiserver.k8s.io"),
         storage_version: Borrowed("v1alpha1"),
         stability: Stability::Alpha,
+        custom: None,
     },
     Resource {
         group: Borrowed("networking.k8s.io"),
@@ -1227,6 +1281,7 @@ pub(crate) static RESOURCES: &[Resource] = &[
         storage_group: Borrowed("networking.k8s.io"),
         storage_version: Borrowed("v1"),
         stability: Stability::Stable,
+        custom: None,
     },
     Resource {
         group: Borrowed("networking.k8s.io"),
@@ -1250,6 +1305,7 @@ pub(crate) static RESOURCES: &[Resource] = &[
         storage_group: Borrowed("networking.k8s.io"),
         storage_version: Borrowed("v1"),
         stability: Stability::Stable,
+        custom: None,
     },
     Resource {
         group: Borrowed("networking.k8s.io"),
@@ -1267,6 +1323,7 @@ pub(crate) static RESOURCES: &[Resource] = &[
         storage_group: Borrowed("networking.k8s.io"),
         storage_version: Borrowed("v1"),
         stability: Stability::Stable,
+        custom: None,
     },
     Resource {
         group: Borrowed("networking.k8s.io"),
@@ -1284,6 +1341,7 @@ pub(crate) static RESOURCES: &[Resource] = &[
         storage_group: Borrowed("networking.k8s.io"),
         storage_version: Borrowed("v1"),
         stability: Stability::Stable,
+        custom: None,
     },
     Resource {
         group: Borrowed("networking.k8s.io"),
@@ -1307,6 +1365,7 @@ pub(crate) static RESOURCES: &[Resource] = &[
         storage_group: Borrowed("networking.k8s.io"),
         storage_version: Borrowed("v1"),
         stability: Stability::Stable,
+        custom: None,
     },
     Resource {
         group: Borrowed("networking.k8s.io"),
@@ -1324,6 +1383,7 @@ pub(crate) static RESOURCES: &[Resource] = &[
         storage_group: Borrowed("networking.k8s.io"),
         storage_version: Borrowed("v1"),
         stability: Stability::Beta,
+        custom: None,
     },
     Resource {
         group: Borrowed("networking.k8s.io"),
@@ -1347,6 +1407,7 @@ pub(crate) static RESOURCES: &[Resource] = &[
         storage_group: Borrowed("networking.k8s.io"),
         storage_version: Borrowed("v1"),
         stability: Stability::Beta,
+        custom: None,
     },
     Resource {
         group: Borrowed("node.k8s.io"),
@@ -1364,6 +1425,7 @@ pub(crate) static RESOURCES: &[Resource] = &[
         storage_group: Borrowed("node.k8s.io"),
         storage_version: Borrowed("v1"),
         stability: Stability::Stable,
+        custom: None,
     },
     Resource {
         group: Borrowed("policy"),
@@ -1387,6 +1449,7 @@ pub(crate) static RESOURCES: &[Resource] = &[
         storage_group: Borrowed("policy"),
         storage_version: Borrowed("v1"),
         stability: Stability::Stable,
+        custom: None,
     },
     Resource {
         group: Borrowed("rbac.authorization.k8s.io"),
@@ -1404,6 +1467,7 @@ pub(crate) static RESOURCES: &[Resource] = &[
         storage_group: Borrowed("rbac.authorization.k8s.io"),
         storage_version: Borrowed("v1"),
         stability: Stability::Stable,
+        custom: None,
     },
     Resource {
         group: Borrowed("rbac.authorization.k8s.io"),
@@ -1421,6 +1485,7 @@ pub(crate) static RESOURCES: &[Resource] = &[
         storage_group: Borrowed("rbac.authorization.k8s.io"),
         storage_version: Borrowed("v1"),
         stability: Stability::Stable,
+        custom: None,
     },
     Resource {
         group: Borrowed("rbac.authorization.k8s.io"),
@@ -1438,6 +1503,7 @@ pub(crate) static RESOURCES: &[Resource] = &[
         storage_group: Borrowed("rbac.authorization.k8s.io"),
         storage_version: Borrowed("v1"),
         stability: Stability::Stable,
+        custom: None,
     },
     Resource {
         group: Borrowed("rbac.authorization.k8s.io"),
@@ -1455,6 +1521,7 @@ pub(crate) static RESOURCES: &[Resource] = &[
         storage_group: Borrowed("rbac.authorization.k8s.io"),
         storage_version: Borrowed("v1"),
         stability: Stability::Stable,
+        custom: None,
     },
     Resource {
         group: Borrowed("resource.k8s.io"),
@@ -1472,6 +1539,7 @@ pub(crate) static RESOURCES: &[Resource] = &[
         storage_group: Borrowed("resource.k8s.io"),
         storage_version: Borrowed("v1"),
         stability: Stability::Stable,
+        custom: None,
     },
     Resource {
         group: Borrowed("resource.k8s.io"),
@@ -1495,6 +1563,7 @@ pub(crate) static RESOURCES: &[Resource] = &[
         storage_group: Borrowed("resource.k8s.io"),
         storage_version: Borrowed("v1"),
         stability: Stability::Stable,
+        custom: None,
     },
     Resource {
         group: Borrowed("resource.k8s.io"),
@@ -1512,6 +1581,7 @@ pub(crate) static RESOURCES: &[Resource] = &[
         storage_group: Borrowed("resource.k8s.io"),
         storage_version: Borrowed("v1"),
         stability: Stability::Stable,
+        custom: None,
     },
     Resource {
         group: Borrowed("resource.k8s.io"),
@@ -1529,6 +1599,7 @@ pub(crate) static RESOURCES: &[Resource] = &[
         storage_group: Borrowed("resource.k8s.io"),
         storage_version: Borrowed("v1"),
         stability: Stability::Stable,
+        custom: None,
     },
     Resource {
         group: Borrowed("resource.k8s.io"),
@@ -1546,6 +1617,7 @@ pub(crate) static RESOURCES: &[Resource] = &[
         storage_group: Borrowed("resource.k8s.io"),
         storage_version: Borrowed("v1"),
         stability: Stability::Beta,
+        custom: None,
     },
     Resource {
         group: Borrowed("resource.k8s.io"),
@@ -1569,6 +1641,7 @@ pub(crate) static RESOURCES: &[Resource] = &[
         storage_group: Borrowed("resource.k8s.io"),
         storage_version: Borrowed("v1"),
         stability: Stability::Beta,
+        custom: None,
     },
     Resource {
         group: Borrowed("resource.k8s.io"),
@@ -1586,6 +1659,7 @@ pub(crate) static RESOURCES: &[Resource] = &[
         storage_group: Borrowed("resource.k8s.io"),
         storage_version: Borrowed("v1"),
         stability: Stability::Beta,
+        custom: None,
     },
     Resource {
         group: Borrowed("resource.k8s.io"),
@@ -1603,6 +1677,7 @@ pub(crate) static RESOURCES: &[Resource] = &[
         storage_group: Borrowed("resource.k8s.io"),
         storage_version: Borrowed("v1"),
         stability: Stability::Beta,
+        custom: None,
     },
     Resource {
         group: Borrowed("resource.k8s.io"),
@@ -1620,6 +1695,7 @@ pub(crate) static RESOURCES: &[Resource] = &[
         storage_group: Borrowed("resource.k8s.io"),
         storage_version: Borrowed("v1"),
         stability: Stability::Beta,
+        custom: None,
     },
     Resource {
         group: Borrowed("resource.k8s.io"),
@@ -1643,6 +1719,7 @@ pub(crate) static RESOURCES: &[Resource] = &[
         storage_group: Borrowed("resource.k8s.io"),
         storage_version: Borrowed("v1"),
         stability: Stability::Beta,
+        custom: None,
     },
     Resource {
         group: Borrowed("resource.k8s.io"),
@@ -1660,6 +1737,7 @@ pub(crate) static RESOURCES: &[Resource] = &[
         storage_group: Borrowed("resource.k8s.io"),
         storage_version: Borrowed("v1"),
         stability: Stability::Beta,
+        custom: None,
     },
     Resource {
         group: Borrowed("resource.k8s.io"),
@@ -1677,6 +1755,7 @@ pub(crate) static RESOURCES: &[Resource] = &[
         storage_group: Borrowed("resource.k8s.io"),
         storage_version: Borrowed("v1"),
         stability: Stability::Beta,
+        custom: None,
     },
     Resource {
         group: Borrowed("resource.k8s.io"),
@@ -1700,6 +1779,7 @@ pub(crate) static RESOURCES: &[Resource] = &[
         storage_group: Borrowed("resource.k8s.io"),
         storage_version: Borrowed("v1alpha3"),
         stability: Stability::Alpha,
+        custom: None,
     },
     Resource {
         group: Borrowed("scheduling.k8s.io"),
@@ -1717,6 +1797,7 @@ pub(crate) static RESOURCES: &[Resource] = &[
         storage_group: Borrowed("scheduling.k8s.io"),
         storage_version: Borrowed("v1"),
         stability: Stability::Stable,
+        custom: None,
     },
     Resource {
         group: Borrowed("scheduling.k8s.io"),
@@ -1734,6 +1815,7 @@ pub(crate) static RESOURCES: &[Resource] = &[
         storage_group: Borrowed("scheduling.k8s.io"),
         storage_version: Borrowed("v1alpha1"),
         stability: Stability::Alpha,
+        custom: None,
     },
     Resource {
         group: Borrowed("storage.k8s.io"),
@@ -1751,6 +1833,7 @@ pub(crate) static RESOURCES: &[Resource] = &[
         storage_group: Borrowed("storage.k8s.io"),
         storage_version: Borrowed("v1"),
         stability: Stability::Stable,
+        custom: None,
     },
     Resource {
         group: Borrowed("storage.k8s.io"),
@@ -1768,6 +1851,7 @@ pub(crate) static RESOURCES: &[Resource] = &[
         storage_group: Borrowed("storage.k8s.io"),
         storage_version: Borrowed("v1"),
         stability: Stability::Stable,
+        custom: None,
     },
     Resource {
         group: Borrowed("storage.k8s.io"),
@@ -1785,6 +1869,7 @@ pub(crate) static RESOURCES: &[Resource] = &[
         storage_group: Borrowed("storage.k8s.io"),
         storage_version: Borrowed("v1"),
         stability: Stability::Stable,
+        custom: None,
     },
     Resource {
         group: Borrowed("storage.k8s.io"),
@@ -1802,6 +1887,7 @@ pub(crate) static RESOURCES: &[Resource] = &[
         storage_group: Borrowed("storage.k8s.io"),
         storage_version: Borrowed("v1"),
         stability: Stability::Stable,
+        custom: None,
     },
     Resource {
         group: Borrowed("storage.k8s.io"),
@@ -1825,6 +1911,7 @@ pub(crate) static RESOURCES: &[Resource] = &[
         storage_group: Borrowed("storage.k8s.io"),
         storage_version: Borrowed("v1"),
         stability: Stability::Stable,
+        custom: None,
     },
     Resource {
         group: Borrowed("storage.k8s.io"),
@@ -1842,6 +1929,7 @@ pub(crate) static RESOURCES: &[Resource] = &[
         storage_group: Borrowed("storage.k8s.io"),
         storage_version: Borrowed("v1"),
         stability: Stability::Stable,
+        custom: None,
     },
     Resource {
         group: Borrowed("storage.k8s.io"),
@@ -1859,6 +1947,7 @@ pub(crate) static RESOURCES: &[Resource] = &[
         storage_group: Borrowed("storage.k8s.io"),
         storage_version: Borrowed("v1"),
         stability: Stability::Beta,
+        custom: None,
     },
     Resource {
         group: Borrowed("storagemigration.k8s.io"),
@@ -1882,5 +1971,6 @@ pub(crate) static RESOURCES: &[Resource] = &[
         storage_group: Borrowed("storagemigration.k8s.io"),
         storage_version: Borrowed("v1beta1"),
         stability: Stability::Beta,
+        custom: None,
     },
 ];

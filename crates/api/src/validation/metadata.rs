@@ -123,17 +123,24 @@ fn owner_references(metadata: &ObjectMeta, path: &Path, errors: &mut ErrorList) 
 
 fn finalizers(metadata: &ObjectMeta, path: &Path, errors: &mut ErrorList) {
     let finalizers = metadata.finalizers.as_deref().unwrap_or_default();
-    for (index, finalizer) in finalizers.iter().enumerate() {
+    for finalizer in finalizers {
         check::invalid(errors, path, finalizer.as_str(), names::qualified_name(finalizer));
-        if !finalizer.contains('/') && !STANDARD_FINALIZERS.contains(&finalizer.as_str()) {
-            let why = "name is neither a standard finalizer name nor is it fully qualified";
-            errors.push(FieldError::invalid(&path.index(index), finalizer.as_str(), why));
-        }
     }
     let has = |name: &str| finalizers.iter().any(|finalizer| finalizer == name);
     if has("orphan") && has("foregroundDeletion") {
         let why = "finalizer orphan and foregroundDeletion cannot be both set";
         errors.push(FieldError::invalid(path, finalizers.to_vec(), why));
+    }
+}
+
+/// Judges the finalizers of upstream's own kinds, which need a domain unless they are upstream's own too.
+pub(super) fn standard_finalizers(object: &Value, errors: &mut ErrorList) {
+    let path = Path::new("metadata").child("finalizers");
+    for (index, finalizer) in meta::finalizers(object).enumerate() {
+        if !finalizer.contains('/') && !STANDARD_FINALIZERS.contains(&finalizer) {
+            let why = "name is neither a standard finalizer name nor is it fully qualified";
+            errors.push(FieldError::invalid(&path.index(index), finalizer, why));
+        }
     }
 }
 

@@ -1,8 +1,10 @@
 //! The fields by which objects of a resource can be selected, and reading them out of a document without building it.
 
+use std::collections::HashMap;
 use std::fmt;
+use std::sync::{Arc, LazyLock};
 
-use api::kinds::Resource;
+use api::kinds::{Resource, Text};
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 /// Selectable fields besides `metadata.name` and `metadata.namespace`, by storage group and plural.
@@ -47,30 +49,55 @@ const SELECTABLE: &[((&str, &str), &[&str])] = &[
     (("resource.k8s.io", "resourceslices"), &["spec.nodeName", "spec.driver"]),
 ];
 
+type Table = HashMap<(&'static str, &'static str), Arc<[Text]>>;
+
 /// The selectable fields of a resource besides name and namespace.
-pub(crate) fn selectable(resource: &Resource) -> &'static [&'static str] {
-    let found =
-        SELECTABLE.iter().find(|((group, plural), _)| (*group, *plural) == (&resource.storage_group, &resource.plural));
-    found.map(|(_, fields)| *fields).unwrap_or_default()
+pub(crate) fn selectable(resource: &Resource) -> Arc<[Text]> {
+    static TABLE: LazyLock<Table> = LazyLock::new(|| {
+        let row = |(key, fields): &((&'static str, &'static str), &'static [&'static str])| {
+            (*key, fields.iter().map(|field| Text::Borrowed(field)).collect())
+        };
+        SELECTABLE.iter().map(row).collect()
+    });
+    static NONE: LazyLock<Arc<[Text]>> = LazyLock::new(|| Arc::new([]));
+    match &resource.custom {
+        Some(custom) => custom.version().selectable.clone(),
+        None => TABLE.get(&(&*resource.storage_group, &*resource.plural)).unwrap_or(&NONE).clone(),
+    }
 }
 
 /// Selectable fields with their values.
-pub(super) type Values = Box<[(&'static str, Box<str>)]>;
+#[derive(Clone, Debug)]
+pub(super) struct Values {
+    /// The paths, shared by all objects of the resource.
+    paths: Arc<[Text]>,
+    values: Box<[Box<str>]>,
+}
+
+impl Values {
+    /// The value at a path.
+    pub(super) fn get(&self, path: &str) -> Option<&str> {
+        self.paths.iter().position(|each| each == path).map(|index| &*self.values[index])
+    }
+}
 
 /// The values of the selectable fields; one that is missing has the value that its absence means.
 pub(super) fn extract(resource: &Resource, document: &[u8]) -> Result<Values, serde_json::Error> {
-    let paths = selectable(resource);
+    let paths = match &resource.custom {
+        Some(custom) => custom.definition.selectable.clone(),
+        None => selectable(resource),
+    };
     if paths.is_empty() {
-        return Ok(Box::default());
+        return Ok(Values { paths, values: Box::default() });
     }
     // Where an event comes from is the component in its source, or what reports it.
     let lookups: Vec<&str> =
-        paths.iter().map(|path| if *path == "source" { "source.component" } else { path }).collect();
+        paths.iter().map(|path| if path == "source" { "source.component" } else { path }).collect();
     let mut found: Vec<Option<Box<str>>> = vec![None; paths.len()];
     let mut deserializer = serde_json::Deserializer::from_slice(document);
     At { prefix: "", paths: &lookups, found: &mut found }.deserialize(&mut deserializer)?;
-    let values = paths.iter().zip(found).map(|(path, value)| (*path, value.unwrap_or_else(|| absent(path).into())));
-    Ok(values.collect())
+    let values = paths.iter().zip(found).map(|(path, value)| value.unwrap_or_else(|| absent(path).into())).collect();
+    Ok(Values { paths, values })
 }
 
 fn absent(path: &str) -> &'static str {

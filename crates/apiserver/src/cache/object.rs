@@ -4,24 +4,36 @@
 //! order lets the resourceVersion, which only the datastore knows, be spliced in at a known place, and lets a list
 //! take the object without its type by leaving the beginning out.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
+use api::custom::Custom;
 use api::kinds::Resource;
+use api::structural::Malformed;
 use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::fields;
 
-/// The beginning of every stored object of a resource, up to and with the brace that opens `metadata`.
-pub(crate) fn encode_head(resource: &Resource) -> String {
-    format!(r#"{{"apiVersion":"{}","kind":"{}","metadata":{{"#, resource.storage_api_version(), resource.kind)
+/// The beginning of a document, up to and with the brace that opens `metadata`.
+fn head(api_version: &str, kind: &str) -> String {
+    format!(r#"{{"apiVersion":"{api_version}","kind":"{kind}","metadata":{{"#)
+}
+
+/// The beginning of a document up to `metadata`.
+fn type_head(api_version: &str, kind: &str) -> String {
+    format!(r#"{{"apiVersion":"{api_version}","kind":"{kind}","#)
 }
 
 /// Encodes an object for the datastore; its resourceVersion is left out.
 pub(crate) fn encode(resource: &Resource, object: &Value) -> Vec<u8> {
-    let mut bytes = encode_head(resource).into_bytes();
+    encode_as(&head(&resource.storage_api_version(), &resource.kind), object)
+}
+
+fn encode_as(head: &str, object: &Value) -> Vec<u8> {
+    let mut bytes = head.as_bytes().to_vec();
     let mut first = true;
     let member = |bytes: &mut Vec<u8>, key: &str, value: &Value, first: &mut bool| {
         if !*first {
@@ -48,6 +60,20 @@ pub(crate) fn encode(resource: &Resource, object: &Value) -> Vec<u8> {
     bytes
 }
 
+/// A stored custom resource as its schema has it now, which may differ from the one that it was written under; it
+/// stays in the version in which it was written. Its beginning comes with it.
+fn read_custom(custom: &Custom, kind: &str, stored: &[u8]) -> Result<(String, Vec<u8>), StoredObjectError> {
+    let mut object: Value = serde_json::from_slice(stored)?;
+    let api_version = api::meta::api_version(&object).to_owned();
+    let (_, version) = api::meta::split_api_version(&api_version);
+    let declared = custom.definition.version(version).ok_or(StoredObjectError::Head)?;
+    // What is malformed is dropped, and nobody asks for what is unknown.
+    let _ = declared.structural.conform(&mut object, Malformed::Drop);
+    let head = head(&api_version, kind);
+    let bytes = encode_as(&head, &object);
+    Ok((head, bytes))
+}
+
 /// Why stored bytes are not an object of the resource.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StoredObjectError {
@@ -67,7 +93,7 @@ pub(crate) struct Object {
     pub(crate) uid: Box<str>,
     pub(crate) labels: BTreeMap<String, String>,
     /// The values of the fields that can be selected by, in the order of [`fields::selectable`].
-    pub(crate) fields: fields::Values,
+    fields: fields::Values,
     /// The whole document with its resourceVersion.
     json: Bytes,
     /// How long the beginning with apiVersion and kind is: `metadata` comes next.
@@ -99,7 +125,14 @@ impl Object {
         stored: &[u8],
         revision: i64,
     ) -> Result<Self, StoredObjectError> {
-        let head = encode_head(resource);
+        let (head, stored) = match &resource.custom {
+            Some(custom) => {
+                let (head, read) = read_custom(custom, &resource.kind, stored)?;
+                (head, Cow::Owned(read))
+            }
+            None => (head(&resource.storage_api_version(), &resource.kind), Cow::Borrowed(stored)),
+        };
+        let stored = &*stored;
         let tail = stored.strip_prefix(head.as_bytes()).ok_or(StoredObjectError::Head)?;
         let indexed: Indexed = serde_json::from_slice(stored)?;
         let fields = fields::extract(resource, stored)?;
@@ -159,6 +192,14 @@ impl Object {
         self.message.get_or_init(|| api::protobuf::encode(&self.value(), resource.schema).into())
     }
 
+    /// Whether the document is in the version of the resource.
+    pub(crate) fn is_in(&self, resource: &Resource) -> bool {
+        match resource.custom {
+            Some(_) => self.json[..self.type_length] == *type_head(&resource.api_version(), &resource.kind).as_bytes(),
+            None => resource.is_storage_version(),
+        }
+    }
+
     /// The document, parsed.
     pub(crate) fn value(&self) -> Value {
         serde_json::from_slice(&self.json).expect("it was parsed when it came into the cache")
@@ -177,7 +218,7 @@ impl Object {
         match path {
             "metadata.name" => Some(self.name()),
             "metadata.namespace" => Some(self.namespace().unwrap_or_default()),
-            _ => self.fields.iter().find(|(field, _)| *field == path).map(|(_, value)| &**value),
+            _ => self.fields.get(path),
         }
     }
 }

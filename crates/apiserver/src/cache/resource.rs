@@ -123,11 +123,14 @@ struct State {
     first: u64,
     /// Events after this revision are all in the ring.
     window_start: i64,
+    /// Whether there will be no more events, because the resource is gone or has another cache.
+    is_ended: bool,
 }
 
 /// The cache of one resource.
 pub(crate) struct ResourceCache {
-    pub(crate) resource: Arc<Resource>,
+    /// The row of the version in which objects are stored.
+    resource: RwLock<Arc<Resource>>,
     state: RwLock<State>,
     /// The number of the next event; changes wake the watches.
     next: watch::Sender<u64>,
@@ -146,8 +149,25 @@ const BATCH: usize = 256;
 
 impl ResourceCache {
     pub(super) fn new(resource: Arc<Resource>) -> Self {
-        let state = State { objects: OrdMap::new(), revision: 0, events: VecDeque::new(), first: 0, window_start: 0 };
-        Self { resource, state: RwLock::new(state), next: watch::Sender::new(0) }
+        let state = State {
+            objects: OrdMap::new(),
+            revision: 0,
+            events: VecDeque::new(),
+            first: 0,
+            window_start: 0,
+            is_ended: false,
+        };
+        Self { resource: RwLock::new(resource), state: RwLock::new(state), next: watch::Sender::new(0) }
+    }
+
+    /// The row of the version in which objects are stored.
+    pub(crate) fn resource(&self) -> Arc<Resource> {
+        self.resource.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Takes another row, when the definition of a custom resource has changed.
+    pub(super) fn set_resource(&self, resource: Arc<Resource>) {
+        *self.resource.write().unwrap_or_else(PoisonError::into_inner) = resource;
     }
 
     fn read<T>(&self, read: impl FnOnce(&State) -> T) -> T {
@@ -166,6 +186,17 @@ impl ResourceCache {
             state.first += state.events.len() as u64 + 1;
             state.events.clear();
         }
+    }
+
+    /// Says that there will be no more events: watches end when they have seen all that there were.
+    pub(super) fn end(&self) {
+        self.state.write().unwrap_or_else(PoisonError::into_inner).is_ended = true;
+        self.next.send_modify(|_| {});
+    }
+
+    /// Whether there will be no more events.
+    pub(super) fn is_ended(&self) -> bool {
+        self.read(|state| state.is_ended)
     }
 
     /// An object was written.

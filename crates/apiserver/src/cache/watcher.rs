@@ -80,6 +80,15 @@ pub(crate) struct Watcher {
 #[derive(Debug)]
 pub(crate) struct TooOld;
 
+/// Why a watch sees no more changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Over {
+    /// It has lost some.
+    TooOld,
+    /// There will be none.
+    Ended,
+}
+
 impl Watcher {
     /// Watches from now; the objects that are there are returned.
     pub(crate) fn from_now(cache: Arc<Cache>, resource: Arc<ResourceCache>, selection: Selection) -> (Snapshot, Self) {
@@ -102,13 +111,19 @@ impl Watcher {
     }
 
     /// Waits for changes among the selected objects. May return none, when only others changed. Cancel safe.
-    pub(crate) async fn changes(&mut self) -> Result<Vec<Change>, TooOld> {
+    pub(crate) async fn changes(&mut self) -> Result<Vec<Change>, Over> {
         loop {
             self.woken.borrow_and_update();
             let applied = self.cache.applied();
-            let Window::Events(events, next) = self.resource.events_from(self.next) else { return Err(TooOld) };
+            let is_ended = self.resource.is_ended();
+            let Window::Events(events, next) = self.resource.events_from(self.next) else {
+                return Err(Over::TooOld);
+            };
             if events.is_empty() {
                 self.revision = self.revision.max(applied);
+                if is_ended {
+                    return Err(Over::Ended);
+                }
                 // The sender lives as long as the cache, which this holds.
                 let _ = self.woken.changed().await;
                 continue;

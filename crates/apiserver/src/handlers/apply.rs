@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::resources::{Call, Patcher};
 use crate::http::options::WriteOptions;
-use crate::registry::{Expected, Writer, apply_config, complete, decode_config, scale};
+use crate::registry::{Expected, Subject, Writer, check_applied, complete, decode_config, scale};
 
 impl Call<'_> {
     /// The change that the configuration in the body makes; an object that is not there is made.
@@ -16,6 +16,7 @@ impl Call<'_> {
         let (manager, force) = (options.field_manager.clone(), options.force);
         let subresource = self.request.subresource.clone().unwrap_or_default();
         let now = self.core.registry.env.now();
+        let kinds = self.core.registry.kinds();
         Ok(Box::new(move |current: &Value| {
             let new;
             let live = if current.is_null() {
@@ -31,8 +32,9 @@ impl Call<'_> {
                 current
             };
             let writer = Writer { manager: &manager, subresource: &subresource };
-            let mut value = apply_config(&resource, writer, now, live, &config.value, force)?;
-            api::decode::check_fields(&mut value, resource.schema)?;
+            let mut value =
+                Subject { kinds: &kinds, resource: &resource, writer, now }.apply(live, &config.value, force)?;
+            check_applied(&resource, &mut value)?;
             match api::meta::name(&value) {
                 "" => api::meta::set_name(&mut value, &name),
                 given if given != name => return Err(super::resources::name_mismatch(given, &name)),
@@ -60,20 +62,22 @@ impl Call<'_> {
         }
         let (manager, force) = (options.field_manager.clone(), options.force);
         let now = self.core.registry.env.now();
+        let kinds = self.core.registry.kinds();
         Ok(move |current: &Value| {
             // It refuses what no scale may be.
-            scale::apply(current, &scale)?;
-            let mut config = json!({"apiVersion": resource.api_version(), "kind": resource.kind, "metadata": {}});
+            scale::apply(&resource, current, &scale)?;
+            let replicas = scale.pointer("/spec/replicas").and_then(Value::as_i64);
+            let mut config = match replicas {
+                Some(replicas) => scale::configuration(&resource, replicas),
+                None => json!({"apiVersion": resource.api_version(), "kind": resource.kind, "metadata": {}}),
+            };
             for field in ["name", "namespace", "uid", "resourceVersion"] {
                 if let Some(value) = api::meta::metadata(&scale).and_then(|metadata| metadata.get(field)) {
                     config["metadata"][field] = value.clone();
                 }
             }
-            if let Some(replicas) = scale.pointer("/spec/replicas") {
-                config["spec"] = json!({"replicas": replicas});
-            }
             let writer = Writer { manager: &manager, subresource: "scale" };
-            apply_config(&resource, writer, now, current, &config, force)
+            Subject { kinds: &kinds, resource: &resource, writer, now }.apply(current, &config, force)
         })
     }
 }

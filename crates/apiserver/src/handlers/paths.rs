@@ -7,11 +7,12 @@ use http::header::{CONTENT_TYPE, ETAG, HeaderValue};
 use http::{Method, Response, StatusCode};
 use serde_json::{Value, json};
 
-use super::resources::no_such_path;
+use super::resources::{no_such_path, unknown};
 use crate::discovery;
 use crate::http::body::Body;
 use crate::http::negotiate::{self, Encoding};
 use crate::http::output;
+use crate::kinds::{Group, Kinds};
 use crate::pipeline::{Admitted, Core};
 
 /// The version that this server is compatible with.
@@ -40,27 +41,29 @@ pub(crate) async fn handle(core: Arc<Core>, admitted: Admitted) -> Result<Respon
         let accepted = negotiate::accepted(&request.headers, &request.uri)?;
         encoded(accepted.encoding, document, &format!("io.k8s.apimachinery.pkg.apis.meta.v1.{kind}"))
     };
+    let kinds = core.registry.kinds();
     match segments.as_slice() {
-        [] => ok(&root_paths()),
+        [] => ok(&root_paths(&kinds)),
         ["api" | "apis"] => {
             if let Some(version) = negotiate::wants_aggregated_discovery(&request.headers) {
-                return Ok(discovery::aggregated_response(segments[0] == "api", version));
+                return Ok(discovery::aggregated_response(&kinds, segments[0] == "api", version));
             }
             match segments[0] {
                 "api" => told(&discovery::core_versions(&core), "APIVersions"),
-                _ => told(&discovery::groups(), "APIGroupList"),
+                _ => told(&discovery::groups(&kinds), "APIGroupList"),
             }
         }
         ["api", version] => {
-            told(&discovery::resources("", version).ok_or_else(Status::no_such_resource)?, "APIResourceList")
+            told(&discovery::resources(&kinds, "", version).ok_or_else(Status::no_such_resource)?, "APIResourceList")
         }
-        ["apis", group] => match discovery::group(group) {
+        ["apis", group] => match discovery::group(&kinds, group) {
             Some(group) => told(&group, "APIGroup"),
             None => Ok(no_such_path()),
         },
-        ["apis", group, version] => {
-            told(&discovery::resources(group, version).ok_or_else(Status::no_such_resource)?, "APIResourceList")
-        }
+        ["apis", group, version] => match discovery::resources(&kinds, group, version) {
+            Some(resources) => told(&resources, "APIResourceList"),
+            None => unknown(group),
+        },
         ["version"] => ok(&version()),
         ["cacerts"] => Ok(output::text_response(StatusCode::OK, core.ca_pem.clone())),
         ["livez" | "readyz" | "healthz", rest @ ..] => health(&core, segments[0], rest, &info.query).await,
@@ -95,9 +98,9 @@ async fn openapi(path: String) -> Result<Response<Body>, Status> {
     Ok(response)
 }
 
-fn root_paths() -> Value {
+fn root_paths(kinds: &Kinds) -> Value {
     let mut paths = vec!["/api".to_owned(), "/api/v1".to_owned(), "/apis".to_owned(), "/apis/".to_owned()];
-    for (group, versions) in discovery::served_groups() {
+    for Group { name: group, versions } in kinds.groups() {
         paths.push(format!("/apis/{group}"));
         paths.extend(versions.iter().map(|version| format!("/apis/{group}/{version}")));
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use api::kinds::{Resource, Stability};
+use api::kinds::Resource;
 use api::status::Status;
 use bytes::Bytes;
 use http::{HeaderMap, Method, Response, StatusCode};
@@ -40,24 +40,26 @@ pub(super) struct Call<'a> {
     pub(super) error_encoding: Encoding,
 }
 
-/// The row for a request, if this server serves its version.
-pub(crate) fn served(group: &str, version: &str, plural: &str) -> Option<&'static Arc<Resource>> {
-    api::kinds::find(group, version, plural).filter(|resource| resource.stability == Stability::Stable)
-}
-
 /// What upstream's router says about paths that it does not know.
 pub(super) fn no_such_path() -> Response<Body> {
     output::text_response(StatusCode::NOT_FOUND, "404 page not found\n")
 }
 
+/// What upstream says about resources and versions that are not there: groups of its own have a router each.
+pub(super) fn unknown(group: &str) -> Result<Response<Body>, Status> {
+    let is_built_in = api::kinds::all().iter().any(|resource| resource.group == group);
+    if is_built_in { Err(Status::no_such_resource()) } else { Ok(no_such_path()) }
+}
+
 pub(crate) async fn handle(core: Arc<Core>, admitted: Admitted) -> Result<Response<Body>, Status> {
     let Admitted { info, identity, request } = admitted;
     let Target::Resource(target) = &info.target else { return Err(Status::no_such_resource()) };
-    let Some(resource) = served(&target.group, &target.version, &target.resource) else {
-        return Err(Status::no_such_resource());
+    let kinds = core.registry.kinds();
+    let Some(resource) = kinds.find(&target.group, &target.version, &target.resource) else {
+        return unknown(&target.group);
     };
     if resource.namespaced == target.namespace.is_none() && !may_lack_namespace(resource, target) {
-        return Err(Status::no_such_resource());
+        return unknown(&target.group);
     }
     if let Some(backend) = target.subresource.as_deref().and_then(|name| connect::backend(resource, name)) {
         return connect::handle(&core, backend, &info, &identity, request).await;
@@ -90,6 +92,12 @@ pub(crate) async fn handle(core: Arc<Core>, admitted: Admitted) -> Result<Respon
         None if !resource.is_stored() => reviews::handle(&call).await,
         None => call.main().await,
     }
+}
+
+/// 405 for what would make another instance of a definition that is being emptied.
+fn terminating_definition() -> Status {
+    let why = "create not allowed while custom resource definition is terminating";
+    Status { message: why.to_owned(), ..Status::method_not_allowed() }
 }
 
 pub(super) fn name_mismatch(given: &str, name: &str) -> Status {
@@ -143,7 +151,13 @@ impl Call<'_> {
     async fn main(&self) -> Result<Response<Body>, Status> {
         let verb = self.request.verb;
         if !self.resource.allows(verb.as_str()) {
-            return Err(Status::method_not_allowed());
+            let terminating = self.resource.custom.as_ref().is_some_and(|custom| custom.definition.is_terminating);
+            match verb {
+                // Finalizers can still be taken away.
+                Verb::Update | Verb::Patch if terminating => {}
+                Verb::Create if terminating => return Err(terminating_definition()),
+                _ => return Err(Status::method_not_allowed()),
+            }
         }
         match verb {
             Verb::Get => self.get().await,
@@ -193,7 +207,7 @@ impl Call<'_> {
         let form = self.form(&output)?;
         let content_type = form.encoding.content_type();
         let events = self.core.registry.watch(self.scope(), options, form).await?;
-        Ok(output::typed_response(StatusCode::OK, content_type, body::stream(events)))
+        Ok(output.with_warnings(output::typed_response(StatusCode::OK, content_type, body::stream(events))))
     }
 
     /// How the watch shows its objects.
@@ -334,7 +348,7 @@ impl Call<'_> {
         if options.is_apply {
             return self.applier(options);
         }
-        let patch_type = negotiate::patch_type(self.headers)?;
+        let patch_type = negotiate::patch_type(self.headers, self.resource.custom.is_some())?;
         let patch = self.patch_body()?;
         let resource = self.resource.clone();
         let validation = options.field_validation;

@@ -9,28 +9,46 @@ use super::resources::Call;
 use crate::http::body::Body;
 use crate::http::negotiate;
 use crate::http::options::{DeleteOptions, WriteOptions};
+use crate::http::output;
 use crate::http::request_info::Verb;
 use crate::registry::{Caller, Decoded, Expected, Part, ReadVersion, Scope, binding, complete, decode_body, scale};
 use crate::strategy::copy_at;
 
-const SCALE: Expected<'static> =
-    Expected { group: "autoscaling", version: "v1", kind: "Scale", schema: "io.k8s.api.autoscaling.v1.Scale" };
+const SCALE: Expected<'static> = Expected {
+    group: "autoscaling",
+    version: "v1",
+    kind: "Scale",
+    schema: "io.k8s.api.autoscaling.v1.Scale",
+    custom: None,
+};
 
 const BINDING: Expected<'static> =
-    Expected { group: "", version: "v1", kind: "Binding", schema: "io.k8s.api.core.v1.Binding" };
+    Expected { group: "", version: "v1", kind: "Binding", schema: "io.k8s.api.core.v1.Binding", custom: None };
 
-const EVICTION: Expected<'static> =
-    Expected { group: "policy", version: "v1", kind: "Eviction", schema: "io.k8s.api.policy.v1.Eviction" };
+const EVICTION: Expected<'static> = Expected {
+    group: "policy",
+    version: "v1",
+    kind: "Eviction",
+    schema: "io.k8s.api.policy.v1.Eviction",
+    custom: None,
+};
 
 const TOKEN_REQUEST: Expected<'static> = Expected {
     group: "authentication.k8s.io",
     version: "v1",
     kind: "TokenRequest",
     schema: "io.k8s.api.authentication.v1.TokenRequest",
+    custom: None,
 };
 
 pub(super) async fn handle(call: &Call<'_>, subresource: &str) -> Result<Response<Body>, Status> {
-    let Some(row) = call.resource.subresource(subresource) else { return Err(Status::no_such_resource()) };
+    let Some(row) = call.resource.subresource(subresource) else {
+        let name = call.request.name.as_deref().unwrap_or_default();
+        return Err(match call.resource.custom {
+            Some(_) => Status::not_found(&call.resource.group, &call.resource.plural, name),
+            None => Status::no_such_resource(),
+        });
+    };
     if call.request.name.is_none() || !call.request.rest.is_empty() {
         return Err(Status::no_such_resource());
     }
@@ -108,7 +126,7 @@ impl Call<'_> {
             Verb::Update => {
                 let (decoded, options) = self.decode(SCALE, "UpdateOptions")?;
                 self.check_name(&decoded.value, self.name()?)?;
-                let change = |current: &Value| scale::apply(current, &decoded.value);
+                let change = |current: &Value| scale::apply(self.resource, current, &decoded.value);
                 registry.update(self.scope(), self.name()?, Part::Main, self.caller(&options), &change).await?.value
             }
             Verb::Patch => {
@@ -118,18 +136,18 @@ impl Call<'_> {
                     let change = self.scale_applier(SCALE, &options)?;
                     registry.update(self.scope(), self.name()?, Part::Main, caller, &change).await?.value
                 } else {
-                    let patch_type = negotiate::patch_type(self.headers)?;
+                    let patch_type = negotiate::patch_type(self.headers, self.resource.custom.is_some())?;
                     let patch = self.patch_body()?;
                     let change = |current: &Value| {
-                        let before = scale::from_object(current);
-                        scale::apply(current, &patch_type.apply(before, &patch, SCALE.schema)?)
+                        let before = scale::from_object(self.resource, current)?;
+                        scale::apply(self.resource, current, &patch_type.apply(before, &patch, SCALE.schema)?)
                     };
                     registry.update(self.scope(), self.name()?, Part::Main, caller, &change).await?.value
                 }
             }
-            _ => registry.get(self.scope(), self.name()?, ReadVersion::Latest).await?.value(),
+            _ => output::shown(self.resource, &*registry.get(self.scope(), self.name()?, ReadVersion::Latest).await?),
         };
-        output.document(StatusCode::OK, &scale::from_object(&scaled), SCALE.schema)
+        output.document(StatusCode::OK, &scale::from_object(self.resource, &scaled)?, SCALE.schema)
     }
 
     pub(super) async fn bind(&self) -> Result<Response<Body>, Status> {

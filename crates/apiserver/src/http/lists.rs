@@ -47,14 +47,17 @@ pub(super) fn json(resource: &Resource, metadata: &Value, objects: &[Arc<Object>
         resource.api_version()
     );
     let mut pieces = Pieces::new(head.as_bytes());
-    let is_converted = crate::convert::is_needed(resource);
     for (index, object) in objects.iter().enumerate() {
         if index > 0 {
             pieces.piece.put_u8(b',');
         }
-        if is_converted {
-            let item = without_type(shown(resource, object));
-            pieces.piece.extend_from_slice(item.to_string().as_bytes());
+        // Items of custom resources keep their type.
+        let is_custom = resource.custom.is_some();
+        if !object.is_in(resource) {
+            let strip = |item| if is_custom { item } else { without_type(item) };
+            pieces.piece.extend_from_slice(strip(shown(resource, object)).to_string().as_bytes());
+        } else if is_custom {
+            pieces.piece.extend_from_slice(object.json());
         } else {
             pieces.piece.put_u8(b'{');
             pieces.piece.extend_from_slice(&object.json_without_type());

@@ -270,9 +270,20 @@ impl PatchType {
     }
 }
 
+/// The refusal of a body in protobuf for a kind that has no messages.
+pub(crate) fn not_in_protobuf() -> Status {
+    Status::unsupported_media_type(&MEDIA_TYPES[..2])
+}
+
 /// The kind of patch that the body is.
-pub(crate) fn patch_type(headers: &HeaderMap) -> Result<PatchType, Status> {
+pub(crate) fn patch_type(headers: &HeaderMap, is_custom: bool) -> Result<PatchType, Status> {
     match content_type(headers) {
+        // Nobody says how the lists of custom resources are merged by it.
+        "application/strategic-merge-patch+json" if is_custom => Err(Status::unsupported_media_type(&[
+            "application/json-patch+json",
+            "application/merge-patch+json",
+            "application/apply-patch+yaml",
+        ])),
         "application/json-patch+json" => Ok(PatchType::Json),
         "application/merge-patch+json" => Ok(PatchType::Merge),
         "application/strategic-merge-patch+json" => Ok(PatchType::Strategic),

@@ -37,7 +37,7 @@ const MAX_MANAGER_BYTES: usize = 128;
 impl WriteOptions {
     /// `kind` is the name of the options type in refusals, `CreateOptions` for example.
     pub(crate) fn parse(query: &Query, headers: &HeaderMap, kind: &str) -> Result<Self, Status> {
-        let is_apply = kind == "PatchOptions" && negotiate::patch_type(headers) == Ok(PatchType::Apply);
+        let is_apply = kind == "PatchOptions" && negotiate::patch_type(headers, false) == Ok(PatchType::Apply);
         let field_manager = query.get("fieldManager").unwrap_or_default();
         let mut errors = field_manager_errors(field_manager);
         if is_apply && field_manager.is_empty() {

@@ -50,7 +50,7 @@ impl IncludeObject {
 impl Output<'_> {
     /// An object from the cache.
     pub(crate) fn cached(&self, object: &Object) -> Result<Response<Body>, Status> {
-        let is_stored = self.accepted.shape == Shape::Object && !crate::convert::is_needed(self.resource);
+        let is_stored = self.accepted.shape == Shape::Object && object.is_in(self.resource);
         match self.accepted.encoding {
             Encoding::Json if is_stored => Ok(self.response(StatusCode::OK, object.json().clone())),
             Encoding::Protobuf if is_stored && protobuf::has_message(self.resource.schema) => {
@@ -98,15 +98,24 @@ impl Output<'_> {
         self.document(status, &success, protobuf::STATUS)
     }
 
+    /// The answer with its warnings: one if the version is deprecated, and those that the request deserves.
+    pub(crate) fn with_warnings(&self, response: Response<Body>) -> Response<Body> {
+        let deprecation = self.resource.custom.as_ref().and_then(|custom| custom.version().deprecation.as_ref());
+        with_warnings(response, deprecation.into_iter().chain(self.warnings))
+    }
+
     fn response(&self, status: StatusCode, bytes: Bytes) -> Response<Body> {
-        with_warnings(response(status, self.accepted.encoding, body::full(bytes)), self.warnings)
+        self.with_warnings(response(status, self.accepted.encoding, body::full(bytes)))
     }
 
     /// A list.
     pub(crate) fn list(&self, listed: &Listed) -> Result<Response<Body>, Status> {
         let mut metadata = json!({"resourceVersion": listed.revision.to_string()});
-        if let Some(token) = &listed.continue_token {
-            metadata["continue"] = token.clone().into();
+        // Lists of custom resources are written with the token even where there is none, and their items with a type.
+        let is_custom = self.resource.custom.is_some();
+        let token = listed.continue_token.clone().or_else(|| is_custom.then(String::new));
+        if let Some(token) = token.filter(|token| !token.is_empty() || self.accepted.shape == Shape::Object) {
+            metadata["continue"] = token.into();
         }
         if let Some(remaining) = listed.remaining {
             metadata["remainingItemCount"] = remaining.into();
@@ -120,7 +129,8 @@ impl Output<'_> {
                 return Ok(self.pieces(lists::protobuf(self.resource, &metadata, &listed.objects)?));
             }
             (Shape::Object, _) => {
-                let items: Vec<Value> = documents().into_iter().map(without_type).collect();
+                let strip = |item| if is_custom { item } else { without_type(item) };
+                let items: Vec<Value> = documents().into_iter().map(strip).collect();
                 let document = json!({
                     "kind": self.resource.list_kind, "apiVersion": self.resource.api_version(),
                     "metadata": metadata, "items": items,
@@ -149,7 +159,7 @@ impl Output<'_> {
             Ok([only]) => body::full(only),
             Err(pieces) => body::pieces(pieces),
         };
-        with_warnings(response(StatusCode::OK, self.accepted.encoding, body), self.warnings)
+        self.with_warnings(response(StatusCode::OK, self.accepted.encoding, body))
     }
 
     /// Objects as a table.
@@ -180,7 +190,7 @@ impl Output<'_> {
 /// The document of a cached object in the version of the resource.
 pub(crate) fn shown(resource: &Resource, object: &Object) -> Value {
     let value = object.value();
-    if crate::convert::is_needed(resource) { crate::convert::from_storage(resource, &value) } else { value }
+    if object.is_in(resource) { value } else { crate::convert::from_storage(resource, &value) }
 }
 
 /// The metadata of an object.
@@ -281,7 +291,7 @@ pub(crate) fn failure_with(encoding: Encoding, status: &Status, continue_token: 
     response
 }
 
-fn with_warnings(mut response: Response<Body>, warnings: &[String]) -> Response<Body> {
+fn with_warnings<'a>(mut response: Response<Body>, warnings: impl Iterator<Item = &'a String>) -> Response<Body> {
     for warning in warnings {
         let text = format!("299 - {}", api::field::quote(warning));
         if let Ok(value) = HeaderValue::from_str(&text) {

@@ -3,7 +3,7 @@
 use api::status::Status;
 use serde_json::Value;
 
-use super::{Caller, Put, Registry, Scope, ownership, set_resource_version};
+use super::{Caller, Put, Registry, Scope, Subject, set_resource_version};
 use crate::{admission, convert, strategy};
 
 /// An object to be created: decoded, its defaults set.
@@ -32,7 +32,9 @@ impl Registry {
         let mut object = object.value;
         begin(scope, &mut object)?;
         if let Some(writer) = caller.writer {
-            ownership::track(scope.resource, writer, self.env.now(), None, &mut object);
+            let kinds = self.kinds();
+            let subject = Subject { kinds: &kinds, resource: scope.resource, writer, now: self.env.now() };
+            subject.track(None, &mut object);
         }
         admission::admit_create(self, scope, caller, &mut object).await?;
         let generate = api::meta::generate_name(&object).map(str::to_owned);
@@ -87,7 +89,8 @@ impl Registry {
         let (stored, judged) = convert::judged(resource, object);
         let errors = api::validation::create(stored, &judged);
         if !errors.is_empty() {
-            return Err(Status::invalid(&resource.storage_group, &resource.kind, api::meta::name(object), errors));
+            let (kind, name) = (api::meta::kind(object), api::meta::name(object));
+            return Err(Status::invalid(&resource.storage_group, kind, name, errors));
         }
         let key = scope.key(api::meta::name(object));
         let result = if caller.dry_run {
@@ -102,7 +105,7 @@ impl Registry {
                     allocation.keep();
                     set_resource_version(object, revision);
                 }
-                Ok(Some(std::mem::take(object)))
+                Ok(Some(super::kept(resource, std::mem::take(object))))
             }
             Put::Mismatch(_) => Ok(None),
         }

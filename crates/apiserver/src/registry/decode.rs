@@ -1,12 +1,14 @@
 //! From a request's body to an object.
 
+use api::custom::Custom;
 use api::decode::{self, MediaType};
 use api::kinds::Resource;
 use api::protobuf;
 use api::status::Status;
+use api::structural::Malformed;
 use serde_json::{Map, Value};
 
-use crate::http::negotiate::BodyEncoding;
+use crate::http::negotiate::{self, BodyEncoding};
 use crate::http::options::{DeleteOptions, FieldValidation};
 use crate::http::request_info::Query;
 
@@ -25,11 +27,19 @@ pub(crate) struct Expected<'a> {
     pub(crate) kind: &'a str,
     /// The name of the type in the schema.
     pub(crate) schema: &'a str,
+    /// What the definition of a custom resource says.
+    pub(crate) custom: Option<&'a Custom>,
 }
 
 impl<'a> Expected<'a> {
     pub(crate) fn of(resource: &'a Resource) -> Self {
-        Self { group: &resource.group, version: &resource.version, kind: &resource.kind, schema: resource.schema }
+        Self {
+            group: &resource.group,
+            version: &resource.version,
+            kind: &resource.kind,
+            schema: resource.schema,
+            custom: resource.custom.as_ref(),
+        }
     }
 }
 
@@ -48,11 +58,34 @@ fn parse(
     let media = match encoding {
         BodyEncoding::Json => MediaType::Json,
         BodyEncoding::Yaml => MediaType::Yaml,
+        BodyEncoding::Protobuf if expected.custom.is_some() => return Err(negotiate::not_in_protobuf()),
         BodyEncoding::Protobuf => return Ok((parse_protobuf(body, expected)?, Vec::new(), None)),
     };
-    let decoded = decode::decode_as(body, media, expected.schema)?;
+    let mut decoded = match expected.custom {
+        None => decode::decode_as(body, media, expected.schema)?,
+        Some(_) => decode::decode(body, media)?,
+    };
+    if let Some(custom) = expected.custom {
+        if api::meta::kind(&decoded.value).is_empty() {
+            let shown = String::from_utf8_lossy(body);
+            return Err(Status::bad_request(format!("Object 'Kind' is missing in '{shown}'")));
+        }
+        decoded.findings.extend(conform(expected, custom, &mut decoded.value)?);
+    }
     let strict = decoded.strict_error(expected.kind, expected.version);
     Ok((decoded.value, decoded.findings, strict))
+}
+
+/// Brings a custom resource into the form that its schema says; answers the findings about unknown fields. What is of
+/// another kind or version stays as it is, to be refused.
+fn conform(expected: Expected<'_>, custom: &Custom, value: &mut Value) -> Result<Vec<String>, Status> {
+    if api::meta::kind(value) != expected.kind || api::meta::api_version(value) != expected.api_version() {
+        return Ok(Vec::new());
+    }
+    let unknown = custom.version().structural.conform(value, Malformed::Refuse);
+    let unknown =
+        unknown.map_err(|error| decode::cannot_be_handled(expected.kind, expected.version, &error.to_string()))?;
+    Ok(unknown.iter().map(|path| decode::unknown_field(path)).collect())
 }
 
 /// Reads a body in protobuf, of which there are no fields to complain about: those of newer clients are skipped.
@@ -117,7 +150,11 @@ pub(crate) fn check_patched(
     validation: FieldValidation,
 ) -> Result<Decoded, Status> {
     let mut value = patched.clone();
-    let checked = decode::check_fields(&mut value, expected.schema).and_then(|found| {
+    let found = match expected.custom {
+        Some(custom) => conform(expected, custom, &mut value),
+        None => decode::check_fields(&mut value, expected.schema),
+    };
+    let checked = found.and_then(|found| {
         check_type(expected, &mut value)?;
         let strict = decode::strict_error(expected.kind, expected.version, &found);
         findings(validation, found, strict)
@@ -154,7 +191,8 @@ fn check_type(expected: Expected<'_>, value: &mut Value) -> Result<(), Status> {
     let text = |field: &str| object.get(field).and_then(Value::as_str).unwrap_or_default().to_owned();
     let (api_version, kind) = (text("apiVersion"), text("kind"));
     let wanted = expected.api_version();
-    if !kind.is_empty() && kind != expected.kind {
+    // Validation refuses custom resources of another kind.
+    if !kind.is_empty() && kind != expected.kind && expected.custom.is_none() {
         let (_, version) = api::meta::split_api_version(if api_version.is_empty() { &wanted } else { &api_version });
         return Err(Status::bad_request(format!(
             "{kind} in version {version:?} cannot be handled as a {}: converting ({version}.{kind}) to ({}): unknown \
@@ -180,7 +218,9 @@ fn check_type(expected: Expected<'_>, value: &mut Value) -> Result<(), Status> {
         )));
     }
     object.insert("apiVersion".to_owned(), wanted.into());
-    object.insert("kind".to_owned(), expected.kind.into());
+    if expected.custom.is_none() {
+        object.insert("kind".to_owned(), expected.kind.into());
+    }
     Ok(())
 }
 
@@ -212,10 +252,24 @@ const DELETE_OPTIONS: Expected<'static> = Expected {
     version: "v1",
     kind: "DeleteOptions",
     schema: "io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions",
+    custom: None,
 };
 
-/// Brings an object into upstream's form and gives it its defaults.
+/// Brings an applied configuration's result into the form of its type.
+pub(crate) fn check_applied(resource: &Resource, value: &mut Value) -> Result<(), Status> {
+    let found = match &resource.custom {
+        Some(custom) => conform(Expected::of(resource), custom, value),
+        None => decode::check_fields(value, resource.schema),
+    };
+    found.map(drop)
+}
+
+/// Brings an object into upstream's form and gives it its defaults. Custom resources have been given theirs when they
+/// were checked.
 pub(crate) fn complete(resource: &Resource, value: &mut Value) {
+    if resource.custom.is_some() {
+        return;
+    }
     decode::normalize(value, resource.schema);
     api::defaults::apply(resource, value);
 }

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::{Caller, Current, MAX_RETRIES, Put, Registry, Scope, set_resource_version};
 use crate::http::options::{DeleteOptions, ListOptions, Propagation};
-use crate::{admission, strategy};
+use crate::{admission, definitions, strategy};
 
 /// What became of a deletion.
 pub(crate) enum Deleted {
@@ -165,6 +165,13 @@ fn step(resource: &Resource, object: &Value, options: &DeleteOptions, now: jiff:
     }
     let was_deleting = api::meta::is_deleting(object);
     let mut marked = object.clone();
+    if is_definition(resource) && !was_deleting {
+        // Its instances are deleted first.
+        api::meta::set(&mut marked, "deletionTimestamp", api::meta::format_time(now));
+        add_finalizer(&mut marked, definitions::FINALIZER);
+        definitions::pending().set(&mut marked, now);
+        return Step::Mark(marked);
+    }
     let grace = match grace(resource, object, options) {
         Grace::Pending => return Step::Wait,
         Grace::None => None,
@@ -190,6 +197,10 @@ fn step(resource: &Resource, object: &Value, options: &DeleteOptions, now: jiff:
             if seconds > 0 || waits { Step::Mark(marked) } else { Step::MarkAndRemove(marked) }
         }
     }
+}
+
+fn is_definition(resource: &Resource) -> bool {
+    resource.group == "apiextensions.k8s.io" && resource.plural == "customresourcedefinitions"
 }
 
 /// A namespace is terminated by its controller, which empties it and then its finalizers.

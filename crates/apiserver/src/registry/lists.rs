@@ -162,12 +162,12 @@ impl Registry {
             Err(RangeError::Compacted { .. }) => return Ok(None),
             Err(err) => return Err(Status::internal(err)),
         };
+        let storage = cache.resource();
         let mut objects = imbl::OrdMap::new();
         for kv in range.kvs {
             let key = String::from_utf8_lossy(&kv.key[prefix.len()..]).into_owned();
             let key: Arc<str> = key.into();
-            let object =
-                Object::load(&cache.resource, key.clone(), &kv.value, kv.mod_revision).map_err(Status::internal)?;
+            let object = Object::load(&storage, key.clone(), &kv.value, kv.mod_revision).map_err(Status::internal)?;
             objects.insert(key, Arc::new(object));
         }
         Ok(Some(Snapshot { objects, revision }))
@@ -221,12 +221,12 @@ pub(super) fn check_field_selector(resource: &Resource, options: &ListOptions) -
     let is_known = |field: &str| {
         field == "metadata.name"
             || (field == "metadata.namespace" && resource.namespaced)
-            || selectable.contains(&field)
+            || selectable.iter().any(|each| each == field)
             || (resource.plural == "pods" && field == "status.podIPs")
     };
     match options.fields.terms().iter().find(|term| !is_known(&term.field)) {
         None => Ok(()),
-        Some(term) if selectable.is_empty() => Err(Status::bad_request(format!(
+        Some(term) if selectable.is_empty() && resource.custom.is_none() => Err(Status::bad_request(format!(
             "{} is not a known field selector: only \"metadata.name\", \"metadata.namespace\"",
             api::field::quote(&term.field)
         ))),

@@ -6,6 +6,8 @@ use api::status::Status;
 use jiff::Timestamp;
 use serde_json::Value;
 
+use crate::kinds::Kinds;
+
 /// In whose name fields are written.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Writer<'a> {
@@ -52,45 +54,60 @@ fn never_written(resource: &Resource, subresource: &str) -> Paths {
     }
 }
 
-/// The object in another version of its kind.
-fn in_version<'s>(value: &Value, api_version: &str) -> Option<(Value, Shape<'s>)> {
+/// The object in another version of its kind, with its shape there.
+///
+/// Versions that a webhook converts count as if they differed in name only: ownership is worked out while an object is
+/// changed, and nothing waits for the network there.
+fn in_version<'k>(kinds: &'k Kinds, value: &Value, api_version: &str) -> Option<(Value, Shape<'k>)> {
     let row = |api_version: &str| {
         let (group, version) = api::meta::split_api_version(api_version);
-        api::kinds::find_kind(group, version, api::meta::kind(value))
+        kinds.find_kind(group, version, api::meta::kind(value))
     };
     let (from, to) = (row(api::meta::api_version(value))?, row(api_version)?);
     if (&from.storage_group, &from.storage_version) != (&to.storage_group, &to.storage_version) {
         return None;
     }
     let stored = crate::convert::to_storage(from, value);
-    Some((crate::convert::from_storage(to, &stored), Shape::root(to.schema)))
+    Some((crate::convert::from_storage(to, &stored), shape(to)))
 }
 
-fn with_write<T>(resource: &Resource, writer: Writer<'_>, now: Timestamp, act: impl FnOnce(&Write<'_>) -> T) -> T {
-    act(&Write {
-        manager: writer.manager,
-        subresource: writer.subresource,
-        api_version: &resource.api_version(),
-        shape: Shape::root(resource.schema),
-        reset: never_written(resource, writer.subresource),
-        now,
-        convert: &in_version,
-    })
+fn shape(resource: &Resource) -> Shape<'_> {
+    match &resource.custom {
+        Some(custom) => Shape::Resource(&custom.version().structural),
+        None => Shape::root(resource.schema),
+    }
 }
 
-/// Gives the writer what a request changes; `live` is `None` for a new object.
-pub(super) fn track(resource: &Resource, writer: Writer<'_>, now: Timestamp, live: Option<&Value>, new: &mut Value) {
-    with_write(resource, writer, now, |write| managed::track(write, live, new));
+/// What a write is about.
+#[derive(Clone, Copy)]
+pub(crate) struct Subject<'a> {
+    pub(crate) kinds: &'a Kinds,
+    pub(crate) resource: &'a Resource,
+    pub(crate) writer: Writer<'a>,
+    pub(crate) now: Timestamp,
 }
 
-/// Applies a configuration to the live object.
-pub(crate) fn apply(
-    resource: &Resource,
-    writer: Writer<'_>,
-    now: Timestamp,
-    live: &Value,
-    config: &Value,
-    force: bool,
-) -> Result<Value, Status> {
-    with_write(resource, writer, now, |write| managed::apply(write, live, config, force)).map_err(Status::from)
+impl Subject<'_> {
+    fn with_write<T>(&self, act: impl FnOnce(&Write<'_>) -> T) -> T {
+        let Self { kinds, resource, writer, now } = *self;
+        act(&Write {
+            manager: writer.manager,
+            subresource: writer.subresource,
+            api_version: &resource.api_version(),
+            shape: shape(resource),
+            reset: never_written(resource, writer.subresource),
+            now,
+            convert: &|value, api_version| in_version(kinds, value, api_version),
+        })
+    }
+
+    /// Gives the writer what a request changes; `live` is `None` for a new object.
+    pub(super) fn track(&self, live: Option<&Value>, new: &mut Value) {
+        self.with_write(|write| managed::track(write, live, new));
+    }
+
+    /// Applies a configuration to the live object.
+    pub(crate) fn apply(&self, live: &Value, config: &Value, force: bool) -> Result<Value, Status> {
+        self.with_write(|write| managed::apply(write, live, config, force)).map_err(Status::from)
+    }
 }

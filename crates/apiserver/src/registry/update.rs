@@ -4,7 +4,7 @@ use api::kinds::Resource;
 use api::status::{Status, reason};
 use serde_json::Value;
 
-use super::{Caller, Current, MAX_RETRIES, NewObject, Put, Registry, Scope, ownership, set_resource_version};
+use super::{Caller, Current, MAX_RETRIES, NewObject, Put, Registry, Scope, Subject, set_resource_version};
 use crate::{admission, cache, convert, strategy};
 
 /// Makes the new object from the one that is there. Called again when another write came first.
@@ -124,7 +124,9 @@ impl Registry {
         let mut new = change(old)?;
         check_identity(resource, name, &new, current)?;
         if let Some(writer) = caller.writer {
-            ownership::track(resource, writer, self.env.now(), Some(old), &mut new);
+            let kinds = self.kinds();
+            let subject = Subject { kinds: &kinds, resource, writer, now: self.env.now() };
+            subject.track(Some(old), &mut new);
         }
         prepare(resource, part, &mut new, old);
         if part == Part::Main {
@@ -144,7 +146,7 @@ impl Registry {
             Part::Special => Vec::new(),
         };
         if !errors.is_empty() {
-            return Err(Status::invalid(&resource.storage_group, &resource.kind, name, errors));
+            return Err(Status::invalid(&resource.storage_group, api::meta::kind(&new), name, errors));
         }
         api::managed::restore_times(&mut new, old);
         if cache::encode(resource, &new) == cache::encode(resource, old) {
@@ -167,7 +169,7 @@ impl Registry {
                 allocation.keep();
                 self.services.release_replaced(resource, &new, old);
                 set_resource_version(&mut new, revision);
-                Ok(Attempt::Written(new))
+                Ok(Attempt::Written(super::kept(resource, new)))
             }
             Put::Mismatch(now) => Ok(Attempt::Superseded(self.convert_current(resource, now)?)),
         }
@@ -178,6 +180,11 @@ impl Registry {
 fn check_identity(resource: &Resource, name: &str, new: &Value, current: &Current) -> Result<(), Status> {
     let (group, plural) = (&resource.group, &resource.plural);
     match api::meta::resource_version(new) {
+        None | Some("0") if strategy::needs_resource_version(resource) => {
+            let path = api::field::Path::new("metadata").child("resourceVersion");
+            let error = api::field::FieldError::invalid(&path, 0, "must be specified for an update");
+            Err(Status::invalid(group, plural, name, vec![error]))
+        }
         None | Some("0") => Ok(()),
         Some(version) => {
             // Upstream does not classify its failure to read the number.

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use super::lists::check_field_selector;
 use super::{ReadVersion, Registry, Scope};
-use crate::cache::{Change, Object, Selection, Watcher, event_line};
+use crate::cache::{Change, Object, Over, Selection, Watcher, event_line};
 use crate::http::negotiate::StreamEncoding;
 use crate::http::options::ListOptions;
 
@@ -66,7 +66,7 @@ impl Registry {
             labels: options.labels.clone(),
             fields: options.fields.clone(),
         };
-        let resource = self.resource_cache(scope.resource)?.clone();
+        let resource = self.resource_cache(scope.resource)?;
         let wants_initial = options.send_initial_events.unwrap_or(matches!(options.resource_version, None | Some(0)));
         let started = if wants_initial {
             let version = match (options.send_initial_events, options.resource_version) {
@@ -227,10 +227,14 @@ impl Running {
             tokio::select! {
                 biased;
                 changes = self.watcher.changes() => {
-                    let Ok(changes) = changes else {
-                        self.is_over = true;
-                        let message = "too old resource version: the watch fell behind the window of events";
-                        return Some(self.form.error(&Status::expired(message)));
+                    let changes = match changes {
+                        Ok(changes) => changes,
+                        Err(Over::Ended) => return None,
+                        Err(Over::TooOld) => {
+                            self.is_over = true;
+                            let message = "too old resource version: the watch fell behind the window of events";
+                            return Some(self.form.error(&Status::expired(message)));
+                        }
                     };
                     let events = self.form.changes(&changes);
                     if !events.is_empty() {

@@ -2,6 +2,7 @@
 
 mod behaviour;
 mod content_types;
+mod custom;
 mod proxy;
 mod support;
 mod wire;

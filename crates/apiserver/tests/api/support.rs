@@ -161,7 +161,10 @@ impl Cluster {
     }
 
     async fn call(&self, method: &str, path: &str, content_type: &str, body: Option<Value>) -> Answer {
-        let response = self.send(method, path, content_type, body).await;
+        Self::read(self.send(method, path, content_type, body).await).await
+    }
+
+    async fn read(response: Response<skiff_apiserver::Body>) -> Answer {
         let status = response.status().as_u16();
         let bytes = response.into_body().collect().await.expect("a body").to_bytes();
         let body = serde_json::from_slice(&bytes)
@@ -171,6 +174,11 @@ impl Cluster {
 
     pub async fn get(&self, path: &str) -> Answer {
         self.call("GET", path, "application/json", None).await
+    }
+
+    /// The answer in the form that an `Accept` header asks for.
+    pub async fn get_as(&self, path: &str, accept: &str) -> Answer {
+        Self::read(self.request("GET", path, &[("accept", accept)], Bytes::new()).await).await
     }
 
     pub async fn post(&self, path: &str, body: Value) -> Answer {
@@ -195,11 +203,25 @@ impl Cluster {
 
     /// The object at a path, as soon as it is there.
     pub async fn eventually(&self, path: &str) -> Value {
+        self.eventually_with(path, |_| true).await
+    }
+
+    /// The object at a path, as soon as it is as wanted.
+    pub async fn eventually_with(&self, path: &str, is_wanted: impl Fn(&Value) -> bool) -> Value {
+        self.poll(path, |answer| answer.status == 200 && is_wanted(&answer.body)).await.body
+    }
+
+    /// Waits until there is nothing at a path.
+    pub async fn until_gone(&self, path: &str) {
+        self.poll(path, |answer| answer.status == 404).await;
+    }
+
+    async fn poll(&self, path: &str, is_wanted: impl Fn(&Answer) -> bool) -> Answer {
         let deadline = tokio::time::Instant::now() + DEADLINE;
         loop {
             let answer = self.get(path).await;
-            if answer.status == 200 {
-                return answer.body;
+            if is_wanted(&answer) {
+                return answer;
             }
             assert!(tokio::time::Instant::now() < deadline, "{path}: {answer:?}");
             tokio::task::yield_now().await;

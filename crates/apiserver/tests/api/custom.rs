@@ -1,0 +1,179 @@
+//! Custom resources, from their definition to their end.
+
+use serde_json::{Value, json};
+
+use crate::support::Cluster;
+
+const CRDS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+const WIDGETS: &str = "/apis/example.com/v1/namespaces/default/widgets";
+const MERGE: &str = "application/merge-patch+json";
+
+/// A definition of widgets with one version; `version` is added to it.
+fn definition(version: Value) -> Value {
+    let spec = json!({"type": "object", "properties": {
+        "color": {"type": "string", "default": "red", "maxLength": 10},
+        "size": {"type": "integer", "minimum": 1},
+        "replicas": {"type": "integer"},
+        "parts": {"type": "array", "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"],
+            "items": {"type": "object", "required": ["name"], "properties": {"name": {"type": "string"},
+                "value": {"type": "string"}}}},
+    }});
+    let status = json!({"type": "object", "properties": {"replicas": {"type": "integer"}}});
+    let schema = json!({"type": "object", "properties": {"spec": spec, "status": status}});
+    let mut v1 = json!({"name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema": schema}});
+    for (key, value) in version.as_object().into_iter().flatten() {
+        v1[key] = value.clone();
+    }
+    json!({
+        "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+        "metadata": {"name": "widgets.example.com"},
+        "spec": {
+            "group": "example.com", "scope": "Namespaced", "versions": [v1],
+            "names": {"plural": "widgets", "kind": "Widget", "shortNames": ["wd"], "categories": ["all"]},
+        },
+    })
+}
+
+fn widget(name: &str, spec: Value) -> Value {
+    json!({"apiVersion": "example.com/v1", "kind": "Widget", "metadata": {"name": name}, "spec": spec})
+}
+
+async fn with_widgets(version: Value) -> Cluster {
+    let cluster = Cluster::start().await;
+    cluster.post(CRDS, definition(version)).await.expect(201);
+    cluster.eventually(WIDGETS).await;
+    cluster
+}
+
+#[tokio::test]
+async fn a_definition_makes_a_resource_and_takes_it_away() {
+    let cluster = with_widgets(json!({})).await;
+    let crd = cluster.get(&format!("{CRDS}/widgets.example.com")).await.expect(200);
+    assert_eq!(crd["status"]["acceptedNames"]["singular"], "widget");
+    assert_eq!(crd["status"]["conditions"][1]["reason"], "InitialNamesAccepted");
+    assert_eq!(crd["status"]["storedVersions"], json!(["v1"]));
+    let group = cluster.get("/apis/example.com").await.expect(200);
+    assert_eq!(group["preferredVersion"]["version"], "v1");
+    let resources = cluster.get("/apis/example.com/v1").await.expect(200);
+    assert_eq!(resources["resources"][0]["shortNames"], json!(["wd"]));
+
+    let created = cluster.post(WIDGETS, widget("a", json!({"size": 1, "unknown": 1}))).await.expect(201);
+    assert_eq!(created["spec"], json!({"color": "red", "size": 1}));
+    assert_eq!(created["metadata"]["generation"], 1);
+    let mut watch = cluster.watch("/apis/example.com/v1/widgets?watch=1").await;
+    let wrong = cluster.post(WIDGETS, widget("b", json!({"size": 0}))).await.expect(422);
+    assert_eq!(
+        wrong["message"],
+        "Widget.example.com \"b\" is invalid: spec.size: Invalid value: 0: spec.size in body should be greater than or \
+         equal to 1"
+    );
+
+    let going = cluster.delete(&format!("{CRDS}/widgets.example.com")).await.expect(200);
+    assert_eq!(going["metadata"]["finalizers"], json!(["customresourcecleanup.apiextensions.k8s.io"]));
+    assert_eq!(watch.take(2).await, ["ADDED a", "DELETED a"]);
+    cluster.until_gone(&format!("{CRDS}/widgets.example.com")).await;
+    cluster.get(WIDGETS).await.expect(404);
+    // It can come back, and nothing of before is left.
+    cluster.post(CRDS, definition(json!({}))).await.expect(201);
+    assert_eq!(cluster.eventually(WIDGETS).await["items"], json!([]));
+}
+
+#[tokio::test]
+async fn names_that_are_taken_are_not_given_twice() {
+    let cluster = with_widgets(json!({})).await;
+    let mut second = definition(json!({}));
+    second["metadata"]["name"] = "gadgets.example.com".into();
+    second["spec"]["names"] = json!({"plural": "gadgets", "kind": "Widget", "shortNames": ["gd"]});
+    cluster.post(CRDS, second).await.expect(201);
+    let path = format!("{CRDS}/gadgets.example.com");
+    let refused = cluster.eventually_with(&path, |crd| crd["status"]["conditions"][0]["status"] == "False").await;
+    assert_eq!(refused["status"]["conditions"][0]["message"], "\"WidgetList\" is already in use");
+    cluster.get("/apis/example.com/v1/gadgets").await.expect(404);
+    cluster.delete(&format!("{CRDS}/widgets.example.com")).await.expect(200);
+    cluster.eventually("/apis/example.com/v1/gadgets").await;
+}
+
+#[tokio::test]
+async fn status_and_scale_are_subresources() {
+    let subresources = json!({"status": {}, "scale": {"specReplicasPath": ".spec.replicas",
+        "statusReplicasPath": ".status.replicas"}});
+    let cluster = with_widgets(json!({"subresources": subresources})).await;
+    let mut new = widget("a", json!({"replicas": 2}));
+    new["status"] = json!({"replicas": 7});
+    let created = cluster.post(WIDGETS, new).await.expect(201);
+    assert!(created.get("status").is_none());
+    let status = json!({"metadata": {"labels": {"a": "b"}}, "spec": {"replicas": 9}, "status": {"replicas": 1}});
+    let changed = cluster.patch(&format!("{WIDGETS}/a/status"), MERGE, status).await.expect(200);
+    assert_eq!((&changed["spec"]["replicas"], &changed["status"]["replicas"]), (&json!(2), &json!(1)));
+    assert!(changed["metadata"].get("labels").is_none() && changed["metadata"]["generation"] == 1);
+    let scale = cluster.patch(&format!("{WIDGETS}/a/scale"), MERGE, json!({"spec": {"replicas": 5}})).await.expect(200);
+    assert_eq!((&scale["spec"]["replicas"], &scale["status"]["replicas"]), (&json!(5), &json!(1)));
+    let scaled = cluster.get(&format!("{WIDGETS}/a")).await.expect(200);
+    assert_eq!((&scaled["spec"]["replicas"], &scaled["metadata"]["generation"]), (&json!(5), &json!(2)));
+}
+
+#[tokio::test]
+async fn configurations_are_applied_by_the_schema() {
+    let cluster = with_widgets(json!({})).await;
+    let part = |name: &str, value: &str| widget("a", json!({"parts": [{"name": name, "value": value}]}));
+    let apply = "application/apply-patch+yaml";
+    cluster.patch(&format!("{WIDGETS}/a?fieldManager=m1"), apply, part("x", "1")).await.expect(201);
+    let both = cluster.patch(&format!("{WIDGETS}/a?fieldManager=m2"), apply, part("y", "2")).await.expect(200);
+    assert_eq!(both["spec"]["parts"].as_array().map(Vec::len), Some(2));
+    let conflict = cluster.patch(&format!("{WIDGETS}/a?fieldManager=m2"), apply, part("x", "3")).await.expect(409);
+    assert_eq!(
+        conflict["message"],
+        "Apply failed with 1 conflict: conflict with \"m1\": .spec.parts[name=\"x\"].value"
+    );
+    cluster.patch(&format!("{WIDGETS}/a"), "application/strategic-merge-patch+json", json!({})).await.expect(415);
+}
+
+#[tokio::test]
+async fn versions_show_what_their_schemas_know() {
+    let cluster = Cluster::start().await;
+    let mut crd = definition(json!({}));
+    let of = |field: &str| {
+        json!({"type": "object", "properties": {"spec": {"type": "object", "properties": {
+            "both": {"type": "string"}, field: {"type": "string"}}}}})
+    };
+    crd["spec"]["versions"] = json!([
+        {"name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema": of("old")}},
+        {"name": "v2", "served": true, "storage": false, "schema": {"openAPIV3Schema": of("new")}},
+    ]);
+    cluster.post(CRDS, crd).await.expect(201);
+    cluster.eventually(WIDGETS).await;
+    cluster.post(WIDGETS, widget("a", json!({"both": "b", "old": "o"}))).await.expect(201);
+    let v2 = WIDGETS.replace("v1", "v2");
+    let seen = cluster.get(&format!("{v2}/a")).await.expect(200);
+    assert_eq!((&seen["apiVersion"], &seen["spec"]), (&json!("example.com/v2"), &json!({"both": "b"})));
+    let list = cluster.get(&v2).await.expect(200);
+    assert_eq!(list["items"][0], seen);
+    let mut watch = cluster.watch("/apis/example.com/v2/widgets?watch=1").await;
+    assert_eq!(watch.take(1).await, ["ADDED a"]);
+    // The storage version changes, and what was stored before is still there.
+    let versions = json!([
+        {"op": "replace", "path": "/spec/versions/0/storage", "value": false},
+        {"op": "replace", "path": "/spec/versions/1/storage", "value": true},
+    ]);
+    let changed = cluster.patch(&format!("{CRDS}/widgets.example.com"), "application/json-patch+json", versions).await;
+    assert_eq!(changed.expect(200)["status"]["storedVersions"], json!(["v1", "v2"]));
+    let seen = cluster.get(&format!("{WIDGETS}/a")).await.expect(200);
+    assert_eq!(seen["spec"], json!({"both": "b", "old": "o"}));
+}
+
+#[tokio::test]
+async fn tables_have_the_declared_columns() {
+    let columns = json!([{"name": "Color", "type": "string", "jsonPath": ".spec.color"}]);
+    let selectable = json!([{"jsonPath": ".spec.color"}]);
+    let cluster = with_widgets(json!({"additionalPrinterColumns": columns, "selectableFields": selectable})).await;
+    for (name, color) in [("a", "red"), ("b", "blue")] {
+        cluster.post(WIDGETS, widget(name, json!({"color": color}))).await.expect(201);
+    }
+    let table = cluster.get_as(WIDGETS, "application/json;as=Table;v=v1;g=meta.k8s.io").await.expect(200);
+    assert_eq!(table["columnDefinitions"][1]["name"], "Color");
+    assert_eq!(table["rows"][1]["cells"], json!(["b", "blue"]));
+    let blue = cluster.get(&format!("{WIDGETS}?fieldSelector=spec.color%3Dblue")).await.expect(200);
+    assert_eq!(blue["items"].as_array().map(Vec::len), Some(1));
+    let wrong = cluster.get(&format!("{WIDGETS}?fieldSelector=spec.size%3D1")).await.expect(400);
+    assert_eq!(wrong["message"], "field label not supported: spec.size");
+}
