@@ -8,6 +8,7 @@ mod node_taint;
 mod pod_priority;
 mod pod_tolerations;
 mod service_account;
+mod storage_protection;
 
 use api::status::Status;
 use serde_json::Value;
@@ -43,12 +44,13 @@ impl Attributes<'_> {
 type Plugin = fn(&Attributes<'_>, &mut Value) -> Result<(), Status>;
 
 /// Plugins for creations, in order.
-const CREATE: [Plugin; 6] = [
+const CREATE: [Plugin; 7] = [
     namespace_lifecycle::create,
     service_account::create,
     node_taint::create,
     pod_priority::create,
     pod_tolerations::add,
+    storage_protection::create,
     rbac::check_escalation,
 ];
 

@@ -22,6 +22,7 @@ mod registry;
 mod replicaset;
 mod root_ca;
 mod service_account;
+mod storage_protection;
 
 pub use certificates::Signer;
 pub use manager::{BuildError, Config, ControllerManager, RunError};

@@ -3,5 +3,6 @@
 mod garbage;
 mod namespaces;
 mod nodes;
+mod storage_protection;
 mod support;
 mod workloads;
