@@ -33,6 +33,7 @@ mod prune;
 mod publish;
 pub mod schema;
 mod validate;
+mod whole;
 
 use serde_json::Value;
 
@@ -48,7 +49,7 @@ pub use schema::{AdditionalProperties, Extensions, MapType, Structural, Type, Va
 impl Structural {
     /// Brings a whole object into the form that its schema gives it: metadata (its own and those of embedded
     /// resources) have only known fields, other unknown fields are pruned, nulls that mean nothing are dropped, what is
-    /// not set gets its default. Answers the paths of the unknown fields, as strict field validation names them.
+    /// not set gets its default, whole numbers have no fraction. Answers the paths of the unknown fields, as strict field validation names them.
     ///
     /// The error is a field of metadata that is not of its type; such a request is bad, not invalid.
     pub fn conform(&self, object: &mut Value, malformed: Malformed) -> Result<Vec<String>, FieldError> {
@@ -56,6 +57,7 @@ impl Structural {
         unknown.extend(self.prune(object));
         self.drop_nulls(object);
         self.set_defaults(object);
+        self.settle_numbers(object);
         Ok(unknown)
     }
 

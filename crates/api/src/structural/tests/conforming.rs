@@ -131,3 +131,16 @@ fn what_no_tree_can_say_has_none() {
         assert_eq!(Structural::parse(&document).expect_err("no tree").to_string(), expected);
     }
 }
+
+#[test]
+fn whole_numbers_have_no_fraction() {
+    let x = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true, "properties": {
+        "n": {"type": "number", "default": 2.0}, "i": {"type": "integer"}, "s": {"type": "string"}, "f": {"type": "number"},
+    }});
+    check_conform(
+        x,
+        json!({"x": {"i": 1.0, "s": 5.0, "f": 0.5, "any": [3.0, {"k": 1e3}], "large": 1e300}}),
+        json!({"x": {"n": 2, "i": 1, "s": 5.0, "f": 0.5, "any": [3, {"k": 1000}], "large": 1e300}}),
+        &[],
+    );
+}
