@@ -4,6 +4,7 @@
 //! Facts are rows of the tables here; what a kind does beyond them is a function in a module of its own, called from
 //! [`prepare_create`] and [`prepare_update`].
 
+mod certificates;
 mod definition;
 mod node;
 mod pod;
@@ -200,7 +201,7 @@ fn begins_generation(resource: &Resource, new: &Value, old: &Value) -> bool {
 }
 
 /// Keeps all but the status (and of the metadata what the kind lets a status update set).
-pub(crate) fn prepare_status_update(resource: &Resource, new: &mut Value, old: &Value) {
+pub(crate) fn prepare_status_update(resource: &Resource, new: &mut Value, old: &Value, now: jiff::Timestamp) {
     let status = new.get("status").cloned();
     let metadata = new.get("metadata").cloned();
     let mut kept = old.clone();
@@ -235,7 +236,18 @@ pub(crate) fn prepare_status_update(resource: &Resource, new: &mut Value, old: &
             copy_at(new, old, &["metadata", "ownerReferences"]);
             pod::prepare_status_update(new, old);
         }
+        ("certificates.k8s.io", "certificatesigningrequests") => {
+            certificates::keep_decisions(new, old);
+            certificates::date_conditions(new, old, now);
+        }
         _ => {}
+    }
+}
+
+/// Completes what a subresource with rules of its own has changed.
+pub(crate) fn prepare_special_update(resource: &Resource, new: &mut Value, old: &Value, now: jiff::Timestamp) {
+    if key(resource) == ("certificates.k8s.io", "certificatesigningrequests") {
+        certificates::date_conditions(new, old, now);
     }
 }
 

@@ -74,7 +74,6 @@ pub(super) async fn handle(call: &Call<'_>, subresource: &str) -> Result<Respons
 fn changeable(subresource: &str) -> &'static [&'static [&'static str]] {
     match subresource {
         "ephemeralcontainers" => &[&["spec", "ephemeralContainers"]],
-        "resize" => &[&["spec", "containers"], &["spec", "initContainers"], &["spec", "resources"]],
         "approval" => &[&["status", "conditions"]],
         _ => &[],
     }
@@ -86,13 +85,26 @@ fn judged(resource: &Resource, subresource: &str, new: Value, old: &Value) -> Re
         "ephemeralcontainers" => api::validation::ephemeral_containers_update(resource, &new, old),
         "approval" => api::validation::approval_update(resource, &new, old),
         "resize" => api::validation::resize_update(resource, &new, old),
-        // What else can be changed is a list of finalizers, or resources, which their own rules allow in full.
+        // What else can be changed is a list of finalizers, which its own rules allow in full.
         _ => api::validation::create(resource, &new),
     };
     if errors.is_empty() {
         return Ok(new);
     }
     Err(Status::invalid(&resource.group, &resource.kind, api::meta::name(&new), errors))
+}
+
+/// Takes over from `new` what a resize may change: the resources of containers that were there.
+fn resized(kept: &mut Value, new: &Value) {
+    for field in ["containers", "initContainers"] {
+        let Some(containers) = kept["spec"].get_mut(field).and_then(Value::as_array_mut) else { continue };
+        for container in containers {
+            let wanted = new["spec"][field].as_array().into_iter().flatten().find(|c| c["name"] == container["name"]);
+            for part in ["resources", "resizePolicy"].iter().filter(|_| wanted.is_some()) {
+                copy_at(container, wanted.unwrap_or(&Value::Null), &[part]);
+            }
+        }
+    }
 }
 
 impl Call<'_> {
@@ -153,13 +165,16 @@ impl Call<'_> {
     pub(super) async fn bind(&self) -> Result<Response<Body>, Status> {
         let (decoded, options) = self.decode(BINDING, "CreateOptions")?;
         let binding = decoded.value;
+        self.check_namespace(&binding)?;
         // `POST bindings` names the pod in the body, `POST pods/<name>/binding` in the URL.
         let name = self.request.name.as_deref().unwrap_or(api::meta::name(&binding));
         binding::check(&binding, name)?;
         let pods = api::kinds::find("", "v1", "pods").ok_or_else(Status::no_such_resource)?;
         let scope = Scope { resource: pods, namespace: self.request.namespace.as_deref() };
         let now = self.core.registry.env.now();
-        let change = |pod: &Value| binding::apply(pod, &binding, now);
+        let target = binding.pointer("/target/name").and_then(Value::as_str).unwrap_or_default();
+        let node = self.core.registry.cached_by("", "v1", "nodes", None, target).map(|node| node.value());
+        let change = |pod: &Value| binding::apply(pod, &binding, node.as_ref(), now);
         self.core.registry.update(scope, name, Part::Special, self.ownerless(options.dry_run), &change).await?;
         self.output(&[])?.success(StatusCode::CREATED)
     }
@@ -167,8 +182,8 @@ impl Call<'_> {
     async fn evict(&self) -> Result<Response<Body>, Status> {
         let (decoded, options) = self.decode(EVICTION, "CreateOptions")?;
         let name = self.name()?;
-        let given = api::meta::name(&decoded.value);
-        if !given.is_empty() && given != name {
+        self.check_namespace(&decoded.value)?;
+        if api::meta::name(&decoded.value) != name {
             return Err(Status::bad_request("name in URL does not match name in Eviction object"));
         }
         let delete = match decoded.value.get("deleteOptions").filter(|options| !options.is_null()) {
@@ -200,6 +215,9 @@ impl Call<'_> {
             let mut kept = old.clone();
             for path in paths {
                 copy_at(&mut kept, &new, path);
+            }
+            if subresource == "resize" {
+                resized(&mut kept, &new);
             }
             copy_at(&mut kept, &new, &["metadata", "resourceVersion"]);
             if subresource == "ephemeralcontainers" || subresource == "resize" {

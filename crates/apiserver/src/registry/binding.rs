@@ -3,8 +3,11 @@
 use api::status::Status;
 use serde_json::{Value, json};
 
-/// The pod with the node that a Binding names.
-pub(crate) fn apply(pod: &Value, binding: &Value, now: jiff::Timestamp) -> Result<Value, Status> {
+/// Labels of a node that its pods get too.
+const TOPOLOGY_LABELS: [&str; 2] = ["topology.kubernetes.io/region", "topology.kubernetes.io/zone"];
+
+/// The pod with the node that a Binding names; `node` is that node, if it is there.
+pub(crate) fn apply(pod: &Value, binding: &Value, node: Option<&Value>, now: jiff::Timestamp) -> Result<Value, Status> {
     let name = api::meta::name(pod);
     let conflict = |why: String| Err(Status::conflict("", "pods/binding", name, why));
     let target = binding.pointer("/target/name").and_then(Value::as_str).unwrap_or_default();
@@ -29,6 +32,11 @@ pub(crate) fn apply(pod: &Value, binding: &Value, now: jiff::Timestamp) -> Resul
     for (key, value) in api::meta::annotations(binding).into_iter().flatten() {
         api::meta::set_annotation(&mut bound, key, value.as_str().unwrap_or_default());
     }
+    let given = api::meta::labels(binding).into_iter().flatten().map(|(key, value)| (key.as_str(), value));
+    let of_node = node.and_then(api::meta::labels).into_iter().flatten().map(|(key, value)| (key.as_str(), value));
+    for (key, value) in given.chain(of_node.filter(|(key, _)| TOPOLOGY_LABELS.contains(key))) {
+        api::meta::set_label(&mut bound, key, value.as_str().unwrap_or_default());
+    }
     let conditions = &mut bound["status"]["conditions"];
     if !conditions.is_array() {
         *conditions = json!([]);
@@ -47,7 +55,7 @@ pub(crate) fn apply(pod: &Value, binding: &Value, now: jiff::Timestamp) -> Resul
 /// Refuses a Binding that names no node, with upstream's unclassified answers.
 pub(crate) fn check(binding: &Value, pod: &str) -> Result<(), Status> {
     let given = api::meta::name(binding);
-    if !given.is_empty() && given != pod {
+    if given != pod {
         return Err(Status::bad_request("name in URL does not match name in Binding object"));
     }
     let path = api::field::Path::new("target");

@@ -48,7 +48,8 @@ impl Registry {
         let mut current = self.current_converted(resource, &key).await?;
         for _ in 0..MAX_RETRIES {
             let Some(now) = current.take() else { return Err(scope.not_found(name)) };
-            let refused = check_preconditions(resource, name, options, &now).err();
+            let version = now.revision.to_string();
+            let refused = check_preconditions(resource, name, options, &now.value, &version).err();
             let step = step(resource, &now.value, options, self.env.now());
             // What is concluded without a write only holds if the cache was not behind the datastore.
             if (refused.is_some() || caller.dry_run || matches!(step, Step::Wait))
@@ -133,22 +134,23 @@ impl Deleted {
     }
 }
 
-fn check_preconditions(
+/// Whether this is still the object that the client means.
+pub(super) fn check_preconditions(
     resource: &Resource,
     name: &str,
     options: &DeleteOptions,
-    current: &Current,
+    current: &Value,
+    found: &str,
 ) -> Result<(), Status> {
     // Upstream names the kind here where other conflicts name the resource.
     let conflict = |why: String| Err(Status::conflict(&resource.storage_group, &resource.kind, name, why));
-    let uid = api::meta::uid(&current.value).unwrap_or_default();
+    let uid = api::meta::uid(current).unwrap_or_default();
     if let Some(wanted) = options.uid.as_deref().filter(|wanted| *wanted != uid) {
         return conflict(format!(
             "the UID in the precondition ({wanted}) does not match the UID in record ({uid}). The object might have been \
              deleted and then recreated"
         ));
     }
-    let found = current.revision.to_string();
     if let Some(wanted) = options.resource_version.as_deref().filter(|wanted| *wanted != found) {
         return conflict(format!(
             "the ResourceVersion in the precondition ({wanted}) does not match the ResourceVersion in record ({found}). The \

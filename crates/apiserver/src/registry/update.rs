@@ -128,7 +128,7 @@ impl Registry {
             let subject = Subject { kinds: &kinds, resource, writer, now: self.env.now() };
             subject.track(Some(old), &mut new);
         }
-        prepare(resource, part, &mut new, old);
+        prepare(resource, part, &mut new, old, self.env.now());
         if part == Part::Main {
             admission::admit_update(self, scope, caller, &mut new, old).await?;
         }
@@ -200,7 +200,7 @@ fn check_identity(resource: &Resource, name: &str, new: &Value, current: &Curren
 }
 
 /// Puts back what an update may not touch.
-fn prepare(resource: &Resource, part: Part, new: &mut Value, old: &Value) {
+fn prepare(resource: &Resource, part: Part, new: &mut Value, old: &Value, now: jiff::Timestamp) {
     strategy::copy_at(new, old, &["metadata", "creationTimestamp"]);
     // What is left out stays; a value that differs is for validation to refuse.
     for field in ["uid", "namespace", "deletionGracePeriodSeconds"] {
@@ -217,8 +217,8 @@ fn prepare(resource: &Resource, part: Part, new: &mut Value, old: &Value) {
     }
     match part {
         Part::Main => strategy::prepare_update(resource, new, old),
-        Part::Status => strategy::prepare_status_update(resource, new, old),
-        Part::Special => {}
+        Part::Status => strategy::prepare_status_update(resource, new, old, now),
+        Part::Special => strategy::prepare_special_update(resource, new, old, now),
     }
 }
 

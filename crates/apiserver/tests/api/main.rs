@@ -4,5 +4,6 @@ mod behaviour;
 mod content_types;
 mod custom;
 mod proxy;
+mod subresources;
 mod support;
 mod wire;
