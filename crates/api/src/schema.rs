@@ -169,6 +169,8 @@ pub struct Field {
     pub by_value: bool,
     /// Whether upstream points to it although it is required or always written.
     pub pointer: bool,
+    /// Whether it says which other field of its type is set, of those of which at most one is.
+    pub discriminator: bool,
 }
 
 impl Field {
@@ -194,6 +196,7 @@ impl Field {
             always: false,
             by_value: false,
             pointer: false,
+            discriminator: false,
         }
     }
 
@@ -240,6 +243,11 @@ impl Field {
 
     pub(crate) const fn pointer(mut self) -> Field {
         self.pointer = true;
+        self
+    }
+
+    pub(crate) const fn discriminator(mut self) -> Field {
+        self.discriminator = true;
         self
     }
 

@@ -19,6 +19,7 @@ use api::kinds::Resource;
 use tokio::sync::watch;
 
 use crate::kinds::Kinds;
+use crate::runtime_config::RuntimeConfig;
 
 pub(crate) use derived::{Derivation, Derived};
 pub(crate) use fields::selectable;
@@ -49,13 +50,13 @@ pub(crate) struct Cache {
 
 impl Cache {
     /// An empty cache for every stored resource; [`Cache::run`] fills it.
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(config: RuntimeConfig) -> Self {
         let stored = api::kinds::all().iter().filter(|resource| resource.is_stored() && resource.is_storage_version());
         let resources =
             stored.map(|resource| (storage_path(resource), Arc::new(ResourceCache::new(resource.clone())))).collect();
         Self {
             resources: RwLock::new(resources),
-            kinds: watch::Sender::new(Arc::new(Kinds::new([]))),
+            kinds: watch::Sender::new(Arc::new(Kinds::new(Arc::new(config), []))),
             applied: watch::Sender::new(0),
         }
     }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use crate::access::{AuthorizationMode, DEFAULT_MODES};
+use crate::runtime_config::RuntimeConfig;
 
 /// The options of an API server. Each names the flag of kube-apiserver that it stands for.
 #[derive(Clone, Debug)]
@@ -45,6 +46,8 @@ pub struct Config {
     pub max_request_bytes: usize,
     /// `--min-request-timeout`: how long a watch without a timeout of its own is kept, at least.
     pub min_request_timeout: Duration,
+    /// `--runtime-config`: versions that are served beside the stable ones, or not at all.
+    pub runtime_config: RuntimeConfig,
     /// Whether kubelets' serving certificates must come from the cluster's CA
     /// (`--kubelet-certificate-authority`).
     pub verify_kubelets: bool,
@@ -73,6 +76,7 @@ impl Config {
             compaction_interval: Duration::from_secs(300),
             max_request_bytes: 3 * 1024 * 1024,
             min_request_timeout: Duration::from_secs(1800),
+            runtime_config: RuntimeConfig::default(),
             verify_kubelets: false,
             join_token: None,
             shutdown_grace: Duration::from_secs(10),

@@ -20,6 +20,7 @@ use crate::handlers;
 use crate::http::body::{self, Body, BoxError};
 use crate::http::request_info::{RequestInfo, Target};
 use crate::http::{negotiate, output};
+use crate::openapi::OpenApi;
 use crate::registry::Registry;
 use crate::tokens::TokenIssuer;
 
@@ -29,6 +30,7 @@ pub(crate) struct Core {
     pub(crate) authenticator: Authenticator,
     pub(crate) tokens: TokenIssuer,
     pub(crate) dialer: Dialer,
+    pub(crate) documents: Arc<OpenApi>,
     pub(crate) config: Arc<Config>,
     pub(crate) ca_pem: String,
     pub(crate) keys: Arc<pki::ServiceAccountKey>,
@@ -56,11 +58,7 @@ impl Core {
     }
 
     pub(crate) async fn handle(self: Arc<Self>, request: Request<Body>) -> Response<Body> {
-        let accepts_gzip = request
-            .headers()
-            .get(http::header::ACCEPT_ENCODING)
-            .and_then(|value| value.to_str().ok())
-            .is_some_and(|value| value.split(',').any(|coding| coding.trim().starts_with("gzip")));
+        let accepts_gzip = crate::http::gzip::is_accepted(request.headers());
         let error_encoding = negotiate::error_encoding(request.headers(), request.uri());
         match self.admit(request).await {
             Err(status) => output::failure(error_encoding, &status),

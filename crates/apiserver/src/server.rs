@@ -18,6 +18,7 @@ use crate::connect::Dialer;
 use crate::definitions;
 use crate::edge;
 use crate::maintenance;
+use crate::openapi::OpenApi;
 use crate::pipeline::{Core, InProcess};
 use crate::registry::Registry;
 use crate::tokens::TokenIssuer;
@@ -112,11 +113,12 @@ impl ApiServer {
         let config = Arc::new(config);
         // Drains with the signal that `run` is given, and with this value.
         let (trigger, drain) = base::drain();
-        let cache = Arc::new(Cache::new());
+        let cache = Arc::new(Cache::new(config.runtime_config.clone()));
         let registry = Arc::new(Registry::new(store, cache, env.clone(), config.clone(), drain));
         let authenticator = Authenticator::new(authority.certificate_der(), keys.clone(), &config, env.clone())
             .map_err(BuildError::ClientCertificates)?;
         let core = Core {
+            documents: Arc::new(OpenApi::new(env.clone())),
             authenticator,
             tokens: TokenIssuer::new(keys.clone(), &config, env.clone()),
             dialer: Dialer::new(&to_kubelets, authority.certificate_der(), config.verify_kubelets)?,

@@ -30,6 +30,7 @@ pub struct Field {
     pub always: bool,
     pub by_value: bool,
     pub pointer: bool,
+    pub discriminator: bool,
 }
 
 /// What did not match.
@@ -69,6 +70,10 @@ pub fn types(definitions: &Definitions, messages: &Messages) -> (Vec<Type>, Repo
             }
         }
         fields.sort_by(|a, b| a.json.cmp(&b.json));
+        // The marker of a field means something only in a type that is marked as well.
+        if !message.is_some_and(|message| message.markers.iter().any(|marker| marker == "union")) {
+            fields.iter_mut().for_each(|field| field.discriminator = false);
+        }
         let atomic = message.is_some_and(|message| value(&message.markers, "structType") == Some("atomic"));
         types.push(Type { name: name.clone(), atomic, fields });
     }
@@ -125,6 +130,7 @@ fn field(type_name: &str, source: &openapi::Field, of_kind: bool, flat: &[Flat])
         always,
         by_value: !required && !always && presence::is_by_value(type_name, &source.json, &source.ty),
         pointer: presence::is_pointer(type_name, &source.json),
+        discriminator: markers.iter().any(|marker| marker == "unionDiscriminator"),
     }
 }
 
@@ -145,6 +151,7 @@ impl Field {
             always: false,
             by_value: true,
             pointer: false,
+            discriminator: false,
         }
     }
 }

@@ -155,7 +155,9 @@ pub fn storage_group<'a>(group: &'a str, plural: &str) -> &'a str {
 /// Whether a field is optional though neither crate says so.
 pub fn is_optional(type_name: &str, field: &str) -> bool {
     // Events that were written through the core group have none, and are read through this one.
-    type_name == "io.k8s.api.events.v1.Event" && field == "eventTime"
+    let is_time_of_event = type_name == "io.k8s.api.events.v1.Event" && field == "eventTime";
+    // Upstream writes metadata always, but no object has to have some.
+    is_time_of_event || field == "metadata"
 }
 
 /// The variant of `FieldType` for a definition that is not made of fields.

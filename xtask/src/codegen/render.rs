@@ -125,6 +125,9 @@ fn field(field: &Field) -> Result<String> {
     if field.pointer {
         text.push_str(".pointer()");
     }
+    if field.discriminator {
+        text.push_str(".discriminator()");
+    }
     Ok(text)
 }
 
@@ -218,10 +221,6 @@ fn texts(list: &[&str]) -> String {
     format!("Borrowed(&[{}])", items.join(", "))
 }
 
-/// Types that no kind refers to, but that requests and answers are made of.
-const BESIDE_KINDS: [&str; 2] =
-    ["io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions", "io.k8s.apimachinery.pkg.apis.meta.v1.ListMeta"];
-
 /// The functions that add the JSON schema of each kind to a generator.
 fn schemas(definitions: &Definitions) -> Result<String> {
     let mut text = format!(
@@ -230,7 +229,7 @@ fn schemas(definitions: &Definitions) -> Result<String> {
          pub(crate) static SCHEMAS: &[(&str, Add)] = &[\n"
     );
     for (name, definition) in definitions {
-        if definition.kind.is_none() && !BESIDE_KINDS.contains(&name.as_str()) {
+        if definition.kind.is_none() {
             continue;
         }
         let path = name.strip_prefix("io.k8s.").unwrap_or(name).replace('-', "_").replace('.', "::");

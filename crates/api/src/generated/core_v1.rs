@@ -30,7 +30,7 @@ pub(super) static TYPES: &[Type] = &[
         atomic: false,
         fields: &[
             Field::new("localhostProfile", String, Wire::String, &[2]),
-            Field::new("type", String, Wire::String, &[1]).required(),
+            Field::new("type", String, Wire::String, &[1]).required().discriminator(),
         ],
     },
     Type {
@@ -612,7 +612,6 @@ pub(super) static TYPES: &[Type] = &[
             Field::new("lastTimestamp", Time, Wire::Message, &[7]).always(),
             Field::new("message", String, Wire::String, &[4]).by_value(),
             Field::new("metadata", Ref("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"), Wire::Message, &[1])
-                .required()
                 .always(),
             Field::new("reason", String, Wire::String, &[3]).by_value(),
             Field::new("related", Ref("io.k8s.api.core.v1.ObjectReference"), Wire::Message, &[13]),
@@ -1964,7 +1963,7 @@ pub(super) static TYPES: &[Type] = &[
         atomic: false,
         fields: &[
             Field::new("localhostProfile", String, Wire::String, &[2]),
-            Field::new("type", String, Wire::String, &[1]).required(),
+            Field::new("type", String, Wire::String, &[1]).required().discriminator(),
         ],
     },
     Type {

@@ -86,7 +86,7 @@ pub(super) static TYPES: &[Type] = &[
         atomic: false,
         fields: &[
             Field::new("queuing", Ref("io.k8s.api.flowcontrol.v1.QueuingConfiguration"), Wire::Message, &[2]),
-            Field::new("type", String, Wire::String, &[1]).required(),
+            Field::new("type", String, Wire::String, &[1]).required().discriminator(),
         ],
     },
     Type {
@@ -177,7 +177,7 @@ pub(super) static TYPES: &[Type] = &[
                 Wire::Message,
                 &[2],
             ),
-            Field::new("type", String, Wire::String, &[1]).required(),
+            Field::new("type", String, Wire::String, &[1]).required().discriminator(),
         ],
     },
     Type {
@@ -226,7 +226,7 @@ pub(super) static TYPES: &[Type] = &[
         atomic: false,
         fields: &[
             Field::new("group", Ref("io.k8s.api.flowcontrol.v1.GroupSubject"), Wire::Message, &[3]),
-            Field::new("kind", String, Wire::String, &[1]).required(),
+            Field::new("kind", String, Wire::String, &[1]).required().discriminator(),
             Field::new("serviceAccount", Ref("io.k8s.api.flowcontrol.v1.ServiceAccountSubject"), Wire::Message, &[4]),
             Field::new("user", Ref("io.k8s.api.flowcontrol.v1.UserSubject"), Wire::Message, &[2]),
         ],

@@ -282,12 +282,6 @@ pub(crate) static SCHEMAS: &[(&str, Add)] = &[
     ("io.k8s.apimachinery.pkg.apis.meta.v1.APIVersions", |generator| {
         drop(generator.subschema_for::<k8s_openapi::apimachinery::pkg::apis::meta::v1::APIVersions>())
     }),
-    ("io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions", |generator| {
-        drop(generator.subschema_for::<k8s_openapi::apimachinery::pkg::apis::meta::v1::DeleteOptions>())
-    }),
-    ("io.k8s.apimachinery.pkg.apis.meta.v1.ListMeta", |generator| {
-        drop(generator.subschema_for::<k8s_openapi::apimachinery::pkg::apis::meta::v1::ListMeta>())
-    }),
     ("io.k8s.apimachinery.pkg.apis.meta.v1.Status", |generator| {
         drop(generator.subschema_for::<k8s_openapi::apimachinery::pkg::apis::meta::v1::Status>())
     }),

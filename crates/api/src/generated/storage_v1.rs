@@ -13,7 +13,6 @@ pub(super) static TYPES: &[Type] = &[
             Field::new("apiVersion", String, Wire::String, &[]).by_value(),
             Field::new("kind", String, Wire::String, &[]).by_value(),
             Field::new("metadata", Ref("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"), Wire::Message, &[1])
-                .required()
                 .always(),
             Field::new("spec", Ref("io.k8s.api.storage.v1.CSIDriverSpec"), Wire::Message, &[2]).required().always(),
         ],
@@ -41,7 +40,6 @@ pub(super) static TYPES: &[Type] = &[
             Field::new("apiVersion", String, Wire::String, &[]).by_value(),
             Field::new("kind", String, Wire::String, &[]).by_value(),
             Field::new("metadata", Ref("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"), Wire::Message, &[1])
-                .required()
                 .always(),
             Field::new("spec", Ref("io.k8s.api.storage.v1.CSINodeSpec"), Wire::Message, &[2]).required().always(),
         ],

@@ -3,18 +3,35 @@
 use serde_json::{Value, json};
 
 use super::components::reference;
+use super::names;
 use super::parameters::{self, Parameter};
 
-/// The media types of objects.
-const OBJECTS: [&str; 4] =
-    ["application/json", "application/yaml", "application/vnd.kubernetes.protobuf", "application/cbor"];
+/// The media types in which built-in objects are answered.
+const OBJECTS: &[&str] = &["application/json", "application/vnd.kubernetes.protobuf", "application/yaml"];
+/// The media types in which custom objects are answered.
+const CUSTOM_OBJECTS: &[&str] = &["application/json", "application/yaml"];
+/// The media types of lists, which may become watches.
+const LISTS: &[&str] = &[
+    "application/json",
+    "application/json;stream=watch",
+    "application/vnd.kubernetes.protobuf",
+    "application/vnd.kubernetes.protobuf;stream=watch",
+    "application/yaml",
+];
+/// The media types of logs.
+const LOGS: &[&str] = &["application/json", "application/vnd.kubernetes.protobuf", "application/yaml", "text/plain"];
+/// What passes through to a node.
+const ANYTHING: &[&str] = &["*/*"];
 /// The media types of patches.
-const PATCHES: [&str; 4] = [
+const PATCHES: &[&str] = &[
+    "application/apply-patch+yaml",
     "application/json-patch+json",
     "application/merge-patch+json",
     "application/strategic-merge-patch+json",
-    "application/apply-patch+yaml",
 ];
+/// The media types of patches of custom objects, whose types have no merge strategies.
+const CUSTOM_PATCHES: &[&str] =
+    &["application/apply-patch+yaml", "application/json-patch+json", "application/merge-patch+json"];
 
 /// What is done with a resource.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,6 +43,12 @@ pub(super) enum Verb {
     List,
     Patch,
     Update,
+    /// The old form of a watch of one object.
+    Watch,
+    /// The old form of a watch of a list.
+    WatchList,
+    /// A request by the HTTP method that is passed on to a node.
+    Connect(&'static str),
 }
 
 impl Verb {
@@ -34,9 +57,10 @@ impl Verb {
         match self {
             Verb::Create => "post",
             Verb::Delete | Verb::DeleteCollection => "delete",
-            Verb::Get | Verb::List => "get",
+            Verb::Get | Verb::List | Verb::Watch | Verb::WatchList => "get",
             Verb::Patch => "patch",
             Verb::Update => "put",
+            Verb::Connect(method) => method,
         }
     }
 
@@ -45,20 +69,41 @@ impl Verb {
         match self {
             Verb::DeleteCollection => "deletecollection",
             Verb::List => "list",
+            Verb::Watch => "watch",
+            Verb::WatchList => "watchlist",
+            Verb::Connect(_) => "connect",
             other => other.method(),
         }
     }
 
-    /// The word for it in operation names.
-    fn word(self) -> &'static str {
-        match self {
+    /// The words for it in operation names: before the group, and after it.
+    fn words(self) -> (&'static str, String) {
+        let word = match self {
             Verb::Create => "create",
             Verb::Delete => "delete",
-            Verb::DeleteCollection => "deleteCollection",
+            Verb::DeleteCollection => return ("delete", "Collection".to_owned()),
             Verb::Get => "read",
             Verb::List => "list",
             Verb::Patch => "patch",
             Verb::Update => "replace",
+            Verb::Watch | Verb::WatchList => "watch",
+            Verb::Connect(method) => return ("connect", names::operation_part(method, true)),
+        };
+        (word, String::new())
+    }
+
+    fn description(self, kind: &str) -> String {
+        match self {
+            Verb::Create => format!("create a new {kind}"),
+            Verb::Delete => format!("delete one {kind}"),
+            Verb::DeleteCollection => format!("delete every {kind} that is selected"),
+            Verb::Get => format!("read one {kind}"),
+            Verb::List => format!("list {kind} objects, or watch them"),
+            Verb::Patch => format!("change parts of one {kind}"),
+            Verb::Update => format!("replace one {kind} as a whole"),
+            Verb::Watch => format!("watch one {kind}; deprecated: list with `watch` and a field selector"),
+            Verb::WatchList => format!("watch {kind} objects; deprecated: list with `watch`"),
+            Verb::Connect(method) => format!("pass a {} request on ({kind})", method.to_uppercase()),
         }
     }
 
@@ -66,70 +111,90 @@ impl Verb {
         match self {
             Verb::Create | Verb::Update => parameters::WRITE,
             Verb::Delete => parameters::DELETE,
-            Verb::DeleteCollection | Verb::List => parameters::LIST,
-            Verb::Get => &[],
+            Verb::DeleteCollection => parameters::DELETE_COLLECTION,
+            Verb::List | Verb::Watch | Verb::WatchList => parameters::LIST,
+            Verb::Get | Verb::Connect(_) => &[],
             Verb::Patch => parameters::PATCH,
         }
     }
 }
 
+/// What an operation answers.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Answer<'a> {
+    /// The schema with this name.
+    Schema(&'a str),
+    /// Text.
+    Text,
+    /// The lines of a log.
+    Log,
+}
+
 /// An operation on a resource or a subresource.
 pub(super) struct Operation<'a> {
     pub(super) verb: Verb,
-    pub(super) group: &'a str,
-    pub(super) version: &'a str,
-    pub(super) kind: &'a str,
-    /// The schema of what is sent and received; none where the body is anything.
-    pub(super) schema: Option<&'a str>,
+    /// Group and version of the path.
+    pub(super) at: (&'a str, &'a str),
+    /// Group, version and kind of what is sent.
+    pub(super) kind: (&'a str, &'a str, &'a str),
     /// What the operation's name ends with, such as `NamespacedPodStatus`.
     pub(super) subject: &'a str,
+    /// The schema of what is sent, if anything is.
+    pub(super) body: Option<&'a str>,
+    pub(super) answer: Answer<'a>,
+    /// Parameters that only this operation takes.
+    pub(super) parameters: &'a [Parameter],
+    /// Whether the resource is defined at run time.
+    pub(super) custom: bool,
 }
 
 impl Operation<'_> {
     /// The operation as it stands in a document.
     pub(super) fn to_json(&self) -> Value {
-        let tag = tag(self.group, self.version);
-        let name: String = tag.split('_').map(capitalized).collect();
+        let (group, version, kind) = self.kind;
+        let tag = names::tag(self.at.0, self.at.1);
+        let (word, rest) = self.verb.words();
+        let place: String = tag.split('_').map(|part| names::operation_part(part, true)).collect();
+        // What is passed on is not indented.
+        let always = if matches!(self.verb, Verb::Connect(_)) { &[] } else { parameters::ALWAYS };
         let mut operation = json!({
             "tags": [tag],
-            "operationId": format!("{}{name}{}", self.verb.word(), self.subject),
-            "description": format!("{} of {}", self.verb.word(), self.kind),
-            "parameters": parameters::in_query(&[parameters::ALWAYS, self.verb.parameters()]),
+            "operationId": format!("{word}{place}{rest}{}", self.subject),
+            "description": self.verb.description(kind),
+            "parameters": parameters::in_query(&[always, self.verb.parameters(), self.parameters]),
             "responses": self.responses(),
             "x-kubernetes-action": self.verb.action(),
-            "x-kubernetes-group-version-kind": {"group": self.group, "version": self.version, "kind": self.kind},
+            "x-kubernetes-group-version-kind": {"group": group, "version": version, "kind": kind},
         });
-        if let Some(body) = self.body() {
+        if let Some(body) = self.request_body() {
             operation["requestBody"] = body;
         }
         operation
     }
 
-    fn body(&self) -> Option<Value> {
-        const DELETE_OPTIONS: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions";
-        let any = json!({"type": "object"});
-        match self.verb {
-            Verb::Create | Verb::Update => {
-                let schema = self.schema.map_or(any, reference);
-                Some(json!({"required": true, "content": {"*/*": {"schema": schema}}}))
-            }
-            Verb::Patch => Some(json!({"required": true, "content": content(&PATCHES, &any)})),
-            Verb::Delete | Verb::DeleteCollection => {
-                Some(json!({"content": {"*/*": {"schema": reference(DELETE_OPTIONS)}}}))
-            }
-            Verb::Get | Verb::List => None,
-        }
+    fn request_body(&self) -> Option<Value> {
+        let schema = reference(self.body?);
+        let patches = if self.custom { CUSTOM_PATCHES } else { PATCHES };
+        Some(match self.verb {
+            Verb::Patch => json!({"required": true, "content": content(patches, &schema)}),
+            Verb::Delete | Verb::DeleteCollection => json!({"content": content(ANYTHING, &schema)}),
+            _ => json!({"required": true, "content": content(ANYTHING, &schema)}),
+        })
     }
 
     fn responses(&self) -> Value {
-        const STATUS: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.Status";
-        let schema = match (self.verb, self.schema) {
-            (Verb::Delete | Verb::DeleteCollection, _) => reference(STATUS),
-            (Verb::List, Some(schema)) => reference(&format!("{schema}List")),
-            (_, Some(schema)) => reference(schema),
-            (_, None) => json!({"type": "string"}),
+        let media_types = match (self.answer, self.verb) {
+            (Answer::Text, _) => ANYTHING,
+            (Answer::Log, _) => LOGS,
+            (Answer::Schema(_), _) if self.custom => CUSTOM_OBJECTS,
+            (Answer::Schema(_), Verb::List | Verb::Watch | Verb::WatchList) => LISTS,
+            (Answer::Schema(_), _) => OBJECTS,
         };
-        let answer = |description: &str| json!({"description": description, "content": content(&OBJECTS, &schema)});
+        let schema = match self.answer {
+            Answer::Schema(name) => reference(name),
+            Answer::Text | Answer::Log => json!({"type": "string"}),
+        };
+        let answer = |description: &str| json!({"description": description, "content": content(media_types, &schema)});
         let mut responses = json!({"200": answer("OK"), "401": {"description": "Unauthorized"}});
         if matches!(self.verb, Verb::Create | Verb::Update | Verb::Patch) {
             responses["201"] = answer("Created");
@@ -141,23 +206,7 @@ impl Operation<'_> {
     }
 }
 
-fn content(media_types: &[&str], schema: &Value) -> Value {
+/// Bodies of one schema in several media types.
+pub(super) fn content(media_types: &[&str], schema: &Value) -> Value {
     media_types.iter().map(|media_type| ((*media_type).to_owned(), json!({"schema": schema}))).collect()
-}
-
-/// The tag of a group and version, such as `rbacAuthorization_v1`.
-fn tag(group: &str, version: &str) -> String {
-    let group = group.strip_suffix(".k8s.io").unwrap_or(group);
-    let mut parts = group.split('.');
-    let first = match parts.next() {
-        None | Some("") => "core",
-        Some(first) => first,
-    };
-    let rest: String = parts.map(capitalized).collect();
-    format!("{first}{rest}_{version}")
-}
-
-fn capitalized(word: &str) -> String {
-    let mut letters = word.chars();
-    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
 }

@@ -239,7 +239,7 @@ mod tests {
 
     #[track_caller]
     fn check(modes: &[AuthorizationMode], identity: &Identity, asked: (&str, &str), expected: bool) {
-        let authorization = Authorization::new(modes, &Cache::new());
+        let authorization = Authorization::new(modes, &Cache::new(crate::RuntimeConfig::default()));
         let attributes = Attributes { identity, verb: asked.0, target: Asked::Path(asked.1) };
         assert_eq!(authorization.decide(&attributes).is_allowed(), expected, "{} {asked:?}", identity.user);
     }

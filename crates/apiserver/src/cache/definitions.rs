@@ -8,7 +8,6 @@ use serde_json::Value;
 use store::{RangeError, Store};
 
 use super::{Cache, DEFINITIONS, ResourceCache, storage_path};
-use crate::kinds::Kinds;
 
 /// The cache of a definition's resource that must be read from the datastore.
 pub(super) struct Reload {
@@ -35,7 +34,7 @@ impl Cache {
                 resources.insert(storage_path(&row), Arc::new(ResourceCache::new(row)));
             }
         }
-        self.kinds.send_replace(Arc::new(Kinds::new(definitions)));
+        self.kinds.send_replace(Arc::new(self.kinds().with_all(definitions)));
     }
 
     /// Takes one definition that was written or, with `None`, deleted; answers which cache must be read now.

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use api::status::Status;
-use http::header::{CONTENT_TYPE, ETAG, HeaderValue};
+use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{Method, Response, StatusCode};
 use serde_json::{Value, json};
 
+use super::documents;
 use super::resources::{no_such_path, unknown};
 use crate::discovery;
 use crate::http::body::Body;
@@ -29,24 +30,25 @@ pub(crate) async fn handle(core: Arc<Core>, admitted: Admitted) -> Result<Respon
     if path.contains("//") {
         return Ok(no_such_path());
     }
+    let headers = &request.headers;
     let segments: Vec<&str> = path.split('/').filter(|segment| !segment.is_empty()).collect();
     let encoded = |encoding: Encoding, document: &Value, type_name: &str| {
         let bytes = output::encode(encoding, document, type_name)?;
         Ok(output::response(StatusCode::OK, encoding, crate::http::body::full(bytes)))
     };
     // Documents that only JSON has.
-    let ok = |document: &Value| encoded(negotiate::json(&request.headers, &request.uri), document, "");
+    let ok = |document: &Value| encoded(negotiate::json(headers, &request.uri), document, "");
     // Documents of discovery, in the form that is asked for.
     let told = |document: &Value, kind: &str| {
-        let accepted = negotiate::accepted(&request.headers, &request.uri)?;
+        let accepted = negotiate::accepted(headers, &request.uri)?;
         encoded(accepted.encoding, document, &format!("io.k8s.apimachinery.pkg.apis.meta.v1.{kind}"))
     };
     let kinds = core.registry.kinds();
     match segments.as_slice() {
         [] => ok(&root_paths(&kinds)),
         ["api" | "apis"] => {
-            if let Some(version) = negotiate::wants_aggregated_discovery(&request.headers) {
-                return Ok(discovery::aggregated_response(&kinds, segments[0] == "api", version));
+            if let Some(version) = negotiate::wants_aggregated_discovery(headers) {
+                return Ok(discovery::aggregated_response(&kinds, segments[0] == "api", version, headers));
             }
             match segments[0] {
                 "api" => told(&discovery::core_versions(&core), "APIVersions"),
@@ -67,8 +69,12 @@ pub(crate) async fn handle(core: Arc<Core>, admitted: Admitted) -> Result<Respon
         ["version"] => ok(&version()),
         ["cacerts"] => Ok(output::text_response(StatusCode::OK, core.ca_pem.clone())),
         ["livez" | "readyz" | "healthz", rest @ ..] => health(&core, segments[0], rest, &info.query).await,
-        ["openapi", "v3"] => ok(&openapi_index().await?),
-        ["openapi", "v3", ..] => openapi(path.trim_start_matches("/openapi/v3/").to_owned()).await,
+        ["openapi", "v2"] => documents::v2(core.documents.clone(), kinds, headers).await,
+        ["openapi", "v3"] => documents::v3_index(core.documents.clone(), kinds, headers).await,
+        ["openapi", "v3", ..] => {
+            let key = path.trim_start_matches("/openapi/v3/");
+            documents::v3(&core, kinds, key, &info.query, headers).await
+        }
         ["openid", "v1", "jwks"] => {
             let mut response = ok(&core.keys.json_web_keys())?;
             response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/jwk-set+json"));
@@ -77,25 +83,6 @@ pub(crate) async fn handle(core: Arc<Core>, admitted: Admitted) -> Result<Respon
         [".well-known", "openid-configuration"] => ok(&openid_configuration(&core)),
         _ => Ok(no_such_path()),
     }
-}
-
-/// The index of OpenAPI documents. Its first reader waits for all of them to be built, on a worker thread.
-async fn openapi_index() -> Result<Value, Status> {
-    let entries = tokio::task::spawn_blocking(api::openapi::v3_index).await.map_err(Status::internal)?;
-    Ok(json!({"paths": entries}))
-}
-
-/// One OpenAPI document. Its URL has its hash, so clients may keep it for good.
-async fn openapi(path: String) -> Result<Response<Body>, Status> {
-    let document =
-        tokio::task::spawn_blocking(move || api::openapi::v3_document(&path)).await.map_err(Status::internal)?;
-    let Some(document) = document else { return Ok(no_such_path()) };
-    let body = crate::http::body::full(document.json.clone());
-    let mut response = output::response(StatusCode::OK, Encoding::Json, body);
-    if let Ok(tag) = HeaderValue::try_from(format!("\"{}\"", document.hash)) {
-        response.headers_mut().insert(ETAG, tag);
-    }
-    Ok(response)
 }
 
 fn root_paths(kinds: &Kinds) -> Value {
@@ -110,7 +97,9 @@ fn root_paths(kinds: &Kinds) -> Value {
             "/cacerts",
             "/healthz",
             "/livez",
+            "/openapi/v2",
             "/openapi/v3",
+            "/openapi/v3/",
             "/openid/v1/jwks",
             "/readyz",
             "/version",

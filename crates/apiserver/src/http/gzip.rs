@@ -1,12 +1,13 @@
 //! Compression of big answers.
 
-use std::io::Write;
+use std::io::{Read, Write};
 
 use bytes::Bytes;
 use flate2::Compression;
+use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
-use http::Response;
-use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, HeaderValue, VARY};
+use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, HeaderValue, VARY};
+use http::{HeaderMap, Response};
 use http_body::Body as _;
 use http_body_util::BodyExt;
 
@@ -17,7 +18,7 @@ const THRESHOLD: u64 = 128 * 1024;
 
 /// Compresses the answer if it is big and has a known size; watches and tunnels pass.
 pub(crate) async fn compress(response: Response<Body>) -> Response<Body> {
-    if response.extensions().get::<AsIs>().is_some() {
+    if response.extensions().get::<AsIs>().is_some() || response.headers().contains_key(CONTENT_ENCODING) {
         return response;
     }
     let is_list = response.extensions().get::<Compressible>().is_some();
@@ -33,11 +34,11 @@ pub(crate) async fn compress(response: Response<Body>) -> Response<Body> {
     };
     // A worker thread does it, since megabytes take longer than other requests should wait.
     let source = bytes.clone();
-    let compressed = tokio::task::spawn_blocking(move || gzip(&source)).await;
-    match compressed {
+    let outcome = tokio::task::spawn_blocking(move || compressed(&source)).await;
+    match outcome {
         Ok(Ok(compressed)) => {
             parts.headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-            parts.headers.insert(VARY, HeaderValue::from_static("Accept-Encoding"));
+            parts.headers.append(VARY, HeaderValue::from_static("Accept-Encoding"));
             parts.headers.remove(CONTENT_LENGTH);
             Response::from_parts(parts, body::full(compressed))
         }
@@ -53,8 +54,22 @@ pub(crate) struct Compressible;
 #[derive(Clone, Copy)]
 pub(crate) struct AsIs;
 
-fn gzip(bytes: &[u8]) -> std::io::Result<Vec<u8>> {
+/// Whether the client takes compressed answers.
+pub(crate) fn is_accepted(headers: &HeaderMap) -> bool {
+    let accepted = headers.get(ACCEPT_ENCODING).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    accepted.split(',').any(|coding| coding.trim().starts_with("gzip"))
+}
+
+/// The bytes, compressed.
+pub(crate) fn compressed(bytes: &[u8]) -> std::io::Result<Vec<u8>> {
     let mut encoder = GzEncoder::new(Vec::with_capacity(bytes.len() / 8), Compression::fast());
     encoder.write_all(bytes)?;
     encoder.finish()
+}
+
+/// The bytes that were compressed.
+pub(crate) fn decompressed(bytes: &[u8]) -> std::io::Result<Vec<u8>> {
+    let mut plain = Vec::with_capacity(bytes.len() * 8);
+    GzDecoder::new(bytes).read_to_end(&mut plain)?;
+    Ok(plain)
 }

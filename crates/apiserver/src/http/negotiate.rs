@@ -5,6 +5,8 @@ use http::header::{ACCEPT, CONTENT_TYPE, USER_AGENT};
 use http::{HeaderMap, Uri};
 use serde_json::Value;
 
+use crate::openapi::{Form, Version};
+
 /// How an answer is encoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Encoding {
@@ -220,6 +222,25 @@ pub(crate) fn wants_aggregated_discovery(headers: &HeaderMap) -> Option<&'static
             (Some("APIGroupDiscoveryList"), Some("v2beta1")) => Some("v2beta1"),
             _ => None,
         }
+    })
+}
+
+/// The form in which a document of OpenAPI is wanted, if this server has one of those that the client takes.
+pub(crate) fn openapi_form(headers: &HeaderMap, version: Version) -> Option<Form> {
+    let header = headers.get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let header = if header.trim().is_empty() { "*/*" } else { header };
+    let name = match version {
+        Version::V2 => "v2",
+        Version::V3 => "v3",
+    };
+    let is_protobuf = |media: &str| {
+        // The form with `@` is no valid media type, but what old clients send.
+        let rest = media.strip_prefix("application/com.github.proto-openapi.spec.").and_then(|r| r.strip_prefix(name));
+        matches!(rest, Some("@v1.0+protobuf" | ".v1.0+protobuf"))
+    };
+    clauses(header).iter().find_map(|clause| match clause.media {
+        "application/json" | "*/*" | "application/*" => Some(Form::Json),
+        media => is_protobuf(media).then_some(Form::Protobuf),
     })
 }
 

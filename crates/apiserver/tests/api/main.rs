@@ -3,6 +3,7 @@
 mod behaviour;
 mod content_types;
 mod custom;
+mod documents;
 mod proxy;
 mod subresources;
 mod support;

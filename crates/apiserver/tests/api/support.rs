@@ -42,10 +42,16 @@ const DEADLINE: Duration = Duration::from_secs(20);
 impl Cluster {
     /// Starts a server and waits until the namespace `default` is there.
     pub async fn start() -> Self {
+        Self::start_with(|_| {}).await
+    }
+
+    /// Starts a server whose configuration is changed.
+    pub async fn start_with(change: impl FnOnce(&mut Config)) -> Self {
         let dir = tempfile::tempdir().expect("a directory");
         let mut config = Config::new(dir.path());
         config.bind_address = [127, 0, 0, 1].into();
         config.secure_port = 0;
+        change(&mut config);
         let server = ApiServer::build(config, Arc::new(store::Memory::new()), Env::system()).expect("it builds");
         let service = server.service(Identity::admin());
         let url = format!("https://{}", server.local_address());
@@ -158,6 +164,13 @@ impl Cluster {
         let (status, content_type) = (response.status().as_u16(), content_type.unwrap_or_default().to_owned());
         let body = tokio::time::timeout(DEADLINE, response.into_body().collect()).await.expect("in time");
         (status, content_type, body.expect("a body").to_bytes())
+    }
+
+    /// What a GET with further headers answers: status, headers and the bytes of the body.
+    pub async fn fetch(&self, path: &str, headers: &[(&str, &str)]) -> Response<Bytes> {
+        let (parts, body) = self.request("GET", path, headers, Bytes::new()).await.into_parts();
+        let body = tokio::time::timeout(DEADLINE, body.collect()).await.expect("in time");
+        Response::from_parts(parts, body.expect("a body").to_bytes())
     }
 
     async fn call(&self, method: &str, path: &str, content_type: &str, body: Option<Value>) -> Answer {

@@ -1,0 +1,209 @@
+//! OpenAPI documents as they are served: built when they are first asked for, kept compressed, with their hashes.
+//!
+//! There is a v3 document for each group and version and a v2 document of them all, each in JSON and in protobuf. A
+//! document is kept together with what it was built of; when that changed, the next reader builds it again, so that
+//! the index and the documents are always those of what is served.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use api::kinds::Resource;
+use api::openapi::{self, Entry, Merge};
+use api::status::Status;
+use base::Env;
+use bytes::Bytes;
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use sha2::{Digest, Sha512};
+
+use crate::http::gzip;
+use crate::kinds::Kinds;
+use crate::strategy;
+
+/// The encodings of a document.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Form {
+    Json,
+    Protobuf,
+}
+
+/// The versions of OpenAPI.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Version {
+    V2,
+    V3,
+}
+
+/// One document, encoded and compressed.
+pub(crate) struct Document {
+    version: Version,
+    /// Changes with the document; clients keep a document as long as this is the same.
+    pub(crate) hash: String,
+    /// When it was built.
+    pub(crate) modified: Timestamp,
+    json: Bytes,
+    /// Made when it is first asked for: few clients do.
+    protobuf: OnceLock<Bytes>,
+}
+
+impl Document {
+    fn new(version: Version, text: &str, modified: Timestamp) -> std::io::Result<Self> {
+        let json = gzip::compressed(text.as_bytes())?.into();
+        Ok(Self { version, hash: hash_of(text.as_bytes()), modified, json, protobuf: OnceLock::new() })
+    }
+
+    /// The document in a form, compressed by gzip. May take long.
+    pub(crate) fn compressed(&self, form: Form) -> Result<Bytes, Status> {
+        if form == Form::Json {
+            return Ok(self.json.clone());
+        }
+        if let Some(kept) = self.protobuf.get() {
+            return Ok(kept.clone());
+        }
+        let document = self.document()?;
+        let encoded = match self.version {
+            Version::V2 => openapi::protobuf::v2(&document),
+            Version::V3 => openapi::protobuf::v3(&document),
+        };
+        let compressed = gzip::compressed(&encoded).map_err(Status::internal)?.into();
+        Ok(self.protobuf.get_or_init(|| compressed).clone())
+    }
+
+    fn document(&self) -> Result<Value, Status> {
+        let json = gzip::decompressed(&self.json).map_err(Status::internal)?;
+        serde_json::from_slice(&json).map_err(Status::internal)
+    }
+}
+
+/// The hash of an encoded document, as it stands in ETags.
+pub(crate) fn hash_of(bytes: &[u8]) -> String {
+    Sha512::digest(bytes).iter().map(|byte| format!("{byte:02X}")).collect()
+}
+
+/// A document and the resources that it describes.
+struct Kept {
+    resources: Vec<Arc<Resource>>,
+    document: Arc<Document>,
+}
+
+/// All documents of a server.
+pub(crate) struct OpenApi {
+    env: Env,
+    v3: Mutex<BTreeMap<String, Kept>>,
+    /// The v2 document, with the hash of the index that it was made of.
+    v2: Mutex<Option<(String, Arc<Document>)>>,
+}
+
+impl OpenApi {
+    pub(crate) fn new(env: Env) -> Self {
+        Self { env, v3: Mutex::default(), v2: Mutex::default() }
+    }
+
+    /// The index of v3 documents, encoded. Builds each of them, so it may take long.
+    pub(crate) fn index(&self, kinds: &Kinds) -> Result<Bytes, Status> {
+        let mut paths = serde_json::Map::new();
+        for key in keys(kinds) {
+            if let Some(document) = self.v3(kinds, &key)? {
+                let url = url_of(&key, &document);
+                paths.insert(key, json!({"serverRelativeURL": url}));
+            }
+        }
+        Ok(json!({"paths": paths}).to_string().into())
+    }
+
+    /// The v3 document with this key in the index. May take long.
+    pub(crate) fn v3(&self, kinds: &Kinds, key: &str) -> Result<Option<Arc<Document>>, Status> {
+        let (resources, is_general) = match group_version(kinds, key) {
+            Some(resources) => (resources, false),
+            None if is_general(kinds, key) => (Vec::new(), true),
+            None => return Ok(None),
+        };
+        let mut kept = self.v3.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(Kept { resources: known, document }) = kept.get(key)
+            && same(known, &resources)
+        {
+            return Ok(Some(document.clone()));
+        }
+        let built = if is_general { openapi::general(key) } else { describe(&resources) };
+        let document = Document::new(Version::V3, &built.to_string(), self.env.now()).map_err(Status::internal)?;
+        let document = Arc::new(document);
+        kept.insert(key.to_owned(), Kept { resources, document: document.clone() });
+        Ok(Some(document))
+    }
+
+    /// The v2 document. May take long.
+    pub(crate) fn v2(&self, kinds: &Kinds) -> Result<Arc<Document>, Status> {
+        let source = hash_of(&self.index(kinds)?);
+        let mut kept = self.v2.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((known, document)) = &*kept
+            && *known == source
+        {
+            return Ok(document.clone());
+        }
+        let mut merge = Merge::default();
+        for key in keys(kinds) {
+            if let Some(document) = self.v3(kinds, &key)? {
+                merge.add(document.document()?).map_err(Status::internal)?;
+            }
+        }
+        let text = merge.finish().map_err(Status::internal)?;
+        let document = Document::new(Version::V2, &text, self.env.now()).map_err(Status::internal)?;
+        let document = Arc::new(document);
+        *kept = Some((source, document.clone()));
+        Ok(document)
+    }
+}
+
+/// The keys of all documents.
+fn keys(kinds: &Kinds) -> Vec<String> {
+    let mut keys: Vec<String> = openapi::GENERAL_KEYS.map(str::to_owned).to_vec();
+    keys.push(openapi::path_of("", "v1"));
+    for group in kinds.groups() {
+        keys.push(format!("apis/{}", group.name));
+        keys.extend(group.versions.iter().map(|version| openapi::path_of(&group.name, version)));
+    }
+    keys
+}
+
+fn is_general(kinds: &Kinds, key: &str) -> bool {
+    let is_group = |name: &str| kinds.groups().iter().any(|group| group.name == name);
+    openapi::GENERAL_KEYS.contains(&key) || key.strip_prefix("apis/").is_some_and(is_group)
+}
+
+/// The resources of the group and version that a key names.
+fn group_version(kinds: &Kinds, key: &str) -> Option<Vec<Arc<Resource>>> {
+    let (group, version) = match key.split('/').collect::<Vec<_>>().as_slice() {
+        ["api", version] => ("", *version),
+        ["apis", group, version] => (*group, *version),
+        _ => return None,
+    };
+    Some(kinds.of_version(group, version)).filter(|resources| !resources.is_empty())
+}
+
+/// The URL of a document, which changes with it.
+pub(crate) fn url_of(key: &str, document: &Document) -> String {
+    format!("/openapi/v3/{key}?hash={}", document.hash)
+}
+
+/// Whether a document of these resources would say the same. Rows of a definition are made anew when another one
+/// changes, the definition itself is not.
+fn same(a: &[Arc<Resource>], b: &[Arc<Resource>]) -> bool {
+    let is_same = |a: &Arc<Resource>, b: &Arc<Resource>| match (&a.custom, &b.custom) {
+        (Some(a), Some(b)) => Arc::ptr_eq(&a.definition, &b.definition),
+        _ => Arc::ptr_eq(a, b),
+    };
+    a.len() == b.len() && a.iter().zip(b).all(|(a, b)| is_same(a, b))
+}
+
+fn describe(resources: &[Arc<Resource>]) -> Value {
+    let entries: Vec<Entry<'_>> = resources
+        .iter()
+        .map(|resource| Entry {
+            resource,
+            returns_deleted: strategy::returns_deleted(resource),
+            schema: resource.custom.as_ref().map(|custom| &custom.version().schema),
+        })
+        .collect();
+    let (group, version) = resources.first().map_or(("", ""), |first| (&*first.group, &*first.version));
+    openapi::group_version(group, version, &entries)
+}
