@@ -35,15 +35,15 @@ pub(crate) async fn expire_events(registry: Arc<Registry>, drain: Drain) {
         }
         let (snapshot, mut watcher) = Watcher::from_now(registry.cache.clone(), cache.clone(), Selection::everything());
         let mut due: VecDeque<(Timestamp, Arc<str>)> =
-            snapshot.range(None).map(|event| (last_seen(event, registry.env.now()), event.key.clone())).collect();
+            snapshot.range(None).map(|event| (last_written(event, registry.env.now()), event.key.clone())).collect();
         due.make_contiguous().sort();
         loop {
             let now = registry.env.now();
-            while due.front().is_some_and(|(seen, _)| now.duration_since(*seen) >= ttl) {
+            while due.front().is_some_and(|(written, _)| now.duration_since(*written) >= ttl) {
                 let Some((_, key)) = due.pop_front() else { break };
                 expire(&registry, resource, &key, ttl).await;
             }
-            let pause = due.front().map(|(seen, _)| ttl.saturating_sub(now.duration_since(*seen)));
+            let pause = due.front().map(|(written, _)| ttl.saturating_sub(now.duration_since(*written)));
             let pause = pause.and_then(|pause| std::time::Duration::try_from(pause).ok());
             let timer = async {
                 match pause {
@@ -68,20 +68,19 @@ pub(crate) async fn expire_events(registry: Arc<Registry>, drain: Drain) {
     }
 }
 
-/// When an event was written last: the time in it, or now.
-fn last_seen(event: &crate::cache::Object, now: Timestamp) -> Timestamp {
+/// When an event was written last: what was recorded of its writers, or now.
+fn last_written(event: &crate::cache::Object, now: Timestamp) -> Timestamp {
     let event = event.value();
-    let time = |field: &str| event.get(field)?.as_str()?.parse::<Timestamp>().ok();
-    let series = event.pointer("/series/lastObservedTime").and_then(|t| t.as_str()?.parse::<Timestamp>().ok());
-    let times = [time("lastTimestamp"), time("eventTime"), series, api::meta::creation_timestamp(&event)];
-    times.into_iter().flatten().max().unwrap_or(now)
+    let managers = event.pointer("/metadata/managedFields").and_then(|entries| entries.as_array());
+    let written = managers.into_iter().flatten().filter_map(|entry| entry.get("time")?.as_str()?.parse().ok());
+    written.chain(api::meta::creation_timestamp(&event)).max().unwrap_or(now)
 }
 
 /// Deletes an event unless it was written again meanwhile.
 async fn expire(registry: &Registry, resource: &api::kinds::Resource, key: &str, ttl: SignedDuration) {
     let Some(event) = registry.cached(resource, key) else { return };
     let now = registry.env.now();
-    if now.duration_since(last_seen(&event, now)) < ttl {
+    if now.duration_since(last_written(&event, now)) < ttl {
         return;
     }
     let removed: Result<Put, Status> = registry.remove(resource, key, event.revision).await;

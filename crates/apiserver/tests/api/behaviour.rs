@@ -196,3 +196,23 @@ async fn a_write_builds_on_every_acknowledged_write() {
     cluster.put(one, map("6")).await.expect(404);
     cluster.delete(one).await.expect(404);
 }
+
+#[tokio::test]
+async fn events_end_when_their_time_is_over() {
+    let cluster = Cluster::start_with(|config| config.event_ttl = std::time::Duration::from_secs(1)).await;
+    let event = |name: &str| {
+        json!({
+            "apiVersion": "v1", "kind": "Event", "metadata": {"name": name, "namespace": "default"},
+            "involvedObject": {"kind": "Pod", "name": "a", "namespace": "default"},
+            // Its own times say nothing about how long it is kept.
+            "lastTimestamp": "2090-01-01T00:00:00Z",
+        })
+    };
+    let made = cluster.post("/api/v1/namespaces/default/events", event("a")).await.expect(201);
+    let same = cluster.get("/apis/events.k8s.io/v1/namespaces/default/events/a").await.expect(200);
+    assert_eq!(same["metadata"]["uid"], made["metadata"]["uid"]);
+    assert_eq!(same["regarding"]["name"], "a");
+    let version = made["metadata"]["resourceVersion"].as_str().expect("a version").to_owned();
+    let path = format!("/apis/events.k8s.io/v1/events?watch=true&resourceVersion={version}");
+    assert_eq!(cluster.watch(&path).await.take(1).await, ["DELETED a"]);
+}

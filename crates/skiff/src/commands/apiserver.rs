@@ -21,6 +21,7 @@ pub async fn run(options: Apiserver) -> Result<()> {
     config.service_node_port_range = ports.first..=ports.last;
     config.authorization_modes.clone_from(&options.authorization_mode);
     config.service_account_issuer = format!("https://kubernetes.default.svc.{}", options.cluster_domain);
+    options.api.apply(&mut config)?;
 
     let mut parts = Parts::new();
     let token = options::secret(options.token.as_deref(), options.token_file.as_deref())?;

@@ -7,7 +7,7 @@ use apiserver::AuthorizationMode;
 use clap::{ArgAction, Args};
 use ipnet::IpNet;
 
-use super::{Common, NodeLimits, PortRange, port_range};
+use super::{Api, Common, NodeLimits, PortRange, port_range};
 
 /// How a component reaches the API server.
 #[derive(Args, Clone, Debug)]
@@ -60,6 +60,8 @@ pub struct Apiserver {
     /// Domain of cluster names
     #[arg(long, env = "SKIFF_CLUSTER_DOMAIN", default_value = "cluster.local", value_name = "DOMAIN")]
     pub cluster_domain: String,
+    #[command(flatten)]
+    pub api: Api,
     /// Secret with which agents join [default: a random one]
     #[arg(long, env = "SKIFF_TOKEN", hide_env_values = true, value_name = "SECRET", conflicts_with = "token_file")]
     pub token: Option<String>,

@@ -7,11 +7,13 @@ pub mod user;
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use base::Instance;
 use clap::Args;
 use ipnet::IpNet;
+use jiff::SignedDuration;
 
 /// What every role takes.
 #[derive(Args, Clone, Debug)]
@@ -61,6 +63,33 @@ pub fn secret(given: Option<&str>, file: Option<&Path>) -> Result<Option<String>
         }
         (None, None) => Ok(None),
     }
+}
+
+/// What API is served.
+#[derive(Args, Clone, Debug)]
+pub struct Api {
+    /// Versions of the API to serve beside the stable ones, or not to serve: api/all, api/ga, api/beta, api/alpha,
+    /// GROUP/VERSION or GROUP/VERSION/RESOURCE, each with =true or =false (may be repeated)
+    #[arg(long, env = "SKIFF_RUNTIME_CONFIG", value_delimiter = ',', value_name = "KEY=BOOL")]
+    pub runtime_config: Vec<String>,
+    /// How long events are kept after they were last written, such as 1h30m
+    #[arg(long, env = "SKIFF_EVENT_TTL", default_value = "1h", value_parser = duration, value_name = "DURATION")]
+    pub event_ttl: Duration,
+}
+
+impl Api {
+    /// Writes the options into the configuration of an API server.
+    pub fn apply(&self, config: &mut apiserver::Config) -> Result<()> {
+        config.runtime_config = self.runtime_config.join(",").parse().context("--runtime-config")?;
+        config.event_ttl = self.event_ttl;
+        Ok(())
+    }
+}
+
+/// A length of time as Go writes it: `1h30m`, `500ms`.
+fn duration(text: &str) -> std::result::Result<Duration, String> {
+    let parsed: SignedDuration = text.parse().map_err(|err: jiff::Error| err.to_string())?;
+    Duration::try_from(parsed).map_err(|_| "must not be negative".to_owned())
 }
 
 /// What makes a cluster's addresses and names.

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use apiserver::AuthorizationMode;
 use clap::{ArgAction, Args};
 
-use super::{Common, Node, Ranges};
+use super::{Api, Common, Node, Ranges};
 
 /// Run the control plane and a node.
 #[derive(Args, Clone, Debug)]
@@ -34,6 +34,8 @@ pub struct Server {
         value_name = "MODE"
     )]
     pub authorization_mode: Vec<AuthorizationMode>,
+    #[command(flatten)]
+    pub api: Api,
     #[command(flatten)]
     pub ranges: Ranges,
     #[command(flatten)]
