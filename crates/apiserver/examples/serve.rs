@@ -25,7 +25,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let server = ApiServer::build(config, Arc::new(store::Memory::new()), env.clone())?;
     let authority = Authority::load_or_create(&dir, "ca", &env)?;
     let admin = IssueRequest {
-        common_name: "system:admin".to_owned(),
+        common_name: "admin".to_owned(),
         organizations: vec!["system:masters".to_owned()],
         dns_names: Vec::new(),
         ips: Vec::new(),

@@ -1,9 +1,11 @@
 //! Admission: what is refused or completed before an object is validated.
 //!
-//! Plugins run in the order of [`CREATE`] and [`UPDATE`]. They look at other objects in the watch cache; because a
+//! Plugins run in the order of [`CREATE`], [`UPDATE`] and [`DELETE`]. They look at other objects in the watch cache; because a
 //! cache can be behind, a refusal counts only when the cache was fresh.
 
+mod certificates;
 mod namespace_lifecycle;
+mod node_restriction;
 mod node_taint;
 mod pod_priority;
 mod pod_tolerations;
@@ -22,13 +24,33 @@ pub(crate) struct Attributes<'a> {
     pub(crate) registry: &'a Registry,
     pub(crate) scope: Scope<'a>,
     pub(crate) caller: Caller<'a>,
+    pub(crate) operation: Operation,
     /// The object before an update.
     pub(crate) old: Option<&'a Value>,
 }
 
+/// What is done to the object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Operation {
+    Create,
+    /// Of the object or a subresource, which the caller names.
+    Update,
+    Delete,
+}
+
+/// Marks pods that a kubelet reports, which it runs without having been told to.
+const MIRROR: &str = "kubernetes.io/config.mirror";
+
 impl Attributes<'_> {
+    /// Whether it is about objects of a resource themselves.
     fn is(&self, group: &str, plural: &str) -> bool {
-        self.scope.resource.group == group && self.scope.resource.plural == plural
+        self.is_subresource(group, plural, "")
+    }
+
+    fn is_subresource(&self, group: &str, plural: &str, subresource: &str) -> bool {
+        self.scope.resource.group == group
+            && self.scope.resource.plural == plural
+            && self.caller.subresource == subresource
     }
 
     /// 403 about the object.
@@ -43,19 +65,31 @@ impl Attributes<'_> {
 
 type Plugin = fn(&Attributes<'_>, &mut Value) -> Result<(), Status>;
 
-/// Plugins for creations, in order.
-const CREATE: [Plugin; 7] = [
+/// Plugins for creations, in upstream's order.
+const CREATE: [Plugin; 9] = [
     namespace_lifecycle::create,
     service_account::create,
+    node_restriction::judge,
     node_taint::create,
     pod_priority::create,
     pod_tolerations::add,
     storage_protection::create,
+    certificates::restrict_subject,
     rbac::check_escalation,
 ];
 
-/// Plugins for updates, in order.
-const UPDATE: [Plugin; 3] = [pod_priority::update, pod_tolerations::add, rbac::check_escalation];
+/// Plugins for updates, of subresources too, in upstream's order.
+const UPDATE: [Plugin; 6] = [
+    node_restriction::judge,
+    pod_priority::update,
+    pod_tolerations::add,
+    certificates::approve,
+    certificates::sign,
+    rbac::check_escalation,
+];
+
+/// Plugins for deletions, in upstream's order.
+const DELETE: [Plugin; 3] = [namespace_lifecycle::delete, node_restriction::judge, pod_priority::delete];
 
 /// Admits a new object.
 pub(crate) async fn admit_create(
@@ -64,7 +98,7 @@ pub(crate) async fn admit_create(
     caller: Caller<'_>,
     object: &mut Value,
 ) -> Result<(), Status> {
-    run(&CREATE, Attributes { registry, scope, caller, old: None }, object).await
+    run(&CREATE, Attributes { registry, scope, caller, operation: Operation::Create, old: None }, object).await
 }
 
 /// Admits a changed object.
@@ -75,7 +109,29 @@ pub(crate) async fn admit_update(
     object: &mut Value,
     old: &Value,
 ) -> Result<(), Status> {
-    run(&UPDATE, Attributes { registry, scope, caller, old: Some(old) }, object).await
+    run(&UPDATE, Attributes { registry, scope, caller, operation: Operation::Update, old: Some(old) }, object).await
+}
+
+/// Admits the deletion of an object, or a pod's eviction.
+pub(crate) async fn admit_delete(
+    registry: &Registry,
+    scope: Scope<'_>,
+    caller: Caller<'_>,
+    object: &Value,
+) -> Result<(), Status> {
+    let attributes = Attributes { registry, scope, caller, operation: Operation::Delete, old: None };
+    run(&DELETE, attributes, &mut object.clone()).await
+}
+
+/// Admits a token for a service account.
+pub(crate) async fn admit_token(
+    registry: &Registry,
+    scope: Scope<'_>,
+    caller: Caller<'_>,
+    request: &mut Value,
+) -> Result<(), Status> {
+    let attributes = Attributes { registry, scope, caller, operation: Operation::Create, old: None };
+    run(&[node_restriction::judge], attributes, request).await
 }
 
 async fn run(plugins: &[Plugin], attributes: Attributes<'_>, object: &mut Value) -> Result<(), Status> {
@@ -90,9 +146,4 @@ async fn run(plugins: &[Plugin], attributes: Attributes<'_>, object: &mut Value)
         plugin(&attributes, object)?;
     }
     Ok(())
-}
-
-/// Admits a deletion.
-pub(crate) fn admit_delete(scope: Scope<'_>, name: &str) -> Result<(), Status> {
-    namespace_lifecycle::delete(scope, name)
 }

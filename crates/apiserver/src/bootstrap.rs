@@ -84,6 +84,10 @@ async fn sync(registry: &Registry) -> Result<(), Status> {
         "spec": {"type": "ClusterIP", "clusterIP": registry.config.kubernetes_service_ip().to_string(), "ports": ports},
     });
     keep(registry, row("", "services")?, service, "/spec/ports").await?;
+    if registry.config.advertised_address().is_loopback() {
+        // A machine without a network has no address at which pods could reach this server.
+        return Ok(());
+    }
     let address = registry.config.advertised_address().to_string();
     let endpoint_port = json!({"name": "https", "port": registry.config.secure_port, "protocol": "TCP"});
     let endpoints = json!({
@@ -109,7 +113,7 @@ fn row(group: &str, plural: &str) -> Result<&'static Arc<Resource>, Status> {
 
 async fn create(registry: &Registry, scope: Scope<'_>, mut value: Value) -> Result<(), Status> {
     let identity = Identity::new("system:apiserver", &["system:masters"]);
-    let caller = Caller { identity: &identity, dry_run: false, writer: Some(Writer::SERVER) };
+    let caller = Caller { identity: &identity, dry_run: false, subresource: "", writer: Some(Writer::SERVER) };
     complete(scope.resource, &mut value);
     match registry.create(scope, NewObject { value }, caller).await {
         // Another server was first.
@@ -132,7 +136,7 @@ async fn keep(registry: &Registry, resource: &Resource, wanted: Value, path: &st
         return Ok(());
     }
     let identity = Identity::new("system:apiserver", &["system:masters"]);
-    let caller = Caller { identity: &identity, dry_run: false, writer: Some(Writer::SERVER) };
+    let caller = Caller { identity: &identity, dry_run: false, subresource: "", writer: Some(Writer::SERVER) };
     let change = |current: &Value| {
         let mut changed = current.clone();
         for part in parts {

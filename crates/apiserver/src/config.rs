@@ -18,7 +18,8 @@ pub struct Config {
     /// `--secure-port`: 0 takes any free port, which [`crate::ApiServer::local_address`] tells.
     pub secure_port: u16,
     /// `--advertise-address`: the address under which other nodes reach this server; the endpoint of the
-    /// `kubernetes` Service. Without it, the bind address, or the address of the interface with the default route.
+    /// `kubernetes` Service. Without it, the bind address unless that is a loopback address, or the address of the
+    /// interface with the default route.
     pub advertise_address: Option<IpAddr>,
     /// `--service-cluster-ip-range`.
     pub service_cluster_ip_range: IpNet,
@@ -101,7 +102,7 @@ impl Config {
     /// The address under which other nodes reach this server.
     pub(crate) fn advertised_address(&self) -> IpAddr {
         self.advertise_address
-            .or_else(|| Some(self.bind_address).filter(|address| !address.is_unspecified()))
+            .or_else(|| Some(self.bind_address).filter(|address| !address.is_unspecified() && !address.is_loopback()))
             .unwrap_or_else(|| {
                 // Connecting a datagram socket sends nothing; it only asks which address the default route would use.
                 let probe = std::net::UdpSocket::bind("0.0.0.0:0").and_then(|socket| {

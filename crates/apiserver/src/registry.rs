@@ -221,6 +221,8 @@ pub(crate) fn set_resource_version(value: &mut Value, revision: i64) {
 pub(crate) struct Caller<'a> {
     pub(crate) identity: &'a Identity,
     pub(crate) dry_run: bool,
+    /// The subresource that the request is to, or nothing.
+    pub(crate) subresource: &'a str,
     /// Who owns what the request changes; `None` where that is nobody or already written.
     pub(crate) writer: Option<Writer<'a>>,
 }

@@ -5,7 +5,6 @@ use api::status::{Cause, Status};
 use serde_json::Value;
 
 use super::Attributes;
-use crate::registry::Scope;
 
 /// Namespaces that cannot be deleted.
 const IMMORTAL: [&str; 3] = ["default", "kube-public", "kube-system"];
@@ -33,10 +32,9 @@ pub(super) fn create(attributes: &Attributes<'_>, object: &mut Value) -> Result<
     Err(status)
 }
 
-pub(super) fn delete(scope: Scope<'_>, name: &str) -> Result<(), Status> {
-    let is_namespace = scope.resource.group.is_empty() && scope.resource.plural == "namespaces";
-    if is_namespace && IMMORTAL.contains(&name) {
-        return Err(Status::forbidden("", "namespaces", name, "this namespace may not be deleted"));
+pub(super) fn delete(attributes: &Attributes<'_>, object: &mut Value) -> Result<(), Status> {
+    if attributes.is("", "namespaces") && IMMORTAL.contains(&api::meta::name(object)) {
+        return Err(attributes.forbidden(object, "this namespace may not be deleted"));
     }
     Ok(())
 }

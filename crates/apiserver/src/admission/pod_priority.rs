@@ -71,6 +71,15 @@ pub(super) fn update(attributes: &Attributes<'_>, object: &mut Value) -> Result<
     Ok(())
 }
 
+/// The classes that every cluster has stay.
+pub(super) fn delete(attributes: &Attributes<'_>, object: &mut Value) -> Result<(), Status> {
+    let is_system = SYSTEM_CLASSES.iter().any(|(name, _)| *name == api::meta::name(object));
+    if !is_system || !attributes.is("scheduling.k8s.io", "priorityclasses") {
+        return Ok(());
+    }
+    Err(attributes.forbidden(object, "this is a system priority class and cannot be deleted"))
+}
+
 fn find(attributes: &Attributes<'_>, name: &str) -> Option<Class> {
     let stored = attributes.registry.cached_by("scheduling.k8s.io", "v1", "priorityclasses", None, name);
     if let Some(class) = stored {

@@ -3,7 +3,7 @@
 use api::status::Status;
 use serde_json::{Value, json};
 
-use super::Attributes;
+use super::{Attributes, MIRROR};
 
 /// Where containers find token, CA certificate and namespace.
 const MOUNT_PATH: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
@@ -11,12 +11,12 @@ const MOUNT_PATH: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 /// How long projected tokens live: an hour and seven seconds, which tells them from tokens asked for by others.
 const EXPIRATION_SECONDS: i64 = 3607;
 
-/// Pods that a kubelet reports, which cannot use accounts.
-const MIRROR: &str = "kubernetes.io/config.mirror";
-
 pub(super) fn create(attributes: &Attributes<'_>, object: &mut Value) -> Result<(), Status> {
-    if !attributes.is("", "pods") || api::meta::annotation(object, MIRROR).is_some() {
+    if !attributes.is("", "pods") {
         return Ok(());
+    }
+    if api::meta::annotation(object, MIRROR).is_some() {
+        return check_mirror(attributes, object);
     }
     let text = |path: &str| object.pointer(path).and_then(Value::as_str).unwrap_or_default().to_owned();
     let name = match text("/spec/serviceAccountName") {
@@ -49,6 +49,20 @@ pub(super) fn create(attributes: &Attributes<'_>, object: &mut Value) -> Result<
         object.pointer("/spec/imagePullSecrets").and_then(Value::as_array).is_some_and(|s| !s.is_empty());
     if let Some(secrets) = account.get("imagePullSecrets").filter(|_| !has_pull_secrets) {
         object["spec"]["imagePullSecrets"] = secrets.clone();
+    }
+    Ok(())
+}
+
+/// A mirror pod runs before the API server knows of it, so it cannot have what only the API server gives.
+fn check_mirror(attributes: &Attributes<'_>, object: &Value) -> Result<(), Status> {
+    let account = object.pointer("/spec/serviceAccountName").and_then(Value::as_str).unwrap_or_default();
+    if !account.is_empty() {
+        return Err(attributes.forbidden(object, "a mirror pod may not reference service accounts"));
+    }
+    let volumes = object.pointer("/spec/volumes").and_then(Value::as_array).into_iter().flatten();
+    let sources = volumes.filter_map(|volume| volume.pointer("/projected/sources")?.as_array()).flatten();
+    if sources.into_iter().any(|source| source.get("serviceAccountToken").is_some()) {
+        return Err(attributes.forbidden(object, "a mirror pod may not use ServiceAccountToken volume projections"));
     }
     Ok(())
 }

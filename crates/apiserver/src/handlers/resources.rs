@@ -145,7 +145,7 @@ impl Call<'_> {
         let subresource = self.request.subresource.as_deref().unwrap_or_default();
         let writer = Writer { manager: &options.field_manager, subresource };
         let writer = Some(writer).filter(|_| !options.is_apply);
-        Caller { identity: self.identity, dry_run: options.dry_run, writer }
+        Caller { identity: self.identity, dry_run: options.dry_run, subresource, writer }
     }
 
     async fn main(&self) -> Result<Response<Body>, Status> {
@@ -393,7 +393,7 @@ impl Call<'_> {
     async fn delete(&self) -> Result<Response<Body>, Status> {
         let encoding = negotiate::body_encoding(self.headers)?;
         let options = decode_delete_options(&self.body, encoding, self.query)?;
-        let caller = Caller { identity: self.identity, dry_run: options.dry_run, writer: None };
+        let caller = Caller { identity: self.identity, dry_run: options.dry_run, subresource: "", writer: None };
         let target = DeleteTarget { scope: self.scope(), name: self.name()?, options: &options, caller };
         let output = self.output(&[])?;
         match self.core.registry.delete(target).await? {
@@ -413,7 +413,7 @@ impl Call<'_> {
         let encoding = negotiate::body_encoding(self.headers)?;
         let options = decode_delete_options(&self.body, encoding, self.query)?;
         let list = ListOptions::parse(self.query, false)?;
-        let caller = Caller { identity: self.identity, dry_run: options.dry_run, writer: None };
+        let caller = Caller { identity: self.identity, dry_run: options.dry_run, subresource: "", writer: None };
         let listed = self.core.registry.delete_collection(self.scope(), &list, &options, caller).await?;
         self.output(&[])?.list(&listed)
     }

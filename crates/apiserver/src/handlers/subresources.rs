@@ -6,6 +6,7 @@ use http::{Response, StatusCode};
 use serde_json::Value;
 
 use super::resources::Call;
+use crate::admission;
 use crate::http::body::Body;
 use crate::http::negotiate;
 use crate::http::options::{DeleteOptions, WriteOptions};
@@ -116,7 +117,8 @@ impl Call<'_> {
 
     /// Who makes a request of which nobody owns the result.
     fn ownerless(&self, dry_run: bool) -> Caller<'_> {
-        Caller { identity: self.identity, dry_run, writer: None }
+        let subresource = self.request.subresource.as_deref().unwrap_or_default();
+        Caller { identity: self.identity, dry_run, subresource, writer: None }
     }
 
     async fn scale(&self, verb: Verb) -> Result<Response<Body>, Status> {
@@ -175,7 +177,8 @@ impl Call<'_> {
         let target = binding.pointer("/target/name").and_then(Value::as_str).unwrap_or_default();
         let node = self.core.registry.cached_by("", "v1", "nodes", None, target).map(|node| node.value());
         let change = |pod: &Value| binding::apply(pod, &binding, node.as_ref(), now);
-        self.core.registry.update(scope, name, Part::Special, self.ownerless(options.dry_run), &change).await?;
+        let caller = Caller { subresource: "binding", ..self.ownerless(options.dry_run) };
+        self.core.registry.update(scope, name, Part::Special, caller, &change).await?;
         self.output(&[])?.success(StatusCode::CREATED)
     }
 
@@ -198,7 +201,9 @@ impl Call<'_> {
     async fn token(&self) -> Result<Response<Body>, Status> {
         let (decoded, options) = self.decode(TOKEN_REQUEST, "CreateOptions")?;
         let account = self.core.registry.get(self.scope(), self.name()?, ReadVersion::Latest).await?;
-        let request = decoded.value;
+        let mut request = decoded.value;
+        let registry = &self.core.registry;
+        admission::admit_token(registry, self.scope(), self.ownerless(options.dry_run), &mut request).await?;
         let answer = self.core.tokens.issue(&self.core.registry, &account, request, options.dry_run)?;
         self.output(&decoded.warnings)?.document(StatusCode::CREATED, &answer, TOKEN_REQUEST.schema)
     }

@@ -44,10 +44,10 @@ impl Registry {
         let DeleteTarget { scope, name, options, caller } = target;
         let resource = scope.resource;
         let key = scope.key(name);
-        admission::admit_delete(scope, name)?;
         let mut current = self.current_converted(resource, &key).await?;
         for _ in 0..MAX_RETRIES {
             let Some(now) = current.take() else { return Err(scope.not_found(name)) };
+            admission::admit_delete(self, scope, caller, &now.value).await?;
             let version = now.revision.to_string();
             let refused = check_preconditions(resource, name, options, &now.value, &version).err();
             let step = step(resource, &now.value, options, self.env.now());

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::update::Part;
 use super::{Caller, DeleteTarget, MAX_RETRIES, ReadVersion, Registry, Scope, Writer};
+use crate::admission;
 use crate::cache::Object;
 use crate::http::options::DeleteOptions;
 
@@ -39,6 +40,8 @@ impl Registry {
             // What the client means by it does not change by looking again.
             let version = api::meta::resource_version(&pod).unwrap_or_default();
             super::delete::check_preconditions(scope.resource, name, &options, &pod, version)?;
+            // Before it costs a disruption.
+            admission::admit_delete(self, scope, caller, &pod).await?;
             let leave = self.leave(scope, &pod, caller).await?;
             let is_own_version = options.resource_version.is_none() && !matches!(leave, Leave::Granted);
             let mut exact = options.clone();
@@ -128,7 +131,7 @@ impl Registry {
         let pod_name = api::meta::name(pod).to_owned();
         let now = api::meta::format_time(self.env.now());
         let change = move |budget: &Value| spent(budget, &pod_name, &now);
-        let caller = Caller { writer: Some(Writer::SERVER_STATUS), ..caller };
+        let caller = Caller { subresource: "status", writer: Some(Writer::SERVER_STATUS), ..caller };
         self.update(scope, budget, Part::Special, caller, &change).await.map(drop)
     }
 }

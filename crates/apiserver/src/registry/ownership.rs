@@ -40,6 +40,8 @@ const NEVER_WRITTEN: &[((&str, &str), &str, Paths)] = &[
     (("", "pods"), "status", &[&["spec"], &["metadata", "deletionTimestamp"], &["metadata", "ownerReferences"]]),
     // Upstream keeps all but the containers of the pod that is there, its managers too.
     (("", "pods"), "ephemeralcontainers", SPEC),
+    (("certificates.k8s.io", "certificatesigningrequests"), "approval", &[&["spec"], &["status", "certificate"]]),
+    (("certificates.k8s.io", "certificatesigningrequests"), "status", &[&["spec"], &["status", "conditions"]]),
     (("apps", "deployments"), "status", &[&["spec"], &["metadata", "labels"]]),
 ];
 

@@ -129,9 +129,7 @@ impl Registry {
             subject.track(Some(old), &mut new);
         }
         prepare(resource, part, &mut new, old, self.env.now());
-        if part == Part::Main {
-            admission::admit_update(self, scope, caller, &mut new, old).await?;
-        }
+        admission::admit_update(self, scope, caller, &mut new, old).await?;
         // Validation looks at addresses and ports too; what it refuses gives them back.
         let allocation = match part {
             Part::Main => self.services.allocate_update(self, resource, &mut new, old).await?,

@@ -1,5 +1,6 @@
 //! The API server from outside: through the service for clients in this process, and across TLS.
 
+mod access;
 mod behaviour;
 mod content_types;
 mod custom;

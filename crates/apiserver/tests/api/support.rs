@@ -13,7 +13,7 @@ use tower::Service;
 
 /// A running server. It ends when this is dropped.
 pub struct Cluster {
-    service: InProcess,
+    client: Client,
     _tasks: Tasks,
     _trigger: DrainTrigger,
     dir: tempfile::TempDir,
@@ -58,7 +58,7 @@ impl Cluster {
         let (trigger, drain) = base::drain();
         let mut tasks = Tasks::new();
         tasks.spawn_fallible("api server", server.run(drain));
-        let cluster = Self { service, _tasks: tasks, _trigger: trigger, dir, url };
+        let cluster = Self { client: Client { service }, _tasks: tasks, _trigger: trigger, dir, url };
         cluster.eventually("/api/v1/namespaces/default").await;
         cluster
     }
@@ -121,6 +121,35 @@ impl Cluster {
         let stream = tokio::net::TcpStream::connect(address).await.expect("it listens");
         let name = ServerName::try_from("localhost").expect("a name");
         tokio_rustls::TlsConnector::from(Arc::new(config)).connect(name, stream).await.expect("secured")
+    }
+
+    /// Requests that somebody else makes.
+    pub fn as_user(&self, user: &str, groups: &[&str]) -> Client {
+        Client { service: self.client.service.acting_as(Identity::new(user, groups)) }
+    }
+}
+
+impl std::ops::Deref for Cluster {
+    type Target = Client;
+
+    fn deref(&self) -> &Client {
+        &self.client
+    }
+}
+
+/// Makes requests as somebody.
+pub struct Client {
+    service: InProcess,
+}
+
+impl Client {
+    /// Asks until the answer has the status, for what holds a moment after a write.
+    pub async fn eventually_answers(&self, path: &str, status: u16) {
+        let deadline = tokio::time::Instant::now() + DEADLINE;
+        while self.get(path).await.status != status {
+            assert!(tokio::time::Instant::now() < deadline, "{path} never answered {status}");
+            tokio::task::yield_now().await;
+        }
     }
 
     async fn send(

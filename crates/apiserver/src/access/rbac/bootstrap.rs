@@ -73,8 +73,12 @@ const fn bind(role: &'static str, subjects: &'static [&'static str]) -> Binding 
     Binding { namespace: "", name: role, role, subjects }
 }
 
+/// The words of a list, sorted as upstream writes them.
 fn words(text: &str) -> Vec<String> {
-    text.split_whitespace().map(|word| if word == "core" { String::new() } else { word.to_owned() }).collect()
+    let words = text.split_whitespace().map(|word| if word == "core" { "" } else { word });
+    let mut words: Vec<String> = words.map(str::to_owned).collect();
+    words.sort();
+    words
 }
 
 impl Row {

@@ -109,10 +109,10 @@ pub(super) const ROLES: &[Role] = &[
     role("system:public-info-viewer", &[paths("get", "/healthz /livez /readyz /version /version/")]),
     role(
         "system:service-account-issuer-discovery",
-        &[paths(
-            "get",
-            "/.well-known/openid-configuration /.well-known/openid-configuration/ /openid/v1/jwks /openid/v1/jwks/",
-        )],
+        &[
+            paths("get", "/.well-known/openid-configuration /openid/v1/jwks"),
+            paths("get", "/.well-known/openid-configuration/ /openid/v1/jwks/"),
+        ],
     ),
     role(
         "system:monitoring",

@@ -1,0 +1,78 @@
+//! CertificateApproval, CertificateSigning and CertificateSubjectRestriction: who may decide about certificate requests
+//! depends on the signer, and nobody becomes an administrator by a request.
+
+use api::field::quote;
+use api::status::Status;
+use base64::Engine;
+use serde_json::Value;
+use x509_parser::certification_request::X509CertificationRequest;
+use x509_parser::pem::parse_x509_pem;
+use x509_parser::prelude::FromDer;
+use x509_parser::x509::X509Name;
+
+use super::Attributes;
+use crate::access::attributes::{Attributes as Question, ResourceAttributes};
+use crate::access::identity::MASTERS;
+
+const GROUP: &str = "certificates.k8s.io";
+const REQUESTS: &str = "certificatesigningrequests";
+
+/// The signer whose certificates the API server takes for anybody's.
+const CLIENT_SIGNER: &str = "kubernetes.io/kube-apiserver-client";
+
+pub(super) fn approve(attributes: &Attributes<'_>, object: &mut Value) -> Result<(), Status> {
+    if attributes.old.is_none() || !attributes.is_subresource(GROUP, REQUESTS, "approval") {
+        return Ok(());
+    }
+    decide(attributes, object, "approve")
+}
+
+pub(super) fn sign(attributes: &Attributes<'_>, object: &mut Value) -> Result<(), Status> {
+    let Some(old) = attributes.old.filter(|_| attributes.is_subresource(GROUP, REQUESTS, "status")) else {
+        return Ok(());
+    };
+    let differs = |field: &str| object.pointer(field) != old.pointer(field);
+    if !differs("/status/certificate") && !differs("/status/conditions") {
+        return Ok(());
+    }
+    decide(attributes, object, "sign")
+}
+
+/// Whether the caller has a verb on the request's signer, or on all of its domain.
+fn decide(attributes: &Attributes<'_>, object: &Value, verb: &str) -> Result<(), Status> {
+    let signer = object.pointer("/spec/signerName").and_then(Value::as_str).unwrap_or_default();
+    let may = |name: &str| {
+        let resource = ResourceAttributes { group: GROUP, resource: "signers", name, ..ResourceAttributes::default() };
+        let question = Question::of_verb(attributes.caller.identity, verb, resource);
+        attributes.registry.authorization.decide(&question).is_allowed()
+    };
+    let domain = signer.split_once('/').map_or(signer, |(domain, _)| domain);
+    if may(signer) || may(&format!("{domain}/*")) {
+        return Ok(());
+    }
+    let why = format!("user not permitted to {verb} requests with signerName {}", quote(signer));
+    Err(attributes.forbidden(object, why))
+}
+
+pub(super) fn restrict_subject(attributes: &Attributes<'_>, object: &mut Value) -> Result<(), Status> {
+    let is_create = attributes.old.is_none() && attributes.is(GROUP, REQUESTS);
+    if !is_create || object.pointer("/spec/signerName").and_then(Value::as_str) != Some(CLIENT_SIGNER) {
+        return Ok(());
+    }
+    let asks_for_masters =
+        |subject: &X509Name<'_>| subject.iter_organization().any(|organization| organization.as_str() == Ok(MASTERS));
+    if requested(object, asks_for_masters) != Some(true) {
+        return Ok(());
+    }
+    let why = format!("use of {CLIENT_SIGNER} signer with {MASTERS} group is not allowed");
+    Err(attributes.forbidden(object, why))
+}
+
+/// Reads the subject that a request asks for; nothing if it is no certificate request.
+pub(super) fn requested<T>(object: &Value, read: impl FnOnce(&X509Name<'_>) -> T) -> Option<T> {
+    let encoded = object.pointer("/spec/request").and_then(Value::as_str)?;
+    let pem = base64::prelude::BASE64_STANDARD.decode(encoded).ok()?;
+    let (_, block) = parse_x509_pem(&pem).ok()?;
+    let (_, request) = X509CertificationRequest::from_der(&block.contents).ok()?;
+    Some(read(&request.certification_request_info.subject))
+}

@@ -1,0 +1,117 @@
+//! Who may do what, through the chain of authorizers and the plugins of admission that look at the user.
+
+use crate::support::Cluster;
+use serde_json::{Value, json};
+
+const RBAC: &str = "/apis/rbac.authorization.k8s.io/v1";
+
+fn role(name: &str, rules: Value) -> Value {
+    json!({"metadata": {"name": name}, "rules": rules})
+}
+
+fn binding(name: &str, kind: &str, role: &str, user: &str) -> Value {
+    json!({
+        "metadata": {"name": name},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": role},
+        "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": user}],
+    })
+}
+
+#[tokio::test]
+async fn a_binding_gives_and_its_deletion_takes() {
+    let cluster = Cluster::start().await;
+    let alice = cluster.as_user("alice", &[]);
+    let path = "/api/v1/namespaces/default/configmaps";
+    let refused = alice.get(path).await.expect(403);
+    assert_eq!(
+        refused["message"],
+        "configmaps is forbidden: User \"alice\" cannot list resource \"configmaps\" in API group \"\" in the namespace \
+         \"default\""
+    );
+    let local = format!("{RBAC}/namespaces/default");
+    cluster.post(&format!("{local}/rolebindings"), binding("b", "Role", "reader", "alice")).await.expect(201);
+    let missing = alice.get(path).await.expect(403);
+    assert!(
+        missing["message"]
+            .as_str()
+            .is_some_and(|m| m.ends_with("RBAC: role.rbac.authorization.k8s.io \"reader\" not found")),
+        "{missing}"
+    );
+    let rules = json!([{"verbs": ["get", "list"], "apiGroups": [""], "resources": ["configmaps"]}]);
+    cluster.post(&format!("{local}/roles"), role("reader", rules)).await.expect(201);
+    alice.get(path).await.expect(200);
+    alice.get("/api/v1/namespaces/kube-system/configmaps").await.expect(403);
+    cluster.delete(&format!("{local}/rolebindings/b")).await.expect(200);
+    alice.eventually_answers(path, 403).await;
+}
+
+#[tokio::test]
+async fn nobody_grants_what_he_does_not_hold() {
+    let cluster = Cluster::start().await;
+    let carl = cluster.as_user("carl", &[]);
+    let local = format!("{RBAC}/namespaces/default");
+    let rules = json!([{
+        "verbs": ["create", "update"], "apiGroups": ["rbac.authorization.k8s.io"], "resources": ["roles", "rolebindings"],
+    }]);
+    cluster.post(&format!("{local}/roles"), role("maker", rules.clone())).await.expect(201);
+    cluster.post(&format!("{local}/rolebindings"), binding("maker", "Role", "maker", "carl")).await.expect(201);
+    carl.post(&format!("{local}/roles"), role("same", rules)).await.expect(201);
+    let secrets = json!([{"verbs": ["get"], "apiGroups": [""], "resources": ["secrets"]}]);
+    let refused = carl.post(&format!("{local}/roles"), role("more", secrets)).await.expect(403);
+    let expected = "{APIGroups:[\"\"], Resources:[\"secrets\"], Verbs:[\"get\"]}";
+    assert!(refused["message"].as_str().is_some_and(|message| message.ends_with(expected)), "{refused}");
+    carl.post(&format!("{local}/rolebindings"), binding("a", "ClusterRole", "cluster-admin", "carl")).await.expect(403);
+    carl.post(&format!("{local}/rolebindings"), binding("a", "Role", "none", "carl")).await.expect(404);
+}
+
+#[tokio::test]
+async fn a_kubelet_reads_and_changes_what_belongs_to_its_node() {
+    let cluster = Cluster::start().await;
+    let kubelet = cluster.as_user("system:node:n1", &["system:nodes"]);
+    let node = |name: &str| json!({"metadata": {"name": name}});
+    kubelet.post("/api/v1/nodes", node("n1")).await.expect(201);
+    kubelet.post("/api/v1/nodes", node("n2")).await.expect(403);
+    cluster.post("/api/v1/nodes", node("n2")).await.expect(201);
+
+    let (pods, secrets) = ("/api/v1/namespaces/default/pods", "/api/v1/namespaces/default/secrets");
+    let account = json!({"metadata": {"name": "default"}});
+    cluster.post("/api/v1/namespaces/default/serviceaccounts", account).await.expect(201);
+    for name in ["used", "unused"] {
+        cluster.post(secrets, json!({"metadata": {"name": name}})).await.expect(201);
+    }
+    kubelet.get(&format!("{secrets}/used")).await.expect(403);
+    let pod = |name: &str, node: &str| {
+        let container = json!({"name": "c", "image": "i", "envFrom": [{"secretRef": {"name": "used"}}]});
+        json!({"metadata": {"name": name}, "spec": {"nodeName": node, "containers": [container]}})
+    };
+    cluster.post(pods, pod("mine", "n1")).await.expect(201);
+    cluster.post(pods, pod("theirs", "n2")).await.expect(201);
+    kubelet.get(&format!("{secrets}/used")).await.expect(200);
+    kubelet.get(&format!("{secrets}?fieldSelector=metadata.name%3Dused")).await.expect(200);
+    kubelet.get(&format!("{secrets}/unused")).await.expect(403);
+    kubelet.get(secrets).await.expect(403);
+    kubelet.get("/api/v1/pods?fieldSelector=spec.nodeName%3Dn1").await.expect(200);
+    kubelet.get("/api/v1/pods").await.expect(403);
+    kubelet.delete(&format!("{pods}/theirs")).await.expect(403);
+    let status = json!({"status": {"phase": "Running"}});
+    let merge = "application/merge-patch+json";
+    kubelet.patch(&format!("{pods}/theirs/status"), merge, status.clone()).await.expect(403);
+    kubelet.patch(&format!("{pods}/mine/status"), merge, status).await.expect(200);
+    let token = "/api/v1/namespaces/default/serviceaccounts/default/token";
+    kubelet.post(token, json!({"spec": {}})).await.expect(403);
+    let uid = cluster.get(&format!("{pods}/mine")).await.expect(200)["metadata"]["uid"].clone();
+    let bound = json!({"apiVersion": "v1", "kind": "Pod", "name": "mine", "uid": uid});
+    kubelet.post(token, json!({"spec": {"boundObjectRef": bound}})).await.expect(201);
+    kubelet.delete(&format!("{pods}/mine?gracePeriodSeconds=0")).await.expect(200);
+    kubelet.eventually_answers(&format!("{secrets}/used"), 403).await;
+}
+
+#[tokio::test]
+async fn the_first_roles_are_there_for_the_first_request() {
+    let cluster = Cluster::start().await;
+    cluster.as_user("system:kube-scheduler", &[]).get("/api/v1/nodes").await.expect(200);
+    cluster.as_user("somebody", &[]).get("/apis").await.expect(200);
+    cluster.as_user("somebody", &[]).get("/metrics").await.expect(403);
+    let view = cluster.get(&format!("{RBAC}/clusterroles/view")).await.expect(200);
+    assert!(view["aggregationRule"].is_object() && view["rules"].as_array().is_some_and(|rules| !rules.is_empty()));
+}
