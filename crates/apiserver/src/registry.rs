@@ -171,8 +171,12 @@ impl Registry {
         value: &Value,
         expected: i64,
     ) -> Result<Put, Status> {
-        let txn = Txn::put(store_key(resource, key), cache::encode(resource, value)).expecting(expected);
-        self.write(txn).await
+        let stored = cache::encode(resource, value);
+        if nesting(&stored) > MAX_NESTING {
+            let why = format!("the object nests too deeply: it may have at most {MAX_NESTING} levels");
+            return Err(Status::bad_request(why));
+        }
+        self.write(Txn::put(store_key(resource, key), stored).expecting(expected)).await
     }
 
     /// Deletes an object if its revision is still `expected`.
@@ -184,9 +188,8 @@ impl Registry {
         match self.store.txn(txn).await {
             Ok(TxnResponse::Applied { revision, .. }) => Ok(Put::Applied(revision)),
             Ok(TxnResponse::Mismatch { current, .. }) => Ok(Put::Mismatch(current.map(parse_stored).transpose()?)),
-            Err(TxnError::TooLarge { size, limit, .. }) => {
-                Err(Status::request_entity_too_large(format_args!("limit is {limit}, the object has {size} bytes")))
-            }
+            // The words of the datastore that upstream has.
+            Err(TxnError::TooLarge { .. }) => Err(Status::unclassified("etcdserver: request is too large")),
             Err(err @ (TxnError::EmptyKey | TxnError::Storage(_))) => Err(Status::internal(err)),
         }
     }
@@ -198,6 +201,29 @@ fn kept(resource: &Resource, value: Value) -> Value {
         return value;
     }
     crate::convert::from_storage(resource, &crate::convert::to_storage(resource, &value))
+}
+
+/// Deeper objects are not stored: parsers give up at 128 levels, and lists and watches put objects into others. Bodies
+/// cannot nest so deeply, but what patches and managed fields add can.
+const MAX_NESTING: usize = 120;
+
+/// How deeply a JSON document nests.
+fn nesting(json: &[u8]) -> usize {
+    let (mut depth, mut deepest, mut is_text) = (0_usize, 0, false);
+    let mut bytes = json.iter();
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'"' => is_text = !is_text,
+            b'\\' => drop(bytes.next()),
+            b'{' | b'[' if !is_text => {
+                depth += 1;
+                deepest = deepest.max(depth);
+            }
+            b'}' | b']' if !is_text => depth -= 1,
+            _ => {}
+        }
+    }
+    deepest
 }
 
 /// The whole key of an object.
@@ -277,6 +303,20 @@ impl Registry {
         match crate::convert::is_needed(resource) {
             true => self.put(resource, key, &crate::convert::to_storage(resource, value), expected).await,
             false => self.put(resource, key, value, expected).await,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::nesting;
+
+    #[test]
+    fn brackets_in_texts_do_not_nest() {
+        for (json, expected) in
+            [("1", 0), ("{}", 1), (r#"{"a":[{"b":[]}]}"#, 4), (r#"{"[{":"[\"[{"}"#, 1), (r#"[[],[[]],{"\\":[]}]"#, 3)]
+        {
+            assert_eq!(nesting(json.as_bytes()), expected, "{json}");
         }
     }
 }

@@ -12,7 +12,9 @@ use crate::schema::{FieldType, Type};
 /// Parses a document; with a type, unknown fields are noted and left out.
 pub(super) fn read(bytes: &[u8], ty: Option<FieldType>) -> Result<(Value, Vec<String>), serde_json::Error> {
     let mut state = State::default();
-    let mut deserializer = serde_json::Deserializer::from_slice(bytes);
+    // Upstream takes text of other encodings for what it can read, and replaces the rest.
+    let text = String::from_utf8_lossy(bytes);
+    let mut deserializer = serde_json::Deserializer::from_str(&text);
     let value = Reader { ty, state: &mut state }.deserialize(&mut deserializer)?;
     deserializer.end()?;
     Ok((value, state.findings))

@@ -8,6 +8,9 @@ use crate::status::Status;
 /// How many operations one patch may have.
 pub const MAX_OPERATIONS: usize = 10_000;
 
+/// How many bytes of JSON the copies of one patch may add together: each may copy what the one before has made.
+pub const MAX_COPIED: usize = 3 * 1024 * 1024;
+
 /// Applies a list of operations; all or none.
 ///
 /// # Errors
@@ -30,14 +33,15 @@ pub fn apply(mut document: Value, patch: &Value) -> Result<Value, Status> {
             operations.len()
         )));
     }
+    let mut copied = 0;
     for operation in operations {
-        step(&mut document, operation).ok_or_else(unprocessable)?;
+        step(&mut document, operation, &mut copied).ok_or_else(unprocessable)?;
     }
     Ok(document)
 }
 
 /// One operation; `None` if it cannot be done.
-fn step(document: &mut Value, operation: &Value) -> Option<()> {
+fn step(document: &mut Value, operation: &Value, copied_bytes: &mut usize) -> Option<()> {
     let path = pointer(operation.get("path")?.as_str()?)?;
     let from = || pointer(operation.get("from")?.as_str()?);
     // An operation without a value has the value null.
@@ -59,7 +63,9 @@ fn step(document: &mut Value, operation: &Value) -> Option<()> {
             add(document, &path, moved)
         }
         "copy" => {
-            let copied = find_mut(document, &from()?)?.clone();
+            let copied = find_mut(document, &from()?)?;
+            *copied_bytes += copied.to_string().len();
+            let copied = (*copied_bytes <= MAX_COPIED).then(|| copied.clone())?;
             add(document, &path, copied)
         }
         "test" => match find_mut(document, &path) {

@@ -225,6 +225,17 @@ fn any_pod_patch() -> impl Strategy<Value = Value> {
     })
 }
 
+#[test]
+fn copies_do_not_multiply() {
+    let document = json!({"a": "x".repeat(1000)});
+    let copies = |count: usize| -> Value {
+        (0..count).map(|number| json!({"op": "copy", "from": "", "path": format!("/c{number}")})).collect()
+    };
+    assert!(json::apply(document.clone(), &copies(10)).is_ok());
+    let err = json::apply(document, &copies(20)).expect_err("a thousand million bytes");
+    assert_eq!(err.code, 422);
+}
+
 proptest! {
     #[test]
     fn merging_twice_is_merging_once(document in any_object(), patch in any_object()) {

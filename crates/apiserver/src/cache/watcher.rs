@@ -71,6 +71,8 @@ pub(crate) struct Watcher {
     resource: Arc<ResourceCache>,
     selection: Selection,
     next: u64,
+    /// Changes up to this revision are not shown: it was asked for, and may lie in the future.
+    since: i64,
     /// Everything up to this revision was handed out.
     revision: i64,
     woken: watch::Receiver<u64>,
@@ -95,7 +97,7 @@ impl Watcher {
         let woken = resource.subscribe();
         let (snapshot, next) = resource.snapshot_and_next(cache.applied());
         let revision = snapshot.revision;
-        (snapshot, Self { cache, resource, selection, next, revision, woken })
+        (snapshot, Self { cache, resource, selection, next, since: revision, revision, woken })
     }
 
     /// Watches what happens after a revision.
@@ -107,7 +109,7 @@ impl Watcher {
     ) -> Result<Self, TooOld> {
         let woken = resource.subscribe();
         let next = resource.number_after(revision).ok_or(TooOld)?;
-        Ok(Self { cache, resource, selection, next, revision, woken })
+        Ok(Self { cache, resource, selection, next, since: revision, revision, woken })
     }
 
     /// Waits for changes among the selected objects. May return none, when only others changed. Cancel safe.
@@ -130,7 +132,8 @@ impl Watcher {
             }
             self.next = next;
             self.revision = self.revision.max(events.last().map_or(0, |event| event.object.revision));
-            let changes: Vec<Change> = events.iter().filter_map(|event| self.change(event)).collect();
+            let events = events.iter().filter(|event| event.object.revision > self.since);
+            let changes: Vec<Change> = events.filter_map(|event| self.change(event)).collect();
             if !changes.is_empty() {
                 return Ok(changes);
             }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use api::field::{FieldError, Path};
 use api::selector::{FieldSelector, LabelSelector};
 use api::status::Status;
 use http::HeaderMap;
@@ -145,14 +146,6 @@ impl ListOptions {
             None => None,
             Some(version) => Some(parse_resource_version(version)?),
         };
-        let version_match = match text("resourceVersionMatch") {
-            None => None,
-            Some("NotOlderThan") => Some(VersionMatch::NotOlderThan),
-            Some("Exact") => Some(VersionMatch::Exact),
-            Some(other) => {
-                return Err(invalid_list("resourceVersionMatch", InvalidList::NotSupported(other)));
-            }
-        };
         let send_initial_events = query.get("sendInitialEvents").map(|_| query.flag("sendInitialEvents"));
         let options = Self {
             is_filtered: text("labelSelector").is_some() || text("fieldSelector").is_some(),
@@ -161,67 +154,70 @@ impl ListOptions {
             limit: usize::try_from(limit).unwrap_or(0),
             continue_token,
             resource_version,
-            version_match,
+            version_match: match text("resourceVersionMatch") {
+                Some("NotOlderThan") => Some(VersionMatch::NotOlderThan),
+                Some("Exact") => Some(VersionMatch::Exact),
+                _ => None,
+            },
             timeout: number(query, "timeoutSeconds")?.and_then(|s| u64::try_from(s).ok()).map(Duration::from_secs),
             bookmarks: query.flag("allowWatchBookmarks"),
             send_initial_events,
         };
-        options.check_match(is_watch)?;
-        Ok(options)
+        let given = text("resourceVersionMatch");
+        let errors = if is_watch { options.watch_errors(given) } else { options.list_errors(given) };
+        if errors.is_empty() { Ok(options) } else { Err(Status::invalid("meta.k8s.io", "ListOptions", "", errors)) }
     }
 
-    fn check_match(&self, is_watch: bool) -> Result<(), Status> {
-        use InvalidList::Forbidden;
-        let field = "resourceVersionMatch";
-        if is_watch {
-            return match (self.send_initial_events, self.version_match) {
-                (None, Some(_)) => Err(invalid_list(
-                    field,
-                    Forbidden("resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided"),
-                )),
-                (Some(_), None | Some(VersionMatch::Exact)) => Err(invalid_list(
-                    field,
-                    Forbidden("sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"),
-                )),
-                (Some(true), _) if !self.bookmarks => Ok(()),
-                _ => Ok(()),
-            };
+    fn list_errors(&self, given: Option<&str>) -> Vec<FieldError> {
+        let mut errors = Vec::new();
+        let field = Path::new("resourceVersionMatch");
+        if let Some(given) = given {
+            if self.resource_version.is_none() {
+                let why = "resourceVersionMatch is forbidden unless resourceVersion is provided";
+                errors.push(FieldError::forbidden(&field, why));
+            }
+            if self.continue_token.is_some() {
+                let why = "resourceVersionMatch is forbidden when continue is provided";
+                errors.push(FieldError::forbidden(&field, why));
+            }
+            if self.version_match.is_none() {
+                errors.push(FieldError::not_supported(&field, given, &["", "Exact", "NotOlderThan"]));
+            }
+            if self.version_match == Some(VersionMatch::Exact) && self.resource_version == Some(0) {
+                let why = "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"";
+                errors.push(FieldError::forbidden(&field, why));
+            }
         }
         if self.send_initial_events.is_some() {
-            return Err(invalid_list("sendInitialEvents", Forbidden("sendInitialEvents is forbidden for list")));
+            let field = Path::new("sendInitialEvents");
+            errors.push(FieldError::forbidden(&field, "sendInitialEvents is forbidden for list"));
         }
-        let Some(version_match) = self.version_match else { return Ok(()) };
-        if self.continue_token.is_some() {
-            return Err(invalid_list(field, Forbidden("resourceVersionMatch is forbidden when continue is provided")));
-        }
-        match self.resource_version {
-            None => Err(invalid_list(
-                field,
-                Forbidden("resourceVersionMatch is forbidden unless resourceVersion is provided"),
-            )),
-            Some(0) if version_match == VersionMatch::Exact => Err(invalid_list(
-                field,
-                Forbidden("resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\""),
-            )),
-            Some(_) => Ok(()),
-        }
+        errors
     }
-}
 
-enum InvalidList<'a> {
-    NotSupported(&'a str),
-    Forbidden(&'static str),
-}
-
-fn invalid_list(field: &str, what: InvalidList<'_>) -> Status {
-    let path = api::field::Path::new(field);
-    let error = match what {
-        InvalidList::NotSupported(value) => {
-            api::field::FieldError::not_supported(&path, value, &["", "Exact", "NotOlderThan"])
+    fn watch_errors(&self, given: Option<&str>) -> Vec<FieldError> {
+        let mut errors = Vec::new();
+        let field = Path::new("resourceVersionMatch");
+        let is_not_older = self.version_match == Some(VersionMatch::NotOlderThan);
+        if self.send_initial_events.is_some() && !is_not_older {
+            let why = "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan";
+            errors.push(FieldError::forbidden(&field, why));
         }
-        InvalidList::Forbidden(why) => api::field::FieldError::forbidden(&path, why),
-    };
-    Status::invalid("meta.k8s.io", "ListOptions", "", vec![error])
+        if let Some(given) = given {
+            if self.send_initial_events.is_none() {
+                let why = "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided";
+                errors.push(FieldError::forbidden(&field, why));
+            }
+            if !is_not_older {
+                errors.push(FieldError::not_supported(&field, given, &["NotOlderThan"]));
+            }
+            if self.continue_token.is_some() {
+                let why = "resourceVersionMatch is forbidden when continue is provided";
+                errors.push(FieldError::forbidden(&field, why));
+            }
+        }
+        errors
+    }
 }
 
 /// Reads a resourceVersion; upstream answers garbage with an unclassified 500.

@@ -72,11 +72,20 @@ type PageKey = (String, i64);
 /// How long a page may wait for its successor, as upstream's history of five minutes gives it.
 const PAGE_LIFETIME: Duration = Duration::from_secs(300);
 
+/// So many snapshots are kept, since each may hold on to objects that have changed since; older pages are read from the
+/// datastore's history.
+const MAX_PAGES: usize = 64;
+
 impl Pages {
     fn keep(&self, resource: &Resource, snapshot: Snapshot) {
         let mut pages = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
         pages.retain(|_, (_, kept)| now.duration_since(*kept) < PAGE_LIFETIME);
+        if pages.len() >= MAX_PAGES
+            && let Some(oldest) = pages.iter().min_by_key(|(_, (_, kept))| *kept).map(|(key, _)| key.clone())
+        {
+            pages.remove(&oldest);
+        }
         pages.insert((storage_path(resource), snapshot.revision), (snapshot, now));
     }
 
@@ -108,9 +117,12 @@ impl Registry {
     }
 
     async fn first_page(&self, scope: Scope<'_>, options: &ListOptions) -> Result<Snapshot, Status> {
-        if options.version_match == Some(VersionMatch::Exact)
-            && let Some(revision) = options.resource_version
-        {
+        // Before there was a parameter for it, a limit meant that a version was meant exactly.
+        let is_exact = match options.version_match {
+            None => options.limit > 0,
+            Some(version_match) => version_match == VersionMatch::Exact,
+        };
+        if let Some(revision) = options.resource_version.filter(|revision| is_exact && *revision > 0) {
             self.wait_for_version(ReadVersion::AtLeast(revision)).await?;
             return self
                 .snapshot_at(scope.resource, revision)

@@ -39,17 +39,16 @@ pub(crate) struct Form {
 }
 
 /// How the watch begins.
-enum Begin {
+#[derive(Default)]
+struct Begin {
     /// With the objects that are there.
-    Initial {
-        objects: VecDeque<Arc<Object>>,
-        bookmark: Option<i64>,
-    },
-    After,
+    objects: VecDeque<Change>,
+    /// The revision of the bookmark behind them.
+    bookmark: Option<i64>,
 }
 
-/// How many objects are sent in one piece.
-const CHUNK: usize = 256;
+/// Events are sent in pieces of about this size at most, so that a watch that is read slowly holds no more.
+const PIECE: usize = 64 * 1024;
 
 impl Registry {
     /// Starts a watch; errors that come before its first event are answers of their own.
@@ -76,18 +75,20 @@ impl Registry {
             };
             self.wait_for_version(version).await?;
             let (snapshot, watcher) = Watcher::from_now(self.cache.clone(), resource, selection.clone());
-            let objects = snapshot.range(scope.namespace).filter(|object| selection.matches(object)).cloned().collect();
-            let bookmark = (options.send_initial_events == Some(true)).then_some(snapshot.revision);
-            Ok((watcher, Begin::Initial { objects, bookmark }))
+            let objects = snapshot.range(scope.namespace).filter(|object| selection.matches(object)).cloned();
+            let objects = objects.map(Change::added).collect();
+            let ends_with_bookmark = options.send_initial_events == Some(true) && options.bookmarks;
+            let bookmark = ends_with_bookmark.then_some(snapshot.revision);
+            Ok((watcher, Begin { objects, bookmark }))
         } else {
             match options.resource_version.filter(|revision| *revision > 0) {
                 Some(revision) => {
-                    Watcher::after(self.cache.clone(), resource, selection, revision).map(|w| (w, Begin::After))
+                    Watcher::after(self.cache.clone(), resource, selection, revision).map(|w| (w, Begin::default()))
                 }
                 // Without initial events and without a version: from now on.
                 None => {
                     self.fresh().await?;
-                    Ok((Watcher::from_now(self.cache.clone(), resource, selection).1, Begin::After))
+                    Ok((Watcher::from_now(self.cache.clone(), resource, selection).1, Begin::default()))
                 }
             }
         };
@@ -99,26 +100,29 @@ impl Registry {
 }
 
 impl Form {
-    fn changes(&self, changes: &[Change]) -> Bytes {
-        let shared = |change: &Change| match self.encoding {
-            StreamEncoding::Json => change.line(),
-            StreamEncoding::Protobuf => change.frame(&self.resource),
-        };
-        match (&self.render, changes) {
-            (None, [only]) => shared(only),
-            (None, changes) => {
-                let mut events = BytesMut::new();
-                changes.iter().for_each(|change| events.extend_from_slice(&shared(change)));
-                events.freeze()
+    /// The next changes, as many as make a piece; they are taken from the front.
+    fn piece(&self, changes: &mut VecDeque<Change>) -> Bytes {
+        let mut piece = BytesMut::new();
+        while piece.len() < PIECE
+            && let Some(change) = changes.pop_front()
+        {
+            let event = self.change(&change);
+            // Most often there is one, in bytes that other watches have too.
+            if piece.is_empty() && changes.is_empty() {
+                return event;
             }
-            (Some(render), changes) => {
-                let mut events = BytesMut::new();
-                for change in changes {
-                    if let Some(object) = render(&change.object) {
-                        events.extend_from_slice(&self.event(change.kind.as_str(), &object));
-                    }
-                }
-                events.freeze()
+            piece.extend_from_slice(&event);
+        }
+        piece.freeze()
+    }
+
+    /// A change as an event; nothing if it cannot be encoded.
+    fn change(&self, change: &Change) -> Bytes {
+        match (&self.render, self.encoding) {
+            (None, StreamEncoding::Json) => change.line(),
+            (None, StreamEncoding::Protobuf) => change.frame(&self.resource),
+            (Some(render), _) => {
+                render(&change.object).map(|object| self.event(change.kind.as_str(), &object)).unwrap_or_default()
             }
         }
     }
@@ -162,7 +166,10 @@ struct Running {
     bookmarks: bool,
     next_bookmark: Instant,
     ends: Instant,
-    begin: Begin,
+    /// Changes that were taken from the watcher and not sent yet.
+    pending: VecDeque<Change>,
+    /// The revision of the bookmark that follows the first of them.
+    initial_bookmark: Option<i64>,
     is_over: bool,
 }
 
@@ -176,14 +183,15 @@ fn events(
 ) -> impl Stream<Item = Bytes> + Send + 'static {
     let now = Instant::now();
     let state = match started {
-        Ok((watcher, begin)) => Ok(Running {
+        Ok((watcher, Begin { objects, bookmark })) => Ok(Running {
             registry,
             watcher,
             form,
             bookmarks,
             next_bookmark: now + BOOKMARK_INTERVAL,
             ends: now + lasts,
-            begin,
+            pending: objects,
+            initial_bookmark: bookmark,
             is_over: false,
         }),
         Err(requested) => {
@@ -207,42 +215,23 @@ impl Running {
         if self.is_over {
             return None;
         }
-        if let Begin::Initial { objects, bookmark } = &mut self.begin {
-            let chunk = objects.len().min(CHUNK);
-            let changes: Vec<_> = objects.drain(..chunk).map(Change::added).collect();
-            let mut events = BytesMut::from(&self.form.changes(&changes)[..]);
-            if objects.is_empty() {
-                if let Some(revision) = bookmark {
-                    events.extend_from_slice(&self.form.bookmark(*revision, true));
-                }
-                self.begin = Begin::After;
-            }
-            if !events.is_empty() {
-                return Some(events.freeze());
-            }
-        }
+        let drain = self.registry.drain.clone();
         loop {
-            let drain = self.registry.drain.clone();
-            let bookmark_at = if self.bookmarks { self.next_bookmark.min(self.ends) } else { self.ends };
+            while !self.pending.is_empty() {
+                let piece = self.form.piece(&mut self.pending);
+                if !piece.is_empty() {
+                    return Some(piece);
+                }
+            }
+            if let Some(revision) = self.initial_bookmark.take() {
+                return Some(self.form.bookmark(revision, true));
+            }
+            let wakes = if self.bookmarks { self.next_bookmark.min(self.ends) } else { self.ends };
+            // Changes come last, so that a watch ends in time however many there are.
             tokio::select! {
                 biased;
-                changes = self.watcher.changes() => {
-                    let changes = match changes {
-                        Ok(changes) => changes,
-                        Err(Over::Ended) => return None,
-                        Err(Over::TooOld) => {
-                            self.is_over = true;
-                            let message = "too old resource version: the watch fell behind the window of events";
-                            return Some(self.form.error(&Status::expired(message)));
-                        }
-                    };
-                    let events = self.form.changes(&changes);
-                    if !events.is_empty() {
-                        return Some(events);
-                    }
-                }
                 () = drain.drained() => return None,
-                () = tokio::time::sleep_until(bookmark_at) => {
+                () = tokio::time::sleep_until(wakes) => {
                     self.next_bookmark = Instant::now() + BOOKMARK_INTERVAL;
                     self.is_over = Instant::now() >= self.ends;
                     if self.bookmarks {
@@ -252,6 +241,15 @@ impl Running {
                         return None;
                     }
                 }
+                changes = self.watcher.changes() => match changes {
+                    Ok(changes) => self.pending.extend(changes),
+                    Err(Over::Ended) => return None,
+                    Err(Over::TooOld) => {
+                        self.is_over = true;
+                        let message = "too old resource version: the watch fell behind the window of events";
+                        return Some(self.form.error(&Status::expired(message)));
+                    }
+                },
             }
         }
     }

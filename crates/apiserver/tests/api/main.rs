@@ -6,6 +6,7 @@ mod content_types;
 mod custom;
 mod documents;
 mod proxy;
+mod reads;
 mod subresources;
 mod support;
 mod wire;

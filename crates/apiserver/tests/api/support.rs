@@ -63,6 +63,11 @@ impl Cluster {
         cluster
     }
 
+    /// Where it listens.
+    pub fn address(&self) -> &str {
+        self.url.trim_start_matches("https://")
+    }
+
     /// A kubeconfig for a user of this cluster.
     pub fn kubeconfig(&self, user: &str, groups: &[&str]) -> String {
         self.kubeconfig_by(self.dir.path(), user, groups)
@@ -180,6 +185,17 @@ impl Client {
         answered.expect("in time").unwrap_or_else(|never| match never {})
     }
 
+    /// The status of the answer to a request whose body breaks off.
+    pub async fn broken(&self, method: &str, path: &str, sent: &'static str) -> u16 {
+        let pieces = futures::stream::iter([
+            Ok(http_body::Frame::data(Bytes::from_static(sent.as_bytes()))),
+            Err(std::io::Error::other("the client is gone")),
+        ]);
+        let request = Request::builder().method(method).uri(path).body(http_body_util::StreamBody::new(pieces));
+        let answered = self.service.clone().call(request.expect("a request")).await;
+        answered.unwrap_or_else(|never| match never {}).status().as_u16()
+    }
+
     /// The whole answer to a request: status, type of the content, and body.
     pub async fn exchange(
         &self,
@@ -288,17 +304,31 @@ impl Watch {
     pub async fn take(&mut self, count: usize) -> Vec<String> {
         let mut seen = Vec::new();
         while seen.len() < count {
+            seen.push(self.next().await.expect("the watch goes on"));
+        }
+        seen
+    }
+
+    /// All events until the watch ends.
+    pub async fn rest(mut self) -> Vec<String> {
+        let mut seen = Vec::new();
+        while let Some(event) = self.next().await {
+            seen.push(event);
+        }
+        seen
+    }
+
+    async fn next(&mut self) -> Option<String> {
+        loop {
             if let Some(end) = self.rest.iter().position(|byte| *byte == b'\n') {
                 let line: Vec<u8> = self.rest.drain(..=end).collect();
                 let event: Value = serde_json::from_slice(&line).expect("a line is JSON");
                 let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-                seen.push(format!("{} {}", text(&event["type"]), text(&event["object"]["metadata"]["name"])));
-                continue;
+                return Some(format!("{} {}", text(&event["type"]), text(&event["object"]["metadata"]["name"])));
             }
             let frame = tokio::time::timeout(DEADLINE, self.body.frame()).await.expect("in time");
-            let frame = frame.expect("the watch goes on").expect("it does not break");
+            let frame = frame?.expect("it does not break");
             self.rest.extend_from_slice(&frame.into_data().expect("data"));
         }
-        seen
     }
 }
