@@ -22,6 +22,7 @@ mod coordination;
 mod core;
 mod cron;
 mod custom;
+pub mod definitions;
 mod devices;
 mod events;
 mod flowcontrol;

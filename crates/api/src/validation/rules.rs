@@ -140,6 +140,19 @@ impl Rules {
         self
     }
 
+    /// Rules that read the document as it is.
+    fn document(
+        mut self,
+        create: fn(&Value, &mut ErrorList),
+        update: fn(&Value, &Value, &mut ErrorList),
+        status: fn(&Value, &Value, &mut ErrorList),
+    ) -> Self {
+        self.create = Some(Box::new(create));
+        self.update = Some(Box::new(update));
+        self.status = Some(Box::new(status));
+        self.update_only()
+    }
+
     fn update_only(mut self) -> Self {
         self.update_only = true;
         self

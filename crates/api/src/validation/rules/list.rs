@@ -20,12 +20,13 @@ use k8s_openapi::api::{
     storage::v1 as storage_v1,
     storagemigration::v1beta1 as storagemigration_v1beta1,
 };
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1 as apiextensions_v1;
 use k8s_openapi::kube_aggregator::pkg::apis::apiregistration::v1 as apiregistration_v1;
 
 use super::{Rules, rules};
 use crate::validation::{
-    admission, apiregistration, apps, autoscaling, batch, certificates, coordination, core, devices, events,
-    flowcontrol, migration, names, networking, nodes, pods, policy, quota, rbac, scheduling, services, storage,
+    admission, apiregistration, apps, autoscaling, batch, certificates, coordination, core, definitions, devices,
+    events, flowcontrol, migration, names, networking, nodes, pods, policy, quota, rbac, scheduling, services, storage,
 };
 
 /// The rules of every kind that has some beyond its metadata.
@@ -267,6 +268,11 @@ fn devices() -> Vec<Rules> {
 /// The other groups.
 fn others() -> Vec<Rules> {
     vec![
+        rules::<apiextensions_v1::CustomResourceDefinition>(names::dns_subdomain).document(
+            definitions::create,
+            definitions::update,
+            definitions::status_update,
+        ),
         rules::<apiregistration_v1::APIService>(names::path_segment)
             .create(apiregistration::api_service)
             .status(apiregistration::api_service_status)
