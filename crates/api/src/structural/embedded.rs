@@ -18,7 +18,7 @@ pub enum Malformed {
 }
 
 impl Structural {
-    /// Brings `apiVersion`, `kind` and `metadata` of embedded resources into form, and of the object itself with
+    /// Brings `apiVersion`, `kind` and `metadata` of embedded resources into form, and of the value itself with
     /// `is_root`; answers the paths of fields that metadata do not have, which are dropped.
     pub fn coerce_metadata(
         &self,
@@ -53,6 +53,15 @@ impl Structural {
         judge(value, self, is_root, place, &mut errors);
         errors
     }
+}
+
+/// The same for an object alone, without what is embedded in it.
+pub(super) fn coerce_own_metadata(object: &mut Value, malformed: Malformed) -> Result<Vec<String>, FieldError> {
+    let mut coercer = Coercer { malformed, unknown: Vec::new() };
+    if let Value::Object(fields) = object {
+        coercer.resource(fields, &Place::Root(None))?;
+    }
+    Ok(coercer.unknown)
 }
 
 struct Coercer {

@@ -53,9 +53,10 @@ impl Structural {
     ///
     /// The error is a field of metadata that is not of its type; such a request is bad, not invalid.
     pub fn conform(&self, object: &mut Value, malformed: Malformed) -> Result<Vec<String>, FieldError> {
-        let mut unknown = self.coerce_metadata(object, true, malformed)?;
+        let mut unknown = embedded::coerce_own_metadata(object, malformed)?;
         unknown.extend(self.prune(object));
         self.drop_nulls(object);
+        unknown.extend(self.coerce_metadata(object, false, malformed)?);
         self.set_defaults(object);
         self.settle_numbers(object);
         Ok(unknown)

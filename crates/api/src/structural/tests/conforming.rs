@@ -56,11 +56,11 @@ fn metadata_have_their_own_fields_only() {
         json!({"metadata": {"name": "n", "foo": 1}, "x": {
             "apiVersion": "v1", "kind": "Pod", "spec": {"any": 1},
             "metadata": {"labels": {"a": "b"}, "bar": 1, "creationTimestamp": null},
-        }}),
+        }, "z": 1}),
         json!({"metadata": {"name": "n"}, "x": {
             "apiVersion": "v1", "kind": "Pod", "spec": {"any": 1}, "metadata": {"labels": {"a": "b"}},
         }}),
-        &["metadata.foo", "x.metadata.bar"],
+        &["metadata.foo", "z", "x.metadata.bar"],
     );
 }
 
