@@ -24,6 +24,7 @@ mod openapi;
 mod pipeline;
 mod printers;
 mod registry;
+mod rules;
 mod runtime_config;
 mod server;
 mod strategy;

@@ -48,6 +48,7 @@ pub(crate) struct Registry {
     pub(crate) env: Env,
     pub(crate) config: Arc<Config>,
     pub(crate) services: crate::allocation::ServiceAllocator,
+    rules: crate::rules::RuleCache,
     pub(crate) authorization: Authorization,
     pages: lists::Pages,
     /// Fires when the server ends; watches end with it.
@@ -102,7 +103,8 @@ impl Registry {
     pub(crate) fn new(store: Arc<dyn Store>, cache: Arc<Cache>, env: Env, config: Arc<Config>, drain: Drain) -> Self {
         let services = crate::allocation::ServiceAllocator::new(&config);
         let authorization = Authorization::new(&config.authorization_modes, &cache);
-        Self { store, cache, env, config, services, authorization, pages: lists::Pages::default(), drain }
+        let (rules, pages) = (crate::rules::RuleCache::default(), lists::Pages::default());
+        Self { store, cache, env, config, services, rules, authorization, pages, drain }
     }
 
     /// Waits until the cache holds everything that was acknowledged before this call; returns the revision.

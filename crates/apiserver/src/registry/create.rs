@@ -87,7 +87,8 @@ impl Registry {
         let allocation = self.services.allocate_create(self, resource, object).await?;
         *object = convert::round_trip(resource, std::mem::take(object));
         let (stored, judged) = convert::judged(resource, object);
-        let errors = api::validation::create(stored, &judged);
+        let mut errors = api::validation::create(stored, &judged);
+        self.rules.judge(&self.kinds(), stored, &judged, None, &mut errors);
         if !errors.is_empty() {
             let (kind, name) = (api::meta::kind(object), api::meta::name(object));
             return Err(Status::invalid(&resource.storage_group, kind, name, errors));

@@ -137,12 +137,13 @@ impl Registry {
         };
         new = convert::round_trip(resource, new);
         let ((stored, judged), (_, before)) = (convert::judged(resource, &new), convert::judged(resource, old));
-        let errors = match part {
+        let mut errors = match part {
             Part::Main => api::validation::update(stored, &judged, &before),
             Part::Status => api::validation::status_update(stored, &judged, &before),
             // The change itself knows what its subresource allows: a binding sets what no update may.
             Part::Special => Vec::new(),
         };
+        self.rules.judge(&self.kinds(), stored, &judged, Some(&before), &mut errors);
         if !errors.is_empty() {
             return Err(Status::invalid(&resource.storage_group, api::meta::kind(&new), name, errors));
         }

@@ -177,3 +177,33 @@ async fn tables_have_the_declared_columns() {
     let wrong = cluster.get(&format!("{WIDGETS}?fieldSelector=spec.size%3D1")).await.expect(400);
     assert_eq!(wrong["message"], "field label not supported: spec.size");
 }
+
+#[tokio::test]
+async fn rules_are_run() {
+    let rules = json!([
+        {"rule": "self.min <= self.max", "messageExpression": "self.max == 2 ? 'at most two' : 'less'", "fieldPath": ".min"},
+        {"rule": "self.max >= oldSelf.max", "message": "it may not shrink"},
+    ]);
+    let spec = json!({"type": "object", "x-kubernetes-validations": rules,
+        "properties": {"min": {"type": "integer"}, "max": {"type": "integer"}}});
+    let schema = json!({"openAPIV3Schema": {"type": "object", "properties": {"spec": spec}}});
+    let cluster = with_widgets(json!({"schema": schema})).await;
+    let wrong = cluster.post(WIDGETS, widget("a", json!({"min": 3, "max": 2}))).await.expect(422);
+    assert_eq!(wrong["message"], "Widget.example.com \"a\" is invalid: spec.min: Invalid value: at most two");
+    cluster.post(WIDGETS, widget("a", json!({"min": 1, "max": 2}))).await.expect(201);
+    let path = format!("{WIDGETS}/a");
+    let less = cluster.patch(&path, MERGE, json!({"spec": {"max": 1}})).await.expect(422);
+    let causes = less["details"]["causes"].as_array().expect("causes");
+    assert!(causes[0]["message"].as_str().expect("a message").contains("it may not shrink"), "{less}");
+    cluster.patch(&path, MERGE, json!({"spec": {"max": 5}})).await.expect(200);
+
+    let mut crd = definition(json!({}));
+    crd["metadata"]["name"] = "gadgets.example.com".into();
+    crd["spec"]["names"] = json!({"plural": "gadgets", "kind": "Gadget"});
+    crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["x-kubernetes-validations"] = json!([{"rule": "self.no"}]);
+    let refused = cluster.post(CRDS, crd).await.expect(422);
+    assert_eq!(
+        refused["details"]["causes"][0]["field"],
+        "spec.validation.openAPIV3Schema.x-kubernetes-validations[0].rule"
+    );
+}
