@@ -11,6 +11,6 @@ pub(crate) mod impersonation;
 pub(crate) mod node;
 pub(crate) mod rbac;
 
-pub use authorization::{AuthorizationMode, DEFAULT_MODES, ModeError};
+pub use authorization::{Access, AuthorizationMode, DEFAULT_MODES, ModeError};
 pub use identity::Identity;
 pub(crate) use identity::Peer;

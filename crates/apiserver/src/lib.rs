@@ -30,7 +30,7 @@ mod server;
 mod strategy;
 mod tokens;
 
-pub use access::{AuthorizationMode, DEFAULT_MODES, Identity, ModeError};
+pub use access::{Access, AuthorizationMode, DEFAULT_MODES, Identity, ModeError};
 pub use config::Config;
 pub use edge::TlsError;
 pub use http::body::{Body, BodyError};

@@ -9,8 +9,8 @@ use base::{Drain, DrainTrigger, Env, TaskFailure, Tasks};
 use pki::{Authority, IssueRequest, ServiceAccountKey, Usage};
 use store::{Store, Txn, TxnResponse};
 
-use crate::access::Identity;
 use crate::access::authentication::Authenticator;
+use crate::access::{Access, Identity};
 use crate::bootstrap;
 use crate::cache::Cache;
 use crate::config::Config;
@@ -141,6 +141,11 @@ impl ApiServer {
     /// loaded the datastore.
     pub fn service(&self, identity: Identity) -> InProcess {
         InProcess::new(self.core.clone(), identity)
+    }
+
+    /// The decisions of this server's authorization.
+    pub fn access(&self) -> Access {
+        Access::new(self.core.registry.clone())
     }
 
     /// Serves until `drain`, then ends watches and lets other requests finish.

@@ -6,6 +6,7 @@
 
 mod certificates;
 mod claim;
+mod cluster_role_aggregation;
 mod context;
 mod deployment;
 mod endpoints;

@@ -6,8 +6,8 @@ use futures::future::BoxFuture;
 
 use crate::context::Context;
 use crate::{
-    certificates, deployment, endpoints, endpointslice, garbage, namespace, node_ipam, node_lifecycle, pod_gc,
-    replicaset, root_ca, service_account, storage_protection,
+    certificates, cluster_role_aggregation, deployment, endpoints, endpointslice, garbage, namespace, node_ipam,
+    node_lifecycle, pod_gc, replicaset, root_ca, service_account, storage_protection,
 };
 
 /// One controller.
@@ -47,6 +47,7 @@ pub fn all() -> &'static [Registration] {
         "certificatesigningrequest-approving-controller" as "certificate-controller" => certificates::approve::run,
         "certificatesigningrequest-signing-controller" as "certificate-controller" => certificates::sign::run,
         "certificatesigningrequest-cleaner-controller" as "certificate-controller" => certificates::clean::run,
+        "clusterrole-aggregation-controller" as "clusterrole-aggregation-controller" => cluster_role_aggregation::run,
         "persistentvolumeclaim-protection-controller" as "pvc-protection-controller" => storage_protection::run_claims,
         "persistentvolume-protection-controller" as "pv-protection-controller" => storage_protection::run_volumes,
     }

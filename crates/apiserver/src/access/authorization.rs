@@ -7,7 +7,7 @@ use std::sync::Arc;
 use api::status::Status;
 use tokio::sync::watch;
 
-use super::attributes::{Asked, Attributes};
+use super::attributes::{Asked, Attributes, ResourceAttributes};
 use super::identity::{ANONYMOUS, Identity, MASTERS};
 use super::node::NodeAuthorizer;
 use super::rbac::{Rbac, Rule};
@@ -185,6 +185,21 @@ impl Authorizer {
 fn is_open(attributes: &Attributes<'_>) -> bool {
     matches!(attributes.target, Asked::Path(path) if OPEN_PATHS.contains(&path))
         && matches!(attributes.verb, "get" | "head")
+}
+
+/// The decisions of a server, without requests around them: for measuring.
+pub struct Access(Arc<Registry>);
+
+impl Access {
+    pub(crate) fn new(registry: Arc<Registry>) -> Self {
+        Self(registry)
+    }
+
+    /// Whether somebody may get an object, by what the watch cache has now.
+    pub fn may_get(&self, identity: &Identity, group: &str, resource: &str, namespace: &str, name: &str) -> bool {
+        let resource = ResourceAttributes { group, resource, namespace, name, ..ResourceAttributes::default() };
+        self.0.authorization.decide(&Attributes::of_verb(identity, "get", resource)).is_allowed()
+    }
 }
 
 /// How long a request that is refused waits for the first roles.

@@ -3,6 +3,7 @@
 mod garbage;
 mod namespaces;
 mod nodes;
+mod roles;
 mod storage_protection;
 mod support;
 mod workloads;
