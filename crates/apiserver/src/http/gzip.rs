@@ -21,9 +21,7 @@ pub(crate) async fn compress(response: Response<Body>) -> Response<Body> {
     if response.extensions().get::<AsIs>().is_some() || response.headers().contains_key(CONTENT_ENCODING) {
         return response;
     }
-    let is_list = response.extensions().get::<Compressible>().is_some();
-    let is_big = response.body().size_hint().lower() >= THRESHOLD;
-    if !is_list && !is_big {
+    if response.body().size_hint().lower() < THRESHOLD {
         return response;
     }
     let (mut parts, body) = response.into_parts();
@@ -45,10 +43,6 @@ pub(crate) async fn compress(response: Response<Body>) -> Response<Body> {
         Ok(Err(_)) | Err(_) => Response::from_parts(parts, body::full(bytes)),
     }
 }
-
-/// Marks an answer in pieces that is big and ends.
-#[derive(Clone, Copy)]
-pub(crate) struct Compressible;
 
 /// Marks an answer that somebody else gave, packed or not as they liked.
 #[derive(Clone, Copy)]

@@ -157,6 +157,30 @@ async fn bodies_that_cannot_be_read_are_refused() {
     }
 }
 
+#[tokio::test]
+async fn big_lists_are_compressed_for_those_who_can_read_them() {
+    use std::io::Read;
+
+    let cluster = Cluster::start().await;
+    for number in 0..20 {
+        let object = json!({"metadata": {"name": format!("x{number}")}, "data": {"k": "v".repeat(10_000)}});
+        cluster.post(CONFIG_MAPS, object).await.expect(201);
+    }
+    for accept in ["application/json", PROTOBUF] {
+        let (_, _, plain) = cluster.exchange("GET", CONFIG_MAPS, &[("accept", accept)], "").await;
+        let headers = [("accept", accept), ("accept-encoding", "gzip")];
+        let response = cluster.request("GET", CONFIG_MAPS, &headers, "").await;
+        assert_eq!(response.headers().get("content-encoding").expect("it is compressed"), "gzip");
+        let packed = response.into_body().collect().await.expect("a body").to_bytes();
+        assert!(packed.len() < plain.len() / 10, "{} of {}", packed.len(), plain.len());
+        let mut unpacked = Vec::new();
+        flate2::read::GzDecoder::new(&packed[..]).read_to_end(&mut unpacked).expect("it is gzip");
+        assert_eq!(plain, unpacked, "{accept}");
+    }
+    let response = cluster.request("GET", &format!("{CONFIG_MAPS}/x1"), &[("accept-encoding", "gzip")], "").await;
+    assert!(response.headers().get("content-encoding").is_none());
+}
+
 /// Cuts the first event off, if it is whole: its type, and the body in it.
 fn event(buffer: &mut Vec<u8>) -> Option<(String, Vec<u8>)> {
     const WATCH_EVENT_TYPE: u8 = 1 << 3 | 2;
