@@ -111,6 +111,18 @@ impl Resource {
         self.allows("get") && self.allows("create")
     }
 
+    /// What whoever asks for it is warned of, if it is deprecated.
+    pub fn deprecation(&self) -> Option<&str> {
+        match (&self.custom, &*self.group, &*self.version, &*self.kind) {
+            (Some(custom), ..) => custom.version().deprecation.as_deref(),
+            (None, "", "v1", "ComponentStatus") => Some("v1 ComponentStatus is deprecated in v1.19+"),
+            (None, "", "v1", "Endpoints") => {
+                Some("v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice")
+            }
+            _ => None,
+        }
+    }
+
     /// Whether this version is the one in which objects are stored.
     pub fn is_storage_version(&self) -> bool {
         self.group == self.storage_group && self.version == self.storage_version

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Method, Response, StatusCode};
 use serde_json::Value;
 
-use super::{reviews, subresources};
+use super::{components, reviews, subresources};
 use crate::access::Identity;
 use crate::connect;
 use crate::http::body::{self, Body};
@@ -89,6 +89,7 @@ pub(crate) async fn handle(core: Arc<Core>, admitted: Admitted) -> Result<Respon
     };
     match target.subresource.as_deref() {
         Some(subresource) => subresources::handle(&call, subresource).await,
+        None if !resource.is_stored() && resource.allows("list") => components::handle(&call).await,
         None if !resource.is_stored() => reviews::handle(&call).await,
         None => call.main().await,
     }

@@ -100,8 +100,8 @@ impl Output<'_> {
 
     /// The answer with its warnings: one if the version is deprecated, and those that the request deserves.
     pub(crate) fn with_warnings(&self, response: Response<Body>) -> Response<Body> {
-        let deprecation = self.resource.custom.as_ref().and_then(|custom| custom.version().deprecation.as_ref());
-        with_warnings(response, deprecation.into_iter().chain(self.warnings))
+        let own = self.warnings.iter().map(String::as_str);
+        with_warnings(response, self.resource.deprecation().into_iter().chain(own))
     }
 
     fn response(&self, status: StatusCode, bytes: Bytes) -> Response<Body> {
@@ -120,35 +120,43 @@ impl Output<'_> {
         if let Some(remaining) = listed.remaining {
             metadata["remainingItemCount"] = remaining.into();
         }
-        let documents = || -> Vec<Value> { listed.objects.iter().map(|object| shown(self.resource, object)).collect() };
-        let (document, type_name) = match (self.accepted.shape, self.accepted.encoding) {
-            (Shape::Object, Encoding::Json) => {
-                return Ok(self.pieces(lists::json(self.resource, &metadata, &listed.objects)));
-            }
+        match (self.accepted.shape, self.accepted.encoding) {
+            (Shape::Object, Encoding::Json) => Ok(self.pieces(lists::json(self.resource, &metadata, &listed.objects))),
             (Shape::Object, Encoding::Protobuf) => {
-                return Ok(self.pieces(lists::protobuf(self.resource, &metadata, &listed.objects)?));
+                Ok(self.pieces(lists::protobuf(self.resource, &metadata, &listed.objects)?))
             }
-            (Shape::Object, _) => {
-                let strip = |item| if is_custom { item } else { without_type(item) };
-                let items: Vec<Value> = documents().into_iter().map(strip).collect();
+            _ => {
+                let documents = listed.objects.iter().map(|object| shown(self.resource, object)).collect();
+                self.documents(documents, metadata)
+            }
+        }
+    }
+
+    /// A list of documents in the version of the resource.
+    pub(crate) fn documents(&self, documents: Vec<Value>, metadata: Value) -> Result<Response<Body>, Status> {
+        let list_type = format!("{}List", self.resource.schema);
+        let (document, type_name) = match self.accepted.shape {
+            Shape::Object => {
+                let strip = |item| if self.resource.custom.is_some() { item } else { without_type(item) };
+                let items: Vec<Value> = documents.into_iter().map(strip).collect();
                 let document = json!({
                     "kind": self.resource.list_kind, "apiVersion": self.resource.api_version(),
                     "metadata": metadata, "items": items,
                 });
-                (document, "")
+                (document, list_type.as_str())
             }
-            (Shape::PartialObjectMetadataList(version), _) => {
-                let items: Vec<Value> = documents().iter().map(|object| partial(object, version)).collect();
+            Shape::PartialObjectMetadataList(version) => {
+                let items: Vec<Value> = documents.iter().map(|object| partial(object, version)).collect();
                 let document = json!({
                     "kind": "PartialObjectMetadataList", "apiVersion": format!("meta.k8s.io/{version}"),
                     "metadata": metadata, "items": items,
                 });
                 (document, protobuf::PARTIAL_OBJECT_METADATA_LIST)
             }
-            (Shape::PartialObjectMetadata(_), _) => {
+            Shape::PartialObjectMetadata(_) => {
                 return Err(not_acceptable("you requested PartialObjectMetadata, but the requested object is a list"));
             }
-            (Shape::Table(version), _) => (self.table(version, &documents(), metadata, true), ""),
+            Shape::Table(version) => (self.table(version, &documents, metadata, true), ""),
         };
         self.document(StatusCode::OK, &document, type_name)
     }
@@ -291,7 +299,7 @@ pub(crate) fn failure_with(encoding: Encoding, status: &Status, continue_token: 
     response
 }
 
-fn with_warnings<'a>(mut response: Response<Body>, warnings: impl Iterator<Item = &'a String>) -> Response<Body> {
+fn with_warnings<'a>(mut response: Response<Body>, warnings: impl Iterator<Item = &'a str>) -> Response<Body> {
     for warning in warnings {
         let text = format!("299 - {}", api::field::quote(warning));
         if let Ok(value) = HeaderValue::from_str(&text) {

@@ -216,3 +216,27 @@ async fn events_end_when_their_time_is_over() {
     let path = format!("/apis/events.k8s.io/v1/events?watch=true&resourceVersion={version}");
     assert_eq!(cluster.watch(&path).await.take(1).await, ["DELETED a"]);
 }
+
+#[tokio::test]
+async fn what_is_deprecated_warns() {
+    let cluster = Cluster::start().await;
+    let warning = |path: &'static str| {
+        let cluster = &cluster;
+        async move {
+            let answer = cluster.fetch(path, &[]).await;
+            assert_eq!(answer.status(), 200, "{path}");
+            answer.headers().get("warning").and_then(|text| text.to_str().ok()).unwrap_or_default().to_owned()
+        }
+    };
+    let endpoints = warning("/api/v1/namespaces/default/endpoints").await;
+    assert_eq!(endpoints, "299 - \"v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice\"");
+    assert_eq!(warning("/api/v1/namespaces/default/pods").await, "");
+    assert!(warning("/api/v1/componentstatuses").await.contains("deprecated in v1.19+"));
+    let datastore = cluster.get("/api/v1/componentstatuses/etcd-0").await.expect(200);
+    assert_eq!(datastore["conditions"][0]["message"], "ok");
+    let all = cluster.get("/api/v1/componentstatuses").await.expect(200);
+    let names: Vec<&str> =
+        all["items"].as_array().expect("items").iter().filter_map(|item| item["metadata"]["name"].as_str()).collect();
+    assert_eq!(names, ["controller-manager", "etcd-0", "scheduler"]);
+    assert_eq!(all["items"][2]["conditions"][0]["status"], "False");
+}
