@@ -18,7 +18,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use api::kinds::Resource;
 use tokio::sync::watch;
 
-use crate::kinds::Kinds;
+use crate::kinds::{Kinds, Remote};
 use crate::runtime_config::RuntimeConfig;
 
 pub(crate) use derived::{Derivation, Derived};
@@ -73,6 +73,22 @@ impl Cache {
     /// The resources that are served now.
     pub(crate) fn kinds(&self) -> Arc<Kinds> {
         self.kinds.borrow().clone()
+    }
+
+    /// Takes other versions of extension API servers.
+    pub(crate) fn set_remotes(&self, remotes: Vec<Remote>) {
+        self.kinds.send_if_modified(|kinds| {
+            let differs = kinds.remotes() != remotes;
+            if differs {
+                *kinds = Arc::new(kinds.with_remotes(remotes));
+            }
+            differs
+        });
+    }
+
+    /// Tells when other resources are served.
+    pub(crate) fn kinds_changed(&self) -> watch::Receiver<Arc<Kinds>> {
+        self.kinds.subscribe()
     }
 
     /// The revision that the cache has seen. 0 until it was loaded.

@@ -19,7 +19,8 @@ use api::kinds::Resource;
 use api::status::Status;
 use http::{Method, Request, Response};
 
-pub(crate) use dial::Dialer;
+pub(crate) use dial::{Dialer, FrontProxy, connect_to};
+pub(crate) use forward::{exchange_over, is_upgrade, outgoing, passed, switched};
 
 use crate::access::Identity;
 use crate::access::attributes::Attributes;

@@ -3,11 +3,13 @@
 //! The feed of the watch cache makes a new snapshot whenever a CustomResourceDefinition has changed; a request takes
 //! one snapshot and works with it to its end.
 
-use std::collections::{BTreeMap, HashMap};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use api::custom::{Definition, version};
 use api::kinds::Resource;
+use serde_json::Value;
 
 use crate::discovery;
 use crate::runtime_config::RuntimeConfig;
@@ -19,6 +21,19 @@ pub(crate) struct Group {
     pub(crate) versions: Vec<String>,
 }
 
+/// A version of a group that an extension API server serves.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Remote {
+    pub(crate) group: String,
+    pub(crate) version: String,
+    /// Groups with a higher value come first.
+    pub(crate) group_priority: i64,
+    /// Versions with a higher value come first within their group.
+    pub(crate) version_priority: i64,
+    /// Its part of the aggregated discovery document.
+    pub(crate) item: Value,
+}
+
 /// The resources of one moment.
 pub(crate) struct Kinds {
     config: Arc<RuntimeConfig>,
@@ -28,6 +43,7 @@ pub(crate) struct Kinds {
     by_plural: HashMap<String, Arc<Resource>>,
     /// Every version of every definition, by group, version and kind.
     by_kind: HashMap<String, Arc<Resource>>,
+    remotes: Arc<[Remote]>,
     groups: Vec<Group>,
     /// The documents that tell of this snapshot.
     pub(crate) documents: discovery::Documents,
@@ -47,6 +63,14 @@ fn is_served(resource: &Resource, config: &RuntimeConfig) -> bool {
 impl Kinds {
     /// The built-in resources that the configuration lets through and those of definitions.
     pub(crate) fn new(config: Arc<RuntimeConfig>, definitions: impl IntoIterator<Item = Arc<Definition>>) -> Self {
+        Self::assemble(config, definitions, Arc::from([]))
+    }
+
+    fn assemble(
+        config: Arc<RuntimeConfig>,
+        definitions: impl IntoIterator<Item = Arc<Definition>>,
+        remotes: Arc<[Remote]>,
+    ) -> Self {
         let definitions: BTreeMap<String, Arc<Definition>> =
             definitions.into_iter().map(|definition| (definition.name.clone(), definition)).collect();
         let custom: Vec<Arc<Resource>> = definitions.values().flat_map(Definition::rows).collect();
@@ -56,18 +80,19 @@ impl Kinds {
         Self {
             by_plural: by_plural.map(|row| (key(&row.group, &row.version, &row.plural), row.clone())).collect(),
             by_kind: custom.iter().map(|row| (key(&row.group, &row.version, &row.kind), row.clone())).collect(),
-            groups: groups(&served),
+            groups: groups(&served, &remotes),
             documents: discovery::Documents::default(),
             served,
             definitions,
             config,
+            remotes,
         }
     }
 
     /// The same with a definition that is new or has changed, or without one.
     pub(crate) fn with(&self, name: &str, definition: Option<Arc<Definition>>) -> Self {
         let others = self.definitions.values().filter(|other| other.name != name).cloned();
-        Self::new(self.config.clone(), others.chain(definition))
+        Self::assemble(self.config.clone(), others.chain(definition), self.remotes.clone())
     }
 
     /// The definition with this name.
@@ -77,7 +102,17 @@ impl Kinds {
 
     /// The same with other definitions.
     pub(crate) fn with_all(&self, definitions: impl IntoIterator<Item = Arc<Definition>>) -> Self {
-        Self::new(self.config.clone(), definitions)
+        Self::assemble(self.config.clone(), definitions, self.remotes.clone())
+    }
+
+    /// The same with other versions of extension API servers.
+    pub(crate) fn with_remotes(&self, remotes: Vec<Remote>) -> Self {
+        Self::assemble(self.config.clone(), self.definitions.values().cloned(), remotes.into())
+    }
+
+    /// The versions of extension API servers.
+    pub(crate) fn remotes(&self) -> &[Remote] {
+        &self.remotes
     }
 
     /// What is served: built-in resources first, in the order of their table.
@@ -88,6 +123,11 @@ impl Kinds {
     /// What is served in one version of a group, in the same order.
     pub(crate) fn of_version(&self, group: &str, version: &str) -> Vec<Arc<Resource>> {
         self.served.iter().filter(|row| row.group == group && row.version == version).cloned().collect()
+    }
+
+    /// Every group and version that is served, the core group's too.
+    pub(crate) fn group_versions(&self) -> BTreeSet<(String, String)> {
+        self.served.iter().map(|row| (row.group.to_string(), row.version.to_string())).collect()
     }
 
     /// Every group but the core one.
@@ -135,23 +175,41 @@ const GROUP_ORDER: [&str; 22] = [
     "storagemigration.k8s.io",
 ];
 
-fn groups(served: &[Arc<Resource>]) -> Vec<Group> {
-    let mut groups: HashMap<&str, Vec<String>> = HashMap::new();
-    for resource in served.iter().filter(|resource| !resource.group.is_empty()) {
-        let versions = groups.entry(&resource.group).or_default();
-        if !versions.iter().any(|version| *version == resource.version) {
-            versions.push(resource.version.to_string());
+/// What custom resources have as the priority of their group and of their version.
+const CUSTOM_PRIORITY: (i64, i64) = (1000, 100);
+
+/// A group as it is put together: its highest priority, and its versions with theirs.
+#[derive(Default)]
+struct Ranked<'a> {
+    priority: i64,
+    versions: Vec<(i64, &'a str)>,
+}
+
+fn groups(served: &[Arc<Resource>], remotes: &[Remote]) -> Vec<Group> {
+    let mut groups: HashMap<&str, Ranked<'_>> = HashMap::new();
+    let remote = remotes.iter().map(|remote| {
+        (remote.group.as_str(), remote.version.as_str(), (remote.group_priority, remote.version_priority))
+    });
+    let own = served.iter().filter(|resource| !resource.group.is_empty());
+    for (group, version, (group_priority, priority)) in
+        remote.chain(own.map(|resource| (&*resource.group, &*resource.version, CUSTOM_PRIORITY)))
+    {
+        let ranked = groups.entry(group).or_default();
+        ranked.priority = ranked.priority.max(group_priority);
+        if !ranked.versions.iter().any(|(_, known)| *known == version) {
+            ranked.versions.push((priority, version));
         }
     }
     let place = |group: &str| GROUP_ORDER.iter().position(|known| *known == group).unwrap_or(usize::MAX);
-    let mut groups: Vec<Group> =
-        groups.into_iter().map(|(name, versions)| Group { name: name.to_owned(), versions }).collect();
-    groups.sort_by(|a, b| (place(&a.name), &a.name).cmp(&(place(&b.name), &b.name)));
-    for group in &mut groups {
-        // `v2` is preferred to `v1`: later stable versions replace earlier ones.
-        group.versions.sort_by(|a, b| version::compare(b, a));
-    }
-    groups
+    let mut groups: Vec<(&str, Ranked<'_>)> = groups.into_iter().collect();
+    groups.sort_by_key(|(name, ranked)| (place(name), Reverse(ranked.priority), *name));
+    let group = |(name, mut ranked): (&str, Ranked<'_>)| {
+        // Of the same priority, `v2` is preferred to `v1`: later stable versions replace earlier ones.
+        ranked.versions.sort_by(|(a, one), (b, other)| b.cmp(a).then_with(|| version::compare(other, one)));
+        let versions = ranked.versions.into_iter().map(|(_, version)| version.to_owned()).collect();
+        Group { name: name.to_owned(), versions }
+    };
+    groups.into_iter().map(group).collect()
 }
 
 #[cfg(test)]
@@ -175,6 +233,22 @@ mod tests {
         check_versions("", "resource.k8s.io", &["v1"]);
         check_versions("api/all=true", "resource.k8s.io", &["v1", "v1beta2", "v1beta1", "v1alpha3"]);
         check_versions("", "storagemigration.k8s.io", &[]);
+    }
+
+    #[test]
+    fn extension_api_servers_have_their_place() {
+        let remote = |group: &str, version: &str, group_priority, version_priority| Remote {
+            group: group.to_owned(),
+            version: version.to_owned(),
+            group_priority,
+            version_priority,
+            item: Value::Null,
+        };
+        let remotes = vec![remote("b", "v1", 100, 10), remote("a", "v1", 50, 10), remote("b", "v2", 100, 20)];
+        let kinds = kinds("").with_remotes(remotes);
+        let found: Vec<String> =
+            kinds.groups().iter().rev().take(2).map(|group| format!("{} {:?}", group.name, group.versions)).collect();
+        assert_eq!(found, [r#"a ["v1"]"#, r#"b ["v2", "v1"]"#]);
     }
 
     #[test]

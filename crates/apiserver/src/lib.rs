@@ -7,6 +7,7 @@
 
 mod access;
 mod admission;
+mod aggregation;
 mod allocation;
 mod bootstrap;
 mod cache;

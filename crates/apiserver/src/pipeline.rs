@@ -14,6 +14,7 @@ use http::{Request, Response};
 use crate::access::attributes::Attributes;
 use crate::access::authentication::Authenticator;
 use crate::access::{Identity, Peer, impersonation};
+use crate::aggregation::{self, Aggregation};
 use crate::config::Config;
 use crate::connect::Dialer;
 use crate::handlers;
@@ -31,8 +32,11 @@ pub(crate) struct Core {
     pub(crate) tokens: TokenIssuer,
     pub(crate) dialer: Dialer,
     pub(crate) documents: Arc<OpenApi>,
+    pub(crate) aggregation: Aggregation,
     pub(crate) config: Arc<Config>,
     pub(crate) ca_pem: String,
+    /// The authority of the certificate that extension API servers are shown.
+    pub(crate) front_proxy_ca_pem: String,
     pub(crate) keys: Arc<pki::ServiceAccountKey>,
     /// Tunnels, which outlive the requests that opened them.
     pub(crate) background: tokio::sync::Mutex<base::Tasks>,
@@ -64,9 +68,11 @@ impl Core {
             Err(status) => output::failure(error_encoding, &status),
             Ok(admitted) => {
                 let is_resource = matches!(admitted.info.target, Target::Resource(_));
-                let answer: BoxFuture<'static, Result<Response<Body>, Status>> = match is_resource {
-                    true => Box::pin(handlers::resources::handle(self, admitted)),
-                    false => Box::pin(handlers::paths::handle(self, admitted)),
+                let remote = self.aggregation.remote(&admitted.info.path);
+                let answer: BoxFuture<'static, Result<Response<Body>, Status>> = match remote {
+                    Some(remote) => Box::pin(aggregation::handle(self, remote, admitted)),
+                    None if is_resource => Box::pin(handlers::resources::handle(self, admitted)),
+                    None => Box::pin(handlers::paths::handle(self, admitted)),
                 };
                 let response = answer.await;
                 let response = response.unwrap_or_else(|status| output::failure(error_encoding, &status));

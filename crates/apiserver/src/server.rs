@@ -11,10 +11,11 @@ use store::{Store, Txn, TxnResponse};
 
 use crate::access::authentication::Authenticator;
 use crate::access::{Access, Identity};
+use crate::aggregation::{self, Aggregation};
 use crate::bootstrap;
 use crate::cache::Cache;
 use crate::config::Config;
-use crate::connect::Dialer;
+use crate::connect::{Dialer, FrontProxy};
 use crate::definitions;
 use crate::edge;
 use crate::maintenance;
@@ -108,6 +109,9 @@ impl ApiServer {
         let authority = Authority::load_or_create(&config.pki_dir, "ca", &env)?;
         let serving = authority.load_or_issue(&config.pki_dir, "apiserver", &serving_request(&config))?;
         let to_kubelets = authority.load_or_issue(&config.pki_dir, "apiserver-kubelet-client", &kubelet_request())?;
+        let front_proxy_authority = Authority::load_or_create(&config.pki_dir, "front-proxy-ca", &env)?;
+        let front_proxy =
+            front_proxy_authority.load_or_issue(&config.pki_dir, "front-proxy-client", &front_proxy_request())?;
         let keys = Arc::new(ServiceAccountKey::load_or_create(&config.pki_dir.join("sa.key"))?);
 
         let config = Arc::new(config);
@@ -121,8 +125,10 @@ impl ApiServer {
             documents: Arc::new(OpenApi::new(env.clone())),
             authenticator,
             tokens: TokenIssuer::new(keys.clone(), &config, env.clone()),
+            aggregation: Aggregation::new(FrontProxy::new(&front_proxy)?),
             dialer: Dialer::new(&to_kubelets, authority.certificate_der(), config.verify_kubelets)?,
             ca_pem: authority.certificate_pem().to_owned(),
+            front_proxy_ca_pem: front_proxy_authority.certificate_pem().to_owned(),
             keys,
             config,
             registry,
@@ -163,6 +169,7 @@ impl ApiServer {
         );
         tasks.spawn("bootstrap objects", bootstrap::run(registry.clone(), registry.drain.clone()));
         tasks.spawn("definitions", definitions::run(registry.clone(), registry.drain.clone()));
+        tasks.spawn("aggregation", aggregation::run(core.clone(), registry.drain.clone()));
         tasks.spawn("compaction", maintenance::compact(registry.clone(), registry.drain.clone()));
         tasks.spawn("event expiry", maintenance::expire_events(registry.clone(), registry.drain.clone()));
         tasks.spawn(
@@ -246,6 +253,17 @@ fn kubelet_request() -> IssueRequest {
     IssueRequest {
         common_name: "kube-apiserver-kubelet-client".to_owned(),
         organizations: vec!["system:masters".to_owned()],
+        dns_names: Vec::new(),
+        ips: Vec::new(),
+        usage: Usage::Client,
+        validity: CERTIFICATE_VALIDITY,
+    }
+}
+
+fn front_proxy_request() -> IssueRequest {
+    IssueRequest {
+        common_name: aggregation::FRONT_PROXY.to_owned(),
+        organizations: Vec::new(),
         dns_names: Vec::new(),
         ips: Vec::new(),
         usage: Usage::Client,

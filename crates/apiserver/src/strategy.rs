@@ -16,6 +16,7 @@ use api::kinds::Resource;
 use serde_json::{Value, json};
 
 use crate::access::Identity;
+use crate::aggregation::Availability;
 
 /// Kinds that count generations: `metadata.generation` grows when anything but metadata and status changes.
 const GENERATIONS: &[(&str, &str)] = &[
@@ -120,7 +121,16 @@ pub(crate) fn prepare_create(resource: &Resource, object: &mut Value, creation: 
         ("", "nodes") => node::prepare_create(object),
         ("batch", "jobs") => workload::prepare_job(object),
         ("certificates.k8s.io", "certificatesigningrequests") => set_requestor(object, creation.identity),
+        ("apiregistration.k8s.io", "apiservices") => set_available(object),
         _ => {}
+    }
+}
+
+/// What this server answers itself is available from the start.
+fn set_available(object: &mut Value) {
+    let is_local = object.pointer("/spec/service").is_none_or(Value::is_null);
+    if let Some(now) = api::meta::creation_timestamp(object).filter(|_| is_local) {
+        Availability::local().set(object, now);
     }
 }
 

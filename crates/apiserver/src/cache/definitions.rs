@@ -34,7 +34,7 @@ impl Cache {
                 resources.insert(storage_path(&row), Arc::new(ResourceCache::new(row)));
             }
         }
-        self.kinds.send_replace(Arc::new(self.kinds().with_all(definitions)));
+        self.kinds.send_modify(|kinds| *kinds = Arc::new(kinds.with_all(definitions)));
     }
 
     /// Takes one definition that was written or, with `None`, deleted; answers which cache must be read now.
@@ -75,7 +75,7 @@ impl Cache {
                 None
             }
         };
-        self.kinds.send_replace(Arc::new(kinds.with(name, definition)));
+        self.kinds.send_modify(|kinds| *kinds = Arc::new(kinds.with(name, definition)));
         reload
     }
 

@@ -31,7 +31,7 @@ pub(super) enum Security {
 }
 
 /// A connection, secured or not.
-pub(super) trait Transport: AsyncRead + AsyncWrite + Send + Unpin {}
+pub(crate) trait Transport: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Transport for T {}
 
@@ -73,26 +73,78 @@ impl Dialer {
 
     /// A connection; the error says what upstream's would.
     pub(super) async fn connect(&self, address: SocketAddr, security: Security) -> Result<Box<dyn Transport>, String> {
-        let dialed = tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await;
-        let stream = match dialed {
-            Err(_) => return Err(format!("dial tcp {address}: i/o timeout")),
-            Ok(Err(err)) => return Err(format!("dial tcp {address}: connect: {}", reason(&err))),
-            Ok(Ok(stream)) => stream,
-        };
-        // Keystrokes go out one by one.
-        let _ = stream.set_nodelay(true);
+        let stream = open(address).await?;
         let connector = match security {
             Security::Plain => return Ok(Box::new(stream)),
             Security::Tls => &self.any,
             Security::Kubelet { insecure: true } => &self.insecure_kubelet,
             Security::Kubelet { insecure: false } => &self.kubelet,
         };
-        let name = ServerName::from(address.ip());
-        match tokio::time::timeout(CONNECT_TIMEOUT, connector.connect(name, stream)).await {
-            Err(_) => Err("net/http: TLS handshake timeout".to_owned()),
-            Ok(Err(err)) => Err(format!("tls: {err}")),
-            Ok(Ok(stream)) => Ok(Box::new(stream)),
-        }
+        secure(stream, connector, ServerName::from(address.ip())).await
+    }
+}
+
+/// A connection to an extension API server, which must have a certificate for `name`.
+pub(crate) async fn connect_to(
+    address: SocketAddr,
+    connector: &TlsConnector,
+    name: ServerName<'static>,
+) -> Result<Box<dyn Transport>, String> {
+    secure(open(address).await?, connector, name).await
+}
+
+async fn open(address: SocketAddr) -> Result<TcpStream, String> {
+    let dialed = tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await;
+    let stream = match dialed {
+        Err(_) => return Err(format!("dial tcp {address}: i/o timeout")),
+        Ok(Err(err)) => return Err(format!("dial tcp {address}: connect: {}", reason(&err))),
+        Ok(Ok(stream)) => stream,
+    };
+    // Keystrokes go out one by one.
+    let _ = stream.set_nodelay(true);
+    Ok(stream)
+}
+
+async fn secure(
+    stream: TcpStream,
+    connector: &TlsConnector,
+    name: ServerName<'static>,
+) -> Result<Box<dyn Transport>, String> {
+    match tokio::time::timeout(CONNECT_TIMEOUT, connector.connect(name, stream)).await {
+        Err(_) => Err("net/http: TLS handshake timeout".to_owned()),
+        Ok(Err(err)) => Err(format!("tls: {err}")),
+        Ok(Ok(stream)) => Ok(Box::new(stream)),
+    }
+}
+
+/// The certificate by which extension API servers know that it is this server who says who asks.
+pub(crate) struct FrontProxy {
+    certificates: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+}
+
+impl FrontProxy {
+    /// Takes the certificate apart.
+    pub(crate) fn new(client: &pki::KeyPairPem) -> Result<Self, crate::edge::TlsError> {
+        let certificates = CertificateDer::pem_slice_iter(client.certificate.as_bytes()).collect::<Result<_, _>>()?;
+        Ok(Self { certificates, key: PrivateKeyDer::from_pem_slice(client.key.as_bytes())? })
+    }
+
+    /// TLS with a server whose certificate comes from one of the authorities in `ca_bundle`, or with any.
+    pub(crate) fn connector(&self, ca_bundle: &[u8], insecure: bool) -> Result<TlsConnector, crate::edge::TlsError> {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let builder = if insecure {
+            trusting(&provider)?
+        } else {
+            let mut roots = RootCertStore::empty();
+            for authority in CertificateDer::pem_slice_iter(ca_bundle) {
+                roots.add(authority?)?;
+            }
+            let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+            builder.with_root_certificates(roots)
+        };
+        let config = builder.with_client_auth_cert(self.certificates.clone(), self.key.clone_key())?;
+        Ok(TlsConnector::from(Arc::new(config)))
     }
 }
 

@@ -15,7 +15,7 @@ use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::dial::Security;
+use super::dial::{Security, Transport};
 use crate::edge::ClientAddress;
 use crate::http::body::{self, Body};
 use crate::http::gzip::AsIs;
@@ -43,7 +43,7 @@ const HOP_HEADERS: [&str; 8] = [
 ];
 
 /// Whether the client wants to switch to another protocol.
-pub(super) fn is_upgrade(headers: &HeaderMap) -> bool {
+pub(crate) fn is_upgrade(headers: &HeaderMap) -> bool {
     let mut values = headers.get_all(CONNECTION).into_iter().filter_map(|value| value.to_str().ok());
     values.any(|value| value.to_ascii_lowercase().contains("upgrade"))
 }
@@ -55,7 +55,7 @@ pub(super) fn host(parts: &Parts) -> String {
 }
 
 /// A request for somebody else, without what is between the client and this server. `host` is whom it names.
-pub(super) fn outgoing(request: Request<Body>, path: &str, host: &str) -> Result<Request<Body>, Status> {
+pub(crate) fn outgoing(request: Request<Body>, path: &str, host: &str) -> Result<Request<Body>, Status> {
     let (mut parts, body) = request.into_parts();
     let switches_to = parts.headers.get(UPGRADE).cloned().filter(|_| is_upgrade(&parts.headers));
     let path: PathAndQuery = path.parse().map_err(|_| Status::bad_request("the request's path cannot be forwarded"))?;
@@ -115,6 +115,15 @@ pub(super) async fn exchange(
     request: Request<Body>,
 ) -> Result<Response<Incoming>, String> {
     let transport = core.dialer.connect(destination.address, destination.security).await?;
+    exchange_over(core, transport, request).await
+}
+
+/// The answer that comes over a connection.
+pub(crate) async fn exchange_over(
+    core: &Arc<Core>,
+    transport: Box<dyn Transport>,
+    request: Request<Body>,
+) -> Result<Response<Incoming>, String> {
     let (mut sender, connection) = http1::handshake(TokioIo::new(transport)).await.map_err(|err| err.to_string())?;
     // The connection lives as long as the tunnel or body that uses it; its end is theirs.
     let drain = core.registry.drain.clone();
@@ -127,7 +136,7 @@ pub(super) async fn exchange(
 }
 
 /// An answer to pass back as it is.
-pub(super) fn passed(answer: Response<Incoming>) -> Response<Body> {
+pub(crate) fn passed(answer: Response<Incoming>) -> Response<Body> {
     let (mut parts, body) = answer.into_parts();
     drop_hop_headers(&mut parts.headers);
     parts.extensions = http::Extensions::new();
@@ -136,7 +145,7 @@ pub(super) fn passed(answer: Response<Incoming>) -> Response<Body> {
 }
 
 /// The answer to a request to switch protocols: where both sides do, their connections are joined.
-pub(super) async fn switched(core: &Arc<Core>, client: OnUpgrade, mut answer: Response<Incoming>) -> Response<Body> {
+pub(crate) async fn switched(core: &Arc<Core>, client: OnUpgrade, mut answer: Response<Incoming>) -> Response<Body> {
     if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
         return passed(answer);
     }

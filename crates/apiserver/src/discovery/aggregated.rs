@@ -59,6 +59,10 @@ fn document(kinds: &Kinds, is_core: bool, version: &str) -> Document {
 
 fn group_item(kinds: &Kinds, group: &Group) -> Value {
     let version = |version: &String| {
+        let mut remotes = kinds.remotes().iter();
+        if let Some(remote) = remotes.find(|remote| remote.group == group.name && remote.version == *version) {
+            return remote.item.clone();
+        }
         let mut rows = kinds.of_version(&group.name, version);
         rows.sort_by(|a, b| a.plural.cmp(&b.plural));
         let resources: Vec<Value> = rows.iter().map(|row| resource_item(row)).collect();

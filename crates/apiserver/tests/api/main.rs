@@ -1,6 +1,7 @@
 //! The API server from outside: through the service for clients in this process, and across TLS.
 
 mod access;
+mod aggregation;
 mod behaviour;
 mod content_types;
 mod custom;

@@ -1,7 +1,7 @@
 //! `proxy` of pods, services and nodes, to a server of the test's own.
 
 use std::convert::Infallible;
-use std::net::{IpAddr, UdpSocket};
+use std::net::IpAddr;
 
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response};
@@ -12,15 +12,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
-use crate::support::Cluster;
-
-/// An address of this machine that is not its loopback: those are out of a proxy's reach.
-fn own_address() -> Option<IpAddr> {
-    let socket = UdpSocket::bind("0.0.0.0:0").ok()?;
-    // Nothing is sent; the system only says which address it would send from.
-    socket.connect("192.0.2.1:9").ok()?;
-    Some(socket.local_addr().ok()?.ip())
-}
+use crate::support::{Cluster, own_address};
 
 async fn answer(mut request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
     let response = Response::builder();

@@ -1,5 +1,6 @@
 //! A server over a datastore in memory, and a client of its in-process service.
 
+use std::net::{IpAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,6 +11,14 @@ use http_body_util::{BodyExt, Full};
 use serde_json::Value;
 use skiff_apiserver::{ApiServer, Config, Identity, InProcess};
 use tower::Service;
+
+/// An address of this machine that is not its loopback: those are out of a proxy's reach.
+pub fn own_address() -> Option<IpAddr> {
+    let socket = UdpSocket::bind("0.0.0.0:0").ok()?;
+    // Nothing is sent; the system only says which address it would send from.
+    socket.connect("192.0.2.1:9").ok()?;
+    Some(socket.local_addr().ok()?.ip())
+}
 
 /// A running server. It ends when this is dropped.
 pub struct Cluster {
@@ -282,6 +291,32 @@ impl Client {
                 return answer;
             }
             assert!(tokio::time::Instant::now() < deadline, "{path}: {answer:?}");
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// The answer to a GET, as soon as it is as wanted.
+    pub async fn until(&self, path: &str, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+        let deadline = tokio::time::Instant::now() + DEADLINE;
+        loop {
+            let Answer { status, body } = self.get(path).await;
+            if status == 200 && wanted(&body) {
+                return body;
+            }
+            assert!(tokio::time::Instant::now() < deadline, "{path}: no {what}: {status} {body}");
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Waits until a GET has this status.
+    pub async fn until_status(&self, path: &str, wanted: u16) {
+        let deadline = tokio::time::Instant::now() + DEADLINE;
+        loop {
+            let Answer { status, body } = self.get(path).await;
+            if status == wanted {
+                return;
+            }
+            assert!(tokio::time::Instant::now() < deadline, "{path}: {status} {body}");
             tokio::task::yield_now().await;
         }
     }

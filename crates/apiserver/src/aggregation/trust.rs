@@ -1,0 +1,56 @@
+//! What extension API servers need to believe this server: the ConfigMap that upstream's libraries read at their start.
+
+use api::status::{Status, reason};
+use serde_json::{Value, json};
+
+use super::FRONT_PROXY;
+use crate::access::Identity;
+use crate::pipeline::Core;
+use crate::registry::{Caller, NewObject, Part, Scope, Writer, complete};
+
+const NAMESPACE: &str = "kube-system";
+const NAME: &str = "extension-apiserver-authentication";
+
+/// Makes the ConfigMap, or brings it up to date.
+pub(super) async fn publish(core: &Core) -> Result<(), Status> {
+    let registry = &core.registry;
+    let Some(resource) = api::kinds::find("", "v1", "configmaps") else { return Ok(()) };
+    let scope = Scope { resource, namespace: Some(NAMESPACE) };
+    let data = data(core);
+    let found = registry.cached(resource, &scope.key(NAME));
+    if found.as_ref().is_some_and(|found| found.value()["data"] == data) {
+        return Ok(());
+    }
+    let identity = Identity::new("system:apiserver", &["system:masters"]);
+    let caller = Caller { identity: &identity, dry_run: false, subresource: "", writer: Some(Writer::SERVER) };
+    let done = if found.is_some() {
+        let change = |current: &Value| {
+            let mut changed = current.clone();
+            changed["data"] = data.clone();
+            Ok(changed)
+        };
+        registry.update(scope, NAME, Part::Main, caller, &change).await.map(drop)
+    } else {
+        let mut value = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": NAME}, "data": data});
+        complete(resource, &mut value);
+        registry.create(scope, NewObject { value }, caller).await.map(drop)
+    };
+    match done {
+        // Another server was first, or somebody has removed it just now.
+        Err(status) if status.reason == reason::ALREADY_EXISTS => Ok(()),
+        other => other,
+    }
+}
+
+fn data(core: &Core) -> Value {
+    let list = |name: &str| json!([name]).to_string();
+    json!({
+        "client-ca-file": core.ca_pem,
+        "requestheader-allowed-names": list(FRONT_PROXY),
+        "requestheader-client-ca-file": core.front_proxy_ca_pem,
+        "requestheader-extra-headers-prefix": list("X-Remote-Extra-"),
+        "requestheader-group-headers": list("X-Remote-Group"),
+        "requestheader-uid-headers": list("X-Remote-Uid"),
+        "requestheader-username-headers": list("X-Remote-User"),
+    })
+}
