@@ -32,6 +32,7 @@ fn people_work_inside_of_pods() {
     }
     step("proxy", || proxy(&cluster, &kubectl, &big));
     step("logs", || logs(&kubectl));
+    step("resize", || resize(&kubectl));
     step("debug", || debug(&kubectl));
     step("the Python client", || python(&kubectl));
 
@@ -169,6 +170,19 @@ fn logs(kubectl: &Kubectl) {
     assert!(bad.contains("tailLines: Invalid value: -1: must be greater than or equal to 0"), "{bad}");
 }
 
+fn resize(kubectl: &Kubectl) {
+    let resources = r#"{"requests": {"cpu": "20m", "memory": "48Mi"}, "limits": {"cpu": "500m", "memory": "96Mi"}}"#;
+    let patch = format!(r#"{{"spec": {{"containers": [{{"name": "main", "resources": {resources}}}]}}}}"#);
+    kubectl.run(&["patch", "pod", "ticker", "--subresource=resize", "-p", &patch]);
+    // The status says what the runtime has.
+    let limits = "{.status.containerStatuses[0].resources.limits}";
+    kubectl.wait(&["pod", "ticker"], limits, SOON, |limits| limits.contains("500m") && limits.contains("96Mi"));
+    let reason = ["events", "--field-selector", "involvedObject.name=ticker,reason=ResizeCompleted"];
+    kubectl.wait(&reason, "{.items[*].reason}", SOON, |reason| reason == "ResizeCompleted");
+    let restarts = kubectl.json(&["get", "pod", "ticker"])["status"]["containerStatuses"][0]["restartCount"].clone();
+    assert_eq!(restarts, 0);
+}
+
 fn debug(kubectl: &Kubectl) {
     let image = "--image=skiff.local/hello:1";
     kubectl.run(&["debug", "web", image, "--target=main", "-c", "probe", "--", "sleep", "1000"]);
@@ -255,6 +269,7 @@ spec:
     - name: main
       image: skiff.local/hello:1
       command: [sh, -c, 'i=0; while true; do i=$((i+1)); echo "out $i"; echo "err $i" >&2; sleep 1; done']
+      resources: {requests: {cpu: 10m, memory: 32Mi}, limits: {cpu: 300m, memory: 64Mi}}
 ---
 apiVersion: v1
 kind: Pod

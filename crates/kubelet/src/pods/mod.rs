@@ -17,6 +17,7 @@ mod phase;
 mod plan;
 mod publish;
 mod references;
+mod resize;
 pub mod spec;
 mod start;
 mod state;

@@ -80,6 +80,8 @@ pub struct Instance {
     pub log_path: String,
     /// The user of the first process: uid, gid, supplementary groups.
     pub user: Option<(i64, i64, Vec<i64>)>,
+    /// What it may use, where the runtime says so.
+    pub resources: Option<v1::LinuxContainerResources>,
 }
 
 impl Observed {
@@ -173,5 +175,6 @@ pub fn instance(sandbox_id: &str, status: &v1::ContainerStatus) -> Instance {
         user: (status.user.as_ref())
             .and_then(|user| user.linux.clone())
             .map(|user| (user.uid, user.gid, user.supplemental_groups)),
+        resources: status.resources.as_ref().and_then(|resources| resources.linux.clone()),
     }
 }

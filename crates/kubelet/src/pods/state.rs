@@ -43,6 +43,8 @@ pub struct PodState {
     pub starting: Vec<String>,
     /// How often in a row the sandbox could not be made.
     pub sandbox_failures: u32,
+    /// What running instances were last told to keep to, by their identifier.
+    pub resized: BTreeMap<String, cri::LinuxContainerResources>,
     /// The status as it was last computed.
     last: Option<PodStatus>,
 }
@@ -63,6 +65,7 @@ impl PodState {
             crash_looping: BTreeMap::new(),
             starting: Vec::new(),
             sandbox_failures: 0,
+            resized: BTreeMap::new(),
             last: None,
         }
     }

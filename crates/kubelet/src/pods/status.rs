@@ -175,6 +175,14 @@ fn container_status(input: &Input<'_>, container: &Container, old: Option<&Conta
     let running = state.running.is_some();
     let (started, ready) = progress(input, container, latest, &state);
     let image = latest.map(|instance| instance.image.clone()).filter(|image| !image.is_empty());
+    // A resize shows once it is done.
+    let has_them = latest
+        .and_then(|instance| instance.resources.as_ref())
+        .is_none_or(|actual| resources::agree(actual, &resources::container_resources(input.pod, container, 0)));
+    let resources = match old.filter(|_| !has_them) {
+        Some(old) => old.resources.clone(),
+        None => container.resources.clone(),
+    };
     ContainerStatus {
         name: container.name.clone(),
         container_id: latest.map(|instance| format!("{}://{}", input.runtime, instance.id)),
@@ -188,8 +196,8 @@ fn container_status(input: &Input<'_>, container: &Container, old: Option<&Conta
         last_state: Some(last.unwrap_or_default()),
         ready,
         started: Some(started),
-        resources: container.resources.clone().filter(|_| running),
-        allocated_resources: container.resources.as_ref().and_then(|r| r.requests.clone()).filter(|_| running),
+        resources: resources.clone().filter(|_| running),
+        allocated_resources: resources.and_then(|resources| resources.requests).filter(|_| running),
         user: latest.filter(|_| running).and_then(user),
         volume_mounts: volume_mounts(container),
         ..ContainerStatus::default()

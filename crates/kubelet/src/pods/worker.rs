@@ -20,7 +20,7 @@ use super::references::References;
 use super::start::{self, Surroundings};
 use super::state::PodState;
 use super::status::Failure;
-use super::{admission, cleanup, spec};
+use super::{admission, cleanup, resize, spec};
 use crate::context::Shared;
 use crate::probes::PodProbes;
 use crate::resources;
@@ -194,6 +194,9 @@ impl Worker {
             Err(at) => return Ok(Next::Rest(Some(at))),
         };
         if plan.is_rest() {
+            if resize::apply(&self.context, &mut self.state).await {
+                return Ok(Next::Again);
+            }
             let refresh = mounted.refresh_at;
             return Ok(Next::Rest([plan.wake_at, refresh].into_iter().flatten().min()));
         }

@@ -42,6 +42,15 @@ pub fn container_resources(pod: &Pod, container: &Container, memory_capacity: i6
     }
 }
 
+/// Whether a container has the limits and shares that it should have.
+pub fn agree(actual: &LinuxContainerResources, wanted: &LinuxContainerResources) -> bool {
+    let of = |resources: &LinuxContainerResources| {
+        // Both say that there is no limit.
+        (resources.cpu_quota.max(0), resources.cpu_shares, resources.memory_limit_in_bytes.max(0))
+    };
+    of(actual) == of(wanted)
+}
+
 /// What the runtime is told of a pod's resources as a whole.
 pub fn pod_resources(pod: &Pod) -> LinuxContainerResources {
     let (requests, limits) = (pod_requests(pod), pod_limits(pod));
