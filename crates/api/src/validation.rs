@@ -135,6 +135,14 @@ pub fn resize_update(resource: &Resource, new: &Value, old: &Value) -> ErrorList
     errors
 }
 
+/// What is wrong with the cluster addresses and families that a service asks for, before any is given to it.
+#[must_use]
+pub fn service_addresses(service: &Value) -> ErrorList {
+    let mut errors = ErrorList::new();
+    rules::typed(service, &mut errors, services::addresses);
+    errors
+}
+
 /// Upstream judges the metadata in the generic registry and again in the strategy of the kind, and tells of each.
 fn metadata_update(resource: &Resource, again: Metadata, new: &Value, old: &Value, errors: &mut ErrorList) {
     let name: rules::NameRule = names::path_segment;

@@ -103,7 +103,10 @@ fn registry_logins(bytes: Option<&ByteString>, path: &Path, errors: &mut ErrorLi
         return;
     };
     if let Err(error) = serde_json::from_slice::<serde_json::Map<String, Value>>(&bytes.0) {
-        let why = go_json_error(&bytes.0).unwrap_or_else(|| error.to_string());
+        let why = match error.is_eof() {
+            true => "unexpected end of JSON input".to_owned(),
+            false => go_json_error(&bytes.0).unwrap_or_else(|| error.to_string()),
+        };
         errors.push(FieldError::invalid(path, "<secret contents redacted>", why));
     }
 }

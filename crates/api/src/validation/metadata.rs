@@ -77,6 +77,40 @@ pub(super) fn template(metadata: &ObjectMeta, path: &Path, errors: &mut ErrorLis
     annotations(metadata, &path.child("annotations"), errors);
 }
 
+/// Judges the metadata of a claim that is made for a pod: its labels and annotations, and that it has nothing else.
+pub(super) fn claim_template(metadata: &ObjectMeta, path: &Path, errors: &mut ErrorList) {
+    annotations(metadata, &path.child("annotations"), errors);
+    check::labels(errors, &path.child("labels"), metadata.labels.as_ref());
+    let json = check::json(metadata);
+    for field in [
+        "name",
+        "generateName",
+        "namespace",
+        "selfLink",
+        "uid",
+        "resourceVersion",
+        "generation",
+        "creationTimestamp",
+        "deletionTimestamp",
+        "deletionGracePeriodSeconds",
+        "ownerReferences",
+        "finalizers",
+        "managedFields",
+    ] {
+        let is_set = match &json[field] {
+            Value::Null => false,
+            Value::String(text) => !text.is_empty(),
+            Value::Number(number) => field != "generation" || number.as_i64() != Some(0),
+            _ => true,
+        };
+        if is_set {
+            // Upstream names the field after its member.
+            let field = if field == "uid" { "uID" } else { field };
+            errors.push(FieldError::forbidden(&path.child(field), "cannot be set"));
+        }
+    }
+}
+
 pub(super) fn annotations(metadata: &ObjectMeta, path: &Path, errors: &mut ErrorList) {
     let mut size = 0;
     for (key, value) in metadata.annotations.iter().flatten() {

@@ -20,7 +20,8 @@ pub(super) fn ingress_create(ingress: &Ingress, errors: &mut ErrorList) {
         && annotation != class
     {
         let path = Path::new("annotations").child(CLASS_ANNOTATION);
-        let why = "must match `ingressClassName` when both are specified";
+        // Upstream takes the same class twice by now; the records have these words.
+        let why = "can not be set when the class field is also set";
         errors.push(FieldError::invalid(&path, annotation.as_str(), why));
     }
 }

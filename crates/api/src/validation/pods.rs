@@ -49,6 +49,9 @@ fn whole_pod(pod: &Pod, errors: &mut ErrorList) {
     let spec = pod.spec.as_ref().unwrap_or(&default);
     annotations(pod.metadata.annotations.iter().flatten(), spec, &Path::new("metadata").child("annotations"), errors);
     pod_spec(spec, &path, errors);
+    for (index, volume) in spec.volumes.iter().flatten().enumerate() {
+        volumes::of_named_pod(volume, pod.metadata.name.as_deref(), &path.child("volumes").index(index), errors);
+    }
     // Templates may refer to a service account that admission fills in; pods have it by now.
     if check::text(&spec.service_account_name).is_empty() {
         for (index, volume) in spec.volumes.iter().flatten().enumerate() {
@@ -174,8 +177,25 @@ fn pod_spec(spec: &PodSpec, path: &Path, errors: &mut ErrorList) {
     for (name, quantity) in spec.overhead.iter().flatten() {
         resources::resource(name, quantity, &path.child("overhead").key(name), errors);
     }
+    if let Some(name) = &spec.hostname_override {
+        host_name(name, spec, &path.child("hostnameOverride"), errors);
+    }
+    windows::host_processes(spec, path, errors);
     if let Some(os) = &spec.os {
         windows::os(os, spec, path, errors);
+    }
+}
+
+/// Judges a name that the pod has instead of that of its host or its own.
+fn host_name(name: &str, spec: &PodSpec, path: &Path, errors: &mut ErrorList) {
+    check::invalid(errors, path, name, names::dns_subdomain(name));
+    if name.len() > 64 {
+        errors.push(FieldError::too_long(path, 64));
+    }
+    for (field, set) in [("setHostnameAsFQDN", spec.set_hostname_as_fqdn), ("hostNetwork", spec.host_network)] {
+        if set == Some(true) {
+            errors.push(FieldError::forbidden(path, format!("cannot be set when `{field}` is true")));
+        }
     }
 }
 

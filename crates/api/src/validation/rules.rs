@@ -79,7 +79,7 @@ fn read<K: DeserializeOwned>(object: &Value) -> Result<K, serde_json::Error> {
 }
 
 /// Reads a document as `K` and judges it.
-fn typed<K: DeserializeOwned>(object: &Value, errors: &mut ErrorList, judge: fn(&K, &mut ErrorList)) {
+pub(super) fn typed<K: DeserializeOwned>(object: &Value, errors: &mut ErrorList, judge: fn(&K, &mut ErrorList)) {
     match read::<K>(object) {
         Ok(object) => judge(&object, errors),
         Err(error) => errors.push(undecodable(&error)),

@@ -152,7 +152,27 @@ fn session_affinity(spec: &ServiceSpec, path: &Path, errors: &mut ErrorList) {
     }
 }
 
+/// Judges what a service asks for.
+pub(super) fn addresses(service: &Service, errors: &mut ErrorList) {
+    if let Some(spec) = &service.spec {
+        cluster_ips(spec, &Path::new("spec"), errors);
+    }
+}
+
 fn cluster_ips(spec: &ServiceSpec, path: &Path, errors: &mut ErrorList) {
+    if check::text(&spec.type_) == "ExternalName" {
+        return;
+    }
+    let ips_path = path.child("clusterIPs");
+    let ips = spec.cluster_ips.as_deref().unwrap_or_default();
+    let invalid = |why: &str| FieldError::invalid(&ips_path, ips.to_vec(), why);
+    match (check::text(&spec.cluster_ip), ips.first()) {
+        ("", Some(_)) => errors.push(invalid("must be empty when `clusterIP` is not specified")),
+        ("", None) => {}
+        (_, None) => errors.push(FieldError::required(&ips_path, "")),
+        (first, Some(ip)) if ip != first => errors.push(invalid("first value must match `clusterIP`")),
+        _ => {}
+    }
     let families_path = path.child("ipFamilies");
     let families = spec.ip_families.as_deref().unwrap_or_default();
     for (index, family) in families.iter().enumerate() {
@@ -163,42 +183,30 @@ fn cluster_ips(spec: &ServiceSpec, path: &Path, errors: &mut ErrorList) {
     }
     let policies = ["PreferDualStack", "RequireDualStack", "SingleStack"];
     check::optional_one_of(errors, &path.child("ipFamilyPolicy"), &spec.ip_family_policy, &policies);
-    let ips_path = path.child("clusterIPs");
-    let ips = spec.cluster_ips.as_deref().unwrap_or_default();
-    let first = check::text(&spec.cluster_ip);
-    if check::text(&spec.type_) == "ExternalName" {
-        return;
+    let is_headless = ips.first().is_some_and(|ip| ip == "None");
+    if is_headless && ips.len() > 1 {
+        errors.push(invalid("'None' must be the first and only value"));
     }
-    match ips.first() {
-        None if !first.is_empty() => errors.push(FieldError::required(&ips_path, "")),
-        Some(ip) if ip != first => {
-            let why = "first value must match `clusterIP`";
-            errors.push(FieldError::invalid(&ips_path, ips.to_vec(), why));
-        }
-        _ => {}
+    let mut are_ips = !is_headless;
+    for (index, ip) in ips.iter().enumerate().skip(usize::from(is_headless)) {
+        let judged = names::ip(ip);
+        are_ips &= judged.is_empty();
+        check::invalid(errors, &ips_path.index(index), ip.as_str(), judged);
     }
     if ips.len() > 2 {
-        let why = "may only hold up to 2 values";
-        errors.push(FieldError::invalid(&ips_path, ips.to_vec(), why));
+        errors.push(invalid("may only hold up to 2 values"));
     }
-    if ips.iter().any(|ip| ip == "None") {
-        if ips.len() > 1 {
-            let why = "'None' must be the first and only value";
-            errors.push(FieldError::invalid(&ips_path, ips.to_vec(), why));
-        }
+    if !are_ips {
         return;
     }
-    for (index, ip) in ips.iter().enumerate() {
-        let path = ips_path.index(index);
-        let judged = names::ip(ip);
-        let well_formed = judged.is_empty();
-        check::invalid(errors, &path, ip.as_str(), judged);
-        let v6 = ip.contains(':');
-        let expected = families.get(index).map(String::as_str);
-        if well_formed && expected.is_some_and(|family| (family == "IPv6") != v6) {
-            let why =
-                format!("expected an {} value as indicated by `ipFamilies[{index}]`", expected.unwrap_or_default());
-            errors.push(FieldError::invalid(&path, ip.as_str(), why));
+    let is_v6 = |ip: &String| ip.contains(':');
+    if ips.len() > 1 && ips.iter().map(is_v6).collect::<BTreeSet<_>>().len() < 2 {
+        errors.push(invalid("may specify no more than one IP for each IP family"));
+    }
+    for (index, (ip, family)) in ips.iter().zip(families).enumerate() {
+        if (family == "IPv6") != is_v6(ip) {
+            let why = format!("expected an {family} value as indicated by `ipFamilies[{index}]`");
+            errors.push(FieldError::invalid(&ips_path.index(index), ip.as_str(), why));
         }
     }
 }

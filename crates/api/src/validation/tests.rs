@@ -16,8 +16,9 @@ use crate::{decode, defaults, meta, patch};
 mod unrecorded;
 
 /// Refusals that come from elsewhere in the API server, and what refuses there.
-const NOT_VALIDATION: [(&str, &str, &str); 25] = [
+const NOT_VALIDATION: [(&str, &str, &str); 26] = [
     ("admission-quota-limits", "priority-immutable", "the priority admission plug-in"),
+    ("certificatesigningrequests", "failed-by-status", "the strategy that keeps decisions and dates conditions"),
     ("field-validation", "*", "decoding"),
     ("jobs-cronjobs", "job-selector-without-manual", "the strategy that makes the selector from the UID"),
     ("patches", "json-wrong-type", "decoding"),

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use api::field::{FieldError, Path};
+use api::field::{ErrorList, FieldError, Path};
 use api::status::Status;
 use base::Random;
 use ipnet::IpNet;
@@ -85,8 +85,13 @@ pub(super) fn allocate(
     }
     follow_cluster_ip(object, old);
     let name = api::meta::name(object).to_owned();
-    let invalid = |error: FieldError| Status::invalid("", "Service", &name, vec![error]);
-    set_families(allocator, object).map_err(invalid)?;
+    let all_invalid = |errors| Status::invalid("", "Service", &name, errors);
+    let invalid = |error: FieldError| all_invalid(vec![error]);
+    let errors = api::validation::service_addresses(object);
+    if !errors.is_empty() {
+        return Err(all_invalid(errors));
+    }
+    set_families(allocator, object).map_err(all_invalid)?;
     if has_cluster_ip(object) {
         cluster_ip(allocator, random, object, old, &mut held).map_err(|error| match error {
             Some(error) => invalid(error),
@@ -191,7 +196,7 @@ fn follow_cluster_ip(object: &mut Value, old: &Value) {
 }
 
 /// Families and policy of a cluster with one family.
-fn set_families(allocator: &ServiceAllocator, object: &mut Value) -> Result<(), FieldError> {
+fn set_families(allocator: &ServiceAllocator, object: &mut Value) -> Result<(), ErrorList> {
     let is_external = !has_cluster_ip(object);
     let is_headless = text(object, "/spec/clusterIP") == HEADLESS;
     let has_selector = object.pointer("/spec/selector").and_then(Value::as_object).is_some_and(|s| !s.is_empty());
@@ -224,14 +229,18 @@ fn set_families(allocator: &ServiceAllocator, object: &mut Value) -> Result<(), 
         return Ok(());
     }
     let path = Path::new("spec");
-    let families = spec.get("ipFamilies").and_then(Value::as_array).into_iter().flatten();
-    if let Some((index, wanted)) = families.enumerate().find(|(_, wanted)| **wanted == other) {
-        let path = path.child("ipFamilies").index(index);
-        return Err(FieldError::invalid(&path, wanted.clone(), "not configured on this cluster"));
-    }
+    let mut errors = Vec::new();
     if spec.get("ipFamilyPolicy").is_some_and(|policy| policy == "RequireDualStack") {
         let why = "this cluster is not configured for dual-stack services";
-        return Err(FieldError::invalid(&path.child("ipFamilyPolicy"), "RequireDualStack", why));
+        errors.push(FieldError::invalid(&path.child("ipFamilyPolicy"), "RequireDualStack", why));
+    }
+    let families = spec.get("ipFamilies").and_then(Value::as_array).into_iter().flatten();
+    for (index, wanted) in families.enumerate().filter(|(_, wanted)| **wanted == other) {
+        let path = path.child("ipFamilies").index(index);
+        errors.push(FieldError::invalid(&path, wanted.clone(), "not configured on this cluster"));
+    }
+    if !errors.is_empty() {
+        return Err(errors);
     }
     if is_unset(spec, "ipFamilyPolicy") {
         spec.insert("ipFamilyPolicy".to_owned(), "SingleStack".into());

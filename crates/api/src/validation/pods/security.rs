@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use k8s_openapi::api::core::v1::{AppArmorProfile, PodSpec, SeccompProfile, SecurityContext, Sysctl};
 
+use super::windows;
 use crate::field::{ErrorList, FieldError, Path};
 use crate::validation::{check, names};
 
@@ -48,6 +49,9 @@ pub(super) fn pod(spec: &PodSpec, path: &Path, errors: &mut ErrorList) {
     if let Some(profile) = &context.app_armor_profile {
         app_armor(profile, &path.child("appArmorProfile"), errors);
     }
+    if let Some(options) = &context.windows_options {
+        windows::options(options, &path.child("windowsOptions"), errors);
+    }
 }
 
 /// Judges the security context of a container.
@@ -64,6 +68,9 @@ pub(super) fn container(context: &SecurityContext, host_users: bool, path: &Path
     }
     if let Some(profile) = &context.app_armor_profile {
         app_armor(profile, &path.child("appArmorProfile"), errors);
+    }
+    if let Some(options) = &context.windows_options {
+        windows::options(options, &path.child("windowsOptions"), errors);
     }
     if context.allow_privilege_escalation == Some(false) {
         if context.privileged == Some(true) {

@@ -8,8 +8,8 @@ use k8s_openapi::api::core::v1::{
 };
 
 use super::{drivers, env};
-use crate::field::{ErrorList, FieldError, Path};
-use crate::validation::{certificates, check, names, storage};
+use crate::field::{ErrorList, FieldError, Path, quote};
+use crate::validation::{certificates, check, metadata, names, storage};
 
 /// What containers need to know about a volume.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,6 +37,20 @@ pub(super) fn volumes(volumes: &[Volume], path: &Path, errors: &mut ErrorList) -
         seen.insert(volume.name.clone(), if claim { Kind::Claim } else { Kind::Other });
     }
     seen
+}
+
+/// Judges what only matters in a pod, whose name is part of that of the claim, and whose image nobody adds any more.
+pub(super) fn of_named_pod(volume: &Volume, pod: Option<&str>, path: &Path, errors: &mut ErrorList) {
+    if let Some(pod) = pod.filter(|name| !name.is_empty() && !volume.name.is_empty())
+        && volume.ephemeral.is_some()
+    {
+        let claim = format!("{pod}-{}", volume.name);
+        let whys = names::dns_subdomain(&claim).into_iter().map(|why| format!("PVC name {}: {why}", quote(&claim)));
+        check::invalid(errors, &path.child("name"), volume.name.as_str(), whys.collect());
+    }
+    if let Some(image) = &volume.image {
+        check::required(errors, &path.child("image").child("reference"), check::text(&image.reference));
+    }
 }
 
 /// Judges the source of a volume, of which there must be exactly one.
@@ -145,7 +159,12 @@ fn source_field(volume: &Volume, field: &str, path: &Path, errors: &mut ErrorLis
             let path = path.child("volumeClaimTemplate");
             match template {
                 None => errors.push(FieldError::required(&path, "")),
-                Some(template) => storage::claim_spec(&template.spec, &path.child("spec"), errors),
+                Some(template) => {
+                    if let Some(metadata) = &template.metadata {
+                        metadata::claim_template(metadata, &path.child("metadata"), errors);
+                    }
+                    storage::claim_spec(&template.spec, &path.child("spec"), errors);
+                }
             }
         }
         "image" => {

@@ -1,9 +1,110 @@
-//! What a pod must not have on the operating system that it names.
+//! What pods say for Windows, and what a pod must not have on the operating system that it names.
 
-use k8s_openapi::api::core::v1::{PodOS, PodSpec, SecurityContext};
+use k8s_openapi::api::core::v1::{PodOS, PodSpec, SecurityContext, WindowsSecurityContextOptions};
 
 use crate::field::{ErrorList, FieldError, Path};
-use crate::validation::check;
+use crate::validation::{check, names};
+
+const CREDENTIAL_SPEC_LIMIT: usize = 64 * 1024;
+const DOMAIN_LIMIT: usize = 256;
+const USER_LIMIT: usize = 104;
+
+/// Judges the options of a pod or of a container.
+pub(super) fn options(options: &WindowsSecurityContextOptions, path: &Path, errors: &mut ErrorList) {
+    if let Some(name) = &options.gmsa_credential_spec_name {
+        check::invalid(errors, &path.child("gmsaCredentialSpecName"), name.as_str(), names::dns_subdomain(name));
+    }
+    if let Some(spec) = &options.gmsa_credential_spec {
+        let why = match spec.len() {
+            0 => Some("gmsaCredentialSpec cannot be an empty string"),
+            length if length > CREDENTIAL_SPEC_LIMIT => Some("gmsaCredentialSpec size must be under 64 KiB"),
+            _ => None,
+        };
+        check::invalid(
+            errors,
+            &path.child("gmsaCredentialSpec"),
+            spec.as_str(),
+            why.map(str::to_owned).into_iter().collect(),
+        );
+    }
+    if let Some(name) = &options.run_as_user_name {
+        let whys = user_name(name).into_iter().map(|why| format!("runAsUserName{why}")).collect();
+        check::invalid(errors, &path.child("runAsUserName"), name.as_str(), whys);
+    }
+}
+
+/// What is wrong with a user of Windows, `[DOMAIN\\]USER`.
+fn user_name(name: &str) -> Vec<String> {
+    if name.is_empty() {
+        return vec![" cannot be an empty string".to_owned()];
+    }
+    if name.chars().any(|character| character.is_ascii_control()) {
+        return vec![" cannot contain control characters".to_owned()];
+    }
+    let (domain, user) = match name.split_once('\\') {
+        Some((_, user)) if user.contains('\\') => return vec![" cannot contain more than one backslash".to_owned()],
+        Some((domain, user)) => (Some(domain), user),
+        None => (None, name),
+    };
+    let is_domain = domain.is_none_or(|domain| is_net_bios_name(domain) || is_dns_name(domain));
+    let rules = [
+        (domain.is_none_or(|domain| domain.len() < DOMAIN_LIMIT), "'s Domain length must be under 256 characters"),
+        (is_domain, "'s Domain doesn't match the NetBios nor the DNS format"),
+        (!user.is_empty(), "'s User cannot be empty"),
+        (user.len() <= USER_LIMIT, "'s User length must not be longer than 104 characters"),
+        (
+            user.is_empty() || !user.chars().all(|character| matches!(character, '.' | ' ')),
+            "'s User cannot contain only periods or spaces",
+        ),
+        (
+            !user.contains(|character| "\"/\\:;|=,+*?<>@[]".contains(character)),
+            "'s User cannot contain the following characters: \"/\\:;|=,+*?<>@[]",
+        ),
+    ];
+    rules.into_iter().filter(|(holds, _)| !holds).map(|(_, why)| why.to_owned()).collect()
+}
+
+fn is_net_bios_name(name: &str) -> bool {
+    (1..=15).contains(&name.chars().count())
+        && !name.starts_with('.')
+        && !name.contains(|character| "\\/:*?\"<>|".contains(character))
+}
+
+/// Labels of letters, digits and dashes, with dots between them.
+fn is_dns_name(name: &str) -> bool {
+    name.split('.').all(|label| names::dns_label(&label.to_ascii_lowercase()).is_empty())
+}
+
+/// Judges which containers run in the processes of the host: all or none, and on its network.
+pub(super) fn host_processes(spec: &PodSpec, path: &Path, errors: &mut ErrorList) {
+    let said = |options: Option<&WindowsSecurityContextOptions>| options.and_then(|options| options.host_process);
+    let of_pod = said(spec.security_context.as_ref().and_then(|context| context.windows_options.as_ref()));
+    for (context, path) in contexts(spec, path) {
+        let (Some(of_pod), Some(of_container)) = (of_pod, said(context.windows_options.as_ref())) else { continue };
+        if of_pod != of_container {
+            let why = format!("pod hostProcess value must be identical if both are specified, was {of_pod}");
+            errors.push(FieldError::invalid(&path.child("windowsOptions").child("hostProcess"), of_container, why));
+        }
+    }
+    let init = spec.init_containers.iter().flatten().map(|container| &container.security_context);
+    let ephemeral = spec.ephemeral_containers.iter().flatten().map(|container| &container.security_context);
+    let all = init.chain(spec.containers.iter().map(|container| &container.security_context)).chain(ephemeral);
+    let (with, without): (Vec<_>, Vec<_>) = all.partition(|context| {
+        let of_container = said(context.as_ref().and_then(|context| context.windows_options.as_ref()));
+        of_container.or(of_pod) == Some(true)
+    });
+    if with.is_empty() {
+        return;
+    }
+    if !without.is_empty() {
+        let why = "If pod contains any hostProcess containers then all containers must be HostProcess containers";
+        errors.push(FieldError::invalid(path, "", why));
+    }
+    if spec.host_network != Some(true) {
+        let why = "hostNetwork must be true if pod contains any hostProcess containers";
+        errors.push(FieldError::invalid(&path.child("hostNetwork"), false, why));
+    }
+}
 
 /// Judges `spec.os` and the fields that it rules out.
 pub(super) fn os(os: &PodOS, spec: &PodSpec, path: &Path, errors: &mut ErrorList) {
@@ -19,7 +120,7 @@ pub(super) fn os(os: &PodOS, spec: &PodSpec, path: &Path, errors: &mut ErrorList
 fn contexts<'a>(spec: &'a PodSpec, path: &'a Path) -> impl Iterator<Item = (&'a SecurityContext, Path)> {
     let containers = spec.containers.iter().enumerate().map(|entry| ("containers", entry));
     let init = spec.init_containers.iter().flatten().enumerate().map(|entry| ("initContainers", entry));
-    containers.chain(init).filter_map(|(list, (index, container))| {
+    init.chain(containers).filter_map(|(list, (index, container))| {
         let path = path.child(list).index(index).child("securityContext");
         container.security_context.as_ref().map(|context| (context, path))
     })

@@ -107,7 +107,7 @@ fn workloads() -> Vec<Rules> {
             .create(apps::replica_set)
             .update(apps::replica_set_update)
             .status(apps::replica_set_status),
-        rules::<apps_v1::StatefulSet>(names::dns_subdomain)
+        rules::<apps_v1::StatefulSet>(names::dns_label)
             .create(apps::stateful_set)
             .update(apps::stateful_set_update)
             .status(apps::stateful_set_status),

@@ -218,3 +218,84 @@ fn zones_of_schedules() {
         ],
     );
 }
+
+#[test]
+fn windows_of_pods() {
+    check_create(
+        pod(json!({"securityContext": {"windowsOptions": {
+            "gmsaCredentialSpec": "", "runAsUserName": "a\\b\\c"}}})),
+        &[
+            "spec.securityContext.windowsOptions.gmsaCredentialSpec: Invalid value: \"\": gmsaCredentialSpec cannot be an empty string",
+            "spec.securityContext.windowsOptions.runAsUserName: Invalid value: \"a\\\\b\\\\c\": runAsUserName cannot contain more than one backslash",
+        ],
+    );
+    check_create(
+        pod(json!({"securityContext": {"windowsOptions": {"runAsUserName": ".a\\.."}}})),
+        &[
+            "spec.securityContext.windowsOptions.runAsUserName: Invalid value: \".a\\\\..\": runAsUserName's Domain doesn't match the NetBios nor the DNS format",
+            "spec.securityContext.windowsOptions.runAsUserName: Invalid value: \".a\\\\..\": runAsUserName's User cannot contain only periods or spaces",
+        ],
+    );
+    check_create(pod(json!({"securityContext": {"windowsOptions": {"runAsUserName": "NT AUTHORITY\\user"}}})), &[]);
+    check_create(
+        pod(json!({"securityContext": {"windowsOptions": {"hostProcess": true}},
+            "containers": [{"name": "c", "image": "i:1", "securityContext": {"windowsOptions": {"hostProcess": false}}}]})),
+        &[
+            "spec.containers[0].securityContext.windowsOptions.hostProcess: Invalid value: false: pod hostProcess value must be identical if both are specified, was true",
+        ],
+    );
+    check_create(
+        pod(json!({"securityContext": {"windowsOptions": {"hostProcess": true}}})),
+        &[
+            "spec.hostNetwork: Invalid value: false: hostNetwork must be true if pod contains any hostProcess containers",
+        ],
+    );
+}
+
+#[test]
+fn claims_made_for_pods() {
+    let spec = json!({"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1"}}});
+    let template = json!({"metadata": {"name": "x", "labels": {"a": "b"}, "uid": "u"}, "spec": spec});
+    check_create(
+        pod(
+            json!({"volumes": [{"name": "v", "ephemeral": {"volumeClaimTemplate": template}}, {"name": "w", "image": {}}]}),
+        ),
+        &[
+            "spec.volumes[0].ephemeral.volumeClaimTemplate.metadata.name: Forbidden: cannot be set",
+            "spec.volumes[0].ephemeral.volumeClaimTemplate.metadata.uID: Forbidden: cannot be set",
+            "spec.volumes[1].image.reference: Required value",
+        ],
+    );
+}
+
+#[test]
+fn addresses_of_services() {
+    let service = |spec: Value| {
+        let mut service = json!({"apiVersion": "v1", "kind": "Service", "spec": {"ports": [{"port": 80}]}});
+        for (field, value) in spec.as_object().into_iter().flatten() {
+            service["spec"][field] = value.clone();
+        }
+        service
+    };
+    let cases = [
+        (
+            json!({"clusterIPs": ["10.0.0.1"]}),
+            "spec.clusterIPs: Invalid value: [\"10.0.0.1\"]: must be empty when `clusterIP` is not specified",
+        ),
+        (
+            json!({"clusterIP": "10.0.0.2", "clusterIPs": ["10.0.0.1"]}),
+            "spec.clusterIPs: Invalid value: [\"10.0.0.1\"]: first value must match `clusterIP`",
+        ),
+        (
+            json!({"clusterIP": "10.0.0.1", "clusterIPs": ["10.0.0.1", "10.0.0.2"]}),
+            "spec.clusterIPs: Invalid value: [\"10.0.0.1\",\"10.0.0.2\"]: may specify no more than one IP for each IP family",
+        ),
+        (
+            json!({"clusterIP": "10.0.0.1", "clusterIPs": ["10.0.0.1"], "ipFamilies": ["IPv6"]}),
+            "spec.clusterIPs[0]: Invalid value: \"10.0.0.1\": expected an IPv6 value as indicated by `ipFamilies[0]`",
+        ),
+    ];
+    for (spec, why) in cases {
+        check_create(service(spec), &[why]);
+    }
+}
