@@ -30,6 +30,7 @@ mod runtime_config;
 mod server;
 mod strategy;
 mod tokens;
+mod webhook;
 
 pub use access::{Access, AuthorizationMode, DEFAULT_MODES, Identity, ModeError};
 pub use config::Config;

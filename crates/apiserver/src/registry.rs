@@ -4,6 +4,7 @@
 //! revision it was read at; when another write came first, the change is made again on what is there now.
 
 pub(crate) mod binding;
+mod conversion;
 mod create;
 mod decode;
 mod delete;
@@ -199,7 +200,7 @@ impl Registry {
 
 /// What a client sees of what it has written: of a custom resource in another version, what that keeps of it.
 fn kept(resource: &Resource, value: Value) -> Value {
-    if resource.custom.is_none() || resource.is_storage_version() {
+    if resource.custom.is_none() || resource.is_storage_version() || conversion::is_by_webhook(resource) {
         return value;
     }
     crate::convert::from_storage(resource, &crate::convert::to_storage(resource, &value))
@@ -262,7 +263,7 @@ impl Registry {
     /// [`Registry::current`] in the version of `resource`.
     pub(crate) async fn current_converted(&self, resource: &Resource, key: &str) -> Result<Option<Current>, Status> {
         let current = self.current(resource, key).await?;
-        self.convert_current(resource, current)
+        self.convert_current(resource, current).await
     }
 
     /// What the datastore has, in the version of `resource`, if the cache was behind it when it gave `seen`.
@@ -279,16 +280,22 @@ impl Registry {
         if stored.as_ref().is_some_and(|stored| stored.revision == seen.revision) {
             return Ok(None);
         }
-        self.convert_current(resource, stored).map(Some)
+        self.convert_current(resource, stored).await.map(Some)
     }
 
     /// What is stored, in the version of `resource`.
-    pub(crate) fn convert_current(
+    pub(crate) async fn convert_current(
         &self,
         resource: &Resource,
         current: Option<Current>,
     ) -> Result<Option<Current>, Status> {
-        Ok(current.map(|current| match crate::convert::is_needed(resource) {
+        let Some(current) = current else { return Ok(None) };
+        if conversion::is_by_webhook(resource) {
+            let values = self.converted(resource, &resource.api_version(), vec![current.value]).await?;
+            let value = values.into_iter().next().unwrap_or_default();
+            return Ok(Some(Current { value, ..current }));
+        }
+        Ok(Some(match crate::convert::is_needed(resource) {
             true => Current { value: crate::convert::from_storage(resource, &current.value), ..current },
             false => current,
         }))
@@ -302,6 +309,10 @@ impl Registry {
         value: &Value,
         expected: i64,
     ) -> Result<Put, Status> {
+        if conversion::is_by_webhook(resource) {
+            let stored = self.converted(resource, &resource.storage_api_version(), vec![value.clone()]).await?;
+            return self.put(resource, key, stored.first().unwrap_or(value), expected).await;
+        }
         match crate::convert::is_needed(resource) {
             true => self.put(resource, key, &crate::convert::to_storage(resource, value), expected).await,
             false => self.put(resource, key, value, expected).await,

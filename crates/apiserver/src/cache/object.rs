@@ -192,6 +192,26 @@ impl Object {
         self.message.get_or_init(|| api::protobuf::encode(&self.value(), resource.schema).into())
     }
 
+    /// The same object as another version of it shows it.
+    pub(crate) fn in_version(&self, resource: &Resource, value: &Value) -> Self {
+        let head = head(&resource.api_version(), &resource.kind);
+        let document = encode_as(&head, value);
+        let tail = &document[head.len()..];
+        let splice = splice_text(self.revision, tail);
+        let json = [head.as_bytes(), splice.as_bytes(), tail].concat();
+        Self {
+            key: self.key.clone(),
+            revision: self.revision,
+            uid: self.uid.clone(),
+            labels: self.labels.clone(),
+            fields: self.fields.clone(),
+            json: Bytes::from(json),
+            type_length: head.len() - r#""metadata":{"#.len(),
+            splice: (head.len(), splice.len()),
+            message: OnceLock::new(),
+        }
+    }
+
     /// Whether the document is in the version of the resource.
     pub(crate) fn is_in(&self, resource: &Resource) -> bool {
         match resource.custom {

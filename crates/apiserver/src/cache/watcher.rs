@@ -43,6 +43,12 @@ pub(crate) struct Change {
 }
 
 impl Change {
+    /// The same change of the object in another version.
+    pub(crate) fn showing(self, object: Arc<Object>) -> Self {
+        let event = self.event.filter(|_| Arc::ptr_eq(&self.object, &object));
+        Self { object, event, ..self }
+    }
+
     /// The change as a line of a JSON watch.
     pub(crate) fn line(&self) -> Bytes {
         match &self.event {

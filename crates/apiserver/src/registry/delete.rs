@@ -79,7 +79,7 @@ impl Registry {
                         last = Current { value: mark, revision, from_cache: false };
                     }
                     Put::Mismatch(other) => {
-                        current = self.convert_current(resource, other)?;
+                        current = self.convert_current(resource, other).await?;
                         continue;
                     }
                 }
@@ -92,7 +92,7 @@ impl Registry {
                     self.services.release(resource, &last.value);
                     return Ok(Deleted::Gone(last.value));
                 }
-                Put::Mismatch(other) => current = self.convert_current(resource, other)?,
+                Put::Mismatch(other) => current = self.convert_current(resource, other).await?,
             }
         }
         Err(Status::server_timeout(&resource.group, &resource.plural, "delete", 1))

@@ -109,10 +109,11 @@ impl Registry {
             labels: options.labels.clone(),
             fields: options.fields.clone(),
         };
-        let listed = select(&snapshot, &selection, start.as_deref(), options);
+        let mut listed = select(&snapshot, &selection, start.as_deref(), options);
         if listed.continue_token.is_some() {
             self.pages.keep(scope.resource, snapshot);
         }
+        listed.objects = self.in_version(scope.resource, listed.objects).await?;
         Ok(listed)
     }
 

@@ -160,7 +160,7 @@ impl Registry {
         if ends_with_update(resource, &new, old) {
             return Ok(match self.remove(resource, &key, current.revision).await? {
                 Put::Applied(_) => Attempt::Written(new),
-                Put::Mismatch(now) => Attempt::Superseded(self.convert_current(resource, now)?),
+                Put::Mismatch(now) => Attempt::Superseded(self.convert_current(resource, now).await?),
             });
         }
         match self.put_converted(resource, &key, &new, current.revision).await? {
@@ -170,7 +170,7 @@ impl Registry {
                 set_resource_version(&mut new, revision);
                 Ok(Attempt::Written(super::kept(resource, new)))
             }
-            Put::Mismatch(now) => Ok(Attempt::Superseded(self.convert_current(resource, now)?)),
+            Put::Mismatch(now) => Ok(Attempt::Superseded(self.convert_current(resource, now).await?)),
         }
     }
 }

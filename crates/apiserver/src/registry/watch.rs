@@ -76,7 +76,8 @@ impl Registry {
             self.wait_for_version(version).await?;
             let (snapshot, watcher) = Watcher::from_now(self.cache.clone(), resource, selection.clone());
             let objects = snapshot.range(scope.namespace).filter(|object| selection.matches(object)).cloned();
-            let objects = objects.map(Change::added).collect();
+            let objects: Vec<Change> = objects.map(Change::added).collect();
+            let objects = self.changes_in_version(scope.resource, objects).await?.into();
             let ends_with_bookmark = options.send_initial_events == Some(true) && options.bookmarks;
             let bookmark = ends_with_bookmark.then_some(snapshot.revision);
             Ok((watcher, Begin { objects, bookmark }))
@@ -242,7 +243,13 @@ impl Running {
                     }
                 }
                 changes = self.watcher.changes() => match changes {
-                    Ok(changes) => self.pending.extend(changes),
+                    Ok(changes) => match self.registry.changes_in_version(&self.form.resource, changes).await {
+                        Ok(changes) => self.pending.extend(changes),
+                        Err(status) => {
+                            self.is_over = true;
+                            return Some(self.form.error(&status));
+                        }
+                    },
                     Err(Over::Ended) => return None,
                     Err(Over::TooOld) => {
                         self.is_over = true;

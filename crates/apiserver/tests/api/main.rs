@@ -4,6 +4,7 @@ mod access;
 mod aggregation;
 mod behaviour;
 mod content_types;
+mod conversion;
 mod custom;
 mod documents;
 mod proxy;
