@@ -69,15 +69,16 @@ impl<'p> Meter<'p> {
         Ok(())
     }
 
-    /// The pattern, compiled once.
-    pub(crate) fn regex(&mut self, pattern: &str) -> Result<Regex, EvalError> {
-        if let Some(regex) = self.known.get(pattern).or_else(|| self.compiled.get(pattern)) {
-            return Ok(regex.clone());
+    /// The pattern, compiled once. It is lent, because a copy of it would search without what it has learned.
+    pub(crate) fn regex(&mut self, pattern: &str) -> Result<&Regex, EvalError> {
+        if let Some(regex) = self.known.get(pattern) {
+            return Ok(regex);
         }
-        self.make(REGEX_WORK + REGEX_BYTE_WORK * pattern.len() as u64)?;
-        let regex = library::compile_regex(pattern)?;
-        self.compiled.insert(Arc::from(pattern), regex.clone());
-        Ok(regex)
+        if !self.compiled.contains_key(pattern) {
+            self.make(REGEX_WORK + REGEX_BYTE_WORK * pattern.len() as u64)?;
+            self.compiled.insert(Arc::from(pattern), library::compile_regex(pattern)?);
+        }
+        Ok(&self.compiled[pattern])
     }
 }
 

@@ -1,8 +1,8 @@
 //! Pure library: CEL as Kubernetes v1.35 has it.
 //!
-//! An expression is parsed ([`syntax`]), checked against the types of its variables ([`check`]), planned ([`plan`]) and
+//! An expression is parsed (`syntax`), checked against the types of its variables (`check`), planned (`plan`) and
 //! evaluated ([`Program::evaluate`]) within a budget. What an evaluation costs and what it can cost at most
-//! ([`estimate`]) follow the same rules as upstream, because a CustomResourceDefinition is accepted or refused by them.
+//! (`estimate`) follow the same rules as upstream, because a CustomResourceDefinition is accepted or refused by them.
 //! [`rules`] applies all this to `x-kubernetes-validations`.
 
 mod check;

@@ -38,7 +38,7 @@ fn find_all<'a>(meter: &mut Meter<'_>, args: &[Value<'a>]) -> Outcome<'a> {
         _ => return Err(EvalError::NoSuchOverload),
     };
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-    let regex = meter.regex(pattern)?;
     meter.make(text.len() as u64)?;
+    let regex = meter.regex(pattern)?;
     Ok(Value::texts(regex.find_iter(text).take(limit).map(|found| found.as_str().to_owned())))
 }

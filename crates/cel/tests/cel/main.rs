@@ -7,4 +7,5 @@ mod documents;
 mod fuzz;
 mod language;
 mod libraries;
+mod outside;
 mod rules;
