@@ -113,7 +113,8 @@ fn row(group: &str, plural: &str) -> Result<&'static Arc<Resource>, Status> {
 
 async fn create(registry: &Registry, scope: Scope<'_>, mut value: Value) -> Result<(), Status> {
     let identity = Identity::new("system:apiserver", &["system:masters"]);
-    let caller = Caller { identity: &identity, dry_run: false, subresource: "", writer: Some(Writer::SERVER) };
+    let caller =
+        Caller { identity: &identity, dry_run: false, subresource: "", writer: Some(Writer::SERVER), warnings: None };
     complete(scope.resource, &mut value);
     match registry.create(scope, NewObject { value }, caller).await {
         // Another server was first.
@@ -136,7 +137,8 @@ async fn keep(registry: &Registry, resource: &Resource, wanted: Value, path: &st
         return Ok(());
     }
     let identity = Identity::new("system:apiserver", &["system:masters"]);
-    let caller = Caller { identity: &identity, dry_run: false, subresource: "", writer: Some(Writer::SERVER) };
+    let caller =
+        Caller { identity: &identity, dry_run: false, subresource: "", writer: Some(Writer::SERVER), warnings: None };
     let change = |current: &Value| {
         let mut changed = current.clone();
         for part in parts {

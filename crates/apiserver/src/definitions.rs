@@ -129,7 +129,8 @@ async fn write_status(
     change: &crate::registry::Change<'_>,
 ) -> Result<(), Status> {
     let identity = Identity::new("system:apiserver", &["system:masters"]);
-    let caller = Caller { identity: &identity, dry_run: false, subresource: "status", writer: Some(WRITER) };
+    let caller =
+        Caller { identity: &identity, dry_run: false, subresource: "status", writer: Some(WRITER), warnings: None };
     let scope = Scope { resource, namespace: None };
     match registry.update(scope, name, Part::Status, caller, change).await {
         Err(status) if status.code == 404 => Ok(()),

@@ -254,6 +254,29 @@ pub(crate) struct Caller<'a> {
     pub(crate) subresource: &'a str,
     /// Who owns what the request changes; `None` where that is nobody or already written.
     pub(crate) writer: Option<Writer<'a>>,
+    /// Where warnings about the object go; `None` where nobody reads them.
+    pub(crate) warnings: Option<&'a Warnings>,
+}
+
+/// What a client is told about an object that is accepted all the same.
+#[derive(Debug, Default)]
+pub(crate) struct Warnings(std::sync::Mutex<Vec<String>>);
+
+impl Warnings {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<String>> {
+        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// Sets the warnings; those of an attempt that came to nothing are forgotten.
+    pub(crate) fn set(&self, warnings: Vec<String>) {
+        *self.lock() = warnings;
+    }
+
+    /// The warnings behind those that are there already.
+    pub(crate) fn after(&self, mut warnings: Vec<String>) -> Vec<String> {
+        warnings.append(&mut self.lock());
+        warnings
+    }
 }
 
 /// How often a change is made again because another write came first.

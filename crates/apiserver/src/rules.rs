@@ -42,7 +42,8 @@ impl RuleCache {
         rules
     }
 
-    /// Adds what rules say to what is wrong with an object already; `old` is what it was before an update.
+    /// Adds what rules say to what is wrong with an object already; `old` is what it was before an update. What was
+    /// wrong then and has not changed is no error; it is answered, to be a warning.
     pub(crate) fn judge(
         &self,
         kinds: &Kinds,
@@ -50,19 +51,24 @@ impl RuleCache {
         new: &Value,
         old: Option<&Value>,
         errors: &mut ErrorList,
-    ) {
+    ) -> Vec<String> {
         if let Some(custom) = &resource.custom {
             let rules = self.of(kinds, custom);
             if rules.is_empty() {
-                return;
+                return Vec::new();
             }
-            match unchecked_rules(errors) {
-                Some(unchecked) => errors.push(unchecked),
-                None => errors.extend(rules.validate(&custom.version().structural, new, old).errors),
+            if let Some(unchecked) = unchecked_rules(errors) {
+                errors.push(unchecked);
+                return Vec::new();
             }
-        } else if is_definition(resource) {
+            let verdict = rules.validate(&custom.version().structural, new, old);
+            errors.extend(verdict.errors);
+            return verdict.warnings;
+        }
+        if is_definition(resource) {
             judge_definition(new, old, errors);
         }
+        Vec::new()
     }
 }
 

@@ -99,7 +99,8 @@ fn server() -> Identity {
 
 async fn create(registry: &Registry, scope: Scope<'_>, mut value: Value) -> Result<(), Status> {
     complete(scope.resource, &mut value);
-    let caller = Caller { identity: &server(), dry_run: false, subresource: "", writer: Some(Writer::SERVER) };
+    let caller =
+        Caller { identity: &server(), dry_run: false, subresource: "", writer: Some(Writer::SERVER), warnings: None };
     match registry.create(scope, NewObject { value }, caller).await {
         // Another server was first.
         Err(status) if status.reason == reason::ALREADY_EXISTS => Ok(()),
@@ -108,7 +109,7 @@ async fn create(registry: &Registry, scope: Scope<'_>, mut value: Value) -> Resu
 }
 
 async fn delete(registry: &Registry, scope: Scope<'_>, name: &str) -> Result<(), Status> {
-    let caller = Caller { identity: &server(), dry_run: false, subresource: "", writer: None };
+    let caller = Caller { identity: &server(), dry_run: false, subresource: "", writer: None, warnings: None };
     let target = DeleteTarget { scope, name, options: &DeleteOptions::default(), caller };
     match registry.delete(target).await {
         Err(status) if status.code == 404 => Ok(()),

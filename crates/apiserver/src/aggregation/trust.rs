@@ -22,7 +22,8 @@ pub(super) async fn publish(core: &Core) -> Result<(), Status> {
         return Ok(());
     }
     let identity = Identity::new("system:apiserver", &["system:masters"]);
-    let caller = Caller { identity: &identity, dry_run: false, subresource: "", writer: Some(Writer::SERVER) };
+    let caller =
+        Caller { identity: &identity, dry_run: false, subresource: "", writer: Some(Writer::SERVER), warnings: None };
     let done = if found.is_some() {
         let change = |current: &Value| {
             let mut changed = current.clone();

@@ -19,8 +19,8 @@ use crate::http::output::{self, IncludeObject, Output};
 use crate::http::request_info::{Query, ResourceRequest, Target, Verb};
 use crate::pipeline::{Admitted, Core};
 use crate::registry::{
-    Caller, DeleteTarget, Deleted, Expected, Form, NewObject, Part, ReadVersion, Render, Scope, Writer, check_patched,
-    complete, decode_body, decode_delete_options, inconsistent_token,
+    Caller, DeleteTarget, Deleted, Expected, Form, NewObject, Part, ReadVersion, Render, Scope, Warnings, Writer,
+    check_patched, complete, decode_body, decode_delete_options, inconsistent_token,
 };
 use crate::strategy;
 
@@ -146,7 +146,7 @@ impl Call<'_> {
         let subresource = self.request.subresource.as_deref().unwrap_or_default();
         let writer = Writer { manager: &options.field_manager, subresource };
         let writer = Some(writer).filter(|_| !options.is_apply);
-        Caller { identity: self.identity, dry_run: options.dry_run, subresource, writer }
+        Caller { identity: self.identity, dry_run: options.dry_run, subresource, writer, warnings: None }
     }
 
     async fn main(&self) -> Result<Response<Body>, Status> {
@@ -304,7 +304,8 @@ impl Call<'_> {
         let name = self.name()?;
         self.check_name(&value, name)?;
         complete(self.resource, &mut value);
-        let caller = self.caller(&options);
+        let warned = Warnings::default();
+        let caller = Caller { warnings: Some(&warned), ..self.caller(&options) };
         let change = |current: &Value| {
             if let (Some(wanted), Some(found)) = (api::meta::uid(&value), api::meta::uid(current))
                 && wanted != found
@@ -320,7 +321,7 @@ impl Call<'_> {
         };
         let updated = self.core.registry.update(self.scope(), name, part, caller, &change).await?;
         let status = if updated.created { StatusCode::CREATED } else { StatusCode::OK };
-        self.output(&decoded.warnings)?.object(status, &updated.value)
+        self.output(&warned.after(decoded.warnings))?.object(status, &updated.value)
     }
 
     /// The patch in the body.
@@ -374,7 +375,8 @@ impl Call<'_> {
     pub(super) async fn patch(&self, part: Part) -> Result<Response<Body>, Status> {
         let options = WriteOptions::parse(self.query, self.headers, "PatchOptions")?;
         let patcher = self.patcher(&options)?;
-        let caller = self.caller(&options);
+        let warned = Warnings::default();
+        let caller = Caller { warnings: Some(&warned), ..self.caller(&options) };
         let warnings = std::sync::Mutex::new(Vec::new());
         let change = |current: &Value| {
             let (value, found) = patcher(current)?;
@@ -388,13 +390,14 @@ impl Call<'_> {
         };
         let status = if updated.created { StatusCode::CREATED } else { StatusCode::OK };
         let warnings = warnings.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
-        self.output(&warnings)?.object(status, &updated.value)
+        self.output(&warned.after(warnings))?.object(status, &updated.value)
     }
 
     async fn delete(&self) -> Result<Response<Body>, Status> {
         let encoding = negotiate::body_encoding(self.headers)?;
         let options = decode_delete_options(&self.body, encoding, self.query)?;
-        let caller = Caller { identity: self.identity, dry_run: options.dry_run, subresource: "", writer: None };
+        let caller =
+            Caller { identity: self.identity, dry_run: options.dry_run, subresource: "", writer: None, warnings: None };
         let target = DeleteTarget { scope: self.scope(), name: self.name()?, options: &options, caller };
         let output = self.output(&[])?;
         match self.core.registry.delete(target).await? {
@@ -414,7 +417,8 @@ impl Call<'_> {
         let encoding = negotiate::body_encoding(self.headers)?;
         let options = decode_delete_options(&self.body, encoding, self.query)?;
         let list = ListOptions::parse(self.query, false)?;
-        let caller = Caller { identity: self.identity, dry_run: options.dry_run, subresource: "", writer: None };
+        let caller =
+            Caller { identity: self.identity, dry_run: options.dry_run, subresource: "", writer: None, warnings: None };
         let listed = self.core.registry.delete_collection(self.scope(), &list, &options, caller).await?;
         self.output(&[])?.list(&listed)
     }

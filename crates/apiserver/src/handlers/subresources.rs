@@ -118,7 +118,7 @@ impl Call<'_> {
     /// Who makes a request of which nobody owns the result.
     fn ownerless(&self, dry_run: bool) -> Caller<'_> {
         let subresource = self.request.subresource.as_deref().unwrap_or_default();
-        Caller { identity: self.identity, dry_run, subresource, writer: None }
+        Caller { identity: self.identity, dry_run, subresource, writer: None, warnings: None }
     }
 
     async fn scale(&self, verb: Verb) -> Result<Response<Body>, Status> {

@@ -88,6 +88,7 @@ impl Registry {
         *object = convert::round_trip(resource, std::mem::take(object));
         let (stored, judged) = convert::judged(resource, object);
         let mut errors = api::validation::create(stored, &judged);
+        // Warnings are about what was wrong before.
         self.rules.judge(&self.kinds(), stored, &judged, None, &mut errors);
         if !errors.is_empty() {
             let (kind, name) = (api::meta::kind(object), api::meta::name(object));

@@ -143,7 +143,10 @@ impl Registry {
             // The change itself knows what its subresource allows: a binding sets what no update may.
             Part::Special => Vec::new(),
         };
-        self.rules.judge(&self.kinds(), stored, &judged, Some(&before), &mut errors);
+        let warned = self.rules.judge(&self.kinds(), stored, &judged, Some(&before), &mut errors);
+        if let Some(warnings) = caller.warnings {
+            warnings.set(warned);
+        }
         if !errors.is_empty() {
             return Err(Status::invalid(&resource.storage_group, api::meta::kind(&new), name, errors));
         }

@@ -9,6 +9,7 @@ mod custom;
 mod documents;
 mod proxy;
 mod reads;
+mod rules;
 mod subresources;
 mod support;
 mod wire;

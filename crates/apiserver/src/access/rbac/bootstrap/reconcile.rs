@@ -30,7 +30,8 @@ async fn reconcile_one(registry: &Registry, wanted: Value) -> Result<(), Status>
     let scope = Scope { resource, namespace: api::meta::namespace(wanted) };
     let name = api::meta::name(wanted);
     let identity = Identity::new("system:apiserver", &[MASTERS]);
-    let caller = Caller { identity: &identity, dry_run: false, subresource: "", writer: Some(Writer::SERVER) };
+    let caller =
+        Caller { identity: &identity, dry_run: false, subresource: "", writer: Some(Writer::SERVER), warnings: None };
     let Some(found) = registry.cached(resource, &scope.key(name)) else {
         return create(registry, scope, wanted.clone(), caller).await;
     };
