@@ -6,7 +6,6 @@
 //! takes and what `kubectl explain` says. Nothing is kept here: whoever serves documents keeps them.
 
 mod components;
-mod custom;
 mod enums;
 mod general;
 mod names;
@@ -19,6 +18,7 @@ mod v2;
 use serde_json::{Map, Value, json};
 
 use crate::kinds::Resource;
+use crate::structural::Structural;
 
 pub use general::{KEYS as GENERAL_KEYS, document as general};
 pub use v2::Merge;
@@ -31,7 +31,7 @@ pub struct Entry<'a> {
     /// Whether a deletion answers the object instead of a Status.
     pub returns_deleted: bool,
     /// The schema of a custom resource; built-in ones are known.
-    pub schema: Option<&'a Value>,
+    pub schema: Option<&'a Structural>,
 }
 
 impl Entry<'_> {

@@ -201,7 +201,7 @@ fn describe(resources: &[Arc<Resource>]) -> Value {
         .map(|resource| Entry {
             resource,
             returns_deleted: strategy::returns_deleted(resource),
-            schema: resource.custom.as_ref().map(|custom| &custom.version().schema),
+            schema: resource.custom.as_ref().map(|custom| &custom.version().structural),
         })
         .collect();
     let (group, version) = resources.first().map_or(("", ""), |first| (&*first.group, &*first.version));

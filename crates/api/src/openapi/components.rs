@@ -8,10 +8,11 @@ use schemars::SchemaGenerator;
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 
-use super::{Entry, custom, enums};
+use super::{Entry, enums};
 use crate::generated::schemas::SCHEMAS;
 use crate::kinds::{self, Subresource};
 use crate::schema::{self, Field, FieldType, ListType, PatchStrategy, Type};
+use crate::structural::{self, GroupVersionKind};
 
 const META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1";
 
@@ -42,10 +43,8 @@ pub(super) fn of_entries(entries: &[Entry<'_>]) -> Map<String, Value> {
     for entry in entries {
         let resource = entry.resource;
         if let Some(schema) = entry.schema {
-            schemas.insert(entry.schema_name(), custom::published(schema));
-        }
-        if entry.is_custom() {
-            mark_kind(&mut schemas, &entry.schema_name(), &resource.group, &resource.version, &resource.kind);
+            let kind = GroupVersionKind { group: &resource.group, version: &resource.version, kind: &resource.kind };
+            schemas.insert(entry.schema_name(), structural::published(schema, kind));
         }
         if !resource.list_kind.is_empty() {
             schemas.insert(format!("{}List", entry.schema_name()), list(entry));

@@ -156,13 +156,20 @@ fn convert_schema(schema: &mut Value) {
         schema.insert("type".to_owned(), ty.into());
     }
     // A null or an unknown field would not be valid in a document that names the type or the fields.
-    let is_open = schema.get("nullable") == Some(&true.into());
-    let keeps_unknown = schema.get("x-kubernetes-preserve-unknown-fields") == Some(&true.into());
-    if is_open || keeps_unknown {
-        for word in ["type", "items", "properties", "additionalProperties"] {
+    let is = |schema: &Map<String, Value>, word: &str| schema.get(word) == Some(&true.into());
+    let is_nullable = is(schema, "nullable");
+    let keeps_unknown = is(schema, "x-kubernetes-preserve-unknown-fields");
+    if is_nullable || keeps_unknown {
+        for word in ["items", "properties"] {
             schema.remove(word);
         }
+        let is_list = schema.get("type").is_some_and(|ty| ty == "array");
+        if is_nullable || is_list {
+            schema.remove("type");
+        }
     }
+    let is_embedded = is(schema, "x-kubernetes-embedded-resource");
+    loosen_required(schema, is_embedded && keeps_unknown);
     for word in NOT_IN_V2 {
         schema.remove(word);
     }
@@ -186,6 +193,23 @@ fn convert_schema(schema: &mut Value) {
     }
     if let Some(Value::Object(properties)) = schema.get_mut("properties") {
         properties.values_mut().for_each(convert_schema);
+    }
+}
+
+/// What may be null may also be missing for those who do not know nulls; nor can be required what is not named.
+fn loosen_required(schema: &mut Map<String, Value>, names_no_type_meta: bool) {
+    let is_nullable = |schema: Option<&Value>| schema.is_some_and(|schema| schema["nullable"] == true);
+    let all_nullable = is_nullable(schema.get("additionalProperties"));
+    let Some(Value::Array(mut required)) = schema.remove("required") else { return };
+    let properties = schema.get("properties");
+    required.retain(|name| {
+        let name = name.as_str().unwrap_or_default();
+        let is_unnamed = names_no_type_meta && matches!(name, "apiVersion" | "kind");
+        let may_be_null = all_nullable || is_nullable(properties.and_then(|properties| properties.get(name)));
+        !is_unnamed && !may_be_null
+    });
+    if !required.is_empty() {
+        schema.insert("required".to_owned(), required.into());
     }
 }
 
@@ -235,7 +259,27 @@ mod tests {
         check(json!({"type": "string", "nullable": true, "description": "d"}), json!({"description": "d"}));
         check(
             json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true, "properties": {"a": {}}}),
+            json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true}),
+        );
+        check(
+            json!({"type": "array", "x-kubernetes-preserve-unknown-fields": true, "items": {"type": "string"}}),
             json!({"x-kubernetes-preserve-unknown-fields": true}),
+        );
+    }
+
+    #[test]
+    fn what_may_be_null_is_not_required() {
+        check(
+            json!({"type": "object", "required": ["a", "b"], "properties": {
+                "a": {"type": "string", "nullable": true}, "b": {"type": "string"},
+            }}),
+            json!({"type": "object", "required": ["b"], "properties": {"a": {}, "b": {"type": "string"}}}),
+        );
+        check(
+            json!({"type": "object", "required": ["kind", "apiVersion", "spec"], "x-kubernetes-embedded-resource": true,
+                "x-kubernetes-preserve-unknown-fields": true, "properties": {"kind": {"type": "string"}}}),
+            json!({"type": "object", "required": ["spec"], "x-kubernetes-embedded-resource": true,
+                "x-kubernetes-preserve-unknown-fields": true}),
         );
     }
 

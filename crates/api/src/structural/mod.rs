@@ -9,7 +9,7 @@
 //! | an object is validated | [`Structural::validate`] | values, embedded resources, lists of type set and map; ratcheting on updates |
 //! | a definition is validated | [`check`] | what its schemas, columns, scale paths and selectable fields may say |
 //! | a table is asked for | [`ColumnPrinter`] | the cells of additional printer columns |
-//! | OpenAPI documents are made | [`openapi_v3`], [`openapi_v2`] | the schema of the kind, with what every object has |
+//! | OpenAPI documents are made | [`published`] | the schema of the kind, with what every object has |
 //! | rules are about to be run | [`unchecked_rules`] | whether errors so far keep rules from being run |
 //!
 //! The order matters and is upstream's: [`Structural::conform`] after decoding, conversion and patching; validation of
@@ -43,7 +43,7 @@ pub use columns::ColumnPrinter;
 pub use embedded::Malformed;
 pub use parse::ParseError;
 pub use pattern::Pattern;
-pub use publish::{GroupVersionKind, openapi_v2, openapi_v3};
+pub use publish::{GroupVersionKind, published};
 pub use schema::{AdditionalProperties, Extensions, MapType, Structural, Type, ValidationRule, ValueValidation};
 
 impl Structural {

@@ -1,14 +1,13 @@
-//! How schemas are published in OpenAPI documents: what kubectl explains and checks manifests against.
+//! How schemas are published in OpenAPI v3 documents: what kubectl explains and checks manifests against.
 //!
-//! OpenAPI v3 can say all that a schema says. v2 cannot say alternatives, nulls and unknown fields: where such are
-//! allowed, less is said, so that clients do not refuse what the server takes.
+//! v3 can say all that a schema says. What v2 cannot say, [`crate::openapi`] leaves out of it for every kind.
 
 use std::sync::LazyLock;
 
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 
-use super::schema::{AdditionalProperties, Extensions, MapType, Structural, Type, ValidationRule, ValueValidation};
+use super::schema::{AdditionalProperties, Extensions, MapType, Structural, ValidationRule, ValueValidation};
 use crate::generated::schemas::SCHEMAS;
 use crate::schema::{ListType, OBJECT_META};
 
@@ -23,32 +22,12 @@ pub struct GroupVersionKind<'a> {
     pub kind: &'a str,
 }
 
-/// The schema of a kind in an OpenAPI v3 document; without a schema of its own a kind is any object.
+/// The schema of a kind, with the fields of every object.
 #[must_use]
-pub fn openapi_v3(schema: Option<&Structural>, kind: GroupVersionKind<'_>) -> Value {
-    let published = schema.map(|schema| {
-        let mut object = Version::V3.node(schema);
-        Version::V3.add_type_meta(&mut object);
-        object
-    });
-    marked(published, kind)
-}
-
-/// The schema of a kind in an OpenAPI v2 document.
-#[must_use]
-pub fn openapi_v2(schema: Option<&Structural>, kind: GroupVersionKind<'_>) -> Value {
-    // Once any field is named, kubectl refuses all that are not.
-    let named = schema.filter(|schema| !schema.extensions.preserve_unknown_fields);
-    let published = named.map(|schema| {
-        let mut object = Version::V2.node(schema);
-        Version::V2.add_type_meta(&mut object);
-        object
-    });
-    marked(published, kind)
-}
-
-fn marked(published: Option<Map<String, Value>>, kind: GroupVersionKind<'_>) -> Value {
-    let mut object = published.unwrap_or_else(|| Map::from_iter([("type".to_owned(), "object".into())]));
+pub fn published(schema: &Structural, kind: GroupVersionKind<'_>) -> Value {
+    let mut object = node(schema);
+    object.insert("type".to_owned(), "object".into());
+    add_type_meta(&mut object);
     let GroupVersionKind { group, version, kind } = kind;
     object.insert(
         "x-kubernetes-group-version-kind".to_owned(),
@@ -74,128 +53,85 @@ static TYPE_META: LazyLock<Map<String, Value>> = LazyLock::new(|| {
         .collect()
 });
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Version {
-    V2,
-    V3,
+fn add_type_meta(object: &mut Map<String, Value>) {
+    let described = |name: &str| TYPE_META.get(name).map(|property| property["description"].clone());
+    let properties = object.entry("properties").or_insert_with(|| json!({}));
+    for name in ["apiVersion", "kind"] {
+        properties[name] = json!({"type": "string", "description": described(name)});
+    }
+    // Nothing may stand beside a reference.
+    let reference = json!({"$ref": format!("#/components/schemas/{OBJECT_META}")});
+    properties["metadata"] = json!({"allOf": [reference], "description": described("metadata")});
 }
 
-impl Version {
-    fn add_type_meta(self, object: &mut Map<String, Value>) {
-        let described = |name: &str| TYPE_META.get(name).map(|property| property["description"].clone());
-        let properties = object.entry("properties").or_insert_with(|| json!({}));
-        for name in ["apiVersion", "kind"] {
-            properties[name] = json!({"type": "string", "description": described(name)});
-        }
-        let description = described("metadata");
-        properties["metadata"] = match self {
-            Version::V2 => json!({"$ref": format!("#/definitions/{OBJECT_META}"), "description": description}),
-            // Nothing may stand beside a reference in v3.
-            Version::V3 => json!({
-                "allOf": [{"$ref": format!("#/components/schemas/{OBJECT_META}")}], "description": description,
-            }),
-        };
+fn node(schema: &Structural) -> Map<String, Value> {
+    let mut object = Map::new();
+    let mut put = |name: &str, value: Value| object.insert(name.to_owned(), value);
+    if let Some(ty) = &schema.ty {
+        put("type", ty.name().into());
     }
-
-    fn node(self, schema: &Structural) -> Map<String, Value> {
-        let is_v2 = self == Version::V2;
-        let extensions = &schema.extensions;
-        // An untyped value, or one with unknown fields, may have no parts for kubectl.
-        let is_opaque = is_v2 && (schema.nullable || extensions.preserve_unknown_fields);
-        let items = schema.items.as_deref().filter(|_| !is_opaque);
-        let mut object = Map::new();
-        let mut put = |name: &str, value: Value| object.insert(name.to_owned(), value);
-        let is_untyped = is_v2 && (schema.nullable || (items.is_none() && schema.ty == Some(Type::Array)));
-        if let Some(ty) = schema.ty.as_ref().filter(|_| !is_untyped) {
-            put("type", ty.name().into());
-        }
-        for (name, text) in [("title", &schema.title), ("description", &schema.description)] {
-            if !text.is_empty() {
-                put(name, text.as_str().into());
-            }
-        }
-        if schema.nullable && !is_v2 {
-            put("nullable", true.into());
-        }
-        for (name, value) in [("default", &schema.default), ("externalDocs", &schema.external_docs)] {
-            if let Some(value) = value {
-                put(name, value.clone());
-            }
-        }
-        if let Some(items) = items {
-            put("items", Value::Object(self.node(items)));
-        }
-        if !schema.properties.is_empty() && !is_opaque {
-            let properties = schema.properties.iter();
-            put(
-                "properties",
-                properties.map(|(name, schema)| (name.clone(), Value::Object(self.node(schema)))).collect(),
-            );
-        }
-        match &schema.additional_properties {
-            Some(AdditionalProperties::Any(allowed)) => {
-                put("additionalProperties", (*allowed).into());
-            }
-            Some(AdditionalProperties::Schema(schema)) => {
-                put("additionalProperties", Value::Object(self.node(schema)));
-            }
-            None => {}
-        }
-        add_extensions(extensions, &mut object);
-        self.add_values(schema, &mut object);
-        if extensions.embedded_resource && !(is_v2 && extensions.preserve_unknown_fields) {
-            self.add_type_meta(&mut object);
-            require(&mut object, &["kind", "apiVersion"]);
-        }
-        object
-    }
-
-    fn add_values(self, schema: &Structural, object: &mut Map<String, Value>) {
-        let values = &schema.values;
-        add_limits(values, object);
-        if self == Version::V3 {
-            if !values.required.is_empty() {
-                object.insert("required".to_owned(), values.required.clone().into());
-            }
-            self.add_branches(schema, object);
-            return;
-        }
-        // What may be null may also be missing for those who do not know nulls.
-        let is_nullable = |name: &str| schema.properties.get(name).is_some_and(|property| property.nullable);
-        let additional = schema.additional_properties.as_ref().and_then(AdditionalProperties::schema);
-        let is_opaque = schema.nullable || schema.extensions.preserve_unknown_fields;
-        let required = values.required.iter().filter(|name| is_opaque || !is_nullable(name));
-        let required: Vec<&str> = required.map(String::as_str).collect();
-        if !required.is_empty() && !additional.is_some_and(|schema| schema.nullable) {
-            object.insert("required".to_owned(), required.into());
+    for (name, text) in [("title", &schema.title), ("description", &schema.description)] {
+        if !text.is_empty() {
+            put(name, text.as_str().into());
         }
     }
+    if schema.nullable {
+        put("nullable", true.into());
+    }
+    for (name, value) in [("default", &schema.default), ("externalDocs", &schema.external_docs)] {
+        if let Some(value) = value {
+            put(name, value.clone());
+        }
+    }
+    if let Some(items) = &schema.items {
+        put("items", Value::Object(node(items)));
+    }
+    if !schema.properties.is_empty() {
+        let properties = schema.properties.iter();
+        put("properties", properties.map(|(name, schema)| (name.clone(), Value::Object(node(schema)))).collect());
+    }
+    match &schema.additional_properties {
+        Some(AdditionalProperties::Any(allowed)) => {
+            put("additionalProperties", (*allowed).into());
+        }
+        Some(AdditionalProperties::Schema(schema)) => {
+            put("additionalProperties", Value::Object(node(schema)));
+        }
+        None => {}
+    }
+    add_extensions(&schema.extensions, &mut object);
+    add_limits(&schema.values, &mut object);
+    add_branches(schema, &mut object);
+    if schema.extensions.embedded_resource {
+        add_type_meta(&mut object);
+        require(&mut object, &["kind", "apiVersion"]);
+    }
+    object
+}
 
-    fn add_branches(self, schema: &Structural, object: &mut Map<String, Value>) {
-        let values = &schema.values;
-        let published = |branches: &[Structural]| -> Vec<Value> {
-            branches.iter().map(|branch| Value::Object(self.node(branch))).collect()
-        };
-        let (mut any_of, mut all_of) = (published(&values.any_of), published(&values.all_of));
-        if schema.extensions.int_or_string {
-            let types = json!([{"type": "integer"}, {"type": "string"}]);
-            let says_so = |branches: &[Value]| Some(branches) == types.as_array().map(Vec::as_slice);
-            let is_said = says_so(&any_of)
-                || all_of.first().and_then(|first| first["anyOf"].as_array()).is_some_and(|first| says_so(first));
-            match (is_said, any_of.is_empty()) {
-                (true, _) => {}
-                (false, true) => any_of = types.as_array().cloned().unwrap_or_default(),
-                (false, false) => all_of.insert(0, json!({"anyOf": types})),
-            }
+fn add_branches(schema: &Structural, object: &mut Map<String, Value>) {
+    let values = &schema.values;
+    let published =
+        |branches: &[Structural]| -> Vec<Value> { branches.iter().map(|branch| Value::Object(node(branch))).collect() };
+    let (mut any_of, mut all_of) = (published(&values.any_of), published(&values.all_of));
+    if schema.extensions.int_or_string {
+        let types = json!([{"type": "integer"}, {"type": "string"}]);
+        let says_so = |branches: &[Value]| Some(branches) == types.as_array().map(Vec::as_slice);
+        let is_said = says_so(&any_of)
+            || all_of.first().and_then(|first| first["anyOf"].as_array()).is_some_and(|first| says_so(first));
+        match (is_said, any_of.is_empty()) {
+            (true, _) => {}
+            (false, true) => any_of = types.as_array().cloned().unwrap_or_default(),
+            (false, false) => all_of.insert(0, json!({"anyOf": types})),
         }
-        for (name, branches) in [("allOf", all_of), ("anyOf", any_of), ("oneOf", published(&values.one_of))] {
-            if !branches.is_empty() {
-                object.insert(name.to_owned(), branches.into());
-            }
+    }
+    for (name, branches) in [("allOf", all_of), ("anyOf", any_of), ("oneOf", published(&values.one_of))] {
+        if !branches.is_empty() {
+            object.insert(name.to_owned(), branches.into());
         }
-        if let Some(not) = &values.not {
-            object.insert("not".to_owned(), Value::Object(self.node(not)));
-        }
+    }
+    if let Some(not) = &values.not {
+        object.insert("not".to_owned(), Value::Object(node(not)));
     }
 }
 
@@ -297,6 +233,9 @@ fn add_limits(values: &ValueValidation, object: &mut Map<String, Value>) {
     if let Some(enumeration) = &values.enumeration {
         put("enum", enumeration.clone().into());
     }
+    if !values.required.is_empty() {
+        put("required", values.required.clone().into());
+    }
 }
 
 /// Whole numbers are written without a fraction.
@@ -317,31 +256,23 @@ mod tests {
     }
 
     #[track_caller]
-    fn check(x: Value, v3: Value, v2: Value) {
-        let schema = of_x(x);
-        assert_eq!(openapi_v3(Some(&schema), KIND)["properties"]["x"], v3);
-        assert_eq!(openapi_v2(Some(&schema), KIND)["properties"]["x"], v2);
+    fn check(x: Value, expected: Value) {
+        assert_eq!(published(&of_x(x), KIND)["properties"]["x"], expected);
     }
 
     #[test]
     fn kinds_have_the_fields_of_every_object() {
-        let schema = of_x(json!({"type": "string"}));
+        let schema = published(&of_x(json!({"type": "string"})), KIND);
         let gvk = json!([{"group": "example.com", "version": "v1", "kind": "Widget"}]);
-        let v3 = openapi_v3(Some(&schema), KIND);
-        assert_eq!(v3["x-kubernetes-group-version-kind"], gvk);
-        assert_eq!(v3["required"], json!(["x"]));
-        assert_eq!(v3["properties"]["kind"]["type"], "string");
-        assert!(v3["properties"]["kind"]["description"].as_str().is_some_and(|text| text.contains("CamelCase")));
-        assert!(v3["properties"]["metadata"]["description"].is_string());
+        assert_eq!(schema["x-kubernetes-group-version-kind"], gvk);
+        assert_eq!(schema["required"], json!(["x"]));
+        assert_eq!(schema["properties"]["kind"]["type"], "string");
+        assert!(schema["properties"]["kind"]["description"].as_str().is_some_and(|text| text.contains("CamelCase")));
+        assert!(schema["properties"]["metadata"]["description"].is_string());
         let reference = format!("#/components/schemas/{OBJECT_META}");
-        assert_eq!(v3["properties"]["metadata"]["allOf"], json!([{"$ref": reference}]));
-        let v2 = openapi_v2(Some(&schema), KIND);
-        assert_eq!(v2["properties"]["metadata"]["$ref"], format!("#/definitions/{OBJECT_META}"));
-        let any = json!({"type": "object", "x-kubernetes-group-version-kind": gvk});
-        assert_eq!(openapi_v3(None, KIND), any);
-        assert_eq!(openapi_v2(None, KIND), any);
-        let keeps = Structural::parse(&json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true}));
-        assert_eq!(openapi_v2(keeps.as_ref().ok(), KIND), any);
+        assert_eq!(schema["properties"]["metadata"]["allOf"], json!([{"$ref": reference}]));
+        let any = published(&Structural::default(), KIND);
+        assert_eq!(any["type"], "object");
     }
 
     #[test]
@@ -353,39 +284,12 @@ mod tests {
             "items": {"type": "object", "required": ["k"], "x-kubernetes-map-type": "atomic", "minProperties": 1, "properties": {
                 "k": {"type": "string", "enum": ["a"], "pattern": "^a", "format": "date", "maxLength": 5, "minLength": 1},
                 "n": {"type": "number", "maximum": 10, "minimum": 0.5, "exclusiveMinimum": true, "multipleOf": 2},
-                "m": {"type": "object", "additionalProperties": {"type": "integer"}},
+                "m": {"type": "object", "additionalProperties": {"type": "integer"}, "nullable": true},
+                "a": {"type": "string", "anyOf": [{"minLength": 1}], "oneOf": [{"maxLength": 2}], "allOf": [{"pattern": "a"}],
+                    "not": {"enum": ["b"]}},
             }},
         });
-        check(all.clone(), all.clone(), all);
-    }
-
-    #[test]
-    fn older_documents_say_less() {
-        check(
-            json!({"type": "string", "anyOf": [{"minLength": 1}], "oneOf": [{"maxLength": 2}], "allOf": [{"pattern": "a"}], "not": {"enum": ["b"]}}),
-            json!({"type": "string", "anyOf": [{"minLength": 1}], "oneOf": [{"maxLength": 2}], "allOf": [{"pattern": "a"}], "not": {"enum": ["b"]}}),
-            json!({"type": "string"}),
-        );
-        check(
-            json!({"type": "object", "nullable": true, "properties": {"a": {"type": "string"}}}),
-            json!({"type": "object", "nullable": true, "properties": {"a": {"type": "string"}}}),
-            json!({}),
-        );
-        check(
-            json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true, "properties": {"a": {"type": "string"}}}),
-            json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true, "properties": {"a": {"type": "string"}}}),
-            json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true}),
-        );
-        check(
-            json!({"type": "array", "x-kubernetes-preserve-unknown-fields": true, "items": {"type": "string"}}),
-            json!({"type": "array", "x-kubernetes-preserve-unknown-fields": true, "items": {"type": "string"}}),
-            json!({"x-kubernetes-preserve-unknown-fields": true}),
-        );
-        check(
-            json!({"type": "object", "required": ["a", "b"], "properties": {"a": {"type": "string", "nullable": true}, "b": {"type": "string"}}}),
-            json!({"type": "object", "required": ["a", "b"], "properties": {"a": {"type": "string", "nullable": true}, "b": {"type": "string"}}}),
-            json!({"type": "object", "required": ["b"], "properties": {"a": {}, "b": {"type": "string"}}}),
-        );
+        check(all.clone(), all);
     }
 
     #[test]
@@ -394,17 +298,14 @@ mod tests {
         check(
             json!({"x-kubernetes-int-or-string": true}),
             json!({"x-kubernetes-int-or-string": true, "anyOf": either}),
-            json!({"x-kubernetes-int-or-string": true}),
         );
         check(
             json!({"x-kubernetes-int-or-string": true, "anyOf": [{"minimum": 1}]}),
             json!({"x-kubernetes-int-or-string": true, "anyOf": [{"minimum": 1}], "allOf": [{"anyOf": either}]}),
-            json!({"x-kubernetes-int-or-string": true}),
         );
         check(
             json!({"x-kubernetes-int-or-string": true, "anyOf": either}),
             json!({"x-kubernetes-int-or-string": true, "anyOf": either}),
-            json!({"x-kubernetes-int-or-string": true}),
         );
     }
 
@@ -412,14 +313,9 @@ mod tests {
     fn embedded_resources_are_objects_too() {
         let schema = of_x(json!({"type": "object", "x-kubernetes-embedded-resource": true, "required": ["spec"],
             "properties": {"spec": {"type": "object"}}}));
-        for published in [openapi_v3(Some(&schema), KIND), openapi_v2(Some(&schema), KIND)] {
-            let x = &published["properties"]["x"];
-            assert_eq!(x["required"], json!(["spec", "kind", "apiVersion"]));
-            assert_eq!(x["properties"]["apiVersion"]["type"], "string");
-        }
-        let keeps = of_x(json!({"type": "object", "x-kubernetes-embedded-resource": true,
-            "x-kubernetes-preserve-unknown-fields": true}));
-        assert!(openapi_v3(Some(&keeps), KIND)["properties"]["x"]["properties"]["metadata"].is_object());
-        assert_eq!(openapi_v2(Some(&keeps), KIND)["properties"]["x"].get("properties"), None);
+        let x = &published(&schema, KIND)["properties"]["x"];
+        assert_eq!(x["required"], json!(["spec", "kind", "apiVersion"]));
+        assert_eq!(x["properties"]["apiVersion"]["type"], "string");
+        assert!(x["properties"]["metadata"].is_object());
     }
 }
