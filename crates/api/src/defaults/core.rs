@@ -2,7 +2,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::Object;
 use super::edit::{child, each, is_empty, made, set, text};
@@ -18,11 +18,25 @@ pub(super) fn namespace(object: &mut Object) {
 }
 
 pub(super) fn node(object: &mut Object) {
+    if let Some(spec) = child(object, "spec") {
+        join_networks(spec);
+    }
     let Some(status) = child(object, "status") else { return };
     if let Some(capacity @ Value::Object(_)) = status.get("capacity").cloned()
         && is_empty(status, "allocatable")
     {
         status.insert("allocatable".to_owned(), capacity);
+    }
+}
+
+/// `podCIDR` is the first of `podCIDRs`: whoever sets one of them sets both.
+fn join_networks(spec: &mut Object) {
+    let first = spec.get("podCIDRs").and_then(|list| list.get(0)?.as_str()).unwrap_or_default().to_owned();
+    let single = text(spec, "podCIDR").to_owned();
+    if single.is_empty() && !first.is_empty() {
+        spec.insert("podCIDR".to_owned(), first.into());
+    } else if single != first {
+        spec.insert("podCIDRs".to_owned(), json!([single]));
     }
 }
 

@@ -203,3 +203,11 @@ fn every_row_names_a_kind() {
         assert!(known || *kind == "TokenRequest", "{group} {kind}");
     }
 }
+
+#[test]
+fn networks_of_nodes() {
+    let both = || json!({"podCIDR": "10.0.0.0/24", "podCIDRs": ["10.0.0.0/24"]});
+    check_spec("v1", "Node", json!({"podCIDR": "10.0.0.0/24"}), both());
+    check_spec("v1", "Node", json!({"podCIDRs": ["10.0.0.0/24"]}), both());
+    check_spec("v1", "Node", json!({"podCIDR": "10.0.0.0/24", "podCIDRs": ["10.1.0.0/24"]}), both());
+}

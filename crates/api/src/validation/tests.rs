@@ -16,9 +16,11 @@ use crate::{decode, defaults, meta, patch};
 mod unrecorded;
 
 /// Refusals that come from elsewhere in the API server, and what refuses there.
-const NOT_VALIDATION: [(&str, &str, &str); 26] = [
+const NOT_VALIDATION: [(&str, &str, &str); 29] = [
     ("admission-quota-limits", "priority-immutable", "the priority admission plug-in"),
     ("certificatesigningrequests", "failed-by-status", "the strategy that keeps decisions and dates conditions"),
+    ("crd-definitions", "bad-default-bad-type", "v1.35 has a reason for wrong types"),
+    ("crd-definitions", "stored-version-not-removable", "v1.35 has other words"),
     ("field-validation", "*", "decoding"),
     ("jobs-cronjobs", "job-selector-without-manual", "the strategy that makes the selector from the UID"),
     ("patches", "json-wrong-type", "decoding"),
@@ -30,6 +32,7 @@ const NOT_VALIDATION: [(&str, &str, &str); 26] = [
     ("patches", "json-remove-missing", "patching"),
     ("patches", "json-add-missing-parent", "patching"),
     ("patches", "json-unknown-op", "patching"),
+    ("newer-fields", "cel-compile-error", "the expressions of definitions"),
     ("patches", "force-on-merge", "the options of the request"),
     ("pod-security", "*", "the pod security admission plug-in"),
     ("server-side-apply", "*", "applying"),
@@ -139,6 +142,17 @@ fn admitted(target: &Target, object: &mut Value) {
     }
 }
 
+/// The strategy notes the version in which a definition's objects are stored.
+fn stored_versions(object: &mut Value) {
+    if object["kind"] != "CustomResourceDefinition" || object.pointer("/status/storedVersions/0").is_some() {
+        return;
+    }
+    let versions = object.pointer("/spec/versions").and_then(Value::as_array).into_iter().flatten();
+    let mut stored = versions.filter(|version| version["storage"] == true).map(|version| version["name"].clone());
+    let first = stored.next().into_iter().collect();
+    object["status"]["storedVersions"] = Value::Array(first);
+}
+
 /// Does what the strategy of services does: the list of addresses follows the single one.
 fn cluster_ips(target: &Target, object: &mut Value) {
     if target.resource.kind != "Service" {
@@ -192,6 +206,7 @@ fn run(method: &str, target: &Target, request: &Value, live: &BTreeMap<String, V
         ("POST", None) if target.name.is_none() => {
             let mut object = prepared(target, body?)?;
             admitted(target, &mut object);
+            stored_versions(&mut object);
             Some(judged(target, create(target.resource, &object), &object))
         }
         ("PUT" | "PATCH", None | Some("status" | "ephemeralcontainers")) => {
