@@ -35,7 +35,7 @@ pub use element::Element;
 pub use managers::{Manager, Managers, Operation};
 pub use set::Set;
 pub use shape::{Keyed, Shape};
-pub use update::{restore_times, track};
+pub use update::{disown, restore_times, track};
 
 /// How an object looks in another version of its API: the document and its shape there.
 pub type Convert<'a> = dyn Fn(&Value, &str) -> Option<(Value, Shape<'a>)> + Sync + 'a;

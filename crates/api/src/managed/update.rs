@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::compare::{Comparison, compare};
 use super::conflict::Conflicts;
+use super::element::Element;
 use super::managers::{Managed, Manager, Managers, is_reset, tracked};
 use super::set::Set;
 use super::{Write, cap, zero};
@@ -147,6 +148,18 @@ fn in_version(write: &Write<'_>, live: &Value, new: &Value, version: &str) -> Op
     let (live, _) = (write.convert)(live, version)?;
     let (new, shape) = (write.convert)(new, version)?;
     Some(compare(&live, &new, shape))
+}
+
+/// Takes a field away from all managers, for writes of which nobody becomes the owner.
+pub fn disown(object: &mut Value, path: &[&str]) {
+    let Some(mut managers) = Managers::decode(object) else { return };
+    let mut gone = Set::default();
+    gone.insert(path.iter().map(|name| Element::field(name)));
+    for managed in managers.0.values_mut() {
+        managed.set = managed.set.difference(&gone);
+    }
+    managers.0.retain(|_, managed| !managed.set.is_empty());
+    managers.encode_into(object);
 }
 
 /// Puts the managers back as they were if a write changes nothing but their times.

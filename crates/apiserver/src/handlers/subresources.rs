@@ -133,6 +133,12 @@ impl Call<'_> {
         })
     }
 
+    /// Who scales; of a custom resource nobody becomes the owner of what that changes.
+    fn scaler<'c>(&'c self, options: &'c WriteOptions) -> Caller<'c> {
+        let caller = self.caller(options);
+        Caller { writer: caller.writer.filter(|_| self.resource.custom.is_none()), ..caller }
+    }
+
     async fn try_scale(&self, verb: Verb) -> Result<Response<Body>, Status> {
         let registry = &self.core.registry;
         let output = self.output(&[])?;
@@ -141,11 +147,11 @@ impl Call<'_> {
                 let (decoded, options) = self.decode(SCALE, "UpdateOptions")?;
                 self.check_name(&decoded.value, self.name()?)?;
                 let change = |current: &Value| scale::apply(self.resource, current, &decoded.value);
-                registry.update(self.scope(), self.name()?, Part::Main, self.caller(&options), &change).await?.value
+                registry.update(self.scope(), self.name()?, Part::Main, self.scaler(&options), &change).await?.value
             }
             Verb::Patch => {
                 let options = WriteOptions::parse(self.query, self.headers, "PatchOptions")?;
-                let caller = self.caller(&options);
+                let caller = self.scaler(&options);
                 if options.is_apply {
                     let change = self.scale_applier(SCALE, &options)?;
                     registry.update(self.scope(), self.name()?, Part::Main, caller, &change).await?.value

@@ -117,7 +117,9 @@ impl Output<'_> {
         if let Some(token) = token.filter(|token| !token.is_empty() || self.accepted.shape == Shape::Object) {
             metadata["continue"] = token.into();
         }
-        if let Some(remaining) = listed.remaining {
+        // Upstream copies no count into lists of metadata.
+        let tells_remaining = !matches!(self.accepted.shape, Shape::PartialObjectMetadataList(_));
+        if let Some(remaining) = listed.remaining.filter(|_| tells_remaining) {
             metadata["remainingItemCount"] = remaining.into();
         }
         match (self.accepted.shape, self.accepted.encoding) {

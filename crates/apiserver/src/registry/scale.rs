@@ -77,6 +77,11 @@ pub(crate) fn apply(resource: &Resource, object: &Value, scale: &Value) -> Resul
     }
     let mut changed = object.clone();
     set(&mut changed, fields(paths.map_or(".spec.replicas", |paths| &paths.spec_replicas)), replicas);
+    if let Some(paths) = paths {
+        // Upstream knows no type of a custom resource's scale, so that nobody owns what is written through it.
+        let path: Vec<&str> = fields(&paths.spec_replicas).collect();
+        api::managed::disown(&mut changed, &path);
+    }
     // The Scale carries the object's version: a stale one is a conflict.
     if let Some(version) = api::meta::resource_version(scale) {
         api::meta::set_resource_version(&mut changed, version);

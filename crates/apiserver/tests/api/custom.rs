@@ -110,6 +110,10 @@ async fn status_and_scale_are_subresources() {
     assert_eq!((&scale["spec"]["replicas"], &scale["status"]["replicas"]), (&json!(5), &json!(1)));
     let scaled = cluster.get(&format!("{WIDGETS}/a")).await.expect(200);
     assert_eq!((&scaled["spec"]["replicas"], &scaled["metadata"]["generation"]), (&json!(5), &json!(2)));
+    // Nobody owns what is written through a scale.
+    let managers = scaled["metadata"]["managedFields"].as_array().expect("managers");
+    let owners = managers.iter().filter(|entry| !entry["fieldsV1"]["f:spec"]["f:replicas"].is_null());
+    assert_eq!(owners.count(), 0, "{managers:?}");
 }
 
 #[tokio::test]
