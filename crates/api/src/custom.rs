@@ -29,6 +29,10 @@ pub struct Definition {
     pub plural: Text,
     /// The other names that are in use.
     pub names: Names,
+    /// The names that were accepted, as the status has them.
+    pub accepted: Value,
+    /// Whether a name was refused, because another definition has it.
+    pub is_refused: bool,
     /// Whether objects live in namespaces.
     pub namespaced: bool,
     /// Its versions, in the order of the definition.
@@ -169,6 +173,8 @@ impl Definition {
                 categories: list("categories"),
                 kind: kind.clone(),
             },
+            accepted: accepted.clone(),
+            is_refused: conditions::find(crd, names::NAMES_ACCEPTED).is_some_and(|found| found["status"] != "True"),
             namespaced: text(&spec["scope"]) == "Namespaced",
             versions,
             selectable: selectable.into_iter().collect(),

@@ -22,7 +22,7 @@ use futures::stream::FuturesUnordered;
 use serde_json::Value;
 
 use crate::access::Identity;
-use crate::cache::{Selection, Snapshot, Watcher};
+use crate::cache::{Selection, Watcher};
 use crate::registry::{Caller, Part, Registry, Scope, Writer};
 
 /// Who writes statuses of definitions: upstream's server does it over a connection to itself, under no other name.
@@ -80,7 +80,7 @@ impl Definitions {
                     let changes = changes.map_err(|_| Lost)?;
                     due.extend(changes.iter().map(|change| change.object.name().to_owned()));
                     // What one definition gives up, another may be waiting for.
-                    due.extend(naming::refused(&cache.snapshot(0)));
+                    due.extend(naming::refused(&self.registry.kinds()));
                 }
                 Some((name, result)) = emptied.next(), if !emptied.is_empty() => {
                     in_work.remove(&name);
@@ -110,8 +110,8 @@ impl Definitions {
     async fn name(&self, name: &str) -> Result<(), Status> {
         let cache = self.registry.resource_cache(self.resource)?;
         let now = self.registry.env.now();
-        let snapshot: Snapshot = cache.snapshot(0);
-        let change = |crd: &Value| Ok(naming::named(crd, &snapshot, now));
+        let kinds = self.registry.kinds();
+        let change = |crd: &Value| Ok(naming::named(crd, &kinds, now));
         let Some(current) = cache.get(name) else { return Ok(()) };
         let current = current.value();
         if change(&current)? == current {

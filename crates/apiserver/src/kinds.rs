@@ -95,6 +95,11 @@ impl Kinds {
         Self::assemble(self.config.clone(), others.chain(definition), self.remotes.clone())
     }
 
+    /// Every definition, whether it is served or not.
+    pub(crate) fn definitions(&self) -> impl Iterator<Item = &Arc<Definition>> {
+        self.definitions.values()
+    }
+
     /// The definition with this name.
     pub(crate) fn definition(&self, name: &str) -> Option<&Arc<Definition>> {
         self.definitions.get(name)

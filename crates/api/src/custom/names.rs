@@ -20,8 +20,7 @@ pub struct Taken {
 
 impl Taken {
     /// Adds the accepted names of a definition.
-    pub fn add(&mut self, crd: &Value) {
-        let names = &crd["status"]["acceptedNames"];
+    pub fn add(&mut self, names: &Value) {
         let text = |field: &str| names[field].as_str().filter(|name| !name.is_empty()).map(str::to_owned);
         self.resources.extend(["plural", "singular"].iter().filter_map(|field| text(field)));
         self.resources.extend(strings(&names["shortNames"]).map(str::to_owned));
@@ -139,7 +138,7 @@ mod tests {
         let first = definition("minis", "Mini", Value::Null);
         let first = definition("minis", "Mini", first["spec"]["names"].clone());
         let mut taken = Taken::default();
-        taken.add(&first);
+        taken.add(&first["status"]["acceptedNames"]);
         let second = accept(&definition("others", "Mini", json!({"plural": "", "kind": ""})), &taken);
         assert_eq!(second.accepted, json!({"plural": "others", "kind": ""}));
         assert_eq!(

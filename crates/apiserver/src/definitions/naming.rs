@@ -1,27 +1,24 @@
 //! The names of definitions, and whether they are established.
 
-use api::custom::conditions::{self, Condition};
-use api::custom::names::{NAMES_ACCEPTED, Taken, accept};
+use api::custom::conditions::Condition;
+use api::custom::names::{Taken, accept};
 use api::validation::api_approval::{self, Approval};
 use jiff::Timestamp;
 use serde_json::Value;
 
-use crate::cache::Snapshot;
+use crate::kinds::Kinds;
 
 /// The condition that says whether a definition in a group of Kubernetes was approved.
 const APPROVED: &str = "KubernetesAPIApprovalPolicyConformant";
 
 /// The definition with the names that it gets among all that are there.
-pub(super) fn named(crd: &Value, all: &Snapshot, now: Timestamp) -> Value {
+pub(super) fn named(crd: &Value, all: &Kinds, now: Timestamp) -> Value {
     let mut taken = Taken::default();
-    let group = &crd["spec"]["group"];
-    for other in all.range(None) {
-        let other = other.value();
-        if other["spec"]["group"] == *group && api::meta::uid(&other) != api::meta::uid(crd) {
-            taken.add(&other);
-        }
+    let (group, name) = (&crd["spec"]["group"], api::meta::name(crd));
+    for other in all.definitions().filter(|other| *group == *other.group && other.name != name) {
+        taken.add(&other.accepted);
     }
-    taken.add(crd);
+    taken.add(&crd["status"]["acceptedNames"]);
     let naming = accept(crd, &taken);
     let mut named = crd.clone();
     named["status"]["acceptedNames"] = naming.accepted;
@@ -48,7 +45,6 @@ fn approval(crd: &Value) -> Option<Condition> {
 }
 
 /// The definitions that wait for a name which another has.
-pub(super) fn refused(all: &Snapshot) -> Vec<String> {
-    let is_refused = |crd: &Value| conditions::find(crd, NAMES_ACCEPTED).is_some_and(|found| found["status"] != "True");
-    all.range(None).filter(|crd| is_refused(&crd.value())).map(|crd| crd.name().to_owned()).collect()
+pub(super) fn refused(all: &Kinds) -> impl Iterator<Item = String> {
+    all.definitions().filter(|definition| definition.is_refused).map(|definition| definition.name.clone())
 }
