@@ -211,3 +211,43 @@ async fn rules_are_run() {
         "spec.validation.openAPIV3Schema.x-kubernetes-validations[0].rule"
     );
 }
+
+#[tokio::test]
+async fn a_new_server_serves_what_was_defined_before() {
+    let cluster = with_widgets(json!({})).await;
+    cluster.post(WIDGETS, widget("a", json!({"size": 1}))).await.expect(201);
+    let cluster = cluster.restart().await;
+    let found = cluster.get(&format!("{WIDGETS}/a")).await.expect(200);
+    assert_eq!(found["spec"], json!({"color": "red", "size": 1}));
+    cluster.get("/apis/example.com/v1").await.expect(200);
+}
+
+#[tokio::test]
+async fn objects_follow_changes_of_their_schema() {
+    let cluster = with_widgets(json!({})).await;
+    cluster.post(WIDGETS, widget("a", json!({"size": 1}))).await.expect(201);
+    let size = "/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties";
+    let change = json!([
+        {"op": "remove", "path": format!("{size}/size")},
+        {"op": "add", "path": format!("{size}/shape"), "value": {"type": "string", "default": "round"}},
+    ]);
+    let path = format!("{CRDS}/widgets.example.com");
+    cluster.patch(&path, "application/json-patch+json", change).await.expect(200);
+    let wanted = json!({"color": "red", "shape": "round"});
+    cluster.eventually_with(&format!("{WIDGETS}/a"), |found| found["spec"] == wanted).await;
+}
+
+#[tokio::test]
+async fn unknown_fields_are_refused_if_that_is_asked_for() {
+    let cluster = with_widgets(json!({})).await;
+    let strict = format!("{WIDGETS}?fieldValidation=Strict");
+    let refused = cluster.post(&strict, widget("a", json!({"nonsense": 1}))).await.expect(400);
+    assert_eq!(
+        refused["message"],
+        "Widget in version \"v1\" cannot be handled as a Widget: strict decoding error: unknown field \"spec.nonsense\""
+    );
+    cluster.post(&strict, widget("a", json!({"size": 1}))).await.expect(201);
+    let without_version = json!({"apiVersion": "example.com/v1", "kind": "Widget", "metadata": {"name": "a"}});
+    cluster.put(&format!("{WIDGETS}/a"), without_version).await.expect(422);
+    cluster.get_as(&format!("{WIDGETS}/a"), "application/vnd.kubernetes.protobuf").await.expect(406);
+}

@@ -26,6 +26,7 @@ pub struct Cluster {
     _tasks: Tasks,
     _trigger: DrainTrigger,
     dir: tempfile::TempDir,
+    store: Arc<store::Memory>,
     url: String,
 }
 
@@ -57,17 +58,28 @@ impl Cluster {
     /// Starts a server whose configuration is changed.
     pub async fn start_with(change: impl FnOnce(&mut Config)) -> Self {
         let dir = tempfile::tempdir().expect("a directory");
+        Self::start_on(Arc::new(store::Memory::new()), dir, change).await
+    }
+
+    /// Ends this server and starts another on what it has stored.
+    pub async fn restart(self) -> Self {
+        let Self { store, dir, _tasks: tasks, _trigger: trigger, .. } = self;
+        drop((tasks, trigger));
+        Self::start_on(store, dir, |_| {}).await
+    }
+
+    async fn start_on(store: Arc<store::Memory>, dir: tempfile::TempDir, change: impl FnOnce(&mut Config)) -> Self {
         let mut config = Config::new(dir.path());
         config.bind_address = [127, 0, 0, 1].into();
         config.secure_port = 0;
         change(&mut config);
-        let server = ApiServer::build(config, Arc::new(store::Memory::new()), Env::system()).expect("it builds");
+        let server = ApiServer::build(config, store.clone(), Env::system()).expect("it builds");
         let service = server.service(Identity::admin());
         let url = format!("https://{}", server.local_address());
         let (trigger, drain) = base::drain();
         let mut tasks = Tasks::new();
         tasks.spawn_fallible("api server", server.run(drain));
-        let cluster = Self { client: Client { service }, _tasks: tasks, _trigger: trigger, dir, url };
+        let cluster = Self { client: Client { service }, _tasks: tasks, _trigger: trigger, dir, store, url };
         cluster.eventually("/api/v1/namespaces/default").await;
         cluster
     }
