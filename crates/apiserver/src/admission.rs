@@ -3,20 +3,31 @@
 //! Plugins run in the order of [`CREATE`], [`UPDATE`] and [`DELETE`]. They look at other objects in the watch cache; because a
 //! cache can be behind, a refusal counts only when the cache was fresh.
 
+mod amounts;
 mod certificates;
+mod default_class;
+mod limit_ranger;
 mod namespace_lifecycle;
 mod node_restriction;
 mod node_taint;
 mod pod_priority;
 mod pod_tolerations;
+mod resource_quota;
+mod runtime_class;
 mod service_account;
 mod storage_protection;
+mod volume_resize;
+
+use std::sync::Arc;
 
 use api::status::Status;
 use serde_json::Value;
 
 use crate::access::rbac;
+use crate::cache::Object;
 use crate::registry::{Caller, Registry, Scope};
+
+pub(crate) use resource_quota::{Charge, QuotaLocks};
 
 /// What a plugin is asked about.
 #[derive(Clone, Copy)]
@@ -41,6 +52,15 @@ pub(crate) enum Operation {
 /// Marks pods that a kubelet reports, which it runs without having been told to.
 const MIRROR: &str = "kubernetes.io/config.mirror";
 
+/// Names the storage class of a claim from before there was a field for it.
+const STORAGE_CLASS: &str = "volume.beta.kubernetes.io/storage-class";
+
+/// The storage class that a claim names, or nothing.
+fn storage_class(claim: &Value) -> &str {
+    let field = || claim.pointer("/spec/storageClassName").and_then(Value::as_str);
+    api::meta::annotation(claim, STORAGE_CLASS).or_else(field).unwrap_or_default()
+}
+
 impl Attributes<'_> {
     /// Whether it is about objects of a resource themselves.
     fn is(&self, group: &str, plural: &str) -> bool {
@@ -51,6 +71,15 @@ impl Attributes<'_> {
         self.scope.resource.group == group
             && self.scope.resource.plural == plural
             && self.caller.subresource == subresource
+    }
+
+    /// The objects of a built-in resource in the namespace of the request, by name.
+    fn in_namespace(&self, group: &str, version: &str, plural: &str) -> Vec<Arc<Object>> {
+        let Some((namespace, resource)) = self.scope.namespace.zip(api::kinds::find(group, version, plural)) else {
+            return Vec::new();
+        };
+        let Ok(cache) = self.registry.resource_cache(resource) else { return Vec::new() };
+        cache.snapshot(0).range(Some(namespace)).cloned().collect()
     }
 
     /// 403 about the object.
@@ -66,15 +95,19 @@ impl Attributes<'_> {
 type Plugin = fn(&Attributes<'_>, &mut Value) -> Result<(), Status>;
 
 /// Plugins for creations, in upstream's order.
-const CREATE: [Plugin; 9] = [
+const CREATE: [Plugin; 13] = [
     namespace_lifecycle::create,
+    limit_ranger::set_defaults,
     service_account::create,
     node_restriction::judge,
     node_taint::create,
     pod_priority::create,
     pod_tolerations::add,
+    default_class::storage,
     storage_protection::create,
+    runtime_class::complete,
     certificates::restrict_subject,
+    default_class::ingress,
     rbac::check_escalation,
 ];
 
@@ -90,6 +123,12 @@ const UPDATE: [Plugin; 6] = [
 
 /// Plugins for deletions, in upstream's order.
 const DELETE: [Plugin; 3] = [namespace_lifecycle::delete, node_restriction::judge, pod_priority::delete];
+
+/// Plugins that judge a new object once it is complete and valid, in upstream's order.
+const VALIDATE_CREATE: [Plugin; 2] = [limit_ranger::check, runtime_class::check];
+
+/// Plugins that judge a changed object once it is complete and valid, in upstream's order.
+const VALIDATE_UPDATE: [Plugin; 2] = [limit_ranger::check, volume_resize::check];
 
 /// Admits a new object.
 pub(crate) async fn admit_create(
@@ -110,6 +149,24 @@ pub(crate) async fn admit_update(
     old: &Value,
 ) -> Result<(), Status> {
     run(&UPDATE, Attributes { registry, scope, caller, operation: Operation::Update, old: Some(old) }, object).await
+}
+
+/// Judges an object that is about to be written: a new one, or one that replaces `old`. Last, when nothing else can refuse
+/// it, it uses up quota.
+pub(crate) async fn validate(
+    registry: &Registry,
+    scope: Scope<'_>,
+    caller: Caller<'_>,
+    object: &mut Value,
+    old: Option<&Value>,
+) -> Result<Charge, Status> {
+    let (operation, plugins) = match old {
+        None => (Operation::Create, &VALIDATE_CREATE),
+        Some(_) => (Operation::Update, &VALIDATE_UPDATE),
+    };
+    let attributes = Attributes { registry, scope, caller, operation, old };
+    run(plugins, attributes, object).await?;
+    resource_quota::charge(&attributes, object).await
 }
 
 /// Admits the deletion of an object, or a pod's eviction.

@@ -49,6 +49,7 @@ pub(crate) struct Registry {
     pub(crate) env: Env,
     pub(crate) config: Arc<Config>,
     pub(crate) services: crate::allocation::ServiceAllocator,
+    pub(crate) quota_locks: crate::admission::QuotaLocks,
     rules: crate::rules::RuleCache,
     pub(crate) authorization: Authorization,
     pages: lists::Pages,
@@ -105,7 +106,8 @@ impl Registry {
         let services = crate::allocation::ServiceAllocator::new(&config);
         let authorization = Authorization::new(&config.authorization_modes, &cache);
         let (rules, pages) = (crate::rules::RuleCache::default(), lists::Pages::default());
-        Self { store, cache, env, config, services, rules, authorization, pages, drain }
+        let quota_locks = crate::admission::QuotaLocks::default();
+        Self { store, cache, env, config, services, quota_locks, rules, authorization, pages, drain }
     }
 
     /// Waits until the cache holds everything that was acknowledged before this call; returns the revision.

@@ -94,6 +94,7 @@ impl Registry {
             let (kind, name) = (api::meta::kind(object), api::meta::name(object));
             return Err(Status::invalid(&resource.storage_group, kind, name, errors));
         }
+        let charge = admission::validate(self, scope, caller, object, None).await?;
         let key = scope.key(api::meta::name(object));
         let result = if caller.dry_run {
             let is_there = self.stored(resource, &key).await?.is_some();
@@ -109,7 +110,10 @@ impl Registry {
                 }
                 Ok(Some(super::kept(resource, std::mem::take(object))))
             }
-            Put::Mismatch(_) => Ok(None),
+            Put::Mismatch(_) => {
+                charge.refund(self).await?;
+                Ok(None)
+            }
         }
     }
 }

@@ -104,7 +104,7 @@ impl Subject<'_> {
     }
 
     /// Gives the writer what a request changes; `live` is `None` for a new object.
-    pub(super) fn track(&self, live: Option<&Value>, new: &mut Value) {
+    pub(crate) fn track(&self, live: Option<&Value>, new: &mut Value) {
         self.with_write(|write| managed::track(write, live, new));
     }
 

@@ -150,6 +150,7 @@ impl Registry {
         if !errors.is_empty() {
             return Err(Status::invalid(&resource.storage_group, api::meta::kind(&new), name, errors));
         }
+        let charge = admission::validate(self, scope, caller, &mut new, Some(old)).await?;
         api::managed::restore_times(&mut new, old);
         if cache::encode(resource, &new) == cache::encode(resource, old) {
             return Ok(Attempt::Unwritten(old.clone()));
@@ -163,7 +164,10 @@ impl Registry {
         if ends_with_update(resource, &new, old) {
             return Ok(match self.remove(resource, &key, current.revision).await? {
                 Put::Applied(_) => Attempt::Written(new),
-                Put::Mismatch(now) => Attempt::Superseded(self.convert_current(resource, now).await?),
+                Put::Mismatch(now) => {
+                    charge.refund(self).await?;
+                    Attempt::Superseded(self.convert_current(resource, now).await?)
+                }
             });
         }
         match self.put_converted(resource, &key, &new, current.revision).await? {
@@ -173,7 +177,10 @@ impl Registry {
                 set_resource_version(&mut new, revision);
                 Ok(Attempt::Written(super::kept(resource, new)))
             }
-            Put::Mismatch(now) => Ok(Attempt::Superseded(self.convert_current(resource, now).await?)),
+            Put::Mismatch(now) => {
+                charge.refund(self).await?;
+                Ok(Attempt::Superseded(self.convert_current(resource, now).await?))
+            }
         }
     }
 }

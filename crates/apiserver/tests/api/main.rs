@@ -8,6 +8,7 @@ mod conversion;
 mod custom;
 mod documents;
 mod proxy;
+mod quotas;
 mod reads;
 mod rules;
 mod subresources;

@@ -1,0 +1,47 @@
+//! DefaultStorageClass and DefaultIngressClass: claims and ingresses that name no class get the default one.
+
+use std::cmp::Reverse;
+
+use api::status::Status;
+use serde_json::Value;
+
+use super::Attributes;
+
+/// Gives a claim the default storage class.
+pub(super) fn storage(attributes: &Attributes<'_>, object: &mut Value) -> Result<(), Status> {
+    let names_class = object["spec"].get("storageClassName").is_some()
+        || api::meta::annotation(object, super::STORAGE_CLASS).is_some();
+    if attributes.is("", "persistentvolumeclaims") && !names_class {
+        let marks = ["storageclass.kubernetes.io/is-default-class", "storageclass.beta.kubernetes.io/is-default-class"];
+        if let Some(name) = default(attributes, ("storage.k8s.io", "storageclasses"), &marks) {
+            object["spec"]["storageClassName"] = name.into();
+        }
+    }
+    Ok(())
+}
+
+/// Gives an ingress the default ingress class.
+pub(super) fn ingress(attributes: &Attributes<'_>, object: &mut Value) -> Result<(), Status> {
+    let names_class = object["spec"].get("ingressClassName").is_some()
+        || api::meta::annotation(object, "kubernetes.io/ingress.class").is_some();
+    if attributes.is("networking.k8s.io", "ingresses") && !names_class {
+        let marks = ["ingressclass.kubernetes.io/is-default-class"];
+        if let Some(name) = default(attributes, ("networking.k8s.io", "ingressclasses"), &marks) {
+            object["spec"]["ingressClassName"] = name.into();
+        }
+    }
+    Ok(())
+}
+
+/// The newest class that is marked as the default, the first by name of several.
+fn default(attributes: &Attributes<'_>, (group, plural): (&str, &str), marks: &[&str]) -> Option<String> {
+    let cache = attributes.registry.resource_cache(api::kinds::find(group, "v1", plural)?).ok()?;
+    let snapshot = cache.snapshot(0);
+    let classes = snapshot.range(None).map(|class| class.value());
+    let defaults = classes.filter(|class| marks.iter().any(|mark| api::meta::annotation(class, mark) == Some("true")));
+    let ranked = defaults.map(|class| {
+        let created = class.pointer("/metadata/creationTimestamp").and_then(Value::as_str).unwrap_or_default();
+        (Reverse(created.to_owned()), api::meta::name(&class).to_owned())
+    });
+    ranked.min().map(|(_, name)| name)
+}
