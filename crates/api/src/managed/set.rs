@@ -189,6 +189,13 @@ impl Set {
 
     /// The set out of `fieldsV1`; `None` if it is none.
     pub fn decode(fields: &Value) -> Option<Set> {
+        let mut set = Set::below(fields)?;
+        // The whole document is no field, so nobody owns it, whatever a client says.
+        set.member = false;
+        Some(set)
+    }
+
+    fn below(fields: &Value) -> Option<Set> {
         let Value::Object(fields) = fields else { return None };
         let mut set = Set::default();
         for (key, below) in fields {
@@ -196,7 +203,7 @@ impl Set {
                 set.member = true;
                 continue;
             }
-            let mut below = Set::decode(below)?;
+            let mut below = Set::below(below)?;
             // What has nothing below it is there for itself.
             below.member |= below.children.is_empty();
             set.children.insert(Element::parse(key)?, below);
