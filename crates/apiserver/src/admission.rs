@@ -1,4 +1,4 @@
-//! Admission: what is refused or completed before an object is validated.
+//! Admission: what is refused or completed before an object is validated, and what is refused or warned of after that.
 //!
 //! Plugins run in the order of [`CREATE`], [`UPDATE`] and [`DELETE`]. They look at other objects in the watch cache; because a
 //! cache can be behind, a refusal counts only when the cache was fresh.
@@ -11,6 +11,7 @@ mod namespace_lifecycle;
 mod node_restriction;
 mod node_taint;
 mod pod_priority;
+mod pod_security;
 mod pod_tolerations;
 mod resource_quota;
 mod runtime_class;
@@ -27,6 +28,7 @@ use crate::access::rbac;
 use crate::cache::Object;
 use crate::registry::{Caller, Registry, Scope};
 
+pub use pod_security::PodSecurityConfiguration;
 pub(crate) use resource_quota::{Charge, QuotaLocks};
 
 /// What a plugin is asked about.
@@ -82,6 +84,13 @@ impl Attributes<'_> {
         cache.snapshot(0).range(Some(namespace)).cloned().collect()
     }
 
+    /// Warns the client of something.
+    fn warn(&self, warning: String) {
+        if let Some(warnings) = self.caller.warnings {
+            warnings.add(warning);
+        }
+    }
+
     /// 403 about the object.
     pub(crate) fn forbidden(&self, object: &Value, why: impl std::fmt::Display) -> Status {
         let name = match api::meta::name(object) {
@@ -125,10 +134,10 @@ const UPDATE: [Plugin; 6] = [
 const DELETE: [Plugin; 3] = [namespace_lifecycle::delete, node_restriction::judge, pod_priority::delete];
 
 /// Plugins that judge a new object once it is complete and valid, in upstream's order.
-const VALIDATE_CREATE: [Plugin; 2] = [limit_ranger::check, runtime_class::check];
+const VALIDATE_CREATE: [Plugin; 3] = [limit_ranger::check, pod_security::validate, runtime_class::check];
 
 /// Plugins that judge a changed object once it is complete and valid, in upstream's order.
-const VALIDATE_UPDATE: [Plugin; 2] = [limit_ranger::check, volume_resize::check];
+const VALIDATE_UPDATE: [Plugin; 3] = [limit_ranger::check, pod_security::validate, volume_resize::check];
 
 /// Admits a new object.
 pub(crate) async fn admit_create(
@@ -166,6 +175,7 @@ pub(crate) async fn validate(
     };
     let attributes = Attributes { registry, scope, caller, operation, old };
     run(plugins, attributes, object).await?;
+    pod_security::judge_existing(&attributes, object).await?;
     resource_quota::charge(&attributes, object).await
 }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use crate::access::{AuthorizationMode, DEFAULT_MODES};
+use crate::admission::PodSecurityConfiguration;
 use crate::runtime_config::RuntimeConfig;
 
 /// The options of an API server. Each names the flag of kube-apiserver that it stands for.
@@ -49,6 +50,8 @@ pub struct Config {
     pub min_request_timeout: Duration,
     /// `--runtime-config`: versions that are served beside the stable ones, or not at all.
     pub runtime_config: RuntimeConfig,
+    /// What `--admission-control-config-file` says for PodSecurity.
+    pub pod_security: PodSecurityConfiguration,
     /// Whether kubelets' serving certificates must come from the cluster's CA
     /// (`--kubelet-certificate-authority`).
     pub verify_kubelets: bool,
@@ -78,6 +81,7 @@ impl Config {
             max_request_bytes: 3 * 1024 * 1024,
             min_request_timeout: Duration::from_secs(1800),
             runtime_config: RuntimeConfig::default(),
+            pod_security: PodSecurityConfiguration::default(),
             verify_kubelets: false,
             join_token: None,
             shutdown_grace: Duration::from_secs(10),

@@ -274,6 +274,11 @@ impl Warnings {
         *self.lock() = warnings;
     }
 
+    /// Adds a warning.
+    pub(crate) fn add(&self, warning: String) {
+        self.lock().push(warning);
+    }
+
     /// The warnings behind those that are there already.
     pub(crate) fn after(&self, mut warnings: Vec<String>) -> Vec<String> {
         warnings.append(&mut self.lock());

@@ -281,9 +281,10 @@ impl Call<'_> {
         let mut value = decoded.value;
         self.check_namespace(&value)?;
         complete(self.resource, &mut value);
-        let caller = self.caller(&options);
+        let warned = Warnings::default();
+        let caller = Caller { warnings: Some(&warned), ..self.caller(&options) };
         let created = self.core.registry.create(self.scope(), NewObject { value }, caller).await?;
-        self.output(&decoded.warnings)?.object(StatusCode::CREATED, &created)
+        self.output(&warned.after(decoded.warnings))?.object(StatusCode::CREATED, &created)
     }
 
     pub(super) fn check_namespace(&self, value: &Value) -> Result<(), Status> {

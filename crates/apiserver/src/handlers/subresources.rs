@@ -12,7 +12,9 @@ use crate::http::negotiate;
 use crate::http::options::{DeleteOptions, WriteOptions};
 use crate::http::output;
 use crate::http::request_info::Verb;
-use crate::registry::{Caller, Decoded, Expected, Part, ReadVersion, Scope, binding, complete, decode_body, scale};
+use crate::registry::{
+    Caller, Decoded, Expected, Part, ReadVersion, Scope, Warnings, binding, complete, decode_body, scale,
+};
 use crate::strategy::copy_at;
 
 const SCALE: Expected<'static> = Expected {
@@ -239,6 +241,7 @@ impl Call<'_> {
             kept
         };
         let registry = &self.core.registry;
+        let warned = Warnings::default();
         let updated = match self.request.verb {
             Verb::Patch => {
                 let options = WriteOptions::parse(self.query, self.headers, "PatchOptions")?;
@@ -251,16 +254,18 @@ impl Call<'_> {
                     }
                     judged(self.resource, subresource, kept, old)
                 };
-                registry.update(self.scope(), self.name()?, Part::Special, self.caller(&options), &change).await?
+                let caller = Caller { warnings: Some(&warned), ..self.caller(&options) };
+                registry.update(self.scope(), self.name()?, Part::Special, caller, &change).await?
             }
             _ => {
                 let (decoded, options) = self.decode(Expected::of(self.resource), "UpdateOptions")?;
                 let mut value = decoded.value;
                 complete(self.resource, &mut value);
                 let change = |old: &Value| judged(self.resource, subresource, keep(value.clone(), old), old);
-                registry.update(self.scope(), self.name()?, Part::Special, self.caller(&options), &change).await?
+                let caller = Caller { warnings: Some(&warned), ..self.caller(&options) };
+                registry.update(self.scope(), self.name()?, Part::Special, caller, &change).await?
             }
         };
-        self.output(&[])?.object(StatusCode::OK, &updated.value)
+        self.output(&warned.after(Vec::new()))?.object(StatusCode::OK, &updated.value)
     }
 }

@@ -88,11 +88,14 @@ impl Registry {
         *object = convert::round_trip(resource, std::mem::take(object));
         let (stored, judged) = convert::judged(resource, object);
         let mut errors = api::validation::create(stored, &judged);
-        // Warnings are about what was wrong before.
+        // Warnings of rules are about what was wrong before.
         self.rules.judge(&self.kinds(), stored, &judged, None, &mut errors);
         if !errors.is_empty() {
             let (kind, name) = (api::meta::kind(object), api::meta::name(object));
             return Err(Status::invalid(&resource.storage_group, kind, name, errors));
+        }
+        if let Some(warnings) = caller.warnings {
+            warnings.set(Vec::new());
         }
         let charge = admission::validate(self, scope, caller, object, None).await?;
         let key = scope.key(api::meta::name(object));
