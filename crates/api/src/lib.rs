@@ -18,6 +18,7 @@ pub mod patch;
 pub mod pod_security;
 pub mod protobuf;
 pub mod quantity;
+pub mod quota;
 pub mod re2;
 pub mod schema;
 pub mod selector;

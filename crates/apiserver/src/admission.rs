@@ -3,7 +3,6 @@
 //! Plugins run in the order of [`CREATE`], [`UPDATE`] and [`DELETE`]. They look at other objects in the watch cache; because a
 //! cache can be behind, a refusal counts only when the cache was fresh.
 
-mod amounts;
 mod certificates;
 mod default_class;
 mod limit_ranger;
@@ -53,15 +52,6 @@ pub(crate) enum Operation {
 
 /// Marks pods that a kubelet reports, which it runs without having been told to.
 const MIRROR: &str = "kubernetes.io/config.mirror";
-
-/// Names the storage class of a claim from before there was a field for it.
-const STORAGE_CLASS: &str = "volume.beta.kubernetes.io/storage-class";
-
-/// The storage class that a claim names, or nothing.
-fn storage_class(claim: &Value) -> &str {
-    let field = || claim.pointer("/spec/storageClassName").and_then(Value::as_str);
-    api::meta::annotation(claim, STORAGE_CLASS).or_else(field).unwrap_or_default()
-}
 
 impl Attributes<'_> {
     /// Whether it is about objects of a resource themselves.

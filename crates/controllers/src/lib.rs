@@ -21,6 +21,7 @@ mod pod_gc;
 mod pods;
 mod registry;
 mod replicaset;
+mod resource_quota;
 mod root_ca;
 mod service_account;
 mod storage_protection;

@@ -10,7 +10,7 @@ use super::Attributes;
 /// Gives a claim the default storage class.
 pub(super) fn storage(attributes: &Attributes<'_>, object: &mut Value) -> Result<(), Status> {
     let names_class = object["spec"].get("storageClassName").is_some()
-        || api::meta::annotation(object, super::STORAGE_CLASS).is_some();
+        || api::meta::annotation(object, api::quota::STORAGE_CLASS).is_some();
     if attributes.is("", "persistentvolumeclaims") && !names_class {
         let marks = ["storageclass.kubernetes.io/is-default-class", "storageclass.beta.kubernetes.io/is-default-class"];
         if let Some(name) = default(attributes, ("storage.k8s.io", "storageclasses"), &marks) {

@@ -8,9 +8,9 @@ use api::quantity::Quantity;
 use api::status::Status;
 use serde_json::{Value, json};
 
-use super::amounts::{self, Amounts};
 use super::{Attributes, Operation};
 use crate::cache::Object;
+use api::quota::amounts::{self, Amounts};
 
 /// Tells which amounts of a pod came from a limit range.
 const ANNOTATION: &str = "kubernetes.io/limit-ranger";

@@ -4,9 +4,6 @@
 //! the object is written, so that requests that run at once never use more than there is; the quota controller lowers
 //! it when objects go. Limits are those of the status too: a quota counts once its controller has seen it.
 
-mod scopes;
-mod usage;
-
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 
 use api::kinds::Resource;
@@ -14,10 +11,10 @@ use api::status::Status;
 use serde_json::Value;
 use tokio::sync::Mutex;
 
-use super::amounts::{self, Amounts};
 use super::{Attributes, Operation};
 use crate::registry::{Current, MAX_RETRIES, Put, Registry, Scope, Subject, Writer};
-use usage::Evaluator;
+use api::quota::Evaluator;
+use api::quota::amounts::{self, Amounts};
 
 /// Who owns what is used: upstream writes it with a client that has no name of its own.
 const WRITER: Writer<'static> = Writer { manager: "Go-http-client", subresource: "status" };
@@ -152,7 +149,7 @@ impl Request<'_> {
         let hard = amounts::read(quota.pointer("/status/hard"));
         let used = amounts::read(quota.pointer("/status/used"));
         let limited = || hard.keys().filter(|name| self.evaluator.matches(name));
-        if limited().next().is_none() || !scopes::contain(quota, self.evaluator, self.object) {
+        if limited().next().is_none() || !api::quota::contain(quota, self.evaluator, self.object) {
             return Ok(Amounts::new());
         }
         let missing = self.evaluator.missing(self.object, limited());
@@ -171,7 +168,7 @@ impl Request<'_> {
         let mut asked = self.usage.clone();
         asked.retain(|name, _| hard.contains_key(name));
         // A change costs what it adds; all of it where the object did not count before.
-        if let Some(old) = self.attributes.old.filter(|old| scopes::contain(quota, self.evaluator, old)) {
+        if let Some(old) = self.attributes.old.filter(|old| api::quota::contain(quota, self.evaluator, old)) {
             for (name, before) in self.evaluator.usage(old, self.attributes.registry.env.now()) {
                 if let Some(amount) = asked.get_mut(&name) {
                     *amount -= before;

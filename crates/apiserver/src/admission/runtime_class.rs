@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
+use api::quota::amounts;
 use api::status::Status;
 use serde_json::{Value, json};
 
-use super::{Attributes, amounts};
+use super::Attributes;
 use crate::cache::Object;
 
 /// Sets overhead, node selector and tolerations.

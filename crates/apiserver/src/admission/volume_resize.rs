@@ -1,9 +1,10 @@
 //! PersistentVolumeClaimResize: only claims that are bound, of a storage class that allows it, grow.
 
+use api::quota::amounts;
 use api::status::Status;
 use serde_json::Value;
 
-use super::{Attributes, amounts};
+use super::Attributes;
 
 pub(super) fn check(attributes: &Attributes<'_>, object: &mut Value) -> Result<(), Status> {
     let Some(old) = attributes.old.filter(|_| attributes.is("", "persistentvolumeclaims")) else { return Ok(()) };
@@ -15,8 +16,8 @@ pub(super) fn check(attributes: &Attributes<'_>, object: &mut Value) -> Result<(
     if old.pointer("/status/phase").and_then(Value::as_str) != Some("Bound") {
         return Err(attributes.forbidden(object, "Only bound persistent volume claims can be expanded"));
     }
-    let class = super::storage_class(object);
-    let allows = class == super::storage_class(old)
+    let class = api::quota::storage_class(object);
+    let allows = class == api::quota::storage_class(old)
         && attributes
             .registry
             .cached_by("storage.k8s.io", "v1", "storageclasses", None, class)

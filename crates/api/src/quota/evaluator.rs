@@ -1,10 +1,10 @@
 //! What an object uses of the resources that quotas limit.
 
-use api::quantity::{Format, Quantity};
+use crate::quantity::{Format, Quantity};
 use serde_json::Value;
 
-use super::super::amounts::{self, Amounts};
-use super::super::storage_class;
+use super::amounts::{self, Amounts};
+use super::storage_class;
 
 /// Compute resources that quotas also know by their bare name.
 const COMPUTE: [&str; 3] = ["cpu", "memory", "ephemeral-storage"];
@@ -20,9 +20,11 @@ const MANDATORY: [&str; 6] = ["cpu", "limits.cpu", "limits.memory", "memory", "r
 
 /// A resource whose objects use quota.
 #[derive(Clone, Copy)]
-pub(super) struct Evaluator<'a> {
-    pub(super) group: &'a str,
-    pub(super) plural: &'a str,
+pub struct Evaluator<'a> {
+    /// The API group.
+    pub group: &'a str,
+    /// The plural name.
+    pub plural: &'a str,
 }
 
 impl Evaluator<'_> {
@@ -39,7 +41,7 @@ impl Evaluator<'_> {
     }
 
     /// Whether an update can change what an object uses.
-    pub(super) fn counts_updates(self, subresource: &str) -> bool {
+    pub fn counts_updates(self, subresource: &str) -> bool {
         match subresource {
             "" => self.is("services") || self.is_claims(),
             "resize" => self.is_pods(),
@@ -56,7 +58,7 @@ impl Evaluator<'_> {
     }
 
     /// Whether the objects can use a resource.
-    pub(super) fn matches(self, name: &str) -> bool {
+    pub fn matches(self, name: &str) -> bool {
         if name == self.object_count() {
             return true;
         }
@@ -82,7 +84,7 @@ impl Evaluator<'_> {
     }
 
     /// What an object uses, without what it uses nothing of.
-    pub(super) fn usage(self, object: &Value, now: jiff::Timestamp) -> Amounts {
+    pub fn usage(self, object: &Value, now: jiff::Timestamp) -> Amounts {
         let one = Quantity::new(1, Format::DecimalSi);
         let mut usage = Amounts::from([(self.object_count(), one)]);
         if self.is_pods() {
@@ -102,7 +104,7 @@ impl Evaluator<'_> {
     }
 
     /// The limited resources that an object leaves out though it must give them, with its containers that do.
-    pub(super) fn missing<'n>(self, object: &Value, limited: impl Iterator<Item = &'n String>) -> Vec<String> {
+    pub fn missing<'n>(self, object: &Value, limited: impl Iterator<Item = &'n String>) -> Vec<String> {
         let limited = limited.filter(|name| self.is_pods() && MANDATORY.contains(&name.as_str()));
         let whole = compute_usage(&resources(&object["spec"], "requests"), &resources(&object["spec"], "limits"));
         let mut missing = Vec::new();

@@ -2,11 +2,11 @@
 
 use serde_json::Value;
 
-use super::super::amounts;
-use super::usage::Evaluator;
+use super::Evaluator;
+use super::amounts;
 
 /// Whether an object is in all scopes of a quota.
-pub(super) fn contain(quota: &Value, evaluator: Evaluator<'_>, object: &Value) -> bool {
+pub fn contain(quota: &Value, evaluator: Evaluator<'_>, object: &Value) -> bool {
     let scopes = quota.pointer("/spec/scopes").and_then(Value::as_array).into_iter().flatten();
     let terms = quota.pointer("/spec/scopeSelector/matchExpressions").and_then(Value::as_array).into_iter().flatten();
     scopes.filter_map(Value::as_str).all(|scope| contains(scope, "Exists", &Value::Null, evaluator, object))

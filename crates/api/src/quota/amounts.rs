@@ -2,20 +2,20 @@
 
 use std::collections::BTreeMap;
 
-use api::quantity::Quantity;
+use crate::quantity::Quantity;
 use serde_json::Value;
 
 /// Amounts by resource name.
-pub(super) type Amounts = BTreeMap<String, Quantity>;
+pub type Amounts = BTreeMap<String, Quantity>;
 
 /// The amounts of a map of quantities in an object; nothing where there is none.
-pub(super) fn read(quantities: Option<&Value>) -> Amounts {
+pub fn read(quantities: Option<&Value>) -> Amounts {
     let entries = quantities.and_then(Value::as_object).into_iter().flatten();
     entries.filter_map(|(name, amount)| Some((name.clone(), Quantity::parse(amount.as_str()?).ok()?))).collect()
 }
 
 /// Adds every amount of `other`.
-pub(super) fn add(amounts: &mut Amounts, other: &Amounts) {
+pub fn add(amounts: &mut Amounts, other: &Amounts) {
     for (name, amount) in other {
         *amounts.entry(name.clone()).or_default() += *amount;
     }
@@ -30,18 +30,18 @@ fn raise(amounts: &mut Amounts, other: &Amounts) {
 }
 
 /// The containers of a pod in one of its lists.
-pub(super) fn containers<'a>(pod: &'a Value, list: &str) -> impl Iterator<Item = &'a Value> {
+pub fn containers<'a>(pod: &'a Value, list: &str) -> impl Iterator<Item = &'a Value> {
     pod["spec"].get(list).and_then(Value::as_array).into_iter().flatten()
 }
 
 /// The `requests` or `limits` of a container, or those of a pod as a whole (of its spec).
-pub(super) fn resources(holder: &Value, part: &str) -> Amounts {
+pub fn resources(holder: &Value, part: &str) -> Amounts {
     read(holder.get("resources").and_then(|resources| resources.get(part)))
 }
 
 /// The `requests` or `limits` of a pod without its overhead: of all that run together, or of an init container with the
 /// sidecars started before it, whichever is more. What is given for the pod as a whole counts instead.
-pub(super) fn of_pod(pod: &Value, part: &str) -> Amounts {
+pub fn of_pod(pod: &Value, part: &str) -> Amounts {
     let mut running = Amounts::new();
     for container in containers(pod, "containers") {
         add(&mut running, &resources(container, part));
