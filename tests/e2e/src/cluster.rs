@@ -18,6 +18,8 @@ pub enum Layout {
     OneProcess,
     /// Every part a process of its own, over HTTPS.
     Separate,
+    /// The API server alone, with no node.
+    ApiServer,
 }
 
 /// The parts of [`Layout::Separate`] that speak to the API server, with the user and groups of each.
@@ -81,15 +83,20 @@ impl Cluster {
                 self.spawn("server", &arguments);
             }
             Layout::Separate => self.start_parts(),
+            Layout::ApiServer => self.start_apiserver(),
         }
     }
 
-    fn start_parts(&mut self) {
+    fn start_apiserver(&mut self) {
         let mut apiserver = self.arguments("apiserver");
         apiserver.extend(flags(&[("--advertise-address", Machines::FIRST_IP)]));
         self.spawn("apiserver", &apiserver);
         let written = self.kubeconfig();
         testkit::until(START_DEADLINE, "the administrator's kubeconfig", || written.is_file().then_some(()));
+    }
+
+    fn start_parts(&mut self) {
+        self.start_apiserver();
         self.spawn("runtime", &self.arguments("runtime"));
         for (part, user, groups) in PARTS {
             let kubeconfig = self.dir.path().join(format!("{part}.kubeconfig"));

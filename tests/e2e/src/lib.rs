@@ -9,12 +9,14 @@ mod images;
 mod kubectl;
 mod machine;
 mod process;
+mod usage;
 
 pub use cluster::{Cluster, Layout};
 pub use images::build_hello;
 pub use kubectl::{Kubectl, Running};
 pub use machine::{Machines, run_inside};
 pub use process::{Process, skiff_binary};
+pub use usage::Usage;
 
 use std::path::PathBuf;
 
