@@ -287,7 +287,7 @@ impl Keeper {
 
     async fn write(&self, name: &str, availability: &Availability) -> Result<(), Status> {
         let registry = &self.core.registry;
-        let identity = Identity::new("system:apiserver", &["system:masters"]);
+        let identity = Identity::server();
         let caller =
             Caller { identity: &identity, dry_run: false, subresource: "status", writer: Some(WRITER), warnings: None };
         let scope = Scope { resource: self.resource, namespace: None };

@@ -111,8 +111,9 @@ fn row(group: &str, plural: &str) -> Result<&'static Arc<Resource>, Status> {
     api::kinds::find(group, "v1", plural).ok_or_else(Status::no_such_resource)
 }
 
-async fn create(registry: &Registry, scope: Scope<'_>, mut value: Value) -> Result<(), Status> {
-    let identity = Identity::new("system:apiserver", &["system:masters"]);
+/// Makes an object of this server's own, unless it is there.
+pub(crate) async fn create(registry: &Registry, scope: Scope<'_>, mut value: Value) -> Result<(), Status> {
+    let identity = Identity::server();
     let caller =
         Caller { identity: &identity, dry_run: false, subresource: "", writer: Some(Writer::SERVER), warnings: None };
     complete(scope.resource, &mut value);
@@ -136,7 +137,7 @@ async fn keep(registry: &Registry, resource: &Resource, wanted: Value, path: &st
     if parts.iter().all(|part| found.pointer(part) == wanted.pointer(part)) {
         return Ok(());
     }
-    let identity = Identity::new("system:apiserver", &["system:masters"]);
+    let identity = Identity::server();
     let caller =
         Caller { identity: &identity, dry_run: false, subresource: "", writer: Some(Writer::SERVER), warnings: None };
     let change = |current: &Value| {

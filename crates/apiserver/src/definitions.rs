@@ -128,7 +128,7 @@ async fn write_status(
     name: &str,
     change: &crate::registry::Change<'_>,
 ) -> Result<(), Status> {
-    let identity = Identity::new("system:apiserver", &["system:masters"]);
+    let identity = Identity::server();
     let caller =
         Caller { identity: &identity, dry_run: false, subresource: "status", writer: Some(WRITER), warnings: None };
     let scope = Scope { resource, namespace: None };

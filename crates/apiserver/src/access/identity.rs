@@ -40,6 +40,11 @@ impl Identity {
         Self::new("system:admin", &[MASTERS])
     }
 
+    /// This server, where it writes objects of its own.
+    pub(crate) fn server() -> Self {
+        Self::new("system:apiserver", &["system:masters"])
+    }
+
     /// The account of a namespace, as which pods and controllers act.
     pub fn service_account(namespace: &str, name: &str) -> Self {
         let user = format!("system:serviceaccount:{namespace}:{name}");

@@ -4,12 +4,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use api::kinds::Resource;
-use api::status::{Status, reason};
+use api::status::Status;
 use serde_json::{Value, json};
 
 use crate::access::Identity;
+use crate::bootstrap;
 use crate::http::options::DeleteOptions;
-use crate::registry::{Caller, DeleteTarget, NewObject, Registry, Scope, Writer, complete};
+use crate::registry::{Caller, DeleteTarget, Registry, Scope};
 
 /// Says who keeps an APIService: `onstart` made it once, `true` keeps it as long as its group is served.
 const MANAGED: &str = "kube-aggregator.kubernetes.io/automanaged";
@@ -65,7 +66,7 @@ pub(super) async fn keep(
     let wanted: BTreeMap<String, Value> = served.iter().map(|(group, version)| wanted(group, version)).collect();
     for (name, object) in &wanted {
         if registry.cached(resource, name).is_none() {
-            create(registry, scope, object.clone()).await?;
+            bootstrap::create(registry, scope, object.clone()).await?;
         }
     }
     let snapshot = registry.resource_cache(resource)?.snapshot(0);
@@ -93,23 +94,9 @@ fn wanted(group: &str, version: &str) -> (String, Value) {
     (name, object)
 }
 
-fn server() -> Identity {
-    Identity::new("system:apiserver", &["system:masters"])
-}
-
-async fn create(registry: &Registry, scope: Scope<'_>, mut value: Value) -> Result<(), Status> {
-    complete(scope.resource, &mut value);
-    let caller =
-        Caller { identity: &server(), dry_run: false, subresource: "", writer: Some(Writer::SERVER), warnings: None };
-    match registry.create(scope, NewObject { value }, caller).await {
-        // Another server was first.
-        Err(status) if status.reason == reason::ALREADY_EXISTS => Ok(()),
-        other => other.map(drop),
-    }
-}
-
 async fn delete(registry: &Registry, scope: Scope<'_>, name: &str) -> Result<(), Status> {
-    let caller = Caller { identity: &server(), dry_run: false, subresource: "", writer: None, warnings: None };
+    let caller =
+        Caller { identity: &Identity::server(), dry_run: false, subresource: "", writer: None, warnings: None };
     let target = DeleteTarget { scope, name, options: &DeleteOptions::default(), caller };
     match registry.delete(target).await {
         Err(status) if status.code == 404 => Ok(()),

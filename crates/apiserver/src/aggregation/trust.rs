@@ -1,12 +1,13 @@
 //! What extension API servers need to believe this server: the ConfigMap that upstream's libraries read at their start.
 
-use api::status::{Status, reason};
+use api::status::Status;
 use serde_json::{Value, json};
 
 use super::FRONT_PROXY;
 use crate::access::Identity;
+use crate::bootstrap;
 use crate::pipeline::Core;
-use crate::registry::{Caller, NewObject, Part, Scope, Writer, complete};
+use crate::registry::{Caller, Part, Scope, Writer};
 
 const NAMESPACE: &str = "kube-system";
 const NAME: &str = "extension-apiserver-authentication";
@@ -21,26 +22,19 @@ pub(super) async fn publish(core: &Core) -> Result<(), Status> {
     if found.as_ref().is_some_and(|found| found.value()["data"] == data) {
         return Ok(());
     }
-    let identity = Identity::new("system:apiserver", &["system:masters"]);
+    if found.is_none() {
+        let value = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": NAME}, "data": data});
+        return bootstrap::create(registry, scope, value).await;
+    }
+    let identity = Identity::server();
     let caller =
         Caller { identity: &identity, dry_run: false, subresource: "", writer: Some(Writer::SERVER), warnings: None };
-    let done = if found.is_some() {
-        let change = |current: &Value| {
-            let mut changed = current.clone();
-            changed["data"] = data.clone();
-            Ok(changed)
-        };
-        registry.update(scope, NAME, Part::Main, caller, &change).await.map(drop)
-    } else {
-        let mut value = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": NAME}, "data": data});
-        complete(resource, &mut value);
-        registry.create(scope, NewObject { value }, caller).await.map(drop)
+    let change = |current: &Value| {
+        let mut changed = current.clone();
+        changed["data"] = data.clone();
+        Ok(changed)
     };
-    match done {
-        // Another server was first, or somebody has removed it just now.
-        Err(status) if status.reason == reason::ALREADY_EXISTS => Ok(()),
-        other => other,
-    }
+    registry.update(scope, NAME, Part::Main, caller, &change).await.map(drop)
 }
 
 fn data(core: &Core) -> Value {
