@@ -17,6 +17,8 @@ const MAX_PENDING: usize = 1000;
 const MAX_CONNECTIONS: usize = 256;
 /// How long a TCP client may be silent.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How many ports are tried where any will do.
+const ANY_PORT_TRIES: usize = 32;
 /// How long requests that wait may go on after the drain signal.
 const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(1);
 
@@ -28,10 +30,18 @@ pub(crate) struct Listener {
 }
 
 impl Listener {
-    /// Binds both to the same port.
+    /// Binds both to the same port. Port 0 takes one that is free for both.
     pub fn bind(address: SocketAddr) -> io::Result<Self> {
-        let udp = std::net::UdpSocket::bind(address)?;
-        let tcp = std::net::TcpListener::bind(udp.local_addr()?)?;
+        let mut tries = if address.port() == 0 { ANY_PORT_TRIES } else { 1 };
+        let (udp, tcp) = loop {
+            let udp = std::net::UdpSocket::bind(address)?;
+            // The kernel chose a port that is free for UDP; somebody may have it for TCP.
+            match std::net::TcpListener::bind(udp.local_addr()?) {
+                Ok(tcp) => break (udp, tcp),
+                Err(err) if err.kind() == io::ErrorKind::AddrInUse && tries > 1 => tries -= 1,
+                Err(err) => return Err(err),
+            }
+        };
         udp.set_nonblocking(true)?;
         tcp.set_nonblocking(true)?;
         Ok(Self { udp, tcp })

@@ -163,9 +163,14 @@ async fn upstream(tasks: &mut Tasks) -> (SocketAddr, Arc<AtomicUsize>) {
         }
         message.to_vec().expect("encode")
     }
-    let udp = UdpSocket::bind("127.0.0.1:0").await.expect("bind");
+    let (udp, tcp) = loop {
+        let udp = UdpSocket::bind("127.0.0.1:0").await.expect("bind");
+        // Another test may have the same port for TCP.
+        if let Ok(tcp) = TcpListener::bind(udp.local_addr().expect("an address")).await {
+            break (udp, tcp);
+        }
+    };
     let address = udp.local_addr().expect("an address");
-    let tcp = TcpListener::bind(address).await.expect("bind");
     let count = Arc::new(AtomicUsize::new(0));
     let counted = count.clone();
     tasks.spawn("upstream", async move {
@@ -256,8 +261,8 @@ async fn large_answers_are_cut_for_udp_and_whole_over_tcp() {
 async fn other_names_are_forwarded_and_remembered() {
     let mut tasks = Tasks::new();
     let (address, count) = upstream(&mut tasks).await;
-    // The first upstream resolver is dead: its port answers nothing.
-    let dead = UdpSocket::bind("127.0.0.1:0").await.expect("bind").local_addr().expect("an address");
+    // The first upstream resolver is dead: nobody has this port.
+    let dead = ([127, 0, 0, 1], 1).into();
     let server = Server::start(config(vec![dead, address]));
     assert_eq!(server.text("example.com.", RecordType::A).await, "192.0.2.1");
     assert_eq!(server.text("EXAMPLE.com.", RecordType::A).await, "192.0.2.1");
@@ -273,14 +278,64 @@ async fn other_names_are_forwarded_and_remembered() {
     server.stop().await;
 }
 
+#[test]
+fn any_port_is_free_for_both_protocols() {
+    use network::netns;
+
+    let directory = tempfile::tempdir().expect("a directory");
+    let namespace = directory.path().join("crowded");
+    netns::create(&namespace).expect("a namespace (run as root)");
+    let bind_often = || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(async {
+            // The kernel has eight ports to choose from, and every other is taken for TCP only.
+            std::fs::write("/proc/sys/net/ipv4/ip_local_port_range", "40000 40007").expect("the range of ports");
+            let mut taken = Vec::new();
+            for port in (40000..40008u16).step_by(2) {
+                taken.push(TcpListener::bind(("127.0.0.1", port)).await.expect("a free port"));
+            }
+            for _ in 0..20 {
+                let server = Server::start(config(Vec::new()));
+                assert_eq!(server.address.port() % 2, 1);
+                server.stop().await;
+            }
+        });
+    };
+    netns::run_in(&namespace, bind_often).expect("in the namespace");
+    netns::remove(&namespace).expect("remove the namespace");
+}
+
+/// A socket that passes each request on to a server that is named later, and its answer back.
+async fn relay(tasks: &mut Tasks) -> (SocketAddr, tokio::sync::oneshot::Sender<SocketAddr>) {
+    let socket = UdpSocket::bind("127.0.0.1:0").await.expect("bind");
+    let address = socket.local_addr().expect("an address");
+    let (sender, target) = tokio::sync::oneshot::channel();
+    tasks.spawn("relay", async move {
+        let Ok(target) = target.await else { return };
+        let mut clients = std::collections::HashMap::new();
+        let mut buffer = [0; 4096];
+        while let Ok((length, from)) = socket.recv_from(&mut buffer).await {
+            let id = [buffer[0], buffer[1]];
+            if from != target {
+                clients.insert(id, from);
+            }
+            let to = if from == target { clients.get(&id).copied() } else { Some(target) };
+            if let Some(to) = to {
+                socket.send_to(&buffer[..length], to).await.expect("relay");
+            }
+        }
+    });
+    (address, sender)
+}
+
 #[tokio::test]
 async fn a_loop_of_forwarders_ends() {
-    // Two servers that forward to each other.
-    let socket = std::net::UdpSocket::bind("127.0.0.1:0").expect("bind");
-    let second_address = socket.local_addr().expect("an address");
-    drop(socket);
-    let first = Server::start(config(vec![second_address]));
-    let second = Server::start(Config { listen: vec![second_address], ..config(vec![first.address]) });
+    // Two servers that forward to each other, one of them through a relay, as its address is known only then.
+    let mut tasks = Tasks::new();
+    let (between, target) = relay(&mut tasks).await;
+    let first = Server::start(config(vec![between]));
+    let second = Server::start(config(vec![first.address]));
+    target.send(second.address).expect("the relay waits");
     let answer = first.text("example.com.", RecordType::A).await;
     assert_eq!(answer, "Server Failure: ");
     first.stop().await;
