@@ -81,6 +81,13 @@ impl Attributes<'_> {
         }
     }
 
+    /// Notes something for the audit log, if somebody reads that.
+    fn annotate(&self, key: &'static str, value: impl FnOnce() -> String) {
+        if let Some(annotations) = self.caller.annotations {
+            annotations.add(key, value());
+        }
+    }
+
     /// 403 about the object.
     pub(crate) fn forbidden(&self, object: &Value, why: impl std::fmt::Display) -> Status {
         let name = match api::meta::name(object) {

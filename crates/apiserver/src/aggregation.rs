@@ -288,8 +288,7 @@ impl Keeper {
     async fn write(&self, name: &str, availability: &Availability) -> Result<(), Status> {
         let registry = &self.core.registry;
         let identity = Identity::server();
-        let caller =
-            Caller { identity: &identity, dry_run: false, subresource: "status", writer: Some(WRITER), warnings: None };
+        let caller = Caller { subresource: "status", writer: Some(WRITER), ..Caller::of(&identity) };
         let scope = Scope { resource: self.resource, namespace: None };
         let now = registry.env.now();
         let change = |current: &Value| {

@@ -10,7 +10,7 @@ use base::Drain;
 use serde_json::{Value, json};
 
 use crate::access::{Identity, rbac};
-use crate::registry::{Caller, NewObject, Part, Registry, Scope, Writer, complete};
+use crate::registry::{Caller, NewObject, Part, Registry, Scope, complete};
 
 const NAMESPACES: [&str; 4] = ["default", "kube-node-lease", "kube-public", "kube-system"];
 
@@ -114,8 +114,7 @@ fn row(group: &str, plural: &str) -> Result<&'static Arc<Resource>, Status> {
 /// Makes an object of this server's own, unless it is there.
 pub(crate) async fn create(registry: &Registry, scope: Scope<'_>, mut value: Value) -> Result<(), Status> {
     let identity = Identity::server();
-    let caller =
-        Caller { identity: &identity, dry_run: false, subresource: "", writer: Some(Writer::SERVER), warnings: None };
+    let caller = Caller::server(&identity);
     complete(scope.resource, &mut value);
     match registry.create(scope, NewObject { value }, caller).await {
         // Another server was first.
@@ -138,8 +137,7 @@ async fn keep(registry: &Registry, resource: &Resource, wanted: Value, path: &st
         return Ok(());
     }
     let identity = Identity::server();
-    let caller =
-        Caller { identity: &identity, dry_run: false, subresource: "", writer: Some(Writer::SERVER), warnings: None };
+    let caller = Caller::server(&identity);
     let change = |current: &Value| {
         let mut changed = current.clone();
         for part in parts {

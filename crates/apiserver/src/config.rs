@@ -46,6 +46,8 @@ pub struct Config {
     pub compaction_interval: Duration,
     /// `--max-request-bytes` of the edge: larger bodies are refused.
     pub max_request_bytes: usize,
+    /// `--request-timeout`: how long a request that is no watch or connection may take.
+    pub request_timeout: Duration,
     /// `--min-request-timeout`: how long a watch without a timeout of its own is kept, at least.
     pub min_request_timeout: Duration,
     /// `--runtime-config`: versions that are served beside the stable ones, or not at all.
@@ -79,6 +81,7 @@ impl Config {
             event_ttl: Duration::from_secs(3600),
             compaction_interval: Duration::from_secs(300),
             max_request_bytes: 3 * 1024 * 1024,
+            request_timeout: Duration::from_secs(60),
             min_request_timeout: Duration::from_secs(1800),
             runtime_config: RuntimeConfig::default(),
             pod_security: PodSecurityConfiguration::default(),

@@ -129,8 +129,7 @@ async fn write_status(
     change: &crate::registry::Change<'_>,
 ) -> Result<(), Status> {
     let identity = Identity::server();
-    let caller =
-        Caller { identity: &identity, dry_run: false, subresource: "status", writer: Some(WRITER), warnings: None };
+    let caller = Caller { subresource: "status", writer: Some(WRITER), ..Caller::of(&identity) };
     let scope = Scope { resource, namespace: None };
     match registry.update(scope, name, Part::Status, caller, change).await {
         Err(status) if status.code == 404 => Ok(()),

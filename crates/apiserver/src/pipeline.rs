@@ -1,4 +1,5 @@
-//! The way of a request: authenticate, authorize, handle. One service for the edge and for clients in this process.
+//! Everything that requests need, and one service for the edge and for clients in this process: a request passes the
+//! [filters](crate::filters) and is handled.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -11,12 +12,13 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use http::{Request, Response};
 
-use crate::access::attributes::Attributes;
 use crate::access::authentication::Authenticator;
-use crate::access::{Identity, Peer, impersonation};
+use crate::access::{Identity, Peer};
 use crate::aggregation::{self, Aggregation};
+use crate::audit::Annotations;
 use crate::config::Config;
 use crate::connect::Dialer;
+use crate::filters::{self, Exchange};
 use crate::handlers;
 use crate::http::body::{self, Body, BoxError};
 use crate::http::request_info::{RequestInfo, Target};
@@ -47,6 +49,7 @@ pub(crate) struct Admitted {
     pub(crate) info: RequestInfo,
     pub(crate) identity: Identity,
     pub(crate) request: Request<Body>,
+    pub(crate) annotations: Option<Arc<Annotations>>,
 }
 
 impl Core {
@@ -61,36 +64,28 @@ impl Core {
         background.spawn(name, future);
     }
 
-    pub(crate) async fn handle(self: Arc<Self>, request: Request<Body>) -> Response<Body> {
-        let accepts_gzip = crate::http::gzip::is_accepted(request.headers());
-        let error_encoding = negotiate::error_encoding(request.headers(), request.uri());
-        match self.admit(request).await {
-            Err(status) => output::failure(error_encoding, &status),
-            Ok(admitted) => {
-                let is_resource = matches!(admitted.info.target, Target::Resource(_));
-                let remote = self.aggregation.remote(&admitted.info.path);
-                let answer: BoxFuture<'static, Result<Response<Body>, Status>> = match remote {
-                    Some(remote) => Box::pin(aggregation::handle(self, remote, admitted)),
-                    None if is_resource => Box::pin(handlers::resources::handle(self, admitted)),
-                    None => Box::pin(handlers::paths::handle(self, admitted)),
-                };
-                let response = answer.await;
-                let response = response.unwrap_or_else(|status| output::failure(error_encoding, &status));
-                if accepts_gzip { crate::http::gzip::compress(response).await } else { response }
-            }
-        }
+    /// Answers a request.
+    pub(crate) fn handle(self: Arc<Self>, request: Request<Body>) -> filters::Answer {
+        filters::run(self, request)
     }
+}
 
-    async fn admit(&self, mut request: Request<Body>) -> Result<Admitted, Status> {
-        let info = RequestInfo::parse(request.method(), request.uri());
-        let peer = request.extensions().get::<Peer>();
-        let identity = self.authenticator.authenticate(peer, request.headers(), &*self.registry)?;
-        let identity = identity.unwrap_or_else(Identity::anonymous);
-        let identity = impersonation::impersonate(&self.registry, identity, request.headers_mut()).await?;
-        let method = request.method().as_str().to_ascii_lowercase();
-        self.registry.authorize(&Attributes::of_request(&identity, &info, &method)).await?;
-        Ok(Admitted { info, identity, request })
-    }
+/// Handles a request that has passed all filters.
+pub(crate) async fn answer(exchange: Exchange) -> Response<Body> {
+    let Exchange { core, request, info, identity, annotations, .. } = exchange;
+    let accepts_gzip = crate::http::gzip::is_accepted(request.headers());
+    let error_encoding = negotiate::error_encoding(request.headers(), request.uri());
+    let is_resource = matches!(info.target, Target::Resource(_));
+    let remote = core.aggregation.remote(&info.path);
+    let admitted = Admitted { info, identity, request, annotations };
+    let answer: BoxFuture<'static, Result<Response<Body>, Status>> = match remote {
+        Some(remote) => Box::pin(aggregation::handle(core, remote, admitted)),
+        None if is_resource => Box::pin(handlers::resources::handle(core, admitted)),
+        None => Box::pin(handlers::paths::handle(core, admitted)),
+    };
+    let response = answer.await;
+    let response = response.unwrap_or_else(|status| output::failure(error_encoding, &status));
+    if accepts_gzip { crate::http::gzip::compress(response).await } else { response }
 }
 
 /// The API as a service for a client in this process, acting as the identity that it was made with.

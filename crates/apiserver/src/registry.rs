@@ -27,6 +27,7 @@ use store::{RangeRequest, Store, Txn, TxnError, TxnResponse};
 
 use crate::access::Identity;
 use crate::access::authorization::Authorization;
+use crate::audit::Annotations;
 use crate::cache::{self, Cache, Object, REGISTRY, ResourceCache, storage_path};
 use crate::config::Config;
 use crate::kinds::Kinds;
@@ -258,6 +259,20 @@ pub(crate) struct Caller<'a> {
     pub(crate) writer: Option<Writer<'a>>,
     /// Where warnings about the object go; `None` where nobody reads them.
     pub(crate) warnings: Option<&'a Warnings>,
+    /// What is noted about the request for the audit log; `None` where there is no request.
+    pub(crate) annotations: Option<&'a Annotations>,
+}
+
+impl<'a> Caller<'a> {
+    /// Somebody who changes an object itself and owns nothing in it.
+    pub(crate) fn of(identity: &'a Identity) -> Self {
+        Self { identity, dry_run: false, subresource: "", writer: None, warnings: None, annotations: None }
+    }
+
+    /// A part of this server, which writes objects of its own.
+    pub(crate) fn server(identity: &'a Identity) -> Self {
+        Self { writer: Some(Writer::SERVER), ..Self::of(identity) }
+    }
 }
 
 /// What a client is told about an object that is accepted all the same.

@@ -83,6 +83,11 @@ impl Requested {
     }
 }
 
+/// Whether a request asks for another identity.
+pub(crate) fn is_asked_for(headers: &HeaderMap) -> bool {
+    headers.keys().any(|name| name.as_str().starts_with("impersonate-"))
+}
+
 /// Takes the headers out; nothing if there are none.
 fn take(headers: &mut HeaderMap) -> Result<Option<Requested>, Status> {
     let names: Vec<_> = headers.keys().filter(|name| name.as_str().starts_with("impersonate-")).cloned().collect();

@@ -1,7 +1,7 @@
 //! PodSecurity: what pods may ask of their nodes, as the labels of their namespace say.
 //!
-//! `enforce` refuses pods; `warn` warns of pods and of templates that controllers make pods of. The labels of `audit` are
-//! checked, but have no effect: there is no audit log.
+//! `enforce` refuses pods; `warn` warns of pods and of templates that controllers make pods of, and `audit` notes them for
+//! the audit log.
 
 mod configuration;
 mod namespaces;
@@ -47,8 +47,36 @@ fn configuration<'a>(attributes: &Attributes<'a>) -> &'a PodSecurityConfiguratio
 /// Whether the policy does not count for the namespace of the request, or for who makes it.
 fn is_exempt(attributes: &Attributes<'_>) -> bool {
     let exemptions = configuration(attributes);
-    exemptions.has_namespace(attributes.scope.namespace.unwrap_or_default())
-        || exemptions.has_username(&attributes.caller.identity.user)
+    let dimension = if exemptions.has_namespace(attributes.scope.namespace.unwrap_or_default()) {
+        "namespace"
+    } else if exemptions.has_username(&attributes.caller.identity.user) {
+        "user"
+    } else {
+        return false;
+    };
+    attributes.annotate("pod-security.kubernetes.io/exempt", || dimension.to_owned());
+    true
+}
+
+/// Whether the policy does not count for the RuntimeClass of a pod or template.
+fn has_exempt_runtime_class(attributes: &Attributes<'_>, pod: &Value) -> bool {
+    let is_exempt = configuration(attributes).has_runtime_class(pod);
+    if is_exempt {
+        attributes.annotate("pod-security.kubernetes.io/exempt", || "runtimeClass".to_owned());
+    }
+    is_exempt
+}
+
+/// Notes a pod or template that does not meet a policy.
+fn audit(attributes: &Attributes<'_>, policy: &Policy, pod: &Value) {
+    if attributes.caller.annotations.is_none() {
+        return;
+    }
+    let violations = api::pod_security::evaluate(policy.audit, pod);
+    if !violations.is_empty() {
+        let what = || format!("would violate PodSecurity \"{}\": {}", policy.audit, violations.details());
+        attributes.annotate("pod-security.kubernetes.io/audit-violations", what);
+    }
 }
 
 /// Warns of a pod or template that does not meet a policy.

@@ -95,8 +95,8 @@ fn wanted(group: &str, version: &str) -> (String, Value) {
 }
 
 async fn delete(registry: &Registry, scope: Scope<'_>, name: &str) -> Result<(), Status> {
-    let caller =
-        Caller { identity: &Identity::server(), dry_run: false, subresource: "", writer: None, warnings: None };
+    let identity = Identity::server();
+    let caller = Caller::of(&identity);
     let target = DeleteTarget { scope, name, options: &DeleteOptions::default(), caller };
     match registry.delete(target).await {
         Err(status) if status.code == 404 => Ok(()),

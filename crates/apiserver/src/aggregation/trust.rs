@@ -7,7 +7,7 @@ use super::FRONT_PROXY;
 use crate::access::Identity;
 use crate::bootstrap;
 use crate::pipeline::Core;
-use crate::registry::{Caller, Part, Scope, Writer};
+use crate::registry::{Caller, Part, Scope};
 
 const NAMESPACE: &str = "kube-system";
 const NAME: &str = "extension-apiserver-authentication";
@@ -27,8 +27,7 @@ pub(super) async fn publish(core: &Core) -> Result<(), Status> {
         return bootstrap::create(registry, scope, value).await;
     }
     let identity = Identity::server();
-    let caller =
-        Caller { identity: &identity, dry_run: false, subresource: "", writer: Some(Writer::SERVER), warnings: None };
+    let caller = Caller::server(&identity);
     let change = |current: &Value| {
         let mut changed = current.clone();
         changed["data"] = data.clone();

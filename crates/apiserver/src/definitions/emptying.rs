@@ -90,7 +90,7 @@ async fn delete_instances(registry: &Arc<Registry>, name: &str) -> Result<(), St
 
 async fn delete(registry: &Registry, row: &Resource, object: &Object) -> Result<(), Status> {
     let identity = Identity::server();
-    let caller = Caller { identity: &identity, dry_run: false, subresource: "", writer: None, warnings: None };
+    let caller = Caller::of(&identity);
     let scope = Scope { resource: row, namespace: object.namespace() };
     let options = DeleteOptions::default();
     match registry.delete(DeleteTarget { scope, name: object.name(), options: &options, caller }).await {

@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use super::{components, reviews, subresources};
 use crate::access::Identity;
+use crate::audit::Annotations;
 use crate::connect;
 use crate::http::body::{self, Body};
 use crate::http::negotiate::{self, Accepted, Encoding, Shape, StreamEncoding};
@@ -35,6 +36,7 @@ pub(super) struct Call<'a> {
     pub(super) query: &'a Query,
     pub(super) headers: &'a HeaderMap,
     pub(super) identity: &'a Identity,
+    pub(super) annotations: Option<&'a Annotations>,
     pub(super) body: Bytes,
     pub(super) accepted: Accepted,
     pub(super) error_encoding: Encoding,
@@ -52,7 +54,7 @@ pub(super) fn unknown(group: &str) -> Result<Response<Body>, Status> {
 }
 
 pub(crate) async fn handle(core: Arc<Core>, admitted: Admitted) -> Result<Response<Body>, Status> {
-    let Admitted { info, identity, request } = admitted;
+    let Admitted { info, identity, request, annotations } = admitted;
     let Target::Resource(target) = &info.target else { return Err(Status::no_such_resource()) };
     let kinds = core.registry.kinds();
     let Some(resource) = kinds.find(&target.group, &target.version, &target.resource) else {
@@ -83,6 +85,7 @@ pub(crate) async fn handle(core: Arc<Core>, admitted: Admitted) -> Result<Respon
         query: &info.query,
         headers: &parts.headers,
         identity: &identity,
+        annotations: annotations.as_deref(),
         body,
         accepted,
         error_encoding: negotiate::error_encoding(&parts.headers, &parts.uri),
@@ -146,7 +149,17 @@ impl Call<'_> {
         let subresource = self.request.subresource.as_deref().unwrap_or_default();
         let writer = Writer { manager: &options.field_manager, subresource };
         let writer = Some(writer).filter(|_| !options.is_apply);
-        Caller { identity: self.identity, dry_run: options.dry_run, subresource, writer, warnings: None }
+        Caller {
+            dry_run: options.dry_run,
+            subresource,
+            writer,
+            annotations: self.annotations,
+            ..Caller::of(self.identity)
+        }
+    }
+
+    fn deleter(&self, dry_run: bool) -> Caller<'_> {
+        Caller { dry_run, annotations: self.annotations, ..Caller::of(self.identity) }
     }
 
     async fn main(&self) -> Result<Response<Body>, Status> {
@@ -397,8 +410,7 @@ impl Call<'_> {
     async fn delete(&self) -> Result<Response<Body>, Status> {
         let encoding = negotiate::body_encoding(self.headers)?;
         let options = decode_delete_options(&self.body, encoding, self.query)?;
-        let caller =
-            Caller { identity: self.identity, dry_run: options.dry_run, subresource: "", writer: None, warnings: None };
+        let caller = self.deleter(options.dry_run);
         let target = DeleteTarget { scope: self.scope(), name: self.name()?, options: &options, caller };
         let output = self.output(&[])?;
         match self.core.registry.delete(target).await? {
@@ -418,8 +430,7 @@ impl Call<'_> {
         let encoding = negotiate::body_encoding(self.headers)?;
         let options = decode_delete_options(&self.body, encoding, self.query)?;
         let list = ListOptions::parse(self.query, false)?;
-        let caller =
-            Caller { identity: self.identity, dry_run: options.dry_run, subresource: "", writer: None, warnings: None };
+        let caller = self.deleter(options.dry_run);
         let listed = self.core.registry.delete_collection(self.scope(), &list, &options, caller).await?;
         self.output(&[])?.list(&listed)
     }

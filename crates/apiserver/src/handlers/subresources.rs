@@ -120,7 +120,7 @@ impl Call<'_> {
     /// Who makes a request of which nobody owns the result.
     fn ownerless(&self, dry_run: bool) -> Caller<'_> {
         let subresource = self.request.subresource.as_deref().unwrap_or_default();
-        Caller { identity: self.identity, dry_run, subresource, writer: None, warnings: None }
+        Caller { dry_run, subresource, annotations: self.annotations, ..Caller::of(self.identity) }
     }
 
     async fn scale(&self, verb: Verb) -> Result<Response<Body>, Status> {

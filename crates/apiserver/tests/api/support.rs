@@ -217,6 +217,15 @@ impl Client {
         answered.unwrap_or_else(|never| match never {}).status().as_u16()
     }
 
+    /// The answer to a request whose body never ends.
+    pub async fn pending(&self, method: &str, path: &str) -> Answer {
+        let pieces = futures::stream::pending::<Result<http_body::Frame<Bytes>, std::io::Error>>();
+        let request = Request::builder().method(method).uri(path).body(http_body_util::StreamBody::new(pieces));
+        let answered = self.service.clone().call(request.expect("a request"));
+        let answered = tokio::time::timeout(DEADLINE, answered).await.expect("in time");
+        Self::read(answered.unwrap_or_else(|never| match never {})).await
+    }
+
     /// The whole answer to a request: status, type of the content, and body.
     pub async fn exchange(
         &self,

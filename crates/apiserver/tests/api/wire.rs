@@ -44,3 +44,28 @@ async fn identities_are_checked_on_the_wire() {
     let refused = Api::<Namespace>::all(stranger).list(&ListParams::default()).await.expect_err("not authenticated");
     assert!(refused.to_string().contains("Unauthorized"), "{refused}");
 }
+
+#[tokio::test]
+async fn requests_have_an_audit_id_which_the_client_may_choose() {
+    let cluster = Cluster::start().await;
+    let id_of = |headers: &'static [(&'static str, &'static str)]| {
+        let cluster = &cluster;
+        async move {
+            let answer = cluster.fetch("/api/v1/namespaces/nowhere", headers).await;
+            answer.headers()["audit-id"].to_str().expect("text").to_owned()
+        }
+    };
+    assert_eq!(id_of(&[("audit-id", "chosen")]).await, "chosen");
+    let (first, second) = (id_of(&[]).await, id_of(&[]).await);
+    assert!(first.len() == 36 && first != second, "{first} {second}");
+}
+
+#[tokio::test]
+async fn requests_take_no_longer_than_their_timeout() {
+    let cluster = Cluster::start_with(|config| config.request_timeout = std::time::Duration::from_secs(3600)).await;
+    cluster.get("/api/v1/namespaces?timeout=never").await.expect(400);
+    cluster.get("/api/v1/namespaces?timeout=1h").await.expect(200);
+    // The body never comes.
+    let late = cluster.pending("POST", "/api/v1/namespaces?timeout=10ms").await.expect(504);
+    assert_eq!(late["message"], "Timeout: request did not complete within the allotted timeout");
+}

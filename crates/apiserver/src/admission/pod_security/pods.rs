@@ -4,7 +4,7 @@ use api::status::Status;
 use serde_json::Value;
 
 use super::super::Attributes;
-use super::{configuration, is_exempt, policy, warn};
+use super::{audit, has_exempt_runtime_class, is_exempt, policy, warn};
 
 /// Subresources through which nothing that counts can change. Of others everything is judged.
 const IGNORED: [&str; 8] = ["exec", "attach", "binding", "eviction", "log", "portforward", "proxy", "status"];
@@ -18,9 +18,11 @@ pub(super) fn validate(attributes: &Attributes<'_>, pod: &Value) -> Result<(), S
         return Err(Status::internal(format!("failed to lookup namespace {namespace}")));
     };
     let is_unchanged = attributes.old.is_some_and(|old| !is_significant(pod, old));
-    if is_unchanged || configuration(attributes).has_runtime_class(pod) {
+    if is_unchanged || has_exempt_runtime_class(attributes, pod) {
         return Ok(());
     }
+    attributes.annotate("pod-security.kubernetes.io/enforce-policy", || policy.enforce.to_string());
+    audit(attributes, &policy, pod);
     let violations = api::pod_security::evaluate(policy.enforce, pod);
     if !violations.is_empty() {
         let why = format!("violates PodSecurity \"{}\": {}", policy.enforce, violations.details());

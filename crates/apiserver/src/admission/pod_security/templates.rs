@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::super::Attributes;
-use super::{configuration, is_exempt, policy, warn};
+use super::{audit, has_exempt_runtime_class, is_exempt, policy, warn};
 
 /// Where the template is, by group and resource.
 const TEMPLATES: [(&str, &str, &str); 8] = [
@@ -27,8 +27,9 @@ pub(super) fn validate(attributes: &Attributes<'_>, object: &Value, path: &str) 
         return;
     }
     let Some(template) = object.pointer(path).filter(|template| !template.is_null()) else { return };
-    let policy = policy(attributes).filter(|_| !configuration(attributes).has_runtime_class(template));
+    let policy = policy(attributes).filter(|_| !has_exempt_runtime_class(attributes, template));
     if let Some(policy) = policy {
+        audit(attributes, &policy, template);
         warn(attributes, &policy, template);
     }
 }

@@ -11,7 +11,7 @@ use crate::access::Identity;
 use crate::access::identity::MASTERS;
 use crate::access::rbac::cover::uncovered;
 use crate::access::rbac::rule::Rule;
-use crate::registry::{Caller, NewObject, Part, Registry, Scope, Writer, complete};
+use crate::registry::{Caller, NewObject, Part, Registry, Scope, complete};
 
 /// How many objects are written at a time: the datastore puts them into one commit.
 const AT_A_TIME: usize = 32;
@@ -30,8 +30,7 @@ async fn reconcile_one(registry: &Registry, wanted: Value) -> Result<(), Status>
     let scope = Scope { resource, namespace: api::meta::namespace(wanted) };
     let name = api::meta::name(wanted);
     let identity = Identity::new("system:apiserver", &[MASTERS]);
-    let caller =
-        Caller { identity: &identity, dry_run: false, subresource: "", writer: Some(Writer::SERVER), warnings: None };
+    let caller = Caller::server(&identity);
     let Some(found) = registry.cached(resource, &scope.key(name)) else {
         return create(registry, scope, wanted.clone(), caller).await;
     };

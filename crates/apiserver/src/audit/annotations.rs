@@ -1,0 +1,56 @@
+//! What the parts of the server note about a request for the audit log.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::sync::{Mutex, PoisonError};
+
+use crate::access::authorization::Decision;
+
+/// The annotations of one request, under keys such as `authorization.k8s.io/decision`.
+#[derive(Debug, Default)]
+pub(crate) struct Annotations(Mutex<BTreeMap<String, String>>);
+
+impl Annotations {
+    /// Notes something. What is noted first under a key stays; another value is told to the operator.
+    pub(crate) fn add(&self, key: impl Into<String>, value: impl Into<String>) {
+        let value = value.into();
+        match self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(key.into()) {
+            Entry::Vacant(entry) => drop(entry.insert(value)),
+            Entry::Occupied(entry) if *entry.get() == value => {}
+            Entry::Occupied(entry) => {
+                tracing::warn!(key = entry.key(), value, kept = entry.get(), "audit annotation is there already");
+            }
+        }
+    }
+
+    /// Notes what authorization said.
+    pub(crate) fn decided(&self, decision: &Decision) {
+        let (decision, reason) = match decision {
+            Decision::Allow(reason) => ("allow", &**reason),
+            Decision::Deny => ("forbid", ""),
+            Decision::NoOpinion(reason) => ("forbid", reason.as_deref().unwrap_or_default()),
+        };
+        self.add("authorization.k8s.io/decision", decision);
+        self.add("authorization.k8s.io/reason", reason);
+    }
+
+    /// Everything that was noted until now.
+    pub(crate) fn all(&self) -> BTreeMap<String, String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_value_of_a_key_stays() {
+        let annotations = Annotations::default();
+        annotations.decided(&Decision::NoOpinion(None));
+        annotations.add("authorization.k8s.io/decision", "allow");
+        let all = annotations.all();
+        assert_eq!(all["authorization.k8s.io/decision"], "forbid");
+        assert_eq!(all["authorization.k8s.io/reason"], "");
+    }
+}

@@ -1,0 +1,262 @@
+//! What every request passes on its way to the handlers: one list, in upstream's order.
+//!
+//! A filter gets the request and what is left of the way; it answers itself, or looks at what comes back.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use api::status::Status;
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use http::{HeaderName, Request, Response, StatusCode};
+use jiff::SignedDuration;
+
+use crate::access::attributes::Attributes;
+use crate::access::authorization::Decision;
+use crate::access::{Identity, Peer, impersonation};
+use crate::audit::{self, Annotations};
+use crate::http::body::Body;
+use crate::http::negotiate::{self, Encoding};
+use crate::http::output;
+use crate::http::request_info::{Query, RequestInfo, Target, Verb};
+use crate::pipeline::{self, Core};
+
+/// The filters, the outermost first.
+const FILTERS: [Filter; 6] = [recover, give_audit_id, limit_time, authenticate, impersonate, authorize];
+
+/// One filter.
+type Filter = fn(Exchange, Next) -> Answer;
+
+/// What a request is answered.
+pub(crate) type Answer = BoxFuture<'static, Response<Body>>;
+
+/// A request on its way, and what the filters have found out about it.
+pub(crate) struct Exchange {
+    pub(crate) core: Arc<Core>,
+    pub(crate) request: Request<Body>,
+    pub(crate) info: RequestInfo,
+    /// Who makes it; nobody before it is authenticated.
+    pub(crate) identity: Identity,
+    /// What is noted about it for the audit log, if somebody reads that.
+    pub(crate) annotations: Option<Arc<Annotations>>,
+    error_encoding: Encoding,
+}
+
+impl Exchange {
+    pub(crate) fn new(core: Arc<Core>, request: Request<Body>) -> Self {
+        Self {
+            info: RequestInfo::parse(request.method(), request.uri()),
+            identity: Identity::anonymous(),
+            annotations: tracing::enabled!(tracing::Level::DEBUG).then(Arc::default),
+            error_encoding: negotiate::error_encoding(request.headers(), request.uri()),
+            core,
+            request,
+        }
+    }
+
+    /// Answers that it failed, in the form in which the client wants it.
+    fn fail(&self, status: &Status) -> Response<Body> {
+        output::failure(self.error_encoding, status)
+    }
+}
+
+/// The rest of the way.
+#[derive(Clone, Copy)]
+pub(crate) struct Next(&'static [Filter]);
+
+impl Next {
+    /// Sends the request on.
+    pub(crate) fn run(self, exchange: Exchange) -> Answer {
+        match self.0 {
+            [filter, rest @ ..] => filter(exchange, Self(rest)),
+            [] => Box::pin(pipeline::answer(exchange)),
+        }
+    }
+}
+
+/// Sends a request through all filters.
+pub(crate) fn run(core: Arc<Core>, request: Request<Body>) -> Answer {
+    Next(&FILTERS).run(Exchange::new(core, request))
+}
+
+/// Answers for whatever panics further in; the server goes on.
+fn recover(exchange: Exchange, next: Next) -> Answer {
+    let path = exchange.info.path.clone();
+    Box::pin(or_failure(path, async move { next.run(exchange).await }))
+}
+
+async fn or_failure(path: String, answer: impl Future<Output = Response<Body>>) -> Response<Body> {
+    AssertUnwindSafe(answer).catch_unwind().await.unwrap_or_else(|_| {
+        tracing::error!(path, "a handler panicked");
+        let why = "This request caused apiserver to panic. Look in the logs for details.\n";
+        output::text_response(StatusCode::INTERNAL_SERVER_ERROR, why)
+    })
+}
+
+const AUDIT_ID: HeaderName = HeaderName::from_static("audit-id");
+
+/// Gives the request the name under which the audit log has it, unless the client has named it, and tells it.
+fn give_audit_id(mut exchange: Exchange, next: Next) -> Answer {
+    let given = exchange.request.headers().get(&AUDIT_ID).filter(|id| !id.is_empty()).cloned();
+    let id = given.unwrap_or_else(|| audit::new_id(exchange.core.registry.env.random()));
+    exchange.request.headers_mut().insert(AUDIT_ID, id.clone());
+    let annotations = exchange.annotations.clone();
+    Box::pin(async move {
+        let mut response = next.run(exchange).await;
+        if let Some(annotations) = annotations {
+            tracing::debug!(audit_id = ?id, status = response.status().as_u16(), annotations = ?annotations.all(), "answered");
+        }
+        response.headers_mut().entry(AUDIT_ID).or_insert(id);
+        response
+    })
+}
+
+/// Ends requests that take too long, unless they are meant to be long.
+fn limit_time(exchange: Exchange, next: Next) -> Answer {
+    if is_long_running(&exchange.info) {
+        return next.run(exchange);
+    }
+    let limit = match wanted_timeout(&exchange.info.query) {
+        Ok(wanted) => {
+            wanted.map_or(exchange.core.config.request_timeout, |w| w.min(exchange.core.config.request_timeout))
+        }
+        Err(status) => return answered(exchange.fail(&status)),
+    };
+    let encoding = exchange.error_encoding;
+    Box::pin(async move {
+        tokio::time::timeout(limit, next.run(exchange)).await.unwrap_or_else(|_| {
+            output::failure(encoding, &Status::timeout("request did not complete within the allotted timeout", 0))
+        })
+    })
+}
+
+/// The time that a client gives its request; no time is none.
+fn wanted_timeout(query: &Query) -> Result<Option<Duration>, Status> {
+    let Some(text) = query.get("timeout").filter(|text| !text.is_empty()) else { return Ok(None) };
+    let invalid = |why: &dyn std::fmt::Display| {
+        Status::bad_request(format!("invalid timeout specified in the request URL - {why}"))
+    };
+    let timeout: SignedDuration = text.parse().map_err(|err: jiff::Error| invalid(&err))?;
+    let timeout = Duration::try_from(timeout).map_err(|_| invalid(&"it is negative"))?;
+    Ok(Some(timeout).filter(|timeout| !timeout.is_zero()))
+}
+
+/// Subresources whose requests last as long as their users want.
+const LONG_SUBRESOURCES: [&str; 5] = ["attach", "exec", "log", "portforward", "proxy"];
+
+/// Whether a request may last: a watch, or a connection to something behind the server.
+pub(crate) fn is_long_running(info: &RequestInfo) -> bool {
+    match &info.target {
+        Target::Resource(target) => {
+            target.verb == Verb::Watch
+                || target.subresource.as_deref().is_some_and(|name| LONG_SUBRESOURCES.contains(&name))
+        }
+        Target::Path => false,
+    }
+}
+
+/// Finds out who makes the request.
+fn authenticate(mut exchange: Exchange, next: Next) -> Answer {
+    let core = &exchange.core;
+    let peer = exchange.request.extensions().get::<Peer>();
+    match core.authenticator.authenticate(peer, exchange.request.headers(), &*core.registry) {
+        Ok(identity) => {
+            exchange.identity = identity.unwrap_or_else(Identity::anonymous);
+            next.run(exchange)
+        }
+        Err(status) => answered(exchange.fail(&status)),
+    }
+}
+
+/// Takes on another identity, where the request asks for it and its sender may.
+fn impersonate(mut exchange: Exchange, next: Next) -> Answer {
+    if !impersonation::is_asked_for(exchange.request.headers()) {
+        return next.run(exchange);
+    }
+    Box::pin(async move {
+        let sender = std::mem::take(&mut exchange.identity);
+        let headers = exchange.request.headers_mut();
+        match impersonation::impersonate(&exchange.core.registry, sender, headers).await {
+            Ok(identity) => {
+                exchange.identity = identity;
+                next.run(exchange).await
+            }
+            Err(status) => exchange.fail(&status),
+        }
+    })
+}
+
+/// Refuses what the user may not do.
+fn authorize(exchange: Exchange, next: Next) -> Answer {
+    Box::pin(async move {
+        let method = exchange.request.method().as_str().to_ascii_lowercase();
+        let attributes = Attributes::of_request(&exchange.identity, &exchange.info, &method);
+        let refusal = match exchange.core.registry.decide(&attributes).await {
+            Ok(decision) => {
+                if let Some(annotations) = &exchange.annotations {
+                    annotations.decided(&decision);
+                }
+                match decision {
+                    Decision::Allow(_) => None,
+                    Decision::Deny => Some(attributes.forbidden("")),
+                    Decision::NoOpinion(reason) => Some(attributes.forbidden(&reason.unwrap_or_default())),
+                }
+            }
+            Err(status) => Some(status),
+        };
+        match refusal {
+            None => next.run(exchange).await,
+            Some(status) => exchange.fail(&status),
+        }
+    })
+}
+
+fn answered(response: Response<Body>) -> Answer {
+    Box::pin(std::future::ready(response))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check_timeout(query: &str, expected: Result<Option<u64>, &str>) {
+        let found = wanted_timeout(&Query::parse(Some(query)));
+        match expected {
+            Ok(seconds) => assert_eq!(found.expect("a timeout"), seconds.map(Duration::from_secs), "{query}"),
+            Err(part) => assert!(found.expect_err(query).message.contains(part), "{query}"),
+        }
+    }
+
+    #[test]
+    fn clients_may_ask_for_less_time() {
+        check_timeout("", Ok(None));
+        check_timeout("timeout=0s", Ok(None));
+        check_timeout("timeout=1m5s", Ok(Some(65)));
+        check_timeout("timeout=-3s", Err("invalid timeout specified in the request URL"));
+        check_timeout("timeout=soon", Err("invalid timeout specified in the request URL"));
+    }
+
+    #[tokio::test]
+    async fn what_panics_is_answered_all_the_same() {
+        let answer = or_failure("/api".to_owned(), async { panic!("a fault") }).await;
+        assert_eq!(answer.status(), 500);
+    }
+
+    #[test]
+    fn watches_and_connections_may_last() {
+        for (method, uri, expected) in [
+            ("GET", "/api/v1/pods?watch=1", true),
+            ("GET", "/api/v1/namespaces/n/pods/p/log", true),
+            ("POST", "/api/v1/namespaces/n/pods/p/exec", true),
+            ("GET", "/api/v1/nodes/n/proxy/metrics", true),
+            ("GET", "/api/v1/pods", false),
+            ("GET", "/healthz", false),
+        ] {
+            let method = http::Method::from_bytes(method.as_bytes()).expect("a method");
+            let info = RequestInfo::parse(&method, &uri.parse().expect("a URI"));
+            assert_eq!(is_long_running(&info), expected, "{uri}");
+        }
+    }
+}
