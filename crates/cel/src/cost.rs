@@ -22,6 +22,9 @@ pub(crate) const LIST_CREATE: u64 = 10;
 /// Making a map.
 pub(crate) const MAP_CREATE: u64 = 30;
 
+/// Making an object or a patch.
+pub(crate) const MESSAGE_CREATE: u64 = 40;
+
 /// The most work of one evaluation: elements copied, characters made.
 const MAX_WORK: u64 = 100_000_000;
 /// The most elements of a list and bytes of a string that an evaluation may make.
@@ -93,8 +96,20 @@ pub(crate) fn of_call(function: &str, overload: &str, args: &[Value<'_>]) -> u64
     match function {
         "check" if overload.starts_with("authorizer") || overload.contains("check") => 350_000,
         "isSorted" | "sum" | "max" | "min" | "indexOf" | "lastIndexOf" => args.first().map_or(0, traversal),
-        "url" | "isURL" | "lowerAscii" | "upperAscii" | "substring" | "trim" | "cidr" | "isIP" | "isCIDR"
-        | "quantity" | "isQuantity" | "semver" | "isSemver" => once(0),
+        "url"
+        | "isURL"
+        | "lowerAscii"
+        | "upperAscii"
+        | "substring"
+        | "trim"
+        | "cidr"
+        | "isIP"
+        | "isCIDR"
+        | "jsonpatch.escapeKey"
+        | "quantity"
+        | "isQuantity"
+        | "semver"
+        | "isSemver" => once(0),
         "replace" | "split" | "ip.isCanonical" => traversed(size(0), 2.0 * STRING_TRAVERSAL),
         "ip" if overload == "string_to_ip" => once(0),
         "find" | "findAll" => pattern_cost(size(0), size(1)),

@@ -3,16 +3,19 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::cost::{self, LIST_CREATE, MAP_CREATE, Meter};
+use crate::cost::{self, LIST_CREATE, MAP_CREATE, MESSAGE_CREATE, Meter};
 use crate::error::EvalError;
 use crate::library::Overload;
 use crate::plan::{FoldStep, Step};
-use crate::value::{Key, List, Map, Outcome, Value};
+use crate::value::{Key, List, Map, Message, Outcome, Value};
+use crate::variables::Visible;
 
 /// An evaluation under way.
 pub(crate) struct Machine<'p, 'a> {
     /// The variables of the environment, those that are bound.
     pub globals: &'p [Option<Outcome<'a>>],
+    /// The variable whose fields are evaluated when they are asked for.
+    pub variables: Option<(usize, &'p Visible<'a>)>,
     /// The names of the variables of the environment.
     pub names: &'p [String],
     /// The variables of loops.
@@ -26,13 +29,16 @@ fn is_final(error: &EvalError) -> bool {
     matches!(error, EvalError::CostLimitExceeded)
 }
 
-impl<'a> Machine<'_, 'a> {
+impl<'p, 'a> Machine<'p, 'a> {
     /// Evaluates one step.
     pub(crate) fn eval(&mut self, step: &Step) -> Outcome<'a> {
         match step {
             Step::Const(value) => Ok(value.clone()),
             Step::Global(index) => {
                 self.meter.charge(1)?;
+                if let Some(variables) = self.variables_at(step) {
+                    return variables.all();
+                }
                 let unbound = || EvalError::NoSuchAttribute(self.names[*index].clone());
                 self.globals.get(*index).cloned().flatten().unwrap_or_else(|| Err(unbound()))
             }
@@ -42,8 +48,8 @@ impl<'a> Machine<'_, 'a> {
             }
             Step::Field { operand, name, optional } => self.field(operand, name, *optional),
             Step::Has { operand, name } => {
-                let operand = self.eval(operand)?;
-                Ok(Value::Bool(present(&operand, name)?.is_some()))
+                let (found, _) = self.found(operand, name, 0)?;
+                Ok(Value::Bool(found.is_some()))
             }
             Step::And(left, right) => self.logic(left, right, false),
             Step::Or(left, right) => self.logic(left, right, true),
@@ -65,6 +71,7 @@ impl<'a> Machine<'_, 'a> {
             }
             Step::List(elements) => self.list(elements),
             Step::Map(entries) => self.map(entries),
+            Step::Message { name, fields } => self.message(name, fields),
             Step::Call { overloads, args } => self.call(overloads, args),
             Step::Append { slot, item } => self.append(*slot, item),
             Step::Insert { slot, key, value, overload } => self.insert(*slot, [key, value], overload),
@@ -72,13 +79,28 @@ impl<'a> Machine<'_, 'a> {
         }
     }
 
+    /// The variables that a step stands for, if it does.
+    fn variables_at(&self, step: &Step) -> Option<&'p Visible<'a>> {
+        let (index, variables) = self.variables?;
+        matches!(step, Step::Global(global) if *global == index).then_some(variables)
+    }
+
+    /// The field of a value, if there is one, and whether the value is an optional one. `cost` is what looking costs.
+    fn found(&mut self, operand: &Step, name: &str, cost: u64) -> Result<(Option<Value<'a>>, bool), EvalError> {
+        if let Some(variables) = self.variables_at(operand) {
+            self.meter.charge(1 + cost)?;
+            return Ok((variables.get(name)?, false));
+        }
+        let operand = self.eval(operand)?;
+        self.meter.charge(cost)?;
+        Ok((present(&operand, name)?, matches!(operand, Value::Optional(_))))
+    }
+
     fn field(&mut self, operand: &Step, name: &str, optional: bool) -> Outcome<'a> {
         // A field of what is no variable and no field of one is looked up in a value of its own.
         let own = !matches!(operand, Step::Global(_) | Step::Local(_) | Step::Field { .. });
-        let operand = self.eval(operand)?;
-        self.meter.charge(1 + u64::from(own))?;
-        let found = present(&operand, name)?;
-        if optional || matches!(operand, Value::Optional(_)) {
+        let (found, of_optional) = self.found(operand, name, 1 + u64::from(own))?;
+        if optional || of_optional {
             return Ok(match found {
                 Some(value @ Value::Optional(_)) => value,
                 other => Value::Optional(other.map(Arc::new)),
@@ -133,6 +155,19 @@ impl<'a> Machine<'_, 'a> {
         }
         self.meter.charge(MAP_CREATE)?;
         Ok(Value::Map(Map::owned(made)))
+    }
+
+    fn message(&mut self, name: &Arc<str>, fields: &[(Arc<str>, Step, bool)]) -> Outcome<'a> {
+        let mut made = BTreeMap::new();
+        for (field, step, optional) in fields {
+            let value = self.eval(step)?;
+            let value = if *optional { unwrapped(value)? } else { Some(value) };
+            if let Some(value) = value {
+                made.insert(Arc::clone(field), value);
+            }
+        }
+        self.meter.charge(MESSAGE_CREATE)?;
+        Ok(Value::Message(Arc::new(Message { name: Arc::clone(name), fields: made })))
     }
 
     fn call(&mut self, overloads: &[&'static Overload], args: &[Step]) -> Outcome<'a> {
@@ -250,6 +285,7 @@ impl<'a> Machine<'_, 'a> {
 fn present<'a>(operand: &Value<'a>, name: &str) -> Result<Option<Value<'a>>, EvalError> {
     match operand {
         Value::Map(map) => map.field(name),
+        Value::Message(message) => Ok(message.fields.get(name).cloned()),
         Value::Optional(None) => Ok(None),
         Value::Optional(Some(inner)) => present(inner, name),
         _ => Err(EvalError::NoSuchOverload),

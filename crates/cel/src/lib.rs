@@ -5,6 +5,7 @@
 //! (`estimate`) follow the same rules as upstream, because a CustomResourceDefinition is accepted or refused by them.
 //! [`rules`] applies all this to `x-kubernetes-validations`.
 
+pub mod admission;
 mod check;
 mod cost;
 mod error;
@@ -18,6 +19,7 @@ mod schema;
 mod syntax;
 mod types;
 mod value;
+mod variables;
 
 pub use error::{CompileError, EvalError};
 pub use program::{Bindings, Env, Evaluation, PER_CALL_LIMIT, Program};

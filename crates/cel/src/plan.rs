@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::check::Checked;
 use crate::cost::Regexes;
 use crate::library::{self, Overload};
-use crate::syntax::ast::{Expr, ExprKind, Fold, Literal};
+use crate::syntax::ast::{Expr, ExprKind, Fold, Literal, MessageField};
 use crate::value::{List, Str, Value};
 
 /// A step of an evaluation.
@@ -39,6 +39,11 @@ pub(crate) enum Step {
     List(Vec<(Step, bool)>),
     /// Keys and values, each with whether it may be left out.
     Map(Vec<(Step, Step, bool)>),
+    /// An object or a patch: its type, and its fields, each with whether it may be left out.
+    Message {
+        name: Arc<str>,
+        fields: Vec<(Arc<str>, Step, bool)>,
+    },
     /// A call of one of several overloads.
     Call {
         overloads: Vec<&'static Overload>,
@@ -116,6 +121,9 @@ impl<'e> Planner<'e> {
             ExprKind::Literal(literal) => Step::Const(constant(literal)),
             ExprKind::Ident(name) => self.variable(name),
             ExprKind::Select { operand, field, test: false } => {
+                if let Some(variable) = self.qualified_variable(expr) {
+                    return variable;
+                }
                 Step::Field { operand: self.boxed(operand), name: field.as_str().into(), optional: false }
             }
             ExprKind::Select { operand, field, test: true } => {
@@ -134,10 +142,20 @@ impl<'e> Planner<'e> {
                 }
                 Step::Map(steps)
             }
-            // The checker knows no message.
-            ExprKind::Message { .. } => Step::Const(Value::Null),
+            ExprKind::Message { name, fields } => {
+                let field =
+                    |field: &'e MessageField| (field.name.as_str().into(), self.step(&field.value), field.optional);
+                Step::Message { name: name.as_str().into(), fields: fields.iter().map(field).collect() }
+            }
             ExprKind::Fold(fold) => self.fold(fold),
         }
+    }
+
+    /// The variable of the environment that a chain of fields names.
+    fn qualified_variable(&mut self, expr: &Expr) -> Option<Step> {
+        let name = self.globals.keys().any(|name| name.contains('.')).then(|| expr.qualified_name())??;
+        let is_local = self.locals.iter().any(|local| name.split('.').next() == Some(local));
+        (!is_local && self.globals.contains_key(name.as_str())).then(|| self.variable(&name))
     }
 
     fn variable(&mut self, name: &str) -> Step {

@@ -12,6 +12,7 @@ use crate::schema::Decl;
 use crate::syntax::{self, issue};
 use crate::types::Type;
 use crate::value::{Outcome, Value};
+use crate::variables::{VARIABLES, Visible};
 
 use crate::cost::Meter;
 
@@ -24,6 +25,7 @@ pub struct Env {
     names: Vec<String>,
     types: Vec<Type>,
     decls: Vec<Option<Arc<Decl>>>,
+    messages: bool,
 }
 
 impl Env {
@@ -51,6 +53,13 @@ impl Env {
         self
     }
 
+    /// With the types of objects and patches, of which expressions may then make values.
+    #[must_use]
+    pub fn messages(mut self) -> Self {
+        self.messages = true;
+        self
+    }
+
     /// Compiles an expression.
     ///
     /// # Errors
@@ -60,7 +69,7 @@ impl Env {
         let invalid = |issues: &[issue::Issue]| CompileError::Invalid(issue::render(source, issues));
         let ast = syntax::parse(source).map_err(|issue| invalid(&[issue]))?;
         let variables: Vec<(String, Type)> = self.names.iter().cloned().zip(self.types.iter().cloned()).collect();
-        let checked = check::check(&ast, &variables).map_err(|issues| invalid(&issues))?;
+        let checked = check::check(&ast, &variables, self.messages).map_err(|issues| invalid(&issues))?;
         let decls: Vec<(&str, Option<&Arc<Decl>>)> =
             self.names.iter().map(String::as_str).zip(self.decls.iter().map(Option::as_ref)).collect();
         let estimate = estimate::estimate(&ast.root, &checked, &decls);
@@ -85,16 +94,17 @@ impl fmt::Debug for Program {
 }
 
 /// The values of variables.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Bindings<'a> {
     values: Vec<(&'a str, Outcome<'a>)>,
+    variables: Option<Visible<'a>>,
 }
 
 impl<'a> Bindings<'a> {
     /// None.
     #[must_use]
     pub fn new() -> Self {
-        Self { values: Vec::new() }
+        Self { values: Vec::new(), variables: None }
     }
 
     /// With a variable and its value.
@@ -108,6 +118,14 @@ impl<'a> Bindings<'a> {
     #[must_use]
     pub fn bind_result(mut self, name: &'a str, value: Result<Value<'a>, EvalError>) -> Self {
         self.values.push((name, value));
+        self
+    }
+}
+
+impl<'a> Bindings<'a> {
+    /// With variables that are evaluated when they are asked for.
+    pub(crate) fn with_variables(mut self, variables: Visible<'a>) -> Self {
+        self.variables = Some(variables);
         self
     }
 }
@@ -166,7 +184,10 @@ impl Program {
             self.names.iter().map(|name| find(name).map(|(_, value)| value.clone())).collect();
         let locals = (0..self.plan.slots).map(|_| Ok(Value::Null)).collect();
         let meter = Meter::new(limit, &self.plan.regexes);
-        let mut machine = Machine { globals: &globals, names: &self.names, locals, meter };
+        let position = |_: &Visible<'a>| self.names.iter().position(|name| name == VARIABLES);
+        let index = bindings.variables.as_ref().and_then(position);
+        let variables = index.zip(bindings.variables.as_ref());
+        let mut machine = Machine { globals: &globals, variables, names: &self.names, locals, meter };
         let result = machine.eval(&self.plan.root);
         Evaluation { result, cost: machine.meter.cost() }
     }

@@ -6,6 +6,7 @@ use std::sync::{Arc, LazyLock};
 
 use api::schema::ListType;
 use api::structural::{AdditionalProperties, Structural, Type as SchemaType};
+use api::validation::names::CEL_WORDS;
 
 use crate::types::Type;
 
@@ -31,6 +32,8 @@ pub struct Decl {
 #[derive(Clone, Debug)]
 pub(crate) enum DeclKind {
     Dyn,
+    /// Of a type that no schema can declare.
+    Typed(Type),
     IntOrString,
     Bool,
     Int,
@@ -40,9 +43,17 @@ pub(crate) enum DeclKind {
     Duration,
     Date,
     Timestamp,
-    List { element: Arc<Decl>, kind: ListKind },
-    Map { value: Arc<Decl> },
-    Object { fields: BTreeMap<String, Field>, escaped: BTreeMap<String, String> },
+    List {
+        element: Arc<Decl>,
+        kind: ListKind,
+    },
+    Map {
+        value: Arc<Decl>,
+    },
+    Object {
+        fields: BTreeMap<String, Field>,
+        escaped: BTreeMap<String, String>,
+    },
 }
 
 /// A field of an object, under its name in JSON.
@@ -89,6 +100,41 @@ impl Decl {
         &INT
     }
 
+    /// The shape of values of a type, as far as the type tells.
+    pub(crate) fn typed(ty: Type) -> Arc<Self> {
+        let longest = MAX_REQUEST_BYTES - 2;
+        let decl = match ty {
+            Type::Bool => Self::simple(DeclKind::Bool, 0, 4),
+            Type::Int => Self::simple(DeclKind::Int, 0, 1),
+            Type::String => Self::simple(DeclKind::String, longest, 2),
+            Type::Timestamp => Self::simple(DeclKind::Timestamp, 32, 21),
+            Type::Object(decl) => return decl,
+            Type::Dyn => return Arc::clone(Self::dynamic()),
+            Type::List(element) => {
+                let element = Self::typed(element.as_ref().clone());
+                Self::simple(DeclKind::List { element, kind: ListKind::Atomic }, longest, 2)
+            }
+            Type::Map(key, value) if matches!(*key, Type::String) => {
+                let value = Self::typed(value.as_ref().clone());
+                Self::simple(DeclKind::Map { value }, longest, 2)
+            }
+            other => Self::simple(DeclKind::Typed(other), longest, 1),
+        };
+        Arc::new(decl)
+    }
+
+    /// The shape of an object with these fields and no others; expressions call them by the same names.
+    pub(crate) fn object(name: &str, fields: impl IntoIterator<Item = (String, Arc<Self>)>) -> Arc<Self> {
+        let (mut declared, mut escaped) = (BTreeMap::new(), BTreeMap::new());
+        for (field, decl) in fields {
+            escaped.insert(field.clone(), field.clone());
+            declared.insert(field.clone(), Field { escaped: Some(field), decl });
+        }
+        let mut decl = Self::simple(DeclKind::Object { fields: declared, escaped }, 0, 2);
+        decl.name = name.to_owned();
+        Arc::new(decl)
+    }
+
     /// The shape that a structural schema declares. `root` where it describes a whole resource, whose kind, apiVersion
     /// and name are always known. Nothing where expressions cannot see such values.
     #[must_use]
@@ -101,6 +147,7 @@ impl Decl {
     pub fn type_of(self: &Arc<Self>) -> Type {
         match &self.kind {
             DeclKind::Dyn | DeclKind::IntOrString => Type::Dyn,
+            DeclKind::Typed(ty) => ty.clone(),
             DeclKind::Bool => Type::Bool,
             DeclKind::Int => Type::Int,
             DeclKind::Double => Type::Double,
@@ -250,36 +297,11 @@ fn object_meta(properties: &BTreeMap<String, Structural>) -> BTreeMap<String, St
     ])
 }
 
-/// Words of the language, which no field can be called by.
-const KEYWORDS: [&str; 21] = [
-    "true",
-    "false",
-    "null",
-    "in",
-    "as",
-    "break",
-    "const",
-    "continue",
-    "else",
-    "for",
-    "function",
-    "if",
-    "import",
-    "let",
-    "loop",
-    "package",
-    "namespace",
-    "return",
-    "var",
-    "void",
-    "while",
-];
-
 /// How expressions call the property `name`: signs that no identifier may have are spelled out. Nothing where the
 /// property cannot be named.
 #[must_use]
 pub fn escape(name: &str) -> Option<String> {
-    if KEYWORDS.contains(&name) {
+    if CEL_WORDS.contains(&name) {
         return Some(format!("__{name}__"));
     }
     let first = name.chars().next()?;

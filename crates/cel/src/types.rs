@@ -36,6 +36,8 @@ pub enum Type {
     Map(Arc<Type>, Arc<Type>),
     /// An object with declared fields.
     Object(Arc<Decl>),
+    /// What a mutating policy makes: an object, a part of one, or an operation of a JSON patch.
+    Message(Arc<str>),
     /// A type as a value.
     Type(Arc<Type>),
     /// A value that may be absent.
@@ -82,7 +84,13 @@ impl Type {
     pub(crate) fn is_nullable(&self) -> bool {
         matches!(
             self,
-            Self::Null | Self::Object(_) | Self::Timestamp | Self::Duration | Self::Opaque(_) | Self::Optional(_)
+            Self::Null
+                | Self::Object(_)
+                | Self::Message(_)
+                | Self::Timestamp
+                | Self::Duration
+                | Self::Opaque(_)
+                | Self::Optional(_)
         )
     }
 
@@ -94,10 +102,19 @@ impl Type {
             | (Self::Type(a), Self::Type(b)) => a.is(b),
             (Self::Map(a, b), Self::Map(c, d)) => a.is(c) && b.is(d),
             (Self::Object(a), Self::Object(b)) => a.name == b.name,
+            (Self::Message(a), Self::Message(b)) => a == b,
             (Self::Opaque(a), Self::Opaque(b)) => a == b,
             (Self::Param(a), Self::Param(b)) => a == b,
             (Self::Var(a), Self::Var(b)) => a == b,
             _ => std::mem::discriminant(self) == std::mem::discriminant(other),
+        }
+    }
+
+    /// The type as upstream's admission names it, where messages of the checker name it otherwise.
+    pub(crate) fn declared(&self) -> String {
+        match self {
+            Self::Null | Self::Timestamp | Self::Duration => self.name().to_owned(),
+            other => other.to_string(),
         }
     }
 
@@ -118,6 +135,7 @@ impl Type {
             Self::List(_) => "list",
             Self::Map(..) => "map",
             Self::Object(decl) => &decl.name,
+            Self::Message(name) => name,
             Self::Type(_) => "type",
             Self::Optional(_) => "optional_type",
             Self::Opaque(name) => name,
@@ -140,6 +158,26 @@ impl fmt::Display for Type {
             Self::Var(number) => write!(f, "_var{number}"),
             other => f.write_str(other.name()),
         }
+    }
+}
+
+/// The type of an operation of a JSON patch.
+pub(crate) const JSON_PATCH: &str = "JSONPatch";
+/// The type of an object; that of its field `spec` is `Object.spec`.
+pub(crate) const OBJECT: &str = "Object";
+
+/// Whether a mutating policy can make values of a type.
+pub(crate) fn is_message(name: &str) -> bool {
+    name == JSON_PATCH || name == OBJECT || name.strip_prefix(OBJECT).is_some_and(|path| path.starts_with('.'))
+}
+
+/// The type of a field of what a mutating policy makes. Nothing is known about the fields of objects.
+pub(crate) fn message_field(message: &str, field: &str) -> Option<Type> {
+    match (message, field) {
+        (JSON_PATCH, "op" | "path" | "from") => Some(Type::String),
+        (JSON_PATCH, "value") => Some(Type::Dyn),
+        (JSON_PATCH, _) => None,
+        _ => Some(Type::Dyn),
     }
 }
 

@@ -5,7 +5,7 @@ mod unify;
 use std::collections::HashMap;
 
 use crate::library::{self, Overload};
-use crate::syntax::ast::{Ast, Entry, Expr, ExprKind, Fold, Literal};
+use crate::syntax::ast::{Ast, Entry, Expr, ExprKind, Fold, Literal, MessageField};
 use crate::syntax::issue::Issue;
 use crate::types::{self, Type};
 use crate::value::{parse_duration, parse_rfc3339};
@@ -39,10 +39,11 @@ impl Checked {
     }
 }
 
-/// Checks an expression whose free variables are `variables`.
-pub(crate) fn check(ast: &Ast, variables: &[(String, Type)]) -> Result<Checked, Vec<Issue>> {
+/// Checks an expression whose free variables are `variables`; with `messages` it may make objects and patches.
+pub(crate) fn check(ast: &Ast, variables: &[(String, Type)], messages: bool) -> Result<Checked, Vec<Issue>> {
     let mut checker = Checker {
         ast,
+        messages,
         scopes: variables.to_vec(),
         unifier: Unifier::default(),
         checked: Checked::default(),
@@ -63,6 +64,7 @@ pub(crate) fn check(ast: &Ast, variables: &[(String, Type)]) -> Result<Checked, 
 
 struct Checker<'e> {
     ast: &'e Ast,
+    messages: bool,
     /// All variables in sight, inner ones last.
     scopes: Vec<(String, Type)>,
     unifier: Unifier,
@@ -101,7 +103,7 @@ impl Checker<'_> {
                 Type::list(joined.unwrap_or_else(|| self.unifier.fresh()))
             }
             ExprKind::Map(entries) => self.map(entries),
-            ExprKind::Message { name, .. } => self.undeclared(expr, name),
+            ExprKind::Message { name, fields } => self.message(expr, name, fields),
             ExprKind::Fold(fold) => self.fold(fold),
         };
         self.checked.types.insert(expr.id, ty.clone());
@@ -131,9 +133,22 @@ impl Checker<'_> {
         {
             return self.named_type(expr, ty);
         }
+        if !test && let Some(ty) = self.qualified_variable(expr) {
+            return ty;
+        }
         let operand_type = self.expr(operand);
         let ty = self.field(expr, &operand_type, field);
         if test { Type::Bool } else { ty }
+    }
+
+    /// The type of the variable that a chain of fields names, such as `authorizer.requestResource`.
+    fn qualified_variable(&self, expr: &Expr) -> Option<Type> {
+        self.scopes.iter().any(|(name, _)| name.contains('.')).then(|| expr.qualified_name())?.and_then(|name| {
+            let root = name.split('.').next().unwrap_or_default();
+            // A variable of a loop hides it.
+            let hidden = self.scopes.iter().filter(|(known, _)| known == root).count() > 1;
+            self.variable(&name).filter(|_| !hidden)
+        })
     }
 
     /// The type of the field of a value of type `operand`.
@@ -144,6 +159,10 @@ impl Checker<'_> {
                 None => self.complain(expr, format!("undefined field '{field}'")),
             },
             Type::Map(_, value) => value.as_ref().clone(),
+            Type::Message(name) => match types::message_field(&name, field) {
+                Some(ty) => ty,
+                None => self.complain(expr, format!("undefined field '{field}'")),
+            },
             Type::Optional(inner) => Type::optional(self.field(expr, &inner, field)),
             Type::Dyn | Type::Error | Type::Var(_) => Type::Dyn,
             other => self.complain(expr, format!("type '{other}' does not support field selection")),
@@ -167,12 +186,13 @@ impl Checker<'_> {
                 None => self.undeclared(expr, function),
             };
         };
+        let is_declared = |function: &str| self.messages || !function.starts_with("jsonpatch.");
         // What looks like a target may be the first part of the name of a global function.
         if let Some(name) = target.qualified_name()
             && self.variable(name.split('.').next().unwrap_or_default()).is_none()
         {
             let qualified = format!("{name}.{function}");
-            if let Some(overloads) = library::overloads(&qualified) {
+            if let Some(overloads) = library::overloads(&qualified).filter(|_| is_declared(&qualified)) {
                 return self.resolve(expr, &qualified, overloads, false, arg_types);
             }
         }
@@ -264,6 +284,26 @@ impl Checker<'_> {
             (Some(key), Some(value)) => Type::map(key, value),
             _ => Type::map(self.unifier.fresh(), self.unifier.fresh()),
         }
+    }
+
+    fn message(&mut self, expr: &Expr, name: &str, fields: &[MessageField]) -> Type {
+        if !self.messages || !types::is_message(name) {
+            return self.undeclared(expr, name);
+        }
+        for MessageField { name: field, value, optional } in fields {
+            let actual = self.expr(value);
+            let actual = if *optional { self.unwrapped(value, &actual) } else { actual };
+            let Some(expected) = types::message_field(name, field) else {
+                self.complain(value, format!("undefined field '{field}'"));
+                continue;
+            };
+            if !self.unifier.assign(&expected, &actual) {
+                let actual = self.unifier.resolve(&actual, true);
+                let why = format!("expected type of field '{field}' is '{expected}' but provided type is '{actual}'");
+                self.complain(value, why);
+            }
+        }
+        Type::Message(name.into())
     }
 
     fn fold(&mut self, fold: &Fold) -> Type {

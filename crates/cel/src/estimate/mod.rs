@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::check::Checked;
-use crate::cost::{LIST_CREATE, MAP_CREATE};
+use crate::cost::{LIST_CREATE, MAP_CREATE, MESSAGE_CREATE};
 use crate::schema::Decl;
 use crate::syntax::ast::{Expr, ExprKind, Fold, Literal};
 use crate::types::Type;
@@ -112,8 +112,9 @@ impl Coster<'_> {
                 self.entries.insert(expr.id, EntrySize { is_list: false, key: keys, value: values });
                 sum
             }
-            ExprKind::Message { values, .. } => {
-                values.iter().fold(Estimate::fixed(40), |sum, value| sum.add(self.cost(value)))
+            ExprKind::Message { fields, .. } => {
+                let created = Estimate::fixed(MESSAGE_CREATE);
+                fields.iter().fold(created, |sum, field| sum.add(self.cost(&field.value)))
             }
             ExprKind::Fold(fold) if is_let(fold) => self.let_in(expr, fold),
             ExprKind::Fold(fold) => self.fold(expr, fold),

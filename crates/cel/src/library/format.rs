@@ -189,7 +189,7 @@ fn nested(value: &Value<'_>) -> Result<String, String> {
         Value::Double(double) => format!("{double:.6}"),
         Value::Timestamp(_) => format!("timestamp({})", quoted(&shown(value)?)),
         Value::Duration(_) => format!("duration({})", quoted(&shown(value)?)),
-        Value::Extension(_) | Value::Optional(_) => {
+        Value::Extension(_) | Value::Optional(_) | Value::Message(_) => {
             return Err(format!("no formatting function for {}", value.type_of().name()));
         }
         other => shown(other)?,

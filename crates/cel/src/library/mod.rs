@@ -5,6 +5,7 @@ mod authorizer;
 mod conversions;
 mod format;
 mod formats;
+mod json_patch;
 mod lists;
 mod network;
 mod optional;
@@ -68,6 +69,7 @@ static FUNCTIONS: LazyLock<HashMap<&'static str, Vec<Overload>>> = LazyLock::new
         sets::FUNCTIONS,
         optional::FUNCTIONS,
         authorizer::FUNCTIONS,
+        json_patch::FUNCTIONS,
     ];
     let mut functions: HashMap<&'static str, Vec<Overload>> = HashMap::new();
     for row in tables.into_iter().flatten() {

@@ -26,8 +26,8 @@ pub(crate) enum ExprKind {
     List(Vec<Element>),
     /// `{a: b, ?c: d}`.
     Map(Vec<Entry>),
-    /// `Message{field: value}`, of which Kubernetes declares none for validation.
-    Message { name: String, values: Vec<Expr> },
+    /// `Message{field: value, ?other: optional}`.
+    Message { name: String, fields: Vec<MessageField> },
     /// What a macro stands for: a loop with an accumulator.
     Fold(Box<Fold>),
 }
@@ -49,6 +49,17 @@ pub(crate) struct Entry {
     /// The value, an optional one where `optional` is set.
     pub value: Expr,
     /// Whether the entry is left out when the value is `optional.none()`.
+    pub optional: bool,
+}
+
+/// One field of a message.
+#[derive(Clone, Debug)]
+pub(crate) struct MessageField {
+    /// The name of the field.
+    pub name: String,
+    /// The value, an optional one where `optional` is set.
+    pub value: Expr,
+    /// Whether the field is left out when the value is `optional.none()`.
     pub optional: bool,
 }
 
@@ -121,7 +132,7 @@ impl Expr {
             ExprKind::Call { target, args, .. } => target.as_deref().into_iter().chain(args).collect(),
             ExprKind::List(elements) => elements.iter().map(|element| &element.value).collect(),
             ExprKind::Map(entries) => entries.iter().flat_map(|entry| [&entry.key, &entry.value]).collect(),
-            ExprKind::Message { values, .. } => values.iter().collect(),
+            ExprKind::Message { fields, .. } => fields.iter().map(|field| &field.value).collect(),
             ExprKind::Fold(fold) => {
                 vec![&fold.range, &fold.accu_init, &fold.condition, &fold.step, &fold.result]
             }

@@ -1,7 +1,9 @@
 //! The grammar, by recursive descent. How deep an expression may nest is bounded, so that no text can exhaust the
 //! stack, neither here nor in what walks the tree later.
 
-use super::ast::{Ast, Element, Entry, Expr, ExprKind, Literal};
+use api::validation::names::CEL_WORDS;
+
+use super::ast::{Ast, Element, Entry, Expr, ExprKind, Literal, MessageField};
 use super::issue::Issue;
 use super::lexer::{self, Kind, Token};
 use super::{literal, macros};
@@ -37,28 +39,6 @@ const OPERATORS: [(&str, usize, &str); 14] = [
     ("*", 4, "_*_"),
     ("/", 4, "_/_"),
     ("%", 4, "_%_"),
-];
-
-/// Words that are no variables and no functions.
-const RESERVED: [&str; 18] = [
-    "as",
-    "break",
-    "const",
-    "continue",
-    "else",
-    "for",
-    "function",
-    "if",
-    "import",
-    "let",
-    "loop",
-    "package",
-    "namespace",
-    "return",
-    "var",
-    "void",
-    "while",
-    "in",
 ];
 
 /// Parses an expression.
@@ -285,6 +265,11 @@ impl Parser {
                 let index = self.expression()?;
                 self.expect("]")?;
                 operand = self.nodes.call(position, function, vec![operand, index])?;
+            } else if self.is("{")
+                && let Some(name) = operand.qualified_name()
+            {
+                let open = self.expect("{")?;
+                operand = self.message(open, name)?;
             } else {
                 return Ok(operand);
             }
@@ -396,32 +381,45 @@ impl Parser {
                 return self.nodes.literal(start, constant);
             }
         }
-        if RESERVED.contains(&token.text.as_str()) {
+        if CEL_WORDS.contains(&token.text.as_str()) {
             return Err(Issue::new(start, format!("reserved identifier: {}", token.text)));
         }
         if let Some(open) = self.accept("(") {
             let args = self.arguments(")")?;
             return macros::call(&mut self.nodes, open, None, &token.text, args);
         }
-        if let Some(open) = self.accept("{") {
-            return self.message(open, token.text);
-        }
         self.nodes.ident(start, &token.text)
     }
 
+    /// The fields of a message and the bracket behind them.
     fn message(&mut self, open: u32, name: String) -> Result<Expr, Issue> {
-        let mut values = Vec::new();
+        let mut fields = Vec::new();
         while self.accept("}").is_none() {
-            self.accept("?");
-            self.at += usize::from(self.token().kind == Kind::Ident);
+            let optional = self.accept("?").is_some();
+            let token = self.token().clone();
+            if token.kind != Kind::Ident {
+                return Err(self.no_field());
+            }
+            self.at += 1;
             self.expect(":")?;
-            values.push(self.expression()?);
+            fields.push(MessageField { name: token.text, value: self.expression()?, optional });
             if self.accept(",").is_none() {
-                self.expect("}")?;
+                if self.accept("}").is_none() {
+                    return Err(self.unclosed("}"));
+                }
                 break;
             }
         }
-        self.nodes.make(open, ExprKind::Message { name, values })
+        self.nodes.make(open, ExprKind::Message { name, fields })
+    }
+
+    fn no_field(&self) -> Issue {
+        let token = self.token();
+        let message = format!(
+            "Syntax error: mismatched input '{}' expecting {{'}}', ',', '?', IDENTIFIER, ESC_IDENTIFIER}}",
+            token.text
+        );
+        Issue::new(token.start, message)
     }
 
     fn list(&mut self) -> Result<Expr, Issue> {

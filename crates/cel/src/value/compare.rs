@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::{Key, List, Map, Str, Value};
+use super::{Key, List, Map, Message, Str, Value};
 use crate::error::EvalError;
 use crate::schema::{DeclKind, ListKind, escape};
 
@@ -23,6 +23,7 @@ pub(crate) fn equal<'a>(a: &Value<'a>, b: &Value<'a>) -> Result<bool, EvalError>
         (Value::Extension(a), Value::Extension(b)) => a.equal(b),
         (Value::List(a), Value::List(b)) => equal_lists(a, b)?,
         (Value::Map(a), Value::Map(b)) => equal_maps(a, b)?,
+        (Value::Message(a), Value::Message(b)) => equal_messages(a, b)?,
         (a, b) => equal_numbers(a, b),
     })
 }
@@ -95,6 +96,18 @@ fn entry_identity<'a>(entry: &Value<'a>, keys: &[String]) -> Result<Vec<Key<'a>>
         Ok(identity(&map.field(&name)?.unwrap_or(Value::Null)))
     };
     keys.iter().map(value).collect()
+}
+
+fn equal_messages<'a>(a: &Message<'a>, b: &Message<'a>) -> Result<bool, EvalError> {
+    if a.name != b.name || !a.fields.keys().eq(b.fields.keys()) {
+        return Ok(false);
+    }
+    for (left, right) in a.fields.values().zip(b.fields.values()) {
+        if !equal(left, right)? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 fn equal_maps<'a>(a: &Map<'a>, b: &Map<'a>) -> Result<bool, EvalError> {

@@ -1,11 +1,13 @@
-//! From documents to values, as the schema says.
+//! From documents to values, as the schema says, and back.
+
+use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use jiff::civil::Date;
-use serde_json::Value as Json;
+use serde_json::{Number, Value as Json};
 
-use super::{Instant, List, Map, Str, Value, parse_rfc3339, time};
+use super::{Instant, List, Map, Str, Value, duration_text, parse_rfc3339, time, timestamp_text};
 use crate::error::EvalError;
 use crate::schema::{Decl, DeclKind, ListKind};
 
@@ -39,7 +41,7 @@ impl<'a> Value<'a> {
             };
         }
         match (&decl.kind, json) {
-            (DeclKind::Dyn, _) => Ok(Self::dynamic(json)),
+            (DeclKind::Dyn | DeclKind::Typed(_), _) => Ok(Self::dynamic(json)),
             (DeclKind::IntOrString, Json::String(_)) => Ok(Self::dynamic(json)),
             (DeclKind::IntOrString | DeclKind::Int, Json::Number(number)) => integer(number),
             (DeclKind::IntOrString, _) => {
@@ -56,6 +58,53 @@ impl<'a> Value<'a> {
             (kind, Json::String(text)) => string(text, kind),
             (kind, _) => Err(mismatch(kind, json)),
         }
+    }
+}
+
+impl Value<'_> {
+    /// The value as a part of a document.
+    ///
+    /// # Errors
+    ///
+    /// JSON has no such values.
+    pub fn to_json(&self) -> Result<Json, EvalError> {
+        Ok(match self {
+            Self::Null => Json::Null,
+            Self::Bool(value) => Json::Bool(*value),
+            Self::Int(value) => Json::from(*value),
+            Self::Uint(value) => Json::from(*value),
+            Self::Double(value) => Number::from_f64(*value).map(Json::Number).ok_or_else(|| self.no_json())?,
+            Self::String(text) => Json::from(&**text),
+            Self::Bytes(bytes) => Json::from(STANDARD.encode(bytes)),
+            Self::Timestamp(instant) => Json::from(timestamp_text(*instant)),
+            Self::Duration(nanos) => Json::from(duration_text(*nanos)),
+            // A part of a document without a schema is what it was.
+            Self::List(List::Data { items, element, .. }) if matches!(element.kind, DeclKind::Dyn) => {
+                Json::Array(items.to_vec())
+            }
+            Self::Map(Map::Data { fields, decl }) if matches!(decl.kind, DeclKind::Dyn) => {
+                Json::Object((*fields).clone())
+            }
+            Self::List(list) => Json::Array(list.iter().map(|item| item?.to_json()).collect::<Result<_, _>>()?),
+            Self::Map(map) => {
+                let mut fields = serde_json::Map::new();
+                for key in map.keys() {
+                    let Value::String(name) = &key else { return Err(self.no_json()) };
+                    let value = map.get(&key)?.unwrap_or(Value::Null);
+                    fields.insert(name.to_string(), value.to_json()?);
+                }
+                Json::Object(fields)
+            }
+            Self::Message(message) => {
+                let field = |(name, value): (&Arc<str>, &Value<'_>)| Ok((name.to_string(), value.to_json()?));
+                Json::Object(message.fields.iter().map(field).collect::<Result<_, EvalError>>()?)
+            }
+            Self::Type(_) | Self::Optional(_) | Self::Extension(_) => return Err(self.no_json()),
+        })
+    }
+
+    fn no_json(&self) -> EvalError {
+        EvalError::failed(format!("unsupported type conversion of {} to JSON", self.type_of()))
     }
 }
 

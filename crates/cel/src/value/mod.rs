@@ -8,6 +8,7 @@ mod extension;
 mod json;
 mod time;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
@@ -55,8 +56,19 @@ pub enum Value<'a> {
     Type(Arc<Type>),
     /// A value that may be absent.
     Optional(Option<Arc<Value<'a>>>),
+    /// An object or a patch that the evaluation made.
+    Message(Arc<Message<'a>>),
     /// A value of a library's type.
     Extension(Arc<Extension>),
+}
+
+/// An object, a part of one, or an operation of a JSON patch.
+#[derive(Clone, Debug)]
+pub struct Message<'a> {
+    /// The type.
+    pub(crate) name: Arc<str>,
+    /// The fields that are set.
+    pub(crate) fields: BTreeMap<Arc<str>, Value<'a>>,
 }
 
 /// Text that is part of a document or of the program, or was made by the evaluation.
@@ -133,6 +145,7 @@ impl<'a> Value<'a> {
             Self::Duration(_) => Type::Duration,
             Self::Type(_) => Type::of_type(Type::Dyn),
             Self::Optional(_) => Type::optional(Type::Dyn),
+            Self::Message(message) => Type::Message(Arc::clone(&message.name)),
             Self::Extension(extension) => Type::Opaque(extension.type_name()),
         }
     }
@@ -154,6 +167,7 @@ impl<'a> Value<'a> {
             | (Type::Map(..) | Type::Object(_), Self::Map(_))
             | (Type::Type(_), Self::Type(_))
             | (Type::Optional(_), Self::Optional(_)) => true,
+            (Type::Message(name), Self::Message(message)) => *name == message.name,
             (Type::Opaque(name), Self::Extension(extension)) => extension.type_name() == *name,
             _ => false,
         }

@@ -1,5 +1,6 @@
 //! Expressions and what has to come of them.
 
+mod admission;
 mod common;
 mod compile_errors;
 mod costs;

@@ -17,38 +17,6 @@ use crate::validation::{check, names};
 const MAX_AUDIT_ANNOTATIONS: usize = 20;
 const MAX_AUDIT_EXPRESSION: usize = 5 * 1024;
 
-/// Words that CEL keeps for itself.
-const CEL_RESERVED: [&str; 21] = [
-    "true",
-    "false",
-    "null",
-    "in",
-    "as",
-    "break",
-    "const",
-    "continue",
-    "else",
-    "for",
-    "function",
-    "if",
-    "import",
-    "let",
-    "loop",
-    "package",
-    "namespace",
-    "return",
-    "var",
-    "void",
-    "while",
-];
-
-fn is_cel_identifier(name: &str) -> bool {
-    let mut bytes = name.bytes();
-    bytes.next().is_some_and(|first| first == b'_' || first.is_ascii_alphabetic())
-        && bytes.all(|byte| byte == b'_' || byte.is_ascii_alphanumeric())
-        && !CEL_RESERVED.contains(&name)
-}
-
 /// Reads what the beta version calls by the same names as the stable one.
 fn stable<T: DeserializeOwned>(beta: &impl serde::Serialize) -> Option<T> {
     serde_json::from_value(check::json(beta)).ok()
@@ -154,7 +122,7 @@ fn variables(variables: &[Variable], list: &Path, errors: &mut ErrorList) {
         let path = list.index(index);
         if variable.name.trim().is_empty() {
             errors.push(FieldError::required(&path.child("name"), "name is not specified"));
-        } else if !is_cel_identifier(&variable.name) {
+        } else if !names::is_cel_identifier(&variable.name) {
             let why = "name is not a valid CEL identifier";
             errors.push(FieldError::invalid(&path.child("name"), variable.name.as_str(), why));
         }
