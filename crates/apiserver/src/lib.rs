@@ -18,6 +18,7 @@ mod convert;
 mod definitions;
 mod discovery;
 mod edge;
+mod expressions;
 mod filters;
 mod handlers;
 mod http;

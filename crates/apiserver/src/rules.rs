@@ -11,6 +11,7 @@ use api::validation::definitions;
 use cel::rules::Rules;
 use serde_json::Value;
 
+use crate::expressions;
 use crate::kinds::Kinds;
 
 /// The rules of one version, and the definition that has them.
@@ -68,6 +69,7 @@ impl RuleCache {
         if is_definition(resource) {
             judge_definition(new, old, errors);
         }
+        expressions::judge(resource, new, old, errors);
         Vec::new()
     }
 }

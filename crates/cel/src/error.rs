@@ -16,6 +16,12 @@ pub enum CompileError {
         /// The type that it has.
         actual: String,
     },
+    /// The selector of a device evaluates to no boolean.
+    #[error("must evaluate to bool or the unknown type, not {actual}")]
+    NoSelector {
+        /// The type that it has.
+        actual: String,
+    },
 }
 
 /// Why an expression could not be evaluated.

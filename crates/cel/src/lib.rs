@@ -8,6 +8,7 @@
 pub mod admission;
 mod check;
 mod cost;
+pub mod device;
 mod error;
 mod estimate;
 mod eval;

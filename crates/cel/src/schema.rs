@@ -123,6 +123,16 @@ impl Decl {
         Arc::new(decl)
     }
 
+    /// The shape of values of a type that have at most `max_elements` characters or elements.
+    pub(crate) fn bounded(ty: Type, max_elements: u64) -> Arc<Self> {
+        Arc::new(Self { max_elements, ..Self::typed(ty).as_ref().clone() })
+    }
+
+    /// The shape of a map from texts to such values, with at most `max_elements` entries.
+    pub(crate) fn map(value: Arc<Self>, max_elements: u64) -> Arc<Self> {
+        Arc::new(Self::simple(DeclKind::Map { value }, max_elements, 2))
+    }
+
     /// The shape of an object with these fields and no others; expressions call them by the same names.
     pub(crate) fn object(name: &str, fields: impl IntoIterator<Item = (String, Arc<Self>)>) -> Arc<Self> {
         let (mut declared, mut escaped) = (BTreeMap::new(), BTreeMap::new());
