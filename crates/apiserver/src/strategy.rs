@@ -51,6 +51,11 @@ const GENERATIONS: &[(&str, &str)] = &[
 /// Kinds of which upstream counts the changes, but not the beginning.
 const GROWING_GENERATIONS: &[(&str, &str)] = &[("storage.k8s.io", "csidrivers")];
 
+/// Metadata of which a change counts as well: a deployment's annotations go to its replica sets, a slice's labels say
+/// whose endpoints it has.
+const COUNTED_METADATA: &[((&str, &str), &str)] =
+    &[(("apps", "deployments"), "annotations"), (("discovery.k8s.io", "endpointslices"), "labels")];
+
 /// Kinds of which only a status is new at creation, with that status.
 ///
 /// Kinds that are not listed lose any status sent with a create, unless they keep it ([`KEEPS_STATUS`]).
@@ -179,16 +184,19 @@ pub(crate) fn prepare_update(resource: &Resource, new: &mut Value, old: &Value) 
         return;
     }
     let generation = api::meta::generation(old);
-    // A change of a deployment's annotations is one of its rollout.
-    let annotations = key(resource) == ("apps", "deployments") && annotations_differ(new, old);
-    let next = generation + i64::from(annotations || begins_generation(resource, new, old));
+    let counted = COUNTED_METADATA.iter().filter(|(row, _)| *row == key(resource));
+    let metadata = counted.into_iter().any(|(_, field)| words_differ(new, old, field));
+    let next = generation + i64::from(metadata || begins_generation(resource, new, old));
     if next > 0 {
         api::meta::metadata_mut(new).insert("generation".to_owned(), next.into());
     }
 }
 
-fn annotations_differ(new: &Value, old: &Value) -> bool {
-    let of = |object: &Value| api::meta::annotations(object).filter(|annotations| !annotations.is_empty()).cloned();
+/// Whether a map of the metadata differs; an empty one is none.
+fn words_differ(new: &Value, old: &Value, field: &str) -> bool {
+    let of = |object: &Value| {
+        api::meta::metadata(object)?.get(field)?.as_object().filter(|words| !words.is_empty()).cloned()
+    };
     of(new) != of(old)
 }
 

@@ -7,16 +7,34 @@ use crate::schema::{self, Field, FieldType, Type};
 
 /// Normalizes an object of a type of the table; others are left alone.
 pub fn normalize(value: &mut Value, type_name: &str) {
+    normalize_sent(value, type_name);
+    settle(value, type_name);
+}
+
+/// Normalizes an object as it was sent: an empty list of its own that is never left out stays, because whoever sets
+/// it owns it. [`settle`] makes of it what is stored.
+pub fn normalize_sent(value: &mut Value, type_name: &str) {
     if let (Some(ty), Value::Object(values)) = (schema::type_by_name(type_name), value) {
-        object(values, ty);
+        object(values, ty, false);
     }
 }
 
-fn object(values: &mut Map<String, Value>, ty: &'static Type) {
+/// Makes null of the empty lists that [`normalize_sent`] has left.
+pub fn settle(value: &mut Value, type_name: &str) {
+    let (Some(ty), Value::Object(values)) = (schema::type_by_name(type_name), value) else { return };
+    for (key, value) in values {
+        if ty.field(key).is_some_and(|field| is_empty_collection(value, &field.ty)) {
+            *value = Value::Null;
+        }
+    }
+}
+
+fn object(values: &mut Map<String, Value>, ty: &'static Type, is_settled: bool) {
     values.retain(|key, value| {
         let Some(field) = ty.field(key) else { return true };
         nested(value, &field.ty);
-        if (field.required || field.always) && is_empty_collection(value, &field.ty) {
+        let is_kept = field.required || field.always;
+        if is_kept && is_settled && is_empty_collection(value, &field.ty) {
             *value = Value::Null;
         }
         !is_left_out(value, field)
@@ -35,7 +53,7 @@ fn nested(value: &mut Value, ty: &FieldType) {
     match (value, ty) {
         (Value::Object(values), FieldType::Ref(_)) => {
             if let Some(ty) = ty.as_type() {
-                object(values, ty);
+                object(values, ty, true);
             }
         }
         (Value::Array(values), FieldType::List(element)) => {
@@ -73,7 +91,7 @@ fn is_left_out(value: &Value, field: &Field) -> bool {
         Value::Bool(set) => field.by_value && !set,
         Value::Number(number) => field.by_value && number.as_f64() == Some(0.0),
         Value::String(text) => text.is_empty() && (field.by_value || matches!(field.ty, FieldType::Bytes)),
-        Value::Array(values) => values.is_empty(),
+        Value::Array(values) => values.is_empty() && !field.always,
         Value::Object(values) => values.is_empty() && matches!(field.ty, FieldType::Map(_)),
     }
 }
@@ -90,7 +108,7 @@ fn never_left_out(field: &Field) -> Option<Value> {
         FieldType::Ref(_) => {
             let mut values = Map::new();
             if let Some(ty) = field.ty.as_type() {
-                object(&mut values, ty);
+                object(&mut values, ty, true);
             }
             Value::Object(values)
         }

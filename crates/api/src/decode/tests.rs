@@ -48,6 +48,16 @@ fn the_last_duplicate_counts() {
 }
 
 #[test]
+fn empty_lists_stay_until_they_are_stored() {
+    const ROLE: &str = "io.k8s.api.rbac.v1.Role";
+    let mut role = json!({"metadata": {"labels": {}}, "rules": []});
+    normalize_sent(&mut role, ROLE);
+    assert_eq!(role, json!({"metadata": {}, "rules": []}));
+    settle(&mut role, ROLE);
+    assert_eq!(role, json!({"metadata": {}, "rules": null}));
+}
+
+#[test]
 fn names_of_another_case_are_unknown() {
     check_findings(r#"{"Data":{"a":"b"}}"#, CONFIG_MAP, &[r#"unknown field "Data""#]);
 }

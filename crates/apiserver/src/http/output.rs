@@ -117,9 +117,7 @@ impl Output<'_> {
         if let Some(token) = token.filter(|token| !token.is_empty() || self.accepted.shape == Shape::Object) {
             metadata["continue"] = token.into();
         }
-        // Upstream copies no count into lists of metadata.
-        let tells_remaining = !matches!(self.accepted.shape, Shape::PartialObjectMetadataList(_));
-        if let Some(remaining) = listed.remaining.filter(|_| tells_remaining) {
+        if let Some(remaining) = listed.remaining {
             metadata["remainingItemCount"] = remaining.into();
         }
         match (self.accepted.shape, self.accepted.encoding) {

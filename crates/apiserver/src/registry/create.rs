@@ -36,6 +36,7 @@ impl Registry {
             let subject = Subject { kinds: &kinds, resource: scope.resource, writer, now: self.env.now() };
             subject.track(None, &mut object);
         }
+        api::decode::settle(&mut object, scope.resource.schema);
         admission::admit_create(self, scope, caller, &mut object).await?;
         let generate = api::meta::generate_name(&object).map(str::to_owned);
         let generate = generate.filter(|_| api::meta::name(&object).is_empty());

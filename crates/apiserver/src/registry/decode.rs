@@ -270,6 +270,6 @@ pub(crate) fn complete(resource: &Resource, value: &mut Value) {
     if resource.custom.is_some() {
         return;
     }
-    decode::normalize(value, resource.schema);
+    decode::normalize_sent(value, resource.schema);
     api::defaults::apply(resource, value);
 }

@@ -128,6 +128,7 @@ impl Registry {
             let subject = Subject { kinds: &kinds, resource, writer, now: self.env.now() };
             subject.track(Some(old), &mut new);
         }
+        api::decode::settle(&mut new, resource.schema);
         prepare(resource, part, &mut new, old, self.env.now());
         admission::admit_update(self, scope, caller, &mut new, old).await?;
         // Validation looks at addresses and ports too; what it refuses gives them back.

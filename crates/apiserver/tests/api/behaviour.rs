@@ -240,3 +240,28 @@ async fn what_is_deprecated_warns() {
     assert_eq!(names, ["controller-manager", "etcd-0", "scheduler"]);
     assert_eq!(all["items"][2]["conditions"][0]["status"], "False");
 }
+
+#[tokio::test]
+async fn labels_of_slices_begin_a_generation_and_annotations_do_not() {
+    const SLICES: &str = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices";
+    let cluster = Cluster::start().await;
+    let slice = json!({"metadata": {"name": "a"}, "addressType": "IPv4", "endpoints": [], "ports": []});
+    cluster.post(SLICES, slice).await.expect(201);
+    for (metadata, generation) in [(json!({"annotations": {"a": "b"}}), 1), (json!({"labels": {"a": "b"}}), 2)] {
+        let patch = json!({"metadata": metadata});
+        let changed = cluster.patch(&format!("{SLICES}/a"), "application/merge-patch+json", patch).await.expect(200);
+        assert_eq!(changed["metadata"]["generation"], generation, "{metadata}");
+    }
+}
+
+#[tokio::test]
+async fn whoever_sends_an_empty_list_owns_it() {
+    const ROLES: &str = "/apis/rbac.authorization.k8s.io/v1/namespaces/default/roles";
+    let cluster = Cluster::start().await;
+    for (name, rules, owned) in [("none", json!(null), json!(null)), ("empty", json!([]), json!({"f:rules": {}}))] {
+        let role = json!({"metadata": {"name": name}, "rules": rules});
+        let created = cluster.post(ROLES, role).await.expect(201);
+        assert_eq!(created["rules"], json!(null));
+        assert_eq!(created["metadata"]["managedFields"][0]["fieldsV1"], owned, "{name}");
+    }
+}

@@ -101,6 +101,9 @@ async fn pages_show_the_moment_of_the_first() {
     }
     let first = list(&cluster, "limit=2").await.expect(200);
     assert_eq!((names(&first), &first["metadata"]["remainingItemCount"]), (vec!["a", "b"], &json!(2)));
+    let metadata = "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io";
+    let metadata = cluster.get_as(&format!("{CONFIG_MAPS}?limit=2"), metadata).await.expect(200);
+    assert_eq!(metadata["metadata"]["remainingItemCount"], 2);
     cluster.delete(&format!("{CONFIG_MAPS}/c")).await.expect(200);
     create(&cluster, "e").await;
     let token = first["metadata"]["continue"].as_str().expect("a token").to_owned();
