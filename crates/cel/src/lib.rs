@@ -13,6 +13,7 @@ mod error;
 mod estimate;
 mod eval;
 mod library;
+mod openapi;
 mod plan;
 mod program;
 pub mod rules;
@@ -23,6 +24,7 @@ mod value;
 mod variables;
 
 pub use error::{CompileError, EvalError};
+pub use openapi::Schemas;
 pub use program::{Bindings, Env, Evaluation, PER_CALL_LIMIT, Program};
 pub use schema::{Decl, escape};
 pub use types::Type;

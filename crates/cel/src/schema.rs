@@ -135,10 +135,24 @@ impl Decl {
 
     /// The shape of an object with these fields and no others; expressions call them by the same names.
     pub(crate) fn object(name: &str, fields: impl IntoIterator<Item = (String, Arc<Self>)>) -> Arc<Self> {
+        Self::object_with(name, fields, |field| Some(field.to_owned()))
+    }
+
+    /// The same where expressions have to [`escape`] the names.
+    pub(crate) fn object_of_schema(name: &str, fields: impl IntoIterator<Item = (String, Arc<Self>)>) -> Arc<Self> {
+        Self::object_with(name, fields, escape)
+    }
+
+    fn object_with(
+        name: &str,
+        fields: impl IntoIterator<Item = (String, Arc<Self>)>,
+        called: fn(&str) -> Option<String>,
+    ) -> Arc<Self> {
         let (mut declared, mut escaped) = (BTreeMap::new(), BTreeMap::new());
         for (field, decl) in fields {
-            escaped.insert(field.clone(), field.clone());
-            declared.insert(field.clone(), Field { escaped: Some(field), decl });
+            let name = called(&field);
+            escaped.extend(name.iter().map(|name| (name.clone(), field.clone())));
+            declared.insert(field, Field { escaped: name, decl });
         }
         let mut decl = Self::simple(DeclKind::Object { fields: declared, escaped }, 0, 2);
         decl.name = name.to_owned();

@@ -19,6 +19,7 @@ mod node_ipam;
 mod node_lifecycle;
 mod pod_gc;
 mod pods;
+mod policy_status;
 mod registry;
 mod replicaset;
 mod resource_quota;

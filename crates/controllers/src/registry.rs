@@ -7,7 +7,7 @@ use futures::future::BoxFuture;
 use crate::context::Context;
 use crate::{
     certificates, cluster_role_aggregation, deployment, endpoints, endpointslice, garbage, namespace, node_ipam,
-    node_lifecycle, pod_gc, replicaset, resource_quota, root_ca, service_account, storage_protection,
+    node_lifecycle, pod_gc, policy_status, replicaset, resource_quota, root_ca, service_account, storage_protection,
 };
 
 /// One controller.
@@ -51,5 +51,7 @@ pub fn all() -> &'static [Registration] {
         "resourcequota-controller" as "resourcequota-controller" => resource_quota::run,
         "persistentvolumeclaim-protection-controller" as "pvc-protection-controller" => storage_protection::run_claims,
         "persistentvolume-protection-controller" as "pv-protection-controller" => storage_protection::run_volumes,
+        "validatingadmissionpolicy-status-controller" as "validatingadmissionpolicy-status-controller" =>
+            policy_status::run,
     }
 }

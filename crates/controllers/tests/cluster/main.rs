@@ -4,6 +4,7 @@ mod custom;
 mod garbage;
 mod namespaces;
 mod nodes;
+mod policies;
 mod quotas;
 mod roles;
 mod storage_protection;
