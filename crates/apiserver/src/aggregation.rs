@@ -23,6 +23,9 @@ use base::Drain;
 use futures::future::join_all;
 use http::Response;
 use jiff::Timestamp;
+use prometheus::core::Collector;
+use prometheus::proto::MetricFamily;
+use prometheus::{IntGaugeVec, Opts};
 use serde_json::Value;
 use tokio_rustls::TlsConnector;
 
@@ -84,6 +87,17 @@ impl Aggregation {
         let mut segments = path.strip_prefix("/apis/")?.split('/');
         let (group, version) = (segments.next()?, segments.next()?);
         remotes.get(&format!("{version}.{group}")).cloned()
+    }
+
+    /// Which extension API servers cannot be reached, as a metric.
+    pub(crate) fn unavailable(&self) -> Vec<MetricFamily> {
+        let help = "Whether requests for an APIService cannot be passed on.";
+        let gauge = IntGaugeVec::new(Opts::new("aggregator_unavailable_apiservice", help), &["name"]);
+        let gauge = gauge.expect("a fixed name and label are valid");
+        for (name, remote) in &**self.remotes.load() {
+            gauge.with_label_values(&[name]).set(i64::from(!remote.api.is_available));
+        }
+        gauge.collect()
     }
 
     /// Takes up the APIServices as they are now.

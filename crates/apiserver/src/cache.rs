@@ -70,6 +70,16 @@ impl Cache {
         self.resources.read().unwrap_or_else(PoisonError::into_inner).get(path).cloned()
     }
 
+    /// How many objects of each stored resource there are: its group, its plural name, the count.
+    pub(crate) fn counts(&self) -> Vec<(String, String, usize)> {
+        let resources = self.resources.read().unwrap_or_else(PoisonError::into_inner);
+        let count = |cache: &Arc<ResourceCache>| {
+            let resource = cache.resource();
+            (resource.storage_group.to_string(), resource.plural.to_string(), cache.snapshot(0).objects.len())
+        };
+        resources.values().map(count).collect()
+    }
+
     /// The resources that are served now.
     pub(crate) fn kinds(&self) -> Arc<Kinds> {
         self.kinds.borrow().clone()

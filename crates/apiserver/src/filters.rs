@@ -20,10 +20,12 @@ use crate::http::body::Body;
 use crate::http::negotiate::{self, Encoding};
 use crate::http::output;
 use crate::http::request_info::{Query, RequestInfo, Target, Verb};
+use crate::metrics;
 use crate::pipeline::{self, Core};
 
 /// The filters, the outermost first.
-const FILTERS: [Filter; 6] = [recover, give_audit_id, limit_time, authenticate, impersonate, authorize];
+const FILTERS: [Filter; 7] =
+    [recover, give_audit_id, limit_time, authenticate, impersonate, authorize, metrics::measure];
 
 /// One filter.
 type Filter = fn(Exchange, Next) -> Answer;

@@ -24,6 +24,7 @@ mod handlers;
 mod http;
 mod kinds;
 mod maintenance;
+mod metrics;
 mod openapi;
 mod pipeline;
 mod printers;

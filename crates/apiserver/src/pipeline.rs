@@ -23,6 +23,7 @@ use crate::handlers;
 use crate::http::body::{self, Body, BoxError};
 use crate::http::request_info::{RequestInfo, Target};
 use crate::http::{negotiate, output};
+use crate::metrics::Metrics;
 use crate::openapi::OpenApi;
 use crate::registry::Registry;
 use crate::tokens::TokenIssuer;
@@ -35,6 +36,7 @@ pub(crate) struct Core {
     pub(crate) dialer: Dialer,
     pub(crate) documents: Arc<OpenApi>,
     pub(crate) aggregation: Aggregation,
+    pub(crate) metrics: Metrics,
     pub(crate) config: Arc<Config>,
     pub(crate) ca_pem: String,
     /// The authority of the certificate that extension API servers are shown.

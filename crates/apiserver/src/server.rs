@@ -19,6 +19,7 @@ use crate::connect::{Dialer, FrontProxy};
 use crate::definitions;
 use crate::edge;
 use crate::maintenance;
+use crate::metrics::Metrics;
 use crate::openapi::OpenApi;
 use crate::pipeline::{Core, InProcess};
 use crate::registry::Registry;
@@ -126,6 +127,7 @@ impl ApiServer {
             authenticator,
             tokens: TokenIssuer::new(keys.clone(), &config, env.clone()),
             aggregation: Aggregation::new(FrontProxy::new(&front_proxy)?),
+            metrics: Metrics::new(),
             dialer: Dialer::new(&to_kubelets, authority.certificate_der(), config.verify_kubelets)?,
             ca_pem: authority.certificate_pem().to_owned(),
             front_proxy_ca_pem: front_proxy_authority.certificate_pem().to_owned(),

@@ -19,6 +19,7 @@ use super::dial::{Security, Transport};
 use crate::edge::ClientAddress;
 use crate::http::body::{self, Body};
 use crate::http::gzip::AsIs;
+use crate::metrics::LongRunning;
 use crate::pipeline::Core;
 
 /// Where a request goes.
@@ -162,8 +163,10 @@ pub(crate) async fn switched(core: &Arc<Core>, client: OnUpgrade, mut answer: Re
 /// Lets a conversation go on until its end, or the server's.
 pub(super) async fn join(core: &Arc<Core>, conversation: impl Future<Output = ()> + Send + 'static) {
     let drain = core.registry.drain.clone();
+    let request = LongRunning::current();
     core.spawn("tunnel", async move {
         let _ = drain.until(conversation).await;
+        drop(request);
     })
     .await;
 }

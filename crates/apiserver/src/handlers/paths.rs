@@ -14,6 +14,7 @@ use crate::http::body::Body;
 use crate::http::negotiate::{self, Encoding};
 use crate::http::output;
 use crate::kinds::{Group, Kinds};
+use crate::metrics;
 use crate::pipeline::{Admitted, Core};
 
 /// The version that this server is compatible with.
@@ -67,6 +68,7 @@ pub(crate) async fn handle(core: Arc<Core>, admitted: Admitted) -> Result<Respon
             None => unknown(group),
         },
         ["version"] => ok(&version()),
+        ["metrics"] => metrics::answer(&core).await,
         ["cacerts"] => Ok(output::text_response(StatusCode::OK, core.ca_pem.clone())),
         ["livez" | "readyz" | "healthz", rest @ ..] => health(&core, segments[0], rest, &info.query).await,
         ["openapi", "v2"] => documents::v2(core.documents.clone(), kinds, headers).await,
@@ -97,6 +99,7 @@ fn root_paths(kinds: &Kinds) -> Value {
             "/cacerts",
             "/healthz",
             "/livez",
+            "/metrics",
             "/openapi/v2",
             "/openapi/v3",
             "/openapi/v3/",
@@ -109,7 +112,8 @@ fn root_paths(kinds: &Kinds) -> Value {
     json!({"paths": paths})
 }
 
-fn version() -> Value {
+/// `/version`.
+pub(crate) fn version() -> Value {
     json!({
         "major": "1", "minor": "35", "gitVersion": GIT_VERSION, "gitCommit": "", "gitTreeState": "clean",
         "buildDate": "", "goVersion": "none", "compiler": "rustc", "platform": "linux/amd64",

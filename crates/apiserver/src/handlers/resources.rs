@@ -228,6 +228,7 @@ impl Call<'_> {
     fn form(&self, output: &Output<'_>) -> Result<Form, Status> {
         let encoding = StreamEncoding::of(output.accepted.encoding)?;
         let resource = self.resource.clone();
+        let sent = self.core.metrics.watch_events(&resource);
         let encode =
             move |document: &Value, type_name: &str| output::encode(encoding.of_object(), document, type_name).ok();
         match output.accepted.shape {
@@ -245,6 +246,7 @@ impl Call<'_> {
                     type_name: resource.schema,
                     render: is_converted.then_some(render),
                     resource,
+                    sent,
                 })
             }
             Shape::PartialObjectMetadata(version) => Ok(Form {
@@ -252,6 +254,7 @@ impl Call<'_> {
                 kind: "PartialObjectMetadata".into(),
                 api_version: format!("meta.k8s.io/{version}"),
                 type_name: api::protobuf::PARTIAL_OBJECT_METADATA,
+                sent,
                 resource: resource.clone(),
                 render: Some(Arc::new(move |object| {
                     let partial = output::partial(&output::shown(&resource, object), version);
@@ -273,6 +276,7 @@ impl Call<'_> {
                     kind: "Table".into(),
                     api_version: format!("meta.k8s.io/{version}"),
                     type_name: "",
+                    sent,
                     resource: resource.clone(),
                     render: Some(Arc::new(move |object| {
                         let output =

@@ -8,6 +8,7 @@ use api::kinds::{Resource, Text};
 use api::status::Status;
 use bytes::{Bytes, BytesMut};
 use futures::Stream;
+use prometheus::IntCounter;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
@@ -36,6 +37,8 @@ pub(crate) struct Form {
     pub(crate) api_version: String,
     /// The name of their type, if they have one.
     pub(crate) type_name: &'static str,
+    /// Counts the events that are sent.
+    pub(crate) sent: IntCounter,
 }
 
 /// How the watch begins.
@@ -108,6 +111,7 @@ impl Form {
             && let Some(change) = changes.pop_front()
         {
             let event = self.change(&change);
+            self.sent.inc();
             // Most often there is one, in bytes that other watches have too.
             if piece.is_empty() && changes.is_empty() {
                 return event;
