@@ -59,6 +59,8 @@ pub struct Config {
     pub verify_kubelets: bool,
     /// k3s's `--token`: lets nodes ask for certificates. `None` refuses them all.
     pub join_token: Option<pki::JoinToken>,
+    /// `--encryption-provider-config`: how objects are encrypted in the datastore. `None` encrypts nothing.
+    pub encryption: Option<encryption::Source>,
     /// `--shutdown-delay-duration` and the drain after it: how long requests in flight may take to end.
     pub shutdown_grace: Duration,
 }
@@ -87,6 +89,7 @@ impl Config {
             pod_security: PodSecurityConfiguration::default(),
             verify_kubelets: false,
             join_token: None,
+            encryption: None,
             shutdown_grace: Duration::from_secs(10),
         }
     }

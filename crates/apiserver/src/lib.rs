@@ -32,6 +32,7 @@ mod registry;
 mod rules;
 mod runtime_config;
 mod server;
+mod storage;
 mod strategy;
 mod tokens;
 mod webhook;

@@ -15,7 +15,7 @@ pub(crate) async fn compact(registry: Arc<Registry>, drain: Drain) {
     let mut keep_from: Option<i64> = None;
     while drain.until(registry.env.sleep(registry.config.compaction_interval)).await.is_some() {
         if let Some(revision) = keep_from
-            && let Err(err) = registry.store.compact(revision).await
+            && let Err(err) = registry.storage.compact(revision).await
             && !matches!(err, store::CompactError::Compacted { .. })
         {
             tracing::warn!(%err, revision, "datastore could not be compacted");

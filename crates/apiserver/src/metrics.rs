@@ -135,7 +135,7 @@ fn objects(core: &Core) -> Vec<MetricFamily> {
 
 /// How large the datastore is; nothing while it cannot say so.
 async fn storage_size(core: &Core) -> Vec<MetricFamily> {
-    let Ok(status) = core.registry.store.status().await else { return Vec::new() };
+    let Ok(status) = core.registry.storage.status().await else { return Vec::new() };
     let size = gauges("apiserver_storage_size_bytes", "The size of the datastore.", &["storage_cluster_id"]);
     size.with_label_values(&["etcd-0"]).set(i64::try_from(status.bytes).unwrap_or(i64::MAX));
     size.collect()

@@ -23,7 +23,7 @@ use api::status::Status;
 use base::{Drain, Env};
 use bytes::Bytes;
 use serde_json::Value;
-use store::{RangeRequest, Store, Txn, TxnError, TxnResponse};
+use store::{RangeRequest, Txn, TxnError};
 
 use crate::access::Identity;
 use crate::access::authorization::Authorization;
@@ -31,6 +31,7 @@ use crate::audit::Annotations;
 use crate::cache::{self, Cache, Object, REGISTRY, ResourceCache, storage_path};
 use crate::config::Config;
 use crate::kinds::Kinds;
+use crate::storage::{Storage, Stored, Unreadable, Written};
 
 pub(crate) use create::NewObject;
 pub(crate) use decode::{
@@ -45,7 +46,7 @@ pub(crate) use watch::{Form, Render};
 
 /// The registry of all resources.
 pub(crate) struct Registry {
-    pub(crate) store: Arc<dyn Store>,
+    pub(crate) storage: Arc<Storage>,
     pub(crate) cache: Arc<Cache>,
     pub(crate) env: Env,
     pub(crate) config: Arc<Config>,
@@ -89,6 +90,9 @@ pub(crate) struct Current {
     /// Whether the cache had it, which may be behind the datastore: a write that compares the revision finds out, any
     /// other conclusion has to ask [`Registry::newer`] first.
     pub(crate) from_cache: bool,
+    /// Whether it is encrypted in another way than it would be now: then even a change of nothing is written. The cache
+    /// does not know.
+    pub(crate) is_stale: bool,
 }
 
 /// What became of a write.
@@ -103,18 +107,17 @@ pub(crate) enum Put {
 const FRESHNESS_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(30);
 
 impl Registry {
-    pub(crate) fn new(store: Arc<dyn Store>, cache: Arc<Cache>, env: Env, config: Arc<Config>, drain: Drain) -> Self {
+    pub(crate) fn new(storage: Arc<Storage>, cache: Arc<Cache>, env: Env, config: Arc<Config>, drain: Drain) -> Self {
         let services = crate::allocation::ServiceAllocator::new(&config);
         let authorization = Authorization::new(&config.authorization_modes, &cache);
         let (rules, pages) = (crate::rules::RuleCache::default(), lists::Pages::default());
         let quota_locks = crate::admission::QuotaLocks::default();
-        Self { store, cache, env, config, services, quota_locks, rules, authorization, pages, drain }
+        Self { storage, cache, env, config, services, quota_locks, rules, authorization, pages, drain }
     }
 
     /// Waits until the cache holds everything that was acknowledged before this call; returns the revision.
     pub(crate) async fn fresh(&self) -> Result<i64, Status> {
-        let request = RangeRequest::key(REGISTRY).count_only();
-        let revision = self.store.range(request).await.map_err(Status::internal)?.revision;
+        let revision = self.storage.revision().await.map_err(Status::internal)?;
         self.wait_for(revision).await?;
         Ok(revision)
     }
@@ -157,7 +160,8 @@ impl Registry {
     pub(crate) async fn current(&self, resource: &Resource, key: &str) -> Result<Option<Current>, Status> {
         self.wait_for(1).await?;
         if let Some(object) = self.cached(resource, key) {
-            return Ok(Some(Current { value: object.value(), revision: object.revision, from_cache: true }));
+            let (value, revision) = (object.value(), object.revision);
+            return Ok(Some(Current { value, revision, from_cache: true, is_stale: false }));
         }
         self.stored(resource, key).await
     }
@@ -165,8 +169,8 @@ impl Registry {
     /// An object as the datastore has it.
     pub(crate) async fn stored(&self, resource: &Resource, key: &str) -> Result<Option<Current>, Status> {
         let request = RangeRequest::key(store_key(resource, key));
-        let range = self.store.range(request).await.map_err(Status::internal)?;
-        range.kvs.into_iter().next().map(parse_stored).transpose()
+        let page = self.storage.range(request).await.map_err(Status::internal)?;
+        page.objects.into_iter().next().map(|(_, object)| parse_stored(object)).transpose()
     }
 
     /// Writes an object if its revision is still `expected` (0: if there is none).
@@ -191,9 +195,9 @@ impl Registry {
     }
 
     async fn write(&self, txn: Txn) -> Result<Put, Status> {
-        match self.store.txn(txn).await {
-            Ok(TxnResponse::Applied { revision, .. }) => Ok(Put::Applied(revision)),
-            Ok(TxnResponse::Mismatch { current, .. }) => Ok(Put::Mismatch(current.map(parse_stored).transpose()?)),
+        match self.storage.write(txn).await {
+            Ok(Written::Applied(revision)) => Ok(Put::Applied(revision)),
+            Ok(Written::Mismatch(current)) => Ok(Put::Mismatch(current.map(parse_stored).transpose()?)),
             // The words of the datastore that upstream has.
             Err(TxnError::TooLarge { .. }) => Err(Status::unclassified("etcdserver: request is too large")),
             Err(err @ (TxnError::EmptyKey | TxnError::Storage(_))) => Err(Status::internal(err)),
@@ -237,10 +241,11 @@ fn store_key(resource: &Resource, key: &str) -> Bytes {
     Bytes::from(format!("{REGISTRY}{}/{key}", storage_path(resource)))
 }
 
-fn parse_stored(kv: store::KeyValue) -> Result<Current, Status> {
+fn parse_stored(stored: Result<Stored, Unreadable>) -> Result<Current, Status> {
+    let Stored { kv, is_stale } = stored.map_err(Status::internal)?;
     let mut value: Value = serde_json::from_slice(&kv.value).map_err(Status::internal)?;
     set_resource_version(&mut value, kv.mod_revision);
-    Ok(Current { value, revision: kv.mod_revision, from_cache: false })
+    Ok(Current { value, revision: kv.mod_revision, from_cache: false, is_stale })
 }
 
 /// Sets `metadata.resourceVersion`.
@@ -311,7 +316,8 @@ impl Registry {
         self.convert_current(resource, current).await
     }
 
-    /// What the datastore has, in the version of `resource`, if the cache was behind it when it gave `seen`.
+    /// What the datastore has, in the version of `resource`, if the cache was behind it when it gave `seen`, or could
+    /// not know that it has to be encrypted anew.
     pub(crate) async fn newer(
         &self,
         resource: &Resource,
@@ -322,7 +328,7 @@ impl Registry {
             return Ok(None);
         }
         let stored = self.stored(resource, key).await?;
-        if stored.as_ref().is_some_and(|stored| stored.revision == seen.revision) {
+        if stored.as_ref().is_some_and(|stored| stored.revision == seen.revision && !stored.is_stale) {
             return Ok(None);
         }
         self.convert_current(resource, stored).await.map(Some)

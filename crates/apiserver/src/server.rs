@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use base::{Drain, DrainTrigger, Env, TaskFailure, Tasks};
+use encryption::Encryption;
 use pki::{Authority, IssueRequest, ServiceAccountKey, Usage};
-use store::{Store, Txn, TxnResponse};
+use store::{Store, Txn};
 
 use crate::access::authentication::Authenticator;
 use crate::access::{Access, Identity};
@@ -23,6 +24,7 @@ use crate::metrics::Metrics;
 use crate::openapi::OpenApi;
 use crate::pipeline::{Core, InProcess};
 use crate::registry::Registry;
+use crate::storage::{Storage, Written};
 use crate::tokens::TokenIssuer;
 
 /// Why an API server could not be built.
@@ -40,6 +42,9 @@ pub enum BuildError {
     /// The authentication of client certificates cannot be set up.
     #[error("cannot verify client certificates: {0}")]
     ClientCertificates(rustls::Error),
+    /// The encryption at rest cannot be set up.
+    #[error(transparent)]
+    Encryption(#[from] encryption::LoadError),
     /// The address cannot be listened on.
     #[error("cannot listen on {address}: {source}")]
     Listen {
@@ -115,11 +120,16 @@ impl ApiServer {
             front_proxy_authority.load_or_issue(&config.pki_dir, "front-proxy-client", &front_proxy_request())?;
         let keys = Arc::new(ServiceAccountKey::load_or_create(&config.pki_dir.join("sa.key"))?);
 
+        let encryption = match config.encryption.clone() {
+            Some(source) => Encryption::load(source, env.clone())?,
+            None => Encryption::none(env.clone()),
+        };
+        let storage = Arc::new(Storage::new(store, encryption));
         let config = Arc::new(config);
         // Drains with the signal that `run` is given, and with this value.
         let (trigger, drain) = base::drain();
         let cache = Arc::new(Cache::new(config.runtime_config.clone()));
-        let registry = Arc::new(Registry::new(store, cache, env.clone(), config.clone(), drain));
+        let registry = Arc::new(Registry::new(storage, cache, env.clone(), config.clone(), drain));
         let authenticator = Authenticator::new(authority.certificate_der(), keys.clone(), &config, env.clone())
             .map_err(BuildError::ClientCertificates)?;
         let core = Core {
@@ -167,8 +177,9 @@ impl ApiServer {
         let (cache_trigger, cache_drain) = base::drain();
         tasks.spawn_fallible(
             "watch cache",
-            registry.cache.clone().run(registry.store.clone(), env.clone(), cache_drain),
+            registry.cache.clone().run(registry.storage.clone(), env.clone(), cache_drain),
         );
+        tasks.spawn("encryption", registry.storage.clone().run(registry.drain.clone()));
         tasks.spawn("bootstrap objects", bootstrap::run(registry.clone(), registry.drain.clone()));
         tasks.spawn("definitions", definitions::run(registry.clone(), registry.drain.clone()));
         tasks.spawn("aggregation", aggregation::run(core.clone(), registry.drain.clone()));
@@ -210,9 +221,10 @@ async fn claim(core: &Core) -> Result<(), RunError> {
     let failed = |err: &dyn std::error::Error| RunError::Datastore(err.to_string());
     let found: String = Sha256::digest(&core.ca_pem).iter().map(|byte| format!("{byte:02x}")).collect();
     let value = serde_json::json!({"caHash": found}).to_string();
-    let claimed = core.registry.store.txn(Txn::create(CLUSTER_KEY, value)).await.map_err(|err| failed(&err))?;
-    let TxnResponse::Mismatch { current: Some(current), .. } = claimed else { return Ok(()) };
-    let kept: serde_json::Value = serde_json::from_slice(&current.value).map_err(|err| failed(&err))?;
+    let claimed = core.registry.storage.write(Txn::create(CLUSTER_KEY, value)).await.map_err(|err| failed(&err))?;
+    let Written::Mismatch(Some(current)) = claimed else { return Ok(()) };
+    let current = current.map_err(|err| failed(&err))?;
+    let kept: serde_json::Value = serde_json::from_slice(&current.kv.value).map_err(|err| failed(&err))?;
     let expected = kept["caHash"].as_str().unwrap_or_default().to_owned();
     if expected == found {
         return Ok(());

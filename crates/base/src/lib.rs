@@ -1,17 +1,21 @@
 //! Leaf library: what every part of Skiff takes from outside itself.
 //!
 //! Time and randomness ([`Env`]), ordered shutdown of tasks ([`Drain`], [`Tasks`]), layered configuration
-//! ([`config`]), the identity of an installation on its machine ([`Instance`]), and tracing set-up ([`logging`]).
+//! ([`config`]), files that others replace ([`FileWatch`]), the identity of an installation on its machine
+//! ([`Instance`]), and tracing set-up ([`logging`]).
 //! Nothing here knows Kubernetes.
 
 pub mod config;
 mod drain;
 mod env;
+mod files;
 mod instance;
 pub mod logging;
+mod sys;
 mod tasks;
 
 pub use drain::{Drain, DrainTrigger, drain};
 pub use env::{Env, Random};
+pub use files::FileWatch;
 pub use instance::Instance;
 pub use tasks::{TaskError, TaskFailure, Tasks};

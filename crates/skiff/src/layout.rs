@@ -19,6 +19,11 @@ pub fn db_dir(instance: &Instance) -> PathBuf {
     instance.data_dir().join("db")
 }
 
+/// How objects are encrypted in the datastore, with the keys; where k3s has it.
+pub fn encryption_file(instance: &Instance) -> PathBuf {
+    instance.data_dir().join("server").join("cred").join("encryption-config.json")
+}
+
 /// The token with which agents join.
 pub fn token_file(instance: &Instance) -> PathBuf {
     instance.data_dir().join("server").join("token")

@@ -88,7 +88,7 @@ pub(super) async fn charge(attributes: &Attributes<'_>, object: &Value) -> Resul
     let _turn = registry.quota_locks.of(namespace).lock().await;
     let mut charge = Charge::default();
     for quota in limiting {
-        let current = Current { value: quota.value(), revision: quota.revision, from_cache: true };
+        let current = Current { value: quota.value(), revision: quota.revision, from_cache: true, is_stale: false };
         match request.spend(quotas, &quota.key, current).await {
             Ok(amounts) if amounts.is_empty() => {}
             Ok(amounts) => charge.0.push(Spent { key: quota.key.to_string(), amounts }),

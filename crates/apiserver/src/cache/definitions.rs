@@ -5,9 +5,10 @@ use std::sync::{Arc, PoisonError};
 
 use api::custom::Definition;
 use serde_json::Value;
-use store::{RangeError, Store};
+use store::RangeError;
 
 use super::{Cache, DEFINITIONS, ResourceCache, storage_path};
+use crate::storage::Storage;
 
 /// The cache of a definition's resource that must be read from the datastore.
 pub(super) struct Reload {
@@ -80,11 +81,10 @@ impl Cache {
     }
 
     /// Reads the objects of a cache as they were at a revision.
-    pub(super) async fn reload(&self, store: &dyn Store, reload: &Reload, revision: i64) -> Result<(), RangeError> {
+    pub(super) async fn reload(&self, storage: &Storage, reload: &Reload, revision: i64) -> Result<(), RangeError> {
         let prefix = format!("{}{}/", super::REGISTRY, reload.path);
-        let (_, kvs) = super::feed::read_all(store, &prefix, Some(revision)).await?;
-        let objects = kvs.iter().filter_map(|kv| self.object(kv)).map(|(_, object)| object).collect();
-        reload.cache.load(objects, revision);
+        let (_, stored) = super::feed::read_all(storage, &prefix, Some(revision)).await?;
+        reload.cache.load(self.loaded(stored).remove(&reload.path).unwrap_or_default(), revision);
         reload.cache.wake();
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! The cache of one resource: the snapshot that readers take, and the window of events that watches read.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use api::kinds::Resource;
@@ -9,6 +9,7 @@ use imbl::OrdMap;
 use tokio::sync::watch;
 
 use super::object::Object;
+use crate::storage::Unreadable;
 
 /// What happened to an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,6 +117,8 @@ const WINDOW: usize = 4096;
 
 struct State {
     objects: OrdMap<Arc<str>, Arc<Object>>,
+    /// What is in the datastore and cannot be read.
+    unreadable: BTreeMap<Arc<str>, Unreadable>,
     /// The revision of the last event.
     revision: i64,
     events: VecDeque<Arc<Event>>,
@@ -136,6 +139,13 @@ pub(crate) struct ResourceCache {
     next: watch::Sender<u64>,
 }
 
+/// Everything that the datastore has of a resource.
+#[derive(Default)]
+pub(super) struct Loaded {
+    pub(super) objects: Vec<Object>,
+    pub(super) unreadable: Vec<(Arc<str>, Unreadable)>,
+}
+
 /// What a watch finds in the window.
 pub(crate) enum Window {
     /// The events from a number on, and the number behind them.
@@ -151,6 +161,7 @@ impl ResourceCache {
     pub(super) fn new(resource: Arc<Resource>) -> Self {
         let state = State {
             objects: OrdMap::new(),
+            unreadable: BTreeMap::new(),
             revision: 0,
             events: VecDeque::new(),
             first: 0,
@@ -176,10 +187,11 @@ impl ResourceCache {
 
     /// Replaces everything, at the first load and when the watch on the datastore has broken. Watches that are
     /// there have lost events and end.
-    pub(super) fn load(&self, objects: Vec<Object>, revision: i64) {
+    pub(super) fn load(&self, Loaded { objects, unreadable }: Loaded, revision: i64) {
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
         let was_loaded = state.revision > 0;
         state.objects = objects.into_iter().map(|object| (object.key.clone(), Arc::new(object))).collect();
+        state.unreadable = unreadable.into_iter().collect();
         state.revision = revision;
         state.window_start = revision;
         if was_loaded {
@@ -203,14 +215,38 @@ impl ResourceCache {
     pub(super) fn put(&self, object: Object) {
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
         let object = Arc::new(object);
+        state.unreadable.remove(&object.key);
         let previous = state.objects.insert(object.key.clone(), object.clone());
         let kind = if previous.is_some() { EventKind::Modified } else { EventKind::Added };
         self.push(&mut state, Event::new(kind, object, previous));
     }
 
+    /// Something was written that cannot be read; what was there before stays for those who look at nothing newer.
+    pub(super) fn put_unreadable(&self, key: &str, unreadable: Unreadable) {
+        self.state.write().unwrap_or_else(PoisonError::into_inner).unreadable.insert(key.into(), unreadable);
+    }
+
+    /// Why an object of a namespace, or any, cannot be read.
+    pub(crate) fn unreadable(&self, namespace: Option<&str>) -> Option<Unreadable> {
+        self.read(|state| {
+            let mut all = state.unreadable.iter();
+            let found = match namespace {
+                None => all.next(),
+                Some(namespace) => all.find(|(key, _)| key.split_once('/').is_some_and(|(of, _)| of == namespace)),
+            };
+            found.map(|(_, unreadable)| unreadable.clone())
+        })
+    }
+
+    /// Why an object cannot be read.
+    pub(crate) fn unreadable_at(&self, key: &str) -> Option<Unreadable> {
+        self.read(|state| state.unreadable.get(key).cloned())
+    }
+
     /// An object was deleted.
     pub(super) fn delete(&self, key: &str, revision: i64) {
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        state.unreadable.remove(key);
         let Some(previous) = state.objects.remove(key) else { return };
         let object = Arc::new(previous.at_revision(revision));
         self.push(&mut state, Event::new(EventKind::Deleted, object, Some(previous)));

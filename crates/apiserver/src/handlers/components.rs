@@ -50,7 +50,7 @@ async fn statuses(call: &Call<'_>) -> Vec<Value> {
             status(name, if is_held { Ok(()) } else { Err(format!("nobody holds the lease {lease}")) })
         })
         .collect();
-    let datastore = registry.store.status().await.map(drop).map_err(|err| err.to_string());
+    let datastore = registry.storage.status().await.map(drop).map_err(|err| err.to_string());
     statuses.push(status("etcd-0", datastore));
     statuses.sort_by(|a, b| api::meta::name(a).cmp(api::meta::name(b)));
     statuses

@@ -134,7 +134,7 @@ fn openid_configuration(core: &Core) -> Value {
 async fn check(core: &Core, name: &str) -> bool {
     match name {
         "ping" => true,
-        "etcd" | "datastore" => core.registry.store.status().await.is_ok(),
+        "etcd" | "datastore" => core.registry.storage.status().await.is_ok(),
         "watch-cache" => core.registry.cache.applied() > 0,
         // Load balancers take a server that is about to end out of their lists.
         "shutdown" => !core.registry.drain.is_draining(),

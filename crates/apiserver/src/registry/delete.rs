@@ -76,7 +76,7 @@ impl Registry {
                 match self.put_converted(resource, &key, &mark, last.revision).await? {
                     Put::Applied(revision) => {
                         set_resource_version(&mut mark, revision);
-                        last = Current { value: mark, revision, from_cache: false };
+                        last = Current { value: mark, revision, from_cache: false, is_stale: false };
                     }
                     Put::Mismatch(other) => {
                         current = self.convert_current(resource, other).await?;

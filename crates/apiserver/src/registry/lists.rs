@@ -100,6 +100,8 @@ impl Registry {
     /// The objects that the options select.
     pub(crate) async fn list(&self, scope: Scope<'_>, options: &ListOptions) -> Result<Listed, Status> {
         check_field_selector(scope.resource, options)?;
+        self.wait_for(1).await?;
+        self.check_readable(scope)?;
         let (snapshot, start) = match &options.continue_token {
             Some(token) => self.continued(scope, options, token).await?,
             None => (self.first_page(scope, options).await?, None),
@@ -115,6 +117,14 @@ impl Registry {
         }
         listed.objects = self.in_version(scope.resource, listed.objects).await?;
         Ok(listed)
+    }
+
+    /// Fails where an object that may be asked for cannot be read: a list without it would say that it is gone.
+    pub(super) fn check_readable(&self, scope: Scope<'_>) -> Result<(), Status> {
+        match self.resource_cache(scope.resource)?.unreadable(scope.namespace) {
+            Some(unreadable) => Err(Status::internal(unreadable)),
+            None => Ok(()),
+        }
     }
 
     async fn first_page(&self, scope: Scope<'_>, options: &ListOptions) -> Result<Snapshot, Status> {
@@ -170,14 +180,15 @@ impl Registry {
             return Ok(Some(Snapshot { revision, ..current }));
         }
         let prefix = format!("{REGISTRY}{}/", storage_path(resource));
-        let range = match self.store.range(RangeRequest::prefix(prefix.clone()).at(revision)).await {
-            Ok(range) => range,
+        let page = match self.storage.range(RangeRequest::prefix(prefix.clone()).at(revision)).await {
+            Ok(page) => page,
             Err(RangeError::Compacted { .. }) => return Ok(None),
             Err(err) => return Err(Status::internal(err)),
         };
         let storage = cache.resource();
         let mut objects = imbl::OrdMap::new();
-        for kv in range.kvs {
+        for (_, stored) in page.objects {
+            let kv = stored.map_err(Status::internal)?.kv;
             let key = String::from_utf8_lossy(&kv.key[prefix.len()..]).into_owned();
             let key: Arc<str> = key.into();
             let object = Object::load(&storage, key.clone(), &kv.value, kv.mod_revision).map_err(Status::internal)?;

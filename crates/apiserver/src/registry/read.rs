@@ -51,7 +51,11 @@ impl Registry {
     /// One object.
     pub(crate) async fn get(&self, scope: Scope<'_>, name: &str, version: ReadVersion) -> Result<Arc<Object>, Status> {
         self.wait_for_version(version).await?;
-        let found = self.cached(scope.resource, &scope.key(name)).ok_or_else(|| scope.not_found(name))?;
+        let (cache, key) = (self.resource_cache(scope.resource)?, scope.key(name));
+        let found = match cache.unreadable_at(&key) {
+            Some(unreadable) => return Err(Status::internal(unreadable)),
+            None => cache.get(&key).ok_or_else(|| scope.not_found(name))?,
+        };
         let shown = self.in_version(scope.resource, vec![found.clone()]).await?;
         Ok(shown.into_iter().next().unwrap_or(found))
     }

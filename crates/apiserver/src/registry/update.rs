@@ -153,7 +153,7 @@ impl Registry {
         }
         let charge = admission::validate(self, scope, caller, &mut new, Some(old)).await?;
         api::managed::restore_times(&mut new, old);
-        if cache::encode(resource, &new) == cache::encode(resource, old) {
+        if !current.is_stale && cache::encode(resource, &new) == cache::encode(resource, old) {
             return Ok(Attempt::Unwritten(old.clone()));
         }
         // What is answered without a write shows the revision that it was made from.

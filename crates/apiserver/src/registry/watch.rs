@@ -63,6 +63,7 @@ impl Registry {
     ) -> Result<impl Stream<Item = Bytes> + Send + 'static, Status> {
         check_field_selector(scope.resource, &options)?;
         self.wait_for(1).await?;
+        self.check_readable(scope)?;
         let selection = Selection {
             namespace: scope.namespace.map(str::to_owned),
             labels: options.labels.clone(),

@@ -7,6 +7,7 @@ mod content_types;
 mod conversion;
 mod custom;
 mod documents;
+mod encryption;
 mod metrics;
 mod pod_security;
 mod proxy;

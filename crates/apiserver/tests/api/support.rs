@@ -26,7 +26,7 @@ pub struct Cluster {
     _tasks: Tasks,
     _trigger: DrainTrigger,
     dir: tempfile::TempDir,
-    store: Arc<store::Memory>,
+    store: Arc<dyn store::Store>,
     url: String,
 }
 
@@ -63,12 +63,27 @@ impl Cluster {
 
     /// Ends this server and starts another on what it has stored.
     pub async fn restart(self) -> Self {
-        let Self { store, dir, _tasks: tasks, _trigger: trigger, .. } = self;
-        drop((tasks, trigger));
-        Self::start_on(store, dir, |_| {}).await
+        self.restart_with(|_| {}).await
     }
 
-    async fn start_on(store: Arc<store::Memory>, dir: tempfile::TempDir, change: impl FnOnce(&mut Config)) -> Self {
+    /// The same, with a changed configuration.
+    pub async fn restart_with(self, change: impl FnOnce(&mut Config)) -> Self {
+        let Self { store, dir, _tasks: tasks, _trigger: trigger, .. } = self;
+        drop((tasks, trigger));
+        Self::start_on(store, dir, change).await
+    }
+
+    /// What the server has stored.
+    pub fn store(&self) -> &dyn store::Store {
+        &*self.store
+    }
+
+    /// Starts a server on a datastore.
+    pub async fn start_on(
+        store: Arc<dyn store::Store>,
+        dir: tempfile::TempDir,
+        change: impl FnOnce(&mut Config),
+    ) -> Self {
         let mut config = Config::new(dir.path());
         config.bind_address = [127, 0, 0, 1].into();
         config.secure_port = 0;

@@ -15,6 +15,7 @@ use sha2::{Digest, Sha256};
 
 use super::start_informers;
 use crate::layout;
+use crate::options::EncryptionAtRest;
 use crate::supervise::Parts;
 
 /// How long certificates that this machine issues for its own use are valid; they are renewed at each start.
@@ -27,6 +28,7 @@ pub const ACCOUNTS: &str = "kube-system";
 pub struct ApiServerOptions<'a> {
     pub instance: &'a Instance,
     pub token: Option<&'a str>,
+    pub encryption: &'a EncryptionAtRest,
     pub kubeconfig: &'a Path,
 }
 
@@ -85,6 +87,8 @@ pub async fn prepare_apiserver(
     config.join_token =
         Some(JoinToken::load_or_create(&token_file, JoinRole::Server, ca, options.token, env).context("join token")?);
 
+    config.encryption = encryption_source(options.encryption, instance, env)?;
+
     let mut store = store::EmbeddedConfig::new(layout::db_dir(instance), env.clone());
     // The datastore and the authority of one cluster belong together: a database that was copied from elsewhere is
     // refused, because nobody's credentials would fit what it holds.
@@ -98,6 +102,24 @@ pub async fn prepare_apiserver(
     let url = format!("https://{}", reachable(server.local_address()));
     write_kubeconfig(&authority, &url, options.kubeconfig)?;
     Ok(PreparedApiServer { authority: Arc::new(authority), server })
+}
+
+/// The configuration of the encryption at rest: the one that is named, or the installation's own, which is made at the
+/// first start. Once it is there it is used, since what it encrypted must be read.
+fn encryption_source(options: &EncryptionAtRest, instance: &Instance, env: &Env) -> Result<Option<encryption::Source>> {
+    if let Some(path) = options.encryption_provider_config.clone() {
+        let automatic_reload = options.encryption_provider_config_automatic_reload;
+        return Ok(Some(encryption::Source { path, automatic_reload }));
+    }
+    let path = layout::encryption_file(instance);
+    if !path.exists() {
+        if !options.secrets_encryption {
+            return Ok(None);
+        }
+        let configuration = encryption::EncryptionConfiguration::secrets(env);
+        pki::write_private(&path, &configuration.to_json())?;
+    }
+    Ok(Some(encryption::Source { path, automatic_reload: true }))
 }
 
 /// The address at which this machine's own users reach a listener.

@@ -25,8 +25,12 @@ pub async fn run(options: Apiserver) -> Result<()> {
 
     let mut parts = Parts::new();
     let token = options::secret(options.token.as_deref(), options.token_file.as_deref())?;
-    let start =
-        ApiServerOptions { instance: &instance, token: token.as_deref(), kubeconfig: &options.common.write_kubeconfig };
+    let start = ApiServerOptions {
+        instance: &instance,
+        token: token.as_deref(),
+        encryption: &options.api.encryption,
+        kubeconfig: &options.common.write_kubeconfig,
+    };
     control_plane::prepare_apiserver(config, start, &env).await?.start(&mut parts);
     parts.run().await
 }

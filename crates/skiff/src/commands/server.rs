@@ -77,7 +77,11 @@ async fn prepare_apiserver(options: &Server, ip: std::net::IpAddr, env: &Env) ->
     config.service_account_issuer = format!("https://kubernetes.default.svc.{}", options.node.cluster_domain);
     options.api.apply(&mut config)?;
     let token = options::secret(options.token.as_deref(), options.token_file.as_deref())?;
-    let start =
-        ApiServerOptions { instance: &instance, token: token.as_deref(), kubeconfig: &options.common.write_kubeconfig };
+    let start = ApiServerOptions {
+        instance: &instance,
+        token: token.as_deref(),
+        encryption: &options.api.encryption,
+        kubeconfig: &options.common.write_kubeconfig,
+    };
     control_plane::prepare_apiserver(config, start, env).await
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use base::Instance;
-use clap::Args;
+use clap::{ArgAction, Args};
 use ipnet::IpNet;
 use jiff::SignedDuration;
 
@@ -75,6 +75,22 @@ pub struct Api {
     /// How long events are kept after they were last written, such as 1h30m
     #[arg(long, env = "SKIFF_EVENT_TTL", default_value = "1h", value_parser = duration, value_name = "DURATION")]
     pub event_ttl: Duration,
+    #[command(flatten)]
+    pub encryption: EncryptionAtRest,
+}
+
+/// How objects are encrypted in the datastore.
+#[derive(Args, Clone, Debug)]
+pub struct EncryptionAtRest {
+    /// Encrypt Secrets in the datastore with a key that is made at the first start, see `skiff secrets-encrypt`
+    #[arg(long, env = "SKIFF_SECRETS_ENCRYPTION", action = ArgAction::Set, num_args = 0..=1, default_missing_value = "true", default_value = "true", value_name = "BOOL")]
+    pub secrets_encryption: bool,
+    /// EncryptionConfiguration to use in place of the one in the data directory
+    #[arg(long, env = "SKIFF_ENCRYPTION_PROVIDER_CONFIG", value_name = "FILE")]
+    pub encryption_provider_config: Option<PathBuf>,
+    /// Take changes of --encryption-provider-config without a restart
+    #[arg(long, env = "SKIFF_ENCRYPTION_PROVIDER_CONFIG_AUTOMATIC_RELOAD", action = ArgAction::Set, num_args = 0..=1, default_missing_value = "true", default_value = "false", value_name = "BOOL")]
+    pub encryption_provider_config_automatic_reload: bool,
 }
 
 impl Api {

@@ -1,0 +1,143 @@
+//! The document `EncryptionConfiguration` of `apiserver.config.k8s.io/v1`.
+
+use base::Env;
+use serde::{Deserialize, Serialize};
+
+use crate::handle::new_key;
+
+/// The version of the document.
+pub const API_VERSION: &str = "apiserver.config.k8s.io/v1";
+/// The kind of the document.
+pub const KIND: &str = "EncryptionConfiguration";
+
+/// Which resources are encrypted, and how.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct EncryptionConfiguration {
+    /// [`API_VERSION`].
+    pub api_version: String,
+    /// [`KIND`].
+    pub kind: String,
+    /// The providers of some resources each.
+    #[serde(default)]
+    pub resources: Vec<ResourceConfiguration>,
+}
+
+/// The providers of some resources.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ResourceConfiguration {
+    /// `secrets`, `deployments.apps`, `*.` (the core group), `*.apps` or `*.*`.
+    #[serde(default)]
+    pub resources: Vec<String>,
+    /// The first writes, all of them read.
+    #[serde(default)]
+    pub providers: Vec<Provider>,
+}
+
+/// One provider: exactly one of the fields is set.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Provider {
+    /// AES-GCM with a random nonce; a key should not write more than some 200,000 objects.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub aesgcm: Option<Keys>,
+    /// AES-CBC with PKCS #7 padding.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub aescbc: Option<Keys>,
+    /// XSalsa20 and Poly1305.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secretbox: Option<Keys>,
+    /// No encryption.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity: Option<Identity>,
+    /// Keys of a key management service.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kms: Option<Kms>,
+}
+
+/// The keys of a provider: the first writes, all of them read.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Keys {
+    /// The keys.
+    #[serde(default)]
+    pub keys: Vec<Key>,
+}
+
+/// A key.
+#[derive(Clone, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Key {
+    /// Its name in the prefix of what it wrote.
+    #[serde(default)]
+    pub name: String,
+    /// The key itself in base64.
+    #[serde(default)]
+    pub secret: String,
+}
+
+impl std::fmt::Debug for Key {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Key").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+/// The provider that does not encrypt.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Identity {}
+
+/// A key management service behind a socket.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Kms {
+    /// `v2`; without it the document means `v1`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub api_version: Option<String>,
+    /// Its name in the prefix of what it wrote.
+    #[serde(default)]
+    pub name: String,
+    /// Only for v1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cachesize: Option<i64>,
+    /// `unix:///run/kms.sock`.
+    #[serde(default)]
+    pub endpoint: String,
+    /// How long a call may take, such as `3s`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<String>,
+}
+
+impl EncryptionConfiguration {
+    /// A document with these entries.
+    pub fn new(resources: Vec<ResourceConfiguration>) -> Self {
+        Self { api_version: API_VERSION.to_owned(), kind: KIND.to_owned(), resources }
+    }
+
+    /// The document as text.
+    pub fn to_json(&self) -> String {
+        serde_json::to_string_pretty(self).expect("texts and numbers are JSON")
+    }
+
+    /// The document of a new cluster: secrets are encrypted, and what was stored before can be read.
+    ///
+    /// Secretbox, because its nonces are long enough to be drawn at random forever: AES-GCM would need a new key after
+    /// some 200,000 writes, and AES-CBC does not notice changes.
+    pub fn secrets(env: &Env) -> Self {
+        let providers = vec![Provider::secretbox(vec![new_key(env)]), Provider::identity()];
+        Self::new(vec![ResourceConfiguration { resources: vec!["secrets".to_owned()], providers }])
+    }
+}
+
+impl Provider {
+    /// The provider that does not encrypt.
+    pub fn identity() -> Self {
+        Self { identity: Some(Identity {}), ..Self::default() }
+    }
+
+    /// Secretbox with these keys.
+    pub fn secretbox(keys: Vec<Key>) -> Self {
+        Self { secretbox: Some(Keys { keys }), ..Self::default() }
+    }
+}

@@ -1,0 +1,305 @@
+//! What a configuration makes of values on their way to the datastore and back.
+
+use std::collections::HashMap;
+
+use base::Env;
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use bytes::Bytes;
+
+use crate::configuration::{EncryptionConfiguration, Provider};
+use crate::local::{Cipher, CipherKind};
+
+/// With this every encrypted value begins.
+const ENCRYPTED: &[u8] = b"k8s:enc:";
+
+/// How the values of every resource are encrypted.
+pub struct Transformers {
+    /// By resource (`secrets`, `deployments.apps`) and by wildcard (`*.`, `*.apps`, `*.*`).
+    chains: HashMap<String, Chain>,
+    /// Of all that no entry names.
+    plain: Chain,
+    env: Env,
+}
+
+/// The resource that a value is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Resource<'a> {
+    /// Its group, nothing for the core group.
+    pub group: &'a str,
+    /// Its name.
+    pub plural: &'a str,
+}
+
+/// The providers of a resource: the first writes.
+type Chain = Vec<Reader>;
+
+/// One provider, which reads what has its prefix.
+enum Reader {
+    Identity,
+    Local { kind: CipherKind, prefix: Vec<u8>, keys: Vec<(String, Cipher)> },
+}
+
+/// A value from the datastore.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Opened {
+    /// As it was before it was encrypted.
+    pub value: Bytes,
+    /// Whether it would be written in another way now.
+    pub is_stale: bool,
+}
+
+/// Why a stored value cannot be read. It is left as it is.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum OpenError {
+    /// The configuration has no provider for it.
+    #[error("the encryption configuration of its resource has no provider that reads {prefix:?}")]
+    NoProvider {
+        /// The beginning of the value.
+        prefix: String,
+    },
+    /// The value is not encrypted, and the configuration does not say that this may be.
+    #[error(
+        "it is not encrypted, and the encryption configuration of its resource does not list the provider identity"
+    )]
+    NotEncrypted,
+    /// The key that wrote it is not in the configuration.
+    #[error(
+        "it was encrypted with key {key:?} of provider {provider}, which the encryption configuration does not have"
+    )]
+    NoKey {
+        /// The provider.
+        provider: &'static str,
+        /// The name of the key.
+        key: String,
+    },
+    /// The key does not decrypt it.
+    #[error("key {key:?} of provider {provider} does not decrypt it: the key is another one, or the value was changed")]
+    WrongKey {
+        /// The provider.
+        provider: &'static str,
+        /// The name of the key.
+        key: String,
+    },
+}
+
+impl Transformers {
+    /// Encrypts nothing, and reads only what is not encrypted.
+    pub fn identity(env: Env) -> Self {
+        Self { chains: HashMap::new(), plain: vec![Reader::Identity], env }
+    }
+
+    /// What a checked configuration says.
+    pub fn new(configuration: &EncryptionConfiguration, env: Env) -> Self {
+        let mut chains: HashMap<String, Chain> = HashMap::new();
+        for entry in &configuration.resources {
+            for resource in &entry.resources {
+                // Whoever names a resource again adds providers to it.
+                let chain = chains.entry(resource.clone()).or_default();
+                chain.extend(entry.providers.iter().filter_map(Reader::new));
+            }
+        }
+        Self { chains, ..Self::identity(env) }
+    }
+
+    /// The chain of a resource: its own, that of its group, that of all.
+    fn chain(&self, Resource { group, plural }: Resource<'_>) -> &Chain {
+        if self.chains.is_empty() {
+            return &self.plain;
+        }
+        let own = match group {
+            "" => self.chains.get(plural),
+            _ => self.chains.get(&format!("{plural}.{group}")),
+        };
+        own.or_else(|| self.chains.get(&format!("*.{group}"))).or_else(|| self.chains.get("*.*")).unwrap_or(&self.plain)
+    }
+
+    /// Encrypts a value that is to be stored under `key`.
+    pub fn seal(&self, resource: Resource<'_>, key: &[u8], plain: Bytes) -> Bytes {
+        match self.chain(resource).first() {
+            None | Some(Reader::Identity) => plain,
+            Some(Reader::Local { prefix, keys, .. }) => {
+                let (name, cipher) = keys.first().expect("a checked configuration has keys");
+                let mut sealed = Vec::with_capacity(prefix.len() + name.len() + plain.len() + 64);
+                sealed.extend_from_slice(prefix);
+                sealed.extend_from_slice(name.as_bytes());
+                sealed.push(b':');
+                cipher.seal(&plain, key, &mut sealed, &self.env);
+                sealed.into()
+            }
+        }
+    }
+
+    /// Decrypts a value that is stored under `key`.
+    pub fn open(&self, resource: Resource<'_>, key: &[u8], stored: Bytes) -> Result<Opened, OpenError> {
+        let chain = self.chain(resource);
+        let is_encrypted = stored.starts_with(ENCRYPTED);
+        let mut failure = match is_encrypted {
+            true => OpenError::NoProvider { prefix: shown_prefix(&stored) },
+            false => OpenError::NotEncrypted,
+        };
+        for (number, reader) in chain.iter().enumerate() {
+            match reader {
+                Reader::Identity if !is_encrypted => return Ok(Opened { value: stored, is_stale: number > 0 }),
+                Reader::Identity => {}
+                Reader::Local { kind, prefix, keys } => {
+                    let Some(rest) = stored.strip_prefix(&prefix[..]) else { continue };
+                    match open_local(*kind, keys, rest, key) {
+                        Ok((value, is_first)) => return Ok(Opened { value, is_stale: number > 0 || !is_first }),
+                        Err(err) => failure = err,
+                    }
+                }
+            }
+        }
+        Err(failure)
+    }
+}
+
+impl Reader {
+    fn new(provider: &Provider) -> Option<Self> {
+        let ciphers = [
+            (CipherKind::AesGcm, &provider.aesgcm),
+            (CipherKind::AesCbc, &provider.aescbc),
+            (CipherKind::Secretbox, &provider.secretbox),
+        ];
+        for (kind, keys) in ciphers {
+            let Some(keys) = keys else { continue };
+            let cipher = |key: &crate::Key| {
+                let secret = BASE64_STANDARD.decode(&key.secret).ok()?;
+                Some((key.name.clone(), Cipher::new(kind, &secret)?))
+            };
+            let prefix = format!("k8s:enc:{}:v1:", kind.as_str()).into_bytes();
+            return Some(Self::Local { kind, prefix, keys: keys.keys.iter().filter_map(cipher).collect() });
+        }
+        provider.identity.as_ref().map(|_| Self::Identity)
+    }
+}
+
+/// Decrypts with the key that the value names; tells whether it is the first.
+fn open_local(
+    kind: CipherKind,
+    keys: &[(String, Cipher)],
+    rest: &[u8],
+    bound: &[u8],
+) -> Result<(Bytes, bool), OpenError> {
+    let provider = kind.as_str();
+    let name_end = rest.iter().position(|byte| *byte == b':').unwrap_or(rest.len());
+    let (name, sealed) = (&rest[..name_end], rest.get(name_end + 1..).unwrap_or_default());
+    let shown = || String::from_utf8_lossy(&name[..name.len().min(MAX_SHOWN)]).into_owned();
+    let Some(number) = keys.iter().position(|(key, _)| key.as_bytes() == name) else {
+        return Err(OpenError::NoKey { provider, key: shown() });
+    };
+    match keys[number].1.open(sealed, bound) {
+        Ok(value) => Ok((value.into(), number == 0)),
+        Err(_) => Err(OpenError::WrongKey { provider, key: shown() }),
+    }
+}
+
+/// So much of a value's beginning is shown in messages.
+const MAX_SHOWN: usize = 64;
+
+/// The beginning of an encrypted value up to the name of its provider's version.
+fn shown_prefix(stored: &[u8]) -> String {
+    let mut colons = stored.iter().enumerate().filter(|(_, byte)| **byte == b':').map(|(at, _)| at);
+    let end = colons.nth(3).map_or(ENCRYPTED.len(), |at| at + 1);
+    String::from_utf8_lossy(&stored[..end.min(MAX_SHOWN)]).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::validation::parse;
+
+    const KEY: &[u8] = b"/registry/core/secrets/default/s";
+    const SECRETS: Resource<'_> = Resource { group: "", plural: "secrets" };
+
+    /// A key of 32 bytes in a configuration.
+    fn key(name: &str, byte: u8) -> String {
+        format!("{{name: {name}, secret: {}}}", BASE64_STANDARD.encode([byte; 32]))
+    }
+
+    fn transformers(entries: &[(&str, &[String])]) -> Transformers {
+        let entry = |(resources, providers): &(&str, &[String])| {
+            let providers: String = providers.iter().map(|provider| format!("    - {provider}\n")).collect();
+            format!("- resources: [{resources}]\n  providers:\n{providers}")
+        };
+        let entries: String = entries.iter().map(entry).collect();
+        let text = format!("apiVersion: {}\nkind: {}\nresources:\n{entries}", crate::API_VERSION, crate::KIND);
+        Transformers::new(&parse(&text).expect("it is right"), Env::system())
+    }
+
+    fn local(kind: &str, keys: &[String]) -> String {
+        format!("{kind}: {{keys: [{}]}}", keys.join(", "))
+    }
+
+    fn plain() -> Bytes {
+        Bytes::from_static(b"{\"kind\":\"Secret\"}")
+    }
+
+    #[track_caller]
+    fn check_open(by: &Transformers, stored: &Bytes, expected: Result<bool, &str>) {
+        let opened = by.open(SECRETS, KEY, stored.clone());
+        match (opened, expected) {
+            (Ok(opened), Ok(is_stale)) => assert_eq!(opened, Opened { value: plain(), is_stale }),
+            (Err(err), Err(expected)) => assert!(err.to_string().contains(expected), "{err}"),
+            (opened, _) => panic!("{opened:?}"),
+        }
+    }
+
+    #[test]
+    fn the_first_provider_writes_and_all_read() {
+        let identity = || "identity: {}".to_owned();
+        let none = Transformers::identity(Env::system());
+        for kind in ["aescbc", "aesgcm", "secretbox"] {
+            let old = transformers(&[("secrets", &[local(kind, &[key("k1", 1)]), identity()])]);
+            let sealed = old.seal(SECRETS, KEY, plain());
+            assert!(sealed.starts_with(format!("k8s:enc:{kind}:v1:k1:").as_bytes()), "{sealed:?}");
+            check_open(&old, &sealed, Ok(false));
+            check_open(&old, &plain(), Ok(true));
+
+            let rotated = transformers(&[("secrets", &[local(kind, &[key("k2", 2), key("k1", 1)])])]);
+            check_open(&rotated, &sealed, Ok(true));
+            check_open(&rotated, &rotated.seal(SECRETS, KEY, plain()), Ok(false));
+            check_open(&rotated, &plain(), Err("is not encrypted"));
+
+            let off = transformers(&[("secrets", &[identity(), local(kind, &[key("k1", 1)])])]);
+            check_open(&off, &sealed, Ok(true));
+            assert_eq!(off.seal(SECRETS, KEY, plain()), plain());
+
+            check_open(&none, &sealed, Err(&format!("no provider that reads \"k8s:enc:{kind}:v1:\"")));
+            let gone = transformers(&[("secrets", &[local(kind, &[key("k2", 2)])])]);
+            check_open(&gone, &sealed, Err("with key \"k1\" of provider"));
+            let mut changed = sealed.to_vec();
+            changed.truncate(sealed.len() - 1);
+            check_open(&old, &changed.into(), Err("key \"k1\" of provider"));
+        }
+        let wrong = transformers(&[("secrets", &[local("aesgcm", &[key("k1", 9)])])]);
+        let right = transformers(&[("secrets", &[local("aesgcm", &[key("k1", 1)])])]);
+        check_open(&wrong, &right.seal(SECRETS, KEY, plain()), Err("does not decrypt it"));
+        // The same value below another key of the datastore.
+        let moved = right.seal(SECRETS, b"/registry/core/secrets/default/other", plain());
+        check_open(&right, &moved, Err("does not decrypt it"));
+    }
+
+    #[test]
+    fn the_most_exact_entry_decides() {
+        let by = |name: &str| [local("secretbox", &[key(name, 1)])];
+        let transformers = transformers(&[
+            ("secrets, deployments.apps", &by("own")),
+            ("'*.'", &by("core")),
+            ("'*.apps'", &by("apps")),
+            ("'*.*'", &by("all")),
+        ]);
+        for (group, plural, expected) in [
+            ("", "secrets", "own"),
+            ("", "pods", "core"),
+            ("apps", "deployments", "own"),
+            ("apps", "replicasets", "apps"),
+            ("batch", "jobs", "all"),
+            ("example.com", "secrets", "all"),
+        ] {
+            let sealed = transformers.seal(Resource { group, plural }, KEY, plain());
+            assert!(sealed.starts_with(format!("k8s:enc:secretbox:v1:{expected}:").as_bytes()), "{group} {plural}");
+        }
+    }
+}
