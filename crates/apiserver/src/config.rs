@@ -8,7 +8,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use crate::access::{AuthorizationMode, DEFAULT_MODES};
-use crate::admission::PodSecurityConfiguration;
+use crate::admission::{AdmissionPlugins, PodSecurityConfiguration};
 use crate::runtime_config::RuntimeConfig;
 
 /// The options of an API server. Each names the flag of kube-apiserver that it stands for.
@@ -52,6 +52,8 @@ pub struct Config {
     pub min_request_timeout: Duration,
     /// `--runtime-config`: versions that are served beside the stable ones, or not at all.
     pub runtime_config: RuntimeConfig,
+    /// `--enable-admission-plugins` and `--disable-admission-plugins`.
+    pub admission_plugins: AdmissionPlugins,
     /// What `--admission-control-config-file` says for PodSecurity.
     pub pod_security: PodSecurityConfiguration,
     /// Whether kubelets' serving certificates must come from the cluster's CA
@@ -86,6 +88,7 @@ impl Config {
             request_timeout: Duration::from_secs(60),
             min_request_timeout: Duration::from_secs(1800),
             runtime_config: RuntimeConfig::default(),
+            admission_plugins: AdmissionPlugins::default(),
             pod_security: PodSecurityConfiguration::default(),
             verify_kubelets: false,
             join_token: None,

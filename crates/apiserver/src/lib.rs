@@ -38,7 +38,7 @@ mod tokens;
 mod webhook;
 
 pub use access::{Access, AuthorizationMode, DEFAULT_MODES, Identity, ModeError};
-pub use admission::PodSecurityConfiguration;
+pub use admission::{AdmissionPlugins, PluginsError, PodSecurityConfiguration};
 pub use config::Config;
 pub use edge::TlsError;
 pub use http::body::{Body, BodyError};

@@ -27,9 +27,11 @@ use store::{RangeRequest, Txn, TxnError};
 
 use crate::access::Identity;
 use crate::access::authorization::Authorization;
+use crate::admission::Admission;
 use crate::audit::Annotations;
 use crate::cache::{self, Cache, Object, REGISTRY, ResourceCache, storage_path};
 use crate::config::Config;
+use crate::http::options::{DeleteOptions, WriteOptions};
 use crate::kinds::Kinds;
 use crate::storage::{Storage, Stored, Unreadable, Written};
 
@@ -51,9 +53,9 @@ pub(crate) struct Registry {
     pub(crate) env: Env,
     pub(crate) config: Arc<Config>,
     pub(crate) services: crate::allocation::ServiceAllocator,
-    pub(crate) quota_locks: crate::admission::QuotaLocks,
+    pub(crate) admission: Admission,
     rules: crate::rules::RuleCache,
-    pub(crate) authorization: Authorization,
+    pub(crate) authorization: Arc<Authorization>,
     pages: lists::Pages,
     /// Fires when the server ends; watches end with it.
     pub(crate) drain: Drain,
@@ -109,10 +111,10 @@ const FRESHNESS_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(30
 impl Registry {
     pub(crate) fn new(storage: Arc<Storage>, cache: Arc<Cache>, env: Env, config: Arc<Config>, drain: Drain) -> Self {
         let services = crate::allocation::ServiceAllocator::new(&config);
-        let authorization = Authorization::new(&config.authorization_modes, &cache);
+        let authorization = Arc::new(Authorization::new(&config.authorization_modes, &cache));
         let (rules, pages) = (crate::rules::RuleCache::default(), lists::Pages::default());
-        let quota_locks = crate::admission::QuotaLocks::default();
-        Self { storage, cache, env, config, services, quota_locks, rules, authorization, pages, drain }
+        let admission = Admission::new(&config);
+        Self { storage, cache, env, config, services, admission, rules, authorization, pages, drain }
     }
 
     /// Waits until the cache holds everything that was acknowledged before this call; returns the revision.
@@ -253,11 +255,21 @@ pub(crate) fn set_resource_version(value: &mut Value, revision: i64) {
     api::meta::metadata_mut(value).insert("resourceVersion".to_owned(), revision.to_string().into());
 }
 
+/// The options of a request, as webhooks and policies see them.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum RequestOptions<'a> {
+    /// There are none: the server changes something of its own, or the request only connects to something.
+    None,
+    Write(&'a WriteOptions),
+    Delete(&'a DeleteOptions),
+}
+
 /// Who asks for a change, and how.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Caller<'a> {
     pub(crate) identity: &'a Identity,
     pub(crate) dry_run: bool,
+    pub(crate) options: RequestOptions<'a>,
     /// The subresource that the request is to, or nothing.
     pub(crate) subresource: &'a str,
     /// Who owns what the request changes; `None` where that is nobody or already written.
@@ -271,12 +283,20 @@ pub(crate) struct Caller<'a> {
 impl<'a> Caller<'a> {
     /// Somebody who changes an object itself and owns nothing in it.
     pub(crate) fn of(identity: &'a Identity) -> Self {
-        Self { identity, dry_run: false, subresource: "", writer: None, warnings: None, annotations: None }
+        let options = RequestOptions::None;
+        Self { identity, dry_run: false, options, subresource: "", writer: None, warnings: None, annotations: None }
     }
 
     /// A part of this server, which writes objects of its own.
     pub(crate) fn server(identity: &'a Identity) -> Self {
         Self { writer: Some(Writer::SERVER), ..Self::of(identity) }
+    }
+
+    /// Tells the client something about an object that is accepted all the same.
+    pub(crate) fn warn(&self, warning: String) {
+        if let Some(warnings) = self.warnings {
+            warnings.add(warning);
+        }
     }
 }
 
@@ -289,14 +309,17 @@ impl Warnings {
         self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    /// Sets the warnings; those of an attempt that came to nothing are forgotten.
-    pub(crate) fn set(&self, warnings: Vec<String>) {
-        *self.lock() = warnings;
+    /// Forgets the warnings of an attempt that came to nothing.
+    pub(crate) fn forget(&self) {
+        self.lock().clear();
     }
 
-    /// Adds a warning.
+    /// Adds a warning, once.
     pub(crate) fn add(&self, warning: String) {
-        self.lock().push(warning);
+        let mut warnings = self.lock();
+        if !warnings.contains(&warning) {
+            warnings.push(warning);
+        }
     }
 
     /// The warnings behind those that are there already.
@@ -350,6 +373,16 @@ impl Registry {
             true => Current { value: crate::convert::from_storage(resource, &current.value), ..current },
             false => current,
         }))
+    }
+
+    /// An object of one row in the version of another that shows the same objects.
+    pub(crate) async fn in_row(&self, from: &Resource, to: &Resource, value: Value) -> Result<Value, Status> {
+        if conversion::is_by_webhook(from) {
+            let values = self.converted(from, &to.api_version(), vec![value]).await?;
+            return Ok(values.into_iter().next().unwrap_or_default());
+        }
+        let stored = if crate::convert::is_needed(from) { crate::convert::to_storage(from, &value) } else { value };
+        Ok(if crate::convert::is_needed(to) { crate::convert::from_storage(to, &stored) } else { stored })
     }
 
     /// [`Registry::put`] of an object in the version of `resource`.

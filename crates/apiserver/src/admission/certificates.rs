@@ -10,7 +10,7 @@ use x509_parser::pem::parse_x509_pem;
 use x509_parser::prelude::FromDer;
 use x509_parser::x509::X509Name;
 
-use super::Attributes;
+use super::{Attributes, Handler, Operation, Plugin};
 use crate::access::attributes::{Attributes as Question, ResourceAttributes};
 use crate::access::identity::MASTERS;
 
@@ -20,14 +20,25 @@ const REQUESTS: &str = "certificatesigningrequests";
 /// The signer whose certificates the API server takes for anybody's.
 const CLIENT_SIGNER: &str = "kubernetes.io/kube-apiserver-client";
 
-pub(super) fn approve(attributes: &Attributes<'_>, object: &mut Value) -> Result<(), Status> {
+pub(super) const APPROVAL: Plugin =
+    Plugin { admit: &[(Operation::Update, Handler::Now(approve))], ..Plugin::named("CertificateApproval") };
+
+pub(super) const SIGNING: Plugin =
+    Plugin { admit: &[(Operation::Update, Handler::Now(sign))], ..Plugin::named("CertificateSigning") };
+
+pub(super) const SUBJECT_RESTRICTION: Plugin = Plugin {
+    admit: &[(Operation::Create, Handler::Now(restrict_subject))],
+    ..Plugin::named("CertificateSubjectRestriction")
+};
+
+fn approve(attributes: &Attributes<'_>, object: &mut Value) -> Result<(), Status> {
     if attributes.old.is_none() || !attributes.is_subresource(GROUP, REQUESTS, "approval") {
         return Ok(());
     }
     decide(attributes, object, "approve")
 }
 
-pub(super) fn sign(attributes: &Attributes<'_>, object: &mut Value) -> Result<(), Status> {
+fn sign(attributes: &Attributes<'_>, object: &mut Value) -> Result<(), Status> {
     let Some(old) = attributes.old.filter(|_| attributes.is_subresource(GROUP, REQUESTS, "status")) else {
         return Ok(());
     };
@@ -54,7 +65,7 @@ fn decide(attributes: &Attributes<'_>, object: &Value, verb: &str) -> Result<(),
     Err(attributes.forbidden(object, why))
 }
 
-pub(super) fn restrict_subject(attributes: &Attributes<'_>, object: &mut Value) -> Result<(), Status> {
+fn restrict_subject(attributes: &Attributes<'_>, object: &mut Value) -> Result<(), Status> {
     let is_create = attributes.old.is_none() && attributes.is(GROUP, REQUESTS);
     if !is_create || object.pointer("/spec/signerName").and_then(Value::as_str) != Some(CLIENT_SIGNER) {
         return Ok(());

@@ -5,10 +5,16 @@ use std::cmp::Reverse;
 use api::status::Status;
 use serde_json::Value;
 
-use super::Attributes;
+use super::{Attributes, Handler, Operation, Plugin};
+
+pub(super) const STORAGE: Plugin =
+    Plugin { admit: &[(Operation::Create, Handler::Now(storage))], ..Plugin::named("DefaultStorageClass") };
+
+pub(super) const INGRESS: Plugin =
+    Plugin { admit: &[(Operation::Create, Handler::Now(ingress))], ..Plugin::named("DefaultIngressClass") };
 
 /// Gives a claim the default storage class.
-pub(super) fn storage(attributes: &Attributes<'_>, object: &mut Value) -> Result<(), Status> {
+fn storage(attributes: &Attributes<'_>, object: &mut Value) -> Result<(), Status> {
     let names_class = object["spec"].get("storageClassName").is_some()
         || api::meta::annotation(object, api::quota::STORAGE_CLASS).is_some();
     if attributes.is("", "persistentvolumeclaims") && !names_class {
@@ -21,7 +27,7 @@ pub(super) fn storage(attributes: &Attributes<'_>, object: &mut Value) -> Result
 }
 
 /// Gives an ingress the default ingress class.
-pub(super) fn ingress(attributes: &Attributes<'_>, object: &mut Value) -> Result<(), Status> {
+fn ingress(attributes: &Attributes<'_>, object: &mut Value) -> Result<(), Status> {
     let names_class = object["spec"].get("ingressClassName").is_some()
         || api::meta::annotation(object, "kubernetes.io/ingress.class").is_some();
     if attributes.is("networking.k8s.io", "ingresses") && !names_class {

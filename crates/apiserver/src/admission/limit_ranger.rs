@@ -8,15 +8,21 @@ use api::quantity::Quantity;
 use api::status::Status;
 use serde_json::{Value, json};
 
-use super::{Attributes, Operation};
+use super::{Attributes, Handler, Operation, Plugin};
 use crate::cache::Object;
 use api::quota::amounts::{self, Amounts};
 
 /// Tells which amounts of a pod came from a limit range.
 const ANNOTATION: &str = "kubernetes.io/limit-ranger";
 
+pub(super) const PLUGIN: Plugin = Plugin {
+    admit: &[(Operation::Create, Handler::Now(set_defaults))],
+    validate: &[(Operation::Create, Handler::Now(check)), (Operation::Update, Handler::Now(check))],
+    ..Plugin::named("LimitRanger")
+};
+
 /// Sets the defaults.
-pub(super) fn set_defaults(attributes: &Attributes<'_>, object: &mut Value) -> Result<(), Status> {
+fn set_defaults(attributes: &Attributes<'_>, object: &mut Value) -> Result<(), Status> {
     if !attributes.is("", "pods") || attributes.operation != Operation::Create {
         return Ok(());
     }
@@ -27,12 +33,12 @@ pub(super) fn set_defaults(attributes: &Attributes<'_>, object: &mut Value) -> R
 }
 
 /// Refuses what lies outside.
-pub(super) fn check(attributes: &Attributes<'_>, object: &mut Value) -> Result<(), Status> {
+fn check(attributes: &Attributes<'_>, object: &mut Value) -> Result<(), Status> {
     // Only a resize changes what a pod that is there asks for.
     let is_pod = match attributes.operation {
         Operation::Create => attributes.is("", "pods"),
         Operation::Update => attributes.is_subresource("", "pods", "resize"),
-        Operation::Delete => false,
+        Operation::Delete | Operation::Connect => false,
     };
     let is_claim = attributes.is("", "persistentvolumeclaims");
     if !(is_pod || is_claim) || attributes.old.is_some_and(api::meta::is_deleting) {

@@ -4,7 +4,7 @@
 use api::status::{Cause, Status};
 use serde_json::Value;
 
-use super::Attributes;
+use super::{Attributes, Handler, Operation, Plugin};
 
 /// Namespaces that cannot be deleted.
 const IMMORTAL: [&str; 3] = ["default", "kube-public", "kube-system"];
@@ -12,7 +12,12 @@ const IMMORTAL: [&str; 3] = ["default", "kube-public", "kube-system"];
 /// The cause by which controllers recognize a create that came too late.
 const TERMINATING: &str = "NamespaceTerminating";
 
-pub(super) fn create(attributes: &Attributes<'_>, object: &mut Value) -> Result<(), Status> {
+pub(super) const PLUGIN: Plugin = Plugin {
+    admit: &[(Operation::Create, Handler::Now(create)), (Operation::Delete, Handler::Now(delete))],
+    ..Plugin::named("NamespaceLifecycle")
+};
+
+fn create(attributes: &Attributes<'_>, object: &mut Value) -> Result<(), Status> {
     let Some(namespace) = attributes.scope.namespace else { return Ok(()) };
     // A review of access does not make anything in the namespace.
     let Some(found) = attributes.registry.cached_by("", "v1", "namespaces", None, namespace) else {
@@ -32,7 +37,7 @@ pub(super) fn create(attributes: &Attributes<'_>, object: &mut Value) -> Result<
     Err(status)
 }
 
-pub(super) fn delete(attributes: &Attributes<'_>, object: &mut Value) -> Result<(), Status> {
+fn delete(attributes: &Attributes<'_>, object: &mut Value) -> Result<(), Status> {
     if attributes.is("", "namespaces") && IMMORTAL.contains(&api::meta::name(object)) {
         return Err(attributes.forbidden(object, "this namespace may not be deleted"));
     }

@@ -9,7 +9,7 @@ use api::field::quote;
 use api::status::Status;
 use serde_json::Value;
 
-use super::{Attributes, Operation};
+use super::{Attributes, Handler, Operation, Plugin};
 use crate::access::node::NodeAuthorizer;
 
 const LEASES: &str = "kube-node-lease";
@@ -26,7 +26,16 @@ struct Asked<'a> {
     object: &'a Value,
 }
 
-pub(super) fn judge(attributes: &Attributes<'_>, object: &mut Value) -> Result<(), Status> {
+pub(super) const PLUGIN: Plugin = Plugin {
+    admit: &[
+        (Operation::Create, Handler::Now(judge)),
+        (Operation::Update, Handler::Now(judge)),
+        (Operation::Delete, Handler::Now(judge)),
+    ],
+    ..Plugin::named("NodeRestriction")
+};
+
+fn judge(attributes: &Attributes<'_>, object: &mut Value) -> Result<(), Status> {
     let Some(node) = NodeAuthorizer::node_of(attributes.caller.identity) else { return Ok(()) };
     let asked = Asked { attributes, node, object };
     let refusal = match node {
@@ -154,7 +163,7 @@ impl Asked<'_> {
         let (verb, is_own) = match self.attributes.operation {
             Operation::Create => ("create", of(self.object)),
             Operation::Update => ("update", of(self.object) && self.attributes.old.is_none_or(of)),
-            Operation::Delete => ("delete", of(self.object)),
+            Operation::Delete | Operation::Connect => ("delete", of(self.object)),
         };
         if is_own {
             Ok(())

@@ -3,11 +3,14 @@
 use api::status::Status;
 use serde_json::{Value, json};
 
-use super::Attributes;
+use super::{Attributes, Handler, Operation, Plugin};
 
 const NOT_READY: &str = "node.kubernetes.io/not-ready";
 
-pub(super) fn create(attributes: &Attributes<'_>, object: &mut Value) -> Result<(), Status> {
+pub(super) const PLUGIN: Plugin =
+    Plugin { admit: &[(Operation::Create, Handler::Now(create))], ..Plugin::named("TaintNodesByCondition") };
+
+fn create(attributes: &Attributes<'_>, object: &mut Value) -> Result<(), Status> {
     if !attributes.is("", "nodes") {
         return Ok(());
     }

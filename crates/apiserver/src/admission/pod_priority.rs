@@ -3,7 +3,7 @@
 use api::status::Status;
 use serde_json::Value;
 
-use super::Attributes;
+use super::{Attributes, Handler, Operation, Plugin};
 
 /// Classes that exist in every cluster, whether or not they were created already, with their values.
 const SYSTEM_CLASSES: [(&str, i64); 2] =
@@ -17,7 +17,16 @@ struct Class {
     preemption: String,
 }
 
-pub(super) fn create(attributes: &Attributes<'_>, object: &mut Value) -> Result<(), Status> {
+pub(super) const PLUGIN: Plugin = Plugin {
+    admit: &[
+        (Operation::Create, Handler::Now(create)),
+        (Operation::Update, Handler::Now(update)),
+        (Operation::Delete, Handler::Now(delete)),
+    ],
+    ..Plugin::named("Priority")
+};
+
+fn create(attributes: &Attributes<'_>, object: &mut Value) -> Result<(), Status> {
     if !attributes.is("", "pods") {
         return Ok(());
     }
@@ -61,7 +70,7 @@ pub(super) fn create(attributes: &Attributes<'_>, object: &mut Value) -> Result<
 }
 
 /// An update that leaves the computed fields out keeps them.
-pub(super) fn update(attributes: &Attributes<'_>, object: &mut Value) -> Result<(), Status> {
+fn update(attributes: &Attributes<'_>, object: &mut Value) -> Result<(), Status> {
     let Some(old) = attributes.old.filter(|_| attributes.is("", "pods")) else { return Ok(()) };
     for field in ["priority", "preemptionPolicy"] {
         if object["spec"].get(field).is_none() {
@@ -72,7 +81,7 @@ pub(super) fn update(attributes: &Attributes<'_>, object: &mut Value) -> Result<
 }
 
 /// The classes that every cluster has stay.
-pub(super) fn delete(attributes: &Attributes<'_>, object: &mut Value) -> Result<(), Status> {
+fn delete(attributes: &Attributes<'_>, object: &mut Value) -> Result<(), Status> {
     let is_system = SYSTEM_CLASSES.iter().any(|(name, _)| *name == api::meta::name(object));
     if !is_system || !attributes.is("scheduling.k8s.io", "priorityclasses") {
         return Ok(());

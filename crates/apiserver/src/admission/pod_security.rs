@@ -12,13 +12,22 @@ use api::pod_security::Policy;
 use api::status::Status;
 use serde_json::Value;
 
-use super::Attributes;
+use super::{Attributes, Handler, Operation, Plugin};
 
 pub use configuration::PodSecurityConfiguration;
-pub(super) use namespaces::judge_existing;
+use namespaces::judge_existing;
+
+pub(super) const PLUGIN: Plugin = Plugin {
+    validate: &[
+        (Operation::Create, Handler::Now(validate)),
+        (Operation::Update, Handler::Now(validate)),
+        (Operation::Update, Handler::Later(|attributes, object| Box::pin(judge_existing(attributes, object)))),
+    ],
+    ..Plugin::named("PodSecurity")
+};
 
 /// Judges pods, what holds the template of one, and the labels of namespaces.
-pub(super) fn validate(attributes: &Attributes<'_>, object: &mut Value) -> Result<(), Status> {
+fn validate(attributes: &Attributes<'_>, object: &mut Value) -> Result<(), Status> {
     let resource = attributes.scope.resource;
     match (&*resource.group, &*resource.plural) {
         ("", "namespaces") => namespaces::validate(attributes, object),

@@ -3,13 +3,18 @@
 use api::status::Status;
 use serde_json::{Value, json};
 
-use super::Attributes;
+use super::{Attributes, Handler, Operation, Plugin};
 
 const SECONDS: i64 = 300;
 
 const TAINTS: [&str; 2] = ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"];
 
-pub(super) fn add(attributes: &Attributes<'_>, object: &mut Value) -> Result<(), Status> {
+pub(super) const PLUGIN: Plugin = Plugin {
+    admit: &[(Operation::Create, Handler::Now(add)), (Operation::Update, Handler::Now(add))],
+    ..Plugin::named("DefaultTolerationSeconds")
+};
+
+fn add(attributes: &Attributes<'_>, object: &mut Value) -> Result<(), Status> {
     if !attributes.is("", "pods") {
         return Ok(());
     }

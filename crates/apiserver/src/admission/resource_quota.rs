@@ -11,13 +11,16 @@ use api::status::Status;
 use serde_json::Value;
 use tokio::sync::Mutex;
 
-use super::{Attributes, Operation};
+use super::{Attributes, Operation, Plugin};
 use crate::registry::{Current, MAX_RETRIES, Put, Registry, Scope, Subject, Writer};
 use api::quota::Evaluator;
 use api::quota::amounts::{self, Amounts};
 
 /// Who owns what is used: upstream writes it with a client that has no name of its own.
 const WRITER: Writer<'static> = Writer { manager: "Go-http-client", subresource: "status" };
+
+/// What it does is called when all else is done: [`charge`].
+pub(super) const PLUGIN: Plugin = Plugin::named("ResourceQuota");
 
 /// Lets the requests of a namespace change its quotas one after the other, as each would fail the compares of the others.
 #[derive(Debug, Default)]
@@ -74,7 +77,7 @@ pub(super) async fn charge(attributes: &Attributes<'_>, object: &Value) -> Resul
     let is_counted = match attributes.operation {
         Operation::Create => subresource.is_empty(),
         Operation::Update => evaluator.counts_updates(subresource),
-        Operation::Delete => false,
+        Operation::Delete | Operation::Connect => false,
     };
     let (Some(namespace), Some(quotas)) = (namespace.filter(|_| is_counted), quotas()) else {
         return Ok(Charge::default());
@@ -85,7 +88,7 @@ pub(super) async fn charge(attributes: &Attributes<'_>, object: &Value) -> Resul
     }
     let registry = attributes.registry;
     let request = Request { attributes, evaluator, object, usage: evaluator.usage(object, registry.env.now()) };
-    let _turn = registry.quota_locks.of(namespace).lock().await;
+    let _turn = registry.admission.quota_locks.of(namespace).lock().await;
     let mut charge = Charge::default();
     for quota in limiting {
         let current = Current { value: quota.value(), revision: quota.revision, from_cache: true, is_stale: false };

@@ -6,11 +6,17 @@ use api::quota::amounts;
 use api::status::Status;
 use serde_json::{Value, json};
 
-use super::Attributes;
+use super::{Attributes, Handler, Operation, Plugin};
 use crate::cache::Object;
 
+pub(super) const PLUGIN: Plugin = Plugin {
+    admit: &[(Operation::Create, Handler::Now(complete))],
+    validate: &[(Operation::Create, Handler::Now(check))],
+    ..Plugin::named("RuntimeClass")
+};
+
 /// Sets overhead, node selector and tolerations.
-pub(super) fn complete(attributes: &Attributes<'_>, object: &mut Value) -> Result<(), Status> {
+fn complete(attributes: &Attributes<'_>, object: &mut Value) -> Result<(), Status> {
     if !attributes.is("", "pods") {
         return Ok(());
     }
@@ -29,7 +35,7 @@ pub(super) fn complete(attributes: &Attributes<'_>, object: &mut Value) -> Resul
 }
 
 /// Refuses an overhead that is not the class's.
-pub(super) fn check(attributes: &Attributes<'_>, object: &mut Value) -> Result<(), Status> {
+fn check(attributes: &Attributes<'_>, object: &mut Value) -> Result<(), Status> {
     if !attributes.is("", "pods") {
         return Ok(());
     }

@@ -3,7 +3,7 @@
 use api::status::Status;
 use serde_json::{Value, json};
 
-use super::{Attributes, MIRROR};
+use super::{Attributes, Handler, MIRROR, Operation, Plugin};
 
 /// Where containers find token, CA certificate and namespace.
 const MOUNT_PATH: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
@@ -11,7 +11,10 @@ const MOUNT_PATH: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 /// How long projected tokens live: an hour and seven seconds, which tells them from tokens asked for by others.
 const EXPIRATION_SECONDS: i64 = 3607;
 
-pub(super) fn create(attributes: &Attributes<'_>, object: &mut Value) -> Result<(), Status> {
+pub(super) const PLUGIN: Plugin =
+    Plugin { admit: &[(Operation::Create, Handler::Now(create))], ..Plugin::named("ServiceAccount") };
+
+fn create(attributes: &Attributes<'_>, object: &mut Value) -> Result<(), Status> {
     if !attributes.is("", "pods") {
         return Ok(());
     }

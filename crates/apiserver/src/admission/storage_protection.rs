@@ -3,13 +3,16 @@
 use api::status::Status;
 use serde_json::{Value, json};
 
-use super::Attributes;
+use super::{Attributes, Handler, Operation, Plugin};
 
 /// The finalizer of each kind, which its protection controller takes away.
 const FINALIZERS: [(&str, &str); 2] =
     [("persistentvolumeclaims", "kubernetes.io/pvc-protection"), ("persistentvolumes", "kubernetes.io/pv-protection")];
 
-pub(super) fn create(attributes: &Attributes<'_>, object: &mut Value) -> Result<(), Status> {
+pub(super) const PLUGIN: Plugin =
+    Plugin { admit: &[(Operation::Create, Handler::Now(create))], ..Plugin::named("StorageObjectInUseProtection") };
+
+fn create(attributes: &Attributes<'_>, object: &mut Value) -> Result<(), Status> {
     let Some((_, finalizer)) = FINALIZERS.iter().find(|(plural, _)| attributes.is("", plural)) else {
         return Ok(());
     };

@@ -4,9 +4,12 @@ use api::quota::amounts;
 use api::status::Status;
 use serde_json::Value;
 
-use super::Attributes;
+use super::{Attributes, Handler, Operation, Plugin};
 
-pub(super) fn check(attributes: &Attributes<'_>, object: &mut Value) -> Result<(), Status> {
+pub(super) const PLUGIN: Plugin =
+    Plugin { validate: &[(Operation::Update, Handler::Now(check))], ..Plugin::named("PersistentVolumeClaimResize") };
+
+fn check(attributes: &Attributes<'_>, object: &mut Value) -> Result<(), Status> {
     let Some(old) = attributes.old.filter(|_| attributes.is("", "persistentvolumeclaims")) else { return Ok(()) };
     let size =
         |claim: &Value| amounts::resources(&claim["spec"], "requests").get("storage").copied().unwrap_or_default();

@@ -41,7 +41,9 @@ impl<T: Derivation> Derived<T> {
     /// A value over the resources of a cache.
     pub(crate) fn new(cache: &Cache) -> Self {
         let resource = |(group, plural): &(&str, &str)| {
-            let resource = api::kinds::find(group, "v1", plural).expect("derivations name built-in resources");
+            let mut stored = api::kinds::all().iter().filter(|row| row.is_stored() && row.is_storage_version());
+            let resource = stored.find(|row| row.group == *group && row.plural == *plural);
+            let resource = resource.expect("derivations name built-in resources");
             let cache = cache.resource(resource).expect("built-in resources are cached").clone();
             Source { cache, next: None }
         };

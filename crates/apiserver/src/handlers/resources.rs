@@ -15,13 +15,13 @@ use crate::audit::Annotations;
 use crate::connect;
 use crate::http::body::{self, Body};
 use crate::http::negotiate::{self, Accepted, Encoding, Shape, StreamEncoding};
-use crate::http::options::{ListOptions, WriteOptions, parse_resource_version};
+use crate::http::options::{DeleteOptions, ListOptions, WriteOptions, parse_resource_version};
 use crate::http::output::{self, IncludeObject, Output};
 use crate::http::request_info::{Query, ResourceRequest, Target, Verb};
 use crate::pipeline::{Admitted, Core};
 use crate::registry::{
-    Caller, DeleteTarget, Deleted, Expected, Form, NewObject, Part, ReadVersion, Render, Scope, Warnings, Writer,
-    check_patched, complete, decode_body, decode_delete_options, inconsistent_token,
+    Caller, DeleteTarget, Deleted, Expected, Form, NewObject, Part, ReadVersion, Render, RequestOptions, Scope,
+    Warnings, Writer, check_patched, complete, decode_body, decode_delete_options, inconsistent_token,
 };
 use crate::strategy;
 
@@ -149,17 +149,18 @@ impl Call<'_> {
         let subresource = self.request.subresource.as_deref().unwrap_or_default();
         let writer = Writer { manager: &options.field_manager, subresource };
         let writer = Some(writer).filter(|_| !options.is_apply);
-        Caller {
-            dry_run: options.dry_run,
-            subresource,
-            writer,
-            annotations: self.annotations,
-            ..Caller::of(self.identity)
-        }
+        let request = RequestOptions::Write(options);
+        Caller { dry_run: options.dry_run, options: request, subresource, writer, ..self.anybody() }
     }
 
-    fn deleter(&self, dry_run: bool) -> Caller<'_> {
-        Caller { dry_run, annotations: self.annotations, ..Caller::of(self.identity) }
+    /// Who makes a request of which nobody owns the result.
+    pub(super) fn anybody(&self) -> Caller<'_> {
+        Caller { annotations: self.annotations, ..Caller::of(self.identity) }
+    }
+
+    fn deleter<'c>(&'c self, options: &'c DeleteOptions, warnings: &'c Warnings) -> Caller<'c> {
+        let request = RequestOptions::Delete(options);
+        Caller { dry_run: options.dry_run, options: request, warnings: Some(warnings), ..self.anybody() }
     }
 
     async fn main(&self) -> Result<Response<Body>, Status> {
@@ -414,10 +415,14 @@ impl Call<'_> {
     async fn delete(&self) -> Result<Response<Body>, Status> {
         let encoding = negotiate::body_encoding(self.headers)?;
         let options = decode_delete_options(&self.body, encoding, self.query)?;
-        let caller = self.deleter(options.dry_run);
+        let warned = Warnings::default();
+        let caller = self.deleter(&options, &warned);
         let target = DeleteTarget { scope: self.scope(), name: self.name()?, options: &options, caller };
-        let output = self.output(&[])?;
-        match self.core.registry.delete(target).await? {
+        self.output(&[])?;
+        let deleted = self.core.registry.delete(target).await?;
+        let warnings = warned.after(Vec::new());
+        let output = self.output(&warnings)?;
+        match deleted {
             Deleted::Gone(object) if !strategy::returns_deleted(self.resource) => {
                 let status = Deleted::status(self.resource, &object);
                 output.document(StatusCode::OK, &status.to_json(), api::protobuf::STATUS)
@@ -434,8 +439,9 @@ impl Call<'_> {
         let encoding = negotiate::body_encoding(self.headers)?;
         let options = decode_delete_options(&self.body, encoding, self.query)?;
         let list = ListOptions::parse(self.query, false)?;
-        let caller = self.deleter(options.dry_run);
+        let warned = Warnings::default();
+        let caller = self.deleter(&options, &warned);
         let listed = self.core.registry.delete_collection(self.scope(), &list, &options, caller).await?;
-        self.output(&[])?.list(&listed)
+        self.output(&warned.after(Vec::new()))?.list(&listed)
     }
 }

@@ -6,7 +6,7 @@ use http::{Response, StatusCode};
 use serde_json::Value;
 
 use super::resources::Call;
-use crate::admission;
+use crate::admission::{self, Operation};
 use crate::http::body::Body;
 use crate::http::negotiate;
 use crate::http::options::{DeleteOptions, WriteOptions};
@@ -118,9 +118,8 @@ impl Call<'_> {
     }
 
     /// Who makes a request of which nobody owns the result.
-    fn ownerless(&self, dry_run: bool) -> Caller<'_> {
-        let subresource = self.request.subresource.as_deref().unwrap_or_default();
-        Caller { dry_run, subresource, annotations: self.annotations, ..Caller::of(self.identity) }
+    fn ownerless<'c>(&'c self, options: &'c WriteOptions) -> Caller<'c> {
+        Caller { writer: None, ..self.caller(options) }
     }
 
     async fn scale(&self, verb: Verb) -> Result<Response<Body>, Status> {
@@ -185,7 +184,7 @@ impl Call<'_> {
         let target = binding.pointer("/target/name").and_then(Value::as_str).unwrap_or_default();
         let node = self.core.registry.cached_by("", "v1", "nodes", None, target).map(|node| node.value());
         let change = |pod: &Value| binding::apply(pod, &binding, node.as_ref(), now);
-        let caller = Caller { subresource: "binding", ..self.ownerless(options.dry_run) };
+        let caller = Caller { subresource: "binding", ..self.ownerless(&options) };
         self.core.registry.update(scope, name, Part::Special, caller, &change).await?;
         self.output(&[])?.success(StatusCode::CREATED)
     }
@@ -201,7 +200,8 @@ impl Call<'_> {
             Some(body) => DeleteOptions::parse(self.query, Some(body))?,
             None => DeleteOptions::default(),
         };
-        let caller = self.ownerless(options.dry_run || delete.dry_run);
+        let dry_run = options.dry_run || delete.dry_run;
+        let caller = Caller { dry_run, ..self.ownerless(&options) };
         self.core.registry.evict(self.scope(), name, &delete, caller).await?;
         self.output(&[])?.success(StatusCode::CREATED)
     }
@@ -211,7 +211,11 @@ impl Call<'_> {
         let account = self.core.registry.get(self.scope(), self.name()?, ReadVersion::Latest).await?;
         let mut request = decoded.value;
         let registry = &self.core.registry;
-        admission::admit_token(registry, self.scope(), self.ownerless(options.dry_run), &mut request).await?;
+        let caller = self.ownerless(&options);
+        let attributes = admission::Attributes::new(registry, self.scope(), caller, Operation::Create);
+        let attributes = admission::Attributes { path_name: Some(self.name()?), ..attributes };
+        admission::admit(&attributes, &mut request).await?;
+        admission::validate(&attributes, &mut request).await?;
         let answer = self.core.tokens.issue(&self.core.registry, &account, request, options.dry_run)?;
         self.output(&decoded.warnings)?.document(StatusCode::CREATED, &answer, TOKEN_REQUEST.schema)
     }

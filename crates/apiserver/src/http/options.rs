@@ -6,7 +6,7 @@ use api::field::{FieldError, Path};
 use api::selector::{FieldSelector, LabelSelector};
 use api::status::Status;
 use http::HeaderMap;
-use serde_json::Value;
+use serde_json::{Map, Value, json};
 
 use crate::http::negotiate::{self, PatchType};
 use crate::http::request_info::Query;
@@ -26,6 +26,8 @@ pub(crate) struct WriteOptions {
     pub(crate) field_validation: FieldValidation,
     /// Who owns what is written.
     pub(crate) field_manager: String,
+    /// The options as they were asked for: `fieldManager`, `fieldValidation` and `dryRun`.
+    asked: Map<String, Value>,
     /// Whether the body is a configuration to be applied.
     pub(crate) is_apply: bool,
     /// Whether an applied configuration wins conflicts.
@@ -52,7 +54,17 @@ impl WriteOptions {
         if !errors.is_empty() {
             return Err(Status::invalid("meta.k8s.io", kind, "", errors));
         }
+        let mut asked = Map::new();
+        for name in ["fieldManager", "fieldValidation"] {
+            if let Some(given) = query.get(name).filter(|given| !given.is_empty()) {
+                asked.insert(name.to_owned(), given.into());
+            }
+        }
+        if !query.all("dryRun").is_empty() {
+            asked.insert("dryRun".to_owned(), query.all("dryRun").into());
+        }
         Ok(Self {
+            asked,
             dry_run: dry_run(query.all("dryRun"), kind)?,
             field_validation: field_validation(query, kind)?,
             field_manager: match field_manager {
@@ -62,6 +74,14 @@ impl WriteOptions {
             is_apply,
             force: is_apply && query.flag("force"),
         })
+    }
+
+    /// The options as an object of a kind.
+    pub(crate) fn to_json(&self, kind: &str) -> Value {
+        let mut options = self.asked.clone();
+        options.insert("kind".to_owned(), kind.into());
+        options.insert("apiVersion".to_owned(), "meta.k8s.io/v1".into());
+        Value::Object(options)
     }
 }
 
@@ -248,6 +268,16 @@ pub(crate) enum Propagation {
     Orphan,
 }
 
+impl Propagation {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Background => "Background",
+            Self::Foreground => "Foreground",
+            Self::Orphan => "Orphan",
+        }
+    }
+}
+
 /// Parameters of delete and deletecollection.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct DeleteOptions {
@@ -261,6 +291,26 @@ pub(crate) struct DeleteOptions {
 }
 
 impl DeleteOptions {
+    /// The options as an object.
+    pub(crate) fn to_json(&self) -> Value {
+        let mut options = json!({"kind": "DeleteOptions", "apiVersion": "meta.k8s.io/v1"});
+        if let Some(seconds) = self.grace_period_seconds {
+            options["gracePeriodSeconds"] = seconds.into();
+        }
+        if let Some(propagation) = self.propagation {
+            options["propagationPolicy"] = propagation.as_str().into();
+        }
+        for (field, wanted) in [("uid", &self.uid), ("resourceVersion", &self.resource_version)] {
+            if let Some(wanted) = wanted {
+                options["preconditions"][field] = wanted.as_str().into();
+            }
+        }
+        if self.dry_run {
+            options["dryRun"] = json!(["All"]);
+        }
+        options
+    }
+
     /// Reads the options from the body, or from the query if there is no body.
     pub(crate) fn parse(query: &Query, body: Option<&Value>) -> Result<Self, Status> {
         match body {

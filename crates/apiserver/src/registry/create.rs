@@ -4,7 +4,8 @@ use api::status::Status;
 use serde_json::Value;
 
 use super::{Caller, Put, Registry, Scope, Subject, set_resource_version};
-use crate::{admission, convert, strategy};
+use crate::admission::{self, Operation};
+use crate::{convert, strategy};
 
 /// An object to be created: decoded, its defaults set.
 #[derive(Clone, Debug)]
@@ -37,7 +38,8 @@ impl Registry {
             subject.track(None, &mut object);
         }
         api::decode::settle(&mut object, scope.resource.schema);
-        admission::admit_create(self, scope, caller, &mut object).await?;
+        let attributes = admission::Attributes::new(self, scope, caller, Operation::Create);
+        admission::admit(&attributes, &mut object).await?;
         let generate = api::meta::generate_name(&object).map(str::to_owned);
         let generate = generate.filter(|_| api::meta::name(&object).is_empty());
         let attempts = if generate.is_some() { NAME_ATTEMPTS } else { 1 };
@@ -95,10 +97,9 @@ impl Registry {
             let (kind, name) = (api::meta::kind(object), api::meta::name(object));
             return Err(Status::invalid(&resource.storage_group, kind, name, errors));
         }
-        if let Some(warnings) = caller.warnings {
-            warnings.set(Vec::new());
-        }
-        let charge = admission::validate(self, scope, caller, object, None).await?;
+        let attributes = admission::Attributes::new(self, scope, caller, Operation::Create);
+        admission::validate(&attributes, object).await?;
+        let charge = admission::charge(&attributes, object).await?;
         let key = scope.key(api::meta::name(object));
         let result = if caller.dry_run {
             let is_there = self.stored(resource, &key).await?.is_some();

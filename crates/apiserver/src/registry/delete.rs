@@ -5,8 +5,9 @@ use api::status::{Details, Status};
 use serde_json::Value;
 
 use super::{Caller, Current, MAX_RETRIES, Put, Registry, Scope, set_resource_version};
+use crate::admission::{self, Operation};
 use crate::http::options::{DeleteOptions, ListOptions, Propagation};
-use crate::{admission, definitions, strategy};
+use crate::{definitions, strategy};
 
 /// What became of a deletion.
 pub(crate) enum Deleted {
@@ -47,7 +48,10 @@ impl Registry {
         let mut current = self.current_converted(resource, &key).await?;
         for _ in 0..MAX_RETRIES {
             let Some(now) = current.take() else { return Err(scope.not_found(name)) };
-            admission::admit_delete(self, scope, caller, &now.value).await?;
+            let attributes = admission::Attributes::new(self, scope, caller, Operation::Delete);
+            let mut asked = now.value.clone();
+            admission::admit(&attributes, &mut asked).await?;
+            admission::validate(&attributes, &mut asked).await?;
             let version = now.revision.to_string();
             let refused = check_preconditions(resource, name, options, &now.value, &version).err();
             let step = step(resource, &now.value, options, self.env.now());

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::update::Part;
 use super::{Caller, DeleteTarget, MAX_RETRIES, ReadVersion, Registry, Scope, Writer};
-use crate::admission;
+use crate::admission::{self, Operation};
 use crate::cache::Object;
 use crate::http::options::DeleteOptions;
 
@@ -41,7 +41,8 @@ impl Registry {
             let version = api::meta::resource_version(&pod).unwrap_or_default();
             super::delete::check_preconditions(scope.resource, name, &options, &pod, version)?;
             // Before it costs a disruption.
-            admission::admit_delete(self, scope, caller, &pod).await?;
+            let attributes = admission::Attributes::new(self, scope, caller, Operation::Delete);
+            admission::admit(&attributes, &mut pod.clone()).await?;
             let leave = self.leave(scope, &pod, caller).await?;
             let is_own_version = options.resource_version.is_none() && !matches!(leave, Leave::Granted);
             let mut exact = options.clone();

@@ -5,7 +5,8 @@ use api::status::{Status, reason};
 use serde_json::Value;
 
 use super::{Caller, Current, MAX_RETRIES, NewObject, Put, Registry, Scope, Subject, set_resource_version};
-use crate::{admission, cache, convert, strategy};
+use crate::admission::{self, Operation};
+use crate::{cache, convert, strategy};
 
 /// Makes the new object from the one that is there. Called again when another write came first.
 pub(crate) type Change<'a> = dyn Fn(&Value) -> Result<Value, Status> + Send + Sync + 'a;
@@ -120,6 +121,9 @@ impl Registry {
         current: &Current,
     ) -> Result<Attempt, Status> {
         let resource = scope.resource;
+        if let Some(warnings) = caller.warnings {
+            warnings.forget();
+        }
         let old = &current.value;
         let mut new = change(old)?;
         check_identity(resource, name, &new, current)?;
@@ -130,7 +134,9 @@ impl Registry {
         }
         api::decode::settle(&mut new, resource.schema);
         prepare(resource, part, &mut new, old, self.env.now());
-        admission::admit_update(self, scope, caller, &mut new, old).await?;
+        let attributes = admission::Attributes::new(self, scope, caller, Operation::Update);
+        let attributes = admission::Attributes { path_name: Some(name), old: Some(old), ..attributes };
+        admission::admit(&attributes, &mut new).await?;
         // Validation looks at addresses and ports too; what it refuses gives them back.
         let allocation = match part {
             Part::Main => self.services.allocate_update(self, resource, &mut new, old).await?,
@@ -145,13 +151,12 @@ impl Registry {
             Part::Special => Vec::new(),
         };
         let warned = self.rules.judge(&self.kinds(), stored, &judged, Some(&before), &mut errors);
-        if let Some(warnings) = caller.warnings {
-            warnings.set(warned);
-        }
+        warned.into_iter().for_each(|warning| caller.warn(warning));
         if !errors.is_empty() {
             return Err(Status::invalid(&resource.storage_group, api::meta::kind(&new), name, errors));
         }
-        let charge = admission::validate(self, scope, caller, &mut new, Some(old)).await?;
+        admission::validate(&attributes, &mut new).await?;
+        let charge = admission::charge(&attributes, &new).await?;
         api::managed::restore_times(&mut new, old);
         if !current.is_stale && cache::encode(resource, &new) == cache::encode(resource, old) {
             return Ok(Attempt::Unwritten(old.clone()));

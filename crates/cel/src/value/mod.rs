@@ -99,7 +99,8 @@ impl fmt::Display for Str<'_> {
 
 impl<'a> Value<'a> {
     /// Text that the evaluation made.
-    pub(crate) fn text(text: impl Into<Arc<str>>) -> Self {
+    #[must_use]
+    pub fn text(text: impl Into<Arc<str>>) -> Self {
         Self::String(Str::Shared(text.into()))
     }
 

@@ -14,8 +14,9 @@ impl Asked<'_> {
             Operation::Delete => {
                 Err(format!("node {} can only delete pods with spec.nodeName set to itself", self.quoted()))
             }
-            Operation::Update => Err(format!(
-                "unexpected operation \"UPDATE\", node {} can only create and delete mirror pods",
+            Operation::Update | Operation::Connect => Err(format!(
+                "unexpected operation {}, node {} can only create and delete mirror pods",
+                quote(self.attributes.operation.as_str()),
                 self.quoted()
             )),
         }

@@ -1,0 +1,171 @@
+//! A request as a rule wants to see it: its objects in the version that the rule names.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use api::kinds::Resource;
+use api::status::Status;
+use serde_json::{Map, Value, json};
+
+use super::{Attributes, Operation};
+use crate::access::Identity;
+use crate::registry::RequestOptions;
+
+/// A request that criteria match.
+#[derive(Clone, Debug)]
+pub(crate) struct Match {
+    /// The row that the rule names, if it is another than the request's.
+    other: Option<Arc<Resource>>,
+}
+
+/// The type of the object of a request, which a subresource may change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ObjectKind<'a> {
+    pub(crate) group: &'a str,
+    pub(crate) version: &'a str,
+    pub(crate) kind: &'a str,
+}
+
+impl<'a> ObjectKind<'a> {
+    /// The type of what is sent to a resource or a subresource of it.
+    pub(crate) fn of(resource: &'a Resource, subresource: &str) -> Self {
+        match resource.subresource(subresource) {
+            Some(row) => Self { group: &row.group, version: &row.version, kind: &row.kind },
+            None => Self { group: &resource.group, version: &resource.version, kind: &resource.kind },
+        }
+    }
+
+    fn to_json(self) -> Value {
+        json!({"group": self.group, "version": self.version, "kind": self.kind})
+    }
+}
+
+impl Match {
+    pub(super) fn as_requested() -> Self {
+        Self { other: None }
+    }
+
+    pub(super) fn in_version(other: Arc<Resource>) -> Self {
+        Self { other: Some(other) }
+    }
+
+    /// The row under which the request is seen.
+    pub(crate) fn resource<'a>(&'a self, attributes: &'a Attributes<'_>) -> &'a Resource {
+        self.other.as_deref().unwrap_or(attributes.scope.resource)
+    }
+
+    /// The row into which objects must be converted; `None` if they are what they are to be.
+    fn target<'a>(&'a self, attributes: &Attributes<'_>) -> Option<&'a Arc<Resource>> {
+        let other = self.other.as_ref()?;
+        let subresource = attributes.caller.subresource;
+        let differs = ObjectKind::of(other, subresource) != ObjectKind::of(attributes.scope.resource, subresource);
+        other.subresource(subresource).is_none_or(|row| row.kind == other.kind).then_some(other).filter(|_| differs)
+    }
+
+    /// The request in the version that the rule names.
+    pub(crate) async fn show<'a>(
+        &'a self,
+        attributes: &'a Attributes<'a>,
+        object: Option<&'a Value>,
+    ) -> Result<VersionedAttributes<'a>, Status> {
+        let resource = self.resource(attributes);
+        let old = attributes.old;
+        let Some(target) = self.target(attributes) else {
+            let (object, old) = (object.map(Cow::Borrowed), old.map(Cow::Borrowed));
+            return Ok(VersionedAttributes { attributes, resource, object, old });
+        };
+        let convert = async |object: Option<&Value>| match object {
+            Some(object) => {
+                let converted = attributes.registry.in_row(attributes.scope.resource, target, object.clone()).await?;
+                Ok::<_, Status>(Some(Cow::Owned(converted)))
+            }
+            None => Ok(None),
+        };
+        let (object, old) = (convert(object).await?, convert(old).await?);
+        Ok(VersionedAttributes { attributes, resource, object, old })
+    }
+
+    /// What was made of the object, in the version of the request again.
+    pub(crate) async fn take_back(&self, attributes: &Attributes<'_>, changed: Value) -> Result<Value, Status> {
+        match self.target(attributes) {
+            None => Ok(changed),
+            Some(target) => attributes.registry.in_row(target, attributes.scope.resource, changed).await,
+        }
+    }
+}
+
+/// A request in the version that a rule names.
+#[derive(Clone)]
+pub(crate) struct VersionedAttributes<'a> {
+    pub(crate) attributes: &'a Attributes<'a>,
+    /// The row under which the request is seen.
+    pub(crate) resource: &'a Resource,
+    /// `None` for a deletion.
+    pub(crate) object: Option<Cow<'a, Value>>,
+    /// `None` unless there was something before.
+    pub(crate) old: Option<Cow<'a, Value>>,
+}
+
+impl VersionedAttributes<'_> {
+    /// The request as the variable `request` of expressions has it: an AdmissionRequest without its objects.
+    pub(crate) fn request(&self) -> Value {
+        let attributes = self.attributes;
+        let (asked, subresource) = (attributes.scope.resource, attributes.caller.subresource);
+        let object = self.object.as_deref();
+        let mut request = json!({
+            "kind": ObjectKind::of(self.resource, subresource).to_json(),
+            "resource": resource_to_json(self.resource),
+            "requestKind": ObjectKind::of(asked, subresource).to_json(),
+            "requestResource": resource_to_json(asked),
+            "operation": attributes.operation.as_str(),
+            "userInfo": user_info(attributes.caller.identity),
+            "dryRun": attributes.caller.dry_run,
+            "options": self.options(),
+        });
+        let (name, namespace) = (attributes.name(object), attributes.namespace(object));
+        for (field, text) in [
+            ("subResource", subresource),
+            ("requestSubResource", subresource),
+            ("name", name),
+            ("namespace", namespace),
+        ] {
+            if !text.is_empty() {
+                request[field] = text.into();
+            }
+        }
+        request
+    }
+
+    fn options(&self) -> Value {
+        let kind = match self.attributes.operation {
+            Operation::Create => "CreateOptions",
+            Operation::Update => "UpdateOptions",
+            Operation::Delete | Operation::Connect => "DeleteOptions",
+        };
+        match self.attributes.caller.options {
+            RequestOptions::None => Value::Null,
+            RequestOptions::Write(options) => options.to_json(kind),
+            RequestOptions::Delete(options) => options.to_json(),
+        }
+    }
+}
+
+fn resource_to_json(resource: &Resource) -> Value {
+    json!({"group": resource.group, "version": resource.version, "resource": resource.plural})
+}
+
+/// Who asks, as reviews name them.
+fn user_info(identity: &Identity) -> Value {
+    let mut user = Map::new();
+    user.insert("username".to_owned(), identity.user.as_str().into());
+    if let Some(uid) = identity.uid.as_deref().filter(|uid| !uid.is_empty()) {
+        user.insert("uid".to_owned(), uid.into());
+    }
+    if !identity.groups.is_empty() {
+        user.insert("groups".to_owned(), identity.groups.as_slice().into());
+    }
+    if !identity.extra.is_empty() {
+        user.insert("extra".to_owned(), json!(identity.extra));
+    }
+    Value::Object(user)
+}
