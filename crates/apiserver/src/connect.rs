@@ -9,6 +9,7 @@ mod html;
 mod kubelet;
 mod location;
 mod logs;
+mod pool;
 mod proxy;
 mod tunnel;
 mod url;
@@ -21,6 +22,7 @@ use http::{Method, Request, Response};
 
 pub(crate) use dial::{Dialer, FrontProxy, connect_to};
 pub(crate) use forward::{exchange_over, is_upgrade, outgoing, passed, switched};
+pub(crate) use pool::Pool;
 
 use crate::access::Identity;
 use crate::access::attributes::Attributes;

@@ -12,6 +12,7 @@ use api::kinds::Resource;
 use serde_json::Value;
 
 use crate::discovery;
+use crate::openapi::Document;
 use crate::runtime_config::RuntimeConfig;
 
 /// An API group with its versions, the preferred one first.
@@ -32,6 +33,8 @@ pub(crate) struct Remote {
     pub(crate) version_priority: i64,
     /// Its part of the aggregated discovery document.
     pub(crate) item: Value,
+    /// Its OpenAPI document, if it has one.
+    pub(crate) document: Option<Arc<Document>>,
 }
 
 /// The resources of one moment.
@@ -248,6 +251,7 @@ mod tests {
             group_priority,
             version_priority,
             item: Value::Null,
+            document: None,
         };
         let remotes = vec![remote("b", "v1", 100, 10), remote("a", "v1", 50, 10), remote("b", "v2", 100, 20)];
         let kinds = kinds("").with_remotes(remotes);

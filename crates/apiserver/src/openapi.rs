@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha512};
 
 use crate::http::gzip;
-use crate::kinds::Kinds;
+use crate::kinds::{Kinds, Remote};
 use crate::strategy;
 
 /// The encodings of a document.
@@ -46,8 +46,22 @@ pub(crate) struct Document {
     protobuf: OnceLock<Bytes>,
 }
 
+impl std::fmt::Debug for Document {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Document").field(&self.version).field(&self.hash).finish()
+    }
+}
+
+/// Documents with the same hash say the same.
+impl PartialEq for Document {
+    fn eq(&self, other: &Self) -> bool {
+        (self.version, &self.hash) == (other.version, &other.hash)
+    }
+}
+
 impl Document {
-    fn new(version: Version, text: &str, modified: Timestamp) -> std::io::Result<Self> {
+    /// A document of its text. May take long.
+    pub(crate) fn new(version: Version, text: &str, modified: Timestamp) -> std::io::Result<Self> {
         let json = gzip::compressed(text.as_bytes())?.into();
         Ok(Self { version, hash: hash_of(text.as_bytes()), modified, json, protobuf: OnceLock::new() })
     }
@@ -115,6 +129,7 @@ impl OpenApi {
     pub(crate) fn v3(&self, kinds: &Kinds, key: &str) -> Result<Option<Arc<Document>>, Status> {
         let (resources, is_general) = match group_version(kinds, key) {
             Some(resources) => (resources, false),
+            None if let Some(document) = of_remote(kinds, key) => return Ok(Some(document)),
             None if is_general(kinds, key) => (Vec::new(), true),
             None => return Ok(None),
         };
@@ -178,6 +193,12 @@ fn group_version(kinds: &Kinds, key: &str) -> Option<Vec<Arc<Resource>>> {
         _ => return None,
     };
     Some(kinds.of_version(group, version)).filter(|resources| !resources.is_empty())
+}
+
+/// What an extension API server says of the group and version that a key names.
+fn of_remote(kinds: &Kinds, key: &str) -> Option<Arc<Document>> {
+    let is_meant = |remote: &&Remote| openapi::path_of(&remote.group, &remote.version) == key;
+    kinds.remotes().iter().find(is_meant)?.document.clone()
 }
 
 /// The URL of a document, which changes with it.

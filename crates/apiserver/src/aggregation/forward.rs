@@ -6,13 +6,13 @@ use std::sync::Arc;
 
 use api::status::Status;
 use bytes::Bytes;
-use http::header::{ACCEPT, HeaderMap, HeaderName, HeaderValue};
+use http::header::{ACCEPT, HOST, HeaderMap, HeaderName, HeaderValue, IF_NONE_MATCH};
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use rustls_pki_types::ServerName;
 
-use super::Remote;
+use super::remote::Remote;
 use crate::access::Identity;
 use crate::connect;
 use crate::http::body::{self, Body};
@@ -50,16 +50,19 @@ pub(super) async fn forward(
     })
 }
 
-/// Asks for a document in this server's own name; its status, headers and body.
+/// Asks for a document in this server's own name, if it is not the one with the tag; its status, headers and body.
 pub(super) async fn ask(
     core: &Arc<Core>,
     remote: &Remote,
     address: SocketAddr,
     path: &str,
-    accept: &str,
+    tag: Option<&str>,
 ) -> Result<(StatusCode, HeaderMap, Bytes), String> {
-    let request = Request::get(path).header(ACCEPT, accept).header("host", remote.api.host()).body(body::empty());
-    let mut request = request.map_err(|err| err.to_string())?;
+    let mut request = Request::get(path).header(ACCEPT, "application/json").header(HOST, remote.api.host());
+    if let Some(tag) = tag {
+        request = request.header(IF_NONE_MATCH, tag);
+    }
+    let mut request = request.body(body::empty()).map_err(|err| err.to_string())?;
     name(request.headers_mut(), &Identity::new("system:kube-aggregator", &["system:masters"]));
     let (parts, body) = exchange(core, remote, address, request).await?.into_parts();
     let body = Limited::new(body, MAX_ANSWER).collect().await.map_err(|err| err.to_string())?.to_bytes();
@@ -72,10 +75,16 @@ async fn exchange(
     address: SocketAddr,
     request: Request<Body>,
 ) -> Result<Response<Incoming>, String> {
-    let connector = remote.connector.as_ref().map_err(Clone::clone)?;
-    let host = ServerName::try_from(remote.api.host()).map_err(|err| err.to_string())?;
-    let transport = connect::connect_to(address, connector, host).await?;
-    connect::exchange_over(core, transport, request).await
+    let dial = async || {
+        let connector = remote.connector.as_ref().map_err(Clone::clone)?;
+        let host = ServerName::try_from(remote.api.host()).map_err(|err| err.to_string())?;
+        connect::connect_to(address, connector, host).await
+    };
+    // A connection that is switched to another protocol is nobody else's.
+    match connect::is_upgrade(request.headers()) {
+        true => connect::exchange_over(core, dial().await?, request).await,
+        false => remote.connections.exchange(core, address, dial, request).await,
+    }
 }
 
 /// Says who asks, and that alone: what the client says itself in such headers is dropped.

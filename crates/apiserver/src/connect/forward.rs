@@ -10,7 +10,7 @@ use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{Request, Response, StatusCode, Uri};
 use hyper::body::Incoming;
-use hyper::client::conn::http1;
+use hyper::client::conn::http1::{self, SendRequest};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -125,7 +125,12 @@ pub(crate) async fn exchange_over(
     transport: Box<dyn Transport>,
     request: Request<Body>,
 ) -> Result<Response<Incoming>, String> {
-    let (mut sender, connection) = http1::handshake(TokioIo::new(transport)).await.map_err(|err| err.to_string())?;
+    open(core, transport).await?.send_request(request).await.map_err(|err| err.to_string())
+}
+
+/// Begins to speak HTTP over a connection.
+pub(super) async fn open(core: &Arc<Core>, transport: Box<dyn Transport>) -> Result<SendRequest<Body>, String> {
+    let (sender, connection) = http1::handshake(TokioIo::new(transport)).await.map_err(|err| err.to_string())?;
     // The connection lives as long as the tunnel or body that uses it; its end is theirs.
     let drain = core.registry.drain.clone();
     let connection: Pin<Box<dyn Future<Output = hyper::Result<()>> + Send>> = Box::pin(connection.with_upgrades());
@@ -133,7 +138,7 @@ pub(crate) async fn exchange_over(
         let _ = drain.until(connection).await;
     };
     core.spawn("connection of a proxied request", driver).await;
-    sender.send_request(request).await.map_err(|err| err.to_string())
+    Ok(sender)
 }
 
 /// An answer to pass back as it is.
