@@ -11,6 +11,7 @@ pub(crate) mod impersonation;
 pub(crate) mod node;
 pub(crate) mod rbac;
 
+pub use authentication::{AuthenticationError, RequestHeaders};
 pub use authorization::{Access, AuthorizationMode, DEFAULT_MODES, ModeError};
 pub use identity::Identity;
 pub(crate) use identity::Peer;

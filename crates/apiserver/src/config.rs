@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use crate::access::{AuthorizationMode, DEFAULT_MODES};
+use crate::access::{AuthorizationMode, DEFAULT_MODES, RequestHeaders};
 use crate::admission::{AdmissionPlugins, PodSecurityConfiguration};
 use crate::runtime_config::RuntimeConfig;
 
@@ -26,17 +26,32 @@ pub struct Config {
     pub service_cluster_ip_range: IpNet,
     /// `--service-node-port-range`.
     pub service_node_port_range: RangeInclusive<u16>,
-    /// `--cert-dir`: holds the cluster's CA (`ca.crt`, `ca.key`), the service account key (`sa.key`), and the
-    /// certificates that this server issues for itself.
+    /// `--cert-dir`: holds the cluster's CA (`ca.crt`, `ca.key`), the key of service account tokens (`sa.key`) unless
+    /// another is named, and the certificates that this server issues for itself.
     pub pki_dir: PathBuf,
     /// k3s's `--tls-san`: further host names and addresses for the serving certificate.
     pub tls_sans: Vec<String>,
-    /// `--service-account-issuer`.
-    pub service_account_issuer: String,
+    /// `--service-account-issuer`: the first issues tokens, tokens of all are believed. There is at least one.
+    pub service_account_issuers: Vec<String>,
+    /// `--service-account-jwks-uri`: where the discovery document says that the keys are; without it, this server.
+    pub service_account_jwks_uri: Option<String>,
+    /// `--service-account-signing-key-file`.
+    pub service_account_signing_key_file: Option<PathBuf>,
+    /// `--service-account-key-file`: further keys whose signatures are good.
+    pub service_account_key_files: Vec<PathBuf>,
     /// `--api-audiences`; empty means the issuer.
     pub api_audiences: Vec<String>,
     /// `--service-account-max-token-expiration`.
     pub service_account_max_token_expiration: Duration,
+    /// `--service-account-extend-token-expiration`: whether tokens in pods live a year, for clients that read them
+    /// once.
+    pub service_account_extend_token_expiration: bool,
+    /// `--token-auth-file`.
+    pub token_auth_file: Option<PathBuf>,
+    /// `--enable-bootstrap-token-auth`.
+    pub bootstrap_token_auth: bool,
+    /// `--requestheader-*`: which front proxies are believed, and where they say who asks.
+    pub request_headers: RequestHeaders,
     /// `--authorization-mode`: who decides about requests, in this order. Administrators always may, and no mode lets
     /// somebody without credentials do more than read health and version.
     pub authorization_modes: Vec<AuthorizationMode>,
@@ -78,9 +93,16 @@ impl Config {
             service_node_port_range: 30000..=32767,
             pki_dir: pki_dir.into(),
             tls_sans: Vec::new(),
-            service_account_issuer: "https://kubernetes.default.svc.cluster.local".to_owned(),
+            service_account_issuers: vec!["https://kubernetes.default.svc.cluster.local".to_owned()],
+            service_account_jwks_uri: None,
+            service_account_signing_key_file: None,
+            service_account_key_files: Vec::new(),
             api_audiences: Vec::new(),
             service_account_max_token_expiration: Duration::from_secs(1 << 32),
+            service_account_extend_token_expiration: true,
+            token_auth_file: None,
+            bootstrap_token_auth: true,
+            request_headers: RequestHeaders::default(),
             authorization_modes: DEFAULT_MODES.to_vec(),
             event_ttl: Duration::from_secs(3600),
             compaction_interval: Duration::from_secs(300),
@@ -97,10 +119,15 @@ impl Config {
         }
     }
 
+    /// Who issues tokens.
+    pub(crate) fn service_account_issuer(&self) -> &str {
+        self.service_account_issuers.first().map_or("", String::as_str)
+    }
+
     /// The audiences that this server accepts in tokens and puts into tokens that ask for none.
     pub(crate) fn audiences(&self) -> Vec<String> {
         if self.api_audiences.is_empty() {
-            vec![self.service_account_issuer.clone()]
+            vec![self.service_account_issuer().to_owned()]
         } else {
             self.api_audiences.clone()
         }

@@ -160,15 +160,18 @@ pub(crate) fn is_long_running(info: &RequestInfo) -> bool {
 
 /// Finds out who makes the request.
 fn authenticate(mut exchange: Exchange, next: Next) -> Answer {
-    let core = &exchange.core;
-    let peer = exchange.request.extensions().get::<Peer>();
-    match core.authenticator.authenticate(peer, exchange.request.headers(), &*core.registry) {
-        Ok(identity) => {
-            exchange.identity = identity.unwrap_or_else(Identity::anonymous);
-            next.run(exchange)
+    Box::pin(async move {
+        let core = exchange.core.clone();
+        let peer = exchange.request.extensions().get::<Peer>().cloned();
+        let headers = exchange.request.headers_mut();
+        match core.authenticator.authenticate(peer.as_ref(), headers, &core.registry).await {
+            Ok(identity) => {
+                exchange.identity = identity;
+                next.run(exchange).await
+            }
+            Err(status) => exchange.fail(&status),
         }
-        Err(status) => answered(exchange.fail(&status)),
-    }
+    })
 }
 
 /// Takes on another identity, where the request asks for it and its sender may.

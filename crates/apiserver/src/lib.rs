@@ -37,7 +37,7 @@ mod strategy;
 mod tokens;
 mod webhook;
 
-pub use access::{Access, AuthorizationMode, DEFAULT_MODES, Identity, ModeError};
+pub use access::{Access, AuthenticationError, AuthorizationMode, DEFAULT_MODES, Identity, ModeError, RequestHeaders};
 pub use admission::{AdmissionPlugins, PluginsError, PodSecurityConfiguration};
 pub use config::Config;
 pub use edge::TlsError;

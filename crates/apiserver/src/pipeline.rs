@@ -41,7 +41,7 @@ pub(crate) struct Core {
     pub(crate) ca_pem: String,
     /// The authority of the certificate that extension API servers are shown.
     pub(crate) front_proxy_ca_pem: String,
-    pub(crate) keys: Arc<pki::ServiceAccountKey>,
+    pub(crate) keys: Arc<pki::ServiceAccountKeys>,
     /// Tunnels, which outlive the requests that opened them.
     pub(crate) background: tokio::sync::Mutex<base::Tasks>,
 }

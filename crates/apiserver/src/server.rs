@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use base::{Drain, DrainTrigger, Env, TaskFailure, Tasks};
 use encryption::Encryption;
-use pki::{Authority, IssueRequest, ServiceAccountKey, Usage};
+use pki::jwt::{SigningKey, SigningKeyError};
+use pki::{Authority, IssueRequest, ServiceAccountKeys, Usage};
 use store::{Store, Txn};
 
-use crate::access::authentication::Authenticator;
-use crate::access::{Access, Identity};
+use crate::access::authentication::{Authenticator, Authorities};
+use crate::access::{Access, AuthenticationError, Identity};
 use crate::aggregation::{self, Aggregation};
 use crate::bootstrap;
 use crate::cache::Cache;
@@ -35,16 +36,16 @@ pub enum BuildError {
     Authority(#[from] pki::AuthorityError),
     /// The service account key could not be loaded or made.
     #[error(transparent)]
-    ServiceAccountKey(#[from] pki::ServiceAccountKeyError),
+    ServiceAccountKey(#[from] SigningKeyError),
     /// TLS cannot be set up.
     #[error(transparent)]
     Tls(#[from] edge::TlsError),
-    /// The authentication of client certificates cannot be set up.
-    #[error("cannot verify client certificates: {0}")]
-    ClientCertificates(rustls::Error),
     /// The encryption at rest cannot be set up.
     #[error(transparent)]
     Encryption(#[from] encryption::LoadError),
+    /// A way of authentication cannot be set up.
+    #[error(transparent)]
+    Authentication(#[from] AuthenticationError),
     /// The address cannot be listened on.
     #[error("cannot listen on {address}: {source}")]
     Listen {
@@ -118,7 +119,7 @@ impl ApiServer {
         let front_proxy_authority = Authority::load_or_create(&config.pki_dir, "front-proxy-ca", &env)?;
         let front_proxy =
             front_proxy_authority.load_or_issue(&config.pki_dir, "front-proxy-client", &front_proxy_request())?;
-        let keys = Arc::new(ServiceAccountKey::load_or_create(&config.pki_dir.join("sa.key"))?);
+        let keys = Arc::new(service_account_keys(&config)?);
 
         let encryption = match config.encryption.clone() {
             Some(source) => Encryption::load(source, env.clone())?,
@@ -130,8 +131,11 @@ impl ApiServer {
         let (trigger, drain) = base::drain();
         let cache = Arc::new(Cache::new(config.runtime_config.clone()));
         let registry = Arc::new(Registry::new(storage, cache, env.clone(), config.clone(), drain));
-        let authenticator = Authenticator::new(authority.certificate_der(), keys.clone(), &config, env.clone())
-            .map_err(BuildError::ClientCertificates)?;
+        let authorities = Authorities {
+            clients: authority.certificate_der(),
+            front_proxies: front_proxy_authority.certificate_pem(),
+        };
+        let authenticator = Authenticator::new(&authorities, keys.clone(), &config, env.clone())?;
         let core = Core {
             documents: Arc::new(OpenApi::new(env.clone())),
             authenticator,
@@ -230,6 +234,16 @@ async fn claim(core: &Core) -> Result<(), RunError> {
         return Ok(());
     }
     Err(RunError::OtherCluster { expected, found, path: core.config.pki_dir.join("ca.crt") })
+}
+
+/// The key that is named must be there; one of this server's own is made at the first start.
+fn service_account_keys(config: &Config) -> Result<ServiceAccountKeys, SigningKeyError> {
+    let signing = match &config.service_account_signing_key_file {
+        Some(path) => SigningKey::load(path)?,
+        None => SigningKey::load_or_create(&config.pki_dir.join("sa.key"))?,
+    };
+    let others = ServiceAccountKeys::read_public(&config.service_account_key_files)?;
+    Ok(ServiceAccountKeys::new(signing, others))
 }
 
 fn serving_request(config: &Config) -> IssueRequest {

@@ -9,7 +9,6 @@ use base::Env;
 use pki::{BoundObject, Claims, KubernetesClaims};
 use serde_json::{Value, json};
 
-use crate::access::authentication::BoundObjects;
 use crate::cache::Object;
 use crate::config::Config;
 use crate::registry::Registry;
@@ -27,20 +26,22 @@ const EXTENDED_SECONDS: i64 = 365 * 24 * 3600;
 
 /// Issues tokens for service accounts.
 pub(crate) struct TokenIssuer {
-    key: Arc<pki::ServiceAccountKey>,
+    keys: Arc<pki::ServiceAccountKeys>,
     issuer: String,
     audiences: Vec<String>,
     max: Duration,
+    extend: bool,
     env: Env,
 }
 
 impl TokenIssuer {
-    pub(crate) fn new(key: Arc<pki::ServiceAccountKey>, config: &Config, env: Env) -> Self {
+    pub(crate) fn new(keys: Arc<pki::ServiceAccountKeys>, config: &Config, env: Env) -> Self {
         Self {
-            key,
-            issuer: config.service_account_issuer.clone(),
+            keys,
+            issuer: config.service_account_issuer().to_owned(),
             audiences: config.audiences(),
             max: config.service_account_max_token_expiration,
+            extend: config.service_account_extend_token_expiration,
             env,
         }
     }
@@ -73,7 +74,7 @@ impl TokenIssuer {
 
         let max = i64::try_from(self.max.as_secs()).unwrap_or(i64::MAX);
         let is_default_audience = audiences == self.audiences;
-        let extended = requested == POD_SECONDS && bound.is_some() && is_default_audience;
+        let extended = self.extend && requested == POD_SECONDS && bound.is_some() && is_default_audience;
         let seconds = if extended { EXTENDED_SECONDS } else { requested }.min(max);
         let now = self.env.now().as_second();
         let mut kubernetes = KubernetesClaims {
@@ -98,7 +99,7 @@ impl TokenIssuer {
             sub: format!("system:serviceaccount:{namespace}:{name}"),
         };
         let expires = jiff::Timestamp::from_second(now + requested.min(max)).map_err(Status::internal)?;
-        let token = if dry_run { String::new() } else { self.key.sign(&claims) };
+        let token = if dry_run { String::new() } else { self.keys.sign(&claims) };
         request["status"] = json!({"token": token, "expirationTimestamp": api::meta::format_time(expires)});
         request["metadata"] = json!({
             "name": name, "namespace": namespace, "creationTimestamp": api::meta::format_time(self.env.now()),
@@ -161,8 +162,7 @@ fn bind(
             }
             claims.pod = Some(reference);
             let node = object.field("spec.nodeName").filter(|node| !node.is_empty());
-            claims.node =
-                node.map(|node| BoundObject { name: node.to_owned(), uid: registry.uid_of("", "nodes", None, node) });
+            claims.node = node.map(|node| BoundObject { name: node.to_owned(), uid: uid_of_node(registry, node) });
         }
         "secrets" => claims.secret = Some(reference),
         _ => claims.node = Some(reference),
@@ -170,8 +170,6 @@ fn bind(
     Ok(())
 }
 
-impl BoundObjects for Registry {
-    fn uid_of(&self, group: &str, plural: &str, namespace: Option<&str>, name: &str) -> Option<String> {
-        self.cached_by(group, "v1", plural, namespace, name).map(|object| object.uid.to_string())
-    }
+fn uid_of_node(registry: &Registry, name: &str) -> Option<String> {
+    registry.cached_by("", "v1", "nodes", None, name).map(|node| node.uid.to_string())
 }

@@ -1,7 +1,7 @@
 //! Certificates, keys and tokens of a cluster.
 //!
 //! An [`Authority`] is a certificate authority in a directory; it issues client and server certificates and replaces
-//! those that are near their end. A [`ServiceAccountKey`] signs and checks the tokens of service accounts. A
+//! those that are near their end. [`ServiceAccountKeys`] sign and check the tokens of service accounts. A
 //! [`JoinToken`] lets a machine find out that it talks to the right cluster and ask for its own certificate.
 //! Every file with a secret is written whole, by rename, readable by its owner only.
 
@@ -9,6 +9,7 @@ mod authority;
 mod file;
 mod issue;
 mod join;
+pub mod jwt;
 pub mod kubeconfig;
 mod service_account;
 mod signing_request;
@@ -18,6 +19,6 @@ pub use file::{FileError, write_private};
 pub use issue::{IssueError, IssueRequest, KeyPairPem, Usage};
 pub use join::{JoinRole, JoinToken, JoinTokenError};
 pub use service_account::{
-    BoundObject, Claims, KubernetesClaims, ServiceAccountKey, ServiceAccountKeyError, VerifyError,
+    BoundObject, Claims, KubernetesClaims, LEGACY_ISSUER, LegacyClaims, ServiceAccountKeys, VerifiedToken, VerifyError,
 };
 pub use signing_request::{RequestedSubject, SignError, SigningRequest};

@@ -1,54 +1,31 @@
-//! The key that signs service account tokens, and the tokens themselves (JWT, ES256).
+//! Service account tokens, and the keys that sign and check them.
 
 use std::path::{Path, PathBuf};
 
-use base64::Engine;
-use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use jiff::Timestamp;
-use rcgen::{KeyPair, PublicKeyData};
-use ring::rand::SystemRandom;
-use ring::signature::{ECDSA_P256_SHA256_FIXED, ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, UnparsedPublicKey};
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
+use serde_json::{Value, json};
 
-use crate::file::{FileError, read_if_there, write_private};
-
-/// Why the signing key could not be loaded or made.
-#[derive(Debug, thiserror::Error)]
-pub enum ServiceAccountKeyError {
-    /// Its file could not be read or written.
-    #[error(transparent)]
-    File(#[from] FileError),
-    /// The file holds no EC P-256 key.
-    #[error("{} is not an EC P-256 private key: {reason}", path.display())]
-    Malformed {
-        /// The file.
-        path: PathBuf,
-        /// What the parser said.
-        reason: String,
-    },
-    /// No key could be generated.
-    #[error("cannot make a service account key: {0}")]
-    Generate(rcgen::Error),
-}
+use crate::file::read_if_there;
+use crate::jwt::{self, Algorithm, PublicKey, SigningKey, SigningKeyError};
 
 /// Why a token is not accepted.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum VerifyError {
-    /// It is no JWT at all; it may be a token of another kind.
-    #[error("not a json web token")]
-    NotAToken,
-    /// It is not signed by this key.
-    #[error("not signed by this cluster's service account key")]
+    /// It is no JWT of this issuer; it may be a token of another kind.
+    #[error("not a token of this issuer")]
+    NotOurs,
+    /// It is not signed by any of the keys.
+    #[error("failed to verify signature")]
     Signature,
     /// Its claims are not those of a service account token.
     #[error("claims are not those of a service account token")]
     Claims,
     /// Its time has not come.
-    #[error("not valid yet")]
+    #[error("service account token is not valid yet")]
     NotYetValid,
     /// Its time is over.
-    #[error("expired")]
+    #[error("service account token has expired")]
     Expired,
 }
 
@@ -105,106 +82,163 @@ pub struct BoundObject {
     pub uid: Option<String>,
 }
 
-#[derive(Serialize, Deserialize)]
-struct Header {
-    alg: String,
-    #[serde(default)]
-    kid: String,
+/// Who issues tokens that are kept in secrets.
+pub const LEGACY_ISSUER: &str = "kubernetes/serviceaccount";
+
+/// The claims of a token that a secret of type `kubernetes.io/service-account-token` holds: it ends with its secret.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LegacyClaims {
+    /// [`LEGACY_ISSUER`].
+    pub iss: String,
+    /// The account's namespace.
+    #[serde(rename = "kubernetes.io/serviceaccount/namespace")]
+    pub namespace: String,
+    /// The secret that holds the token.
+    #[serde(rename = "kubernetes.io/serviceaccount/secret.name")]
+    pub secret: String,
+    /// The account.
+    #[serde(rename = "kubernetes.io/serviceaccount/service-account.name")]
+    pub account: String,
+    /// The account's UID.
+    #[serde(rename = "kubernetes.io/serviceaccount/service-account.uid")]
+    pub account_uid: String,
+    /// `system:serviceaccount:<namespace>:<name>`.
+    pub sub: String,
 }
 
-const ALGORITHM: &str = "ES256";
-
-/// The key pair behind service account tokens.
-pub struct ServiceAccountKey {
-    signing: EcdsaKeyPair,
-    public: Vec<u8>,
-    public_pem: String,
-    key_id: String,
-    random: SystemRandom,
-}
-
-impl std::fmt::Debug for ServiceAccountKey {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ServiceAccountKey").field("key_id", &self.key_id).finish_non_exhaustive()
+impl LegacyClaims {
+    /// The claims of an account's token in a secret.
+    pub fn new(namespace: &str, account: &str, account_uid: &str, secret: &str) -> Self {
+        Self {
+            iss: LEGACY_ISSUER.to_owned(),
+            namespace: namespace.to_owned(),
+            secret: secret.to_owned(),
+            account: account.to_owned(),
+            account_uid: account_uid.to_owned(),
+            sub: format!("system:serviceaccount:{namespace}:{account}"),
+        }
     }
 }
 
-impl ServiceAccountKey {
-    /// The key in a file (PKCS #8, PEM), made if there is none.
-    pub fn load_or_create(path: &Path) -> Result<Self, ServiceAccountKeyError> {
-        let malformed = |reason: String| ServiceAccountKeyError::Malformed { path: path.to_owned(), reason };
-        let key = match read_if_there(path)? {
-            Some(pem) => KeyPair::from_pem(&pem).map_err(|err| malformed(err.to_string()))?,
-            None => {
-                let key = KeyPair::generate().map_err(ServiceAccountKeyError::Generate)?;
-                write_private(path, &key.serialize_pem())?;
-                key
+/// A token whose signature and times are good. Audience and the bound objects are the caller's to check.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum VerifiedToken {
+    /// One that was asked for by a TokenRequest.
+    Bound(Box<Claims>),
+    /// One that a secret holds.
+    Legacy(LegacyClaims),
+}
+
+/// The key that signs tokens, and all keys whose signatures are good.
+#[derive(Debug)]
+pub struct ServiceAccountKeys {
+    signing: SigningKey,
+    public: Vec<PublicKey>,
+}
+
+impl ServiceAccountKeys {
+    /// Tokens are signed by `signing`; signatures of it and of `others` are good. For a rotation the old key's public
+    /// half is named among the others until its last token has ended.
+    pub fn new(signing: SigningKey, others: Vec<PublicKey>) -> Self {
+        let mut public = vec![signing.public().clone()];
+        for key in others {
+            if !public.contains(&key) {
+                public.push(key);
             }
+        }
+        Self { signing, public }
+    }
+
+    /// The public keys in PEM files.
+    pub fn read_public(files: &[PathBuf]) -> Result<Vec<PublicKey>, SigningKeyError> {
+        let read = |path: &Path| {
+            let pem = read_if_there(path)?.ok_or_else(|| SigningKeyError::None(path.to_owned()))?;
+            PublicKey::from_pem(&pem).map_err(|source| SigningKeyError::Public { path: path.to_owned(), source })
         };
-        let random = SystemRandom::new();
-        let signing = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &key.serialize_der(), &random)
-            .map_err(|err| malformed(err.to_string()))?;
-        Ok(Self {
-            signing,
-            public: key.public_key_raw().to_vec(),
-            public_pem: key.public_key_pem(),
-            key_id: BASE64_URL_SAFE_NO_PAD.encode(Sha256::digest(key.subject_public_key_info())),
-            random,
-        })
+        Ok(files.iter().map(|path| read(path)).collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect())
     }
 
-    /// The public half, PEM.
-    pub fn public_pem(&self) -> &str {
-        &self.public_pem
+    /// The public keys as a JSON web key set (RFC 7517), for `/openid/v1/jwks`.
+    pub fn json_web_keys(&self) -> Value {
+        json!({"keys": self.public.iter().map(PublicKey::to_jwk).collect::<Vec<_>>()})
     }
 
-    /// The public half as a JSON web key set (RFC 7517), for `/openid/v1/jwks`.
-    pub fn json_web_keys(&self) -> serde_json::Value {
-        // An uncompressed point: 4, x, y.
-        let (x, y) = self.public[1..].split_at(32);
-        serde_json::json!({"keys": [{
-            "use": "sig", "kty": "EC", "kid": self.key_id, "crv": "P-256", "alg": ALGORITHM,
-            "x": BASE64_URL_SAFE_NO_PAD.encode(x), "y": BASE64_URL_SAFE_NO_PAD.encode(y),
-        }]})
+    /// The algorithms that the keys sign with.
+    pub fn algorithms(&self) -> Vec<Algorithm> {
+        let mut algorithms = Vec::new();
+        for algorithm in self.public.iter().map(PublicKey::algorithm) {
+            if !algorithms.contains(&algorithm) {
+                algorithms.push(algorithm);
+            }
+        }
+        algorithms
     }
 
-    /// Signs a token.
+    /// A token that was asked for.
     pub fn sign(&self, claims: &Claims) -> String {
-        let encode = |value: Vec<u8>| BASE64_URL_SAFE_NO_PAD.encode(value);
-        let header = Header { alg: ALGORITHM.to_owned(), kid: self.key_id.clone() };
-        let header = serde_json::to_vec(&header).expect("two strings are JSON");
-        let claims = serde_json::to_vec(claims).expect("strings and numbers are JSON");
-        let message = format!("{}.{}", encode(header), encode(claims));
-        let signature = self.signing.sign(&self.random, message.as_bytes()).expect("the system has random numbers");
-        format!("{message}.{}", BASE64_URL_SAFE_NO_PAD.encode(signature.as_ref()))
+        self.signing.sign(claims)
     }
 
-    /// Checks signature and times. Issuer, audience and the bound objects are the caller's to check.
-    pub fn verify(&self, token: &str, now: Timestamp) -> Result<Claims, VerifyError> {
-        let (message, signature) = token.rsplit_once('.').ok_or(VerifyError::NotAToken)?;
-        let (header, claims) = message.split_once('.').ok_or(VerifyError::NotAToken)?;
-        let decode = |part: &str| BASE64_URL_SAFE_NO_PAD.decode(part).map_err(|_| VerifyError::NotAToken);
-        let header: Header = serde_json::from_slice(&decode(header)?).map_err(|_| VerifyError::NotAToken)?;
-        if header.alg != ALGORITHM {
+    /// A token for a secret.
+    pub fn sign_legacy(&self, claims: &LegacyClaims) -> String {
+        self.signing.sign(claims)
+    }
+
+    /// Checks issuer, signature and times.
+    pub fn verify(&self, token: &str, issuers: &[String], now: Timestamp) -> Result<VerifiedToken, VerifyError> {
+        #[derive(Deserialize)]
+        struct Issuer {
+            iss: String,
+        }
+        let token = jwt::parse(token).ok_or(VerifyError::NotOurs)?;
+        let Issuer { iss } = token.claims().map_err(|_| VerifyError::NotOurs)?;
+        let is_legacy = iss == LEGACY_ISSUER;
+        if !is_legacy && !issuers.contains(&iss) {
+            return Err(VerifyError::NotOurs);
+        }
+        if !token.is_signed_by(&self.public) {
             return Err(VerifyError::Signature);
         }
-        UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, &self.public)
-            .verify(message.as_bytes(), &decode(signature)?)
-            .map_err(|_| VerifyError::Signature)?;
-        let claims: Claims = serde_json::from_slice(&decode(claims)?).map_err(|_| VerifyError::Claims)?;
+        if is_legacy {
+            return token.claims().map(VerifiedToken::Legacy).map_err(|_| VerifyError::Claims);
+        }
+        let claims: Claims = token.claims().map_err(|_| VerifyError::Claims)?;
         if claims.nbf > now.as_second() {
             return Err(VerifyError::NotYetValid);
         }
         if claims.exp <= now.as_second() {
             return Err(VerifyError::Expired);
         }
-        Ok(claims)
+        Ok(VerifiedToken::Bound(Box::new(claims)))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use base64::Engine;
+    use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+
     use super::*;
+
+    const ISSUER: &str = "https://kubernetes.default.svc";
+
+    /// Keys as `openssl` writes them: P-256 (SEC 1), P-384 (PKCS #8).
+    const P256: &str = "-----BEGIN EC PARAMETERS-----
+BggqhkjOPQMBBw==
+-----END EC PARAMETERS-----
+-----BEGIN EC PRIVATE KEY-----
+MHcCAQEEIMDdDFHS7om4/2zxKQphvM7yY3Baj1CLhDRx0i8YQMCAoAoGCCqGSM49
+AwEHoUQDQgAECKe7xqo8xYxrLd2I3f7jfLpjCNIWrNRYsrL5e3YNLHBwgS2iNv+I
+8YHKNusC8nMGwof2/sogWt/CXUtZz74lqg==
+-----END EC PRIVATE KEY-----
+";
+    const P384: &str = "-----BEGIN PRIVATE KEY-----
+MIG2AgEAMBAGByqGSM49AgEGBSuBBAAiBIGeMIGbAgEBBDBO7CWmAQ7K6LGmWTdS
+acJUH5R9OCP3KYssqo5QYtc+xs/wMzPjtl1fGIpid7cxQiChZANiAASYbsOd2RnJ
+GUAlA6QDp+330QPWHQYiz1uMQ5oWdFP4hWI1ars89YfvjPLCxsHj4UrfFHJ4ZL78
+KkUKZnqZh+qvXeuI9U8rTDvZPj/5faJNFh25IvVvoGMoegyhmDRTOAU=
+-----END PRIVATE KEY-----
+";
 
     fn claims() -> Claims {
         let bound = |name: &str| BoundObject { name: name.to_owned(), uid: Some("u".to_owned()) };
@@ -212,7 +246,7 @@ mod tests {
             aud: vec!["api".to_owned()],
             exp: 200,
             iat: 100,
-            iss: "https://kubernetes.default.svc".to_owned(),
+            iss: ISSUER.to_owned(),
             jti: "id".to_owned(),
             kubernetes: KubernetesClaims {
                 namespace: "ns".to_owned(),
@@ -227,28 +261,90 @@ mod tests {
         }
     }
 
-    fn at(second: i64) -> Timestamp {
-        Timestamp::from_second(second).expect("a timestamp")
+    fn key(dir: &tempfile::TempDir, name: &str, pem: Option<&str>) -> SigningKey {
+        let path = dir.path().join(name);
+        if let Some(pem) = pem {
+            crate::write_private(&path, pem).expect("written");
+        }
+        SigningKey::load_or_create(&path).expect("a key")
+    }
+
+    #[track_caller]
+    fn check(keys: &ServiceAccountKeys, token: &str, second: i64, expected: Result<(), VerifyError>) {
+        let at = Timestamp::from_second(second).expect("a time");
+        let expected = expected.map(|()| VerifiedToken::Bound(Box::new(claims())));
+        assert_eq!(keys.verify(token, &[ISSUER.to_owned()], at), expected);
     }
 
     #[test]
-    fn tokens_are_good_for_their_time_and_their_key_only() {
+    fn tokens_are_good_for_their_time_their_issuer_and_their_key_only() {
         let dir = tempfile::tempdir().expect("a directory");
-        let path = dir.path().join("sa.key");
-        let key = ServiceAccountKey::load_or_create(&path).expect("made");
-        let token = key.sign(&claims());
-        let again = ServiceAccountKey::load_or_create(&path).expect("loaded");
-        assert_eq!(again.verify(&token, at(150)), Ok(claims()));
-        assert_eq!(again.verify(&token, at(99)), Err(VerifyError::NotYetValid));
-        assert_eq!(again.verify(&token, at(200)), Err(VerifyError::Expired));
+        let alone = |name: &str, pem: Option<&str>| ServiceAccountKeys::new(key(&dir, name, pem), Vec::new());
+        let made = alone("made", None);
+        for (name, pem, algorithm) in [
+            ("made", None, Algorithm::Rs256),
+            ("p256", Some(P256), Algorithm::Es256),
+            ("p384", Some(P384), Algorithm::Es384),
+        ] {
+            let keys = alone(name, pem);
+            assert_eq!(keys.algorithms(), [algorithm]);
+            let token = keys.sign(&claims());
+            let again = ServiceAccountKeys::new(SigningKey::load(&dir.path().join(name)).expect("kept"), Vec::new());
+            check(&again, &token, 150, Ok(()));
+            check(&again, &token, 99, Err(VerifyError::NotYetValid));
+            check(&again, &token, 200, Err(VerifyError::Expired));
+            let mut forged = token.clone().into_bytes();
+            let middle = token.find('.').expect("a dot") + 20;
+            forged[middle] = if forged[middle] == b'A' { b'B' } else { b'A' };
+            let forged =
+                keys.verify(std::str::from_utf8(&forged).expect("text"), &[ISSUER.to_owned()], Timestamp::UNIX_EPOCH);
+            assert!(matches!(forged, Err(VerifyError::Signature | VerifyError::NotOurs)), "{forged:?}");
+            if algorithm != Algorithm::Rs256 {
+                check(&made, &token, 150, Err(VerifyError::Signature));
+            }
+            assert_eq!(
+                keys.verify(&token, &["https://other".to_owned()], Timestamp::UNIX_EPOCH),
+                Err(VerifyError::NotOurs)
+            );
+        }
+        check(&made, "abc", 150, Err(VerifyError::NotOurs));
+    }
 
-        let other = ServiceAccountKey::load_or_create(&dir.path().join("other.key")).expect("made");
-        assert_eq!(other.verify(&token, at(150)), Err(VerifyError::Signature));
-        let mut forged = token.clone().into_bytes();
-        let middle = token.find('.').expect("a dot") + 20;
-        forged[middle] = if forged[middle] == b'A' { b'B' } else { b'A' };
-        let forged = String::from_utf8(forged).expect("text");
-        assert_eq!(key.verify(&forged, at(150)), Err(VerifyError::Signature));
-        assert_eq!(key.verify("abc", at(150)), Err(VerifyError::NotAToken));
+    #[test]
+    fn a_head_chooses_no_weaker_algorithm() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let keys = ServiceAccountKeys::new(key(&dir, "made", None), Vec::new());
+        let token = keys.sign(&claims());
+        let body = token.split('.').nth(1).expect("claims");
+        for alg in ["none", "HS256", "ES256"] {
+            let head = BASE64_URL_SAFE_NO_PAD.encode(json!({"alg": alg}).to_string());
+            let refused = keys.verify(&format!("{head}.{body}."), &[ISSUER.to_owned()], Timestamp::UNIX_EPOCH);
+            assert!(matches!(refused, Err(VerifyError::Signature | VerifyError::NotOurs)), "{alg} {refused:?}");
+        }
+    }
+
+    #[test]
+    fn a_rotated_key_is_still_believed_and_published() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let old = ServiceAccountKeys::new(key(&dir, "old", Some(P256)), Vec::new());
+        let public = ServiceAccountKeys::read_public(&[dir.path().join("old")]).expect("its public half");
+        let new = ServiceAccountKeys::new(key(&dir, "new", None), public);
+        check(&new, &old.sign(&claims()), 150, Ok(()));
+        check(&new, &new.sign(&claims()), 150, Ok(()));
+        let published = new.json_web_keys();
+        let published = published["keys"].as_array().expect("keys");
+        assert_eq!(published.iter().map(|key| &key["kty"]).collect::<Vec<_>>(), ["RSA", "EC"]);
+        let read: Vec<_> = published.iter().filter_map(PublicKey::from_jwk).collect();
+        assert!(jwt::parse(&old.sign(&claims())).expect("a token").is_signed_by(&read));
+        assert_eq!(published[1], old.json_web_keys()["keys"][0]);
+    }
+
+    #[test]
+    fn tokens_of_secrets_have_an_issuer_of_their_own() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let keys = ServiceAccountKeys::new(key(&dir, "p384", Some(P384)), Vec::new());
+        let claims = LegacyClaims::new("ns", "default", "u", "default-token");
+        let verified = keys.verify(&keys.sign_legacy(&claims), &[], Timestamp::UNIX_EPOCH);
+        assert_eq!(verified, Ok(VerifiedToken::Legacy(claims)));
     }
 }

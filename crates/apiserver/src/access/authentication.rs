@@ -1,176 +1,238 @@
-//! Finding out who makes a request: client certificates, service account tokens and the join token.
+//! Finding out who makes a request: certificates, headers of a trusted proxy, and bearer tokens of several kinds.
+//!
+//! [`Authenticator::new`] holds the one list of ways and their order, which is upstream's. A way that knows nothing of
+//! what it is shown passes; one that finds it bad says why, and the next is asked all the same. Who shows something
+//! and is believed by none is refused; who shows nothing is anonymous.
 
+mod bearer;
+mod bootstrap_token;
+mod front_proxy;
+mod service_account;
+mod token_file;
+mod x509;
+
+use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use api::status::Status;
 use base::Env;
 use http::HeaderMap;
-use http::header::AUTHORIZATION;
-use jiff::Timestamp;
-use rustls::RootCertStore;
-use rustls::server::WebPkiClientVerifier;
-use rustls::server::danger::ClientCertVerifier;
-use rustls_pki_types::{CertificateDer, UnixTime};
-use x509_parser::prelude::{FromDer, X509Certificate};
+use rustls_pki_types::CertificateDer;
 
-use super::identity::{AUTHENTICATED, Identity, Peer};
+use super::identity::{Identity, Peer};
+use crate::config::Config;
+use crate::registry::Registry;
 
-/// What a service account token is checked against beyond its signature.
-pub(crate) trait BoundObjects {
-    /// The UID of the named object of a resource, if there is one.
-    fn uid_of(&self, group: &str, plural: &str, namespace: Option<&str>, name: &str) -> Option<String>;
+use bootstrap_token::BootstrapTokens;
+use front_proxy::FrontProxies;
+pub use front_proxy::RequestHeaders;
+use service_account::ServiceAccounts;
+use token_file::TokenFile;
+pub use token_file::TokenFileError;
+pub use x509::ClientAuthorityError;
+use x509::ClientCertificates;
+
+/// Why the ways of authentication cannot be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum AuthenticationError {
+    /// An authority of clients cannot be used.
+    #[error(transparent)]
+    Clients(#[from] ClientAuthorityError),
+    /// The file of static tokens cannot be used.
+    #[error(transparent)]
+    Tokens(#[from] TokenFileError),
+    /// A file cannot be read.
+    #[error("cannot read {}: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+}
+
+/// Somebody who is believed.
+#[derive(Debug)]
+pub(crate) struct Authenticated {
+    pub(crate) identity: Identity,
+    /// For which of the audiences that were asked for; of what knows no audiences, all of them.
+    pub(crate) audiences: Vec<String>,
+}
+
+/// What a way says: somebody, nothing, or that what it was shown is bad and why.
+type Outcome = Result<Option<Authenticated>, String>;
+
+/// Authorities of clients.
+pub(crate) struct Authorities<'a> {
+    /// Of ordinary clients.
+    pub(crate) clients: &'a CertificateDer<'static>,
+    /// Of front proxies, unless the configuration names another.
+    pub(crate) front_proxies: &'a str,
+}
+
+/// A way to find out by the connection who asks.
+enum Connection {
+    FrontProxy(Box<FrontProxies>),
+    Certificate(ClientCertificates),
+}
+
+/// A way to find out by a bearer token who asks.
+enum Tokens {
+    File(TokenFile),
+    ServiceAccount(ServiceAccounts),
+    Join(pki::JoinToken),
+    Bootstrap(BootstrapTokens),
 }
 
 /// Turns credentials into identities.
 pub(crate) struct Authenticator {
-    clients: Arc<dyn ClientCertVerifier>,
-    key: Arc<pki::ServiceAccountKey>,
-    issuer: String,
+    connections: Vec<Connection>,
+    tokens: Vec<Tokens>,
     audiences: Vec<String>,
-    join_token: Option<pki::JoinToken>,
-    env: Env,
 }
 
-/// The users and groups of a machine that joins.
-const BOOTSTRAP_USER: &str = "system:node-bootstrapper";
-const BOOTSTRAP_GROUP: &str = "system:bootstrappers";
+/// The user and group of a machine that joins with the server's own token.
+const JOIN_USER: &str = "system:node-bootstrapper";
+pub(crate) const BOOTSTRAPPERS: &str = "system:bootstrappers";
 
 impl Authenticator {
+    /// The ways that a configuration allows, in upstream's order.
     pub(crate) fn new(
-        ca: &CertificateDer<'static>,
-        key: Arc<pki::ServiceAccountKey>,
-        config: &crate::Config,
+        authorities: &Authorities<'_>,
+        keys: Arc<pki::ServiceAccountKeys>,
+        config: &Config,
         env: Env,
-    ) -> Result<Self, rustls::Error> {
-        let mut roots = RootCertStore::empty();
-        roots.add(ca.clone())?;
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let clients = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
-            .build()
-            .map_err(|err| rustls::Error::General(err.to_string()))?;
-        Ok(Self {
-            clients,
-            key,
-            issuer: config.service_account_issuer.clone(),
-            audiences: config.audiences(),
-            join_token: config.join_token.clone(),
-            env,
-        })
+    ) -> Result<Self, AuthenticationError> {
+        let read = |path: &PathBuf| {
+            std::fs::read_to_string(path).map_err(|source| AuthenticationError::Read { path: path.clone(), source })
+        };
+        let front_proxies = match &config.request_headers.client_ca_file {
+            Some(path) => read(path)?,
+            None => authorities.front_proxies.to_owned(),
+        };
+        let front_proxies = FrontProxies::new(&front_proxies, &config.request_headers, env.clone())?;
+        let connections = vec![
+            Connection::FrontProxy(Box::new(front_proxies)),
+            Connection::Certificate(ClientCertificates::of([authorities.clients.clone()], env.clone())?),
+        ];
+        let file = config.token_auth_file.as_ref().map(|path| TokenFile::load(path)).transpose()?;
+        let tokens = file
+            .map(Tokens::File)
+            .into_iter()
+            .chain([Tokens::ServiceAccount(ServiceAccounts::new(keys, config, env.clone()))])
+            .chain(config.join_token.clone().map(Tokens::Join))
+            .chain(config.bootstrap_token_auth.then(|| Tokens::Bootstrap(BootstrapTokens::new(env))))
+            .collect();
+        Ok(Self { connections, tokens, audiences: config.audiences() })
     }
 
-    /// The identity behind a request; `None` if it shows no credentials, an error if what it shows is not good.
-    pub(crate) fn authenticate(
+    /// Who makes a request. Headers that say who somebody is are taken out, so that nothing behind believes or passes
+    /// them on.
+    pub(crate) async fn authenticate(
         &self,
         peer: Option<&Peer>,
-        headers: &HeaderMap,
-        objects: &dyn BoundObjects,
-    ) -> Result<Option<Identity>, Status> {
-        let certificates = match peer {
-            Some(Peer::InProcess(identity)) => return Ok(Some(identity.clone())),
-            Some(Peer::Tls { certificates }) => certificates.as_slice(),
-            None => &[],
+        headers: &mut HeaderMap,
+        registry: &Registry,
+    ) -> Result<Identity, Status> {
+        let found = match peer {
+            Some(Peer::InProcess(identity)) => Ok(Some(identity.clone())),
+            Some(Peer::Tls { certificates }) => self.remote(certificates, headers, registry).await,
+            None => self.remote(&[], headers, registry).await,
         };
-        if let [leaf, intermediates @ ..] = certificates {
-            return self.certificate(leaf, intermediates).map(Some).ok_or_else(Status::unauthorized);
-        }
-        let Some(token) = bearer(headers) else { return Ok(None) };
-        self.token(token, objects).map(Some).ok_or_else(Status::unauthorized)
-    }
-
-    fn certificate(&self, leaf: &CertificateDer<'_>, intermediates: &[CertificateDer<'_>]) -> Option<Identity> {
-        let seconds = u64::try_from(self.env.now().as_second()).ok()?;
-        let now = UnixTime::since_unix_epoch(std::time::Duration::from_secs(seconds));
-        if let Err(err) = self.clients.verify_client_cert(leaf, intermediates, now) {
-            tracing::warn!(%err, "client certificate refused");
-            return None;
-        }
-        let (_, parsed) = X509Certificate::from_der(leaf).ok()?;
-        let subject = parsed.subject();
-        let user = subject.iter_common_name().next()?.as_str().ok()?.to_owned();
-        let organizations = subject.iter_organization().filter_map(|organization| organization.as_str().ok());
-        let mut groups: Vec<String> = organizations.map(str::to_owned).collect();
-        groups.push(AUTHENTICATED.to_owned());
-        Some(Identity { user, groups, ..Identity::default() })
-    }
-
-    fn token(&self, token: &str, objects: &dyn BoundObjects) -> Option<Identity> {
-        if self.join_token.as_ref().is_some_and(|expected| expected.accepts(token)) {
-            return Some(Identity::new(BOOTSTRAP_USER, &[BOOTSTRAP_GROUP]));
-        }
-        match self.service_account(token, &self.audiences, objects) {
-            Ok(identity) => Some(identity),
+        self.strip(headers);
+        match found {
+            Ok(identity) => Ok(identity.unwrap_or_else(Identity::anonymous)),
             Err(why) => {
-                tracing::debug!(why, "bearer token refused");
-                None
+                tracing::debug!(%why, "credentials refused");
+                Err(Status::unauthorized())
             }
         }
     }
 
-    /// The identity in a service account token for one of `audiences`, or why it is not good.
-    pub(crate) fn service_account(
+    async fn remote(
+        &self,
+        certificates: &[CertificateDer<'static>],
+        headers: &mut HeaderMap,
+        registry: &Registry,
+    ) -> Result<Option<Identity>, Refusals> {
+        let mut refusals = Refusals::default();
+        for connection in &self.connections {
+            let outcome = match connection {
+                Connection::FrontProxy(proxies) => proxies.authenticate(certificates, headers),
+                Connection::Certificate(clients) => clients.authenticate(certificates),
+            };
+            match outcome {
+                Ok(Some(identity)) => return Ok(Some(identity.authenticated())),
+                Ok(None) => {}
+                Err(why) => refusals.0.push(why),
+            }
+        }
+        match bearer::token(headers) {
+            Ok(Some(token)) => match self.token(&token, &self.audiences, registry).await {
+                Ok(found) => return Ok(Some(found.identity)),
+                Err(more) => refusals.0.extend(more.0),
+            },
+            Ok(None) => {}
+            Err(why) => refusals.0.push(why.to_owned()),
+        }
+        if refusals.0.is_empty() { Ok(None) } else { Err(refusals) }
+    }
+
+    /// Whose token it is, if it is for one of `audiences`.
+    pub(crate) async fn token(
         &self,
         token: &str,
         audiences: &[String],
-        objects: &dyn BoundObjects,
-    ) -> Result<Identity, &'static str> {
-        let now: Timestamp = self.env.now();
-        let claims = self.key.verify(token, now).map_err(|err| match err {
-            pki::VerifyError::Expired => "token is expired",
-            pki::VerifyError::NotYetValid => "token is not valid yet",
-            pki::VerifyError::NotAToken | pki::VerifyError::Signature | pki::VerifyError::Claims => "invalid token",
-        })?;
-        if claims.iss != self.issuer {
-            return Err("token has another issuer");
-        }
-        if !claims.aud.iter().any(|audience| audiences.contains(audience)) {
-            return Err("token audiences are invalid for this server");
-        }
-        let kubernetes = &claims.kubernetes;
-        let namespace = Some(kubernetes.namespace.as_str());
-        let there = |plural: &str, namespace: Option<&str>, bound: &pki::BoundObject| {
-            objects.uid_of("", plural, namespace, &bound.name) == bound.uid
-        };
-        if !there("serviceaccounts", namespace, &kubernetes.serviceaccount) {
-            return Err("service account is gone");
-        }
-        let mut extra = std::collections::BTreeMap::new();
-        let mut note = |key: &str, value: String| {
-            extra.insert(format!("authentication.kubernetes.io/{key}"), vec![value]);
-        };
-        note("credential-id", format!("JTI={}", claims.jti));
-        if let Some(pod) = &kubernetes.pod {
-            if !there("pods", namespace, pod) {
-                return Err("pod of the token is gone");
-            }
-            note("pod-name", pod.name.clone());
-            note("pod-uid", pod.uid.clone().unwrap_or_default());
-        }
-        if let Some(secret) = &kubernetes.secret
-            && !there("secrets", namespace, secret)
-        {
-            return Err("secret of the token is gone");
-        }
-        if let Some(node) = &kubernetes.node {
-            // A token bound to a pod only mentions the node; one bound to the node ends with it.
-            if kubernetes.pod.is_none() && !there("nodes", None, node) {
-                return Err("node of the token is gone");
-            }
-            note("node-name", node.name.clone());
-            if let Some(uid) = &node.uid {
-                note("node-uid", uid.clone());
+        registry: &Registry,
+    ) -> Result<Authenticated, Refusals> {
+        let mut refusals = Refusals(vec!["invalid bearer token".to_owned()]);
+        for way in &self.tokens {
+            match way.authenticate(token, audiences, registry).await {
+                Ok(Some(found)) => return Ok(Authenticated { identity: found.identity.authenticated(), ..found }),
+                Ok(None) => {}
+                Err(why) => refusals.0.push(why),
             }
         }
-        Ok(Identity {
-            uid: kubernetes.serviceaccount.uid.clone(),
-            extra,
-            ..Identity::service_account(&kubernetes.namespace, &kubernetes.serviceaccount.name)
-        })
+        Err(refusals)
+    }
+
+    /// Takes out what says who somebody is, whether or not it was believed.
+    fn strip(&self, headers: &mut HeaderMap) {
+        headers.remove(http::header::AUTHORIZATION);
+        for connection in &self.connections {
+            if let Connection::FrontProxy(proxies) = connection {
+                proxies.strip(headers);
+            }
+        }
     }
 }
 
-fn bearer(headers: &HeaderMap) -> Option<&str> {
-    let value = headers.get(AUTHORIZATION)?.to_str().ok()?;
-    let (scheme, token) = value.split_once(' ')?;
-    let token = token.trim();
-    (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
+impl Tokens {
+    async fn authenticate(&self, token: &str, audiences: &[String], registry: &Registry) -> Outcome {
+        // What knows no audiences is good for those of this server alone.
+        let for_all = |identity: Identity| Authenticated { identity, audiences: audiences.to_vec() };
+        match self {
+            Self::File(file) => Ok(file.find(token).map(for_all)),
+            Self::ServiceAccount(accounts) => accounts.authenticate(token, audiences, registry).await,
+            Self::Join(expected) if expected.accepts(token) => {
+                Ok(Some(for_all(Identity::new(JOIN_USER, &[BOOTSTRAPPERS]))))
+            }
+            Self::Join(_) => Ok(None),
+            Self::Bootstrap(tokens) => Ok(tokens.authenticate(token, registry).await?.map(for_all)),
+        }
+    }
+}
+
+/// Why nobody believed what was shown, as upstream lists it.
+#[derive(Debug, Default)]
+pub(crate) struct Refusals(Vec<String>);
+
+impl fmt::Display for Refusals {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.as_slice() {
+            [single] => f.write_str(single),
+            several => write!(f, "[{}]", several.join(", ")),
+        }
+    }
 }

@@ -27,6 +27,16 @@ pub(crate) const ANONYMOUS: &str = "system:anonymous";
 /// The administrators, who may do everything.
 pub(crate) const MASTERS: &str = "system:masters";
 
+/// The extra field that names the credential of a user.
+pub(crate) const CREDENTIAL_ID: &str = "authentication.kubernetes.io/credential-id";
+
+/// Keys of extra fields may be percent-encoded in headers, because names of headers hold few characters.
+pub(crate) fn unescape_key(key: &str) -> String {
+    let escaped = format!("k={}", key.replace('+', "%2B").replace('&', "%26"));
+    let decoded = url::form_urlencoded::parse(escaped.as_bytes()).next();
+    decoded.map(|(_, key)| key.to_lowercase()).unwrap_or_default()
+}
+
 impl Identity {
     /// A user in some groups; `system:authenticated` is added.
     pub fn new(user: impl Into<String>, groups: &[&str]) -> Self {
@@ -54,6 +64,14 @@ impl Identity {
     /// Somebody without credentials.
     pub(crate) fn anonymous() -> Self {
         Self { user: ANONYMOUS.to_owned(), groups: vec![UNAUTHENTICATED.to_owned()], ..Self::default() }
+    }
+
+    /// In the group of those who proved who they are, unless something else is said about that.
+    pub(crate) fn authenticated(mut self) -> Self {
+        if self.user != ANONYMOUS && !self.is_in(AUTHENTICATED) && !self.is_in(UNAUTHENTICATED) {
+            self.groups.push(AUTHENTICATED.to_owned());
+        }
+        self
     }
 
     /// Whether the user is in a group.

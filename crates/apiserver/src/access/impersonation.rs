@@ -8,7 +8,7 @@ use api::status::Status;
 use http::HeaderMap;
 
 use super::attributes::{Attributes, ResourceAttributes};
-use super::identity::{ANONYMOUS, AUTHENTICATED, Identity, UNAUTHENTICATED};
+use super::identity::{ANONYMOUS, Identity, UNAUTHENTICATED, unescape_key};
 use crate::registry::Registry;
 
 const USER: &str = "impersonate-user";
@@ -76,10 +76,8 @@ impl Requested {
         let says = |group: &str| groups.iter().any(|each| each == group);
         if user == ANONYMOUS && !says(UNAUTHENTICATED) {
             groups.push(UNAUTHENTICATED.to_owned());
-        } else if user != ANONYMOUS && !says(AUTHENTICATED) && !says(UNAUTHENTICATED) {
-            groups.push(AUTHENTICATED.to_owned());
         }
-        Identity { user, groups, uid: Some(uid).filter(|uid| !uid.is_empty()), extra }
+        Identity { user, groups, uid: Some(uid).filter(|uid| !uid.is_empty()), extra }.authenticated()
     }
 }
 
@@ -104,7 +102,7 @@ fn take(headers: &mut HeaderMap) -> Result<Option<Requested>, Status> {
             UID => requested.uid = values.into_iter().next().unwrap_or_default(),
             other => {
                 if let Some(key) = other.strip_prefix(EXTRA) {
-                    requested.extra.insert(unescape(key), values);
+                    requested.extra.insert(unescape_key(key), values);
                 }
             }
         }
@@ -117,13 +115,6 @@ fn take(headers: &mut HeaderMap) -> Result<Option<Requested>, Status> {
         return Err(Status::internal(format_args!("requested {requested:?} without impersonating a user")));
     }
     Ok(Some(requested))
-}
-
-/// Keys of extra fields may be percent-encoded, because header names hold few characters.
-fn unescape(key: &str) -> String {
-    let escaped = format!("k={}", key.replace('+', "%2B"));
-    let decoded = url::form_urlencoded::parse(escaped.as_bytes()).next();
-    decoded.map(|(_, key)| key.to_lowercase()).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -122,11 +122,13 @@ pub(crate) fn version() -> Value {
 }
 
 fn openid_configuration(core: &Core) -> Value {
-    let issuer = &core.config.service_account_issuer;
+    let issuer = core.config.service_account_issuer();
+    let keys = core.config.service_account_jwks_uri.clone();
+    let algorithms: Vec<String> = core.keys.algorithms().iter().map(ToString::to_string).collect();
     json!({
-        "issuer": issuer, "jwks_uri": format!("{issuer}/openid/v1/jwks"),
+        "issuer": issuer, "jwks_uri": keys.unwrap_or_else(|| format!("{issuer}/openid/v1/jwks")),
         "response_types_supported": ["id_token"], "subject_types_supported": ["public"],
-        "id_token_signing_alg_values_supported": ["ES256"],
+        "id_token_signing_alg_values_supported": algorithms,
     })
 }
 

@@ -47,7 +47,7 @@ pub(super) async fn handle(call: &Call<'_>) -> Result<Response<Body>, Status> {
         "tokenreviews" if review.pointer("/spec/token").and_then(Value::as_str).unwrap_or_default().is_empty() => {
             return Err(Status::bad_request("token is required for TokenReview in authentication"));
         }
-        "tokenreviews" => token(call, &review),
+        "tokenreviews" => token(call, &review).await,
         _ => return Err(Status::no_such_resource()),
     };
     review["status"] = status;
@@ -179,13 +179,13 @@ async fn rules(call: &Call<'_>, review: &Value) -> Result<Value, Status> {
     Ok(status)
 }
 
-fn token(call: &Call<'_>, review: &Value) -> Value {
+async fn token(call: &Call<'_>, review: &Value) -> Value {
     let token = review.pointer("/spec/token").and_then(Value::as_str).unwrap_or_default();
     let audiences = review.pointer("/spec/audiences").and_then(Value::as_array);
     let audiences: Vec<String> = audiences.into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect();
     let audiences = if audiences.is_empty() { call.core.config.audiences() } else { audiences };
-    match call.core.authenticator.service_account(token, &audiences, &*call.core.registry) {
-        Ok(identity) => json!({"authenticated": true, "user": user_info(&identity), "audiences": audiences}),
-        Err(why) => json!({"user": {}, "error": why}),
+    match call.core.authenticator.token(token, &audiences, &call.core.registry).await {
+        Ok(found) => json!({"authenticated": true, "user": user_info(&found.identity), "audiences": found.audiences}),
+        Err(why) => json!({"user": {}, "error": why.to_string()}),
     }
 }

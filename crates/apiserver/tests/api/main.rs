@@ -2,9 +2,11 @@
 
 mod access;
 mod aggregation;
+mod attacks;
 mod behaviour;
 mod content_types;
 mod conversion;
+mod credentials;
 mod custom;
 mod documents;
 mod encryption;

@@ -1,7 +1,7 @@
 //! A server over a datastore in memory, and a client of its in-process service.
 
 use std::net::{IpAddr, UdpSocket};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use base::{DrainTrigger, Env, Tasks};
@@ -38,6 +38,16 @@ pub struct Answer {
 }
 
 impl Answer {
+    /// The status.
+    pub fn status(&self) -> u16 {
+        self.status
+    }
+
+    /// The body, or all that came where it is no JSON.
+    pub fn body(&self) -> &Value {
+        &self.body
+    }
+
     /// The body, if the status is the expected one.
     #[track_caller]
     pub fn expect(self, status: u16) -> Value {
@@ -45,6 +55,9 @@ impl Answer {
         self.body
     }
 }
+
+/// The key of service account tokens, which takes a while to make.
+static SIGNING_KEY: LazyLock<String> = LazyLock::new(|| pki::jwt::SigningKey::generate_pem().expect("random numbers"));
 
 /// How long anything may take.
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -84,6 +97,10 @@ impl Cluster {
         dir: tempfile::TempDir,
         change: impl FnOnce(&mut Config),
     ) -> Self {
+        let key = dir.path().join("sa.key");
+        if !key.exists() {
+            pki::write_private(&key, &SIGNING_KEY).expect("written");
+        }
         let mut config = Config::new(dir.path());
         config.bind_address = [127, 0, 0, 1].into();
         config.secure_port = 0;
@@ -128,40 +145,66 @@ impl Cluster {
 
     /// This cluster's authority, and a client's certificate of the authority in `ca`.
     fn issue(&self, ca: &std::path::Path, user: &str, groups: &[&str]) -> (pki::Authority, pki::KeyPairPem) {
-        let env = Env::system();
-        let request = pki::IssueRequest {
-            common_name: user.to_owned(),
-            organizations: groups.iter().map(|group| (*group).to_owned()).collect(),
-            dns_names: Vec::new(),
-            ips: Vec::new(),
-            usage: pki::Usage::Client,
-            validity: Duration::from_secs(3600),
-        };
-        let issuer = pki::Authority::load_or_create(ca, "ca", &env).expect("an authority");
-        let client = issuer.issue(&request).expect("a certificate");
-        (pki::Authority::load_or_create(self.dir.path(), "ca", &env).expect("an authority"), client)
+        let own = pki::Authority::load_or_create(self.dir.path(), "ca", &Env::system()).expect("an authority");
+        (own, issue((ca, "ca"), user, groups))
     }
 
     /// A connection that is secured and shows who the user is.
-    pub async fn connect(&self, user: &str, groups: &[&str]) -> tokio_rustls::client::TlsStream<tokio::net::TcpStream> {
+    pub async fn connect(&self, user: &str, groups: &[&str]) -> Secured {
+        self.secured(Some(issue((self.dir.path(), "ca"), user, groups))).await
+    }
+
+    /// A connection of a front proxy of that name.
+    pub async fn connect_front_proxy(&self, name: &str) -> Secured {
+        self.secured(Some(issue((self.dir.path(), "front-proxy-ca"), name, &[]))).await
+    }
+
+    /// A connection that shows no certificate.
+    pub async fn connect_anonymous(&self) -> Secured {
+        self.secured(None).await
+    }
+
+    async fn secured(&self, client: Option<pki::KeyPairPem>) -> Secured {
         use rustls_pki_types::pem::PemObject;
         use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-        let (own, client) = self.issue(self.dir.path(), user, groups);
+        let own = pki::Authority::load_or_create(self.dir.path(), "ca", &Env::system()).expect("an authority");
         let mut roots = rustls::RootCertStore::empty();
         roots.add(own.certificate_der().clone()).expect("an authority");
-        let chain =
-            CertificateDer::pem_slice_iter(client.certificate.as_bytes()).collect::<Result<_, _>>().expect("PEM");
-        let key = PrivateKeyDer::from_pem_slice(client.key.as_bytes()).expect("PEM");
         let config = rustls::ClientConfig::builder_with_provider(rustls::crypto::ring::default_provider().into())
             .with_safe_default_protocol_versions()
             .expect("versions")
-            .with_root_certificates(roots)
-            .with_client_auth_cert(chain, key)
-            .expect("a certificate with its key");
-        let address = self.url.trim_start_matches("https://");
-        let stream = tokio::net::TcpStream::connect(address).await.expect("it listens");
+            .with_root_certificates(roots);
+        let config = match client {
+            Some(client) => {
+                let chain = CertificateDer::pem_slice_iter(client.certificate.as_bytes());
+                let chain = chain.collect::<Result<_, _>>().expect("PEM");
+                let key = PrivateKeyDer::from_pem_slice(client.key.as_bytes()).expect("PEM");
+                config.with_client_auth_cert(chain, key).expect("a certificate with its key")
+            }
+            None => config.with_no_client_auth(),
+        };
+        let stream = tokio::net::TcpStream::connect(self.address()).await.expect("it listens");
         let name = ServerName::try_from("localhost").expect("a name");
         tokio_rustls::TlsConnector::from(Arc::new(config)).connect(name, stream).await.expect("secured")
+    }
+
+    /// The answer over a connection to a request that is sent as it is written, without what any client would mend.
+    pub async fn raw(&self, mut connection: Secured, request: &str) -> Answer {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        // Who is refused early may not hear all of it.
+        let _ = connection.write_all(request.as_bytes()).await;
+        let mut answer = Vec::new();
+        let _ = tokio::time::timeout(DEADLINE, connection.read_to_end(&mut answer)).await.expect("in time");
+        let answer = String::from_utf8_lossy(&answer).into_owned();
+        let status = answer.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or_default();
+        let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body);
+        Answer { status, body: serde_json::from_str(body).unwrap_or_else(|_| Value::String(answer.clone())) }
+    }
+
+    /// The keys of service account tokens.
+    pub fn keys(&self) -> pki::ServiceAccountKeys {
+        let signing = pki::jwt::SigningKey::load(&self.dir.path().join("sa.key")).expect("a key");
+        pki::ServiceAccountKeys::new(signing, Vec::new())
     }
 
     /// Requests that somebody else makes.
@@ -176,6 +219,23 @@ impl std::ops::Deref for Cluster {
     fn deref(&self) -> &Client {
         &self.client
     }
+}
+
+/// A secured connection.
+pub type Secured = tokio_rustls::client::TlsStream<tokio::net::TcpStream>;
+
+/// A client's certificate of the authority of that name in a directory.
+fn issue((dir, authority): (&std::path::Path, &str), user: &str, groups: &[&str]) -> pki::KeyPairPem {
+    let request = pki::IssueRequest {
+        common_name: user.to_owned(),
+        organizations: groups.iter().map(|group| (*group).to_owned()).collect(),
+        dns_names: Vec::new(),
+        ips: Vec::new(),
+        usage: pki::Usage::Client,
+        validity: Duration::from_secs(3600),
+    };
+    let issuer = pki::Authority::load_or_create(dir, authority, &Env::system()).expect("an authority");
+    issuer.issue(&request).expect("a certificate")
 }
 
 /// Makes requests as somebody.

@@ -19,8 +19,7 @@ pub async fn run(options: Apiserver) -> Result<()> {
     config.service_cluster_ip_range = options.service_cluster_ip_range;
     let ports = options.service_node_port_range;
     config.service_node_port_range = ports.first..=ports.last;
-    config.authorization_modes.clone_from(&options.authorization_mode);
-    config.service_account_issuer = format!("https://kubernetes.default.svc.{}", options.cluster_domain);
+    options.access.apply(&mut config, &options.cluster_domain)?;
     options.api.apply(&mut config)?;
 
     let mut parts = Parts::new();

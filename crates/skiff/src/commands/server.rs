@@ -73,8 +73,7 @@ async fn prepare_apiserver(options: &Server, ip: std::net::IpAddr, env: &Env) ->
     config.service_cluster_ip_range = options.ranges.service_cidr;
     let ports = options.ranges.service_node_port_range;
     config.service_node_port_range = ports.first..=ports.last;
-    config.authorization_modes.clone_from(&options.authorization_mode);
-    config.service_account_issuer = format!("https://kubernetes.default.svc.{}", options.node.cluster_domain);
+    options.access.apply(&mut config, &options.node.cluster_domain)?;
     options.api.apply(&mut config)?;
     let token = options::secret(options.token.as_deref(), options.token_file.as_deref())?;
     let start = ApiServerOptions {

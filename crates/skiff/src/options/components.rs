@@ -3,10 +3,10 @@
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
-use apiserver::AuthorizationMode;
 use clap::{ArgAction, Args};
 use ipnet::IpNet;
 
+use super::access::Access;
 use super::{Api, Common, NodeLimits, PortRange, port_range};
 
 /// How a component reaches the API server.
@@ -48,15 +48,8 @@ pub struct Apiserver {
     /// Ports of NodePort services
     #[arg(long, env = "SKIFF_SERVICE_NODE_PORT_RANGE", default_value = "30000-32767", value_parser = port_range, value_name = "FROM-TO")]
     pub service_node_port_range: PortRange,
-    /// Who decides about requests, in this order: Node, RBAC, AlwaysDeny
-    #[arg(
-        long,
-        env = "SKIFF_AUTHORIZATION_MODE",
-        value_delimiter = ',',
-        default_value = "Node,RBAC",
-        value_name = "MODE"
-    )]
-    pub authorization_mode: Vec<AuthorizationMode>,
+    #[command(flatten)]
+    pub access: Access,
     /// Domain of cluster names
     #[arg(long, env = "SKIFF_CLUSTER_DOMAIN", default_value = "cluster.local", value_name = "DOMAIN")]
     pub cluster_domain: String,

@@ -1,5 +1,6 @@
 //! What each sub-command takes, as clap parses it. Names are k3s's for `server` and `agent`, upstream's for components.
 
+pub mod access;
 pub mod agent;
 pub mod components;
 pub mod server;

@@ -3,9 +3,9 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use apiserver::AuthorizationMode;
 use clap::{ArgAction, Args};
 
+use super::access::Access;
 use super::{Api, Common, Node, Ranges};
 
 /// Run the control plane and a node.
@@ -25,15 +25,8 @@ pub struct Server {
     /// A further name or address for the API server's certificate (may be repeated)
     #[arg(long, env = "SKIFF_TLS_SAN", value_delimiter = ',', value_name = "NAME")]
     pub tls_san: Vec<String>,
-    /// Who decides about requests, in this order: Node, RBAC, AlwaysDeny
-    #[arg(
-        long,
-        env = "SKIFF_AUTHORIZATION_MODE",
-        value_delimiter = ',',
-        default_value = "Node,RBAC",
-        value_name = "MODE"
-    )]
-    pub authorization_mode: Vec<AuthorizationMode>,
+    #[command(flatten)]
+    pub access: Access,
     #[command(flatten)]
     pub api: Api,
     #[command(flatten)]

@@ -1,0 +1,92 @@
+//! Client certificates: the common name is the user, the organizations are the groups.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use base::Env;
+use rustls::RootCertStore;
+use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::ClientCertVerifier;
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, UnixTime};
+use sha2::{Digest, Sha256};
+use x509_parser::prelude::{FromDer, X509Certificate};
+
+use crate::access::identity::{CREDENTIAL_ID, Identity};
+
+/// An authority of clients that cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot verify client certificates: {0}")]
+pub struct ClientAuthorityError(String);
+
+/// Where a certificate's subject has the UID of its user (upstream's object identifier).
+const UID_ATTRIBUTE: &str = "1.3.6.1.4.1.57683.2";
+
+/// Believes the certificates of some authorities.
+pub(super) struct ClientCertificates {
+    verifier: Arc<dyn ClientCertVerifier>,
+    env: Env,
+}
+
+impl ClientCertificates {
+    pub(super) fn of(
+        authorities: impl IntoIterator<Item = CertificateDer<'static>>,
+        env: Env,
+    ) -> Result<Self, ClientAuthorityError> {
+        let failed = |err: &dyn std::error::Error| ClientAuthorityError(err.to_string());
+        let mut roots = RootCertStore::empty();
+        for authority in authorities {
+            roots.add(authority).map_err(|err| failed(&err))?;
+        }
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+        Ok(Self { verifier: builder.build().map_err(|err| failed(&err))?, env })
+    }
+
+    /// Those of the authorities in a PEM text.
+    pub(super) fn of_pem(pem: &str, env: Env) -> Result<Self, ClientAuthorityError> {
+        let authorities = CertificateDer::pem_slice_iter(pem.as_bytes()).collect::<Result<Vec<_>, _>>();
+        Self::of(authorities.map_err(|err| ClientAuthorityError(err.to_string()))?, env)
+    }
+
+    /// The client's own certificate, if it and what stands above it are good.
+    pub(super) fn verify<'a>(
+        &self,
+        certificates: &'a [CertificateDer<'static>],
+    ) -> Result<Option<&'a CertificateDer<'static>>, String> {
+        let [leaf, intermediates @ ..] = certificates else { return Ok(None) };
+        let seconds = u64::try_from(self.env.now().as_second()).unwrap_or_default();
+        let now = UnixTime::since_unix_epoch(Duration::from_secs(seconds));
+        self.verifier.verify_client_cert(leaf, intermediates, now).map_err(|err| err.to_string())?;
+        Ok(Some(leaf))
+    }
+
+    pub(super) fn authenticate(&self, certificates: &[CertificateDer<'static>]) -> Result<Option<Identity>, String> {
+        let Some(leaf) = self.verify(certificates)? else { return Ok(None) };
+        let (_, parsed) = X509Certificate::from_der(leaf).map_err(|err| err.to_string())?;
+        let Some(user) = common_name(&parsed) else { return Ok(None) };
+        let subject = parsed.subject();
+        let organizations = subject.iter_organization().filter_map(|organization| organization.as_str().ok());
+        let mut uids =
+            subject.iter_attributes().filter(|attribute| attribute.attr_type().to_id_string() == UID_ATTRIBUTE);
+        let uid = uids.next().and_then(|attribute| attribute.as_str().ok()).map(str::to_owned);
+        if uids.next().is_some() {
+            return Err("expected 1 UID, but found multiple".to_owned());
+        }
+        let mut identity = Identity {
+            user: user.to_owned(),
+            groups: organizations.map(str::to_owned).collect(),
+            uid,
+            ..Identity::default()
+        };
+        let hash: String = Sha256::digest(leaf).iter().map(|byte| format!("{byte:02x}")).collect();
+        identity.extra.insert(CREDENTIAL_ID.to_owned(), vec![format!("X509SHA256={hash}")]);
+        Ok(Some(identity))
+    }
+}
+
+/// The name in a certificate, if it has one.
+pub(super) fn common_name<'a>(certificate: &'a X509Certificate<'_>) -> Option<&'a str> {
+    let name = certificate.subject().iter_common_name().next()?.as_str().ok()?;
+    Some(name).filter(|name| !name.is_empty())
+}

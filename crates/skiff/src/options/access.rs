@@ -1,0 +1,154 @@
+//! Options of authentication and authorization, with upstream's names.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Result;
+use apiserver::AuthorizationMode;
+use clap::{ArgAction, Args};
+
+use super::duration;
+
+/// Who is believed to be whom, and who may do what.
+#[derive(Args, Clone, Debug)]
+pub struct Access {
+    /// Who decides about requests, in this order: Node, RBAC, AlwaysDeny
+    #[arg(
+        long,
+        env = "SKIFF_AUTHORIZATION_MODE",
+        value_delimiter = ',',
+        default_value = "Node,RBAC",
+        value_name = "MODE"
+    )]
+    pub authorization_mode: Vec<AuthorizationMode>,
+    #[command(flatten)]
+    pub service_accounts: ServiceAccounts,
+    #[command(flatten)]
+    pub front_proxies: FrontProxies,
+    /// File of static tokens: token,user,uid[,"group1,group2"] a line
+    #[arg(long, env = "SKIFF_TOKEN_AUTH_FILE", value_name = "FILE")]
+    pub token_auth_file: Option<PathBuf>,
+    /// Believe bootstrap tokens, as `skiff token create` makes them
+    #[arg(long, env = "SKIFF_ENABLE_BOOTSTRAP_TOKEN_AUTH", action = ArgAction::Set, num_args = 0..=1, default_missing_value = "true", default_value = "true", value_name = "BOOL")]
+    pub enable_bootstrap_token_auth: bool,
+}
+
+/// Tokens of service accounts.
+#[derive(Args, Clone, Debug)]
+pub struct ServiceAccounts {
+    /// Issuer of service account tokens; with several, the first issues and all are believed (may be repeated)
+    /// [default: https://kubernetes.default.svc.<cluster domain>]
+    #[arg(long, env = "SKIFF_SERVICE_ACCOUNT_ISSUER", value_delimiter = ',', value_name = "URL")]
+    pub service_account_issuer: Vec<String>,
+    /// Where verifiers find the keys of service account tokens [default: this server]
+    #[arg(long, env = "SKIFF_SERVICE_ACCOUNT_JWKS_URI", value_name = "URL")]
+    pub service_account_jwks_uri: Option<String>,
+    /// Private key (RSA, P-256 or P-384, PEM) that signs service account tokens [default: one made at the first start]
+    #[arg(long, env = "SKIFF_SERVICE_ACCOUNT_SIGNING_KEY_FILE", value_name = "FILE")]
+    pub service_account_signing_key_file: Option<PathBuf>,
+    /// Further public or private keys whose service account tokens are believed (may be repeated)
+    #[arg(long, env = "SKIFF_SERVICE_ACCOUNT_KEY_FILE", value_delimiter = ',', value_name = "FILE")]
+    pub service_account_key_file: Vec<PathBuf>,
+    /// The longest that a service account token may be valid, such as 24h [default: 2^32 seconds]
+    #[arg(long, env = "SKIFF_SERVICE_ACCOUNT_MAX_TOKEN_EXPIRATION", value_parser = token_lifetime, value_name = "DURATION")]
+    pub service_account_max_token_expiration: Option<Duration>,
+    /// Let tokens in pods live a year, for clients that read them once
+    #[arg(long, env = "SKIFF_SERVICE_ACCOUNT_EXTEND_TOKEN_EXPIRATION", action = ArgAction::Set, num_args = 0..=1, default_missing_value = "true", default_value = "true", value_name = "BOOL")]
+    pub service_account_extend_token_expiration: bool,
+    /// Audiences of tokens for this server (may be repeated) [default: the issuer]
+    #[arg(long, env = "SKIFF_API_AUDIENCES", value_delimiter = ',', value_name = "NAME")]
+    pub api_audiences: Vec<String>,
+}
+
+/// Proxies that say in headers who asks.
+#[derive(Args, Clone, Debug)]
+pub struct FrontProxies {
+    /// Authority of the client certificates of front proxies [default: the cluster's own]
+    #[arg(long, env = "SKIFF_REQUESTHEADER_CLIENT_CA_FILE", value_name = "FILE")]
+    pub requestheader_client_ca_file: Option<PathBuf>,
+    /// Common names of front proxies; an empty one allows all of the authority
+    #[arg(
+        long,
+        env = "SKIFF_REQUESTHEADER_ALLOWED_NAMES",
+        value_delimiter = ',',
+        default_value = "front-proxy-client",
+        value_name = "NAME"
+    )]
+    pub requestheader_allowed_names: Vec<String>,
+    /// Headers with the user's name
+    #[arg(
+        long,
+        env = "SKIFF_REQUESTHEADER_USERNAME_HEADERS",
+        value_delimiter = ',',
+        default_value = "X-Remote-User",
+        value_name = "HEADER"
+    )]
+    pub requestheader_username_headers: Vec<String>,
+    /// Headers with the user's UID
+    #[arg(
+        long,
+        env = "SKIFF_REQUESTHEADER_UID_HEADERS",
+        value_delimiter = ',',
+        default_value = "X-Remote-Uid",
+        value_name = "HEADER"
+    )]
+    pub requestheader_uid_headers: Vec<String>,
+    /// Headers with the user's groups
+    #[arg(
+        long,
+        env = "SKIFF_REQUESTHEADER_GROUP_HEADERS",
+        value_delimiter = ',',
+        default_value = "X-Remote-Group",
+        value_name = "HEADER"
+    )]
+    pub requestheader_group_headers: Vec<String>,
+    /// How the headers begin that say more about the user
+    #[arg(
+        long,
+        env = "SKIFF_REQUESTHEADER_EXTRA_HEADERS_PREFIX",
+        value_delimiter = ',',
+        default_value = "X-Remote-Extra-",
+        value_name = "PREFIX"
+    )]
+    pub requestheader_extra_headers_prefix: Vec<String>,
+}
+
+/// Upstream's bounds of the longest lifetime.
+fn token_lifetime(text: &str) -> std::result::Result<Duration, String> {
+    let lifetime = duration(text)?;
+    let bounds = Duration::from_secs(3600)..=Duration::from_secs(1 << 32);
+    if bounds.contains(&lifetime) { Ok(lifetime) } else { Err("must be between 1h and 2^32 seconds".to_owned()) }
+}
+
+impl Access {
+    /// Writes the options into the configuration of an API server of a cluster with this domain.
+    pub fn apply(&self, config: &mut apiserver::Config, cluster_domain: &str) -> Result<()> {
+        config.authorization_modes.clone_from(&self.authorization_mode);
+        config.token_auth_file.clone_from(&self.token_auth_file);
+        config.bootstrap_token_auth = self.enable_bootstrap_token_auth;
+        let accounts = &self.service_accounts;
+        config.service_account_issuers.clone_from(&accounts.service_account_issuer);
+        if config.service_account_issuers.is_empty() {
+            config.service_account_issuers = vec![format!("https://kubernetes.default.svc.{cluster_domain}")];
+        }
+        config.service_account_jwks_uri.clone_from(&accounts.service_account_jwks_uri);
+        config.service_account_signing_key_file.clone_from(&accounts.service_account_signing_key_file);
+        config.service_account_key_files.clone_from(&accounts.service_account_key_file);
+        if let Some(max) = accounts.service_account_max_token_expiration {
+            config.service_account_max_token_expiration = max;
+        }
+        config.service_account_extend_token_expiration = accounts.service_account_extend_token_expiration;
+        config.api_audiences.clone_from(&accounts.api_audiences);
+        let proxies = &self.front_proxies;
+        let given = |names: &[String]| names.iter().filter(|name| !name.is_empty()).cloned().collect();
+        config.request_headers = apiserver::RequestHeaders {
+            client_ca_file: proxies.requestheader_client_ca_file.clone(),
+            allowed_names: given(&proxies.requestheader_allowed_names),
+            username_headers: given(&proxies.requestheader_username_headers),
+            uid_headers: given(&proxies.requestheader_uid_headers),
+            group_headers: given(&proxies.requestheader_group_headers),
+            extra_headers_prefixes: given(&proxies.requestheader_extra_headers_prefix),
+        };
+        Ok(())
+    }
+}
