@@ -63,6 +63,12 @@ pub struct Config {
     pub max_request_bytes: usize,
     /// `--request-timeout`: how long a request that is no watch or connection may take.
     pub request_timeout: Duration,
+    /// `--enable-priority-and-fairness`: whether the two limits below are shared out by priority levels, or hold alone.
+    pub priority_and_fairness: bool,
+    /// `--max-requests-inflight`: how many reads are served at once.
+    pub max_requests_in_flight: u32,
+    /// `--max-mutating-requests-inflight`: how many other requests are served at once.
+    pub max_mutating_requests_in_flight: u32,
     /// `--min-request-timeout`: how long a watch without a timeout of its own is kept, at least.
     pub min_request_timeout: Duration,
     /// `--runtime-config`: versions that are served beside the stable ones, or not at all.
@@ -108,6 +114,9 @@ impl Config {
             compaction_interval: Duration::from_secs(300),
             max_request_bytes: 3 * 1024 * 1024,
             request_timeout: Duration::from_secs(60),
+            priority_and_fairness: true,
+            max_requests_in_flight: 400,
+            max_mutating_requests_in_flight: 200,
             min_request_timeout: Duration::from_secs(1800),
             runtime_config: RuntimeConfig::default(),
             admission_plugins: AdmissionPlugins::default(),

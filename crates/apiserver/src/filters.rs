@@ -16,6 +16,7 @@ use crate::access::attributes::Attributes;
 use crate::access::authorization::Decision;
 use crate::access::{Identity, Peer, impersonation};
 use crate::audit::{self, Annotations};
+use crate::flowcontrol::{self, Seat};
 use crate::http::body::Body;
 use crate::http::negotiate::{self, Encoding};
 use crate::http::output;
@@ -24,8 +25,8 @@ use crate::metrics;
 use crate::pipeline::{self, Core};
 
 /// The filters, the outermost first.
-const FILTERS: [Filter; 7] =
-    [recover, give_audit_id, limit_time, authenticate, impersonate, authorize, metrics::measure];
+const FILTERS: [Filter; 8] =
+    [recover, give_audit_id, limit_time, authenticate, impersonate, flowcontrol::filter, authorize, metrics::measure];
 
 /// One filter.
 type Filter = fn(Exchange, Next) -> Answer;
@@ -37,9 +38,13 @@ pub(crate) type Answer = BoxFuture<'static, Response<Body>>;
 pub(crate) struct Exchange {
     pub(crate) core: Arc<Core>,
     pub(crate) request: Request<Body>,
-    pub(crate) info: RequestInfo,
+    pub(crate) info: Arc<RequestInfo>,
     /// Who makes it; nobody before it is authenticated.
-    pub(crate) identity: Identity,
+    pub(crate) identity: Arc<Identity>,
+    /// How long it may take.
+    pub(crate) time_limit: Duration,
+    /// The seat of a watch, which it gives back once it has sent what was there before.
+    pub(crate) seat: Option<Arc<Seat>>,
     /// What is noted about it for the audit log, if somebody reads that.
     pub(crate) annotations: Option<Arc<Annotations>>,
     error_encoding: Encoding,
@@ -48,8 +53,10 @@ pub(crate) struct Exchange {
 impl Exchange {
     pub(crate) fn new(core: Arc<Core>, request: Request<Body>) -> Self {
         Self {
-            info: RequestInfo::parse(request.method(), request.uri()),
-            identity: Identity::anonymous(),
+            info: Arc::new(RequestInfo::parse(request.method(), request.uri())),
+            identity: Arc::default(),
+            time_limit: core.config.request_timeout,
+            seat: None,
             annotations: tracing::enabled!(tracing::Level::DEBUG).then(Arc::default),
             error_encoding: negotiate::error_encoding(request.headers(), request.uri()),
             core,
@@ -58,7 +65,7 @@ impl Exchange {
     }
 
     /// Answers that it failed, in the form in which the client wants it.
-    fn fail(&self, status: &Status) -> Response<Body> {
+    pub(crate) fn fail(&self, status: &Status) -> Response<Body> {
         output::failure(self.error_encoding, status)
     }
 }
@@ -115,7 +122,7 @@ fn give_audit_id(mut exchange: Exchange, next: Next) -> Answer {
 }
 
 /// Ends requests that take too long, unless they are meant to be long.
-fn limit_time(exchange: Exchange, next: Next) -> Answer {
+fn limit_time(mut exchange: Exchange, next: Next) -> Answer {
     if is_long_running(&exchange.info) {
         return next.run(exchange);
     }
@@ -126,6 +133,7 @@ fn limit_time(exchange: Exchange, next: Next) -> Answer {
         Err(status) => return answered(exchange.fail(&status)),
     };
     let encoding = exchange.error_encoding;
+    exchange.time_limit = limit;
     Box::pin(async move {
         tokio::time::timeout(limit, next.run(exchange)).await.unwrap_or_else(|_| {
             output::failure(encoding, &Status::timeout("request did not complete within the allotted timeout", 0))
@@ -166,7 +174,7 @@ fn authenticate(mut exchange: Exchange, next: Next) -> Answer {
         let headers = exchange.request.headers_mut();
         match core.authenticator.authenticate(peer.as_ref(), headers, &core.registry).await {
             Ok(identity) => {
-                exchange.identity = identity;
+                exchange.identity = Arc::new(identity);
                 next.run(exchange).await
             }
             Err(status) => exchange.fail(&status),
@@ -180,11 +188,11 @@ fn impersonate(mut exchange: Exchange, next: Next) -> Answer {
         return next.run(exchange);
     }
     Box::pin(async move {
-        let sender = std::mem::take(&mut exchange.identity);
+        let sender = Arc::unwrap_or_clone(std::mem::take(&mut exchange.identity));
         let headers = exchange.request.headers_mut();
         match impersonation::impersonate(&exchange.core.registry, sender, headers).await {
             Ok(identity) => {
-                exchange.identity = identity;
+                exchange.identity = Arc::new(identity);
                 next.run(exchange).await
             }
             Err(status) => exchange.fail(&status),
@@ -217,7 +225,8 @@ fn authorize(exchange: Exchange, next: Next) -> Answer {
     })
 }
 
-fn answered(response: Response<Body>) -> Answer {
+/// An answer that is there.
+pub(crate) fn answered(response: Response<Body>) -> Answer {
     Box::pin(std::future::ready(response))
 }
 

@@ -20,6 +20,7 @@ mod discovery;
 mod edge;
 mod expressions;
 mod filters;
+mod flowcontrol;
 mod handlers;
 mod http;
 mod kinds;

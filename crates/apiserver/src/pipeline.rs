@@ -19,6 +19,7 @@ use crate::audit::Annotations;
 use crate::config::Config;
 use crate::connect::Dialer;
 use crate::filters::{self, Exchange};
+use crate::flowcontrol::{Limits, Seat};
 use crate::handlers;
 use crate::http::body::{self, Body, BoxError};
 use crate::http::request_info::{RequestInfo, Target};
@@ -37,6 +38,7 @@ pub(crate) struct Core {
     pub(crate) documents: Arc<OpenApi>,
     pub(crate) aggregation: Aggregation,
     pub(crate) metrics: Metrics,
+    pub(crate) limits: Limits,
     pub(crate) config: Arc<Config>,
     pub(crate) ca_pem: String,
     /// The authority of the certificate that extension API servers are shown.
@@ -48,9 +50,11 @@ pub(crate) struct Core {
 
 /// A request that may pass.
 pub(crate) struct Admitted {
-    pub(crate) info: RequestInfo,
-    pub(crate) identity: Identity,
+    pub(crate) info: Arc<RequestInfo>,
+    pub(crate) identity: Arc<Identity>,
     pub(crate) request: Request<Body>,
+    /// The seat of a watch.
+    pub(crate) seat: Option<Arc<Seat>>,
     pub(crate) annotations: Option<Arc<Annotations>>,
 }
 
@@ -74,12 +78,12 @@ impl Core {
 
 /// Handles a request that has passed all filters.
 pub(crate) async fn answer(exchange: Exchange) -> Response<Body> {
-    let Exchange { core, request, info, identity, annotations, .. } = exchange;
+    let Exchange { core, request, info, identity, seat, annotations, .. } = exchange;
     let accepts_gzip = crate::http::gzip::is_accepted(request.headers());
     let error_encoding = negotiate::error_encoding(request.headers(), request.uri());
     let is_resource = matches!(info.target, Target::Resource(_));
     let remote = core.aggregation.remote(&info.path);
-    let admitted = Admitted { info, identity, request, annotations };
+    let admitted = Admitted { info, identity, request, seat, annotations };
     let answer: BoxFuture<'static, Result<Response<Body>, Status>> = match remote {
         Some(remote) => Box::pin(aggregation::handle(core, remote, admitted)),
         None if is_resource => Box::pin(handlers::resources::handle(core, admitted)),

@@ -20,6 +20,7 @@ use crate::config::Config;
 use crate::connect::{Dialer, FrontProxy};
 use crate::definitions;
 use crate::edge;
+use crate::flowcontrol::{self, FlowControl, InFlight, Limits};
 use crate::maintenance;
 use crate::metrics::Metrics;
 use crate::openapi::OpenApi;
@@ -142,6 +143,7 @@ impl ApiServer {
             tokens: TokenIssuer::new(keys.clone(), &config, env.clone()),
             aggregation: Aggregation::new(FrontProxy::new(&front_proxy)?),
             metrics: Metrics::new(),
+            limits: limits(&config, &env),
             dialer: Dialer::new(&to_kubelets, authority.certificate_der(), config.verify_kubelets)?,
             ca_pem: authority.certificate_pem().to_owned(),
             front_proxy_ca_pem: front_proxy_authority.certificate_pem().to_owned(),
@@ -185,6 +187,10 @@ impl ApiServer {
         );
         tasks.spawn("encryption", registry.storage.clone().run(registry.drain.clone()));
         tasks.spawn("bootstrap objects", bootstrap::run(registry.clone(), registry.drain.clone()));
+        if let Limits::Fair(control) = &core.limits {
+            tasks.spawn("flow control", control.clone().run(registry.clone(), registry.drain.clone()));
+            tasks.spawn("flow schemas", flowcontrol::maintain(registry.clone(), registry.drain.clone()));
+        }
         tasks.spawn("definitions", definitions::run(registry.clone(), registry.drain.clone()));
         tasks.spawn("aggregation", aggregation::run(core.clone(), registry.drain.clone()));
         tasks.spawn("compaction", maintenance::compact(registry.clone(), registry.drain.clone()));
@@ -213,6 +219,14 @@ impl ApiServer {
             tracing::warn!(err = %failure, "part of the API server did not end well");
         }
         outcome
+    }
+}
+
+fn limits(config: &Config, env: &Env) -> Limits {
+    let (reads, changes) = (config.max_requests_in_flight, config.max_mutating_requests_in_flight);
+    match config.priority_and_fairness {
+        true => Limits::Fair(FlowControl::new(reads + changes, env.clone())),
+        false => Limits::InFlight(InFlight::new(reads, changes)),
     }
 }
 

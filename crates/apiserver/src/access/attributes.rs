@@ -96,7 +96,8 @@ fn with_reason(why: String, reason: &str) -> String {
 }
 
 impl<'a> ResourceAttributes<'a> {
-    fn of_request(request: &'a ResourceRequest) -> Self {
+    /// What a request is to.
+    pub(crate) fn of_request(request: &'a ResourceRequest) -> Self {
         let name = request.name.as_deref().unwrap_or_default();
         // A namespace is in itself, so that those who may read all in it may read it.
         let is_namespace = request.group.is_empty() && request.resource == "namespaces";

@@ -154,6 +154,9 @@ pub(crate) enum Window {
     Lost,
 }
 
+/// From how many objects the size of all is guessed.
+const SAMPLE: usize = 8;
+
 /// How many events a watch takes at a time.
 const BATCH: usize = 256;
 
@@ -272,6 +275,20 @@ impl ResourceCache {
     /// The objects now. `applied` is what the cache as a whole had seen before this call.
     pub(crate) fn snapshot(&self, applied: i64) -> Snapshot {
         self.read(|state| Snapshot { objects: state.objects.clone(), revision: applied.max(state.revision) })
+    }
+
+    /// How many look at its events.
+    pub(crate) fn watch_count(&self) -> usize {
+        self.next.receiver_count()
+    }
+
+    /// How many objects there are, and about how many bytes each has.
+    pub(crate) fn size(&self) -> (u64, u64) {
+        self.read(|state| {
+            let sample = state.objects.values().take(SAMPLE).map(|object| object.json().len() as u64);
+            let (count, bytes) = sample.fold((0, 0), |(count, bytes), size| (count + 1, bytes + size));
+            (state.objects.len() as u64, bytes.checked_div(count).unwrap_or(0))
+        })
     }
 
     /// One object.

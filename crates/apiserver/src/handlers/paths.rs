@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::documents;
 use super::resources::{no_such_path, unknown};
 use crate::discovery;
+use crate::flowcontrol::{self, Limits};
 use crate::http::body::Body;
 use crate::http::negotiate::{self, Encoding};
 use crate::http::output;
@@ -76,6 +77,14 @@ pub(crate) async fn handle(core: Arc<Core>, admitted: Admitted) -> Result<Respon
         ["openapi", "v3", ..] => {
             let key = path.trim_start_matches("/openapi/v3/");
             documents::v3(&core, kinds, key, &info.query, headers).await
+        }
+        ["debug", "api_priority_and_fairness", what] => {
+            let with_details = info.query.get("includeRequestDetails").is_some_and(|value| !value.is_empty());
+            let text = match &core.limits {
+                Limits::Fair(control) => flowcontrol::dump(control, what, with_details),
+                Limits::InFlight(_) => None,
+            };
+            Ok(text.map_or_else(no_such_path, |text| output::text_response(StatusCode::OK, text)))
         }
         ["openid", "v1", "jwks"] => {
             let mut response = ok(&core.keys.json_web_keys())?;

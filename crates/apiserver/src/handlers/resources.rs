@@ -13,6 +13,7 @@ use super::{components, reviews, subresources};
 use crate::access::Identity;
 use crate::audit::Annotations;
 use crate::connect;
+use crate::flowcontrol::Seat;
 use crate::http::body::{self, Body};
 use crate::http::negotiate::{self, Accepted, Encoding, Shape, StreamEncoding};
 use crate::http::options::{DeleteOptions, ListOptions, WriteOptions, parse_resource_version};
@@ -37,6 +38,8 @@ pub(super) struct Call<'a> {
     pub(super) headers: &'a HeaderMap,
     pub(super) identity: &'a Identity,
     pub(super) annotations: Option<&'a Annotations>,
+    /// The seat of a watch.
+    seat: Option<Arc<Seat>>,
     pub(super) body: Bytes,
     pub(super) accepted: Accepted,
     pub(super) error_encoding: Encoding,
@@ -54,7 +57,7 @@ pub(super) fn unknown(group: &str) -> Result<Response<Body>, Status> {
 }
 
 pub(crate) async fn handle(core: Arc<Core>, admitted: Admitted) -> Result<Response<Body>, Status> {
-    let Admitted { info, identity, request, annotations } = admitted;
+    let Admitted { info, identity, request, seat, annotations } = admitted;
     let Target::Resource(target) = &info.target else { return Err(Status::no_such_resource()) };
     let kinds = core.registry.kinds();
     let Some(resource) = kinds.find(&target.group, &target.version, &target.resource) else {
@@ -86,6 +89,7 @@ pub(crate) async fn handle(core: Arc<Core>, admitted: Admitted) -> Result<Respon
         headers: &parts.headers,
         identity: &identity,
         annotations: annotations.as_deref(),
+        seat,
         body,
         accepted,
         error_encoding: negotiate::error_encoding(&parts.headers, &parts.uri),
@@ -221,7 +225,7 @@ impl Call<'_> {
         let output = self.output(&[])?;
         let form = self.form(&output)?;
         let content_type = form.encoding.content_type();
-        let events = self.core.registry.watch(self.scope(), options, form).await?;
+        let events = self.core.registry.watch(self.scope(), options, form, self.seat.clone()).await?;
         Ok(output.with_warnings(output::typed_response(StatusCode::OK, content_type, body::stream(events))))
     }
 

@@ -15,6 +15,7 @@ use tokio::time::Instant;
 use super::lists::check_field_selector;
 use super::{ReadVersion, Registry, Scope};
 use crate::cache::{Change, Object, Over, Selection, Watcher, event_line};
+use crate::flowcontrol::Seat;
 use crate::http::negotiate::StreamEncoding;
 use crate::http::options::ListOptions;
 
@@ -60,6 +61,7 @@ impl Registry {
         scope: Scope<'_>,
         options: ListOptions,
         form: Form,
+        seat: Option<Arc<Seat>>,
     ) -> Result<impl Stream<Item = Bytes> + Send + 'static, Status> {
         check_field_selector(scope.resource, &options)?;
         self.wait_for(1).await?;
@@ -100,7 +102,7 @@ impl Registry {
         // Watches without a timeout end at different times, so that their clients do not all come back at once.
         let lasts = options.timeout.unwrap_or_else(|| self.env.random().jitter(self.config.min_request_timeout, 1.0));
         let requested = options.resource_version.unwrap_or(0);
-        Ok(events(self.clone(), started.map_err(|_| requested), form, options.bookmarks, lasts))
+        Ok(events(self.clone(), started.map_err(|_| requested), form, seat, options.bookmarks, lasts))
     }
 }
 
@@ -169,6 +171,8 @@ struct Running {
     registry: Arc<Registry>,
     watcher: Watcher,
     form: Form,
+    /// Held until what was there before is sent.
+    seat: Option<Arc<Seat>>,
     bookmarks: bool,
     next_bookmark: Instant,
     ends: Instant,
@@ -184,6 +188,7 @@ fn events(
     registry: Arc<Registry>,
     started: Result<(Watcher, Begin), i64>,
     form: Form,
+    seat: Option<Arc<Seat>>,
     bookmarks: bool,
     lasts: Duration,
 ) -> impl Stream<Item = Bytes> + Send + 'static {
@@ -193,6 +198,7 @@ fn events(
             registry,
             watcher,
             form,
+            seat,
             bookmarks,
             next_bookmark: now + BOOKMARK_INTERVAL,
             ends: now + lasts,
@@ -232,6 +238,7 @@ impl Running {
             if let Some(revision) = self.initial_bookmark.take() {
                 return Some(self.form.bookmark(revision, true));
             }
+            self.seat = None;
             let wakes = if self.bookmarks { self.next_bookmark.min(self.ends) } else { self.ends };
             // Changes come last, so that a watch ends in time however many there are.
             tokio::select! {

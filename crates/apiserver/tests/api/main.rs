@@ -10,6 +10,7 @@ mod credentials;
 mod custom;
 mod documents;
 mod encryption;
+mod fairness;
 mod metrics;
 mod pod_security;
 mod proxy;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use base::{DrainTrigger, Env, Tasks};
 use bytes::Bytes;
+use futures::FutureExt;
 use http::{Request, Response};
 use http_body_util::{BodyExt, Full};
 use serde_json::Value;
@@ -301,6 +302,38 @@ impl Client {
         Self::read(answered.unwrap_or_else(|never| match never {})).await
     }
 
+    /// A request whose body never ends, until this is dropped.
+    pub fn held(&self, method: &str, path: &str) -> Tasks {
+        let pieces = futures::stream::pending::<Result<http_body::Frame<Bytes>, std::io::Error>>();
+        let request = Request::builder().method(method).uri(path).body(http_body_util::StreamBody::new(pieces));
+        let answered = self.service.clone().call(request.expect("a request"));
+        let mut tasks = Tasks::new();
+        tasks.spawn("a request", async move { drop(answered.await) });
+        tasks
+    }
+
+    /// The answer to a GET, as soon as it has the status.
+    pub async fn until_fetched(&self, path: &str, status: u16) -> Response<Bytes> {
+        let deadline = tokio::time::Instant::now() + DEADLINE;
+        loop {
+            let answer = self.fetch(path, &[]).await;
+            if answer.status() == status {
+                return answer;
+            }
+            assert!(tokio::time::Instant::now() < deadline, "{path} never answered {status}: {answer:?}");
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Posts until the answer has the status.
+    pub async fn until_posted(&self, path: &str, status: u16) {
+        let deadline = tokio::time::Instant::now() + DEADLINE;
+        while self.request("POST", path, &[], Bytes::new()).await.status() != status {
+            assert!(tokio::time::Instant::now() < deadline, "{path} never answered {status}");
+            tokio::task::yield_now().await;
+        }
+    }
+
     /// The whole answer to a request: status, type of the content, and body.
     pub async fn exchange(
         &self,
@@ -447,6 +480,11 @@ impl Watch {
             seen.push(event);
         }
         seen
+    }
+
+    /// Lets the watch find out that everything it had was taken.
+    pub async fn settle(&mut self) {
+        while self.body.frame().now_or_never().is_some() {}
     }
 
     async fn next(&mut self) -> Option<String> {

@@ -3,6 +3,7 @@
 pub mod access;
 pub mod agent;
 pub mod components;
+pub mod limits;
 pub mod server;
 pub mod user;
 
@@ -77,6 +78,8 @@ pub struct Api {
     #[arg(long, env = "SKIFF_EVENT_TTL", default_value = "1h", value_parser = duration, value_name = "DURATION")]
     pub event_ttl: Duration,
     #[command(flatten)]
+    pub limits: limits::RequestLimits,
+    #[command(flatten)]
     pub encryption: EncryptionAtRest,
 }
 
@@ -99,6 +102,7 @@ impl Api {
     pub fn apply(&self, config: &mut apiserver::Config) -> Result<()> {
         config.runtime_config = self.runtime_config.join(",").parse().context("--runtime-config")?;
         config.event_ttl = self.event_ttl;
+        self.limits.apply(config)?;
         Ok(())
     }
 }
