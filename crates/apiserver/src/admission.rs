@@ -16,6 +16,7 @@ mod plugin;
 mod pod_priority;
 mod pod_security;
 mod pod_tolerations;
+mod policies;
 mod resource_quota;
 mod runtime_class;
 mod service_account;
@@ -28,7 +29,7 @@ use api::status::Status;
 use serde_json::Value;
 
 use crate::access::rbac;
-use crate::cache::Object;
+use crate::cache::{Cache, Object};
 use crate::config::Config;
 use crate::registry::{Caller, Registry, Scope};
 
@@ -123,7 +124,7 @@ impl<'a> Attributes<'a> {
     }
 
     /// Notes something for the audit log, if somebody reads that.
-    fn annotate(&self, key: &'static str, value: impl FnOnce() -> String) {
+    fn annotate(&self, key: impl Into<String>, value: impl FnOnce() -> String) {
         if let Some(annotations) = self.caller.annotations {
             annotations.add(key, value());
         }
@@ -140,7 +141,7 @@ impl<'a> Attributes<'a> {
 }
 
 /// Every plugin, in upstream's order.
-const PLUGINS: [&Plugin; 18] = [
+const PLUGINS: [&Plugin; 19] = [
     &namespace_lifecycle::PLUGIN,
     &limit_ranger::PLUGIN,
     &service_account::PLUGIN,
@@ -158,6 +159,7 @@ const PLUGINS: [&Plugin; 18] = [
     &certificates::SUBJECT_RESTRICTION,
     &default_class::INGRESS,
     &deny_external_ips::PLUGIN,
+    &policies::validating::PLUGIN,
     &resource_quota::PLUGIN,
 ];
 
@@ -172,11 +174,16 @@ enum Phase {
 pub(crate) struct Admission {
     plugins: Vec<&'static Plugin>,
     quota_locks: QuotaLocks,
+    policies: policies::Policies,
 }
 
 impl Admission {
-    pub(crate) fn new(config: &Config) -> Self {
-        Self { plugins: config.admission_plugins.enabled().collect(), quota_locks: QuotaLocks::default() }
+    pub(crate) fn new(config: &Config, cache: &Cache) -> Self {
+        Self {
+            plugins: config.admission_plugins.enabled().collect(),
+            quota_locks: QuotaLocks::default(),
+            policies: policies::Policies::new(cache),
+        }
     }
 
     fn has(&self, plugin: &Plugin) -> bool {

@@ -113,7 +113,7 @@ impl Registry {
         let services = crate::allocation::ServiceAllocator::new(&config);
         let authorization = Arc::new(Authorization::new(&config.authorization_modes, &cache));
         let (rules, pages) = (crate::rules::RuleCache::default(), lists::Pages::default());
-        let admission = Admission::new(&config);
+        let admission = Admission::new(&config, &cache);
         Self { storage, cache, env, config, services, admission, rules, authorization, pages, drain }
     }
 

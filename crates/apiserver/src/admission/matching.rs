@@ -8,6 +8,7 @@ mod authorizer;
 mod conditions;
 mod configurations;
 mod rules;
+mod subject;
 mod versions;
 
 use std::sync::Arc;
@@ -21,9 +22,10 @@ use super::{Attributes, Operation};
 use crate::cache::storage_path;
 
 pub(crate) use authorizer::CelAuthorizer;
-pub(crate) use conditions::{FailurePolicy, MatchConditions, MatchOutcome, Subject, WEBHOOKS};
+pub(crate) use conditions::{FailurePolicy, MatchConditions, MatchOutcome, WEBHOOKS};
 pub(crate) use configurations::{Configuration, Configurations};
 use rules::Rule;
+pub(crate) use subject::{Needs, Subject};
 pub(crate) use versions::{Match, ObjectKind, VersionedAttributes};
 
 /// What a webhook's or policy's configuration says about the requests that it is for.

@@ -13,6 +13,7 @@ mod encryption;
 mod fairness;
 mod metrics;
 mod pod_security;
+mod policies;
 mod proxy;
 mod quotas;
 mod reads;

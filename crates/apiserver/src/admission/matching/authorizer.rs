@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use api::selector::FieldSelector;
+use api::validation::names;
 use cel::{EvalError, Opaque, Value};
 
 use super::VersionedAttributes;
@@ -120,18 +121,30 @@ impl Opaque for Node {
             Some(Value::String(text)) => Ok(text.to_string()),
             _ => Err(EvalError::NoSuchOverload),
         };
+        let failed = |why: &str| Err(EvalError::Failed(why.to_owned()));
         let part = match (&self.part, function) {
             (Part::Authorizer, "path") => match text(0)? {
-                path if path.is_empty() => return Err(EvalError::Failed("path must not be empty".to_owned())),
+                path if path.trim().is_empty() => return failed("path must not be empty"),
                 path => Part::Path(path),
             },
             (Part::Authorizer, "group") => Part::Group(text(0)?),
             (Part::Authorizer, "serviceAccount") => {
-                let identity = Arc::new(Identity::service_account(&text(0)?, &text(1)?));
+                let (namespace, name) = (text(0)?, text(1)?);
+                if !names::dns_subdomain(&name).is_empty() {
+                    return failed("Invalid service account name");
+                }
+                if !names::dns_label(&namespace).is_empty() {
+                    return failed("Invalid service account namespace");
+                }
+                let identity = Arc::new(Identity::service_account(&namespace, &name));
                 return Ok(Self::value(&Asker { identity, ..self.asker.clone() }, Part::Authorizer));
             }
             (Part::Group(group), "resource") => {
-                let question = ResourceQuestion { group: group.clone(), resource: text(0)?, ..Default::default() };
+                let resource = text(0)?;
+                if resource.trim().is_empty() {
+                    return failed("resource must not be empty");
+                }
+                let question = ResourceQuestion { group: group.clone(), resource, ..Default::default() };
                 Part::Resource(question)
             }
             (Part::Resource(question), "check") => {

@@ -1,12 +1,10 @@
 //! `matchConditions`: expressions that must all hold, compiled once for each configuration object.
 
-use std::sync::{Arc, LazyLock};
+use std::sync::LazyLock;
 
+use cel::Value as CelValue;
 use cel::admission::{Activation, Environment, EvaluationError, Expression, Inputs, MATCH_CONDITIONS_BUDGET, Purpose};
-use cel::{Opaque, Value as CelValue};
 use serde_json::Value;
-
-use super::{CelAuthorizer, VersionedAttributes};
 
 /// What the conditions of webhooks may use.
 pub(crate) static WEBHOOKS: LazyLock<Environment> = LazyLock::new(|| Environment::new(false));
@@ -24,40 +22,6 @@ impl FailurePolicy {
     /// Reads `failurePolicy`.
     pub(crate) fn parse(value: &Value) -> Self {
         if value == "Ignore" { Self::Ignore } else { Self::Fail }
-    }
-}
-
-/// What expressions see of a request.
-pub(crate) struct Subject<'a> {
-    object: Option<&'a Value>,
-    old_object: Option<&'a Value>,
-    request: Value,
-    authorizer: Arc<dyn Opaque>,
-    request_resource: Arc<dyn Opaque>,
-}
-
-impl<'a> Subject<'a> {
-    pub(crate) fn new(request: &'a VersionedAttributes<'a>) -> Self {
-        let authorizer = CelAuthorizer::new(request);
-        Self {
-            object: request.object.as_deref(),
-            old_object: request.old.as_deref(),
-            request: request.request(),
-            authorizer: authorizer.value(),
-            request_resource: authorizer.request_resource(),
-        }
-    }
-
-    /// The values of `object`, `oldObject`, `request` and `authorizer`.
-    pub(crate) fn inputs(&self) -> Inputs<'_> {
-        Inputs {
-            object: self.object,
-            old_object: self.old_object,
-            request: Some(&self.request),
-            authorizer: Some(self.authorizer.clone()),
-            request_resource: Some(self.request_resource.clone()),
-            ..Inputs::default()
-        }
     }
 }
 
