@@ -141,7 +141,7 @@ impl<'a> Attributes<'a> {
 }
 
 /// Every plugin, in upstream's order.
-const PLUGINS: [&Plugin; 19] = [
+const PLUGINS: [&Plugin; 20] = [
     &namespace_lifecycle::PLUGIN,
     &limit_ranger::PLUGIN,
     &service_account::PLUGIN,
@@ -159,6 +159,7 @@ const PLUGINS: [&Plugin; 19] = [
     &certificates::SUBJECT_RESTRICTION,
     &default_class::INGRESS,
     &deny_external_ips::PLUGIN,
+    &policies::mutating::PLUGIN,
     &policies::validating::PLUGIN,
     &resource_quota::PLUGIN,
 ];

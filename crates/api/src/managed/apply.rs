@@ -51,7 +51,7 @@ pub enum ApplyError {
     Conflicts(Conflicts),
 }
 
-fn list(errors: &[String]) -> String {
+pub(super) fn list(errors: &[String]) -> String {
     match errors {
         [one] => one.clone(),
         many => {

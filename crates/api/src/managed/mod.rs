@@ -5,6 +5,7 @@
 //! `metadata.managedFields` decoded. [`track`] is what a create, update or patch does to it, [`apply()`] what an applied
 //! configuration does to the object and to it.
 
+mod adopt;
 mod apply;
 mod cap;
 mod check;
@@ -29,6 +30,7 @@ use serde_json::Value;
 
 use crate::schema;
 
+pub use adopt::{AdoptError, adopt};
 pub use apply::{ApplyError, apply};
 pub use conflict::Conflicts;
 pub use element::Element;

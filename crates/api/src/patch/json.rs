@@ -15,14 +15,22 @@ pub const MAX_COPIED: usize = 3 * 1024 * 1024;
 ///
 /// # Errors
 /// 400 if the patch is no list, 413 if it is too long, 422 if an operation is malformed or cannot be applied.
-pub fn apply(mut document: Value, patch: &Value) -> Result<Value, Status> {
+pub fn apply(document: Value, patch: &Value) -> Result<Value, Status> {
+    apply_if(document, patch)?.ok_or_else(unprocessable)
+}
+
+/// [`apply`] that gives nothing where a test of the patch does not hold.
+///
+/// # Errors
+/// The same, but for tests.
+pub fn apply_if(mut document: Value, patch: &Value) -> Result<Option<Value>, Status> {
     let Value::Array(operations) = patch else {
         let found = match patch {
             Value::Object(_) => "object",
             Value::String(_) => "string",
             Value::Number(_) => "number",
             Value::Bool(_) => "bool",
-            _ => return Ok(document),
+            _ => return Ok(Some(document)),
         };
         let message = format!("json: cannot unmarshal {found} into Go value of type jsonpatch.Patch");
         return Err(Status::bad_request(message));
@@ -35,24 +43,31 @@ pub fn apply(mut document: Value, patch: &Value) -> Result<Value, Status> {
     }
     let mut copied = 0;
     for operation in operations {
-        step(&mut document, operation, &mut copied).ok_or_else(unprocessable)?;
+        if step(&mut document, operation, &mut copied).ok_or_else(unprocessable)? == Step::Refuted {
+            return Ok(None);
+        }
     }
-    Ok(document)
+    Ok(Some(document))
+}
+
+/// What became of an operation.
+#[derive(PartialEq, Eq)]
+enum Step {
+    Done,
+    /// It is a test that does not hold.
+    Refuted,
 }
 
 /// One operation; `None` if it cannot be done.
-fn step(document: &mut Value, operation: &Value, copied_bytes: &mut usize) -> Option<()> {
+fn step(document: &mut Value, operation: &Value, copied_bytes: &mut usize) -> Option<Step> {
     let path = pointer(operation.get("path")?.as_str()?)?;
     let from = || pointer(operation.get("from")?.as_str()?);
     // An operation without a value has the value null.
     let value = || operation.get("value").cloned().unwrap_or(Value::Null);
     match operation.get("op")?.as_str()? {
-        "add" => add(document, &path, value()),
-        "remove" => remove(document, &path).map(|_| ()),
-        "replace" => {
-            *find_mut(document, &path)? = value();
-            Some(())
-        }
+        "add" => add(document, &path, value())?,
+        "remove" => drop(remove(document, &path)?),
+        "replace" => *find_mut(document, &path)? = value(),
         "move" => {
             let from = from()?;
             // A value cannot move into itself.
@@ -60,20 +75,24 @@ fn step(document: &mut Value, operation: &Value, copied_bytes: &mut usize) -> Op
                 return None;
             }
             let moved = remove(document, &from)?;
-            add(document, &path, moved)
+            add(document, &path, moved)?;
         }
         "copy" => {
             let copied = find_mut(document, &from()?)?;
             *copied_bytes += copied.to_string().len();
             let copied = (*copied_bytes <= MAX_COPIED).then(|| copied.clone())?;
-            add(document, &path, copied)
+            add(document, &path, copied)?;
         }
-        "test" => match find_mut(document, &path) {
-            Some(found) => equal(found, &value()).then_some(()),
-            None => value().is_null().then_some(()),
-        },
-        _ => None,
+        "test" => {
+            let holds = match find_mut(document, &path) {
+                Some(found) => equal(found, &value()),
+                None => value().is_null(),
+            };
+            return Some(if holds { Step::Done } else { Step::Refuted });
+        }
+        _ => return None,
     }
+    Some(Step::Done)
 }
 
 /// The segments of a JSON pointer.

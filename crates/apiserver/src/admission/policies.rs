@@ -5,6 +5,7 @@
 //! [`Definition::asks`].
 
 mod hooks;
+pub(super) mod mutating;
 mod params;
 pub(super) mod validating;
 
@@ -18,17 +19,19 @@ use super::Attributes;
 use super::matching::{Criteria, FailurePolicy, Match, MatchConditions};
 use crate::cache::{Cache, Derived};
 use hooks::{Binding, Hooks};
+use mutating::MutatingPolicy;
 use params::ParamKind;
 use validating::ValidatingPolicy;
 
 /// The policies that are in force.
 pub(super) struct Policies {
+    mutating: Derived<Hooks<MutatingPolicy>>,
     validating: Derived<Hooks<ValidatingPolicy>>,
 }
 
 impl Policies {
     pub(super) fn new(cache: &Cache) -> Self {
-        Self { validating: Derived::new(cache) }
+        Self { mutating: Derived::new(cache), validating: Derived::new(cache) }
     }
 }
 

@@ -108,6 +108,11 @@ impl Subject<'_> {
         self.with_write(|write| managed::track(write, live, new));
     }
 
+    /// Merges a configuration that nobody owns, such as one of an admission policy, onto the live object.
+    pub(crate) fn adopt(resource: &Resource, live: &Value, config: &Value) -> Result<Value, managed::AdoptError> {
+        managed::adopt(live, config, shape(resource))
+    }
+
     /// Applies a configuration to the live object.
     pub(crate) fn apply(&self, live: &Value, config: &Value, force: bool) -> Result<Value, Status> {
         self.with_write(|write| managed::apply(write, live, config, force)).map_err(Status::from)

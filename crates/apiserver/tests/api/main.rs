@@ -12,6 +12,7 @@ mod documents;
 mod encryption;
 mod fairness;
 mod metrics;
+mod mutating_policies;
 mod pod_security;
 mod policies;
 mod proxy;
