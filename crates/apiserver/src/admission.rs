@@ -225,7 +225,10 @@ async fn ask(
 pub(crate) async fn admit(attributes: &Attributes<'_>, object: &mut Value) -> Result<(), Status> {
     attributes.registry.admission.run(Phase::Admit, attributes, object).await?;
     match attributes.operation {
-        Operation::Create | Operation::Update => ask(rbac::check_escalation, attributes, object).await,
+        Operation::Create | Operation::Update => {
+            ask(rbac::check_escalation, attributes, object).await?;
+            ask(policies::permission::check, attributes, object).await
+        }
         Operation::Delete | Operation::Connect => Ok(()),
     }
 }

@@ -7,6 +7,7 @@
 mod hooks;
 pub(super) mod mutating;
 mod params;
+pub(super) mod permission;
 pub(super) mod validating;
 
 use std::sync::Arc;

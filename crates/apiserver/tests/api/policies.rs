@@ -286,3 +286,36 @@ async fn objects_are_seen_in_the_version_of_the_rule() {
     cluster.post(path, autoscaler(95)).await.expect(422);
     cluster.post(path, autoscaler(80)).await.expect(201);
 }
+
+#[tokio::test]
+async fn policies_show_no_parameters_that_their_authors_cannot_read() {
+    let cluster = Cluster::start().await;
+    let rules = json!([{"apiGroups": ["admissionregistration.k8s.io"], "resources": ["*"], "verbs": ["*"]},
+        {"apiGroups": [""], "resources": ["configmaps"], "verbs": ["get"]}]);
+    let rbac = "/apis/rbac.authorization.k8s.io/v1";
+    cluster.post(&format!("{rbac}/clusterroles"), json!({"metadata": {"name": "r"}, "rules": rules})).await.expect(201);
+    let role_ref = json!({"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "r"});
+    let subjects = json!([{"kind": "User", "apiGroup": "rbac.authorization.k8s.io", "name": "ann"}]);
+    let bound = json!({"metadata": {"name": "r"}, "roleRef": role_ref, "subjects": subjects});
+    cluster.post(&format!("{rbac}/clusterrolebindings"), bound).await.expect(201);
+    let ann = cluster.as_user("ann", &[]);
+    let secrets = json!({"apiVersion": "v1", "kind": "Secret"});
+    let refused = ann.post(POLICIES, limited(secrets.clone())).await.expect(422);
+    let why = "ValidatingAdmissionPolicy.admissionregistration.k8s.io \"limits\" is invalid: spec.paramKind: Forbidden: \
+               user &{ann  [system:authenticated] map[]} must have \"get\" permission on all objects of the referenced \
+               paramKind (kind=Secret, apiVersion=v1)";
+    assert_eq!(refused["message"], why);
+    cluster.post(POLICIES, limited(secrets)).await.expect(201);
+    settle(&cluster).await;
+    let reference = json!({"paramRef": {"name": "s", "namespace": "default", "parameterNotFoundAction": "Allow"}});
+    let refused = ann.post(BINDINGS, binding("b", "limits", reference.clone())).await.expect(422);
+    let why = "ValidatingAdmissionPolicyBinding.admissionregistration.k8s.io \"b\" is invalid: spec.paramRef: Forbidden: \
+               user &{ann  [system:authenticated] map[]} does not have \"get\" permission on the object referenced by paramRef";
+    assert_eq!(refused["message"], why);
+    let label = json!({"metadata": {"labels": {"a": "b"}}});
+    ann.patch(&format!("{POLICIES}/limits"), MERGE, label).await.expect(200);
+    ann.delete(&format!("{POLICIES}/limits")).await.expect(200);
+    ann.post(POLICIES, limited(json!({"apiVersion": "v1", "kind": "ConfigMap"}))).await.expect(201);
+    settle(&cluster).await;
+    ann.post(BINDINGS, binding("b", "limits", reference)).await.expect(201);
+}
