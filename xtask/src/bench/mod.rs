@@ -29,6 +29,7 @@ struct Area {
 const AREAS: &[Area] = &[
     Area { name: "store", package: "skiff-store", bench: "writes", binary: false },
     Area { name: "proxy", package: "skiff-proxy", bench: "services", binary: false },
+    Area { name: "policies", package: "skiff-cel", bench: "policies", binary: false },
     Area { name: "authorization", package: "skiff-apiserver", bench: "authorization", binary: false },
     Area { name: "api", package: "skiff-e2e", bench: "api", binary: true },
     Area { name: "cluster", package: "skiff-e2e", bench: "cluster", binary: true },
