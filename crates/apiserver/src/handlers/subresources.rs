@@ -13,17 +13,10 @@ use crate::http::options::{DeleteOptions, WriteOptions};
 use crate::http::output;
 use crate::http::request_info::Verb;
 use crate::registry::{
-    Caller, Decoded, Expected, Part, ReadVersion, Scope, Warnings, binding, complete, decode_body, scale,
+    Caller, Decoded, Expected, Part, ReadVersion, Scope, Warnings, binding, complete, decode_body,
+    scale::{self, SCALE},
 };
 use crate::strategy::copy_at;
-
-const SCALE: Expected<'static> = Expected {
-    group: "autoscaling",
-    version: "v1",
-    kind: "Scale",
-    schema: "io.k8s.api.autoscaling.v1.Scale",
-    custom: None,
-};
 
 const BINDING: Expected<'static> =
     Expected { group: "", version: "v1", kind: "Binding", schema: "io.k8s.api.core.v1.Binding", custom: None };

@@ -6,6 +6,7 @@ use api::status::Status;
 use jiff::Timestamp;
 use serde_json::Value;
 
+use super::Expected;
 use crate::kinds::Kinds;
 
 /// In whose name fields are written.
@@ -74,9 +75,13 @@ fn in_version<'k>(kinds: &'k Kinds, value: &Value, api_version: &str) -> Option<
 }
 
 fn shape(resource: &Resource) -> Shape<'_> {
-    match &resource.custom {
+    shape_of(Expected::of(resource))
+}
+
+fn shape_of(expected: Expected<'_>) -> Shape<'_> {
+    match expected.custom {
         Some(custom) => Shape::Resource(&custom.version().structural),
-        None => Shape::root(resource.schema),
+        None => Shape::root(expected.schema),
     }
 }
 
@@ -109,8 +114,8 @@ impl Subject<'_> {
     }
 
     /// Merges a configuration that nobody owns, such as one of an admission policy, onto the live object.
-    pub(crate) fn adopt(resource: &Resource, live: &Value, config: &Value) -> Result<Value, managed::AdoptError> {
-        managed::adopt(live, config, shape(resource))
+    pub(crate) fn adopt(expected: Expected<'_>, live: &Value, config: &Value) -> Result<Value, managed::AdoptError> {
+        managed::adopt(live, config, shape_of(expected))
     }
 
     /// Applies a configuration to the live object.

@@ -6,6 +6,17 @@ use api::selector::LabelSelector;
 use api::status::Status;
 use serde_json::{Value, json};
 
+use super::Expected;
+
+/// The type of a Scale.
+pub(crate) const SCALE: Expected<'static> = Expected {
+    group: "autoscaling",
+    version: "v1",
+    kind: "Scale",
+    schema: "io.k8s.api.autoscaling.v1.Scale",
+    custom: None,
+};
+
 /// The Scale of an object.
 pub(crate) fn from_object(resource: &Resource, object: &Value) -> Result<Value, Status> {
     match scale_of(resource) {

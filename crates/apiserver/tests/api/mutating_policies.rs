@@ -206,3 +206,20 @@ async fn custom_resources_are_changed_too() {
     let expected = json!({"size": 3, "color": "red", "parts": [{"name": "a", "n": 1}, {"name": "b", "n": 2}]});
     assert_eq!(created["spec"], expected);
 }
+
+#[tokio::test]
+async fn scales_are_changed_as_scales() {
+    let cluster = start().await;
+    let rules = json!({"resourceRules": [{"apiGroups": ["apps"], "apiVersions": ["v1"], "resources": ["deployments/scale"],
+        "operations": ["UPDATE"]}]});
+    let expression = "Object{spec: Object.spec{replicas: object.spec.replicas > 3 ? 3 : object.spec.replicas}}";
+    let changes = json!({"matchConstraints": rules});
+    put_into_force(&cluster, "limit", json!([apply(expression)]), changes, json!({})).await;
+    cluster.post(DEPLOYMENTS, deployment("web")).await.expect(201);
+    let path = format!("{DEPLOYMENTS}/web/scale");
+    let scaled =
+        cluster.patch(&path, "application/merge-patch+json", json!({"spec": {"replicas": 9}})).await.expect(200);
+    assert_eq!(scaled["spec"]["replicas"], 3);
+    let found = cluster.get(&format!("{DEPLOYMENTS}/web")).await.expect(200);
+    assert_eq!(found["spec"]["replicas"], 3);
+}

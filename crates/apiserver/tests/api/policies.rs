@@ -319,3 +319,22 @@ async fn policies_show_no_parameters_that_their_authors_cannot_read() {
     settle(&cluster).await;
     ann.post(BINDINGS, binding("b", "limits", reference)).await.expect(201);
 }
+
+#[tokio::test]
+async fn scales_are_seen_as_scales() {
+    let cluster = Cluster::start().await;
+    let rules = json!([{"apiGroups": ["apps"], "apiVersions": ["v1"], "resources": ["deployments/scale"], "operations": ["UPDATE"]}]);
+    let spec = json!({"matchConstraints": {"resourceRules": rules}, "validations": [
+        {"expression": "object.kind == 'Scale' && request.kind.kind == 'Scale' && object.status.selector == 'app=d'"},
+        {"expression": "object.spec.replicas <= oldObject.spec.replicas + 2", "message": "too fast"}]});
+    put_into_force(&cluster, policy("p", spec), binding("b", "p", json!({}))).await;
+    let labels = json!({"app": "d"});
+    let deployment = json!({"metadata": {"name": "d"}, "spec": {"replicas": 2, "selector": {"matchLabels": labels},
+        "template": {"metadata": {"labels": labels}, "spec": {"containers": [{"name": "c", "image": "i"}]}}}});
+    cluster.post("/apis/apps/v1/namespaces/default/deployments", deployment).await.expect(201);
+    let path = "/apis/apps/v1/namespaces/default/deployments/d/scale";
+    let refused = cluster.patch(path, MERGE, json!({"spec": {"replicas": 5}})).await.expect(422);
+    assert!(refused["message"].to_string().contains("denied request: too fast"), "{refused}");
+    let scaled = cluster.patch(path, MERGE, json!({"spec": {"replicas": 4}})).await.expect(200);
+    assert_eq!(scaled["spec"]["replicas"], 4);
+}

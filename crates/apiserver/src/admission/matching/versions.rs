@@ -9,7 +9,8 @@ use serde_json::{Map, Value, json};
 
 use super::{Attributes, Operation};
 use crate::access::Identity;
-use crate::registry::RequestOptions;
+use crate::registry::scale::{self, SCALE};
+use crate::registry::{Expected, RequestOptions};
 
 /// A request that criteria match.
 #[derive(Clone, Debug)]
@@ -27,6 +28,8 @@ pub(crate) struct ObjectKind<'a> {
 }
 
 impl<'a> ObjectKind<'a> {
+    const SCALE: ObjectKind<'static> = ObjectKind { group: SCALE.group, version: SCALE.version, kind: SCALE.kind };
+
     /// The type of what is sent to a resource or a subresource of it.
     pub(crate) fn of(resource: &'a Resource, subresource: &str) -> Self {
         match resource.subresource(subresource) {
@@ -70,6 +73,11 @@ impl Match {
     ) -> Result<VersionedAttributes<'a>, Status> {
         let resource = self.resource(attributes);
         let old = attributes.old;
+        if is_scale(attributes) {
+            let scale = |object| scale::from_object(attributes.scope.resource, object).map(Cow::Owned);
+            let (object, old) = (object.map(scale).transpose()?, old.map(scale).transpose()?);
+            return Ok(VersionedAttributes { attributes, resource, object, old });
+        }
         let Some(target) = self.target(attributes) else {
             let (object, old) = (object.map(Cow::Borrowed), old.map(Cow::Borrowed));
             return Ok(VersionedAttributes { attributes, resource, object, old });
@@ -85,13 +93,26 @@ impl Match {
         Ok(VersionedAttributes { attributes, resource, object, old })
     }
 
-    /// What was made of the object, in the version of the request again.
-    pub(crate) async fn take_back(&self, attributes: &Attributes<'_>, changed: Value) -> Result<Value, Status> {
+    /// What was made of the object, in the version of the request again. `object` is what was shown.
+    pub(crate) async fn take_back(
+        &self,
+        attributes: &Attributes<'_>,
+        object: &Value,
+        changed: Value,
+    ) -> Result<Value, Status> {
+        if is_scale(attributes) {
+            return scale::apply(attributes.scope.resource, object, &changed);
+        }
         match self.target(attributes) {
             None => Ok(changed),
             Some(target) => attributes.registry.in_row(target, attributes.scope.resource, changed).await,
         }
     }
+}
+
+/// Whether the request is about the scale of an object, which is a type of its own.
+fn is_scale(attributes: &Attributes<'_>) -> bool {
+    ObjectKind::of(attributes.scope.resource, attributes.caller.subresource) == ObjectKind::SCALE
 }
 
 /// A request in the version that a rule names.
@@ -107,6 +128,15 @@ pub(crate) struct VersionedAttributes<'a> {
 }
 
 impl VersionedAttributes<'_> {
+    /// The type of the object; `None` for what is sent to subresources that are no part of objects.
+    pub(crate) fn expected(&self) -> Option<Expected<'_>> {
+        let kind = ObjectKind::of(self.resource, self.attributes.caller.subresource);
+        if kind == ObjectKind::SCALE {
+            return Some(SCALE);
+        }
+        ((kind.group, kind.kind) == (&*self.resource.group, &*self.resource.kind)).then(|| Expected::of(self.resource))
+    }
+
     /// The request as the variable `request` of expressions has it: an AdmissionRequest without its objects.
     pub(crate) fn request(&self) -> Value {
         let attributes = self.attributes;

@@ -6,7 +6,6 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use api::kinds::Resource;
 use api::status::{Cause, Status, reason};
 use cel::admission::{BUDGET, Expression, Purpose, apply_configuration, json_patch};
 use futures::future::BoxFuture;
@@ -20,7 +19,7 @@ use super::super::{Attributes, Operation};
 use super::hooks::{Binding, Hook, Policy};
 use super::{Ask, Definition};
 use crate::http::options::FieldValidation;
-use crate::registry::{self, Expected, check_applied, check_patched, complete};
+use crate::registry::{self, check_applied, check_patched, complete};
 
 pub(in super::super) const PLUGIN: Plugin = Plugin {
     // A deletion has nothing to change.
@@ -270,7 +269,7 @@ impl Invocation<'_> {
             }
         }
         match changed {
-            Some(changed) => Ok(Outcome::Changed(self.found.take_back(attributes, changed).await?)),
+            Some(changed) => Ok(Outcome::Changed(self.found.take_back(attributes, object, changed).await?)),
             None => Ok(Outcome::Unchanged),
         }
     }
@@ -284,14 +283,14 @@ impl Invocation<'_> {
         object: &Value,
     ) -> Result<Option<Value>, MutationError> {
         let resource = request.resource;
-        check_kind(resource, request.attributes.caller.subresource)?;
+        let expected = request.expected().ok_or_else(|| unknown(request))?;
         let inputs = subject.inputs(Some(object), request.old.as_deref(), self.params.as_ref());
         let mut activation = self.policy.definition.environment.activate(&inputs, BUDGET);
         let made = activation.evaluate(mutation.expression()).map_err(MutationError::failed)?;
         let mut changed = match mutation {
             Mutation::Apply(_) => {
                 let config = apply_configuration(&made).map_err(MutationError::failed)?;
-                let merged = registry::Subject::adopt(resource, object, &config);
+                let merged = registry::Subject::adopt(expected, object, &config);
                 merged.map_err(|error| MutationError::Failed(format!("error applying patch: {error}")))?
             }
             Mutation::Patch(_) => {
@@ -300,28 +299,28 @@ impl Invocation<'_> {
                 match patched.map_err(|status| MutationError::Failed(format!("JSONPath: {}", status.message)))? {
                     None => return Ok(None),
                     Some(patched) => {
-                        let checked = check_patched(Expected::of(resource), patched, FieldValidation::Strict);
+                        let checked = check_patched(expected, patched, FieldValidation::Strict);
                         checked.map_err(|status| Status::internal(status.message))?.value
                     }
                 }
             }
         };
-        check_applied(resource, &mut changed)?;
-        complete(resource, &mut changed);
+        // Of a scale only the replicas are taken back.
+        if expected.kind == &*resource.kind {
+            check_applied(resource, &mut changed)?;
+            complete(resource, &mut changed);
+        }
         Ok(Some(changed))
     }
 }
 
 /// What is sent to a subresource can be of a kind that cannot be changed like an object.
-fn check_kind(resource: &Resource, subresource: &str) -> Result<(), Status> {
-    let ObjectKind { group, version, kind } = ObjectKind::of(resource, subresource);
-    if (group, kind) == (&*resource.group, &*resource.kind) {
-        return Ok(());
-    }
-    Err(Status::service_unavailable(format!(
+fn unknown(request: &VersionedAttributes<'_>) -> Status {
+    let ObjectKind { group, version, kind } = ObjectKind::of(request.resource, request.attributes.caller.subresource);
+    Status::service_unavailable(format!(
         "Resource kind {group}/{version}, Kind={kind} not found. There can be a delay between when \
          CustomResourceDefinitions are created and when they are available."
-    )))
+    ))
 }
 
 /// What is answered: the first failure decides, all are told.
