@@ -22,10 +22,13 @@ fn object(value: Value) -> DynamicObject {
 }
 
 /// Defines widgets, and waits until they are served.
-async fn define(test: &TestCluster) -> ApiResource {
+pub(crate) async fn define(test: &TestCluster) -> ApiResource {
     let definitions = resource("apiextensions.k8s.io", "CustomResourceDefinition", "customresourcedefinitions");
     let definitions: Api<DynamicObject> = Api::all_with(test.cluster.client.clone(), &definitions);
-    let schema = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
+    let spec = json!({"type": "object", "properties": {"size": {"type": "integer"}}});
+    let schema = json!({
+        "type": "object", "properties": {"spec": spec}, "x-kubernetes-preserve-unknown-fields": true,
+    });
     let definition = json!({
         "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
         "metadata": {"name": "widgets.example.com"},

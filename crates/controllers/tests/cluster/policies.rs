@@ -4,13 +4,20 @@ use k8s_openapi::api::admissionregistration::v1::ValidatingAdmissionPolicy;
 use kube::api::PostParams;
 use serde_json::{Value, json};
 
+use crate::custom::define;
 use crate::support::TestCluster;
 
-/// The warnings about a policy for deployments and replica sets, by field; each must hold all of the parts.
-async fn check(test: &TestCluster, name: &str, spec: Value, expected: &[(&str, &[&str])]) {
+/// The warnings about a policy for some resources of a group, by field; each must hold all of the parts.
+async fn check(
+    test: &TestCluster,
+    name: &str,
+    (group, resources): (&str, &[&str]),
+    spec: Value,
+    expected: &[(&str, &[&str])],
+) {
     let mut spec = spec;
-    spec["matchConstraints"] = json!({"resourceRules": [{"apiGroups": ["apps"], "apiVersions": ["v1"],
-        "operations": ["CREATE"], "resources": ["replicasets", "deployments"]}]});
+    spec["matchConstraints"] = json!({"resourceRules": [{"apiGroups": [group], "apiVersions": ["v1"],
+        "operations": ["CREATE"], "resources": resources}]});
     let policies = test.api_all::<ValidatingAdmissionPolicy>();
     let policy = json!({"metadata": {"name": name}, "spec": spec});
     let policy = serde_json::from_value(policy).expect("a policy");
@@ -38,7 +45,8 @@ async fn the_types_of_policies_are_checked() {
         "validations": [{"expression": "variables.template.spec.containers.all(c, has(c.resources.limits))"},
             {"expression": "object.spec.replicas > int(params.data['max'])",
              "messageExpression": "object.metadata.name + string(object.spec.replicas)"}]});
-    check(&test, "good", good, &[]).await;
+    let workloads: (&str, &[&str]) = ("apps", &["replicasets", "deployments"]);
+    check(&test, "good", workloads, good, &[]).await;
     let bad = json!({"validations": [{"expression": "object.replicas > 1", "messageExpression": "string(object.kinds)"},
         {"expression": "object.spec.replicas > 1"}]});
     let both = [
@@ -48,6 +56,7 @@ async fn the_types_of_policies_are_checked() {
     check(
         &test,
         "bad",
+        workloads,
         bad,
         &[
             ("spec.validations[0].expression", &both),
@@ -55,4 +64,14 @@ async fn the_types_of_policies_are_checked() {
         ],
     )
     .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn types_of_custom_resources_are_known() {
+    let test = TestCluster::start(&[]).await;
+    define(&test).await;
+    let spec =
+        json!({"validations": [{"expression": "object.spec.size > 1"}, {"expression": "object.spec.sizes > 1"}]});
+    let warning = "example.com/v1, Kind=Widget: ERROR: <input>:1:12: undefined field 'sizes'";
+    check(&test, "p", ("example.com", &["widgets"]), spec, &[("spec.validations[1].expression", &[warning])]).await;
 }
