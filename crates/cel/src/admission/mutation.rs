@@ -6,7 +6,7 @@ use serde_json::{Map, Value as Json};
 
 use crate::error::EvalError;
 use crate::types::JSON_PATCH;
-use crate::value::Value;
+use crate::value::{MAX_PARTS, Value};
 
 /// The configuration that an expression of [`super::Purpose::ApplyConfiguration`] has made.
 ///
@@ -16,8 +16,10 @@ use crate::value::Value;
 pub fn apply_configuration(value: &Value<'_>) -> Result<Json, EvalError> {
     match value {
         Value::Message(message) if &*message.name != JSON_PATCH => {
+            // Its size is known when it is a document.
+            let config = value.to_json()?;
             check_types(value, &message.name)?;
-            value.to_json()
+            Ok(config)
         }
         other => {
             let ty = other.type_of();
@@ -35,23 +37,24 @@ pub fn json_patch(value: &Value<'_>) -> Result<Json, EvalError> {
     let Value::List(list) = value else {
         return Err(EvalError::failed("type mismatch: JSONPatchType.expression should evaluate to array"));
     };
-    list.iter().map(|item| operation(&item?)).collect::<Result<Vec<Json>, EvalError>>().map(Json::Array)
+    let mut left = MAX_PARTS;
+    list.iter().map(|item| operation(&item?, &mut left)).collect::<Result<Vec<Json>, EvalError>>().map(Json::Array)
 }
 
-fn operation(value: &Value<'_>) -> Result<Json, EvalError> {
+fn operation(value: &Value<'_>, left: &mut usize) -> Result<Json, EvalError> {
     let Value::Message(message) = value else {
         let why = "type mismatch: JSONPatchType.expression should evaluate to array of JSONPatch";
         return Err(EvalError::failed(why));
     };
     let mut operation = Map::new();
     for (field, value) in &message.fields {
-        if let Value::Message(made) = value {
-            check_types(value, &made.name)?;
-        }
-        let json = value.to_json().map_err(|error| {
+        let json = value.json(left).map_err(|error| {
             let why = "JSONPath valueExpression evaluated to a type that could not marshal to JSON";
             EvalError::failed(format!("{why}: {error}"))
         })?;
+        if let Value::Message(made) = value {
+            check_types(value, &made.name)?;
+        }
         operation.insert(field.to_string(), json);
     }
     Ok(Json::Object(operation))

@@ -1,7 +1,5 @@
 //! From documents to values, as the schema says, and back.
 
-use std::sync::Arc;
-
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use jiff::civil::Date;
@@ -61,43 +59,64 @@ impl<'a> Value<'a> {
     }
 }
 
+/// The most parts that a value may have as a document: a value can hold another one many times for nothing.
+pub(crate) const MAX_PARTS: usize = 1_000_000;
+
 impl Value<'_> {
     /// The value as a part of a document.
     ///
     /// # Errors
     ///
-    /// JSON has no such values.
+    /// JSON has no such values, or this one is too large.
     pub fn to_json(&self) -> Result<Json, EvalError> {
+        let mut left = MAX_PARTS;
+        self.json(&mut left)
+    }
+
+    /// The same, with what is left of the parts that it may have.
+    pub(crate) fn json(&self, left: &mut usize) -> Result<Json, EvalError> {
+        spend(left, 1)?;
         Ok(match self {
             Self::Null => Json::Null,
             Self::Bool(value) => Json::Bool(*value),
             Self::Int(value) => Json::from(*value),
             Self::Uint(value) => Json::from(*value),
             Self::Double(value) => Number::from_f64(*value).map(Json::Number).ok_or_else(|| self.no_json())?,
-            Self::String(text) => Json::from(&**text),
-            Self::Bytes(bytes) => Json::from(STANDARD.encode(bytes)),
+            Self::String(text) => {
+                spend(left, text.len() / 8)?;
+                Json::from(&**text)
+            }
+            Self::Bytes(bytes) => {
+                spend(left, bytes.len() / 8)?;
+                Json::from(STANDARD.encode(bytes))
+            }
             Self::Timestamp(instant) => Json::from(timestamp_text(*instant)),
             Self::Duration(nanos) => Json::from(duration_text(*nanos)),
             // A part of a document without a schema is what it was.
             Self::List(List::Data { items, element, .. }) if matches!(element.kind, DeclKind::Dyn) => {
+                spend(left, items.iter().map(parts).sum())?;
                 Json::Array(items.to_vec())
             }
             Self::Map(Map::Data { fields, decl }) if matches!(decl.kind, DeclKind::Dyn) => {
+                spend(left, fields.values().map(parts).sum())?;
                 Json::Object((*fields).clone())
             }
-            Self::List(list) => Json::Array(list.iter().map(|item| item?.to_json()).collect::<Result<_, _>>()?),
+            Self::List(list) => Json::Array(list.iter().map(|item| item?.json(left)).collect::<Result<_, _>>()?),
             Self::Map(map) => {
                 let mut fields = serde_json::Map::new();
                 for key in map.keys() {
                     let Value::String(name) = &key else { return Err(self.no_json()) };
                     let value = map.get(&key)?.unwrap_or(Value::Null);
-                    fields.insert(name.to_string(), value.to_json()?);
+                    fields.insert(name.to_string(), value.json(left)?);
                 }
                 Json::Object(fields)
             }
             Self::Message(message) => {
-                let field = |(name, value): (&Arc<str>, &Value<'_>)| Ok((name.to_string(), value.to_json()?));
-                Json::Object(message.fields.iter().map(field).collect::<Result<_, EvalError>>()?)
+                let mut fields = serde_json::Map::new();
+                for (name, value) in &message.fields {
+                    fields.insert(name.to_string(), value.json(left)?);
+                }
+                Json::Object(fields)
             }
             Self::Type(_) | Self::Optional(_) | Self::Extension(_) => return Err(self.no_json()),
         })
@@ -105,6 +124,21 @@ impl Value<'_> {
 
     fn no_json(&self) -> EvalError {
         EvalError::failed(format!("unsupported type conversion of {} to JSON", self.type_of()))
+    }
+}
+
+fn spend(left: &mut usize, parts: usize) -> Result<(), EvalError> {
+    *left = left.checked_sub(parts).ok_or_else(|| EvalError::failed("the value is too large"))?;
+    Ok(())
+}
+
+/// How many parts a document has; long texts count as several.
+fn parts(json: &Json) -> usize {
+    1 + match json {
+        Json::String(text) => text.len() / 8,
+        Json::Array(items) => items.iter().map(parts).sum(),
+        Json::Object(fields) => fields.values().map(parts).sum(),
+        _ => 0,
     }
 }
 

@@ -18,6 +18,7 @@ pub(crate) use container::{Key, List, Map};
 pub(crate) use convert::{double_text, to_bool, to_bytes, to_double, to_int, to_string, to_timestamp, to_uint};
 pub use extension::Opaque;
 pub(crate) use extension::{Extension, Format, Identifier, Semver, Url};
+pub(crate) use json::MAX_PARTS;
 pub use time::Instant;
 pub(crate) use time::{duration_text, parse_duration, parse_rfc3339, timestamp_text};
 

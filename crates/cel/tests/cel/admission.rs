@@ -197,6 +197,13 @@ fn configurations_are_made_of_objects() {
     check_configuration("Object{spec: Object.wrong{}}", Err(why));
 }
 
+#[test]
+fn configurations_have_an_end() {
+    let doubled =
+        (0..40).fold("'a'".to_owned(), |inner, level| format!("cel.bind(x{level}, {inner}, [x{level}, x{level}])"));
+    check_configuration(&format!("Object{{a: {doubled}}}"), Err("the value is too large"));
+}
+
 /// The operations that an expression makes.
 #[track_caller]
 fn check_patch(source: &str, expected: Json) {

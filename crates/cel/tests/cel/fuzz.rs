@@ -160,13 +160,15 @@ fn expression() -> impl Strategy<Value = String> {
             two.clone().prop_map(|(a, b)| format!("dyn({a})[?dyn({b})]")),
             two.clone().prop_map(|(a, b)| format!("[dyn({a}), dyn({b})]")),
             two.clone().prop_map(|(a, b)| format!("{{dyn({a}): dyn({b})}}")),
+            two.clone().prop_map(|(a, b)| format!("Object{{a: {a}, ?f: dyn({b})}}")),
+            inner.clone().prop_map(|a| format!("JSONPatch{{op: 'add', value: {a}}}")),
             (two, inner).prop_map(|((a, b), c)| format!("(dyn({c}) ? dyn({a}) : dyn({b}))")),
         ]
     })
 }
 
 fn env() -> Env {
-    Env::new().variable("self", Type::Dyn).variable("x", Type::Dyn).variable("y", Type::Dyn)
+    Env::new().variable("self", Type::Dyn).variable("x", Type::Dyn).variable("y", Type::Dyn).messages()
 }
 
 proptest! {
@@ -191,6 +193,7 @@ proptest! {
         } else {
             // What was not stopped costs the same every time.
             prop_assert_eq!(program.evaluate(&bindings, LIMIT).cost, evaluation.cost);
+            let _ = evaluation.result.map(|value| value.to_json());
         }
     }
 
@@ -204,7 +207,7 @@ proptest! {
         tokens in prop::collection::vec(
             prop::sample::select(vec![
                 "a", "self", "1", "'s'", "(", ")", "[", "]", "{", "}", ".", ",", "?", ":", "&&", "||", "!", "-", "+", "*", "==",
-                "in", "has", "all", "x", "1u", "0x", "1.", "b'", "\"", "'''", "\\", "//", "\n", "cel.bind", "@", "`",
+                "in", "has", "all", "x", "1u", "0x", "1.", "b'", "\"", "'''", "\\", "//", "\n", "cel.bind", "@", "`", "Object{", "Object.a{",
             ]),
             0..25,
         )
