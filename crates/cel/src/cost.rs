@@ -11,7 +11,7 @@ use regex::Regex;
 
 use crate::error::EvalError;
 use crate::library;
-use crate::value::{List, Map, Value};
+use crate::value::{Map, Value};
 
 /// A character costs a tenth of a step to look at.
 pub(crate) const STRING_TRAVERSAL: f64 = 0.1;
@@ -24,6 +24,9 @@ pub(crate) const MAP_CREATE: u64 = 30;
 
 /// Making an object or a patch.
 pub(crate) const MESSAGE_CREATE: u64 = 40;
+
+/// What comparing two values is worth in work.
+pub(crate) const COMPARISON: u64 = 10;
 
 /// The most work of one evaluation: elements copied, characters made.
 const MAX_WORK: u64 = 100_000_000;
@@ -60,6 +63,11 @@ impl<'p> Meter<'p> {
     pub(crate) fn charge(&mut self, cost: u64) -> Result<(), EvalError> {
         self.cost = self.cost.saturating_add(cost);
         if self.cost > self.limit { Err(EvalError::CostLimitExceeded) } else { Ok(()) }
+    }
+
+    /// Whether more was spent than may be.
+    pub(crate) fn is_spent(&self) -> bool {
+        self.cost > self.limit
     }
 
     /// Adds to the work: something of `size` elements or bytes is about to be made.
@@ -172,20 +180,31 @@ pub(crate) fn of_result(function: &str, result: &Value<'_>) -> u64 {
 
 /// What looking at all of a value costs.
 fn traversal(value: &Value<'_>) -> u64 {
+    let mut left = MAX_SIZE;
+    let cost = traversal_within(value, &mut left);
+    // What holds so much that looking at it has no end cannot be paid.
+    if left == 0 { u64::MAX } else { cost }
+}
+
+fn traversal_within(value: &Value<'_>, left: &mut u64) -> u64 {
+    *left = left.saturating_sub(1);
+    if *left == 0 {
+        return 0;
+    }
     match value {
         Value::String(text) => (text.len() as f64 * STRING_TRAVERSAL) as u64,
         Value::Bytes(bytes) => (bytes.len() as f64 * STRING_TRAVERSAL) as u64,
-        Value::List(list) => traversal_of_list(list),
-        Value::Map(map) => traversal_of_map(map),
+        Value::List(list) => list.iter().map(|item| item.map_or(1, |item| traversal_within(&item, left))).sum(),
+        Value::Map(map) => traversal_of_map(map, left),
         _ => 1,
     }
 }
 
-fn traversal_of_list(list: &List<'_>) -> u64 {
-    list.iter().map(|item| item.as_ref().map_or(1, traversal)).sum()
-}
-
-fn traversal_of_map(map: &Map<'_>) -> u64 {
-    let entry = |key: &Value<'_>| traversal(key) + map.get(key).ok().flatten().as_ref().map_or(1, traversal);
-    map.keys().iter().map(entry).sum()
+fn traversal_of_map(map: &Map<'_>, left: &mut u64) -> u64 {
+    let mut cost = 0;
+    for key in map.keys() {
+        cost += traversal_within(&key, left);
+        cost += map.get(&key).ok().flatten().map_or(1, |value| traversal_within(&value, left));
+    }
+    cost
 }

@@ -52,7 +52,10 @@ pub(super) fn format<'a>(meter: &mut Meter<'_>, args: &[Value<'a>]) -> Outcome<'
         let failed = |message: String| EvalError::failed(format!("error during formatting: {message}"));
         let arg = args.get(next).ok_or_else(|| EvalError::failed(format!("index {next} out of range")))??;
         next += 1;
-        let clause = clause(verb, precision.unwrap_or(6), &arg).map_err(failed)?;
+        let clause = match clause(meter, verb, precision.unwrap_or(6), &arg) {
+            Err(_) if meter.is_spent() => return Err(EvalError::CostLimitExceeded),
+            clause => clause.map_err(failed)?,
+        };
         meter.make(clause.len() as u64)?;
         out.push_str(&clause);
     }
@@ -76,12 +79,12 @@ fn precision(chars: &mut std::str::Chars<'_>, verb: &mut char) -> Result<usize, 
     precision.ok_or_else(|| EvalError::failed(format!("error while converting precision to integer: {digits}")))
 }
 
-fn clause(verb: char, precision: usize, arg: &Value<'_>) -> Result<String, String> {
+fn clause(meter: &mut Meter<'_>, verb: char, precision: usize, arg: &Value<'_>) -> Result<String, String> {
     let name = arg.type_of().name().to_owned();
     match verb {
-        's' => shown(arg),
+        's' => shown(meter, arg),
         'd' => match arg {
-            Value::Int(_) | Value::Uint(_) => shown(arg),
+            Value::Int(_) | Value::Uint(_) => shown(meter, arg),
             Value::Double(double) if !double.is_finite() => shown_double(*double),
             _ => Err(format!("decimal clause can only be used on integers, was given {name}")),
         },
@@ -163,12 +166,15 @@ fn shown_double(double: f64) -> Result<String, String> {
 }
 
 /// A value as `%s` shows it.
-fn shown(value: &Value<'_>) -> Result<String, String> {
+fn shown(meter: &mut Meter<'_>, value: &Value<'_>) -> Result<String, String> {
+    // A value can hold another one many times for nothing.
+    let spent = |error: EvalError| error.to_string();
+    meter.make(1).map_err(spent)?;
     match value {
         Value::Null => Ok("null".to_owned()),
         Value::Double(double) => shown_double(*double),
-        Value::List(list) => shown_list(list),
-        Value::Map(map) => shown_map(map),
+        Value::List(list) => shown_list(meter, list),
+        Value::Map(map) => shown_map(meter, map),
         other => match to_string(other) {
             Ok(Value::String(text)) => Ok(text.to_string()),
             _ => Err(format!(
@@ -180,32 +186,40 @@ fn shown(value: &Value<'_>) -> Result<String, String> {
 }
 
 /// A value as it is shown inside of a list or map: as the literal that it is.
-fn nested(value: &Value<'_>) -> Result<String, String> {
+fn nested(meter: &mut Meter<'_>, value: &Value<'_>) -> Result<String, String> {
     let quoted = |text: &str| api::field::quote(text);
     Ok(match value {
         Value::String(text) => quoted(text),
         Value::Bytes(bytes) => format!("b{}", quoted(&String::from_utf8_lossy(bytes))),
         Value::Double(double) if !double.is_finite() => quoted(&shown_double(*double)?),
         Value::Double(double) => format!("{double:.6}"),
-        Value::Timestamp(_) => format!("timestamp({})", quoted(&shown(value)?)),
-        Value::Duration(_) => format!("duration({})", quoted(&shown(value)?)),
+        Value::Timestamp(_) => format!("timestamp({})", quoted(&shown(meter, value)?)),
+        Value::Duration(_) => format!("duration({})", quoted(&shown(meter, value)?)),
         Value::Extension(_) | Value::Optional(_) | Value::Message(_) => {
             return Err(format!("no formatting function for {}", value.type_of().name()));
         }
-        other => shown(other)?,
+        other => shown(meter, other)?,
     })
 }
 
-fn shown_list(list: &List<'_>) -> Result<String, String> {
-    let items = list.iter().map(|item| nested(&item.map_err(|error| error.to_string())?));
-    Ok(format!("[{}]", items.collect::<Result<Vec<_>, _>>()?.join(", ")))
+fn shown_list(meter: &mut Meter<'_>, list: &List<'_>) -> Result<String, String> {
+    let spent = |error: EvalError| error.to_string();
+    let mut items = Vec::new();
+    for item in list.iter() {
+        let item = nested(meter, &item.map_err(spent)?)?;
+        meter.make(item.len() as u64).map_err(spent)?;
+        items.push(item);
+    }
+    Ok(format!("[{}]", items.join(", ")))
 }
 
-fn shown_map(map: &Map<'_>) -> Result<String, String> {
+fn shown_map(meter: &mut Meter<'_>, map: &Map<'_>) -> Result<String, String> {
     let mut entries = Vec::new();
     for key in map.keys() {
         let value = map.get(&key).map_err(|error| error.to_string())?.unwrap_or(Value::Null);
-        entries.push((nested(&key)?, nested(&value)?));
+        let (key, value) = (nested(meter, &key)?, nested(meter, &value)?);
+        meter.make((key.len() + value.len()) as u64).map_err(|error| error.to_string())?;
+        entries.push((key, value));
     }
     entries.sort();
     let entries: Vec<String> = entries.into_iter().map(|(key, value)| format!("{key}:{value}")).collect();

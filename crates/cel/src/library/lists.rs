@@ -109,10 +109,10 @@ fn min<'a>(_: &mut Meter<'_>, args: &[Value<'a>]) -> Outcome<'a> {
     extreme(args, "min", Ordering::Less)
 }
 
-fn place<'a>(list: &List<'a>, wanted: &Value<'a>, last: bool) -> Outcome<'a> {
+fn place<'a>(meter: &mut Meter<'_>, list: &List<'a>, wanted: &Value<'a>, last: bool) -> Outcome<'a> {
     let mut found = -1;
     for (index, item) in list.iter().enumerate() {
-        if equal(&item?, wanted)? {
+        if equal(meter, &item?, wanted)? {
             found = index as i64;
             if !last {
                 break;
@@ -122,12 +122,12 @@ fn place<'a>(list: &List<'a>, wanted: &Value<'a>, last: bool) -> Outcome<'a> {
     Ok(Value::Int(found))
 }
 
-fn index_of<'a>(_: &mut Meter<'_>, args: &[Value<'a>]) -> Outcome<'a> {
+fn index_of<'a>(meter: &mut Meter<'_>, args: &[Value<'a>]) -> Outcome<'a> {
     let [Value::List(list), wanted] = args else { return Err(EvalError::NoSuchOverload) };
-    place(list, wanted, false)
+    place(meter, list, wanted, false)
 }
 
-fn last_index_of<'a>(_: &mut Meter<'_>, args: &[Value<'a>]) -> Outcome<'a> {
+fn last_index_of<'a>(meter: &mut Meter<'_>, args: &[Value<'a>]) -> Outcome<'a> {
     let [Value::List(list), wanted] = args else { return Err(EvalError::NoSuchOverload) };
-    place(list, wanted, true)
+    place(meter, list, wanted, true)
 }

@@ -11,38 +11,38 @@ pub(super) const FUNCTIONS: &[Row] = &[
     ("list_sets_intersects_list", "sets.intersects(list(T), list(T)) -> bool", intersects),
 ];
 
-fn has<'a>(list: &List<'a>, wanted: &Value<'a>) -> Result<bool, EvalError> {
+fn has<'a>(meter: &mut Meter<'_>, list: &List<'a>, wanted: &Value<'a>) -> Result<bool, EvalError> {
     for item in list.iter() {
-        if equal(&item?, wanted)? {
+        if equal(meter, &item?, wanted)? {
             return Ok(true);
         }
     }
     Ok(false)
 }
 
-fn has_all<'a>(list: &List<'a>, part: &List<'a>) -> Result<bool, EvalError> {
+fn has_all<'a>(meter: &mut Meter<'_>, list: &List<'a>, part: &List<'a>) -> Result<bool, EvalError> {
     for wanted in part.iter() {
-        if !has(list, &wanted?)? {
+        if !has(meter, list, &wanted?)? {
             return Ok(false);
         }
     }
     Ok(true)
 }
 
-fn contains<'a>(_: &mut Meter<'_>, args: &[Value<'a>]) -> Outcome<'a> {
+fn contains<'a>(meter: &mut Meter<'_>, args: &[Value<'a>]) -> Outcome<'a> {
     let [Value::List(list), Value::List(part)] = args else { return Err(EvalError::NoSuchOverload) };
-    has_all(list, part).map(Value::Bool)
+    has_all(meter, list, part).map(Value::Bool)
 }
 
-fn equivalent<'a>(_: &mut Meter<'_>, args: &[Value<'a>]) -> Outcome<'a> {
+fn equivalent<'a>(meter: &mut Meter<'_>, args: &[Value<'a>]) -> Outcome<'a> {
     let [Value::List(a), Value::List(b)] = args else { return Err(EvalError::NoSuchOverload) };
-    Ok(Value::Bool(has_all(a, b)? && has_all(b, a)?))
+    Ok(Value::Bool(has_all(meter, a, b)? && has_all(meter, b, a)?))
 }
 
-fn intersects<'a>(_: &mut Meter<'_>, args: &[Value<'a>]) -> Outcome<'a> {
+fn intersects<'a>(meter: &mut Meter<'_>, args: &[Value<'a>]) -> Outcome<'a> {
     let [Value::List(a), Value::List(b)] = args else { return Err(EvalError::NoSuchOverload) };
     for item in a.iter() {
-        if has(b, &item?)? {
+        if has(meter, b, &item?)? {
             return Ok(Value::Bool(true));
         }
     }

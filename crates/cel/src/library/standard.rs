@@ -75,16 +75,16 @@ fn not<'a>(_: &mut Meter<'_>, args: &[Value<'a>]) -> Outcome<'a> {
     }
 }
 
-fn equals<'a>(_: &mut Meter<'_>, args: &[Value<'a>]) -> Outcome<'a> {
+fn equals<'a>(meter: &mut Meter<'_>, args: &[Value<'a>]) -> Outcome<'a> {
     match args {
-        [a, b] => equal(a, b).map(Value::Bool),
+        [a, b] => equal(meter, a, b).map(Value::Bool),
         _ => Err(EvalError::NoSuchOverload),
     }
 }
 
-fn not_equals<'a>(_: &mut Meter<'_>, args: &[Value<'a>]) -> Outcome<'a> {
+fn not_equals<'a>(meter: &mut Meter<'_>, args: &[Value<'a>]) -> Outcome<'a> {
     match args {
-        [a, b] => equal(a, b).map(|equal| Value::Bool(!equal)),
+        [a, b] => equal(meter, a, b).map(|equal| Value::Bool(!equal)),
         _ => Err(EvalError::NoSuchOverload),
     }
 }
@@ -104,7 +104,7 @@ fn add_bytes<'a>(meter: &mut Meter<'_>, args: &[Value<'a>]) -> Outcome<'a> {
 fn add_lists<'a>(meter: &mut Meter<'_>, args: &[Value<'a>]) -> Outcome<'a> {
     let [Value::List(a), Value::List(b)] = args else { return Err(EvalError::NoSuchOverload) };
     meter.make((a.len() + b.len()) as u64)?;
-    a.concat(b).map(Value::List)
+    a.concat(b, meter).map(Value::List)
 }
 
 /// The element at an index that may be any whole number.
@@ -164,10 +164,10 @@ fn optional_index<'a>(_: &mut Meter<'_>, args: &[Value<'a>]) -> Outcome<'a> {
     })
 }
 
-fn in_list<'a>(_: &mut Meter<'_>, args: &[Value<'a>]) -> Outcome<'a> {
+fn in_list<'a>(meter: &mut Meter<'_>, args: &[Value<'a>]) -> Outcome<'a> {
     let [value, Value::List(list)] = args else { return Err(EvalError::NoSuchOverload) };
     for item in list.iter() {
-        if equal(&item?, value)? {
+        if equal(meter, &item?, value)? {
             return Ok(Value::Bool(true));
         }
     }

@@ -2,14 +2,18 @@
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::{self, Write as _};
 use std::sync::Arc;
 
 use super::{Key, List, Map, Message, Str, Value};
+use crate::cost::{COMPARISON, Meter};
 use crate::error::EvalError;
 use crate::schema::{DeclKind, ListKind, escape};
 
 /// Whether two values are equal. Values of different types are not, but numbers are whatever their types.
-pub(crate) fn equal<'a>(a: &Value<'a>, b: &Value<'a>) -> Result<bool, EvalError> {
+pub(crate) fn equal<'a>(meter: &mut Meter<'_>, a: &Value<'a>, b: &Value<'a>) -> Result<bool, EvalError> {
+    // A value can hold another one many times for nothing.
+    meter.make(COMPARISON)?;
     Ok(match (a, b) {
         (Value::Null, Value::Null) => true,
         (Value::Bool(a), Value::Bool(b)) => a == b,
@@ -19,11 +23,11 @@ pub(crate) fn equal<'a>(a: &Value<'a>, b: &Value<'a>) -> Result<bool, EvalError>
         (Value::Duration(a), Value::Duration(b)) => a == b,
         (Value::Type(a), Value::Type(b)) => a.name() == b.name(),
         (Value::Optional(None), Value::Optional(None)) => true,
-        (Value::Optional(Some(a)), Value::Optional(Some(b))) => equal(a, b)?,
+        (Value::Optional(Some(a)), Value::Optional(Some(b))) => equal(meter, a, b)?,
         (Value::Extension(a), Value::Extension(b)) => a.equal(b),
-        (Value::List(a), Value::List(b)) => equal_lists(a, b)?,
-        (Value::Map(a), Value::Map(b)) => equal_maps(a, b)?,
-        (Value::Message(a), Value::Message(b)) => equal_messages(a, b)?,
+        (Value::List(a), Value::List(b)) => equal_lists(meter, a, b)?,
+        (Value::Map(a), Value::Map(b)) => equal_maps(meter, a, b)?,
+        (Value::Message(a), Value::Message(b)) => equal_messages(meter, a, b)?,
         (a, b) => equal_numbers(a, b),
     })
 }
@@ -33,23 +37,23 @@ fn equal_numbers(a: &Value<'_>, b: &Value<'_>) -> bool {
     order_numbers(a, b) == Some(Ordering::Equal)
 }
 
-fn equal_lists<'a>(a: &List<'a>, b: &List<'a>) -> Result<bool, EvalError> {
+fn equal_lists<'a>(meter: &mut Meter<'_>, a: &List<'a>, b: &List<'a>) -> Result<bool, EvalError> {
     if a.len() != b.len() {
         return Ok(false);
     }
     match a.kind() {
         ListKind::Atomic => {
             for (left, right) in a.iter().zip(b.iter()) {
-                if !equal(&left?, &right?)? {
+                if !equal(meter, &left?, &right?)? {
                     return Ok(false);
                 }
             }
             Ok(true)
         }
         ListKind::Set => {
-            let known = a.iter().map(|item| item.map(|item| identity(&item))).collect::<Result<BTreeSet<_>, _>>()?;
+            let known = a.iter().map(|item| identity(meter, &item?)).collect::<Result<BTreeSet<_>, EvalError>>()?;
             for item in b.iter() {
-                if !known.contains(&identity(&item?)) {
+                if !known.contains(&identity(meter, &item?)?) {
                     return Ok(false);
                 }
             }
@@ -59,12 +63,12 @@ fn equal_lists<'a>(a: &List<'a>, b: &List<'a>) -> Result<bool, EvalError> {
             let mut known = BTreeMap::new();
             for item in a.iter() {
                 let item = item?;
-                known.insert(entry_identity(&item, keys)?, item);
+                known.insert(entry_identity(meter, &item, keys)?, item);
             }
             for item in b.iter() {
                 let item = item?;
-                match known.get(&entry_identity(&item, keys)?) {
-                    Some(other) if equal(other, &item)? => {}
+                match known.get(&entry_identity(meter, &item, keys)?) {
+                    Some(other) if equal(meter, other, &item)? => {}
                     _ => return Ok(false),
                 }
             }
@@ -73,50 +77,70 @@ fn equal_lists<'a>(a: &List<'a>, b: &List<'a>) -> Result<bool, EvalError> {
     }
 }
 
-/// What a scalar is in a set.
-fn identity<'a>(value: &Value<'a>) -> Key<'a> {
-    match value {
-        // No text of a document looks like these.
-        Value::Double(number) if number.fract() != 0.0 => {
-            Key::String(Str::Shared(format!("\u{0}{}", number.to_bits()).into()))
-        }
+/// What a value is in a set.
+fn identity<'a>(meter: &mut Meter<'_>, value: &Value<'a>) -> Result<Key<'a>, EvalError> {
+    // No text of a document looks like those that begin with a zero.
+    let text = |text: String| Key::String(Str::Shared(text.into()));
+    Ok(match value {
+        Value::Double(number) if number.fract() != 0.0 => text(format!("\u{0}{}", number.to_bits())),
         Value::Double(number) => Key::Int(*number as i64),
         Value::Null => Key::String(Str::Borrowed("\u{0}null")),
-        value => Key::new(value).unwrap_or_else(|_| Key::String(Str::Shared(format!("\u{0}{value:?}").into()))),
+        value => match Key::new(value) {
+            Ok(key) => key,
+            Err(_) => {
+                let mut shown = Shown { text: "\u{0}".to_owned(), meter };
+                write!(shown, "{value:?}").map_err(|_| EvalError::CostLimitExceeded)?;
+                text(shown.text)
+            }
+        },
+    })
+}
+
+/// A text that grows while it may.
+struct Shown<'m, 'r> {
+    text: String,
+    meter: &'m mut Meter<'r>,
+}
+
+impl fmt::Write for Shown<'_, '_> {
+    fn write_str(&mut self, part: &str) -> fmt::Result {
+        self.meter.make(part.len() as u64 + 1).map_err(|_| fmt::Error)?;
+        self.text.push_str(part);
+        Ok(())
     }
 }
 
 /// What an entry of an associative list is: the values of its keys.
-fn entry_identity<'a>(entry: &Value<'a>, keys: &[String]) -> Result<Vec<Key<'a>>, EvalError> {
+fn entry_identity<'a>(meter: &mut Meter<'_>, entry: &Value<'a>, keys: &[String]) -> Result<Vec<Key<'a>>, EvalError> {
     let Value::Map(map) = entry else {
         return Err(EvalError::failed("unexpected data format for element of array with x-kubernetes-list-type=map"));
     };
     let value = |key: &String| {
         let name = escape(key).unwrap_or_else(|| key.clone());
-        Ok(identity(&map.field(&name)?.unwrap_or(Value::Null)))
+        identity(meter, &map.field(&name)?.unwrap_or(Value::Null))
     };
     keys.iter().map(value).collect()
 }
 
-fn equal_messages<'a>(a: &Message<'a>, b: &Message<'a>) -> Result<bool, EvalError> {
+fn equal_messages<'a>(meter: &mut Meter<'_>, a: &Message<'a>, b: &Message<'a>) -> Result<bool, EvalError> {
     if a.name != b.name || !a.fields.keys().eq(b.fields.keys()) {
         return Ok(false);
     }
     for (left, right) in a.fields.values().zip(b.fields.values()) {
-        if !equal(left, right)? {
+        if !equal(meter, left, right)? {
             return Ok(false);
         }
     }
     Ok(true)
 }
 
-fn equal_maps<'a>(a: &Map<'a>, b: &Map<'a>) -> Result<bool, EvalError> {
+fn equal_maps<'a>(meter: &mut Meter<'_>, a: &Map<'a>, b: &Map<'a>) -> Result<bool, EvalError> {
     if a.len() != b.len() {
         return Ok(false);
     }
     for key in a.keys() {
         match (a.get(&key)?, b.get(&key)?) {
-            (Some(left), Some(right)) if equal(&left, &right)? => {}
+            (Some(left), Some(right)) if equal(meter, &left, &right)? => {}
             (None, None) => {}
             _ => return Ok(false),
         }
@@ -180,15 +204,18 @@ fn order_double(double: f64, whole: i128) -> Option<Ordering> {
 impl<'a> List<'a> {
     /// This list and then `other`. In sets and associative lists what `other` brings anew is appended; entries with
     /// the same keys are replaced in place.
-    pub(crate) fn concat(&self, other: &Self) -> Result<Self, EvalError> {
+    pub(crate) fn concat(&self, other: &Self, meter: &mut Meter<'_>) -> Result<Self, EvalError> {
         let mut items = self.values()?;
         match self.kind() {
             ListKind::Atomic => items.extend(other.values()?),
             ListKind::Set => {
-                let mut known: BTreeSet<Key<'a>> = items.iter().map(identity).collect();
+                let mut known = BTreeSet::new();
+                for item in &items {
+                    known.insert(identity(meter, item)?);
+                }
                 for item in other.iter() {
                     let item = item?;
-                    if known.insert(identity(&item)) {
+                    if known.insert(identity(meter, &item)?) {
                         items.push(item);
                     }
                 }
@@ -196,11 +223,11 @@ impl<'a> List<'a> {
             ListKind::Map(keys) => {
                 let mut places = BTreeMap::new();
                 for (place, item) in items.iter().enumerate() {
-                    places.insert(entry_identity(item, keys)?, place);
+                    places.insert(entry_identity(meter, item, keys)?, place);
                 }
                 for item in other.iter() {
                     let item = item?;
-                    match places.get(&entry_identity(&item, keys)?) {
+                    match places.get(&entry_identity(meter, &item, keys)?) {
                         Some(place) => items[*place] = item,
                         None => items.push(item),
                     }

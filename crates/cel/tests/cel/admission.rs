@@ -243,3 +243,28 @@ fn types_are_checked_where_they_are_known() {
         "compilation failed: ERROR: <input>:1:18: undefined field 'what'",
     );
 }
+
+#[test]
+fn what_holds_itself_often_is_not_looked_at_without_end() {
+    let doubled = |inner: &str| {
+        (0..40).fold(inner.to_owned(), |inner, level| format!("cel.bind(x{level}, {inner}, [x{level}, x{level}])"))
+    };
+    let (a, b) = (doubled("'a'"), doubled("'a'"));
+    for source in [
+        format!("{a} == {b}"),
+        format!("{a} in [{b}]"),
+        format!("[{a}].indexOf({b}) == 0"),
+        format!("sets.contains([{a}], [{b}])"),
+        format!("'%s'.format([{a}]) == ''"),
+        format!("dyn({a}).indexOf('') == 0"),
+    ] {
+        let environment = Environment::new(false);
+        let expression = environment.compile(Purpose::Condition, &source);
+        let result = environment.activate(&Inputs::default(), BUDGET).evaluate(&expression);
+        match result.expect_err("it has no end") {
+            EvaluationError::Failed { error, .. } => assert_eq!(error, EvalError::CostLimitExceeded, "{source}"),
+            EvaluationError::OutOfBudget => {}
+            other @ EvaluationError::Compilation(_) => panic!("{source}: {other}"),
+        }
+    }
+}
