@@ -10,8 +10,10 @@ pub(crate) mod identity;
 pub(crate) mod impersonation;
 pub(crate) mod node;
 pub(crate) mod rbac;
+pub(crate) mod shown;
 
 pub use authentication::{AuthenticationError, RequestHeaders};
 pub use authorization::{Access, AuthorizationMode, DEFAULT_MODES, ModeError};
 pub use identity::Identity;
 pub(crate) use identity::Peer;
+pub(crate) use shown::ShownCertificates;

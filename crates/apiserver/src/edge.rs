@@ -18,7 +18,7 @@ use tokio_rustls::TlsAcceptor;
 pub use tls::TlsError;
 pub(crate) use tls::server_config;
 
-use crate::access::Peer;
+use crate::access::{Peer, ShownCertificates};
 use crate::pipeline::Core;
 
 /// Where a request comes from, as an extension of it.
@@ -90,8 +90,7 @@ async fn connection((stream, address): (TcpStream, SocketAddr), acceptor: TlsAcc
         Err(_) => return,
     };
     let certificates = stream.get_ref().1.peer_certificates().unwrap_or_default();
-    let certificates = certificates.iter().map(|certificate| certificate.clone().into_owned()).collect();
-    let peer = Peer::Tls { certificates };
+    let peer = Peer::Tls(Arc::new(ShownCertificates::new(certificates)));
     let service = service_fn(move |request: Request<Incoming>| {
         let mut request = request.map(crate::http::body::boxed);
         request.extensions_mut().insert(peer.clone());

@@ -21,6 +21,7 @@ use http::HeaderMap;
 use rustls_pki_types::CertificateDer;
 
 use super::identity::{Identity, Peer};
+use super::shown::Verdict;
 use crate::config::Config;
 use crate::registry::Registry;
 
@@ -137,7 +138,10 @@ impl Authenticator {
     ) -> Result<Identity, Status> {
         let found = match peer {
             Some(Peer::InProcess(identity)) => Ok(Some(identity.clone())),
-            Some(Peer::Tls { certificates }) => self.remote(certificates, headers, registry).await,
+            Some(Peer::Tls(certificates)) => {
+                let verdicts = certificates.verdicts(registry.env.now(), |chain| self.judge(chain));
+                self.remote(&verdicts, headers, registry).await
+            }
             None => self.remote(&[], headers, registry).await,
         };
         self.strip(headers);
@@ -150,17 +154,31 @@ impl Authenticator {
         }
     }
 
+    /// What the authorities of all ways make of a connection's certificates.
+    fn judge(&self, certificates: &[CertificateDer<'static>]) -> Arc<[Verdict]> {
+        let verdict = |connection: &Connection| match connection {
+            Connection::FrontProxy(proxies) => proxies.certificates.verify(certificates),
+            Connection::Certificate(clients) => clients.verify(certificates),
+        };
+        self.connections.iter().map(verdict).collect()
+    }
+
     async fn remote(
         &self,
-        certificates: &[CertificateDer<'static>],
+        verdicts: &[Verdict],
         headers: &mut HeaderMap,
         registry: &Registry,
     ) -> Result<Option<Identity>, Refusals> {
         let mut refusals = Refusals::default();
-        for connection in &self.connections {
-            let outcome = match connection {
-                Connection::FrontProxy(proxies) => proxies.authenticate(certificates, headers),
-                Connection::Certificate(clients) => clients.authenticate(certificates),
+        for (connection, verdict) in self.connections.iter().zip(verdicts) {
+            let outcome = match (connection, verdict) {
+                (_, Ok(None)) => Ok(None),
+                (_, Err(why)) => Err(why.clone()),
+                (Connection::FrontProxy(proxies), Ok(Some(verified))) => proxies.authenticate(verified, headers),
+                // A certificate without a name says nothing of who shows it.
+                (Connection::Certificate(_), Ok(Some(verified))) => {
+                    Ok(Some(verified.identity.clone()).filter(|identity| !identity.user.is_empty()))
+                }
             };
             match outcome {
                 Ok(Some(identity)) => return Ok(Some(identity.authenticated())),

@@ -1,6 +1,9 @@
 //! Users and groups.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::shown::ShownCertificates;
 
 /// Who makes a request.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -85,6 +88,6 @@ impl Identity {
 pub(crate) enum Peer {
     /// A component of this process, under the identity that the process gave it.
     InProcess(Identity),
-    /// A connection with or without a client certificate (DER, the leaf first, not verified yet).
-    Tls { certificates: Vec<rustls_pki_types::CertificateDer<'static>> },
+    /// A connection with or without client certificates.
+    Tls(Arc<ShownCertificates>),
 }

@@ -5,11 +5,10 @@ use std::path::PathBuf;
 use base::Env;
 use http::HeaderMap;
 use http::header::HeaderName;
-use rustls_pki_types::CertificateDer;
-use x509_parser::prelude::{FromDer, X509Certificate};
 
-use super::x509::{ClientAuthorityError, ClientCertificates, common_name};
+use super::x509::{ClientAuthorityError, ClientCertificates};
 use crate::access::identity::{Identity, unescape_key};
+use crate::access::shown::Verified;
 
 /// The flags `--requestheader-*`.
 #[derive(Clone, Debug)]
@@ -67,7 +66,8 @@ impl RequestHeaders {
 
 /// Believes front proxies.
 pub(super) struct FrontProxies {
-    certificates: ClientCertificates,
+    /// Whose certificates they have.
+    pub(super) certificates: ClientCertificates,
     headers: RequestHeaders,
     /// What is always taken out, whatever this server believes: what stands behind it may believe these.
     standard: RequestHeaders,
@@ -79,14 +79,8 @@ impl FrontProxies {
         Ok(Self { certificates, headers: headers.lower(), standard: RequestHeaders::default().lower() })
     }
 
-    pub(super) fn authenticate(
-        &self,
-        certificates: &[CertificateDer<'static>],
-        headers: &HeaderMap,
-    ) -> Result<Option<Identity>, String> {
-        let Some(leaf) = self.certificates.verify(certificates)? else { return Ok(None) };
-        let (_, parsed) = X509Certificate::from_der(leaf).map_err(|err| err.to_string())?;
-        let name = common_name(&parsed).unwrap_or_default();
+    pub(super) fn authenticate(&self, verified: &Verified, headers: &HeaderMap) -> Result<Option<Identity>, String> {
+        let name = &verified.identity.user;
         let allowed = &self.headers.allowed_names;
         if !allowed.is_empty() && !allowed.iter().any(|each| each == name) {
             return Err(format!("x509: subject with cn={name} is not in the allowed list"));

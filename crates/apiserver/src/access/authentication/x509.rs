@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use base::Env;
+use jiff::Timestamp;
 use rustls::RootCertStore;
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
@@ -13,6 +14,7 @@ use sha2::{Digest, Sha256};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use crate::access::identity::{CREDENTIAL_ID, Identity};
+use crate::access::shown::{Verdict, Verified};
 
 /// An authority of clients that cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -49,22 +51,13 @@ impl ClientCertificates {
         Self::of(authorities.map_err(|err| ClientAuthorityError(err.to_string()))?, env)
     }
 
-    /// The client's own certificate, if it and what stands above it are good.
-    pub(super) fn verify<'a>(
-        &self,
-        certificates: &'a [CertificateDer<'static>],
-    ) -> Result<Option<&'a CertificateDer<'static>>, String> {
+    /// Whose a client's certificates are.
+    pub(super) fn verify(&self, certificates: &[CertificateDer<'static>]) -> Verdict {
         let [leaf, intermediates @ ..] = certificates else { return Ok(None) };
         let seconds = u64::try_from(self.env.now().as_second()).unwrap_or_default();
         let now = UnixTime::since_unix_epoch(Duration::from_secs(seconds));
         self.verifier.verify_client_cert(leaf, intermediates, now).map_err(|err| err.to_string())?;
-        Ok(Some(leaf))
-    }
-
-    pub(super) fn authenticate(&self, certificates: &[CertificateDer<'static>]) -> Result<Option<Identity>, String> {
-        let Some(leaf) = self.verify(certificates)? else { return Ok(None) };
         let (_, parsed) = X509Certificate::from_der(leaf).map_err(|err| err.to_string())?;
-        let Some(user) = common_name(&parsed) else { return Ok(None) };
         let subject = parsed.subject();
         let organizations = subject.iter_organization().filter_map(|organization| organization.as_str().ok());
         let mut uids =
@@ -74,19 +67,14 @@ impl ClientCertificates {
             return Err("expected 1 UID, but found multiple".to_owned());
         }
         let mut identity = Identity {
-            user: user.to_owned(),
+            user: subject.iter_common_name().next().and_then(|name| name.as_str().ok()).unwrap_or_default().to_owned(),
             groups: organizations.map(str::to_owned).collect(),
             uid,
             ..Identity::default()
         };
         let hash: String = Sha256::digest(leaf).iter().map(|byte| format!("{byte:02x}")).collect();
         identity.extra.insert(CREDENTIAL_ID.to_owned(), vec![format!("X509SHA256={hash}")]);
-        Ok(Some(identity))
+        let expires = Timestamp::from_second(parsed.validity().not_after.timestamp()).unwrap_or(Timestamp::MAX);
+        Ok(Some(Verified { identity, expires }))
     }
-}
-
-/// The name in a certificate, if it has one.
-pub(super) fn common_name<'a>(certificate: &'a X509Certificate<'_>) -> Option<&'a str> {
-    let name = certificate.subject().iter_common_name().next()?.as_str().ok()?;
-    Some(name).filter(|name| !name.is_empty())
 }
