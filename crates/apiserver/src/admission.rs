@@ -26,6 +26,7 @@ mod volume_resize;
 use std::sync::Arc;
 
 use api::status::Status;
+use prometheus::proto::MetricFamily;
 use serde_json::Value;
 
 use crate::access::rbac;
@@ -185,6 +186,11 @@ impl Admission {
             quota_locks: QuotaLocks::default(),
             policies: policies::Policies::new(cache),
         }
+    }
+
+    /// What plugins count.
+    pub(crate) fn metrics(&self) -> Vec<MetricFamily> {
+        self.policies.metrics()
     }
 
     fn has(&self, plugin: &Plugin) -> bool {

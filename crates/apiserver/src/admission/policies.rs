@@ -4,6 +4,7 @@
 //! parameters. Both are read when they change ([`hooks`]); a request finds the policies that are for it with
 //! [`Definition::asks`].
 
+mod checks;
 mod hooks;
 pub(super) mod mutating;
 mod params;
@@ -14,11 +15,13 @@ use std::sync::Arc;
 
 use api::status::Status;
 use cel::admission::Environment;
+use prometheus::proto::MetricFamily;
 use serde_json::Value;
 
 use super::Attributes;
 use super::matching::{Criteria, FailurePolicy, Match, MatchConditions};
 use crate::cache::{Cache, Derived};
+use checks::Checks;
 use hooks::{Binding, Hooks};
 use mutating::MutatingPolicy;
 use params::ParamKind;
@@ -28,11 +31,17 @@ use validating::ValidatingPolicy;
 pub(super) struct Policies {
     mutating: Derived<Hooks<MutatingPolicy>>,
     validating: Derived<Hooks<ValidatingPolicy>>,
+    checks: Checks,
 }
 
 impl Policies {
     pub(super) fn new(cache: &Cache) -> Self {
-        Self { mutating: Derived::new(cache), validating: Derived::new(cache) }
+        Self { mutating: Derived::new(cache), validating: Derived::new(cache), checks: Checks::new() }
+    }
+
+    /// What policies have found, as metrics.
+    pub(super) fn metrics(&self) -> Vec<MetricFamily> {
+        self.checks.collect()
     }
 }
 

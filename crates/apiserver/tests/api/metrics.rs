@@ -67,3 +67,28 @@ async fn metrics_are_for_those_who_monitor() {
     let paths = cluster.get("/").await.expect(200);
     assert!(paths["paths"].as_array().expect("paths").contains(&json!("/metrics")));
 }
+
+#[tokio::test]
+async fn findings_of_policies_are_counted() {
+    let cluster = Cluster::start().await;
+    let group = "/apis/admissionregistration.k8s.io/v1";
+    let rules =
+        json!([{"apiGroups": [""], "apiVersions": ["v1"], "resources": ["configmaps"], "operations": ["CREATE"]}]);
+    let spec = json!({"matchConstraints": {"resourceRules": rules}, "validations": [
+        {"expression": "object.metadata.name != 'a'"}, {"expression": "object.metadata.name != 'b' || object.no == 1"}]});
+    cluster
+        .post(&format!("{group}/validatingadmissionpolicies"), json!({"metadata": {"name": "p"}, "spec": spec}))
+        .await
+        .expect(201);
+    let bound = json!({"metadata": {"name": "b"}, "spec": {"policyName": "p", "validationActions": ["Deny", "Audit"]}});
+    cluster.post(&format!("{group}/validatingadmissionpolicybindings"), bound).await.expect(201);
+    cluster.get(&format!("{group}/validatingadmissionpolicybindings")).await.expect(200);
+    for (name, code) in [("a", 422), ("b", 422), ("c", 201)] {
+        cluster.post("/api/v1/namespaces/default/configmaps", json!({"metadata": {"name": name}})).await.expect(code);
+    }
+    for (action, error) in [("deny", "no_error"), ("audit", "no_error"), ("deny", "invalid_error")] {
+        let labels = format!(r#"enforcement_action="{action}",error_type="{error}",policy="p",policy_binding="b""#);
+        let count = metric(&cluster, "apiserver_validating_admission_policy_check_total", &labels).await;
+        assert_eq!(count, Some(1.0), "{labels}");
+    }
+}

@@ -46,6 +46,15 @@ impl Action {
             Self::Audit => "Audit",
         }
     }
+
+    /// As metrics name it.
+    pub(super) fn metric(self) -> &'static str {
+        match self {
+            Self::Deny => "deny",
+            Self::Warn => "warn",
+            Self::Audit => "audit",
+        }
+    }
 }
 
 impl Binding {

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use api::status::{Cause, Status, reason};
-use cel::admission::{BUDGET, Expression, Purpose, apply_configuration, json_patch};
+use cel::admission::{BUDGET, EvaluationError, Expression, Purpose, apply_configuration, json_patch};
 use futures::future::BoxFuture;
 use serde_json::Value;
 
@@ -16,6 +16,7 @@ use super::super::matching::{
 };
 use super::super::plugin::{Handler, Plugin};
 use super::super::{Attributes, Operation};
+use super::checks::{Check, Trouble};
 use super::hooks::{Binding, Hook, Policy};
 use super::{Ask, Definition};
 use crate::http::options::FieldValidation;
@@ -84,14 +85,17 @@ fn mutate<'a>(attributes: &'a Attributes<'a>, object: &'a mut Value) -> BoxFutur
             return Ok(());
         }
         let hooks = || attributes.registry.admission.policies.mutating.read(|hooks| hooks.all());
-        let changed = match change(&hooks(), attributes, object).await {
-            Ok(changed) => changed,
-            Err(_) => {
-                // The policy may be gone or another one.
-                attributes.registry.fresh().await?;
-                change(&hooks(), attributes, object).await?
-            }
-        };
+        let mut outcome = change(&hooks(), attributes, object).await;
+        if !outcome.as_ref().is_ok_and(|(_, found)| found.failures.is_empty()) {
+            // The policy may be gone or another one.
+            attributes.registry.fresh().await?;
+            outcome = change(&hooks(), attributes, object).await;
+        }
+        let (changed, found) = outcome?;
+        attributes.registry.admission.policies.checks.count(&found.checks);
+        if !found.failures.is_empty() {
+            return Err(refusal(attributes, object, &found.failures));
+        }
         if let Some(changed) = changed {
             *object = changed;
         }
@@ -115,14 +119,21 @@ struct Failure {
     reason: Option<&'static str>,
 }
 
-/// What becomes of the object; nothing if it stays as it is.
+/// What comes of asking policies.
+#[derive(Default)]
+struct Findings {
+    failures: Vec<Failure>,
+    checks: Vec<Check>,
+}
+
+/// What becomes of the object, nothing if it stays as it is, and what went wrong.
 async fn change(
     hooks: &[Hook<MutatingPolicy>],
     attributes: &Attributes<'_>,
     object: &Value,
-) -> Result<Option<Value>, Status> {
-    let mut failures = Vec::new();
-    let invocations = invocations(hooks, attributes, object, &mut failures).await;
+) -> Result<(Option<Value>, Findings), Status> {
+    let mut found = Findings::default();
+    let invocations = invocations(hooks, attributes, object, &mut found).await;
     let mut changed: Option<Value> = None;
     let (mut invoked, mut again) = (BTreeSet::new(), BTreeSet::new());
     for pass in [Pass::First, Pass::Again] {
@@ -131,7 +142,7 @@ async fn change(
                 continue;
             }
             let before = changed.as_ref().unwrap_or(object);
-            match invocation.run(attributes, before, &mut failures).await? {
+            match invocation.run(attributes, before, &mut found).await? {
                 Outcome::Unasked => continue,
                 Outcome::Changed(after) if after != *before => {
                     again.append(&mut invoked);
@@ -144,10 +155,7 @@ async fn change(
             }
         }
     }
-    match failures.is_empty() {
-        true => Ok(changed),
-        false => Err(refusal(attributes, object, failures)),
-    }
+    Ok((changed, found))
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -162,7 +170,7 @@ async fn invocations<'h>(
     hooks: &'h [Hook<MutatingPolicy>],
     attributes: &Attributes<'_>,
     object: &Value,
-    failures: &mut Vec<Failure>,
+    found: &mut Findings,
 ) -> Vec<Invocation<'h>> {
     let mut invocations = Vec::new();
     for hook in hooks {
@@ -171,7 +179,7 @@ async fn invocations<'h>(
             Ok(None) => continue,
             Ok(Some(asks)) => asks,
             Err(why) => {
-                policy.fail(None, format!("failed to configure policy: {why}"), None, failures);
+                policy.fail(None, format!("failed to configure policy: {why}"), None, found);
                 continue;
             }
         };
@@ -184,7 +192,7 @@ async fn invocations<'h>(
                     params,
                 })),
                 Err(why) => {
-                    policy.fail(Some(&binding), format!("failed to configure binding: {why}"), None, failures);
+                    policy.fail(Some(&binding), format!("failed to configure binding: {why}"), None, found);
                 }
             }
         }
@@ -193,16 +201,10 @@ async fn invocations<'h>(
 }
 
 impl MutatingPolicy {
-    fn fail(
-        &self,
-        binding: Option<&Binding>,
-        message: String,
-        reason: Option<&'static str>,
-        failures: &mut Vec<Failure>,
-    ) {
+    fn fail(&self, binding: Option<&Binding>, message: String, reason: Option<&'static str>, found: &mut Findings) {
         if self.definition.failure_policy == FailurePolicy::Fail {
             let (policy, binding) = (self.definition.name.clone(), binding.map(|binding| binding.name.clone()));
-            failures.push(Failure { policy, binding, message, reason });
+            found.failures.push(Failure { policy, binding, message, reason });
         }
     }
 }
@@ -219,14 +221,20 @@ enum Outcome {
 /// Why a change could not be made.
 enum MutationError {
     /// The failure policy says what that means.
-    Failed(String),
+    Failed(String, Trouble),
     /// The request ends with this.
     Ended(Status),
 }
 
 impl MutationError {
     fn failed(error: impl std::fmt::Display) -> Self {
-        Self::Failed(error.to_string())
+        Self::Failed(error.to_string(), Trouble::Invalid)
+    }
+}
+
+impl From<EvaluationError> for MutationError {
+    fn from(error: EvaluationError) -> Self {
+        Self::Failed(error.to_string(), Trouble::from(&error))
     }
 }
 
@@ -238,12 +246,7 @@ impl From<Status> for MutationError {
 
 impl Invocation<'_> {
     /// Makes the changes of the policy to an object in the version of the request.
-    async fn run(
-        &self,
-        attributes: &Attributes<'_>,
-        object: &Value,
-        failures: &mut Vec<Failure>,
-    ) -> Result<Outcome, Status> {
+    async fn run(&self, attributes: &Attributes<'_>, object: &Value, found: &mut Findings) -> Result<Outcome, Status> {
         let request = self.found.show(attributes, Some(object)).await?;
         let subject = Subject::new(&request, self.policy.needs).await?;
         let shown = request.object.as_deref().unwrap_or(object);
@@ -253,20 +256,25 @@ impl Invocation<'_> {
             MatchOutcome::Matches => {}
             MatchOutcome::Excluded => return Ok(Outcome::Unasked),
             MatchOutcome::Failed(why) => {
-                self.policy.fail(Some(&self.binding), why, Some(reason::INVALID), failures);
+                self.policy.fail(Some(&self.binding), why, Some(reason::INVALID), found);
                 return Ok(Outcome::Unasked);
             }
         }
         let mut changed: Option<Value> = None;
         for mutation in &self.policy.mutations {
-            match self.mutate(&request, &subject, mutation, changed.as_ref().unwrap_or(shown)) {
-                Ok(Some(after)) => changed = Some(after),
-                Ok(None) => {}
-                Err(MutationError::Failed(why)) => {
-                    self.policy.fail(Some(&self.binding), why, Some(reason::INVALID), failures);
+            let trouble = match self.mutate(&request, &subject, mutation, changed.as_ref().unwrap_or(shown)) {
+                Ok(after) => {
+                    changed = after.or(changed);
+                    Trouble::None
+                }
+                Err(MutationError::Failed(why, trouble)) => {
+                    self.policy.fail(Some(&self.binding), why, Some(reason::INVALID), found);
+                    trouble
                 }
                 Err(MutationError::Ended(status)) => return Err(status),
-            }
+            };
+            let (policy, binding) = (definition.name.clone(), self.binding.name.clone());
+            found.checks.push(Check { policy, binding, trouble, action: None });
         }
         match changed {
             Some(changed) => Ok(Outcome::Changed(self.found.take_back(attributes, object, changed).await?)),
@@ -286,17 +294,17 @@ impl Invocation<'_> {
         let expected = request.expected().ok_or_else(|| unknown(request))?;
         let inputs = subject.inputs(Some(object), request.old.as_deref(), self.params.as_ref());
         let mut activation = self.policy.definition.environment.activate(&inputs, BUDGET);
-        let made = activation.evaluate(mutation.expression()).map_err(MutationError::failed)?;
+        let made = activation.evaluate(mutation.expression())?;
         let mut changed = match mutation {
             Mutation::Apply(_) => {
                 let config = apply_configuration(&made).map_err(MutationError::failed)?;
                 let merged = registry::Subject::adopt(expected, object, &config);
-                merged.map_err(|error| MutationError::Failed(format!("error applying patch: {error}")))?
+                merged.map_err(|error| MutationError::failed(format!("error applying patch: {error}")))?
             }
             Mutation::Patch(_) => {
                 let patch = json_patch(&made).map_err(MutationError::failed)?;
                 let patched = api::patch::json::apply_if(object.clone(), &patch);
-                match patched.map_err(|status| MutationError::Failed(format!("JSONPath: {}", status.message)))? {
+                match patched.map_err(|status| MutationError::failed(format!("JSONPath: {}", status.message)))? {
                     None => return Ok(None),
                     Some(patched) => {
                         let checked = check_patched(expected, patched, FieldValidation::Strict);
@@ -324,7 +332,7 @@ fn unknown(request: &VersionedAttributes<'_>) -> Status {
 }
 
 /// What is answered: the first failure decides, all are told.
-fn refusal(attributes: &Attributes<'_>, object: &Value, failures: Vec<Failure>) -> Status {
+fn refusal(attributes: &Attributes<'_>, object: &Value, failures: &[Failure]) -> Status {
     let mut status = attributes.forbidden(object, "admission request denied by policy");
     let words = |failure: &Failure| {
         let Failure { policy, binding, message, .. } = failure;

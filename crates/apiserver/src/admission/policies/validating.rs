@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use super::super::matching::{FailurePolicy, MatchOutcome, Needs, Subject, is_exempt};
 use super::super::plugin::{Handler, Plugin};
 use super::super::{Attributes, Operation};
+use super::checks::{Check, Trouble};
 use super::hooks::{Action, Binding, Policy};
 use super::{Ask, Definition};
 
@@ -89,6 +90,7 @@ struct Failure {
     index: usize,
     message: String,
     reason: Option<String>,
+    trouble: Trouble,
 }
 
 /// What a policy says of a request.
@@ -98,15 +100,21 @@ struct Outcome {
     /// Values of audit annotations, by the number of their key.
     annotations: Vec<(usize, String)>,
     /// Why values could not be made, which refuses the request.
-    errors: Vec<String>,
+    errors: Vec<EvaluationError>,
+    /// What could not be found out and counts as nothing.
+    ignored: Vec<Trouble>,
 }
 
 impl Outcome {
     /// Of a policy that could not be asked.
-    fn unasked(policy: FailurePolicy, message: String) -> Self {
-        let failure = Failure { index: 0, message, reason: None };
-        let failures = if policy == FailurePolicy::Fail { vec![failure] } else { Vec::new() };
-        Self { failures, ..Self::default() }
+    fn unasked(policy: FailurePolicy, message: String, trouble: Trouble) -> Self {
+        match policy {
+            FailurePolicy::Fail => {
+                let failure = Failure { index: 0, message, reason: None, trouble };
+                Self { failures: vec![failure], ..Self::default() }
+            }
+            FailurePolicy::Ignore => Self { ignored: vec![trouble], ..Self::default() },
+        }
     }
 }
 
@@ -128,58 +136,56 @@ impl ValidatingPolicy {
         match self.definition.conditions.evaluate(&activation) {
             MatchOutcome::Matches => {}
             MatchOutcome::Excluded => return Outcome::default(),
-            MatchOutcome::Failed(why) => return Outcome::unasked(policy, why),
+            MatchOutcome::Failed(why) => return Outcome::unasked(policy, why, Trouble::Invalid),
         }
         let mut annotating = activation.with_budget(BUDGET);
-        let judged = self.judge(&mut activation).and_then(|failures| self.annotate(&mut annotating, failures));
-        judged.unwrap_or_else(|error| Outcome::unasked(policy, error.to_string()))
+        let judged = self.judge(&mut activation).and_then(|outcome| self.annotate(&mut annotating, outcome));
+        judged.unwrap_or_else(|error| Outcome::unasked(policy, error.to_string(), Trouble::from(&error)))
     }
 
     /// What does not hold. An error means that the budget is spent.
-    fn judge(&self, activation: &mut Activation<'_>) -> Result<Vec<Failure>, EvaluationError> {
+    fn judge(&self, activation: &mut Activation<'_>) -> Result<Outcome, EvaluationError> {
         let is_strict = self.definition.failure_policy == FailurePolicy::Fail;
-        let mut failures = Vec::new();
+        let mut outcome = Outcome::default();
         for (index, validation) in self.validations.iter().enumerate() {
             match activation.evaluate(&validation.expression) {
                 Ok(CelValue::Bool(true)) => {}
                 Ok(_) => {
                     let reason = validation.reason.clone();
-                    failures.push(Failure { index, message: String::new(), reason });
+                    outcome.failures.push(Failure { index, message: String::new(), reason, trouble: Trouble::None });
                 }
                 Err(error @ EvaluationError::OutOfBudget) => return Err(error),
                 Err(error) if is_strict => {
-                    failures.push(Failure { index, message: error.to_string(), reason: None });
+                    let (message, trouble) = (error.to_string(), Trouble::from(&error));
+                    outcome.failures.push(Failure { index, message, reason: None, trouble });
                 }
-                Err(_) => {}
+                Err(error) => outcome.ignored.push(Trouble::from(&error)),
             }
         }
-        for failure in failures.iter_mut().filter(|failure| failure.message.is_empty()) {
+        for failure in outcome.failures.iter_mut().filter(|failure| failure.message.is_empty()) {
             match self.validations[failure.index].message(activation) {
                 Ok(message) => failure.message = message,
                 Err(error) if is_strict => {
                     failure.message = format!("failed messageExpression: {error}");
-                    failure.reason = None;
+                    (failure.reason, failure.trouble) = (None, Trouble::from(&error));
                 }
-                Err(_) => {}
+                Err(error) => outcome.ignored.push(Trouble::from(&error)),
             }
         }
         // Without a message the budget was spent, which counts as nothing.
-        failures.retain(|failure| !failure.message.is_empty());
-        Ok(failures)
+        outcome.failures.retain(|failure| !failure.message.is_empty());
+        Ok(outcome)
     }
 
     /// Adds audit annotations to what does not hold. An error means that the budget is spent.
-    fn annotate(&self, activation: &mut Activation<'_>, failures: Vec<Failure>) -> Result<Outcome, EvaluationError> {
-        let mut outcome = Outcome { failures, ..Outcome::default() };
+    fn annotate(&self, activation: &mut Activation<'_>, mut outcome: Outcome) -> Result<Outcome, EvaluationError> {
         for (index, (_, expression)) in self.annotations.iter().enumerate() {
             match activation.evaluate(expression) {
                 Ok(CelValue::String(value)) if !value.trim().is_empty() => {
                     outcome.annotations.push((index, value.trim().to_owned()));
                 }
                 Err(error @ EvaluationError::OutOfBudget) => return Err(error),
-                Err(error) if self.definition.failure_policy == FailurePolicy::Fail => {
-                    outcome.errors.push(error.to_string());
-                }
+                Err(error) if self.definition.failure_policy == FailurePolicy::Fail => outcome.errors.push(error),
                 Ok(_) | Err(_) => {}
             }
         }
@@ -222,12 +228,19 @@ fn validate<'a>(attributes: &'a Attributes<'a>, object: &'a mut Value) -> BoxFut
             Operation::Delete => (&deletion, None),
             _ => (attributes, Some(object)),
         };
-        if judge(attributes, object).await.is_ok() {
-            return Ok(());
+        let mut found = judge(attributes, object).await;
+        if !found.as_ref().is_ok_and(|found| found.denials.is_empty()) {
+            // The policy may be gone or another one.
+            attributes.registry.fresh().await?;
+            found = judge(attributes, object).await;
         }
-        // The policy may be gone or another one.
-        attributes.registry.fresh().await?;
-        judge(attributes, object).await
+        let found = found?;
+        attributes.registry.admission.policies.checks.count(&found.checks);
+        // The first that denies the request decides.
+        match found.denials.into_iter().next() {
+            None => Ok(()),
+            Some(denial) => Err(denial.status(attributes, object)),
+        }
     })
 }
 
@@ -239,17 +252,24 @@ struct Denial {
     reason: Option<String>,
 }
 
-/// Asks every policy that is for the request. The first that denies it decides.
-async fn judge(attributes: &Attributes<'_>, object: Option<&Value>) -> Result<(), Status> {
+/// What comes of asking policies.
+#[derive(Default)]
+struct Findings {
+    denials: Vec<Denial>,
+    checks: Vec<Check>,
+}
+
+/// Asks every policy that is for the request.
+async fn judge(attributes: &Attributes<'_>, object: Option<&Value>) -> Result<Findings, Status> {
+    let mut found = Findings::default();
     let hooks = attributes.registry.admission.policies.validating.read(|hooks| hooks.all());
-    let mut denials = Vec::new();
     for hook in &*hooks {
         let policy = &*hook.policy;
         let asks = match policy.definition.asks(&hook.bindings, attributes, object).await {
             Ok(None) => continue,
             Ok(Some(asks)) => asks,
             Err(why) => {
-                policy.misconfigured(None, &why, &mut denials);
+                policy.misconfigured(None, &why, &mut found.denials);
                 continue;
             }
         };
@@ -257,7 +277,7 @@ async fn judge(attributes: &Attributes<'_>, object: Option<&Value>) -> Result<()
             Ok(request) => request,
             Err(status) => {
                 let why = format!("failed to convert object version: {}", status.message);
-                policy.misconfigured(None, &why, &mut denials);
+                policy.misconfigured(None, &why, &mut found.denials);
                 continue;
             }
         };
@@ -267,14 +287,14 @@ async fn judge(attributes: &Attributes<'_>, object: Option<&Value>) -> Result<()
             let params = match params {
                 Ok(params) => params,
                 Err(why) => {
-                    policy.misconfigured(Some(binding), why, &mut denials);
+                    policy.misconfigured(Some(binding), why, &mut found.denials);
                     continue;
                 }
             };
             for params in params {
                 let inputs = subject.inputs(request.object.as_deref(), request.old.as_deref(), params.as_ref());
                 let outcome = policy.evaluate(&inputs);
-                policy.act(attributes, binding, outcome, &mut denials, &mut notes);
+                policy.act(attributes, binding, outcome, &mut found, &mut notes);
             }
         }
         for (index, values) in notes {
@@ -282,10 +302,7 @@ async fn judge(attributes: &Attributes<'_>, object: Option<&Value>) -> Result<()
             attributes.annotate(key, || values.join(", "));
         }
     }
-    match denials.into_iter().next() {
-        None => Ok(()),
-        Some(denial) => Err(denial.status(attributes, object)),
-    }
+    Ok(found)
 }
 
 impl ValidatingPolicy {
@@ -308,14 +325,20 @@ impl ValidatingPolicy {
         attributes: &Attributes<'_>,
         binding: &Binding,
         outcome: Outcome,
-        denials: &mut Vec<Denial>,
+        found: &mut Findings,
         notes: &mut BTreeMap<usize, Vec<String>>,
     ) {
         let name = &*self.definition.name;
-        for Failure { index, message, reason } in outcome.failures {
+        let check = |trouble: Trouble, action: &'static str| {
+            let (policy, binding) = (self.definition.name.clone(), binding.name.clone());
+            Check { policy, binding, trouble, action: Some(action) }
+        };
+        found.checks.extend(outcome.ignored.into_iter().map(|trouble| check(trouble, "allow")));
+        for Failure { index, message, reason, trouble } in outcome.failures {
             for action in &binding.actions {
+                found.checks.push(check(trouble, action.metric()));
                 match action {
-                    Action::Deny => self.deny(Some(binding), message.clone(), reason.clone(), denials),
+                    Action::Deny => self.deny(Some(binding), message.clone(), reason.clone(), &mut found.denials),
                     Action::Warn => attributes.warn(format!(
                         "Validation failed for ValidatingAdmissionPolicy '{name}' with binding '{}': {message}",
                         binding.name
@@ -337,7 +360,8 @@ impl ValidatingPolicy {
             }
         }
         for error in outcome.errors {
-            self.deny(Some(binding), error, None, denials);
+            found.checks.push(check(Trouble::from(&error), Action::Deny.metric()));
+            self.deny(Some(binding), error.to_string(), None, &mut found.denials);
         }
     }
 }
