@@ -32,7 +32,7 @@ fn service_account(object: &Value, now: Timestamp) -> Vec<Value> {
     vec![name(object), count(&object["secrets"]).into(), age(object, now)]
 }
 
-const RESOURCE_QUOTA: &[Column] = &[NAME, AGE, text("Request"), text("Limit")];
+const RESOURCE_QUOTA: &[Column] = &[NAME, text("Request"), text("Limit"), AGE];
 
 fn resource_quota(object: &Value, now: Timestamp) -> Vec<Value> {
     let (mut requests, mut limits) = (Vec::new(), Vec::new());
@@ -42,7 +42,7 @@ fn resource_quota(object: &Value, now: Timestamp) -> Vec<Value> {
         let part = format!("{resource}: {used}/{}", scalar(hard));
         if resource.starts_with("limits") { limits.push(part) } else { requests.push(part) }
     }
-    vec![name(object), age(object, now), requests.join(", ").into(), limits.join(", ").into()]
+    vec![name(object), requests.join(", ").into(), limits.join(", ").into(), age(object, now)]
 }
 
 const PRIORITY_CLASS: &[Column] = &[NAME, integer("Value"), boolean("Global-Default"), AGE, text("PreemptionPolicy")];

@@ -149,3 +149,9 @@ fn every_printer_is_of_a_kind() {
         assert!(known, "{} {}", printer.group, printer.kind);
     }
 }
+
+#[test]
+fn quotas_show_requests_and_limits() {
+    let status = json!({"hard": {"pods": "2", "limits.cpu": "1"}, "used": {"pods": "1"}});
+    check("v1", "ResourceQuota", json!({"status": status}), json!(["x", "pods: 1/2", "limits.cpu: 0/1", "5m"]));
+}
