@@ -5,6 +5,7 @@
 
 use serde_json::Value;
 
+use super::compare::compare;
 use super::fields::set_of;
 use super::set::Set;
 use super::shape::Shape;
@@ -19,11 +20,13 @@ pub(super) const KUBECTL: &str = "kubectl";
 /// A larger annotation is given up.
 const MAX_ANNOTATIONS_BYTES: usize = 256 * 1024;
 
-/// The fields that client-side apply has set.
+/// The fields that client-side apply has set, and that have still the value that it gave them.
 pub(super) fn fields(live: &Value, api_version: &str, shape: Shape<'_>) -> Set {
     let applied = meta::annotation(live, ANNOTATION).and_then(|text| serde_json::from_str::<Value>(text).ok());
     match applied {
-        Some(applied) if meta::api_version(&applied) == api_version => set_of(&applied, shape),
+        Some(applied) if meta::api_version(&applied) == api_version => {
+            set_of(&applied, shape).difference(&compare(&applied, live, shape).all())
+        }
         _ => Set::default(),
     }
 }

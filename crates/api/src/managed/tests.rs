@@ -265,6 +265,10 @@ fn kubectl_takes_over_from_client_side_apply() {
     let taken = applied("kubectl", CONFIG_MAP, &live, &config, false).expect("no conflict");
     assert_eq!(taken["data"], json!({"k": "w"}));
     assert_eq!(crate::meta::annotation(&taken, annotation), Some(format!("{config}\n").as_str()));
+
+    // What somebody else has changed since is not kubectl's any more.
+    let changed = update("other", CONFIG_MAP, &live, |object| object["data"]["k"] = json!("x"));
+    assert_eq!(applied("kubectl", CONFIG_MAP, &changed, &config, false).expect_err("a conflict").code, 409);
 }
 
 #[test]
