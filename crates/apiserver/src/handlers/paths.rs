@@ -68,7 +68,8 @@ pub(crate) async fn handle(core: Arc<Core>, admitted: Admitted) -> Result<Respon
             Some(resources) => told(&resources, "APIResourceList"),
             None => unknown(group),
         },
-        ["version"] => ok(&version()),
+        // Always indented, whoever asks.
+        ["version"] => encoded(Encoding::PrettyJson, &version(), ""),
         ["metrics"] => metrics::answer(&core).await,
         ["cacerts"] => Ok(output::text_response(StatusCode::OK, core.ca_pem.clone())),
         ["livez" | "readyz" | "healthz", rest @ ..] => health(&core, segments[0], rest, &info.query).await,

@@ -23,6 +23,14 @@ fn json(response: &Response<Bytes>) -> Value {
 }
 
 #[tokio::test]
+async fn the_version_is_indented_for_everybody() {
+    let cluster = Cluster::start().await;
+    let version = cluster.fetch("/version", &[("user-agent", "kubectl/v1.35.0")]).await;
+    assert!(version.body().starts_with(b"{\n  \""), "{:?}", version.body());
+    assert_eq!(json(&version)["major"], "1");
+}
+
+#[tokio::test]
 async fn documents_come_in_two_forms() {
     let cluster = Cluster::start().await;
     for (path, protobuf, sent) in [
