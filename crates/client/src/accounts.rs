@@ -43,11 +43,11 @@ pub struct RemoteAccounts {
 }
 
 impl Accounts {
-    /// A client that acts as the account.
-    pub async fn client(&self, account: &str) -> Result<kube::Client, ConnectError> {
+    /// A component's client that acts as the account.
+    pub async fn client(&self, account: &str, component: &str) -> Result<kube::Client, ConnectError> {
         match self {
-            Self::InProcess(service) => connect(Source::InProcess(service(account))).await,
-            Self::Remote(remote) => remote.client(account),
+            Self::InProcess(service) => connect(Source::InProcess(service(account)), component).await,
+            Self::Remote(remote) => remote.client(account, component),
         }
     }
 }
@@ -60,8 +60,8 @@ impl RemoteAccounts {
         Self { client, config, namespace: namespace.to_owned(), env }
     }
 
-    fn client(&self, account: &str) -> Result<kube::Client, ConnectError> {
-        let inner = connect_to(self.config.clone())?;
+    fn client(&self, account: &str, component: &str) -> Result<kube::Client, ConnectError> {
+        let inner = connect_to(self.config.clone(), component)?;
         let tokens = Tokens { accounts: self.clone(), account: account.to_owned(), current: Mutex::default() };
         Ok(kube::Client::new(TokenService { inner, tokens: Arc::new(tokens) }, self.namespace.clone()))
     }

@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::header::USER_AGENT;
+use http::{HeaderValue, Request, Response};
 use http_body_util::BodyExt;
 use http_body_util::combinators::UnsyncBoxBody;
 use kube::client::Body;
@@ -73,16 +74,31 @@ pub enum ConnectError {
     Setup(#[source] Box<kube::Error>),
 }
 
-/// Makes a client. No request is sent: an API server that is not there yet shows in the first call.
+/// Makes a client for a component. No request is sent: an API server that is not there yet shows in the first call.
+///
+/// The component's name stands in front of the client's `User-Agent`; the server knows by it who has written which
+/// field.
 ///
 /// Must be called inside a tokio runtime.
-pub async fn connect(source: Source) -> Result<kube::Client, ConnectError> {
+pub async fn connect(source: Source, component: &str) -> Result<kube::Client, ConnectError> {
     let kubeconfig = match source {
-        Source::InProcess(service) => return Ok(kube::Client::new(service, "default")),
-        Source::Kubeconfig(path) => return connect_to(configuration(path).await?),
+        Source::InProcess(service) => {
+            let agent = user_agent(component);
+            let service = service.map_request(move |mut request: Request<Body>| {
+                request.headers_mut().insert(USER_AGENT, agent.clone());
+                request
+            });
+            return Ok(kube::Client::new(service, "default"));
+        }
+        Source::Kubeconfig(path) => return connect_to(configuration(path).await?, component),
         Source::Loaded(kubeconfig) => *kubeconfig,
     };
-    connect_to(use_kubeconfig(kubeconfig).await?)
+    connect_to(use_kubeconfig(kubeconfig).await?, component)
+}
+
+fn user_agent(component: &str) -> HeaderValue {
+    let text = format!("{component}/v1.35.0 ({}/{}) kubernetes/skiff", std::env::consts::OS, std::env::consts::ARCH);
+    HeaderValue::try_from(text).expect("names of components are plain text")
 }
 
 /// What a kubeconfig file says about its current context.
@@ -97,8 +113,9 @@ async fn use_kubeconfig(kubeconfig: Kubeconfig) -> Result<kube::Config, ConnectE
     config.map_err(|source| ConnectError::Use(Box::new(source)))
 }
 
-pub(crate) fn connect_to(config: kube::Config) -> Result<kube::Client, ConnectError> {
+pub(crate) fn connect_to(mut config: kube::Config, component: &str) -> Result<kube::Client, ConnectError> {
     // Another library of the process may have chosen one already; any will do.
     let _ = rustls::crypto::ring::default_provider().install_default();
+    config.headers.push((USER_AGENT, user_agent(component)));
     kube::Client::try_from(config).map_err(|source| ConnectError::Setup(Box::new(source)))
 }

@@ -12,7 +12,7 @@ use testkit::Cluster;
 async fn a_kubeconfig_leads_to_the_same_api_as_the_function_call() {
     let cluster = Cluster::start_in(base::Env::system()).await;
     let here: Api<Namespace> = Api::all(cluster.client.clone());
-    let client = connect(Source::Kubeconfig(cluster.kubeconfig())).await.expect("a client");
+    let client = connect(Source::Kubeconfig(cluster.kubeconfig()), "test").await.expect("a client");
     let informers = Informers::new(client.clone(), cluster.env.clone());
     let namespaces = informers.of::<Namespace>();
     let (_trigger, drain) = base::drain();
@@ -30,7 +30,7 @@ async fn a_kubeconfig_leads_to_the_same_api_as_the_function_call() {
 
 #[tokio::test]
 async fn an_unreadable_kubeconfig_is_named() {
-    let err = connect(Source::Kubeconfig(PathBuf::from("/nowhere/kubeconfig"))).await.err().expect("an error");
+    let err = connect(Source::Kubeconfig(PathBuf::from("/nowhere/kubeconfig")), "test").await.err().expect("an error");
     assert!(matches!(&err, ConnectError::Read { .. }));
     assert_eq!(err.to_string(), "cannot read kubeconfig /nowhere/kubeconfig");
 }

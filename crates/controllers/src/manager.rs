@@ -12,6 +12,9 @@ use crate::certificates::Signer;
 use crate::context::{Context, Recorders};
 use crate::registry::{self, Registration};
 
+/// The name of the Lease and of the component.
+const NAME: &str = "kube-controller-manager";
+
 /// How long controllers may take to end after the drain signal.
 const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(15);
 
@@ -123,11 +126,7 @@ impl ControllerManager {
     /// Lease its controllers end, and it waits again.
     pub async fn run(self, drain: Drain) -> Result<(), RunError> {
         while !drain.is_draining() {
-            let config = leader::Config::new(
-                self.config.lease_namespace.clone(),
-                "kube-controller-manager",
-                self.config.identity.clone(),
-            );
+            let config = leader::Config::new(self.config.lease_namespace.clone(), NAME, self.config.identity.clone());
             let env = self.informers.env().clone();
             let outcome =
                 leader::elect(config, self.client.clone(), env, drain.clone(), |term| self.run_term(term)).await;
@@ -160,7 +159,8 @@ impl ControllerManager {
         let mut controllers = Tasks::new();
         for registration in &self.enabled {
             let account = registration.account;
-            let client = self.accounts.client(account).await.map_err(|source| RunError::Client { account, source })?;
+            let client = self.accounts.client(account, NAME).await;
+            let client = client.map_err(|source| RunError::Client { account, source })?;
             controllers.spawn_fallible(
                 registration.name,
                 (registration.run)(context.clone().acting_with(client), term.clone()),

@@ -87,7 +87,7 @@ impl Cluster {
     /// A client that acts as somebody else.
     pub async fn client_of(&self, user: &str, groups: &[&str]) -> kube::Client {
         let service = self.service.acting_as(Identity::new(user, groups));
-        client::connect(Source::in_process(service)).await.expect("a client")
+        client::connect(Source::in_process(service), "test").await.expect("a client")
     }
 
     /// The signal that fires when the cluster is dropped.
@@ -97,5 +97,5 @@ impl Cluster {
 }
 
 async fn connect(server: &ApiServer, identity: Identity) -> kube::Client {
-    client::connect(Source::in_process(server.service(identity))).await.expect("a client")
+    client::connect(Source::in_process(server.service(identity)), "test").await.expect("a client")
 }

@@ -39,10 +39,10 @@ pub struct PreparedApiServer {
 }
 
 impl PreparedApiServer {
-    /// A client in this process, as a user. Its requests wait until the server is started.
-    pub async fn client(&self, user: &str, groups: &[&str]) -> Result<kube::Client> {
+    /// A component's client in this process, as a user. Its requests wait until the server is started.
+    pub async fn client(&self, component: &str, user: &str, groups: &[&str]) -> Result<kube::Client> {
         let identity = Identity::new(user, groups);
-        Ok(client::connect(Source::in_process(self.server.service(identity))).await?)
+        Ok(client::connect(Source::in_process(self.server.service(identity)), component).await?)
     }
 
     /// Clients in this process that act as accounts of `kube-system`.
@@ -55,7 +55,7 @@ impl PreparedApiServer {
 
     /// A client in this process, as an account of `kube-system`.
     pub async fn account_client(&self, account: &str) -> Result<kube::Client> {
-        Ok(self.accounts().client(account).await?)
+        Ok(self.accounts().client(account, account).await?)
     }
 
     /// The certificate of the cluster's authority.
@@ -203,10 +203,10 @@ pub async fn start_components(
     env: &Env,
 ) -> Result<()> {
     let identity = options.identity.clone();
-    let client = server.client("system:kube-controller-manager", &[]).await?;
+    let client = server.client("kube-controller-manager", "system:kube-controller-manager", &[]).await?;
     let informers = start_informers(parts, client.clone(), env);
     start_controllers(parts, options, client, server.accounts(), informers)?;
-    let client = server.client("system:kube-scheduler", &[]).await?;
+    let client = server.client("kube-scheduler", "system:kube-scheduler", &[]).await?;
     let informers = start_informers(parts, client, env);
     start_scheduler(parts, identity, informers);
     Ok(())

@@ -104,7 +104,7 @@ async fn connect(server: &str, ca_pem: Option<&str>, token: Option<String>) -> R
         current_context: Some("join".to_owned()),
         ..Kubeconfig::default()
     };
-    Ok(client::connect(Source::Loaded(Box::new(kubeconfig))).await?)
+    Ok(client::connect(Source::Loaded(Box::new(kubeconfig)), "kubelet").await?)
 }
 
 fn base64(bytes: &[u8]) -> String {

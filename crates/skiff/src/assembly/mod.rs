@@ -31,10 +31,11 @@ pub fn identity(given: Option<&str>, env: &Env) -> Result<String> {
 /// The client of a component that runs alone, and its informers, which run as a part.
 pub async fn connect_alone(
     parts: &mut Parts,
+    component: &str,
     connection: &components::Connection,
     env: &Env,
 ) -> Result<(kube::Client, Informers)> {
-    let client = client::connect(Source::Kubeconfig(connection.kubeconfig.clone())).await?;
+    let client = client::connect(Source::Kubeconfig(connection.kubeconfig.clone()), component).await?;
     Ok((client.clone(), start_informers(parts, client, env)))
 }
 

@@ -19,7 +19,7 @@ pub async fn run(options: Agent) -> Result<()> {
     let token = options::secret(options.token.as_deref(), options.token_file.as_deref())?;
     let token = token.context("name the token to join with: --token-file")?;
     let joined = join::join(&dir, &options.server, &token, &name, &env).await?;
-    let client = client::connect(Source::Kubeconfig(joined.kubeconfig)).await?;
+    let client = client::connect(Source::Kubeconfig(joined.kubeconfig), "kubelet").await?;
     let config = NodeConfig {
         serving: serving::issued(&dir, "serving-ca", &name, ip, &env)?,
         client_ca_pem: joined.ca_pem,

@@ -16,7 +16,8 @@ use crate::{assembly, layout};
 /// Runs it.
 pub async fn run(options: ControllerManager) -> Result<()> {
     let (env, mut parts) = (Env::system(), Parts::new());
-    let (client, informers) = assembly::connect_alone(&mut parts, &options.connection, &env).await?;
+    let (client, informers) =
+        assembly::connect_alone(&mut parts, "kube-controller-manager", &options.connection, &env).await?;
     let pki_dir = layout::pki_dir(&options.common.instance());
     let root_ca = options.root_ca_file.unwrap_or_else(|| pki_dir.join("ca.crt"));
     let root_ca_pem = std::fs::read_to_string(&root_ca)

@@ -11,7 +11,7 @@ use crate::supervise::Parts;
 /// Runs it.
 pub async fn run(options: Dns) -> Result<()> {
     let (env, mut parts) = (Env::system(), Parts::new());
-    let (_, informers) = assembly::connect_alone(&mut parts, &options.connection, &env).await?;
+    let (_, informers) = assembly::connect_alone(&mut parts, "kube-dns", &options.connection, &env).await?;
     let config = dns::Config {
         cluster_domain: options.cluster_domain,
         cluster_dns: if options.listen.is_empty() { vec![options.cluster_dns] } else { Vec::new() },

@@ -11,7 +11,7 @@ use crate::{host, layout};
 /// Runs it.
 pub async fn run(options: Kubelet) -> Result<()> {
     let (env, instance, mut parts) = (Env::system(), options.common.instance(), Parts::new());
-    let (client, informers) = assembly::connect_alone(&mut parts, &options.connection, &env).await?;
+    let (client, informers) = assembly::connect_alone(&mut parts, "kubelet", &options.connection, &env).await?;
     let name = options.hostname_override.map_or_else(host::name, Ok)?;
     let ip = options.node_ip.map_or_else(host::address, Ok)?;
     let given = serving::from_files(options.tls_cert_file.as_ref(), options.tls_private_key_file.as_ref())?;

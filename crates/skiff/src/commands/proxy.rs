@@ -11,7 +11,7 @@ use crate::{assembly, host};
 /// Runs it.
 pub async fn run(options: Proxy) -> Result<()> {
     let (env, mut parts) = (Env::system(), Parts::new());
-    let (_, informers) = assembly::connect_alone(&mut parts, &options.connection, &env).await?;
+    let (_, informers) = assembly::connect_alone(&mut parts, "kube-proxy", &options.connection, &env).await?;
     let name = options.hostname_override.map_or_else(host::name, Ok)?;
     let config = proxy::Config::new(options.common.instance(), name, vec![options.cluster_cidr]);
     node::start_proxy(&mut parts, config, &informers)?;

@@ -11,7 +11,7 @@ use crate::supervise::Parts;
 /// Runs it.
 pub async fn run(options: Scheduler) -> Result<()> {
     let (env, mut parts) = (Env::system(), Parts::new());
-    let (_, informers) = assembly::connect_alone(&mut parts, &options.connection, &env).await?;
+    let (_, informers) = assembly::connect_alone(&mut parts, "kube-scheduler", &options.connection, &env).await?;
     let identity = assembly::identity(options.election.leader_elect_identity.as_deref(), &env)?;
     control_plane::start_scheduler(&mut parts, identity, informers);
     parts.run().await

@@ -41,7 +41,7 @@ async fn serve(options: Server) -> Result<()> {
             serving: serving::issued(&layout::pki_dir(&instance), "ca", &name, ip, &env)?,
             client_ca_pem: prepared.ca_pem().to_owned(),
             clients: Some(NodeClients {
-                proxy: prepared.client("system:kube-proxy", &[]).await?,
+                proxy: prepared.client("kube-proxy", "system:kube-proxy", &[]).await?,
                 dns: prepared.account_client("kube-dns").await?,
             }),
             cluster_cidr: options.ranges.cluster_cidr,
@@ -56,7 +56,7 @@ async fn serve(options: Server) -> Result<()> {
             ip,
             name,
         };
-        let client = prepared.client(&format!("system:node:{}", config.name), &["system:nodes"]).await?;
+        let client = prepared.client("kubelet", &format!("system:node:{}", config.name), &["system:nodes"]).await?;
         node::start(&mut parts, config, client, &env).await.context("node")?;
     }
     prepared.start(&mut parts);

@@ -11,7 +11,7 @@ use crate::options::user::Status;
 /// Prints it.
 pub async fn run(options: Status) -> Result<()> {
     let path = options.kubeconfig.display().to_string();
-    let client = client::connect(Source::Kubeconfig(options.kubeconfig))
+    let client = client::connect(Source::Kubeconfig(options.kubeconfig), "skiff")
         .await
         .with_context(|| format!("no cluster is known at {path}: start one with `skiff server`, or set KUBECONFIG"))?;
     let version =
