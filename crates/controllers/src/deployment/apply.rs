@@ -56,13 +56,9 @@ impl Deployments {
         let api: Api<Deployment> = self.context.namespaced(rollout.key.namespace());
         let mut noted = rollout.deployment.clone();
         noted.metadata.annotations.get_or_insert_default().insert(revision::REVISION.to_owned(), number);
-        let patched = api.replace(&rollout.key.name, &PostParams::default(), &noted).await;
-        let patched = patched.attempt("note revision of deployment", &rollout.key)?;
-        if patched.metadata.generation != rollout.deployment.metadata.generation {
-            // The template may be another one now: the rest of this sync would be about the past.
-            return Err(SyncError::Changed { key: rollout.key.clone() });
-        }
-        rollout.deployment = patched;
+        // With the status, so that it counts as no change of what is wanted: the generation stays.
+        let written = api.replace_status(&rollout.key.name, &PostParams::default(), &noted).await;
+        rollout.deployment = written.attempt("note revision of deployment", &rollout.key)?;
         Ok(())
     }
 

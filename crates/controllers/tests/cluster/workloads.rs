@@ -41,7 +41,15 @@ async fn a_deployment_lives_through_rollouts_and_takes_everything_with_it() {
     services.create(&PostParams::default(), &service).await.expect("created");
     let made = fresh(testkit::deployment("web").replicas(3).image("v1"));
     deployments.create(&PostParams::default(), &made).await.expect("created");
-    assert_eq!(revision(&test.until("web", complete(3)).await), "1");
+    let deployed = test.until("web", complete(3)).await;
+    // What controllers note is no change of what is wanted, and it is theirs.
+    assert_eq!((revision(&deployed).as_str(), deployed.metadata.generation), ("1", Some(1)));
+    let managers = deployed.metadata.managed_fields.iter().flatten();
+    let managers: Vec<_> = managers.map(|entry| (entry.manager.as_deref(), entry.subresource.as_deref())).collect();
+    assert!(
+        managers.contains(&(Some("kube-controller-manager"), Some("status"))) && managers.len() == 2,
+        "{managers:?}"
+    );
 
     let addresses = |slice: &EndpointSlice| slice.endpoints.iter().flat_map(|e| e.addresses.clone()).count();
     let slices: &Api<EndpointSlice> = &test.api();
