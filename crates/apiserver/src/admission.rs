@@ -7,7 +7,6 @@ mod certificates;
 mod default_class;
 mod deny_external_ips;
 mod limit_ranger;
-#[expect(dead_code, unused_imports, reason = "webhooks and policies, which land next, stand on it")]
 pub(crate) mod matching;
 mod namespace_lifecycle;
 mod node_restriction;
@@ -17,11 +16,13 @@ mod pod_priority;
 mod pod_security;
 mod pod_tolerations;
 mod policies;
+mod reinvocation;
 mod resource_quota;
 mod runtime_class;
 mod service_account;
 mod storage_protection;
 mod volume_resize;
+mod webhooks;
 
 use std::sync::Arc;
 
@@ -30,13 +31,15 @@ use prometheus::proto::MetricFamily;
 use serde_json::Value;
 
 use crate::access::rbac;
-use crate::cache::{Cache, Object};
+use crate::cache::{Cache, Derived, Object};
 use crate::config::Config;
 use crate::registry::{Caller, Registry, Scope};
 
+use matching::Configurations;
 pub use plugin::{AdmissionPlugins, PluginsError};
 use plugin::{Handler, Plugin};
 pub use pod_security::PodSecurityConfiguration;
+use reinvocation::Reinvocation;
 pub(crate) use resource_quota::Charge;
 use resource_quota::QuotaLocks;
 
@@ -51,6 +54,8 @@ pub(crate) struct Attributes<'a> {
     pub(crate) path_name: Option<&'a str>,
     /// The object before an update.
     pub(crate) old: Option<&'a Value>,
+    /// The rounds of those that change the object.
+    pub(crate) reinvocation: Option<&'a Reinvocation>,
 }
 
 /// What is done to the object.
@@ -82,7 +87,7 @@ const MIRROR: &str = "kubernetes.io/config.mirror";
 impl<'a> Attributes<'a> {
     /// A question about objects of a resource.
     pub(crate) fn new(registry: &'a Registry, scope: Scope<'a>, caller: Caller<'a>, operation: Operation) -> Self {
-        Self { registry, scope, caller, operation, path_name: None, old: None }
+        Self { registry, scope, caller, operation, path_name: None, old: None, reinvocation: None }
     }
 
     /// Whether it is about objects of a resource themselves.
@@ -142,7 +147,7 @@ impl<'a> Attributes<'a> {
 }
 
 /// Every plugin, in upstream's order.
-const PLUGINS: [&Plugin; 20] = [
+const PLUGINS: [&Plugin; 22] = [
     &namespace_lifecycle::PLUGIN,
     &limit_ranger::PLUGIN,
     &service_account::PLUGIN,
@@ -161,7 +166,9 @@ const PLUGINS: [&Plugin; 20] = [
     &default_class::INGRESS,
     &deny_external_ips::PLUGIN,
     &policies::mutating::PLUGIN,
+    &webhooks::MUTATING,
     &policies::validating::PLUGIN,
+    &webhooks::VALIDATING,
     &resource_quota::PLUGIN,
 ];
 
@@ -177,6 +184,8 @@ pub(crate) struct Admission {
     plugins: Vec<&'static Plugin>,
     quota_locks: QuotaLocks,
     policies: policies::Policies,
+    mutating_webhooks: Derived<Configurations<webhooks::Mutating>>,
+    validating_webhooks: Derived<Configurations<webhooks::Validating>>,
 }
 
 impl Admission {
@@ -185,12 +194,20 @@ impl Admission {
             plugins: config.admission_plugins.enabled().collect(),
             quota_locks: QuotaLocks::default(),
             policies: policies::Policies::new(cache),
+            mutating_webhooks: Derived::new(cache),
+            validating_webhooks: Derived::new(cache),
         }
     }
 
     /// What plugins count.
     pub(crate) fn metrics(&self) -> Vec<MetricFamily> {
         self.policies.metrics()
+    }
+
+    /// Whether there are webhooks: to them everything is shown as the datastore has it, once.
+    fn has_webhooks(&self) -> bool {
+        let mutating = self.mutating_webhooks.read(|all| !all.all().is_empty());
+        mutating || self.validating_webhooks.read(|all| !all.all().is_empty())
     }
 
     fn has(&self, plugin: &Plugin) -> bool {
@@ -227,16 +244,38 @@ async fn ask(
     handler(attributes, object)
 }
 
-/// Admits what is to be done: completes the object of a create or an update, or refuses.
-pub(crate) async fn admit(attributes: &Attributes<'_>, object: &mut Value) -> Result<(), Status> {
-    attributes.registry.admission.run(Phase::Admit, attributes, object).await?;
-    match attributes.operation {
-        Operation::Create | Operation::Update => {
-            ask(rbac::check_escalation, attributes, object).await?;
-            ask(policies::permission::check, attributes, object).await
-        }
-        Operation::Delete | Operation::Connect => Ok(()),
+/// Makes ready to look at objects for a request: webhooks are not to be called for what is no longer so.
+pub(crate) async fn prepare(registry: &Registry) -> Result<(), Status> {
+    if registry.admission.has_webhooks() {
+        registry.fresh().await?;
     }
+    Ok(())
+}
+
+/// Whether a webhook or policy has changed an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Admitted {
+    /// Its form is what the request and the server's own plugins made it.
+    AsItWas,
+    /// What the server does with objects of requests it has to do again.
+    Changed,
+}
+
+/// Admits what is to be done: completes the object of a create or an update, or refuses.
+pub(crate) async fn admit(attributes: &Attributes<'_>, object: &mut Value) -> Result<Admitted, Status> {
+    let admission = &attributes.registry.admission;
+    let rounds = Reinvocation::default();
+    let attributes = &Attributes { reinvocation: Some(&rounds), ..*attributes };
+    admission.run(Phase::Admit, attributes, object).await?;
+    if rounds.has_changed() {
+        rounds.begin_second();
+        admission.run(Phase::Admit, attributes, object).await?;
+    }
+    if matches!(attributes.operation, Operation::Create | Operation::Update) {
+        ask(rbac::check_escalation, attributes, object).await?;
+        ask(policies::permission::check, attributes, object).await?;
+    }
+    Ok(if rounds.has_changed() { Admitted::Changed } else { Admitted::AsItWas })
 }
 
 /// Judges what is to be done when nothing is left to complete.

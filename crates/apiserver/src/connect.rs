@@ -3,7 +3,9 @@
 //!
 //! One table says which they are; for each there is a place to send the request to, and one way to send it there.
 
+mod admission;
 mod dial;
+pub(crate) mod endpoints;
 mod forward;
 mod html;
 mod kubelet;
@@ -18,9 +20,9 @@ use std::sync::Arc;
 
 use api::kinds::Resource;
 use api::status::Status;
-use http::{Method, Request, Response};
+use http::{Method, Response};
 
-pub(crate) use dial::{Dialer, FrontProxy, connect_to};
+pub(crate) use dial::{Dialer, FrontProxy, authorities, connect_to, open};
 pub(crate) use forward::{exchange_over, is_upgrade, outgoing, passed, switched};
 pub(crate) use pool::Pool;
 
@@ -28,7 +30,7 @@ use crate::access::Identity;
 use crate::access::attributes::Attributes;
 use crate::http::body::Body;
 use crate::http::request_info::{RequestInfo, ResourceRequest, Target, Verb};
-use crate::pipeline::Core;
+use crate::pipeline::{Admitted, Core};
 
 /// What stands behind a subresource.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,11 +76,11 @@ struct Call<'a> {
 /// Sends the request to whom it is for, and the answer back.
 pub(crate) async fn handle(
     core: &Arc<Core>,
+    resource: &Resource,
     backend: Backend,
-    info: &RequestInfo,
-    identity: &Identity,
-    request: Request<Body>,
+    admitted: Admitted,
 ) -> Result<Response<Body>, Status> {
+    let Admitted { info, identity, request, annotations, .. } = admitted;
     let Target::Resource(target) = &info.target else { return Err(Status::no_such_resource()) };
     let (Some(name), Some(subresource)) = (target.name.as_deref(), target.subresource.as_deref()) else {
         return Err(Status::no_such_resource());
@@ -86,14 +88,20 @@ pub(crate) async fn handle(
     if !methods(backend).contains(request.method()) {
         return Err(Status::method_not_allowed());
     }
-    let call = Call { core, info, target, name, subresource };
+    let call = Call { core, info: &info, target, name, subresource };
+    if matches!(backend, Backend::Log | Backend::Stream) && !target.rest.is_empty() {
+        return Err(Status::no_such_resource());
+    }
+    if backend == Backend::Stream {
+        authorize_create(core, &info, &identity).await?;
+    }
+    // A log is read; what else is behind a subresource is connected with.
+    if backend != Backend::Log {
+        admission::admit(&call, resource, &identity, annotations.as_deref()).await?;
+    }
     match backend {
-        Backend::Log | Backend::Stream if !target.rest.is_empty() => Err(Status::no_such_resource()),
         Backend::Log => logs::handle(&call, request).await,
-        Backend::Stream => {
-            authorize_create(core, info, identity).await?;
-            kubelet::handle(&call, request).await
-        }
+        Backend::Stream => kubelet::handle(&call, request).await,
         Backend::Pod | Backend::Service | Backend::Node => proxy::handle(&call, backend, request).await,
     }
 }

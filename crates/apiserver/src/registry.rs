@@ -34,6 +34,7 @@ use crate::config::Config;
 use crate::http::options::{DeleteOptions, WriteOptions};
 use crate::kinds::Kinds;
 use crate::storage::{Storage, Stored, Unreadable, Written};
+use crate::webhook::Webhooks;
 
 pub(crate) use create::NewObject;
 pub(crate) use decode::{
@@ -54,6 +55,7 @@ pub(crate) struct Registry {
     pub(crate) config: Arc<Config>,
     pub(crate) services: crate::allocation::ServiceAllocator,
     pub(crate) admission: Admission,
+    pub(crate) webhooks: Webhooks,
     rules: crate::rules::RuleCache,
     pub(crate) authorization: Arc<Authorization>,
     pages: lists::Pages,
@@ -114,7 +116,8 @@ impl Registry {
         let authorization = Arc::new(Authorization::new(&config.authorization_modes, &cache));
         let (rules, pages) = (crate::rules::RuleCache::default(), lists::Pages::default());
         let admission = Admission::new(&config, &cache);
-        Self { storage, cache, env, config, services, admission, rules, authorization, pages, drain }
+        let webhooks = Webhooks::new(cache.clone(), env.clone());
+        Self { storage, cache, env, config, services, admission, webhooks, rules, authorization, pages, drain }
     }
 
     /// Waits until the cache holds everything that was acknowledged before this call; returns the revision.
@@ -276,6 +279,8 @@ pub(crate) struct Caller<'a> {
     pub(crate) writer: Option<Writer<'a>>,
     /// Where warnings about the object go; `None` where nobody reads them.
     pub(crate) warnings: Option<&'a Warnings>,
+    /// Whether admission has seen the request already, in another form: as an eviction, or as a binding.
+    pub(crate) is_admitted: bool,
     /// What is noted about the request for the audit log; `None` where there is no request.
     pub(crate) annotations: Option<&'a Annotations>,
 }
@@ -284,7 +289,16 @@ impl<'a> Caller<'a> {
     /// Somebody who changes an object itself and owns nothing in it.
     pub(crate) fn of(identity: &'a Identity) -> Self {
         let options = RequestOptions::None;
-        Self { identity, dry_run: false, options, subresource: "", writer: None, warnings: None, annotations: None }
+        Self {
+            identity,
+            dry_run: false,
+            options,
+            subresource: "",
+            writer: None,
+            warnings: None,
+            is_admitted: false,
+            annotations: None,
+        }
     }
 
     /// A part of this server, which writes objects of its own.

@@ -1,42 +1,48 @@
 //! Calls to webhooks: a JSON document is posted, and another comes back.
+//!
+//! One client for all of them: conversion of custom resources and admission. Connections are kept and shared, over HTTP/2
+//! where the other side speaks it.
 
-use std::net::SocketAddr;
-use std::sync::Arc;
+mod connector;
+mod tls;
+
+use std::collections::HashMap;
+use std::error::Error;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
-use http::{Method, Request, header};
+use api::field::quote;
+use base::Env;
+use http::{Method, Request, StatusCode, header};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Bytes;
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
-use rustls::{ClientConfig, RootCertStore};
-use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, ServerName};
+use hyper_util::client::legacy::Client;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
 use serde_json::Value;
-use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
 
-use crate::registry::Registry;
-
-/// How long a call may take.
-const TIMEOUT: Duration = Duration::from_secs(30);
+use crate::cache::Cache;
+use connector::{Connector, Lookup};
 
 /// The longest answer that is read: a review of the largest list that fits a request, and a little.
 const MAX_ANSWER: usize = 16 * 1024 * 1024;
 
+/// How much of an answer that tells of an error is shown.
+const MAX_SHOWN: usize = 2048;
+
+/// How long a connection is kept that nobody uses.
+const IDLE: Duration = Duration::from_secs(90);
+
+/// How many kinds of connections are remembered: those with other authorities differ.
+const MAX_CLIENTS: usize = 256;
+
 /// Why a webhook gave no answer.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum WebhookError {
-    /// The service that it stands behind is not there.
-    #[error("services {} not found", api::field::quote(.0))]
-    NoService(String),
     /// Its configuration leads nowhere.
     #[error("invalid webhook configuration: {0}")]
     Config(String),
     /// It did not answer.
-    #[error("Post {}: {why}", api::field::quote(.url))]
+    #[error("Post {}: {why}", quote(.url))]
     Unreachable {
         /// Where the request went.
         url: String,
@@ -44,108 +50,176 @@ pub(crate) enum WebhookError {
         why: String,
     },
     /// It answered that it could not.
-    #[error("the server responded with the status code {0}")]
-    Status(u16),
+    #[error("{}", refusal(*.status, .body))]
+    Status {
+        /// The status of the answer.
+        status: StatusCode,
+        /// The beginning of its body.
+        body: String,
+    },
     /// It answered something else than JSON.
-    #[error("invalid response: {0}")]
+    #[error("couldn't get version/kind; json parse error: {0}")]
     Answer(#[from] serde_json::Error),
 }
 
-/// Where a request goes.
-struct Target {
-    url: String,
-    /// The host as the certificate and the `Host` header have it.
-    host: String,
-    path: String,
-    addresses: Vec<SocketAddr>,
-    connector: TlsConnector,
-}
-
-/// Posts a document to the webhook of a client configuration (`url` or `service`, `caBundle`); answers its answer.
-pub(crate) async fn post(registry: &Registry, config: &Value, body: &Value) -> Result<Value, WebhookError> {
-    let target = target(registry, config).await?;
-    let unreachable = |why: String| WebhookError::Unreachable { url: target.url.clone(), why };
-    let (status, answer) = match tokio::time::timeout(TIMEOUT, exchange(&target, body)).await {
-        Err(_) => return Err(unreachable("context deadline exceeded".to_owned())),
-        Ok(answer) => answer.map_err(unreachable)?,
-    };
-    if status != 200 {
-        return Err(WebhookError::Status(status));
+/// What upstream's client says of an answer that is an error.
+fn refusal(status: StatusCode, body: &str) -> String {
+    if let Ok(answer) = serde_json::from_str::<Value>(body)
+        && let Some(message) = answer["message"].as_str().filter(|_| answer["kind"] == "Status")
+    {
+        return message.to_owned();
     }
-    Ok(serde_json::from_slice(&answer)?)
+    match status.as_u16() {
+        400 => "the server rejected our request for an unknown reason".to_owned(),
+        401 => "the server has asked for the client to provide credentials".to_owned(),
+        403 => body.trim().to_owned(),
+        404 => "the server could not find the requested resource".to_owned(),
+        405 => "the server does not allow this method on the requested resource".to_owned(),
+        429 => "the server has received too many requests and has asked us to try again later".to_owned(),
+        503 => "the server is currently unable to handle the request".to_owned(),
+        504 => "the server was unable to return a response in the time allotted, but may still be processing the \
+                request"
+            .to_owned(),
+        code if code >= 500 => {
+            format!("an error on the server ({}) has prevented the request from succeeding", quote(body.trim()))
+        }
+        code => format!("the server responded with the status code {code} but did not return more information"),
+    }
 }
 
-async fn target(registry: &Registry, config: &Value) -> Result<Target, WebhookError> {
-    let connector = connector(config)?;
+/// What connections have in common: how hosts are found, and which authorities they are trusted by.
+type Key = (Lookup, String);
+
+/// Calls webhooks.
+pub(crate) struct Webhooks {
+    cache: Arc<Cache>,
+    env: Env,
+    clients: Mutex<HashMap<Key, Client<Connector, Full<Bytes>>>>,
+}
+
+impl Webhooks {
+    /// A client that finds services in a cache.
+    pub(crate) fn new(cache: Arc<Cache>, env: Env) -> Self {
+        Self { cache, env, clients: Mutex::default() }
+    }
+
+    /// Posts a document to the webhook of a client configuration (`url` or `service`, `caBundle`); answers its answer.
+    pub(crate) async fn post(&self, config: &Value, timeout: Duration, body: Bytes) -> Result<Value, WebhookError> {
+        let (lookup, url) = target(config, timeout)?;
+        let client = self.client(lookup, config["caBundle"].as_str().unwrap_or_default())?;
+        let request = Request::builder()
+            .method(Method::POST)
+            .uri(&url)
+            .header(header::CONTENT_TYPE, "application/json")
+            .header(header::ACCEPT, "application/json, */*")
+            .header(header::USER_AGENT, "kube-apiserver-admission")
+            .body(Full::new(body))
+            .map_err(|err| WebhookError::Config(err.to_string()))?;
+        let exchanged = async {
+            let answer = client.request(request).await.map_err(|err| root_cause(&err))?;
+            let status = answer.status();
+            let body = Limited::new(answer.into_body(), MAX_ANSWER).collect().await;
+            Ok((status, body.map_err(|err| root_cause(&*err))?.to_bytes()))
+        };
+        let exchanged = tokio::time::timeout(timeout, exchanged).await;
+        let exchanged = exchanged.unwrap_or_else(|_| Err("context deadline exceeded".to_owned()));
+        let (status, answer) = exchanged.map_err(|why| WebhookError::Unreachable { url, why })?;
+        if !status.is_success() {
+            let body = String::from_utf8_lossy(&answer[..answer.len().min(MAX_SHOWN)]).into_owned();
+            return Err(WebhookError::Status { status, body });
+        }
+        Ok(serde_json::from_slice(&answer)?)
+    }
+
+    fn client(&self, lookup: Lookup, ca_bundle: &str) -> Result<Client<Connector, Full<Bytes>>, WebhookError> {
+        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = (lookup, ca_bundle.to_owned());
+        if let Some(client) = clients.get(&key) {
+            return Ok(client.clone());
+        }
+        let tls = tls::connector(ca_bundle).map_err(WebhookError::Config)?;
+        let connector = Connector::new(lookup, tls, self.cache.clone(), self.env.clone());
+        let client = Client::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(IDLE)
+            .build(connector);
+        if clients.len() >= MAX_CLIENTS {
+            clients.clear();
+        }
+        clients.insert(key, client.clone());
+        Ok(client)
+    }
+}
+
+/// Where a configuration leads, with the time that the other side has.
+fn target(config: &Value, timeout: Duration) -> Result<(Lookup, String), WebhookError> {
+    let seconds = timeout.as_secs();
     if let Some(text) = config["url"].as_str() {
-        let url = url::Url::parse(text).map_err(|err| WebhookError::Config(err.to_string()))?;
-        let host = url.host_str().ok_or_else(|| WebhookError::Config("a URL without a host".to_owned()))?;
-        let port = url.port_or_known_default().unwrap_or(443);
-        let shown = format!("{text}?timeout={}s", TIMEOUT.as_secs());
-        let unreachable = |why: String| WebhookError::Unreachable { url: shown.clone(), why };
-        let bare = host.trim_matches(['[', ']']);
-        let found = tokio::net::lookup_host((bare, port)).await;
-        let addresses = found.map_err(|_| unreachable(format!("dial tcp: lookup {bare}: no such host")))?.collect();
-        let path = format!("{}?timeout={}s", url.path(), TIMEOUT.as_secs());
-        return Ok(Target { url: shown, host: bare.to_owned(), path, addresses, connector });
+        let mut url = url::Url::parse(text).map_err(|err| WebhookError::Config(err.to_string()))?;
+        if url.scheme() != "https" {
+            return Err(WebhookError::Config(format!("the scheme of {} is not https", quote(text))));
+        }
+        url.query_pairs_mut().append_pair("timeout", &format!("{seconds}s"));
+        return Ok((Lookup::Dns, url.into()));
     }
     let service = &config["service"];
     let text = |field: &str| service[field].as_str().unwrap_or_default();
-    let (name, namespace) = (text("name"), text("namespace"));
-    let found = registry.cached_by("", "v1", "services", Some(namespace), name);
-    let found = found.ok_or_else(|| WebhookError::NoService(name.to_owned()))?.value();
-    let port = service["port"].as_u64().and_then(|port| u16::try_from(port).ok()).unwrap_or(443);
-    let host = format!("{name}.{namespace}.svc");
-    let path = format!("/{}?timeout={}s", text("path").trim_start_matches('/'), TIMEOUT.as_secs());
-    let ip = found.pointer("/spec/clusterIP").and_then(Value::as_str).and_then(|ip| ip.parse().ok());
-    let ip = ip.ok_or_else(|| WebhookError::Config(format!("service {namespace}/{name} has no cluster IP")))?;
-    let addresses = vec![SocketAddr::new(ip, port)];
-    Ok(Target { url: format!("https://{host}:{port}{path}"), host, path, addresses, connector })
+    let port = service["port"].as_u64().unwrap_or(443);
+    let path = text("path").trim_start_matches('/');
+    let url = format!("https://{}.{}.svc:{port}/{path}?timeout={seconds}s", text("name"), text("namespace"));
+    Ok((Lookup::Service, url))
 }
 
-/// TLS with whoever has a certificate of the bundle's authorities.
-fn connector(config: &Value) -> Result<TlsConnector, WebhookError> {
-    let invalid = |why: String| WebhookError::Config(why);
-    let bundle = BASE64_STANDARD.decode(config["caBundle"].as_str().unwrap_or_default());
-    let bundle = bundle.map_err(|err| invalid(err.to_string()))?;
-    let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_slice_iter(&bundle) {
-        let certificate = certificate.map_err(|err| invalid(err.to_string()))?;
-        roots.add(certificate).map_err(|err| invalid(err.to_string()))?;
+/// What lies at the bottom of an error, as upstream shows it.
+fn root_cause(err: &(dyn Error + 'static)) -> String {
+    let mut cause = err;
+    while let Some(below) = cause.source() {
+        cause = below;
     }
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-    let config = builder.map_err(|err| invalid(err.to_string()))?.with_root_certificates(roots).with_no_client_auth();
-    Ok(TlsConnector::from(Arc::new(config)))
+    match cause.to_string().as_str() {
+        "connection closed before message completed" => "EOF".to_owned(),
+        "length limit exceeded" => format!("the answer is larger than {MAX_ANSWER} bytes"),
+        other => other.to_owned(),
+    }
 }
 
-async fn exchange(target: &Target, body: &Value) -> Result<(u16, Bytes), String> {
-    let refused = |err: &dyn std::error::Error| err.to_string();
-    let stream = TcpStream::connect(&*target.addresses).await.map_err(|err| format!("dial tcp: {err}"))?;
-    let name = ServerName::try_from(target.host.clone()).map_err(|err| refused(&err))?;
-    let stream = target.connector.connect(name, stream).await.map_err(|err| format!("tls: {err}"))?;
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|err| refused(&err))?;
-    let request = Request::builder()
-        .method(Method::POST)
-        .uri(&target.path)
-        .header(header::HOST, &target.host)
-        .header(header::CONTENT_TYPE, "application/json")
-        .header(header::ACCEPT, "application/json, */*")
-        .body(Full::new(Bytes::from(body.to_string())))
-        .map_err(|err| refused(&err))?;
-    let answered = async {
-        let answer = sender.send_request(request).await.map_err(|err| refused(&err))?;
-        let status = answer.status().as_u16();
-        let body = Limited::new(answer.into_body(), MAX_ANSWER).collect().await.map_err(|err| err.to_string())?;
-        Ok((status, body.to_bytes()))
-    };
-    tokio::pin!(answered);
-    tokio::select! {
-        answered = &mut answered => answered,
-        // The connection may end as soon as the answer is there.
-        ended = connection => match ended {
-            Ok(()) => answered.await,
-            Err(err) => Err(refused(&err)),
-        },
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[track_caller]
+    fn check_target(config: Value, expected: &str) {
+        let found = target(&config, Duration::from_secs(10)).map(|(_, url)| url).map_err(|err| err.to_string());
+        assert_eq!(found.unwrap_or_else(|err| err), expected);
+    }
+
+    #[test]
+    fn webhooks_are_named_by_url_or_service() {
+        check_target(json!({"url": "https://hooks.example.com/a"}), "https://hooks.example.com/a?timeout=10s");
+        check_target(json!({"url": "https://[::1]:9443"}), "https://[::1]:9443/?timeout=10s");
+        let service = json!({"service": {"name": "hooks", "namespace": "kube-system"}});
+        check_target(service, "https://hooks.kube-system.svc:443/?timeout=10s");
+        let service = json!({"service": {"name": "hooks", "namespace": "a", "port": 8443, "path": "/mutate"}});
+        check_target(service, "https://hooks.a.svc:8443/mutate?timeout=10s");
+        let why = "invalid webhook configuration: the scheme of \"http://a\" is not https";
+        check_target(json!({"url": "http://a"}), why);
+    }
+
+    #[track_caller]
+    fn check_refusal(status: u16, body: &str, expected: &str) {
+        let status = StatusCode::from_u16(status).expect("a status");
+        assert_eq!(refusal(status, body), expected);
+    }
+
+    #[test]
+    fn errors_of_webhooks_are_told_in_upstreams_words() {
+        check_refusal(404, "404 page not found", "the server could not find the requested resource");
+        let why = "an error on the server (\"boom\") has prevented the request from succeeding";
+        check_refusal(500, "boom\n", why);
+        check_refusal(409, r#"{"kind": "Status", "message": "told"}"#, "told");
+        let why = "the server responded with the status code 302 but did not return more information";
+        check_refusal(302, "", why);
     }
 }

@@ -20,6 +20,9 @@ pub(super) const PLUGIN: Plugin = Plugin {
 fn create(attributes: &Attributes<'_>, object: &mut Value) -> Result<(), Status> {
     let Some(namespace) = attributes.scope.namespace else { return Ok(()) };
     // A review of access does not make anything in the namespace.
+    if !attributes.scope.resource.is_stored() && attributes.scope.resource.plural != "bindings" {
+        return Ok(());
+    }
     let Some(found) = attributes.registry.cached_by("", "v1", "namespaces", None, namespace) else {
         return Err(Status::not_found("", "namespaces", namespace));
     };

@@ -11,16 +11,13 @@ use tokio_rustls::TlsConnector;
 use super::api_service::{ApiService, Availability};
 use super::described::{self, Described};
 use super::{availability, discovery, forward};
-use crate::connect::{FrontProxy, Pool};
+use crate::connect::{FrontProxy, Pool, endpoints};
 use crate::kinds;
 use crate::pipeline::Core;
 use crate::registry::Registry;
 
 /// How long it may take to answer.
 const PATIENCE: Duration = Duration::from_secs(5);
-
-/// The label by which an EndpointSlice names its Service.
-const SERVICE_NAME: &str = "kubernetes.io/service-name";
 
 /// An extension API server for a group and version.
 pub(crate) struct Remote {
@@ -123,15 +120,6 @@ impl Remote {
 
 /// Where the Service of an APIService leads.
 fn endpoints(registry: &Registry, api: &ApiService) -> Result<Vec<SocketAddr>, Availability> {
-    let service = registry.cached_by("", "v1", "services", Some(&api.namespace), &api.service);
-    let slices = api::kinds::find("discovery.k8s.io", "v1", "endpointslices")
-        .and_then(|resource| registry.resource_cache(resource).ok())
-        .map(|cache| cache.snapshot(0));
-    let of_service: Vec<Value> = slices
-        .iter()
-        .flat_map(|slices| slices.range(Some(&api.namespace)))
-        .filter(|slice| slice.labels.get(SERVICE_NAME).is_some_and(|name| *name == api.service))
-        .map(|slice| slice.value())
-        .collect();
-    availability::endpoints(api, service.map(|service| service.value()).as_ref(), &of_service)
+    endpoints::of_service(&registry.cache, &api.namespace, &api.service, api.port)
+        .map_err(|missing| availability::unreachable(api, &missing))
 }

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -93,7 +93,8 @@ pub(crate) async fn connect_to(
     secure(open(address).await?, connector, name).await
 }
 
-async fn open(address: SocketAddr) -> Result<TcpStream, String> {
+/// A connection that is not secured yet; the error says what upstream's would.
+pub(crate) async fn open(address: SocketAddr) -> Result<TcpStream, String> {
     let dialed = tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await;
     let stream = match dialed {
         Err(_) => return Err(format!("dial tcp {address}: i/o timeout")),
@@ -117,6 +118,24 @@ async fn secure(
     }
 }
 
+/// The authorities of a bundle in PEM; of an empty one those that this machine trusts.
+pub(crate) fn authorities(ca_bundle: &[u8]) -> Result<Arc<RootCertStore>, crate::edge::TlsError> {
+    static SYSTEM: LazyLock<Arc<RootCertStore>> = LazyLock::new(|| {
+        let mut roots = RootCertStore::empty();
+        // What cannot be read is trusted by nobody.
+        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        Arc::new(roots)
+    });
+    if ca_bundle.is_empty() {
+        return Ok(SYSTEM.clone());
+    }
+    let mut roots = RootCertStore::empty();
+    for authority in CertificateDer::pem_slice_iter(ca_bundle) {
+        roots.add(authority?)?;
+    }
+    Ok(Arc::new(roots))
+}
+
 /// The certificate by which extension API servers know that it is this server who says who asks.
 pub(crate) struct FrontProxy {
     certificates: Vec<CertificateDer<'static>>,
@@ -136,12 +155,8 @@ impl FrontProxy {
         let builder = if insecure {
             trusting(&provider)?
         } else {
-            let mut roots = RootCertStore::empty();
-            for authority in CertificateDer::pem_slice_iter(ca_bundle) {
-                roots.add(authority?)?;
-            }
             let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
-            builder.with_root_certificates(roots)
+            builder.with_root_certificates(authorities(ca_bundle)?)
         };
         let config = builder.with_client_auth_cert(self.certificates.clone(), self.key.clone_key())?;
         Ok(TlsConnector::from(Arc::new(config)))

@@ -57,8 +57,7 @@ pub(super) fn unknown(group: &str) -> Result<Response<Body>, Status> {
 }
 
 pub(crate) async fn handle(core: Arc<Core>, admitted: Admitted) -> Result<Response<Body>, Status> {
-    let Admitted { info, identity, request, seat, annotations } = admitted;
-    let Target::Resource(target) = &info.target else { return Err(Status::no_such_resource()) };
+    let Target::Resource(target) = &admitted.info.target else { return Err(Status::no_such_resource()) };
     let kinds = core.registry.kinds();
     let Some(resource) = kinds.find(&target.group, &target.version, &target.resource) else {
         return unknown(&target.group);
@@ -67,8 +66,10 @@ pub(crate) async fn handle(core: Arc<Core>, admitted: Admitted) -> Result<Respon
         return unknown(&target.group);
     }
     if let Some(backend) = target.subresource.as_deref().and_then(|name| connect::backend(resource, name)) {
-        return connect::handle(&core, backend, &info, &identity, request).await;
+        return connect::handle(&core, resource, backend, admitted).await;
     }
+    let Admitted { info, identity, request, seat, annotations } = admitted;
+    let Target::Resource(target) = &info.target else { return Err(Status::no_such_resource()) };
     if !matches!(
         *request.method(),
         Method::GET | Method::HEAD | Method::POST | Method::PUT | Method::PATCH | Method::DELETE

@@ -14,7 +14,7 @@ use crate::http::body::Body;
 use crate::http::negotiate;
 use crate::http::options::WriteOptions;
 use crate::http::request_info::Verb;
-use crate::registry::{Expected, decode_body};
+use crate::registry::{Caller, Expected, Warnings, decode_body};
 
 const AUTHORIZATION: &str = "authorization.k8s.io";
 
@@ -34,6 +34,10 @@ pub(super) async fn handle(call: &Call<'_>) -> Result<Response<Body>, Status> {
         api::meta::set_namespace(&mut review, namespace);
     }
     api::meta::metadata_mut(&mut review);
+    let warned = Warnings::default();
+    let caller = Caller { warnings: Some(&warned), ..call.caller(&options) };
+    let name = api::meta::name(&review).to_owned();
+    call.admit(caller, &name, &mut review).await?;
     let status = match &*call.resource.plural {
         "selfsubjectaccessreviews" => access(call, call.identity, &review).await?,
         "subjectaccessreviews" | "localsubjectaccessreviews" => access(call, &subject(&review)?, &review).await?,
@@ -51,7 +55,7 @@ pub(super) async fn handle(call: &Call<'_>) -> Result<Response<Body>, Status> {
         _ => return Err(Status::no_such_resource()),
     };
     review["status"] = status;
-    call.output(&decoded.warnings)?.document(StatusCode::CREATED, &review, call.resource.schema)
+    call.output(&warned.after(decoded.warnings))?.document(StatusCode::CREATED, &review, call.resource.schema)
 }
 
 fn user_info(identity: &Identity) -> Value {

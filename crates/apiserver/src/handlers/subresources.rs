@@ -115,6 +115,17 @@ impl Call<'_> {
         Caller { writer: None, ..self.caller(options) }
     }
 
+    /// Asks admission about an object that is sent to a subresource and not stored.
+    pub(super) async fn admit(&self, caller: Caller<'_>, name: &str, object: &mut Value) -> Result<(), Status> {
+        if let Some(namespace) = self.request.namespace.as_deref() {
+            api::meta::set_namespace(object, namespace);
+        }
+        let attributes = admission::Attributes::new(&self.core.registry, self.scope(), caller, Operation::Create);
+        let attributes = admission::Attributes { path_name: Some(name), ..attributes };
+        admission::admit(&attributes, object).await?;
+        admission::validate(&attributes, object).await
+    }
+
     async fn scale(&self, verb: Verb) -> Result<Response<Body>, Status> {
         self.try_scale(verb).await.map_err(|mut status| {
             // Upstream names the subresource where the workload is missing.
@@ -166,51 +177,54 @@ impl Call<'_> {
 
     pub(super) async fn bind(&self) -> Result<Response<Body>, Status> {
         let (decoded, options) = self.decode(BINDING, "CreateOptions")?;
-        let binding = decoded.value;
+        let mut binding = decoded.value;
         self.check_namespace(&binding)?;
         // `POST bindings` names the pod in the body, `POST pods/<name>/binding` in the URL.
-        let name = self.request.name.as_deref().unwrap_or(api::meta::name(&binding));
-        binding::check(&binding, name)?;
+        let name = self.request.name.clone().unwrap_or_else(|| api::meta::name(&binding).to_owned());
+        let warned = Warnings::default();
+        let caller = Caller { warnings: Some(&warned), ..self.ownerless(&options) };
+        self.admit(caller, &name, &mut binding).await?;
+        binding::check(&binding, &name)?;
         let pods = api::kinds::find("", "v1", "pods").ok_or_else(Status::no_such_resource)?;
         let scope = Scope { resource: pods, namespace: self.request.namespace.as_deref() };
         let now = self.core.registry.env.now();
         let target = binding.pointer("/target/name").and_then(Value::as_str).unwrap_or_default();
         let node = self.core.registry.cached_by("", "v1", "nodes", None, target).map(|node| node.value());
         let change = |pod: &Value| binding::apply(pod, &binding, node.as_ref(), now);
-        let caller = Caller { subresource: "binding", ..self.ownerless(&options) };
-        self.core.registry.update(scope, name, Part::Special, caller, &change).await?;
-        self.output(&[])?.success(StatusCode::CREATED)
+        let caller = Caller { subresource: "binding", is_admitted: true, ..caller };
+        self.core.registry.update(scope, &name, Part::Special, caller, &change).await?;
+        self.output(&warned.after(Vec::new()))?.success(StatusCode::CREATED)
     }
 
     async fn evict(&self) -> Result<Response<Body>, Status> {
-        let (decoded, options) = self.decode(EVICTION, "CreateOptions")?;
+        let (mut decoded, options) = self.decode(EVICTION, "CreateOptions")?;
         let name = self.name()?;
+        let warned = Warnings::default();
+        let caller = Caller { warnings: Some(&warned), ..self.ownerless(&options) };
         self.check_namespace(&decoded.value)?;
         if api::meta::name(&decoded.value) != name {
             return Err(Status::bad_request("name in URL does not match name in Eviction object"));
         }
+        self.admit(caller, name, &mut decoded.value).await?;
         let delete = match decoded.value.get("deleteOptions").filter(|options| !options.is_null()) {
             Some(body) => DeleteOptions::parse(self.query, Some(body))?,
             None => DeleteOptions::default(),
         };
         let dry_run = options.dry_run || delete.dry_run;
-        let caller = Caller { dry_run, ..self.ownerless(&options) };
+        let caller = Caller { dry_run, is_admitted: true, ..caller };
         self.core.registry.evict(self.scope(), name, &delete, caller).await?;
-        self.output(&[])?.success(StatusCode::CREATED)
+        self.output(&warned.after(Vec::new()))?.success(StatusCode::CREATED)
     }
 
     async fn token(&self) -> Result<Response<Body>, Status> {
         let (decoded, options) = self.decode(TOKEN_REQUEST, "CreateOptions")?;
         let account = self.core.registry.get(self.scope(), self.name()?, ReadVersion::Latest).await?;
         let mut request = decoded.value;
-        let registry = &self.core.registry;
-        let caller = self.ownerless(&options);
-        let attributes = admission::Attributes::new(registry, self.scope(), caller, Operation::Create);
-        let attributes = admission::Attributes { path_name: Some(self.name()?), ..attributes };
-        admission::admit(&attributes, &mut request).await?;
-        admission::validate(&attributes, &mut request).await?;
+        let warned = Warnings::default();
+        let caller = Caller { warnings: Some(&warned), ..self.ownerless(&options) };
+        self.admit(caller, self.name()?, &mut request).await?;
         let answer = self.core.tokens.issue(&self.core.registry, &account, request, options.dry_run)?;
-        self.output(&decoded.warnings)?.document(StatusCode::CREATED, &answer, TOKEN_REQUEST.schema)
+        self.output(&warned.after(decoded.warnings))?.document(StatusCode::CREATED, &answer, TOKEN_REQUEST.schema)
     }
 
     /// An update of a subresource that is the object itself with all but some paths fixed.

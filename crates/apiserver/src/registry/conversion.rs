@@ -1,6 +1,7 @@
 //! Custom resources in other versions, for definitions that leave the conversion to a webhook: ConversionReview.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use api::custom::{Conversion, Custom};
 use api::kinds::Resource;
@@ -10,7 +11,9 @@ use serde_json::{Value, json};
 
 use super::Registry;
 use crate::cache::{Change, Object};
-use crate::webhook;
+
+/// How long a conversion may take.
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The versions of ConversionReview that this server speaks, the best first.
 const REVIEW_VERSIONS: [&str; 2] = ["v1", "v1beta1"];
@@ -120,7 +123,11 @@ impl Registry {
             "kind": "ConversionReview", "apiVersion": format!("apiextensions.k8s.io/{version}"),
             "request": {"uid": uid, "desiredAPIVersion": api_version, "objects": objects},
         });
-        let mut answer = webhook::post(self, &webhook["clientConfig"], &review).await.map_err(|err| err.to_string())?;
+        let mut answer = self
+            .webhooks
+            .post(&webhook["clientConfig"], TIMEOUT, review.to_string().into())
+            .await
+            .map_err(|err| err.to_string())?;
         let response = &mut answer["response"];
         if response["uid"] != uid && version == "v1" {
             let found = response["uid"].as_str().unwrap_or_default();

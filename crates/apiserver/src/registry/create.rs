@@ -4,7 +4,7 @@ use api::status::Status;
 use serde_json::Value;
 
 use super::{Caller, Put, Registry, Scope, Subject, set_resource_version};
-use crate::admission::{self, Operation};
+use crate::admission::{self, Admitted, Operation};
 use crate::{convert, strategy};
 
 /// An object to be created: decoded, its defaults set.
@@ -30,6 +30,7 @@ impl Registry {
         object: NewObject,
         caller: Caller<'_>,
     ) -> Result<Value, Status> {
+        admission::prepare(self).await?;
         let mut object = object.value;
         begin(scope, &mut object)?;
         if let Some(writer) = caller.writer {
@@ -39,7 +40,10 @@ impl Registry {
         }
         api::decode::settle(&mut object, scope.resource.schema);
         let attributes = admission::Attributes::new(self, scope, caller, Operation::Create);
-        admission::admit(&attributes, &mut object).await?;
+        if admission::admit(&attributes, &mut object).await? == Admitted::Changed {
+            check_changed(scope, &object)?;
+            clear(scope, &mut object);
+        }
         let generate = api::meta::generate_name(&object).map(str::to_owned);
         let generate = generate.filter(|_| api::meta::name(&object).is_empty());
         let attempts = if generate.is_some() { NAME_ATTEMPTS } else { 1 };
@@ -133,6 +137,20 @@ fn begin(scope: Scope<'_>, object: &mut Value) -> Result<(), Status> {
         let error = api::field::FieldError::required(&path, "name or generateName is required");
         return Err(Status::invalid(&scope.resource.group, &scope.resource.kind, "", vec![error]));
     }
+    clear(scope, object);
+    Ok(())
+}
+
+/// What webhooks and policies have made of an object must still be one of the request's namespace.
+fn check_changed(scope: Scope<'_>, object: &Value) -> Result<(), Status> {
+    if api::meta::namespace(object) == scope.namespace {
+        return Ok(());
+    }
+    Err(Status::bad_request("the namespace of the provided object does not match the namespace sent on the request"))
+}
+
+/// Clears what only the server sets.
+fn clear(scope: Scope<'_>, object: &mut Value) {
     let metadata = api::meta::metadata_mut(object);
     for field in
         ["uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "resourceVersion"]
@@ -145,5 +163,4 @@ fn begin(scope: Scope<'_>, object: &mut Value) -> Result<(), Status> {
             metadata.remove("namespace");
         }
     }
-    Ok(())
 }

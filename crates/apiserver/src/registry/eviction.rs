@@ -8,7 +8,6 @@ use serde_json::{Value, json};
 
 use super::update::Part;
 use super::{Caller, DeleteTarget, MAX_RETRIES, ReadVersion, Registry, Scope, Writer};
-use crate::admission::{self, Operation};
 use crate::cache::Object;
 use crate::http::options::DeleteOptions;
 
@@ -40,9 +39,6 @@ impl Registry {
             // What the client means by it does not change by looking again.
             let version = api::meta::resource_version(&pod).unwrap_or_default();
             super::delete::check_preconditions(scope.resource, name, &options, &pod, version)?;
-            // Before it costs a disruption.
-            let attributes = admission::Attributes::new(self, scope, caller, Operation::Delete);
-            admission::admit(&attributes, &mut pod.clone()).await?;
             let leave = self.leave(scope, &pod, caller).await?;
             let is_own_version = options.resource_version.is_none() && !matches!(leave, Leave::Granted);
             let mut exact = options.clone();

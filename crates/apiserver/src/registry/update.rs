@@ -5,7 +5,7 @@ use api::status::{Status, reason};
 use serde_json::Value;
 
 use super::{Caller, Current, MAX_RETRIES, NewObject, Put, Registry, Scope, Subject, set_resource_version};
-use crate::admission::{self, Operation};
+use crate::admission::{self, Admitted, Attributes, Charge, Operation};
 use crate::{cache, convert, strategy};
 
 /// Makes the new object from the one that is there. Called again when another write came first.
@@ -49,6 +49,7 @@ impl Registry {
     ) -> Result<Updated, Status> {
         let makes_missing = part == Part::Main && strategy::is_created_by_update(scope.resource);
         let key = scope.key(name);
+        admission::prepare(self).await?;
         let mut current = self.current_converted(scope.resource, &key).await?;
         for _ in 0..MAX_RETRIES {
             let Some(now) = current.take() else {
@@ -134,9 +135,12 @@ impl Registry {
         }
         api::decode::settle(&mut new, resource.schema);
         prepare(resource, part, &mut new, old, self.env.now());
-        let attributes = admission::Attributes::new(self, scope, caller, Operation::Update);
-        let attributes = admission::Attributes { path_name: Some(name), old: Some(old), ..attributes };
-        admission::admit(&attributes, &mut new).await?;
+        let attributes = Attributes::new(self, scope, caller, Operation::Update);
+        let attributes = Attributes { path_name: Some(name), old: Some(old), ..attributes };
+        if !caller.is_admitted && admission::admit(&attributes, &mut new).await? == Admitted::Changed {
+            check_identity(resource, name, &new, current)?;
+            prepare(resource, part, &mut new, old, self.env.now());
+        }
         // Validation looks at addresses and ports too; what it refuses gives them back.
         let allocation = match part {
             Part::Main => self.services.allocate_update(self, resource, &mut new, old).await?,
@@ -155,8 +159,13 @@ impl Registry {
         if !errors.is_empty() {
             return Err(Status::invalid(&resource.storage_group, api::meta::kind(&new), name, errors));
         }
-        admission::validate(&attributes, &mut new).await?;
-        let charge = admission::charge(&attributes, &new).await?;
+        let charge = match caller.is_admitted {
+            true => Charge::default(),
+            false => {
+                admission::validate(&attributes, &mut new).await?;
+                admission::charge(&attributes, &new).await?
+            }
+        };
         api::managed::restore_times(&mut new, old);
         if !current.is_stale && cache::encode(resource, &new) == cache::encode(resource, old) {
             return Ok(Attempt::Unwritten(old.clone()));

@@ -3,7 +3,7 @@
 use std::sync::LazyLock;
 
 use cel::Value as CelValue;
-use cel::admission::{Activation, Environment, EvaluationError, Expression, Inputs, MATCH_CONDITIONS_BUDGET, Purpose};
+use cel::admission::{Activation, Environment, EvaluationError, Expression, MATCH_CONDITIONS_BUDGET, Purpose};
 use serde_json::Value;
 
 /// What the conditions of webhooks may use.
@@ -90,6 +90,7 @@ impl MatchConditions {
 
 #[cfg(test)]
 mod tests {
+    use cel::admission::Inputs;
     use serde_json::json;
 
     use super::*;

@@ -123,7 +123,10 @@ impl Asked<'_> {
     }
 
     pub(super) fn pod_eviction(&self) -> Refusal {
-        if self.is_bound_here(self.object) {
+        let (attributes, name) = (self.attributes, self.attributes.name(Some(self.object)));
+        let pod = attributes.registry.cached_by("", "v1", "pods", attributes.scope.namespace, name);
+        // What is not there is not evicted.
+        if pod.is_none_or(|pod| pod.field("spec.nodeName") == Some(self.node)) {
             return Ok(());
         }
         Err(format!("node {} can only evict pods with spec.nodeName set to itself", self.quoted()))

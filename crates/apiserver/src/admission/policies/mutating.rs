@@ -98,6 +98,9 @@ fn mutate<'a>(attributes: &'a Attributes<'a>, object: &'a mut Value) -> BoxFutur
         }
         if let Some(changed) = changed {
             *object = changed;
+            if let Some(rounds) = attributes.reinvocation {
+                rounds.called(PLUGIN.name, String::new(), false, true);
+            }
         }
         Ok(())
     })
@@ -138,7 +141,9 @@ async fn change(
     let (mut invoked, mut again) = (BTreeSet::new(), BTreeSet::new());
     for pass in [Pass::First, Pass::Again] {
         for (number, invocation) in invocations.iter().enumerate() {
-            if pass == Pass::Again && !again.contains(&number) {
+            let is_second = attributes.reinvocation.is_some_and(|rounds| rounds.round() > 0);
+            let is_over = is_second && !invocation.policy.is_reinvoked;
+            if is_over || pass == Pass::Again && !again.contains(&number) {
                 continue;
             }
             let before = changed.as_ref().unwrap_or(object);

@@ -1,0 +1,51 @@
+//! ValidatingAdmissionWebhook: all webhooks that a request is for are asked at once, and each can refuse it.
+
+use api::status::Status;
+use futures::future::join_all;
+use serde_json::Value;
+
+use super::{Failure, reviewed};
+use crate::admission::matching::is_exempt;
+use crate::admission::{Attributes, Handler, Operation, Plugin};
+
+pub(in crate::admission) const PLUGIN: Plugin = Plugin {
+    validate: &[
+        (Operation::Create, HANDLER),
+        (Operation::Update, HANDLER),
+        (Operation::Delete, HANDLER),
+        (Operation::Connect, HANDLER),
+    ],
+    ..Plugin::named("ValidatingAdmissionWebhook")
+};
+
+const HANDLER: Handler = Handler::Later(|attributes, object| Box::pin(validate(attributes, object)));
+
+async fn validate(attributes: &Attributes<'_>, object: &Value) -> Result<(), Status> {
+    let configurations = attributes.registry.admission.validating_webhooks.read(|all| all.all());
+    if configurations.is_empty() || is_exempt(attributes) {
+        return Ok(());
+    }
+    let (attributes, object) = reviewed(attributes, object);
+    let mut found = Vec::new();
+    for webhook in configurations.iter().flat_map(|configuration| &configuration.0) {
+        if let Some(invocation) = webhook.invocation(&attributes, object).await? {
+            found.push((webhook, invocation));
+        }
+    }
+    let calls = found.iter().map(async |(webhook, invocation)| {
+        let request = invocation.show(&attributes, object).await;
+        let request = request.map_err(|err| Failure::Refused(Box::new(Status::internal(err.message))))?;
+        webhook.call(&request, false).await
+    });
+    let mut outcome = Ok(());
+    for (index, ((webhook, _), answer)) in found.iter().zip(join_all(calls).await).enumerate() {
+        let Err(failure) = answer else { continue };
+        if let (Failure::Call(_), Some(annotations)) = (&failure, attributes.caller.annotations) {
+            let key = format!("failed-open.validating.webhook.admission.k8s.io/round_0_index_{index}");
+            annotations.add(key, webhook.name.as_str());
+        }
+        // The first refusal is told; others are in the log.
+        outcome = outcome.and(webhook.failed(failure));
+    }
+    outcome
+}

@@ -1,0 +1,123 @@
+//! A webhook that runs in the test: a TLS server that answers reviews as it is told.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use http::{Request, Response};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto::Builder;
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use serde_json::Value;
+use tokio::net::TcpListener;
+
+/// What the webhook says to a review: a status and a body.
+pub type Said = (u16, Bytes);
+
+type Answer = dyn Fn(Value) -> BoxFuture<'static, Said> + Send + Sync;
+
+/// A webhook that runs as long as this lives.
+pub struct Hook {
+    pub url: String,
+    pub ca_bundle: String,
+    pub address: SocketAddr,
+    seen: Arc<Mutex<Vec<Value>>>,
+    connections: Arc<AtomicUsize>,
+    _tasks: base::Tasks,
+    _dir: tempfile::TempDir,
+}
+
+impl Hook {
+    /// A webhook on the loopback that answers at once.
+    pub async fn start(answer: impl Fn(&Value) -> Value + Send + Sync + 'static) -> Self {
+        Self::start_with(Ipv4Addr::LOCALHOST.into(), move |review| {
+            let said = (200, Bytes::from(answer(&review).to_string()));
+            Box::pin(std::future::ready(said))
+        })
+        .await
+    }
+
+    /// A webhook at an address of this machine, or as the service `hooks` of the namespace `default`.
+    pub async fn start_with(
+        ip: IpAddr,
+        answer: impl Fn(Value) -> BoxFuture<'static, Said> + Send + Sync + 'static,
+    ) -> Self {
+        let dir = tempfile::tempdir().expect("a directory");
+        let authority = pki::Authority::load_or_create(dir.path(), "ca", &base::Env::system()).expect("an authority");
+        let request = pki::IssueRequest {
+            common_name: "webhook".to_owned(),
+            organizations: Vec::new(),
+            dns_names: vec!["hooks.default.svc".to_owned()],
+            ips: vec![ip],
+            usage: pki::Usage::Server,
+            validity: std::time::Duration::from_secs(3600),
+        };
+        let pair = authority.issue(&request).expect("a certificate");
+        let certificates = CertificateDer::pem_slice_iter(pair.certificate.as_bytes());
+        let certificates = certificates.collect::<Result<Vec<_>, _>>().expect("certificates");
+        let key = PrivateKeyDer::from_pem_slice(pair.key.as_bytes()).expect("a key");
+        let mut config = rustls::ServerConfig::builder_with_provider(rustls::crypto::ring::default_provider().into())
+            .with_safe_default_protocol_versions()
+            .expect("versions")
+            .with_no_client_auth()
+            .with_single_cert(certificates, key)
+            .expect("a configuration");
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+        let listener = TcpListener::bind((ip, 0)).await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let connections = Arc::new(AtomicUsize::new(0));
+        let (reviews, opened) = (seen.clone(), connections.clone());
+        let answer: Arc<Answer> = Arc::new(answer);
+        let mut tasks = base::Tasks::new();
+        tasks.spawn("webhook", async move {
+            let mut serving = tokio::task::JoinSet::new();
+            while let Ok((stream, _)) = listener.accept().await {
+                let Ok(stream) = acceptor.accept(stream).await else { continue };
+                opened.fetch_add(1, Ordering::SeqCst);
+                let (answer, reviews) = (answer.clone(), reviews.clone());
+                serving.spawn(async move {
+                    let service = service_fn(move |request| reply(request, answer.clone(), reviews.clone()));
+                    // A client that goes away ends it.
+                    let _ = Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service).await;
+                });
+            }
+        });
+        let ca_bundle = BASE64_STANDARD.encode(authority.certificate_pem());
+        let url = format!("https://{address}/hook");
+        Self { url, ca_bundle, address, seen, connections, _tasks: tasks, _dir: dir }
+    }
+
+    /// The reviews until now.
+    pub fn seen(&self) -> Vec<Value> {
+        self.seen.lock().expect("nobody panicked").clone()
+    }
+
+    /// How many connections were opened.
+    pub fn connections(&self) -> usize {
+        self.connections.load(Ordering::SeqCst)
+    }
+}
+
+async fn reply(
+    request: Request<Incoming>,
+    answer: Arc<Answer>,
+    reviews: Arc<Mutex<Vec<Value>>>,
+) -> Result<Response<Full<Bytes>>, hyper::Error> {
+    let body = request.into_body().collect().await?.to_bytes();
+    let review: Value = serde_json::from_slice(&body).expect("a review");
+    reviews.lock().expect("nobody panicked").push(review.clone());
+    let (status, body) = answer(review).await;
+    let mut response = Response::new(Full::new(body));
+    *response.status_mut() = http::StatusCode::from_u16(status).expect("a status");
+    Ok(response)
+}
