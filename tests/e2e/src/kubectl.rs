@@ -63,7 +63,7 @@ impl Kubectl {
     }
 
     fn spawn_program(&self, program: &str, arguments: &[&str]) -> Child {
-        let home = self.kubeconfig.parent().expect("a file has a folder");
+        let home = self.home();
         let mut command = machine::inside(&self.namespace, program);
         command.args(arguments).env("KUBECONFIG", &self.kubeconfig).env("HOME", home).current_dir(home);
         if self.speaks_spdy {
@@ -136,6 +136,32 @@ impl Kubectl {
         let (stdout, stderr) = texts(&output);
         assert!(output.status.success(), "{program}: {}\n{stdout}{stderr}", output.status);
         stdout
+    }
+
+    /// The same cluster as it is seen from a directory of its own: `namespace`, which is made, is the default.
+    #[track_caller]
+    pub fn in_namespace(&self, namespace: &str, dir: &Path) -> Self {
+        std::fs::create_dir_all(dir).expect("the directory can be made");
+        let kubeconfig = dir.join("kubeconfig");
+        std::fs::copy(&self.kubeconfig, &kubeconfig).expect("the kubeconfig can be copied");
+        let own = Self { kubeconfig, ..self.clone() };
+        own.run(&["config", "set-context", "--current", "--namespace", namespace]);
+        own.run(&["create", "namespace", namespace]);
+        own
+    }
+
+    /// Where its kubeconfig is, its home.
+    pub fn home(&self) -> &Path {
+        self.kubeconfig.parent().expect("a file has a folder")
+    }
+
+    /// Runs a line in a shell that finds all tools; what it printed, errors and all, and its exit code.
+    pub fn shell(&self, line: &str) -> (String, i32) {
+        let tools = crate::workspace().join("target/tools");
+        let script = format!("exec 2>&1\nPATH={}:$PATH\n{line}", tools.display());
+        let child = self.spawn_program("sh", &["-c", &script]);
+        let output = child.wait_with_output().expect("the child is ours");
+        (texts(&output).0, output.status.code().unwrap_or(-1))
     }
 
     /// Runs Helm likewise.

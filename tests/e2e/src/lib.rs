@@ -9,6 +9,7 @@ mod images;
 mod kubectl;
 mod machine;
 mod process;
+pub mod transcript;
 mod usage;
 
 pub use cluster::{Cluster, Layout};
