@@ -3,15 +3,19 @@
 //! Plugins run in the order of [`PLUGINS`]. They look at other objects in the watch cache; because a cache can be behind, a
 //! refusal counts only when the cache was fresh.
 
+mod always_pull_images;
 mod certificates;
 mod default_class;
 mod deny_external_ips;
+mod extended_resource_toleration;
 mod limit_ranger;
 pub(crate) mod matching;
 mod namespace_lifecycle;
 mod node_restriction;
 mod node_taint;
+mod owner_references;
 mod plugin;
+mod pod_node_selector;
 mod pod_priority;
 mod pod_security;
 mod pod_tolerations;
@@ -21,6 +25,7 @@ mod resource_quota;
 mod runtime_class;
 mod service_account;
 mod storage_protection;
+mod trust_bundle_attest;
 mod volume_resize;
 mod webhooks;
 
@@ -147,21 +152,26 @@ impl<'a> Attributes<'a> {
 }
 
 /// Every plugin, in upstream's order.
-const PLUGINS: [&Plugin; 22] = [
+const PLUGINS: [&Plugin; 27] = [
     &namespace_lifecycle::PLUGIN,
     &limit_ranger::PLUGIN,
     &service_account::PLUGIN,
     &node_restriction::PLUGIN,
     &node_taint::PLUGIN,
+    &always_pull_images::PLUGIN,
     &pod_security::PLUGIN,
+    &pod_node_selector::PLUGIN,
     &pod_priority::PLUGIN,
     &pod_tolerations::PLUGIN,
+    &extended_resource_toleration::PLUGIN,
     &default_class::STORAGE,
     &storage_protection::PLUGIN,
+    &owner_references::PLUGIN,
     &volume_resize::PLUGIN,
     &runtime_class::PLUGIN,
     &certificates::APPROVAL,
     &certificates::SIGNING,
+    &trust_bundle_attest::PLUGIN,
     &certificates::SUBJECT_RESTRICTION,
     &default_class::INGRESS,
     &deny_external_ips::PLUGIN,

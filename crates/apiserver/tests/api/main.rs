@@ -14,6 +14,7 @@ mod fairness;
 mod hooks;
 mod metrics;
 mod mutating_policies;
+mod plugins;
 mod pod_security;
 mod policies;
 mod proxy;

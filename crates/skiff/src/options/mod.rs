@@ -1,6 +1,7 @@
 //! What each sub-command takes, as clap parses it. Names are k3s's for `server` and `agent`, upstream's for components.
 
 pub mod access;
+mod admission;
 pub mod agent;
 pub mod components;
 pub mod limits;
@@ -78,6 +79,8 @@ pub struct Api {
     #[arg(long, env = "SKIFF_EVENT_TTL", default_value = "1h", value_parser = duration, value_name = "DURATION")]
     pub event_ttl: Duration,
     #[command(flatten)]
+    pub admission: admission::Admission,
+    #[command(flatten)]
     pub limits: limits::RequestLimits,
     #[command(flatten)]
     pub encryption: EncryptionAtRest,
@@ -102,6 +105,7 @@ impl Api {
     pub fn apply(&self, config: &mut apiserver::Config) -> Result<()> {
         config.runtime_config = self.runtime_config.join(",").parse().context("--runtime-config")?;
         config.event_ttl = self.event_ttl;
+        self.admission.apply(config)?;
         self.limits.apply(config)?;
         Ok(())
     }

@@ -1,0 +1,35 @@
+//! ClusterTrustBundleAttest: only who may attest for a signer writes the bundles of its authorities.
+
+use api::field::quote;
+use api::status::Status;
+use serde_json::Value;
+
+use super::{Attributes, Handler, Operation, Plugin};
+use crate::access::attributes::{Attributes as Question, ResourceAttributes};
+
+pub(super) const PLUGIN: Plugin = Plugin {
+    validate: &[(Operation::Create, Handler::Now(check)), (Operation::Update, Handler::Now(check))],
+    ..Plugin::named("ClusterTrustBundleAttest")
+};
+
+const GROUP: &str = "certificates.k8s.io";
+
+fn check(attributes: &Attributes<'_>, object: &mut Value) -> Result<(), Status> {
+    let signer = object.pointer("/spec/signerName").and_then(Value::as_str).unwrap_or_default();
+    if !attributes.is(GROUP, "clustertrustbundles") || signer.is_empty() {
+        return Ok(());
+    }
+    if attributes.old.is_some_and(|old| old["spec"] == object["spec"]) {
+        return Ok(());
+    }
+    let may = |name: &str| {
+        let resource = ResourceAttributes { group: GROUP, resource: "signers", name, ..ResourceAttributes::default() };
+        let question = Question::of_verb(attributes.caller.identity, "attest", resource);
+        attributes.registry.authorization.decide(&question).is_allowed()
+    };
+    let domain = signer.split_once('/').map_or(signer, |(domain, _)| domain);
+    if may(signer) || may(&format!("{domain}/*")) {
+        return Ok(());
+    }
+    Err(attributes.forbidden(object, format!("user not permitted to attest for signerName {}", quote(signer))))
+}

@@ -1,0 +1,131 @@
+//! Admission plugins that flags turn on, each on and off.
+
+use serde_json::{Value, json};
+use skiff_apiserver::AdmissionPlugins;
+
+use crate::support::Cluster;
+
+const PODS: &str = "/api/v1/namespaces/default/pods";
+
+/// A cluster with or without a plugin, with the account that pods run as.
+async fn cluster(plugin: &str, is_on: bool) -> Cluster {
+    let (enabled, disabled): (&[&str], &[&str]) = if is_on { (&[plugin], &[]) } else { (&[], &[plugin]) };
+    let plugins = AdmissionPlugins::new(enabled, disabled).expect("a plugin");
+    let cluster = Cluster::start_with(move |config| config.admission_plugins = plugins).await;
+    let account = json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default"}});
+    cluster.post("/api/v1/namespaces/default/serviceaccounts", account).await;
+    cluster
+}
+
+fn pod(name: &str, more: Value) -> Value {
+    let mut spec = json!({"containers": [{"name": "a", "image": "busybox:1"}]});
+    for (field, value) in more.as_object().into_iter().flatten() {
+        spec[field] = value.clone();
+    }
+    json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": spec})
+}
+
+#[tokio::test]
+async fn always_pull_images() {
+    for (is_on, policy) in [(true, "Always"), (false, "IfNotPresent")] {
+        let cluster = cluster("AlwaysPullImages", is_on).await;
+        let created = cluster.post(PODS, pod("p", json!({}))).await.expect(201);
+        assert_eq!(created["spec"]["containers"][0]["imagePullPolicy"], policy);
+    }
+}
+
+#[tokio::test]
+async fn extended_resource_toleration() {
+    let resources = json!({"limits": {"example.com/gpu": "1"}, "requests": {"example.com/gpu": "1"}});
+    let containers = json!({"containers": [{"name": "a", "image": "busybox", "resources": resources}]});
+    for is_on in [true, false] {
+        let cluster = cluster("ExtendedResourceToleration", is_on).await;
+        let created = cluster.post(PODS, pod("p", containers.clone())).await.expect(201);
+        let tolerations = created["spec"]["tolerations"].as_array().expect("tolerations");
+        assert_eq!(tolerations.contains(&json!({"key": "example.com/gpu", "operator": "Exists"})), is_on);
+    }
+}
+
+#[tokio::test]
+async fn pod_node_selector() {
+    for is_on in [true, false] {
+        let cluster = cluster("PodNodeSelector", is_on).await;
+        let annotation =
+            json!({"metadata": {"annotations": {"scheduler.alpha.kubernetes.io/node-selector": "env=test"}}});
+        let merge = "application/merge-patch+json";
+        cluster.patch("/api/v1/namespaces/default", merge, annotation).await.expect(200);
+        cluster.get("/api/v1/namespaces/default").await.expect(200);
+        let created = cluster.post(PODS, pod("p", json!({}))).await.expect(201);
+        assert_eq!(created["spec"]["nodeSelector"]["env"] == "test", is_on);
+        let other = pod("q", json!({"nodeSelector": {"env": "prod"}}));
+        cluster.post(PODS, other).await.expect(if is_on { 403 } else { 201 });
+    }
+}
+
+#[tokio::test]
+async fn deny_service_external_ips() {
+    for is_on in [true, false] {
+        let cluster = cluster("DenyServiceExternalIPs", is_on).await;
+        let service = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "s"},
+            "spec": {"ports": [{"port": 80}], "externalIPs": ["203.0.113.7"]}});
+        let answer = cluster.post("/api/v1/namespaces/default/services", service).await;
+        answer.expect(if is_on { 403 } else { 201 });
+    }
+}
+
+/// Lets a user write config maps, but delete none.
+async fn let_write(cluster: &Cluster, rules: Value) {
+    let meta = json!({"name": "writer"});
+    let role = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": meta,
+        "rules": rules});
+    cluster.post("/apis/rbac.authorization.k8s.io/v1/clusterroles", role).await.expect(201);
+    let binding = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding", "metadata": meta,
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "writer"},
+        "subjects": [{"kind": "User", "name": "u", "apiGroup": "rbac.authorization.k8s.io"}]});
+    cluster.post("/apis/rbac.authorization.k8s.io/v1/clusterrolebindings", binding).await.expect(201);
+}
+
+#[tokio::test]
+async fn owner_references_permission_enforcement() {
+    for is_on in [true, false] {
+        let cluster = cluster("OwnerReferencesPermissionEnforcement", is_on).await;
+        let verbs = json!(["create", "get", "patch"]);
+        let_write(&cluster, json!([{"apiGroups": [""], "resources": ["configmaps"], "verbs": verbs}])).await;
+        let user = cluster.as_user("u", &[]);
+        let maps = "/api/v1/namespaces/default/configmaps";
+        let owner = |blocks: bool| json!([{"apiVersion": "v1", "kind": "Pod", "name": "p", "uid": "1", "blockOwnerDeletion": blocks}]);
+        let map = |name: &str, owners: Value| json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "ownerReferences": owners}});
+        let refused = if is_on { 403 } else { 201 };
+        user.post(maps, map("a", owner(false))).await.expect(201);
+        user.post(maps, map("b", owner(true))).await.expect(refused);
+        let patch = json!({"metadata": {"ownerReferences": null}});
+        let patched = user.patch(&format!("{maps}/a"), "application/merge-patch+json", patch).await;
+        patched.expect(if is_on { 403 } else { 200 });
+    }
+}
+
+#[tokio::test]
+async fn cluster_trust_bundle_attest() {
+    for (is_on, status) in [(true, 403), (false, 201)] {
+        let name = "ClusterTrustBundleAttest";
+        let (enabled, disabled): (&[&str], &[&str]) = if is_on { (&[name], &[]) } else { (&[], &[name]) };
+        let plugins = AdmissionPlugins::new(enabled, disabled).expect("a plugin");
+        let cluster = Cluster::start_with(move |config| {
+            config.admission_plugins = plugins;
+            config.runtime_config = "certificates.k8s.io/v1beta1=true".parse().expect("settings");
+        })
+        .await;
+        let resources = json!(["clustertrustbundles"]);
+        let rules = json!([{"apiGroups": ["certificates.k8s.io"], "resources": resources, "verbs": ["create"]}]);
+        let_write(&cluster, rules).await;
+        let dir = tempfile::tempdir().expect("a directory");
+        let authority = pki::Authority::load_or_create(dir.path(), "ca", &base::Env::system()).expect("an authority");
+        let bundle = json!({
+            "apiVersion": "certificates.k8s.io/v1beta1", "kind": "ClusterTrustBundle",
+            "metadata": {"name": "example.com:signer:a"},
+            "spec": {"signerName": "example.com/signer", "trustBundle": authority.certificate_pem()},
+        });
+        let path = "/apis/certificates.k8s.io/v1beta1/clustertrustbundles";
+        cluster.as_user("u", &[]).post(path, bundle).await.expect(status);
+    }
+}
