@@ -5,6 +5,7 @@
 
 mod always_pull_images;
 mod certificates;
+pub(crate) mod control_config;
 mod default_class;
 mod deny_external_ips;
 mod extended_resource_toleration;

@@ -39,6 +39,7 @@ mod tokens;
 mod webhook;
 
 pub use access::{Access, AuthenticationError, AuthorizationMode, DEFAULT_MODES, Identity, ModeError, RequestHeaders};
+pub use admission::control_config::{AdmissionConfigurationError, load as load_admission_configuration};
 pub use admission::{AdmissionPlugins, PluginsError, PodSecurityConfiguration};
 pub use config::Config;
 pub use edge::TlsError;

@@ -1,5 +1,7 @@
 //! Which admission plugins are on.
 
+use std::path::PathBuf;
+
 use anyhow::{Context, Result};
 use apiserver::AdmissionPlugins;
 use clap::Args;
@@ -13,6 +15,9 @@ pub struct Admission {
     /// Admission plugins to turn off that are on by default (may be repeated)
     #[arg(long, env = "SKIFF_DISABLE_ADMISSION_PLUGINS", value_delimiter = ',', value_name = "NAME")]
     pub disable_admission_plugins: Vec<String>,
+    /// AdmissionConfiguration of plugins: PodSecurity takes defaults and exemptions
+    #[arg(long, env = "SKIFF_ADMISSION_CONTROL_CONFIG_FILE", value_name = "FILE")]
+    pub admission_control_config_file: Option<PathBuf>,
 }
 
 impl Admission {
@@ -20,6 +25,10 @@ impl Admission {
     pub fn apply(&self, config: &mut apiserver::Config) -> Result<()> {
         let plugins = AdmissionPlugins::new(&self.enable_admission_plugins, &self.disable_admission_plugins);
         config.admission_plugins = plugins.context("--enable-admission-plugins and --disable-admission-plugins")?;
+        if let Some(file) = &self.admission_control_config_file {
+            let found = apiserver::load_admission_configuration(file).context("--admission-control-config-file")?;
+            config.pod_security = found.unwrap_or_default();
+        }
         Ok(())
     }
 }

@@ -1,0 +1,216 @@
+//! `--admission-control-config-file`: upstream's AdmissionConfiguration, with the configurations of single plugins in it or
+//! in files beside it.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use api::pod_security::Policy;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::{PLUGINS, PodSecurityConfiguration};
+
+/// What is wrong with the file.
+#[derive(Debug, thiserror::Error)]
+pub enum AdmissionConfigurationError {
+    /// It cannot be read.
+    #[error("cannot read {}: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// It is nothing of its type.
+    #[error("{what} cannot be understood: {why}")]
+    Malformed {
+        /// The type.
+        what: &'static str,
+        /// What is wrong.
+        why: String,
+    },
+    /// It is of another type.
+    #[error("expected {expected}, got {found}")]
+    Kind {
+        /// The types that are taken.
+        expected: &'static str,
+        /// The type that it says it has.
+        found: String,
+    },
+    /// A plugin does not exist.
+    #[error("admission-control plugin {0:?} is unknown")]
+    Unknown(String),
+    /// A plugin has nothing to configure.
+    #[error("admission plugin {0} takes no configuration")]
+    Unconfigurable(String),
+    /// A plugin stands there twice, or its configuration does.
+    #[error("admission plugin {0} is configured twice")]
+    Twice(String),
+    /// Levels or versions of pod security are wrong.
+    #[error("PodSecurityConfiguration: defaults: {0}")]
+    Defaults(String),
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct AdmissionConfiguration {
+    api_version: String,
+    kind: String,
+    #[serde(default)]
+    plugins: Vec<PluginConfiguration>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PluginConfiguration {
+    name: String,
+    #[serde(default)]
+    path: Option<PathBuf>,
+    #[serde(default)]
+    configuration: Option<Value>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct PodSecurity {
+    api_version: String,
+    kind: String,
+    #[serde(default)]
+    defaults: BTreeMap<String, String>,
+    #[serde(default)]
+    exemptions: Exemptions,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase", deny_unknown_fields)]
+struct Exemptions {
+    usernames: Vec<String>,
+    namespaces: Vec<String>,
+    runtime_classes: Vec<String>,
+}
+
+/// Reads the file; answers the configuration of PodSecurity, if it has one.
+///
+/// # Errors
+///
+/// The file or one that it names cannot be read or understood.
+pub fn load(path: &Path) -> Result<Option<PodSecurityConfiguration>, AdmissionConfigurationError> {
+    parse(&read(path)?, path.parent().unwrap_or_else(|| Path::new("")))
+}
+
+fn read(path: &Path) -> Result<String, AdmissionConfigurationError> {
+    let failed = |source| AdmissionConfigurationError::Read { path: path.to_owned(), source };
+    std::fs::read_to_string(path).map_err(failed)
+}
+
+fn yaml<T: DeserializeOwned>(what: &'static str, text: &str) -> Result<T, AdmissionConfigurationError> {
+    serde_saphyr::from_str(text).map_err(|err| AdmissionConfigurationError::Malformed { what, why: err.to_string() })
+}
+
+fn check_type(
+    expected: &'static str,
+    group: &str,
+    versions: &[&str],
+    (api_version, kind): (&str, &str),
+) -> Result<(), AdmissionConfigurationError> {
+    let (found, version) = api::meta::split_api_version(api_version);
+    if found == group && versions.contains(&version) && expected.ends_with(kind) && !kind.is_empty() {
+        return Ok(());
+    }
+    Err(AdmissionConfigurationError::Kind { expected, found: format!("{api_version} {kind}") })
+}
+
+fn parse(text: &str, beside: &Path) -> Result<Option<PodSecurityConfiguration>, AdmissionConfigurationError> {
+    let file: AdmissionConfiguration = yaml("AdmissionConfiguration", text)?;
+    let expected = "apiserver.config.k8s.io/v1 AdmissionConfiguration";
+    check_type(expected, "apiserver.config.k8s.io", &["v1", "v1alpha1"], (&file.api_version, &file.kind))?;
+    let mut found = None;
+    for PluginConfiguration { name, path, configuration } in file.plugins {
+        if !PLUGINS.iter().any(|plugin| plugin.name == name) {
+            return Err(AdmissionConfigurationError::Unknown(name));
+        }
+        let configuration: Value = match (configuration, path.filter(|path| !path.as_os_str().is_empty())) {
+            (Some(_), Some(_)) => return Err(AdmissionConfigurationError::Twice(name)),
+            (Some(configuration), None) => configuration,
+            (None, Some(path)) => yaml("the configuration of a plugin", &read(&beside.join(path))?)?,
+            (None, None) => continue,
+        };
+        if name != super::pod_security::PLUGIN.name {
+            return Err(AdmissionConfigurationError::Unconfigurable(name));
+        }
+        if found.replace(pod_security(configuration)?).is_some() {
+            return Err(AdmissionConfigurationError::Twice(name));
+        }
+    }
+    Ok(found)
+}
+
+fn pod_security(configuration: Value) -> Result<PodSecurityConfiguration, AdmissionConfigurationError> {
+    let what = "PodSecurityConfiguration";
+    let read = serde_json::from_value(configuration);
+    let read: PodSecurity =
+        read.map_err(|err| AdmissionConfigurationError::Malformed { what, why: err.to_string() })?;
+    let expected = "pod-security.admission.config.k8s.io/v1 PodSecurityConfiguration";
+    let versions = ["v1", "v1beta1", "v1alpha1"];
+    check_type(expected, "pod-security.admission.config.k8s.io", &versions, (&read.api_version, &read.kind))?;
+    let known = ["enforce", "audit", "warn"];
+    let is_known = |key: &str| known.contains(&key.strip_suffix("-version").unwrap_or(key));
+    if let Some(key) = read.defaults.keys().find(|key| !is_known(key)) {
+        return Err(AdmissionConfigurationError::Defaults(format!("unknown field {key:?}")));
+    }
+    let label = |label: &str| read.defaults.get(label.strip_prefix("pod-security.kubernetes.io/")?).map(String::as_str);
+    let (defaults, errors) = Policy::from_labels(label, &Policy::default());
+    if let Some(error) = errors.first() {
+        return Err(AdmissionConfigurationError::Defaults(error.to_string()));
+    }
+    Ok(PodSecurityConfiguration {
+        defaults,
+        exempt_usernames: read.exemptions.usernames,
+        exempt_namespaces: read.exemptions.namespaces,
+        exempt_runtime_classes: read.exemptions.runtime_classes,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HEAD: &str = "apiVersion: apiserver.config.k8s.io/v1\nkind: AdmissionConfiguration\nplugins:\n";
+
+    fn of_pod_security(rest: &str) -> String {
+        format!(
+            "{HEAD}- name: PodSecurity\n  configuration:\n    apiVersion: pod-security.admission.config.k8s.io/v1\n    \
+             kind: PodSecurityConfiguration\n{rest}"
+        )
+    }
+
+    #[test]
+    fn pod_security_has_defaults_and_exemptions() {
+        let text = of_pod_security(
+            "    defaults: {enforce: baseline, enforce-version: latest}\n    exemptions: {namespaces: [kube-system]}\n",
+        );
+        let found = parse(&text, Path::new("")).expect("a configuration").expect("one of PodSecurity");
+        assert_eq!(found.defaults.enforce.to_string(), "baseline:latest");
+        assert_eq!(found.exempt_namespaces, ["kube-system"]);
+        assert!(parse(HEAD.trim_end_matches("plugins:\n"), Path::new("")).expect("a configuration").is_none());
+    }
+
+    #[track_caller]
+    fn check_error(text: &str, expected: &str) {
+        let error = parse(text, Path::new("")).expect_err("it is wrong").to_string();
+        assert!(error.contains(expected), "{error}");
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        check_error(&format!("{HEAD}- name: PodSecurty\n"), "admission-control plugin \"PodSecurty\" is unknown");
+        let why = "admission plugin Priority takes no configuration";
+        check_error(&format!("{HEAD}- name: Priority\n  configuration: {{}}\n"), why);
+        let why = "expected apiserver.config.k8s.io/v1 AdmissionConfiguration, got v1 Config";
+        check_error("apiVersion: v1\nkind: Config\n", why);
+        check_error(&of_pod_security("    defaults: {enforce: strict}\n"), "PodSecurityConfiguration: defaults: ");
+        check_error(&of_pod_security("    defaults: {enforces: baseline}\n"), "unknown field \"enforces\"");
+        check_error(&of_pod_security("    exemption: {}\n"), "exemption");
+    }
+}
