@@ -8,7 +8,7 @@ use std::sync::Mutex;
 use skiff_e2e::{Cluster, Kubectl, Layout, transcript};
 
 /// The transcripts, each of which keeps to a namespace of its own.
-const TRANSCRIPTS: &[&str] = &["apply", "edit", "create", "get"];
+const TRANSCRIPTS: &[&str] = &["apply", "edit", "create", "get", "custom"];
 
 #[test]
 fn clients_see_a_cluster_as_they_know_it() {
