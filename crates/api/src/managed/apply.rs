@@ -140,17 +140,23 @@ fn applied(
     let config = &remove(config, &reset, shape);
     let merged = merge(live, config, shape);
     let applier = Manager::applying(write);
-    let mut set = tracked(set_of(config, shape));
-    set.drop_subtrees(&reset);
+    // With the name and the like, which nobody owns in the end: they keep the metadata from being pruned.
+    let mut everything = set_of(config, shape);
+    everything.drop_subtrees(&reset);
+    let set = tracked(everything.clone());
     let before = managers.0.remove(&applier);
     let is_changed = before.as_ref().is_none_or(|before| before.set != set);
     let time = before.as_ref().and_then(|before| before.time.clone());
-    managers.0.insert(applier.clone(), Managed { set, api_version: write.api_version.to_owned(), time });
+    let api_version = write.api_version.to_owned();
+    managers.0.insert(applier.clone(), Managed { set: everything, api_version, time });
 
     let mut object = match &before {
         Some(before) if !before.set.is_empty() => prune(write, merged, &managers, before),
         _ => merged,
     };
+    if let Some(own) = managers.0.get_mut(&applier) {
+        own.set = set;
+    }
     let comparison = compare(live, &object, shape).without(&reset);
     let released = release(write, live, &object, &comparison, &managers, Some(&applier));
     if !force && !released.conflicts.is_empty() {

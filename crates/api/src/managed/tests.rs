@@ -272,6 +272,18 @@ fn kubectl_takes_over_from_client_side_apply() {
 }
 
 #[test]
+fn metadata_outlive_the_last_of_them_that_was_applied() {
+    let mut config = config_map(json!({"k": "v"}));
+    config["metadata"]["annotations"] = json!({"a": "b"});
+    let live = applied("m", CONFIG_MAP, &json!({}), &config, false).expect("made");
+    let mut live = live;
+    live["metadata"]["resourceVersion"] = json!("7");
+    let write = write("m", CONFIG_MAP);
+    let left = apply(&write, &live, &config_map(json!({"k": "v"})), false).expect("applied");
+    assert_eq!((&left["metadata"]["resourceVersion"], &left["metadata"]["annotations"]), (&json!("7"), &Value::Null));
+}
+
+#[test]
 fn the_oldest_updaters_become_one() {
     let mut live = create("m0", CONFIG_MAP, config_map(json!({"k0": ""})));
     for number in 1..13_i64 {
