@@ -1,7 +1,7 @@
 //! The API described by itself: an OpenAPI v3 document for each group and version, one v2 document of them all.
 //!
 //! Types and their descriptions come from `k8s-openapi`, extensions, defaults and what is required from
-//! [`crate::schema`], paths from the rows of [`crate::kinds`]. The v2 document is made from those of v3. Both are
+//! [`crate::schema`], paths from the rows of [`crate::kinds`]. The v2 document is made of parts from those of v3. Both are
 //! written in JSON and, as gnostic's messages, in protobuf. kubectl reads from here which query parameters a server
 //! takes and what `kubectl explain` says. Nothing is kept here: whoever serves documents keeps them.
 
@@ -21,7 +21,7 @@ use crate::kinds::Resource;
 use crate::structural::Structural;
 
 pub use general::{KEYS as GENERAL_KEYS, document as general};
-pub use v2::Merge;
+pub use v2::{Members, Part, frame};
 
 /// A resource to be described.
 #[derive(Debug, Clone, Copy)]

@@ -4,11 +4,13 @@
 //! document is kept together with what it was built of; when that changed, the next reader builds it again, so that
 //! the index and the documents are always those of what is served.
 
+mod merged;
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use api::kinds::Resource;
-use api::openapi::{self, Entry, Merge};
+use api::openapi::{self, Entry};
 use api::status::Status;
 use base::Env;
 use bytes::Bytes;
@@ -19,6 +21,8 @@ use sha2::{Digest, Sha512};
 use crate::http::gzip;
 use crate::kinds::{Kinds, Remote};
 use crate::strategy;
+
+use merged::Merged;
 
 /// The encodings of a document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,8 +108,14 @@ struct Kept {
 pub(crate) struct OpenApi {
     env: Env,
     v3: Mutex<BTreeMap<String, Kept>>,
-    /// The v2 document, with the hash of the index that it was made of.
-    v2: Mutex<Option<(String, Arc<Document>)>>,
+    v2: Mutex<Second>,
+}
+
+/// The v2 document, and what it is made of.
+#[derive(Default)]
+struct Second {
+    merged: Merged,
+    document: Option<Arc<Document>>,
 }
 
 impl OpenApi {
@@ -148,23 +158,22 @@ impl OpenApi {
 
     /// The v2 document. May take long.
     pub(crate) fn v2(&self, kinds: &Kinds) -> Result<Arc<Document>, Status> {
-        let source = hash_of(&self.index(kinds)?);
-        let mut kept = self.v2.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((known, document)) = &*kept
-            && *known == source
-        {
-            return Ok(document.clone());
-        }
-        let mut merge = Merge::default();
+        let mut documents = Vec::new();
         for key in keys(kinds) {
             if let Some(document) = self.v3(kinds, &key)? {
-                merge.add(document.document()?).map_err(Status::internal)?;
+                documents.push((key, document));
             }
         }
-        let text = merge.finish().map_err(Status::internal)?;
-        let document = Document::new(Version::V2, &text, self.env.now()).map_err(Status::internal)?;
-        let document = Arc::new(document);
-        *kept = Some((source, document.clone()));
+        let hashes: Vec<&str> = documents.iter().map(|(_, document)| document.hash.as_str()).collect();
+        let hash = hash_of(hashes.join(" ").as_bytes());
+        let mut kept = self.v2.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(document) = kept.document.as_ref().filter(|document| document.hash == hash) {
+            return Ok(document.clone());
+        }
+        let json = kept.merged.text(&documents)?;
+        let (version, modified) = (Version::V2, self.env.now());
+        let document = Arc::new(Document { version, hash, modified, json, protobuf: OnceLock::new() });
+        kept.document = Some(document.clone());
         Ok(document)
     }
 }

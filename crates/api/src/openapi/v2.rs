@@ -4,69 +4,69 @@
 //! operation. What it says in another way is where definitions and parameters stand and how a body is sent.
 
 use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
 
 use base64::Engine;
-use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
-/// A v2 document that grows by one v3 document at a time. What has been added is kept as text: as values the whole
-/// document would take many times its size.
-#[derive(Debug, Default)]
-pub struct Merge {
-    paths: BTreeMap<String, Box<RawValue>>,
-    definitions: BTreeMap<String, Box<RawValue>>,
-    /// Parameters that are written once and referred to, by their names in the document.
-    parameters: Map<String, Value>,
+/// Members of an object, as text: as values a whole document would take many times its size.
+pub type Members = BTreeMap<String, Box<RawValue>>;
+
+/// What a v3 document adds to the v2 document of all.
+#[derive(Debug)]
+pub struct Part {
+    /// Its paths.
+    pub paths: Members,
+    /// Its schemas. Other parts may have the same.
+    pub definitions: Members,
+    /// Parameters that are written once and referred to, by their names in the document. A name means the same in all
+    /// parts.
+    pub parameters: Members,
 }
 
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Document {
-    swagger: &'static str,
-    info: Value,
-    paths: BTreeMap<String, Box<RawValue>>,
-    definitions: BTreeMap<String, Box<RawValue>>,
-    parameters: Map<String, Value>,
-    security_definitions: Value,
-    security: Value,
-}
-
-impl Merge {
-    /// Adds the paths of a v3 document, and those of its schemas that are new.
-    pub fn add(&mut self, mut v3: Value) -> serde_json::Result<()> {
+impl Part {
+    /// Reads a v3 document.
+    pub fn new(mut v3: Value) -> serde_json::Result<Self> {
+        let (mut paths, mut definitions) = (Members::new(), Members::new());
         if let Value::Object(schemas) = v3["components"]["schemas"].take() {
             for (name, mut schema) in schemas {
-                if let Entry::Vacant(place) = self.definitions.entry(name) {
-                    convert_schema(&mut schema);
-                    place.insert(to_raw_value(&schema)?);
-                }
+                convert_schema(&mut schema);
+                definitions.insert(name, to_raw_value(&schema)?);
             }
         }
-        if let Value::Object(paths) = v3["paths"].take() {
-            for (path, item) in paths {
-                let item = self.path_item(item);
-                self.paths.insert(path, to_raw_value(&item)?);
+        let mut converter = Converter::default();
+        if let Value::Object(items) = v3["paths"].take() {
+            for (path, item) in items {
+                let item = converter.path_item(item);
+                paths.insert(path, to_raw_value(&item)?);
             }
         }
-        Ok(())
+        let parameters = converter.parameters.into_iter();
+        let parameters = parameters.map(|(name, parameter)| Ok((name, to_raw_value(&parameter)?)));
+        Ok(Self { paths, definitions, parameters: parameters.collect::<serde_json::Result<_>>()? })
     }
+}
 
-    /// The whole document, encoded.
-    pub fn finish(self) -> serde_json::Result<String> {
-        serde_json::to_string(&Document {
-            swagger: "2.0",
-            info: json!({"title": "Kubernetes", "version": "v1.35.0"}),
-            paths: self.paths,
-            definitions: self.definitions,
-            parameters: self.parameters,
-            security_definitions: super::security(),
-            security: json!([{"BearerToken": []}]),
-        })
-    }
+/// The text of a v2 document before the members of its paths, between them and those of its definitions, and behind.
+pub fn frame(parameters: &Members) -> serde_json::Result<[String; 3]> {
+    let info = json!({"title": "Kubernetes", "version": "v1.35.0"});
+    let (parameters, definitions) = (serde_json::to_string(parameters)?, super::security());
+    let security = json!([{"BearerToken": []}]);
+    Ok([
+        format!(r#"{{"swagger":"2.0","info":{info},"paths":{{"#),
+        r#"},"definitions":{"#.to_owned(),
+        format!(r#"}},"parameters":{parameters},"securityDefinitions":{definitions},"security":{security}}}"#),
+    ])
+}
 
+/// Turns operations and parameters of v3 into those of v2.
+#[derive(Default)]
+struct Converter {
+    parameters: Map<String, Value>,
+}
+
+impl Converter {
     fn path_item(&mut self, item: Value) -> Value {
         let Value::Object(item) = item else { return item };
         let item = item.into_iter().map(|(key, value)| {
@@ -286,17 +286,16 @@ mod tests {
     #[test]
     fn parameters_are_written_once() {
         let pretty = json!({"name": "pretty", "in": "query", "schema": {"type": "string"}});
-        let mut merge = Merge::default();
-        merge
-            .add(json!({"paths": {
-                "/a": {"get": {"parameters": [pretty], "responses": {}}},
-                "/b": {"get": {"responses": {}}, "parameters": [pretty]},
-            }}))
-            .expect("a document");
-        let document: Value = serde_json::from_str(&merge.finish().expect("a document")).expect("JSON");
-        let reference = &document["paths"]["/a"]["get"]["parameters"][0]["$ref"];
-        assert_eq!(reference, &document["paths"]["/b"]["parameters"][0]["$ref"]);
+        let part = Part::new(json!({"paths": {
+            "/a": {"get": {"parameters": [pretty], "responses": {}}},
+            "/b": {"get": {"responses": {}}, "parameters": [pretty]},
+        }}));
+        let part = part.expect("a document");
+        let path = |name: &str| -> Value { serde_json::from_str(part.paths[name].get()).expect("JSON") };
+        let reference = &path("/a")["get"]["parameters"][0]["$ref"];
+        assert_eq!(reference, &path("/b")["parameters"][0]["$ref"]);
         let name = reference.as_str().and_then(|path| path.strip_prefix("#/parameters/")).expect("a reference");
-        assert_eq!(document["parameters"][name], json!({"name": "pretty", "in": "query", "type": "string"}));
+        let parameter: Value = serde_json::from_str(part.parameters[name].get()).expect("JSON");
+        assert_eq!(parameter, json!({"name": "pretty", "in": "query", "type": "string"}));
     }
 }
