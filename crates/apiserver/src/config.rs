@@ -9,6 +9,7 @@ use ipnet::IpNet;
 
 use crate::access::{AuthorizationMode, DEFAULT_MODES, RequestHeaders};
 use crate::admission::{AdmissionPlugins, PodSecurityConfiguration};
+use crate::audit::{AuditLog, AuditPolicy};
 use crate::runtime_config::RuntimeConfig;
 
 /// The options of an API server. Each names the flag of kube-apiserver that it stands for.
@@ -63,6 +64,8 @@ pub struct Config {
     pub max_request_bytes: usize,
     /// `--request-timeout`: how long a request that is no watch or connection may take.
     pub request_timeout: Duration,
+    /// `--audit-policy-file`, and where the events that it keeps are written.
+    pub audit: Option<(AuditPolicy, AuditLog)>,
     /// `--enable-priority-and-fairness`: whether the two limits below are shared out by priority levels, or hold alone.
     pub priority_and_fairness: bool,
     /// `--max-requests-inflight`: how many reads are served at once.
@@ -114,6 +117,7 @@ impl Config {
             compaction_interval: Duration::from_secs(300),
             max_request_bytes: 3 * 1024 * 1024,
             request_timeout: Duration::from_secs(60),
+            audit: None,
             priority_and_fairness: true,
             max_requests_in_flight: 400,
             max_mutating_requests_in_flight: 200,

@@ -80,7 +80,8 @@ pub(crate) async fn handle(
     backend: Backend,
     admitted: Admitted,
 ) -> Result<Response<Body>, Status> {
-    let Admitted { info, identity, request, annotations, .. } = admitted;
+    let Admitted { info, identity, request, audit, .. } = admitted;
+    let annotations = audit.as_deref().map(crate::audit::Trail::annotations);
     let Target::Resource(target) = &info.target else { return Err(Status::no_such_resource()) };
     let (Some(name), Some(subresource)) = (target.name.as_deref(), target.subresource.as_deref()) else {
         return Err(Status::no_such_resource());
@@ -97,7 +98,7 @@ pub(crate) async fn handle(
     }
     // A log is read; what else is behind a subresource is connected with.
     if backend != Backend::Log {
-        admission::admit(&call, resource, &identity, annotations.as_deref()).await?;
+        admission::admit(&call, resource, &identity, annotations).await?;
     }
     match backend {
         Backend::Log => logs::handle(&call, request).await,

@@ -15,7 +15,7 @@ use jiff::SignedDuration;
 use crate::access::attributes::Attributes;
 use crate::access::authorization::Decision;
 use crate::access::{Identity, Peer, impersonation};
-use crate::audit::{self, Annotations};
+use crate::audit::{self, Trail};
 use crate::flowcontrol::{self, Seat};
 use crate::http::body::Body;
 use crate::http::negotiate::{self, Encoding};
@@ -25,8 +25,18 @@ use crate::metrics;
 use crate::pipeline::{self, Core};
 
 /// The filters, the outermost first.
-const FILTERS: [Filter; 8] =
-    [recover, give_audit_id, limit_time, authenticate, impersonate, flowcontrol::filter, authorize, metrics::measure];
+const FILTERS: [Filter; 10] = [
+    recover,
+    give_audit_id,
+    limit_time,
+    compress,
+    authenticate,
+    audit::filter,
+    impersonate,
+    flowcontrol::filter,
+    authorize,
+    metrics::measure,
+];
 
 /// One filter.
 type Filter = fn(Exchange, Next) -> Answer;
@@ -45,8 +55,8 @@ pub(crate) struct Exchange {
     pub(crate) time_limit: Duration,
     /// The seat of a watch, which it gives back once it has sent what was there before.
     pub(crate) seat: Option<Arc<Seat>>,
-    /// What is noted about it for the audit log, if somebody reads that.
-    pub(crate) annotations: Option<Arc<Annotations>>,
+    /// What is kept of it in the audit log, if anything is.
+    pub(crate) audit: Option<Arc<Trail>>,
     error_encoding: Encoding,
 }
 
@@ -57,7 +67,7 @@ impl Exchange {
             identity: Arc::default(),
             time_limit: core.config.request_timeout,
             seat: None,
-            annotations: tracing::enabled!(tracing::Level::DEBUG).then(Arc::default),
+            audit: None,
             error_encoding: negotiate::error_encoding(request.headers(), request.uri()),
             core,
             request,
@@ -103,19 +113,16 @@ async fn or_failure(path: String, answer: impl Future<Output = Response<Body>>) 
     })
 }
 
-const AUDIT_ID: HeaderName = HeaderName::from_static("audit-id");
+/// The header with the name of a request in the audit log.
+pub(crate) const AUDIT_ID: HeaderName = HeaderName::from_static("audit-id");
 
 /// Gives the request the name under which the audit log has it, unless the client has named it, and tells it.
 fn give_audit_id(mut exchange: Exchange, next: Next) -> Answer {
     let given = exchange.request.headers().get(&AUDIT_ID).filter(|id| !id.is_empty()).cloned();
     let id = given.unwrap_or_else(|| audit::new_id(exchange.core.registry.env.random()));
     exchange.request.headers_mut().insert(AUDIT_ID, id.clone());
-    let annotations = exchange.annotations.clone();
     Box::pin(async move {
         let mut response = next.run(exchange).await;
-        if let Some(annotations) = annotations {
-            tracing::debug!(audit_id = ?id, status = response.status().as_u16(), annotations = ?annotations.all(), "answered");
-        }
         response.headers_mut().entry(AUDIT_ID).or_insert(id);
         response
     })
@@ -166,6 +173,14 @@ pub(crate) fn is_long_running(info: &RequestInfo) -> bool {
     }
 }
 
+/// Compresses large answers for clients that can read them.
+fn compress(exchange: Exchange, next: Next) -> Answer {
+    if !crate::http::gzip::is_accepted(exchange.request.headers()) {
+        return next.run(exchange);
+    }
+    Box::pin(async move { crate::http::gzip::compress(next.run(exchange).await).await })
+}
+
 /// Finds out who makes the request.
 fn authenticate(mut exchange: Exchange, next: Next) -> Answer {
     Box::pin(async move {
@@ -177,7 +192,10 @@ fn authenticate(mut exchange: Exchange, next: Next) -> Answer {
                 exchange.identity = Arc::new(identity);
                 next.run(exchange).await
             }
-            Err(status) => exchange.fail(&status),
+            Err(status) => {
+                audit::refused(&exchange, &status);
+                exchange.fail(&status)
+            }
         }
     })
 }
@@ -192,6 +210,9 @@ fn impersonate(mut exchange: Exchange, next: Next) -> Answer {
         let headers = exchange.request.headers_mut();
         match impersonation::impersonate(&exchange.core.registry, sender, headers).await {
             Ok(identity) => {
+                if let Some(trail) = &exchange.audit {
+                    trail.impersonates(&identity);
+                }
                 exchange.identity = Arc::new(identity);
                 next.run(exchange).await
             }
@@ -207,8 +228,8 @@ fn authorize(exchange: Exchange, next: Next) -> Answer {
         let attributes = Attributes::of_request(&exchange.identity, &exchange.info, &method);
         let refusal = match exchange.core.registry.decide(&attributes).await {
             Ok(decision) => {
-                if let Some(annotations) = &exchange.annotations {
-                    annotations.decided(&decision);
+                if let Some(trail) = &exchange.audit {
+                    trail.annotations().decided(&decision);
                 }
                 match decision {
                     Decision::Allow(_) => None,

@@ -41,6 +41,7 @@ mod webhook;
 pub use access::{Access, AuthenticationError, AuthorizationMode, DEFAULT_MODES, Identity, ModeError, RequestHeaders};
 pub use admission::control_config::{AdmissionConfigurationError, load as load_admission_configuration};
 pub use admission::{AdmissionPlugins, PluginsError, PodSecurityConfiguration};
+pub use audit::{AuditFormat, AuditLog, AuditPolicy, AuditPolicyError};
 pub use config::Config;
 pub use edge::TlsError;
 pub use http::body::{Body, BodyError};

@@ -15,7 +15,7 @@ use http::{Request, Response};
 use crate::access::authentication::Authenticator;
 use crate::access::{Identity, Peer};
 use crate::aggregation::{self, Aggregation};
-use crate::audit::Annotations;
+use crate::audit::{Audit, Trail};
 use crate::config::Config;
 use crate::connect::Dialer;
 use crate::filters::{self, Exchange};
@@ -39,6 +39,7 @@ pub(crate) struct Core {
     pub(crate) aggregation: Aggregation,
     pub(crate) metrics: Metrics,
     pub(crate) limits: Limits,
+    pub(crate) audit: Option<Arc<Audit>>,
     pub(crate) config: Arc<Config>,
     pub(crate) ca_pem: String,
     /// The authority of the certificate that extension API servers are shown.
@@ -55,7 +56,8 @@ pub(crate) struct Admitted {
     pub(crate) request: Request<Body>,
     /// The seat of a watch.
     pub(crate) seat: Option<Arc<Seat>>,
-    pub(crate) annotations: Option<Arc<Annotations>>,
+    /// What is kept of it in the audit log.
+    pub(crate) audit: Option<Arc<Trail>>,
 }
 
 impl Core {
@@ -78,20 +80,17 @@ impl Core {
 
 /// Handles a request that has passed all filters.
 pub(crate) async fn answer(exchange: Exchange) -> Response<Body> {
-    let Exchange { core, request, info, identity, seat, annotations, .. } = exchange;
-    let accepts_gzip = crate::http::gzip::is_accepted(request.headers());
+    let Exchange { core, request, info, identity, seat, audit, .. } = exchange;
     let error_encoding = negotiate::error_encoding(request.headers(), request.uri());
     let is_resource = matches!(info.target, Target::Resource(_));
     let remote = core.aggregation.remote(&info.path);
-    let admitted = Admitted { info, identity, request, seat, annotations };
+    let admitted = Admitted { info, identity, request, seat, audit };
     let answer: BoxFuture<'static, Result<Response<Body>, Status>> = match remote {
         Some(remote) => Box::pin(aggregation::handle(core, remote, admitted)),
         None if is_resource => Box::pin(handlers::resources::handle(core, admitted)),
         None => Box::pin(handlers::paths::handle(core, admitted)),
     };
-    let response = answer.await;
-    let response = response.unwrap_or_else(|status| output::failure(error_encoding, &status));
-    if accepts_gzip { crate::http::gzip::compress(response).await } else { response }
+    answer.await.unwrap_or_else(|status| output::failure(error_encoding, &status))
 }
 
 /// The API as a service for a client in this process, acting as the identity that it was made with.

@@ -14,6 +14,7 @@ use store::{Store, Txn};
 use crate::access::authentication::{Authenticator, Authorities};
 use crate::access::{Access, AuthenticationError, Identity};
 use crate::aggregation::{self, Aggregation};
+use crate::audit::{self, Audit};
 use crate::bootstrap;
 use crate::cache::Cache;
 use crate::config::Config;
@@ -97,6 +98,8 @@ pub struct ApiServer {
     tls: Arc<rustls::ServerConfig>,
     env: Env,
     trigger: DrainTrigger,
+    /// What writes the audit log, if there is one.
+    audit: Option<audit::Writer>,
 }
 
 /// Serving and client certificates live a year and are renewed at a start in their last third.
@@ -137,7 +140,10 @@ impl ApiServer {
             front_proxies: front_proxy_authority.certificate_pem(),
         };
         let authenticator = Authenticator::new(&authorities, keys.clone(), &config, env.clone())?;
+        let log = config.audit.clone().map(|(policy, log)| Audit::new(policy, log, env.clone()));
+        let (log, audit) = log.map_or((None, None), |(audit, writer)| (Some(Arc::new(audit)), Some(writer)));
         let core = Core {
+            audit: log,
             documents: Arc::new(OpenApi::new(env.clone())),
             authenticator,
             tokens: TokenIssuer::new(keys.clone(), &config, env.clone()),
@@ -153,7 +159,7 @@ impl ApiServer {
             background: tokio::sync::Mutex::new(Tasks::new()),
         };
         let tls = Arc::new(edge::server_config(&serving)?);
-        Ok(Self { core: Arc::new(core), listener, address, tls, env, trigger })
+        Ok(Self { core: Arc::new(core), listener, address, tls, env, trigger, audit })
     }
 
     /// Where it listens.
@@ -174,13 +180,17 @@ impl ApiServer {
 
     /// Serves until `drain`, then ends watches and lets other requests finish.
     pub async fn run(self, drain: Drain) -> Result<(), RunError> {
-        let Self { core, listener, address, tls, env, trigger } = self;
+        let Self { core, listener, address, tls, env, trigger, audit } = self;
         let listener =
             tokio::net::TcpListener::from_std(listener).map_err(|source| RunError::Listen { address, source })?;
         let registry = core.registry.clone();
         claim(&core).await?;
         let mut tasks = Tasks::new();
         let (cache_trigger, cache_drain) = base::drain();
+        if let Some(writer) = audit {
+            // Requests in flight are noted to their end.
+            tasks.spawn("audit log", writer.run(env.clone(), cache_drain.clone()));
+        }
         tasks.spawn_fallible(
             "watch cache",
             registry.cache.clone().run(registry.storage.clone(), env.clone(), cache_drain),

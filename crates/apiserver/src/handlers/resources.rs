@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::{components, reviews, subresources};
 use crate::access::Identity;
-use crate::audit::Annotations;
+use crate::audit::{Annotations, Trail};
 use crate::connect;
 use crate::flowcontrol::Seat;
 use crate::http::body::{self, Body};
@@ -68,7 +68,7 @@ pub(crate) async fn handle(core: Arc<Core>, admitted: Admitted) -> Result<Respon
     if let Some(backend) = target.subresource.as_deref().and_then(|name| connect::backend(resource, name)) {
         return connect::handle(&core, resource, backend, admitted).await;
     }
-    let Admitted { info, identity, request, seat, annotations } = admitted;
+    let Admitted { info, identity, request, seat, audit } = admitted;
     let Target::Resource(target) = &info.target else { return Err(Status::no_such_resource()) };
     if !matches!(
         *request.method(),
@@ -82,6 +82,9 @@ pub(crate) async fn handle(core: Arc<Core>, admitted: Admitted) -> Result<Respon
         true => Bytes::new(),
         false => body::read(body, core.config.max_request_bytes).await?,
     };
+    if let Some(trail) = &audit {
+        trail.request_body(&parts.headers, &body);
+    }
     let call = Call {
         core: &core,
         resource,
@@ -89,7 +92,7 @@ pub(crate) async fn handle(core: Arc<Core>, admitted: Admitted) -> Result<Respon
         query: &info.query,
         headers: &parts.headers,
         identity: &identity,
-        annotations: annotations.as_deref(),
+        annotations: audit.as_deref().map(Trail::annotations),
         seat,
         body,
         accepted,

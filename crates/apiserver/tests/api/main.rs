@@ -3,6 +3,7 @@
 mod access;
 mod aggregation;
 mod attacks;
+mod audit;
 mod behaviour;
 mod content_types;
 mod conversion;

@@ -3,6 +3,7 @@
 pub mod access;
 mod admission;
 pub mod agent;
+pub mod audit;
 pub mod components;
 pub mod limits;
 pub mod server;
@@ -83,6 +84,8 @@ pub struct Api {
     #[command(flatten)]
     pub limits: limits::RequestLimits,
     #[command(flatten)]
+    pub audit: audit::Audit,
+    #[command(flatten)]
     pub encryption: EncryptionAtRest,
 }
 
@@ -107,6 +110,7 @@ impl Api {
         config.event_ttl = self.event_ttl;
         self.admission.apply(config)?;
         self.limits.apply(config)?;
+        self.audit.apply(config)?;
         Ok(())
     }
 }

@@ -1,0 +1,152 @@
+//! The audit log: what is written of requests, and how much of them.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use skiff_apiserver::{AuditFormat, AuditLog};
+
+use crate::support::Cluster;
+
+const POLICY: &str = r#"
+apiVersion: audit.k8s.io/v1
+kind: Policy
+rules:
+- level: None
+  users: ["system:apiserver"]
+- level: Metadata
+  resources: [{group: "", resources: ["secrets"]}]
+- level: RequestResponse
+  omitManagedFields: true
+  omitStages: [RequestReceived]
+  resources: [{group: "", resources: ["configmaps", "pods"]}]
+- level: Metadata
+  omitStages: [RequestReceived]
+"#;
+
+const MAPS: &str = "/api/v1/namespaces/default/configmaps";
+
+/// A cluster with a log, and where that is.
+async fn start(format: AuditFormat) -> (Cluster, tempfile::TempDir) {
+    let dir = tempfile::tempdir().expect("a directory");
+    let log = AuditLog {
+        path: dir.path().join("audit.log"),
+        max_size: 1 << 20,
+        max_backups: 0,
+        max_age: Duration::ZERO,
+        compress: false,
+        format,
+    };
+    let policy = POLICY.parse().expect("a policy");
+    (Cluster::start_with(|config| config.audit = Some((policy, log))).await, dir)
+}
+
+/// The lines of the log, once one of them is as wanted.
+async fn lines(dir: &tempfile::TempDir, is_wanted: impl Fn(&str) -> bool) -> Vec<String> {
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
+    loop {
+        let text = std::fs::read_to_string(dir.path().join("audit.log")).unwrap_or_default();
+        let whole = text.rsplit_once('\n').map_or("", |(lines, _)| lines);
+        if whole.lines().any(&is_wanted) {
+            return whole.lines().map(str::to_owned).collect();
+        }
+        assert!(tokio::time::Instant::now() < deadline, "it is not in the log: {text}");
+        tokio::task::yield_now().await;
+    }
+}
+
+/// The event of a request at a stage.
+async fn event(dir: &tempfile::TempDir, id: &str, stage: &str) -> Value {
+    let is_wanted = |line: &str| line.contains(&format!(r#""auditID":"{id}","stage":"{stage}""#));
+    let lines = lines(dir, is_wanted).await;
+    let line = lines.iter().find(|line| is_wanted(line)).expect("it is there");
+    serde_json::from_str(line).expect("JSON")
+}
+
+#[tokio::test]
+async fn events_keep_what_the_policy_says() {
+    let (cluster, dir) = start(AuditFormat::Json).await;
+    let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "m"}, "data": {"a": "b"}});
+    let headers = |id| [("audit-id", id), ("content-type", "application/json"), ("user-agent", "tests/1.0")];
+    cluster.exchange("POST", MAPS, &headers("create"), map.to_string()).await;
+    let created = event(&dir, "create", "ResponseComplete").await;
+    assert_eq!(created["level"], "RequestResponse");
+    assert_eq!((&created["verb"], &created["requestURI"]), (&json!("create"), &json!(MAPS)));
+    assert_eq!((&created["user"]["username"], &created["userAgent"]), (&json!("system:admin"), &json!("tests/1.0")));
+    let object = json!({"resource": "configmaps", "namespace": "default", "name": "m", "apiVersion": "v1"});
+    assert_eq!(created["objectRef"], object);
+    assert_eq!(created["responseStatus"], json!({"metadata": {}, "code": 201}));
+    assert_eq!(created["requestObject"], map);
+    assert_eq!(created["responseObject"]["data"], json!({"a": "b"}));
+    assert!(created["responseObject"]["metadata"].get("managedFields").is_none());
+    assert_eq!(created["annotations"]["authorization.k8s.io/decision"], "allow");
+    let log = lines(&dir, |_| true).await;
+    assert!(!log.iter().any(|line| line.contains(r#""auditID":"create","stage":"RequestReceived""#)));
+
+    // Secrets are not in it, and failures are.
+    let secret = json!({"metadata": {"name": "s"}, "stringData": {"password": "do-not-write-this"}});
+    let path = "/api/v1/namespaces/default/secrets";
+    cluster.exchange("POST", path, &headers("secret"), secret.to_string()).await;
+    let secret = event(&dir, "secret", "ResponseComplete").await;
+    assert_eq!((&secret["level"], &secret["objectRef"]["name"]), (&json!("Metadata"), &json!("s")));
+    event(&dir, "secret", "RequestReceived").await;
+    cluster.exchange("GET", "/api/v1/nodes/nowhere", &headers("missing"), "").await;
+    let missing = event(&dir, "missing", "ResponseComplete").await;
+    let status = &missing["responseStatus"];
+    assert_eq!((&status["reason"], &status["code"]), (&json!("NotFound"), &json!(404)));
+    let log = lines(&dir, |_| true).await;
+    assert!(!log.iter().any(|line| line.contains("do-not-write-this")));
+}
+
+#[tokio::test]
+async fn watches_refusals_and_other_identities_are_kept() {
+    let (cluster, dir) = start(AuditFormat::Json).await;
+    let watch = cluster.request("GET", "/api/v1/namespaces?watch=1", &[("audit-id", "watch")], "").await;
+    let started = event(&dir, "watch", "ResponseStarted").await;
+    assert_eq!((&started["verb"], &started["responseStatus"]["code"]), (&json!("watch"), &json!(200)));
+    drop(watch);
+    event(&dir, "watch", "ResponseComplete").await;
+
+    let headers = [("audit-id", "other"), ("impersonate-user", "anna"), ("x-forwarded-for", "192.0.2.7, nonsense")];
+    cluster.exchange("GET", "/api/v1/namespaces/default/pods", &headers, "").await;
+    let other = event(&dir, "other", "ResponseComplete").await;
+    assert_eq!(other["impersonatedUser"]["username"], "anna");
+    assert_eq!(other["sourceIPs"], json!(["192.0.2.7"]));
+    assert_eq!(other["annotations"]["authorization.k8s.io/decision"], "forbid");
+    assert_eq!(other["responseObject"]["reason"], "Forbidden");
+
+    let request = "GET /api HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\naudit-id: refused\r\n\
+                   authorization: Bearer nonsense\r\n\r\n";
+    cluster.raw(cluster.connect_anonymous().await, request).await.expect(401);
+    let refused = event(&dir, "refused", "ResponseStarted").await;
+    assert_eq!((&refused["responseStatus"]["code"], &refused["sourceIPs"]), (&json!(401), &json!(["127.0.0.1"])));
+}
+
+#[tokio::test]
+async fn pods_that_break_a_standard_are_noted() {
+    let (cluster, dir) = start(AuditFormat::Json).await;
+    let labels = json!({"metadata": {"labels": {"pod-security.kubernetes.io/audit": "baseline"}}});
+    cluster.patch("/api/v1/namespaces/default", "application/merge-patch+json", labels).await.expect(200);
+    let account = json!({"metadata": {"name": "default"}});
+    cluster.post("/api/v1/namespaces/default/serviceaccounts", account).await.expect(201);
+    let pod =
+        json!({"metadata": {"name": "p"}, "spec": {"hostNetwork": true, "containers": [{"name": "c", "image": "i"}]}});
+    let headers = [("audit-id", "pod"), ("content-type", "application/json")];
+    let answer = cluster.exchange("POST", "/api/v1/namespaces/default/pods", &headers, pod.to_string()).await;
+    assert_eq!(answer.0, 201, "{:?}", answer.2);
+    let annotations = &event(&dir, "pod", "ResponseComplete").await["annotations"];
+    assert_eq!(annotations["pod-security.kubernetes.io/enforce-policy"], "privileged:latest");
+    let violations = annotations["pod-security.kubernetes.io/audit-violations"].as_str().expect("violations");
+    assert!(violations.starts_with("would violate PodSecurity \"baseline:latest\": host namespaces"), "{violations}");
+}
+
+#[tokio::test]
+async fn the_first_format_is_text() {
+    let (cluster, dir) = start(AuditFormat::Legacy).await;
+    cluster.exchange("GET", MAPS, &[("audit-id", "list")], "").await;
+    let is_wanted = |line: &str| line.contains("id=\"list\" stage=\"ResponseComplete\"");
+    let lines = lines(&dir, is_wanted).await;
+    let line = lines.iter().find(|line| is_wanted(line)).expect("it is there");
+    let part = "method=\"list\" user=\"system:admin\" groups=\"system:masters\",\"system:authenticated\" as=\"<self>\" \
+                asgroups=\"<lookup>\"";
+    assert!(line.contains(part) && line.ends_with("response=\"200\""), "{line}");
+}
