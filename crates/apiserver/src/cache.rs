@@ -10,6 +10,7 @@ mod feed;
 mod fields;
 mod object;
 mod resource;
+mod texts;
 mod watcher;
 
 use std::collections::HashMap;

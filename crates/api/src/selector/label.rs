@@ -190,7 +190,8 @@ impl LabelSelector {
         self.matches_lookup(|key| labels?.get(key)?.as_str())
     }
 
-    fn matches_lookup<'a>(&self, lookup: impl Fn(&str) -> Option<&'a str>) -> bool {
+    /// The same for labels that `lookup` finds by their keys.
+    pub fn matches_lookup<'a>(&self, lookup: impl Fn(&str) -> Option<&'a str>) -> bool {
         self.requirements.iter().all(|requirement| requirement.matches(&lookup))
     }
 

@@ -145,7 +145,7 @@ impl Criteria {
             }
         };
         let found = found.ok_or_else(|| Status::not_found("", "namespaces", namespace))?;
-        Ok(selector.matches(&found.labels))
+        Ok(selector.matches_lookup(|key| found.labels.get(key)))
     }
 }
 

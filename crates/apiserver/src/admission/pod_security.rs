@@ -45,7 +45,7 @@ fn validate(attributes: &Attributes<'_>, object: &mut Value) -> Result<(), Statu
 fn policy(attributes: &Attributes<'_>) -> Option<Policy> {
     let namespace = attributes.scope.namespace.unwrap_or_default();
     let namespace = attributes.registry.cached_by("", "v1", "namespaces", None, namespace)?;
-    let label = |key: &str| namespace.labels.get(key).map(String::as_str);
+    let label = |key: &str| namespace.labels.get(key);
     Some(Policy::from_labels(label, &configuration(attributes).defaults).0)
 }
 

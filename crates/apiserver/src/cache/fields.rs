@@ -7,6 +7,8 @@ use std::sync::{Arc, LazyLock};
 use api::kinds::{Resource, Text};
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
+use super::texts::Texts;
+
 /// Selectable fields besides `metadata.name` and `metadata.namespace`, by storage group and plural.
 const SELECTABLE: &[((&str, &str), &[&str])] = &[
     (
@@ -71,13 +73,13 @@ pub(crate) fn selectable(resource: &Resource) -> Arc<[Text]> {
 pub(super) struct Values {
     /// The paths, shared by all objects of the resource.
     paths: Arc<[Text]>,
-    values: Box<[Box<str>]>,
+    values: Texts,
 }
 
 impl Values {
     /// The value at a path.
     pub(super) fn get(&self, path: &str) -> Option<&str> {
-        self.paths.iter().position(|each| each == path).map(|index| &*self.values[index])
+        self.paths.iter().position(|each| each == path).map(|index| self.values.get(index))
     }
 }
 
@@ -88,7 +90,7 @@ pub(super) fn extract(resource: &Resource, document: &[u8]) -> Result<Values, se
         None => selectable(resource),
     };
     if paths.is_empty() {
-        return Ok(Values { paths, values: Box::default() });
+        return Ok(Values { paths, values: Texts::default() });
     }
     // Where an event comes from is the component in its source, or what reports it.
     let lookups: Vec<&str> =
@@ -96,7 +98,8 @@ pub(super) fn extract(resource: &Resource, document: &[u8]) -> Result<Values, se
     let mut found: Vec<Option<Box<str>>> = vec![None; paths.len()];
     let mut deserializer = serde_json::Deserializer::from_slice(document);
     At { prefix: "", paths: &lookups, found: &mut found }.deserialize(&mut deserializer)?;
-    let values = paths.iter().zip(found).map(|(path, value)| value.unwrap_or_else(|| absent(path).into())).collect();
+    let values =
+        paths.iter().zip(&found).map(|(path, value)| value.as_deref().unwrap_or_else(|| absent(path))).collect();
     Ok(Values { paths, values })
 }
 

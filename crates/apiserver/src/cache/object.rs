@@ -1,21 +1,22 @@
 //! One encoded object, and how objects are encoded for the datastore.
 //!
 //! Stored bytes are JSON that begins `{"apiVersion":"…","kind":"…","metadata":{`, without a resourceVersion. That
-//! order lets the resourceVersion, which only the datastore knows, be spliced in at a known place, and lets a list
-//! take the object without its type by leaving the beginning out.
+//! order lets the resourceVersion, which only the datastore knows, be spliced in at a known place whenever the object
+//! is written out, and lets a list take the object without its type by leaving the beginning out.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::fmt::Write;
 use std::sync::{Arc, OnceLock};
 
 use api::custom::Custom;
 use api::kinds::Resource;
 use api::structural::Malformed;
-use bytes::Bytes;
+use bytes::{BufMut, Bytes, BytesMut};
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::fields;
+use super::texts::Labels;
 
 /// The beginning of a document, up to and with the brace that opens `metadata`.
 fn head(api_version: &str, kind: &str) -> String {
@@ -57,6 +58,8 @@ fn encode_as(head: &str, object: &Value) -> Vec<u8> {
         }
     }
     bytes.push(b'}');
+    // It is kept for as long as the object is there.
+    bytes.shrink_to_fit();
     bytes
 }
 
@@ -91,15 +94,13 @@ pub(crate) struct Object {
     /// The revision of its last change: its resourceVersion.
     pub(crate) revision: i64,
     pub(crate) uid: Box<str>,
-    pub(crate) labels: BTreeMap<String, String>,
+    pub(crate) labels: Labels,
     /// The values of the fields that can be selected by, in the order of [`fields::selectable`].
     fields: fields::Values,
-    /// The whole document with its resourceVersion.
-    json: Bytes,
-    /// How long the beginning with apiVersion and kind is: `metadata` comes next.
-    type_length: usize,
-    /// Where the resourceVersion was spliced in, and how long the splice is.
-    splice: (usize, usize),
+    /// The document without its resourceVersion: the bytes that the datastore has, and not a copy of them.
+    stored: Bytes,
+    /// How long the beginning of the document is, up to and with the brace that opens `metadata`.
+    head: usize,
     /// The message in protobuf, made when somebody first asks for it.
     message: OnceLock<Bytes>,
 }
@@ -117,74 +118,105 @@ struct IndexedMeta {
     labels: BTreeMap<String, String>,
 }
 
+/// What a document has between its type and the members of its metadata.
+const METADATA: &str = r#""metadata":{"#;
+
 impl Object {
     /// Makes the cached form of stored bytes.
     pub(crate) fn load(
         resource: &Resource,
         key: Arc<str>,
-        stored: &[u8],
+        stored: &Bytes,
         revision: i64,
     ) -> Result<Self, StoredObjectError> {
         let (head, stored) = match &resource.custom {
             Some(custom) => {
                 let (head, read) = read_custom(custom, &resource.kind, stored)?;
-                (head, Cow::Owned(read))
+                (head, if read == *stored { stored.clone() } else { read.into() })
             }
-            None => (head(&resource.storage_api_version(), &resource.kind), Cow::Borrowed(stored)),
+            None => (head(&resource.storage_api_version(), &resource.kind), stored.clone()),
         };
-        let stored = &*stored;
-        let tail = stored.strip_prefix(head.as_bytes()).ok_or(StoredObjectError::Head)?;
-        let indexed: Indexed = serde_json::from_slice(stored)?;
-        let fields = fields::extract(resource, stored)?;
-        let splice = splice_text(revision, tail);
-        let mut json = Vec::with_capacity(stored.len() + splice.len());
-        json.extend_from_slice(head.as_bytes());
-        json.extend_from_slice(splice.as_bytes());
-        json.extend_from_slice(tail);
+        if !stored.starts_with(head.as_bytes()) {
+            return Err(StoredObjectError::Head);
+        }
+        let indexed: Indexed = serde_json::from_slice(&stored)?;
+        let fields = fields::extract(resource, &stored)?;
         Ok(Self {
             key,
             revision,
             uid: indexed.metadata.uid,
-            labels: indexed.metadata.labels,
+            labels: Labels::new(&indexed.metadata.labels),
             fields,
-            json: Bytes::from(json),
-            type_length: head.len() - r#""metadata":{"#.len(),
-            splice: (head.len(), splice.len()),
+            stored,
+            head: head.len(),
             message: OnceLock::new(),
         })
     }
 
-    /// The same object under another revision, as the event of its deletion shows it.
-    pub(crate) fn at_revision(&self, revision: i64) -> Self {
-        let (at, length) = self.splice;
-        let tail = &self.json[at + length..];
-        let splice = splice_text(revision, tail);
-        let mut json = Vec::with_capacity(self.json.len() + 4);
-        json.extend_from_slice(&self.json[..at]);
-        json.extend_from_slice(splice.as_bytes());
-        json.extend_from_slice(tail);
+    /// The same object with other bytes or under another revision.
+    fn with(&self, stored: Bytes, head: usize, revision: i64) -> Self {
         Self {
             key: self.key.clone(),
             revision,
             uid: self.uid.clone(),
             labels: self.labels.clone(),
             fields: self.fields.clone(),
-            json: Bytes::from(json),
-            type_length: self.type_length,
-            splice: (at, splice.len()),
+            stored,
+            head,
             message: OnceLock::new(),
         }
     }
 
-    /// The whole document.
-    pub(crate) fn json(&self) -> &Bytes {
-        &self.json
+    /// The same object under another revision, as the event of its deletion shows it.
+    pub(crate) fn at_revision(&self, revision: i64) -> Self {
+        self.with(self.stored.clone(), self.head, revision)
     }
 
-    /// The document's members behind apiVersion and kind, closing brace included: with a `{` before it, an item of a
-    /// list.
-    pub(crate) fn json_without_type(&self) -> Bytes {
-        self.json.slice(self.type_length..)
+    /// The same object as another version of it shows it.
+    pub(crate) fn in_version(&self, resource: &Resource, value: &Value) -> Self {
+        let head = head(&resource.api_version(), &resource.kind);
+        self.with(encode_as(&head, value).into(), head.len(), self.revision)
+    }
+
+    /// The document as the datastore has it, without its resourceVersion.
+    pub(crate) fn stored(&self) -> &[u8] {
+        &self.stored
+    }
+
+    /// The whole document.
+    pub(crate) fn json(&self) -> Bytes {
+        let mut json = BytesMut::with_capacity(self.json_length());
+        self.write_json(&mut json);
+        json.freeze()
+    }
+
+    /// How long the whole document is.
+    pub(crate) fn json_length(&self) -> usize {
+        self.stored.len() + self.splice().length()
+    }
+
+    /// Appends the whole document.
+    pub(crate) fn write_json(&self, out: &mut BytesMut) {
+        out.extend_from_slice(&self.stored[..self.head]);
+        self.splice().write(out);
+        out.extend_from_slice(&self.stored[self.head..]);
+    }
+
+    /// Appends the document without apiVersion and kind, as it is in a list.
+    pub(crate) fn write_item(&self, out: &mut BytesMut) {
+        out.put_u8(b'{');
+        out.extend_from_slice(METADATA.as_bytes());
+        self.splice().write(out);
+        out.extend_from_slice(&self.stored[self.head..]);
+    }
+
+    fn splice(&self) -> Splice {
+        Splice { revision: self.revision, is_alone: self.stored.get(self.head) == Some(&b'}') }
+    }
+
+    /// How long the beginning with apiVersion and kind is: `metadata` comes next.
+    fn type_length(&self) -> usize {
+        self.head - METADATA.len()
     }
 
     /// The message in protobuf, in the version in which the object is stored; `resource` is the one it was loaded as.
@@ -192,37 +224,21 @@ impl Object {
         self.message.get_or_init(|| api::protobuf::encode(&self.value(), resource.schema).into())
     }
 
-    /// The same object as another version of it shows it.
-    pub(crate) fn in_version(&self, resource: &Resource, value: &Value) -> Self {
-        let head = head(&resource.api_version(), &resource.kind);
-        let document = encode_as(&head, value);
-        let tail = &document[head.len()..];
-        let splice = splice_text(self.revision, tail);
-        let json = [head.as_bytes(), splice.as_bytes(), tail].concat();
-        Self {
-            key: self.key.clone(),
-            revision: self.revision,
-            uid: self.uid.clone(),
-            labels: self.labels.clone(),
-            fields: self.fields.clone(),
-            json: Bytes::from(json),
-            type_length: head.len() - r#""metadata":{"#.len(),
-            splice: (head.len(), splice.len()),
-            message: OnceLock::new(),
-        }
-    }
-
     /// Whether the document is in the version of the resource.
     pub(crate) fn is_in(&self, resource: &Resource) -> bool {
         match resource.custom {
-            Some(_) => self.json[..self.type_length] == *type_head(&resource.api_version(), &resource.kind).as_bytes(),
+            Some(_) => {
+                self.stored[..self.type_length()] == *type_head(&resource.api_version(), &resource.kind).as_bytes()
+            }
             None => resource.is_storage_version(),
         }
     }
 
     /// The document, parsed.
     pub(crate) fn value(&self) -> Value {
-        serde_json::from_slice(&self.json).expect("it was parsed when it came into the cache")
+        let mut value: Value = serde_json::from_slice(&self.stored).expect("it was parsed when it came into the cache");
+        value["metadata"]["resourceVersion"] = self.revision.to_string().into();
+        value
     }
 
     pub(crate) fn namespace(&self) -> Option<&str> {
@@ -243,9 +259,24 @@ impl Object {
     }
 }
 
-fn splice_text(revision: i64, tail: &[u8]) -> String {
-    let comma = if tail.first() == Some(&b'}') { "" } else { "," };
-    format!(r#""resourceVersion":"{revision}"{comma}"#)
+/// The resourceVersion as the first member of a document's metadata.
+struct Splice {
+    revision: i64,
+    /// Whether the metadata has no other members.
+    is_alone: bool,
+}
+
+impl Splice {
+    fn length(&self) -> usize {
+        let digits = self.revision.max(1).ilog10() as usize + 1;
+        r#""resourceVersion":"""#.len() + digits + usize::from(!self.is_alone)
+    }
+
+    fn write(&self, out: &mut BytesMut) {
+        let comma = if self.is_alone { "" } else { "," };
+        // Appending cannot fail.
+        let _ = write!(out, r#""resourceVersion":"{}"{comma}"#, self.revision);
+    }
 }
 
 #[cfg(test)]
@@ -262,16 +293,19 @@ mod tests {
             "metadata": {"name": "p", "namespace": "ns", "uid": "u", "labels": {"a": "b"}, "resourceVersion": "1"},
             "spec": {"nodeName": "n"}, "status": {"phase": "Running"},
         });
-        let object = Object::load(resource, "ns/p".into(), &encode(resource, &pod), 42).expect("it is a pod");
+        let object = Object::load(resource, "ns/p".into(), &encode(resource, &pod).into(), 42).expect("it is a pod");
         let mut expected = pod.clone();
         expected["metadata"]["resourceVersion"] = "42".into();
         assert_eq!(object.value(), expected);
         assert_eq!((object.field("spec.nodeName"), object.field("metadata.name")), (Some("n"), Some("p")));
         assert_eq!(object.field("status.phase"), Some("Running"));
-        assert_eq!(object.labels.get("a").map(String::as_str), Some("b"));
+        assert_eq!(object.labels.get("a"), Some("b"));
 
-        let item = [b"{", object.json_without_type().as_ref()].concat();
-        let item: Value = serde_json::from_slice(&item).expect("an item is JSON");
+        let parsed = |json: &[u8]| serde_json::from_slice::<Value>(json).expect("it is JSON");
+        assert_eq!((parsed(&object.json()), object.json().len()), (expected.clone(), object.json_length()));
+        let mut item = BytesMut::new();
+        object.write_item(&mut item);
+        let item = parsed(&item);
         assert!(item.get("kind").is_none() && item["metadata"]["resourceVersion"] == "42");
 
         let message = api::protobuf::decode(object.message(resource), resource.schema).expect("it is a pod");
@@ -279,7 +313,8 @@ mod tests {
         assert_eq!(message.pointer("/spec/nodeName"), Some(&json!("n")));
 
         expected["metadata"]["resourceVersion"] = "1000".into();
-        assert_eq!(object.at_revision(1000).value(), expected);
-        assert!(Object::load(resource, "p".into(), b"{}", 1).is_err());
+        let later = object.at_revision(1000);
+        assert_eq!((later.value(), later.json().len()), (expected, later.json_length()));
+        assert!(Object::load(resource, "p".into(), &Bytes::from_static(b"{}"), 1).is_err());
     }
 }

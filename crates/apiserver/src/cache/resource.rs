@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use api::kinds::Resource;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use imbl::OrdMap;
 use tokio::sync::watch;
 
@@ -48,7 +48,7 @@ impl Event {
 
     /// The event as a line of a JSON watch: made once, shared by all watches that see it as it is.
     pub(crate) fn line(&self) -> Bytes {
-        self.line.get_or_init(|| event_line(self.kind.as_str(), self.object.json())).clone()
+        self.line.get_or_init(|| object_line(self.kind.as_str(), &self.object)).clone()
     }
 
     /// The event as a frame of a watch in protobuf: made once, shared by all watches that see it as it is.
@@ -63,15 +63,25 @@ pub(crate) fn event_frame(kind: &str, object: &Object, resource: &Resource) -> B
     Bytes::from(api::protobuf::frame(kind, &body))
 }
 
+/// A line of a JSON watch that shows a whole object.
+pub(super) fn object_line(kind: &str, object: &Object) -> Bytes {
+    line(kind, object.json_length(), |line| object.write_json(line))
+}
+
 /// A line of a JSON watch.
 pub(crate) fn event_line(kind: &str, object: &[u8]) -> Bytes {
-    let mut line = Vec::with_capacity(object.len() + 40);
-    line.extend_from_slice(br#"{"type":""#);
+    line(kind, object.len(), |line| line.extend_from_slice(object))
+}
+
+fn line(kind: &str, length: usize, write_object: impl FnOnce(&mut BytesMut)) -> Bytes {
+    let (start, middle, end) = (br#"{"type":""#, br#"","object":"#, b"}\n");
+    let mut line = BytesMut::with_capacity(start.len() + kind.len() + middle.len() + length + end.len());
+    line.extend_from_slice(start);
     line.extend_from_slice(kind.as_bytes());
-    line.extend_from_slice(br#"","object":"#);
-    line.extend_from_slice(object);
-    line.extend_from_slice(b"}\n");
-    Bytes::from(line)
+    line.extend_from_slice(middle);
+    write_object(&mut line);
+    line.extend_from_slice(end);
+    line.freeze()
 }
 
 /// Every object of a resource at one moment. Cheap to clone.

@@ -29,7 +29,7 @@ impl Selection {
     /// Whether an object is meant.
     pub(crate) fn matches(&self, object: &Object) -> bool {
         self.namespace.as_deref().is_none_or(|namespace| object.namespace() == Some(namespace))
-            && self.labels.matches(&object.labels)
+            && self.labels.matches_lookup(|key| object.labels.get(key))
             && self.fields.matches(|field| object.field(field).map(Cow::Borrowed))
     }
 }
@@ -53,7 +53,7 @@ impl Change {
     pub(crate) fn line(&self) -> Bytes {
         match &self.event {
             Some(event) => event.line(),
-            None => super::resource::event_line(self.kind.as_str(), self.object.json()),
+            None => super::resource::object_line(self.kind.as_str(), &self.object),
         }
     }
 

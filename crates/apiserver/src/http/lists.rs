@@ -57,10 +57,9 @@ pub(super) fn json(resource: &Resource, metadata: &Value, objects: &[Arc<Object>
             let strip = |item| if is_custom { item } else { without_type(item) };
             pieces.piece.extend_from_slice(strip(shown(resource, object)).to_string().as_bytes());
         } else if is_custom {
-            pieces.piece.extend_from_slice(object.json());
+            object.write_json(&mut pieces.piece);
         } else {
-            pieces.piece.put_u8(b'{');
-            pieces.piece.extend_from_slice(&object.json_without_type());
+            object.write_item(&mut pieces.piece);
         }
         pieces.cut();
     }

@@ -52,7 +52,7 @@ impl Output<'_> {
     pub(crate) fn cached(&self, object: &Object) -> Result<Response<Body>, Status> {
         let is_stored = self.accepted.shape == Shape::Object && object.is_in(self.resource);
         match self.accepted.encoding {
-            Encoding::Json if is_stored => Ok(self.response(StatusCode::OK, object.json().clone())),
+            Encoding::Json if is_stored => Ok(self.response(StatusCode::OK, object.json())),
             Encoding::Protobuf if is_stored && protobuf::has_message(self.resource.schema) => {
                 let (api_version, kind) = (self.resource.api_version(), &self.resource.kind);
                 let body = protobuf::wrap(&api_version, kind, object.message(self.resource));

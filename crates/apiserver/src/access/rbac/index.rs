@@ -91,7 +91,7 @@ impl Derivation for Index {
 
     fn put(&mut self, resource: usize, object: &Object) {
         match resource {
-            CLUSTER_ROLES | ROLES => match rules_of(object.json()) {
+            CLUSTER_ROLES | ROLES => match rules_of(object.stored()) {
                 Ok(rules) => {
                     let roles = if resource == ROLES { &mut self.roles } else { &mut self.cluster_roles };
                     roles.insert((*object.key).into(), rules.into());
@@ -104,7 +104,7 @@ impl Derivation for Index {
             },
             _ => {
                 self.remove(resource, object);
-                match serde_json::from_slice::<Binding>(object.json()) {
+                match serde_json::from_slice::<Binding>(object.stored()) {
                     Ok(binding) => self.bind(object, &binding),
                     Err(err) => tracing::error!(binding = &*object.key, %err, "binding cannot be read"),
                 }

@@ -122,7 +122,11 @@ fn find(registry: &Registry, scope: Scope<'_>, reference: &ParamRef) -> Result<V
             let selector = selector.as_ref().map_err(Clone::clone)?;
             let cache = registry.resource_cache(scope.resource).map_err(|status| status.message)?;
             let snapshot = cache.snapshot(0);
-            Ok(snapshot.range(scope.namespace).filter(|object| selector.matches(&object.labels)).cloned().collect())
+            Ok(snapshot
+                .range(scope.namespace)
+                .filter(|object| selector.matches_lookup(|key| object.labels.get(key)))
+                .cloned()
+                .collect())
         }
     }
 }
