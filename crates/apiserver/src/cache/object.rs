@@ -202,6 +202,11 @@ impl Object {
         out.extend_from_slice(&self.stored[self.head..]);
     }
 
+    /// How long the document is without apiVersion and kind.
+    pub(crate) fn item_length(&self) -> usize {
+        self.json_length() - self.type_length() + 1
+    }
+
     /// Appends the document without apiVersion and kind, as it is in a list.
     pub(crate) fn write_item(&self, out: &mut BytesMut) {
         out.put_u8(b'{');
@@ -305,6 +310,7 @@ mod tests {
         assert_eq!((parsed(&object.json()), object.json().len()), (expected.clone(), object.json_length()));
         let mut item = BytesMut::new();
         object.write_item(&mut item);
+        assert_eq!(item.len(), object.item_length());
         let item = parsed(&item);
         assert!(item.get("kind").is_none() && item["metadata"]["resourceVersion"] == "42");
 

@@ -1,6 +1,5 @@
 //! The one body type of requests and answers, and reading a body with limits.
 
-use std::collections::VecDeque;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -51,29 +50,28 @@ pub(crate) fn stream(pieces: impl Stream<Item = Bytes> + Send + 'static) -> Body
     StreamBody::new(pieces.map(|piece| Ok(Frame::data(piece)))).boxed_unsync()
 }
 
-/// A body of pieces that are all there, and whose size is known therefore.
-pub(crate) fn pieces(pieces: Vec<Bytes>) -> Body {
-    let left = pieces.iter().map(|piece| piece.len() as u64).sum();
-    Pieces { pieces: pieces.into(), left }.boxed_unsync()
+/// A body of pieces that are there when they are asked for and have this length together.
+pub(crate) fn pieces(length: usize, pieces: impl Iterator<Item = Bytes> + Send + Unpin + 'static) -> Body {
+    Pieces { pieces, left: length as u64 }.boxed_unsync()
 }
 
-struct Pieces {
-    pieces: VecDeque<Bytes>,
+struct Pieces<I> {
+    pieces: I,
     left: u64,
 }
 
-impl http_body::Body for Pieces {
+impl<I: Iterator<Item = Bytes> + Unpin> http_body::Body for Pieces<I> {
     type Data = Bytes;
     type Error = BodyError;
 
     fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let piece = self.pieces.pop_front();
+        let piece = self.pieces.next();
         self.left -= piece.as_ref().map_or(0, |piece| piece.len() as u64);
         Poll::Ready(piece.map(|piece| Ok(Frame::data(piece))))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.pieces.is_empty()
+        self.left == 0
     }
 
     fn size_hint(&self) -> SizeHint {

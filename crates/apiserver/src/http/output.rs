@@ -9,7 +9,7 @@ use http::{Response, StatusCode};
 use serde_json::{Value, json};
 
 use super::body::{self, Body};
-use super::lists;
+use super::lists::{self, List};
 use super::negotiate::{Accepted, Encoding, Shape};
 use crate::cache::Object;
 use crate::printers;
@@ -161,12 +161,9 @@ impl Output<'_> {
         self.document(StatusCode::OK, &document, type_name)
     }
 
-    /// An answer that is put together already.
-    fn pieces(&self, pieces: Vec<Bytes>) -> Response<Body> {
-        let body = match <[Bytes; 1]>::try_from(pieces) {
-            Ok([only]) => body::full(only),
-            Err(pieces) => body::pieces(pieces),
-        };
+    /// A list that is put together while it is sent.
+    fn pieces(&self, list: List) -> Response<Body> {
+        let body = body::pieces(list.length(), list);
         self.with_warnings(response(StatusCode::OK, self.accepted.encoding, body))
     }
 
