@@ -33,6 +33,7 @@ async fn a_claim_stays_while_a_pod_uses_it() {
             "volumes": [{"name": "v", "persistentVolumeClaim": {"claimName": "used"}}],
         },
     }));
+    test.until::<k8s_openapi::api::core::v1::ServiceAccount>("default", |_| true).await;
     pods.create(&PostParams::default(), &pod).await.expect("created");
     test.until::<Pod>("p", |pod| pod.status.as_ref().is_some_and(|status| status.pod_ip.is_some())).await;
 
