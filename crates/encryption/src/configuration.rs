@@ -51,9 +51,9 @@ pub struct Provider {
     /// No encryption.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub identity: Option<Identity>,
-    /// Keys of a key management service.
+    /// Keys of a key management service. No configuration with one passes the checks; it is read for its message.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub kms: Option<Kms>,
+    pub kms: Option<serde_json::Value>,
 }
 
 /// The keys of a provider: the first writes, all of them read.
@@ -87,27 +87,6 @@ impl std::fmt::Debug for Key {
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Identity {}
-
-/// A key management service behind a socket.
-#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Kms {
-    /// `v2`; without it the document means `v1`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub api_version: Option<String>,
-    /// Its name in the prefix of what it wrote.
-    #[serde(default)]
-    pub name: String,
-    /// Only for v1.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub cachesize: Option<i64>,
-    /// `unix:///run/kms.sock`.
-    #[serde(default)]
-    pub endpoint: String,
-    /// How long a call may take, such as `3s`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub timeout: Option<String>,
-}
 
 impl EncryptionConfiguration {
     /// A document with these entries.

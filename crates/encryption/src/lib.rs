@@ -12,7 +12,7 @@ mod transformers;
 mod validation;
 
 pub use configuration::{
-    API_VERSION, EncryptionConfiguration, Identity, KIND, Key, Keys, Kms, Provider, ResourceConfiguration,
+    API_VERSION, EncryptionConfiguration, Identity, KIND, Key, Keys, Provider, ResourceConfiguration,
 };
 pub use handle::{Encryption, LoadError, Source, hash, new_key};
 pub use transformers::{OpenError, Opened, Resource, Transformers};

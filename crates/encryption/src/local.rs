@@ -234,8 +234,8 @@ mod tests {
         }
     }
 
-    /// What other implementations made of the key 0, 1, 2, … and the nonce 0, 1, 2, …: OpenSSL of the AES modes, a
-    /// transcript of NaCl's paper of secretbox.
+    /// Values under the key 0, 1, 2, … with the nonce 0, 1, 2, …: OpenSSL made those of the AES modes, libsodium reads
+    /// that of secretbox.
     #[track_caller]
     fn check_foreign(kind: CipherKind, key_size: u8, sealed: &str) {
         let cipher = Cipher::new(kind, &(0..key_size).collect::<Vec<u8>>()).expect("a good size");

@@ -96,7 +96,7 @@ impl Transformers {
             for resource in &entry.resources {
                 // Whoever names a resource again adds providers to it.
                 let chain = chains.entry(resource.clone()).or_default();
-                chain.extend(entry.providers.iter().filter_map(Reader::new));
+                chain.extend(entry.providers.iter().map(Reader::new));
             }
         }
         Self { chains, ..Self::identity(env) }
@@ -156,7 +156,7 @@ impl Transformers {
 }
 
 impl Reader {
-    fn new(provider: &Provider) -> Option<Self> {
+    fn new(provider: &Provider) -> Self {
         let ciphers = [
             (CipherKind::AesGcm, &provider.aesgcm),
             (CipherKind::AesCbc, &provider.aescbc),
@@ -169,9 +169,10 @@ impl Reader {
                 Some((key.name.clone(), Cipher::new(kind, &secret)?))
             };
             let prefix = format!("k8s:enc:{}:v1:", kind.as_str()).into_bytes();
-            return Some(Self::Local { kind, prefix, keys: keys.keys.iter().filter_map(cipher).collect() });
+            return Self::Local { kind, prefix, keys: keys.keys.iter().filter_map(cipher).collect() };
         }
-        provider.identity.as_ref().map(|_| Self::Identity)
+        // A checked element that has no keys is this one.
+        Self::Identity
     }
 }
 

@@ -3,7 +3,7 @@
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 
-use crate::configuration::{API_VERSION, EncryptionConfiguration, KIND, Keys, Kms, Provider, ResourceConfiguration};
+use crate::configuration::{API_VERSION, EncryptionConfiguration, KIND, Keys, Provider, ResourceConfiguration};
 use crate::local::CipherKind;
 
 /// What is wrong with a configuration.
@@ -43,7 +43,6 @@ pub(crate) fn check(configuration: &EncryptionConfiguration) -> Result<(), Confi
     if configuration.resources.is_empty() {
         return wrong("resources", "at least one entry is required");
     }
-    let mut services = Vec::new();
     for (number, entry) in configuration.resources.iter().enumerate() {
         let path = format!("resources[{number}]");
         check_resources(entry, &path)?;
@@ -51,7 +50,7 @@ pub(crate) fn check(configuration: &EncryptionConfiguration) -> Result<(), Confi
             return wrong(format!("{path}.providers"), "at least one provider is required");
         }
         for (number, provider) in entry.providers.iter().enumerate() {
-            check_provider(provider, &format!("{path}.providers[{number}]"), &mut services)?;
+            check_provider(provider, &format!("{path}.providers[{number}]"))?;
         }
     }
     Ok(())
@@ -101,7 +100,7 @@ pub(crate) fn split(resource: &str) -> (&str, &str) {
     resource.split_once('.').unwrap_or((resource, ""))
 }
 
-fn check_provider(provider: &Provider, path: &str, services: &mut Vec<String>) -> Result<(), ConfigurationError> {
+fn check_provider(provider: &Provider, path: &str) -> Result<(), ConfigurationError> {
     let Provider { aesgcm, aescbc, secretbox, identity, kms } = provider;
     let set = [aesgcm.is_some(), aescbc.is_some(), secretbox.is_some(), identity.is_some(), kms.is_some()];
     if set.iter().filter(|is_set| **is_set).count() != 1 {
@@ -113,7 +112,11 @@ fn check_provider(provider: &Provider, path: &str, services: &mut Vec<String>) -
             check_keys(kind, keys, &format!("{path}.{}", kind.as_str()))?;
         }
     }
-    kms.as_ref().map_or(Ok(()), |kms| check_kms(kms, &format!("{path}.kms"), services))
+    // An entry that is left out would store plain what it should protect.
+    match kms {
+        Some(_) => wrong(format!("{path}.kms"), "key management services are not supported: use secretbox or aesgcm"),
+        None => Ok(()),
+    }
 }
 
 fn check_keys(kind: CipherKind, keys: &Keys, path: &str) -> Result<(), ConfigurationError> {
@@ -142,36 +145,6 @@ fn check_keys(kind: CipherKind, keys: &Keys, path: &str) -> Result<(), Configura
         }
     }
     Ok(())
-}
-
-fn check_kms(kms: &Kms, path: &str, services: &mut Vec<String>) -> Result<(), ConfigurationError> {
-    match kms.api_version.as_deref() {
-        Some("v2") => {}
-        None | Some("v1") => {
-            let reason = "KMS v1 is deprecated upstream and not supported: set apiVersion to v2, and re-encrypt with \
-                          kube-apiserver what a v1 plug-in has encrypted";
-            return wrong(format!("{path}.apiVersion"), reason);
-        }
-        Some(other) => return wrong(format!("{path}.apiVersion"), format!("{other:?}: only v2 is supported")),
-    }
-    if kms.name.is_empty() {
-        return wrong(format!("{path}.name"), "a KMS provider has a name");
-    }
-    if kms.name.contains(':') {
-        return wrong(format!("{path}.name"), "the name of a KMS provider has no colon");
-    }
-    if services.contains(&kms.name) {
-        return wrong(format!("{path}.name"), format!("there are two KMS providers {:?}", kms.name));
-    }
-    services.push(kms.name.clone());
-    if kms.cachesize.is_some() {
-        return wrong(format!("{path}.cachesize"), "cachesize is not for v2");
-    }
-    match kms.endpoint.strip_prefix("unix://") {
-        // Nothing speaks to a service: what such an entry should protect would be stored plain.
-        Some(socket) if !socket.is_empty() => wrong(path, "KMS v2 is not supported: use secretbox or aesgcm"),
-        _ => wrong(format!("{path}.endpoint"), "the endpoint is a socket such as unix:///run/kms.sock"),
-    }
 }
 
 #[cfg(test)]
@@ -213,10 +186,8 @@ mod tests {
         refuse("secrets", &format!("secretbox: {{keys: [{key}]}}"), "has 16 bytes, secretbox takes 32");
         refuse("secrets", "aesgcm: {keys: [{name: 'a:b', secret: ''}]}", "no colon");
         refuse("secrets", "aesgcm: {keys: [{name: a, secret: '?'}]}", "not base64");
-        refuse("secrets", "kms: {name: k, endpoint: unix:///s}", "KMS v1 is deprecated");
-        refuse("secrets", "kms: {apiVersion: v2, name: k, endpoint: tcp://s}", "such as unix:///run/kms.sock");
         let kms = "kms: {apiVersion: v2, name: k, endpoint: unix:///s}";
-        refuse("secrets", kms, "KMS v2 is not supported");
+        refuse("secrets", kms, "providers[0].kms: key management services are not supported");
         refuse("secrets", "unknown: {}", "unknown");
         check_refused("kind: Pod\napiVersion: v1", "it is of kind \"Pod\"");
         check_refused("[", "not a document of kind");
