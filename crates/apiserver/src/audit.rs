@@ -10,6 +10,8 @@ mod file;
 mod policy;
 mod trail;
 
+use std::sync::Arc;
+
 use base::{Drain, Env, Random};
 use bytes::Bytes;
 use http::HeaderValue;
@@ -33,7 +35,7 @@ pub(crate) struct Audit {
     policy: AuditPolicy,
     format: AuditFormat,
     sender: mpsc::Sender<Bytes>,
-    losses: file::Losses,
+    losses: Arc<file::Losses>,
     env: Env,
 }
 
@@ -41,13 +43,16 @@ pub(crate) struct Audit {
 pub(crate) struct Writer {
     log: AuditLog,
     receiver: mpsc::Receiver<Bytes>,
+    losses: Arc<file::Losses>,
 }
 
 impl Audit {
     /// A log by a policy, and what writes it.
     pub(crate) fn new(policy: AuditPolicy, log: AuditLog, env: Env) -> (Self, Writer) {
         let (sender, receiver) = mpsc::channel(BUFFER);
-        (Self { policy, format: log.format, sender, losses: file::Losses::default(), env }, Writer { log, receiver })
+        let (format, losses) = (log.format, Arc::<file::Losses>::default());
+        let writer = Writer { log, receiver, losses: losses.clone() };
+        (Self { policy, format, sender, losses, env }, writer)
     }
 
     fn write(&self, line: Bytes) {
@@ -60,6 +65,6 @@ impl Audit {
 impl Writer {
     /// Writes until `drain`, and then what is left.
     pub(crate) async fn run(self, env: Env, drain: Drain) {
-        file::run(self.log, self.receiver, env, drain).await;
+        file::run(self.log, self.receiver, self.losses, env, drain).await;
     }
 }

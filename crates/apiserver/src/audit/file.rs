@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -58,20 +59,36 @@ pub struct AuditLog {
 #[derive(Debug, Default)]
 pub(super) struct Losses {
     count: AtomicU64,
-    told: AtomicI64,
+    /// How many the operator knows of, and when that was told.
+    told: AtomicU64,
+    told_at: AtomicI64,
 }
 
+/// The seconds between two messages about losses.
 const TELL_INTERVAL: i64 = 60;
 
 impl Losses {
     pub(super) fn add(&self, count: u64, why: &str, env: &Env) {
-        let lost = self.count.fetch_add(count, Ordering::Relaxed) + count;
-        let (now, told) = (env.now().as_second(), self.told.load(Ordering::Relaxed));
+        self.count.fetch_add(count, Ordering::Relaxed);
+        let (now, told) = (env.now().as_second(), self.told_at.load(Ordering::Relaxed));
         if now >= told + TELL_INTERVAL
-            && self.told.compare_exchange(told, now, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+            && self.told_at.compare_exchange(told, now, Ordering::Relaxed, Ordering::Relaxed).is_ok()
         {
+            self.tell(why);
+        }
+    }
+
+    fn tell(&self, why: &str) {
+        let lost = self.count.load(Ordering::Relaxed);
+        if self.told.swap(lost, Ordering::Relaxed) != lost {
             tracing::error!(lost, why, "audit events are lost");
         }
+    }
+
+    /// How long the writer may wait before it tells of losses that came since the last message.
+    fn patience(&self) -> Duration {
+        let is_told = self.told.load(Ordering::Relaxed) == self.count.load(Ordering::Relaxed);
+        if is_told { Duration::MAX } else { Duration::from_secs(TELL_INTERVAL.unsigned_abs()) }
     }
 }
 
@@ -79,29 +96,42 @@ impl Losses {
 const BATCH: usize = 512;
 
 /// Writes lines until `drain`, and then what is left of them.
-pub(super) async fn run(log: AuditLog, mut receiver: mpsc::Receiver<Bytes>, env: Env, drain: Drain) {
-    let losses = Losses::default();
+pub(super) async fn run(
+    log: AuditLog,
+    mut receiver: mpsc::Receiver<Bytes>,
+    losses: Arc<Losses>,
+    env: Env,
+    drain: Drain,
+) {
+    const SINCE: &str = "more were lost since the last message";
     let mut file = Rotating::new(log);
     loop {
         let mut lines = Vec::new();
-        if drain.until(receiver.recv_many(&mut lines, BATCH)).await.is_none() {
-            receiver.close();
-            while receiver.recv_many(&mut lines, BATCH).await > 0 {}
+        let next = tokio::time::timeout(losses.patience(), receiver.recv_many(&mut lines, BATCH));
+        match drain.until(next).await {
+            Some(Ok(_)) => {}
+            Some(Err(_)) => {
+                losses.tell(SINCE);
+                continue;
+            }
+            None => {
+                receiver.close();
+                while receiver.recv_many(&mut lines, BATCH).await > 0 {}
+            }
         }
         if lines.is_empty() {
-            return;
+            return losses.tell(SINCE);
         }
-        let count = lines.len() as u64;
         let now = env.now();
         let written = tokio::task::spawn_blocking(move || {
-            let outcome = lines.iter().try_for_each(|line| file.write(line, now));
-            (file, outcome)
+            let failures: Vec<io::Error> = lines.iter().filter_map(|line| file.write(line, now).err()).collect();
+            (file, failures)
         });
         match written.await {
-            Ok((back, outcome)) => {
+            Ok((back, failures)) => {
                 file = back;
-                if let Err(err) = outcome {
-                    losses.add(count, &format!("{}: {err}", file.log.path.display()), &env);
+                if let Some(err) = failures.last() {
+                    losses.add(failures.len() as u64, &format!("{}: {err}", file.log.path.display()), &env);
                 }
             }
             Err(err) => {
@@ -180,7 +210,7 @@ impl Rotating {
             let entry = entry?;
             let name = entry.file_name().to_string_lossy().into_owned();
             let time = name.strip_suffix(".gz").unwrap_or(&name).strip_prefix(&stem);
-            let time = time.and_then(|time| time.strip_suffix(&end)).and_then(|time| time.parse_time());
+            let time = time.and_then(|time| time.strip_suffix(&end)).and_then(parse_time);
             old.extend(time.map(|time| (time, entry.path())));
         }
         old.sort();
@@ -199,15 +229,9 @@ impl Rotating {
 }
 
 /// Reads the time in the name of an old file.
-trait ParseTime {
-    fn parse_time(&self) -> Option<Timestamp>;
-}
-
-impl ParseTime for str {
-    fn parse_time(&self) -> Option<Timestamp> {
-        let time = jiff::civil::DateTime::strptime("%Y-%m-%dT%H-%M-%S%.3f", self).ok()?;
-        time.to_zoned(jiff::tz::TimeZone::UTC).ok().map(|time| time.timestamp())
-    }
+fn parse_time(text: &str) -> Option<Timestamp> {
+    let time = jiff::civil::DateTime::strptime("%Y-%m-%dT%H-%M-%S%.3f", text).ok()?;
+    time.to_zoned(jiff::tz::TimeZone::UTC).ok().map(|time| time.timestamp())
 }
 
 fn compressed(path: &Path) -> PathBuf {
@@ -301,11 +325,14 @@ mod tests {
         let (trigger, drain) = base::drain();
         let mut full = log(Path::new("/"), false);
         full.path = "/dev/full".into();
-        let writer = tokio::spawn(run(full, receiver, Env::system(), drain));
+        let losses = Arc::<Losses>::default();
+        let writer = tokio::spawn(run(full, receiver, losses.clone(), Env::system(), drain));
         for _ in 0..20 {
             sender.send(Bytes::from_static(b"line\n")).await.expect("the writer goes on");
         }
         trigger.drain();
         writer.await.expect("it ends well");
+        let count = |number: &AtomicU64| number.load(Ordering::Relaxed);
+        assert_eq!((count(&losses.count), count(&losses.told)), (20, 20), "each is counted, and the operator knows");
     }
 }
