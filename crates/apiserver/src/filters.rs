@@ -57,7 +57,8 @@ pub(crate) struct Exchange {
     pub(crate) seat: Option<Arc<Seat>>,
     /// What is kept of it in the audit log, if anything is.
     pub(crate) audit: Option<Arc<Trail>>,
-    error_encoding: Encoding,
+    /// How failures are told to the client.
+    pub(crate) error_encoding: Encoding,
 }
 
 impl Exchange {

@@ -22,8 +22,9 @@ use crate::filters::{self, Exchange};
 use crate::flowcontrol::{Limits, Seat};
 use crate::handlers;
 use crate::http::body::{self, Body, BoxError};
+use crate::http::negotiate::Encoding;
+use crate::http::output;
 use crate::http::request_info::{RequestInfo, Target};
-use crate::http::{negotiate, output};
 use crate::metrics::Metrics;
 use crate::openapi::OpenApi;
 use crate::registry::Registry;
@@ -58,6 +59,8 @@ pub(crate) struct Admitted {
     pub(crate) seat: Option<Arc<Seat>>,
     /// What is kept of it in the audit log.
     pub(crate) audit: Option<Arc<Trail>>,
+    /// How failures are told to the client.
+    pub(crate) error_encoding: Encoding,
 }
 
 impl Core {
@@ -80,11 +83,10 @@ impl Core {
 
 /// Handles a request that has passed all filters.
 pub(crate) async fn answer(exchange: Exchange) -> Response<Body> {
-    let Exchange { core, request, info, identity, seat, audit, .. } = exchange;
-    let error_encoding = negotiate::error_encoding(request.headers(), request.uri());
+    let Exchange { core, request, info, identity, seat, audit, error_encoding, .. } = exchange;
     let is_resource = matches!(info.target, Target::Resource(_));
     let remote = core.aggregation.remote(&info.path);
-    let admitted = Admitted { info, identity, request, seat, audit };
+    let admitted = Admitted { info, identity, request, seat, audit, error_encoding };
     let answer: BoxFuture<'static, Result<Response<Body>, Status>> = match remote {
         Some(remote) => Box::pin(aggregation::handle(core, remote, admitted)),
         None if is_resource => Box::pin(handlers::resources::handle(core, admitted)),

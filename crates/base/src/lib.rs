@@ -18,4 +18,5 @@ pub use drain::{Drain, DrainTrigger, drain};
 pub use env::{Env, Random};
 pub use files::FileWatch;
 pub use instance::Instance;
+pub use sys::watch_descriptor;
 pub use tasks::{TaskError, TaskFailure, Tasks};

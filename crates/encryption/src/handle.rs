@@ -125,12 +125,12 @@ fn read(path: &Path, env: &Env) -> Result<(String, Transformers), LoadError> {
 }
 
 /// The hash under which a configuration is known.
-pub fn hash(text: &str) -> String {
+pub(crate) fn hash(text: &str) -> String {
     format!("sha256:{}", hex::encode(Sha256::digest(text)))
 }
 
 /// A new key of 32 bytes, named after the time.
-pub fn new_key(env: &Env) -> Key {
+pub(crate) fn new_key(env: &Env) -> Key {
     let mut secret = [0; 32];
     SystemRandom::new().fill(&mut secret).expect("the system has randomness");
     let name = format!("key-{}", env.now().strftime("%Y%m%dT%H%M%S%.3fZ"));

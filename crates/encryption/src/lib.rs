@@ -11,9 +11,7 @@ mod local;
 mod transformers;
 mod validation;
 
-pub use configuration::{
-    API_VERSION, EncryptionConfiguration, Identity, KIND, Key, Keys, Provider, ResourceConfiguration,
-};
-pub use handle::{Encryption, LoadError, Source, hash, new_key};
+pub use configuration::{EncryptionConfiguration, Identity, Key, Keys, Provider, ResourceConfiguration};
+pub use handle::{Encryption, LoadError, Source};
 pub use transformers::{OpenError, Opened, Resource, Transformers};
-pub use validation::{ConfigurationError, parse};
+pub use validation::ConfigurationError;

@@ -9,14 +9,15 @@ use bytes::Bytes;
 
 use crate::configuration::{EncryptionConfiguration, Provider};
 use crate::local::{Cipher, CipherKind};
+use crate::validation::split;
 
 /// With this every encrypted value begins.
 const ENCRYPTED: &[u8] = b"k8s:enc:";
 
 /// How the values of every resource are encrypted.
 pub struct Transformers {
-    /// By resource (`secrets`, `deployments.apps`) and by wildcard (`*.`, `*.apps`, `*.*`).
-    chains: HashMap<String, Chain>,
+    /// By group and then by resource, each with `*` for all that are not named.
+    chains: HashMap<String, HashMap<String, Chain>>,
     /// Of all that no entry names.
     plain: Chain,
     env: Env,
@@ -91,11 +92,12 @@ impl Transformers {
 
     /// What a checked configuration says.
     pub fn new(configuration: &EncryptionConfiguration, env: Env) -> Self {
-        let mut chains: HashMap<String, Chain> = HashMap::new();
+        let mut chains: HashMap<String, HashMap<String, Chain>> = HashMap::new();
         for entry in &configuration.resources {
             for resource in &entry.resources {
                 // Whoever names a resource again adds providers to it.
-                let chain = chains.entry(resource.clone()).or_default();
+                let (plural, group) = split(resource);
+                let chain = chains.entry(group.to_owned()).or_default().entry(plural.to_owned()).or_default();
                 chain.extend(entry.providers.iter().map(Reader::new));
             }
         }
@@ -104,14 +106,9 @@ impl Transformers {
 
     /// The chain of a resource: its own, that of its group, that of all.
     fn chain(&self, Resource { group, plural }: Resource<'_>) -> &Chain {
-        if self.chains.is_empty() {
-            return &self.plain;
-        }
-        let own = match group {
-            "" => self.chains.get(plural),
-            _ => self.chains.get(&format!("{plural}.{group}")),
-        };
-        own.or_else(|| self.chains.get(&format!("*.{group}"))).or_else(|| self.chains.get("*.*")).unwrap_or(&self.plain)
+        let own = self.chains.get(group).and_then(|chains| chains.get(plural).or_else(|| chains.get("*")));
+        let all = || self.chains.get("*").and_then(|chains| chains.get("*"));
+        own.or_else(all).unwrap_or(&self.plain)
     }
 
     /// Encrypts a value that is to be stored under `key`.
@@ -225,7 +222,11 @@ mod tests {
             format!("- resources: [{resources}]\n  providers:\n{providers}")
         };
         let entries: String = entries.iter().map(entry).collect();
-        let text = format!("apiVersion: {}\nkind: {}\nresources:\n{entries}", crate::API_VERSION, crate::KIND);
+        let text = format!(
+            "apiVersion: {}\nkind: {}\nresources:\n{entries}",
+            crate::configuration::API_VERSION,
+            crate::configuration::KIND
+        );
         Transformers::new(&parse(&text).expect("it is right"), Env::system())
     }
 

@@ -30,6 +30,15 @@ pub(crate) const ANONYMOUS: &str = "system:anonymous";
 /// The administrators, who may do everything.
 pub(crate) const MASTERS: &str = "system:masters";
 
+/// How the names of service accounts' users begin.
+pub(crate) const SERVICE_ACCOUNT: &str = "system:serviceaccount:";
+
+/// Namespace and name of the account that a user name stands for.
+pub(crate) fn service_account(user: &str) -> Option<(&str, &str)> {
+    let (namespace, name) = user.strip_prefix(SERVICE_ACCOUNT)?.split_once(':')?;
+    (!namespace.is_empty() && !name.is_empty() && !name.contains(':')).then_some((namespace, name))
+}
+
 /// The extra field that names the credential of a user.
 pub(crate) const CREDENTIAL_ID: &str = "authentication.kubernetes.io/credential-id";
 
@@ -55,12 +64,12 @@ impl Identity {
 
     /// This server, where it writes objects of its own.
     pub(crate) fn server() -> Self {
-        Self::new("system:apiserver", &["system:masters"])
+        Self::new("system:apiserver", &[MASTERS])
     }
 
     /// The account of a namespace, as which pods and controllers act.
     pub fn service_account(namespace: &str, name: &str) -> Self {
-        let user = format!("system:serviceaccount:{namespace}:{name}");
+        let user = format!("{SERVICE_ACCOUNT}{namespace}:{name}");
         Self::new(user, &["system:serviceaccounts", &format!("system:serviceaccounts:{namespace}")])
     }
 

@@ -8,16 +8,13 @@ use api::status::Status;
 use http::HeaderMap;
 
 use super::attributes::{Attributes, ResourceAttributes};
-use super::identity::{ANONYMOUS, Identity, UNAUTHENTICATED, unescape_key};
+use super::identity::{ANONYMOUS, Identity, UNAUTHENTICATED, service_account, unescape_key};
 use crate::registry::Registry;
 
 const USER: &str = "impersonate-user";
 const GROUP: &str = "impersonate-group";
 const UID: &str = "impersonate-uid";
 const EXTRA: &str = "impersonate-extra-";
-
-/// How the names of service accounts' users begin.
-const SERVICE_ACCOUNT: &str = "system:serviceaccount:";
 
 /// Who is asked for.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -56,12 +53,6 @@ pub(crate) async fn impersonate(
         may("authentication.k8s.io", "uids", "", "", &requested.uid).await?;
     }
     Ok(requested.identity())
-}
-
-/// Namespace and name of the account that a user name stands for.
-fn service_account(user: &str) -> Option<(&str, &str)> {
-    let (namespace, name) = user.strip_prefix(SERVICE_ACCOUNT)?.split_once(':')?;
-    (!namespace.is_empty() && !name.is_empty() && !name.contains(':')).then_some((namespace, name))
 }
 
 impl Requested {

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -76,11 +75,6 @@ pub(super) fn user(identity: &Identity) -> Value {
         user["extra"] = json!(identity.extra);
     }
     user
-}
-
-/// A time as events write it.
-pub(super) fn micro_time(time: Timestamp) -> String {
-    time.strftime("%Y-%m-%dT%H:%M:%S.%6fZ").to_string()
 }
 
 impl Event {

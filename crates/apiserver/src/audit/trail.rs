@@ -11,7 +11,7 @@ use http_body::Body as _;
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
 
-use super::event::{Event, ObjectRef, micro_time, user};
+use super::event::{Event, ObjectRef, user};
 use super::policy::{Level, Stage, Verdict};
 use super::{Annotations, Audit, AuditFormat};
 use crate::access::Identity;
@@ -111,7 +111,7 @@ impl Trail {
         let verdict = audit.policy.judge(&attributes)?;
         let headers = exchange.request.headers();
         let text = |name| headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
-        let now = micro_time(audit.env.now());
+        let now = api::meta::format_micro_time(audit.env.now());
         let event = Event {
             kind: "Event",
             api_version: "audit.k8s.io/v1",
@@ -237,7 +237,7 @@ impl Trail {
             let mut event = self.event();
             event.stage = stage;
             if stage != Stage::RequestReceived {
-                event.stage_timestamp = micro_time(self.audit.env.now());
+                event.stage_timestamp = api::meta::format_micro_time(self.audit.env.now());
             }
             event.annotations = self.annotations.all();
             match self.audit.format {

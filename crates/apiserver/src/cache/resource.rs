@@ -295,7 +295,7 @@ impl ResourceCache {
     /// How many objects there are, and about how many bytes each has.
     pub(crate) fn size(&self) -> (u64, u64) {
         self.read(|state| {
-            let sample = state.objects.values().take(SAMPLE).map(|object| object.json().len() as u64);
+            let sample = state.objects.values().take(SAMPLE).map(|object| object.json_length() as u64);
             let (count, bytes) = sample.fold((0, 0), |(count, bytes), size| (count + 1, bytes + size));
             (state.objects.len() as u64, bytes.checked_div(count).unwrap_or(0))
         })

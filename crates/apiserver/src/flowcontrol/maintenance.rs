@@ -182,7 +182,7 @@ async fn conditions(registry: &Registry, levels: &Kind, schemas: &Kind) -> Resul
         let found = object.value();
         let level = found["spec"]["priorityLevelConfiguration"]["name"].as_str().unwrap_or_default();
         let is_there = registry.cached(levels.resource, level).is_some();
-        let now = registry.env.now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+        let now = api::meta::format_time(registry.env.now());
         if with_condition(&found, level, is_there, &now) == found {
             continue;
         }

@@ -8,6 +8,7 @@ use serde::Deserialize;
 use super::level::Level;
 use crate::access::Identity;
 use crate::access::attributes::ResourceAttributes;
+use crate::access::identity::service_account;
 use crate::http::request_info::{RequestInfo, Target};
 
 /// Stands for everything in a list.
@@ -152,13 +153,9 @@ impl Subject {
         match self {
             Self::User { user } => user.name == ALL || user.name == identity.user,
             Self::Group { group } => group.name == ALL || identity.is_in(&group.name),
-            Self::ServiceAccount { account } => {
-                let user = identity.user.strip_prefix("system:serviceaccount:");
-                let found = user.and_then(|user| user.split_once(':'));
-                found.is_some_and(|(namespace, name)| {
-                    namespace == account.namespace && (account.name == ALL || account.name == name)
-                })
-            }
+            Self::ServiceAccount { account } => service_account(&identity.user).is_some_and(|(namespace, name)| {
+                namespace == account.namespace && (account.name == ALL || account.name == name)
+            }),
         }
     }
 }

@@ -3,6 +3,11 @@ use super::*;
 
 /// A level with one seat for each share.
 fn control(queues: u32, seats: u32) -> Arc<FlowControl> {
+    control_with(queues, seats, Vec::new())
+}
+
+/// The same beside other levels.
+fn control_with(queues: u32, seats: u32, others: Vec<serde_json::Value>) -> Arc<FlowControl> {
     let control = FlowControl::new(seats, Env::system());
     let queuing = serde_json::json!({"queues": queues, "handSize": 1, "queueLengthLimit": 10});
     let level = serde_json::json!({
@@ -19,7 +24,8 @@ fn control(queues: u32, seats: u32) -> Arc<FlowControl> {
     });
     let none = serde_json::json!({"metadata": {"name": "catch-all"}, "spec": {"type": "Limited", "limited": {
         "nominalConcurrencyShares": 0, "limitResponse": {"type": "Reject"}}}});
-    let next = control.snapshot.load().next(&[schema], &[level, none], seats, control.env.instant());
+    let next =
+        control.snapshot.load().next(&[schema], &[vec![level, none], others].concat(), seats, control.env.instant());
     control.snapshot.store(Arc::new(next));
     control
 }
@@ -89,15 +95,21 @@ async fn whoever_goes_away_leaves_the_queue() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn seats_are_adjusted_to_what_is_wanted() {
-    let control = control(4, 10);
-    let limits = || dump(&control, "dump_queues", false).expect("text").lines().count();
-    // A header and the queues; levels without queues have none.
-    assert_eq!(limits(), 5);
+async fn seats_of_an_idle_level_are_lent() {
+    let idle = serde_json::json!({
+        "metadata": {"name": "idle", "uid": "i"},
+        "spec": {"type": "Limited", "limited": {
+            "nominalConcurrencyShares": 1, "lendablePercent": 50, "limitResponse": {"type": "Reject"}}},
+    });
+    let control = control_with(4, 8, vec![idle]);
     let mut seats = Vec::new();
-    for number in 0..10 {
+    for number in 0..4 {
         seats.push(seat(&control, &format!("user-{number}")).await.ok().expect("a seat"));
     }
+    let waiting = seat(&control, "one-more");
+    tokio::pin!(waiting);
+    assert!(futures::poll!(waiting.as_mut()).is_pending());
+    tokio::time::advance(Duration::from_secs(10)).await;
     control.adjust();
-    assert_eq!(totals(&control).executing, 10);
+    assert!(waiting.await.is_ok(), "it is woken by the seats that were lent");
 }

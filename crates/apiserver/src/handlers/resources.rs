@@ -68,7 +68,7 @@ pub(crate) async fn handle(core: Arc<Core>, admitted: Admitted) -> Result<Respon
     if let Some(backend) = target.subresource.as_deref().and_then(|name| connect::backend(resource, name)) {
         return connect::handle(&core, resource, backend, admitted).await;
     }
-    let Admitted { info, identity, request, seat, audit } = admitted;
+    let Admitted { info, identity, request, seat, audit, error_encoding } = admitted;
     let Target::Resource(target) = &info.target else { return Err(Status::no_such_resource()) };
     if !matches!(
         *request.method(),
@@ -96,7 +96,7 @@ pub(crate) async fn handle(core: Arc<Core>, admitted: Admitted) -> Result<Respon
         seat,
         body,
         accepted,
-        error_encoding: negotiate::error_encoding(&parts.headers, &parts.uri),
+        error_encoding,
     };
     match target.subresource.as_deref() {
         Some(subresource) => subresources::handle(&call, subresource).await,

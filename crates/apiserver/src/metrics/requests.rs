@@ -3,23 +3,18 @@
 //! Labels come from what is served, never from the client: a client that asks for names of its own must not fill the
 //! server's memory.
 
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
 use api::kinds::Resource;
-use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{Method, Request, StatusCode};
-use http_body::{Frame, SizeHint};
-use http_body_util::BodyExt;
 use prometheus::IntGauge;
 use tokio::time::Instant;
 
 use super::Metrics;
 use crate::connect::{self, Backend};
 use crate::filters::{Answer, Exchange, Next, is_long_running};
-use crate::http::body::{Body, BodyError};
+use crate::http::body;
 use crate::http::request_info::{RequestInfo, ResourceRequest, Target, Verb};
 use crate::kinds::Kinds;
 
@@ -122,7 +117,7 @@ pub(crate) fn measure(exchange: Exchange, next: Next) -> Answer {
             let lasting = Arc::new(LongRunning::new(core.clone(), labels, started));
             let response = CURRENT.scope(lasting.clone(), next.run(exchange)).await;
             core.metrics.answered(&lasting.labels, response.status());
-            response.map(|inner| Lasting { inner, _request: lasting }.boxed_unsync())
+            response.map(|inner| body::guarded(inner, lasting))
         });
     }
     let is_read = match &exchange.info.target {
@@ -198,32 +193,6 @@ impl LongRunning {
 impl Drop for LongRunning {
     fn drop(&mut self) {
         self.core.metrics.took(&self.labels, self.started);
-    }
-}
-
-/// The body of an answer that lasts.
-struct Lasting {
-    inner: Body,
-    _request: Arc<LongRunning>,
-}
-
-impl http_body::Body for Lasting {
-    type Data = Bytes;
-    type Error = BodyError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        Pin::new(&mut self.inner).poll_frame(context)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
     }
 }
 

@@ -18,7 +18,6 @@ use tokio_stream::wrappers::ReceiverStream;
 
 use super::log_file::LogOptions;
 use super::pods::{Refusal, find};
-use super::sys::watch_descriptor;
 use super::tail::Tail;
 use crate::context::Shared;
 use crate::pods::{Instance, State as InstanceState, observe, spec};
@@ -193,7 +192,7 @@ impl Changes {
             | inotify::WatchFlags::DELETE
             | inotify::WatchFlags::DELETE_SELF;
         inotify::add_watch(&fd, dir, events)?;
-        Ok(Self(watch_descriptor(fd)?))
+        Ok(Self(base::watch_descriptor(fd)?))
     }
 
     /// Waits for a change. Cancel safe.

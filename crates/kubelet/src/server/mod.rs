@@ -5,7 +5,6 @@ mod logs;
 mod pods;
 mod rotate;
 mod stats;
-mod sys;
 mod tail;
 mod tls;
 mod tunnel;

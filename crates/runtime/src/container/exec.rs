@@ -210,7 +210,7 @@ impl Terminal {
     /// Takes the descriptor over and makes it non-blocking.
     pub(crate) fn new(fd: OwnedFd) -> io::Result<Self> {
         rustix::io::ioctl_fionbio(&fd, true)?;
-        Ok(Self(super::sys::register(fd)?))
+        Ok(Self(base::watch_descriptor(fd)?))
     }
 
     /// Another handle of the same terminal.

@@ -7,7 +7,6 @@ mod remove;
 mod shim;
 mod start;
 mod stop;
-mod sys;
 mod watch;
 
 use std::collections::BTreeMap;

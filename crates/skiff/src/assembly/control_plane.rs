@@ -118,6 +118,8 @@ fn encryption_source(options: &EncryptionAtRest, instance: &Instance, env: &Env)
         }
         let configuration = encryption::EncryptionConfiguration::secrets(env);
         pki::write_private(&path, &configuration.to_json())?;
+    } else if !options.secrets_encryption {
+        tracing::warn!(path = %path.display(), "--secrets-encryption=false has no effect: the installation has a key");
     }
     Ok(Some(encryption::Source { path, automatic_reload: true }))
 }

@@ -28,7 +28,7 @@ pub struct Access {
     /// File of static tokens: token,user,uid[,"group1,group2"] a line
     #[arg(long, env = "SKIFF_TOKEN_AUTH_FILE", value_name = "FILE")]
     pub token_auth_file: Option<PathBuf>,
-    /// Believe bootstrap tokens, as `skiff token create` makes them
+    /// Believe bootstrap tokens: Secrets of type bootstrap.kubernetes.io/token in kube-system
     #[arg(long, env = "SKIFF_ENABLE_BOOTSTRAP_TOKEN_AUTH", action = ArgAction::Set, num_args = 0..=1, default_missing_value = "true", default_value = "true", value_name = "BOOL")]
     pub enable_bootstrap_token_auth: bool,
 }

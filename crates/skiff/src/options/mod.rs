@@ -92,7 +92,7 @@ pub struct Api {
 /// How objects are encrypted in the datastore.
 #[derive(Args, Clone, Debug)]
 pub struct EncryptionAtRest {
-    /// Encrypt Secrets in the datastore with a key that is made at the first start, see `skiff secrets-encrypt`
+    /// Encrypt Secrets in the datastore with a key that is made at the first start; once it is made it stays in use
     #[arg(long, env = "SKIFF_SECRETS_ENCRYPTION", action = ArgAction::Set, num_args = 0..=1, default_missing_value = "true", default_value = "true", value_name = "BOOL")]
     pub secrets_encryption: bool,
     /// EncryptionConfiguration to use in place of the one in the data directory

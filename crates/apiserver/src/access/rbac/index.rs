@@ -9,10 +9,8 @@ use serde::Deserialize;
 
 use super::rule::{Rule, rules_of};
 use crate::access::Identity;
+use crate::access::identity::SERVICE_ACCOUNT;
 use crate::cache::{Derivation, Object};
-
-/// How the names of service accounts' users begin.
-const SERVICE_ACCOUNT: &str = "system:serviceaccount:";
 
 /// The role that a binding refers to.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

@@ -8,7 +8,6 @@ use serde_json::{Value, json};
 
 use super::{AUTOUPDATE, objects};
 use crate::access::Identity;
-use crate::access::identity::MASTERS;
 use crate::access::rbac::cover::uncovered;
 use crate::access::rbac::rule::Rule;
 use crate::registry::{Caller, NewObject, Part, Registry, Scope, complete};
@@ -29,7 +28,7 @@ async fn reconcile_one(registry: &Registry, wanted: Value) -> Result<(), Status>
         .ok_or_else(Status::no_such_resource)?;
     let scope = Scope { resource, namespace: api::meta::namespace(wanted) };
     let name = api::meta::name(wanted);
-    let identity = Identity::new("system:apiserver", &[MASTERS]);
+    let identity = Identity::server();
     let caller = Caller::server(&identity);
     let Some(found) = registry.cached(resource, &scope.key(name)) else {
         return create(registry, scope, wanted.clone(), caller).await;
