@@ -44,6 +44,8 @@ mod storage;
 mod tests;
 mod urls;
 
+pub use devices::MAX_EXPRESSION as MAX_DEVICE_EXPRESSION;
+
 /// What is wrong with the metadata of an object inside of another one.
 pub(crate) fn embedded_metadata(metadata: &Value, path: &Path, errors: &mut ErrorList) {
     metadata::embedded(metadata, path, errors);

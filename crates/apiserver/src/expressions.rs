@@ -2,6 +2,7 @@
 
 use api::field::{ErrorList, FieldError, Path};
 use api::kinds::Resource;
+use api::validation::MAX_DEVICE_EXPRESSION;
 use cel::admission::{Environment, Purpose};
 use cel::device;
 use serde_json::Value;
@@ -21,9 +22,6 @@ const KINDS: &[((&str, &str), Judge)] = &[
 
 /// Where the kinds have their expressions.
 const FIELDS: [&str; 2] = ["spec", "webhooks"];
-
-/// The longest expression of a selector; validation says so of longer ones.
-const MAX_SELECTOR: usize = 10 * 1024;
 
 /// Adds what is wrong with the expressions of an object that is about to be written; `old` is what it replaces.
 pub(crate) fn judge(resource: &Resource, new: &Value, old: Option<&Value>, errors: &mut ErrorList) {
@@ -139,7 +137,9 @@ fn claim_spec(spec: &Value, path: &Path, errors: &mut ErrorList) {
 fn selectors(value: &Value, path: &Path, errors: &mut ErrorList) {
     for (selector, path) in entries(value, "selectors", path) {
         let path = path.child("cel").child("expression");
-        let Some(source) = selector["cel"]["expression"].as_str().filter(|source| source.len() <= MAX_SELECTOR) else {
+        let Some(source) =
+            selector["cel"]["expression"].as_str().filter(|source| source.len() <= MAX_DEVICE_EXPRESSION)
+        else {
             continue;
         };
         match device::compile(source) {

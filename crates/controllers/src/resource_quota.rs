@@ -20,6 +20,7 @@ use serde_json::Value;
 
 use crate::context::Context;
 use crate::error::{Attempt, SyncError};
+use crate::pods::is_terminal;
 
 /// How long until quotas are counted again without any event, as upstream does.
 const RESYNC: Duration = Duration::from_secs(300);
@@ -60,8 +61,9 @@ pub(crate) async fn run(context: Context, drain: Drain) -> Result<(), Controller
                 queue.add(ObjectKey::of(&**event.object()));
             }
         });
-    let frees =
-        |event: &Event<Pod>| event.is_deleted() || event.old().is_some_and(|old| !ended(old)) && ended(event.object());
+    let frees = |event: &Event<Pod>| {
+        event.is_deleted() || event.old().is_some_and(|old| !is_terminal(old)) && is_terminal(event.object())
+    };
     controller = follow(controller, &context.informers.of::<Pod>(), "pods", &quotas, frees);
     let frees =
         |event: &Event<Service>| event.is_deleted() || event.old().is_some_and(|old| old.spec != event.object().spec);
@@ -113,11 +115,6 @@ fn enqueue(quotas: &Quotas, evaluator: Evaluator<'_>, namespace: &str, queue: &Q
             queue.add(ObjectKey::of(&*quota));
         }
     }
-}
-
-fn ended(pod: &Pod) -> bool {
-    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
-    matches!(phase, Some("Failed" | "Succeeded"))
 }
 
 fn evaluator(resource: &ApiResource) -> Evaluator<'_> {

@@ -20,7 +20,8 @@ pub(super) use slices::{resource_slice, resource_slice_update};
 
 const MAX_ENTRIES: usize = 32;
 const MAX_ALTERNATIVES: usize = 8;
-const MAX_EXPRESSION: usize = 10 * 1024;
+/// The most bytes in an expression that selects devices.
+pub const MAX_EXPRESSION: usize = 10 * 1024;
 const MAX_PARAMETERS: usize = 10 * 1024;
 const MAX_IDENTIFIER: usize = 32;
 

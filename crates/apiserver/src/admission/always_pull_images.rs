@@ -1,5 +1,6 @@
 //! AlwaysPullImages: nobody runs an image that is on a node already without the right to pull it.
 
+use api::quota::amounts;
 use api::status::Status;
 use serde_json::Value;
 
@@ -28,8 +29,7 @@ fn images(pod: &Value) -> Vec<&Value> {
 
 fn containers(pod: &Value) -> impl Iterator<Item = (&'static str, usize, &Value)> {
     LISTS.into_iter().flat_map(move |list| {
-        let containers = pod["spec"][list].as_array().into_iter().flatten().enumerate();
-        containers.map(move |(index, container)| (list, index, container))
+        amounts::containers(pod, list).enumerate().map(move |(index, container)| (list, index, container))
     })
 }
 

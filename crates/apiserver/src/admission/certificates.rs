@@ -49,16 +49,20 @@ fn sign(attributes: &Attributes<'_>, object: &mut Value) -> Result<(), Status> {
     decide(attributes, object, "sign")
 }
 
-/// Whether the caller has a verb on the request's signer, or on all of its domain.
-fn decide(attributes: &Attributes<'_>, object: &Value, verb: &str) -> Result<(), Status> {
-    let signer = object.pointer("/spec/signerName").and_then(Value::as_str).unwrap_or_default();
+/// Whether the caller has a verb on a signer, or on all of its domain.
+pub(super) fn may_on_signer(attributes: &Attributes<'_>, signer: &str, verb: &str) -> bool {
     let may = |name: &str| {
         let resource = ResourceAttributes { group: GROUP, resource: "signers", name, ..ResourceAttributes::default() };
         let question = Question::of_verb(attributes.caller.identity, verb, resource);
         attributes.registry.authorization.decide(&question).is_allowed()
     };
     let domain = signer.split_once('/').map_or(signer, |(domain, _)| domain);
-    if may(signer) || may(&format!("{domain}/*")) {
+    may(signer) || may(&format!("{domain}/*"))
+}
+
+fn decide(attributes: &Attributes<'_>, object: &Value, verb: &str) -> Result<(), Status> {
+    let signer = object.pointer("/spec/signerName").and_then(Value::as_str).unwrap_or_default();
+    if may_on_signer(attributes, signer, verb) {
         return Ok(());
     }
     let why = format!("user not permitted to {verb} requests with signerName {}", quote(signer));

@@ -115,7 +115,7 @@ fn check_type(
     (api_version, kind): (&str, &str),
 ) -> Result<(), AdmissionConfigurationError> {
     let (found, version) = api::meta::split_api_version(api_version);
-    if found == group && versions.contains(&version) && expected.ends_with(kind) && !kind.is_empty() {
+    if found == group && versions.contains(&version) && expected.rsplit(' ').next() == Some(kind) {
         return Ok(());
     }
     Err(AdmissionConfigurationError::Kind { expected, found: format!("{api_version} {kind}") })
@@ -209,6 +209,9 @@ mod tests {
         check_error(&format!("{HEAD}- name: Priority\n  configuration: {{}}\n"), why);
         let why = "expected apiserver.config.k8s.io/v1 AdmissionConfiguration, got v1 Config";
         check_error("apiVersion: v1\nkind: Config\n", why);
+        let why =
+            "expected apiserver.config.k8s.io/v1 AdmissionConfiguration, got apiserver.config.k8s.io/v1 Configuration";
+        check_error("apiVersion: apiserver.config.k8s.io/v1\nkind: Configuration\n", why);
         check_error(&of_pod_security("    defaults: {enforce: strict}\n"), "PodSecurityConfiguration: defaults: ");
         check_error(&of_pod_security("    defaults: {enforces: baseline}\n"), "unknown field \"enforces\"");
         check_error(&of_pod_security("    exemption: {}\n"), "exemption");

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use api::quota::amounts;
 use api::status::Status;
 use serde_json::{Value, json};
 
@@ -22,7 +23,7 @@ fn add(attributes: &Attributes<'_>, pod: &mut Value) -> Result<(), Status> {
         return Ok(());
     }
     let lists = ["initContainers", "containers"].into_iter();
-    let containers = lists.filter_map(|list| pod["spec"][list].as_array()).flatten();
+    let containers = lists.flat_map(|list| amounts::containers(pod, list));
     let requests = containers.filter_map(|container| container.pointer("/resources/requests")?.as_object()).flatten();
     let wanted: BTreeSet<String> = requests.map(|(name, _)| name).filter(|name| is_extended(name)).cloned().collect();
     for name in wanted {

@@ -23,7 +23,7 @@ pub(super) const PLUGIN: Plugin = Plugin {
 
 /// Sets the defaults.
 fn set_defaults(attributes: &Attributes<'_>, object: &mut Value) -> Result<(), Status> {
-    if !attributes.is("", "pods") || attributes.operation != Operation::Create {
+    if !attributes.is("", "pods") {
         return Ok(());
     }
     for range in limit_ranges(attributes) {

@@ -1,33 +1,27 @@
 //! The second round of what changes objects: when a webhook or policy has changed one, plugins see it once more, and those
 //! that ask for it (`reinvocationPolicy: IfNeeded`) are called again.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde_json::Value;
-
-/// What one plugin has called in the rounds of one request.
-#[derive(Debug, Default)]
-struct Invoked {
-    /// Called since the object was last changed, and willing to be called again.
-    willing: HashSet<String>,
-    /// To be called in the second round.
-    again: HashSet<String>,
-    /// The object as the plugin left it.
-    output: Option<Value>,
-}
-
-impl Invoked {
-    fn require_willing(&mut self) {
-        self.again.extend(self.willing.drain());
-    }
-}
 
 #[derive(Debug, Default)]
 struct State {
     is_second: bool,
     has_changed: bool,
-    plugins: HashMap<&'static str, Invoked>,
+    /// The webhooks that were called since the object was last changed, and are willing to be called again.
+    willing: HashSet<String>,
+    /// Those to be called in the second round.
+    again: HashSet<String>,
+    /// The object as the webhooks of the first round left it.
+    output: Option<Value>,
+}
+
+impl State {
+    fn require_willing(&mut self) {
+        self.again.extend(self.willing.drain());
+    }
 }
 
 /// The rounds of one request.
@@ -54,38 +48,45 @@ impl Reinvocation {
         usize::from(self.lock().is_second)
     }
 
-    /// A plugin is about to call. What others have done to the object since its first round calls for all that are willing.
-    pub(crate) fn begin(&self, plugin: &'static str, object: &Value) {
+    /// A policy has changed the object.
+    pub(crate) fn changed(&self) {
+        self.lock().has_changed = true;
+    }
+
+    /// Webhooks are about to be called. What others have done to the object since the first round calls for all that are
+    /// willing.
+    pub(crate) fn begin(&self, object: &Value) {
         let mut state = self.lock();
-        let is_second = state.is_second;
-        let invoked = state.plugins.entry(plugin).or_default();
-        if is_second && invoked.output.as_ref().is_some_and(|output| output != object) {
-            invoked.require_willing();
+        if state.is_second && state.output.as_ref().is_some_and(|output| output != object) {
+            state.require_willing();
         }
     }
 
-    /// Whether somebody may be called: in the second round none for the first time.
-    pub(crate) fn may_call(&self, plugin: &'static str, id: &str) -> bool {
+    /// Whether a webhook may be called: in the second round none for the first time.
+    pub(crate) fn may_call(&self, id: &str) -> bool {
         let state = self.lock();
-        !state.is_second || state.plugins.get(plugin).is_some_and(|invoked| invoked.again.contains(id))
+        !state.is_second || state.again.contains(id)
     }
 
-    /// Somebody was called.
-    pub(crate) fn called(&self, plugin: &'static str, id: String, is_willing: bool, has_changed: bool) {
+    /// A webhook was called.
+    pub(crate) fn called(&self, id: String, is_willing: bool, has_changed: bool) {
         let mut state = self.lock();
         state.has_changed |= has_changed;
-        let invoked = state.plugins.entry(plugin).or_default();
         if has_changed {
-            invoked.require_willing();
+            state.require_willing();
         }
         if is_willing {
-            invoked.willing.insert(id);
+            state.willing.insert(id);
         }
     }
 
-    /// A plugin has called all.
-    pub(crate) fn end(&self, plugin: &'static str, object: &Value) {
-        self.lock().plugins.entry(plugin).or_default().output = Some(object.clone());
+    /// All webhooks have been called.
+    pub(crate) fn end(&self, object: &Value) {
+        let mut state = self.lock();
+        // Without a change there is no second round, and after it nobody asks.
+        if state.has_changed && !state.is_second {
+            state.output = Some(object.clone());
+        }
     }
 }
 
@@ -95,31 +96,29 @@ mod tests {
 
     use super::*;
 
-    const PLUGIN: &str = "MutatingAdmissionWebhook";
-
     #[test]
     fn who_was_called_before_a_change_is_called_again() {
         let rounds = Reinvocation::default();
-        rounds.begin(PLUGIN, &json!(0));
-        rounds.called(PLUGIN, "a".to_owned(), true, false);
-        rounds.called(PLUGIN, "b".to_owned(), false, false);
-        rounds.called(PLUGIN, "c".to_owned(), true, true);
-        rounds.end(PLUGIN, &json!(1));
+        rounds.begin(&json!(0));
+        rounds.called("a".to_owned(), true, false);
+        rounds.called("b".to_owned(), false, false);
+        rounds.called("c".to_owned(), true, true);
+        rounds.end(&json!(1));
         assert!(rounds.has_changed());
         rounds.begin_second();
-        rounds.begin(PLUGIN, &json!(1));
-        let called: Vec<bool> = ["a", "b", "c", "d"].iter().map(|id| rounds.may_call(PLUGIN, id)).collect();
+        rounds.begin(&json!(1));
+        let called: Vec<bool> = ["a", "b", "c", "d"].iter().map(|id| rounds.may_call(id)).collect();
         assert_eq!(called, [true, false, false, false]);
     }
 
     #[test]
     fn what_others_change_calls_all_that_are_willing() {
         let rounds = Reinvocation::default();
-        rounds.begin(PLUGIN, &json!(0));
-        rounds.called(PLUGIN, "a".to_owned(), true, true);
-        rounds.end(PLUGIN, &json!(1));
+        rounds.begin(&json!(0));
+        rounds.called("a".to_owned(), true, true);
+        rounds.end(&json!(1));
         rounds.begin_second();
-        rounds.begin(PLUGIN, &json!(2));
-        assert!(rounds.may_call(PLUGIN, "a"));
+        rounds.begin(&json!(2));
+        assert!(rounds.may_call("a"));
     }
 }

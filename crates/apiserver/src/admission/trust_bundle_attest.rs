@@ -4,8 +4,8 @@ use api::field::quote;
 use api::status::Status;
 use serde_json::Value;
 
+use super::certificates::may_on_signer;
 use super::{Attributes, Handler, Operation, Plugin};
-use crate::access::attributes::{Attributes as Question, ResourceAttributes};
 
 pub(super) const PLUGIN: Plugin = Plugin {
     validate: &[(Operation::Create, Handler::Now(check)), (Operation::Update, Handler::Now(check))],
@@ -22,13 +22,7 @@ fn check(attributes: &Attributes<'_>, object: &mut Value) -> Result<(), Status> 
     if attributes.old.is_some_and(|old| old["spec"] == object["spec"]) {
         return Ok(());
     }
-    let may = |name: &str| {
-        let resource = ResourceAttributes { group: GROUP, resource: "signers", name, ..ResourceAttributes::default() };
-        let question = Question::of_verb(attributes.caller.identity, "attest", resource);
-        attributes.registry.authorization.decide(&question).is_allowed()
-    };
-    let domain = signer.split_once('/').map_or(signer, |(domain, _)| domain);
-    if may(signer) || may(&format!("{domain}/*")) {
+    if may_on_signer(attributes, signer, "attest") {
         return Ok(());
     }
     Err(attributes.forbidden(object, format!("user not permitted to attest for signerName {}", quote(signer))))

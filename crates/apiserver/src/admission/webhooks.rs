@@ -89,6 +89,11 @@ impl Webhook {
         }
     }
 
+    /// Whether the request goes on although this failed.
+    fn fails_open(&self, failure: &Failure) -> bool {
+        matches!((failure, &self.failure_policy), (Failure::Call(_), FailurePolicy::Ignore))
+    }
+
     /// What comes of a failure: an error, or nothing where the webhook may be missed.
     fn failed(&self, failure: Failure) -> Result<(), Status> {
         match failure {

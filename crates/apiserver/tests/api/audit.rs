@@ -98,6 +98,49 @@ async fn events_keep_what_the_policy_says() {
 }
 
 #[tokio::test]
+async fn a_webhook_that_is_away_has_failed_open_only_where_it_may_be_missed() {
+    let (cluster, dir) = start(AuditFormat::Json).await;
+    let webhook = |name: &str, policy: &str| {
+        json!({
+            "name": format!("{name}.example.com"), "failurePolicy": policy, "sideEffects": "None",
+            // Nobody has this port.
+            "clientConfig": {"url": "https://127.0.0.1:1"}, "admissionReviewVersions": ["v1"],
+            "rules": [{"operations": ["*"], "apiGroups": [""], "apiVersions": ["v1"], "resources": ["configmaps"]}],
+        })
+    };
+    let configuration = |kind: &str, webhooks: Value| {
+        json!({"apiVersion": "admissionregistration.k8s.io/v1", "kind": kind,
+            "metadata": {"name": "w"}, "webhooks": webhooks})
+    };
+    // Whoever reads them back knows that the server has them.
+    let configure = async |plural: &str, configuration: Value| {
+        let path = format!("/apis/admissionregistration.k8s.io/v1/{plural}");
+        cluster.post(&path, configuration).await.expect(201);
+        cluster.get(&format!("{path}/w")).await.expect(200);
+    };
+    let mutating = configuration("MutatingWebhookConfiguration", json!([webhook("m", "Ignore")]));
+    configure("mutatingwebhookconfigurations", mutating).await;
+    let both = json!([webhook("closed", "Fail"), webhook("open", "Ignore")]);
+    let validating = configuration("ValidatingWebhookConfiguration", both);
+    configure("validatingwebhookconfigurations", validating).await;
+
+    let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "m"}});
+    let headers = [("audit-id", "hooked"), ("content-type", "application/json")];
+    let response = cluster.request("POST", MAPS, &headers, map.to_string()).await;
+    assert_eq!(response.status(), 500);
+    let event = event(&dir, "hooked", "ResponseComplete").await;
+    let annotations = event["annotations"].as_object().expect("annotations");
+    // The keys of a JSON object are in their order.
+    let open = annotations.iter().filter(|(key, _)| key.starts_with("failed-open."));
+    let wanted = [
+        ("failed-open.mutating.webhook.admission.k8s.io/round_0_index_0", "m.example.com"),
+        ("failed-open.validating.webhook.admission.k8s.io/round_0_index_1", "open.example.com"),
+    ];
+    let open: Vec<_> = open.map(|(key, name)| (key.as_str(), name.as_str().expect("a name"))).collect();
+    assert_eq!(open, wanted);
+}
+
+#[tokio::test]
 async fn watches_refusals_and_other_identities_are_kept() {
     let (cluster, dir) = start(AuditFormat::Json).await;
     let watch = cluster.request("GET", "/api/v1/namespaces?watch=1", &[("audit-id", "watch")], "").await;

@@ -1,6 +1,7 @@
 //! Pods of a kubelet: it makes mirror pods of its own manifests, and reports and ends those that are bound to it.
 
 use api::field::quote;
+use api::quota::amounts;
 use serde_json::Value;
 
 use super::{Asked, Refusal, present, text};
@@ -134,10 +135,7 @@ impl Asked<'_> {
 }
 
 fn containers(pod: &Value) -> impl Iterator<Item = &Value> {
-    ["initContainers", "containers", "ephemeralContainers"]
-        .into_iter()
-        .filter_map(|list| pod.get("spec")?.get(list)?.as_array())
-        .flatten()
+    ["initContainers", "containers", "ephemeralContainers"].into_iter().flat_map(|list| amounts::containers(pod, list))
 }
 
 /// Whether a container's environment comes from such a source.

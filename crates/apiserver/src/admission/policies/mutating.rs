@@ -99,7 +99,7 @@ fn mutate<'a>(attributes: &'a Attributes<'a>, object: &'a mut Value) -> BoxFutur
         if let Some(changed) = changed {
             *object = changed;
             if let Some(rounds) = attributes.reinvocation {
-                rounds.called(PLUGIN.name, String::new(), false, true);
+                rounds.changed();
             }
         }
         Ok(())

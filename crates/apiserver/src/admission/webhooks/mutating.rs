@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::configuration::Webhook;
 use super::{Failure, Mutating, reviewed};
-use crate::admission::matching::{ObjectKind, VersionedAttributes, is_exempt};
+use crate::admission::matching::{VersionedAttributes, is_exempt};
 use crate::admission::{Attributes, Handler, Operation, Plugin};
 use crate::registry::{check_applied, complete};
 
@@ -34,11 +34,11 @@ async fn admit(attributes: &Attributes<'_>, object: &mut Value) -> Result<(), St
         return Ok(());
     }
     if let Some(rounds) = attributes.reinvocation {
-        rounds.begin(NAME, object);
+        rounds.begin(object);
     }
     let done = call_all(&configurations, attributes, object).await;
     if let Some(rounds) = attributes.reinvocation {
-        rounds.end(NAME, object);
+        rounds.end(object);
     }
     done
 }
@@ -53,7 +53,7 @@ async fn call_all(
         let (changed, outcome) = {
             let (attributes, object) = reviewed(attributes, object);
             let Some(found) = webhook.invocation(&attributes, object).await? else { continue };
-            if attributes.reinvocation.is_some_and(|rounds| !rounds.may_call(NAME, &webhook.id)) {
+            if attributes.reinvocation.is_some_and(|rounds| !rounds.may_call(&webhook.id)) {
                 continue;
             }
             let request = found.show(&attributes, object).await.map_err(|err| Status::internal(err.message))?;
@@ -67,7 +67,7 @@ async fn call_all(
         };
         note(attributes, webhook, index, changed.is_some(), outcome.as_ref().err());
         if let Some(rounds) = attributes.reinvocation {
-            rounds.called(NAME, webhook.id.clone(), webhook.is_reinvoked, changed.is_some());
+            rounds.called(webhook.id.clone(), webhook.is_reinvoked, changed.is_some());
         }
         if let Some(changed) = changed {
             *object = changed;
@@ -82,12 +82,11 @@ fn note(attributes: &Attributes<'_>, webhook: &Webhook, index: usize, mutated: b
     let Some(annotations) = attributes.caller.annotations else { return };
     let round = attributes.reinvocation.map_or(0, |rounds| rounds.round());
     let at = format!("webhook.admission.k8s.io/round_{round}_index_{index}");
-    match failure {
-        Some(Failure::Call(_)) => annotations.add(format!("failed-open.mutating.{at}"), webhook.name.as_str()),
-        _ => {
-            let note = json!({"configuration": webhook.configuration, "webhook": webhook.name, "mutated": mutated});
-            annotations.add(format!("mutation.{at}"), note.to_string());
-        }
+    if failure.is_some_and(|failure| webhook.fails_open(failure)) {
+        annotations.add(format!("failed-open.mutating.{at}"), webhook.name.as_str());
+    } else {
+        let note = json!({"configuration": webhook.configuration, "webhook": webhook.name, "mutated": mutated});
+        annotations.add(format!("mutation.{at}"), note.to_string());
     }
 }
 
@@ -126,8 +125,7 @@ fn settle(request: &VersionedAttributes<'_>, before: &Value, mut patched: Value)
         }
     }
     let resource = request.resource;
-    let kind = ObjectKind::of(resource, request.attributes.caller.subresource);
-    if (kind.group, kind.kind) == (&*resource.group, &*resource.kind) {
+    if request.expected().is_some_and(|expected| expected.kind == &*resource.kind) {
         check_applied(resource, &mut patched)?;
         complete(resource, &mut patched);
         decode::settle(&mut patched, resource.schema);

@@ -40,7 +40,7 @@ async fn validate(attributes: &Attributes<'_>, object: &Value) -> Result<(), Sta
     let mut outcome = Ok(());
     for (index, ((webhook, _), answer)) in found.iter().zip(join_all(calls).await).enumerate() {
         let Err(failure) = answer else { continue };
-        if let (Failure::Call(_), Some(annotations)) = (&failure, attributes.caller.annotations) {
+        if let (true, Some(annotations)) = (webhook.fails_open(&failure), attributes.caller.annotations) {
             let key = format!("failed-open.validating.webhook.admission.k8s.io/round_0_index_{index}");
             annotations.add(key, webhook.name.as_str());
         }
