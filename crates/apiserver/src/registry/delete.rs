@@ -76,6 +76,7 @@ impl Registry {
                 return Ok(if removes { Deleted::Gone(value) } else { Deleted::Pending(value) });
             }
             let mut last = now;
+            let is_marked = mark.is_some();
             if let Some(mut mark) = mark {
                 match self.put_converted(resource, &key, &mark, last.revision).await? {
                     Put::Applied(revision) => {
@@ -96,6 +97,8 @@ impl Registry {
                     self.services.release(resource, &last.value);
                     return Ok(Deleted::Gone(last.value));
                 }
+                // Somebody who saw the mark, such as a controller that collects pods, was quicker with what this asked for.
+                Put::Mismatch(None) if is_marked => return Ok(Deleted::Gone(last.value)),
                 Put::Mismatch(other) => current = self.convert_current(resource, other).await?,
             }
         }

@@ -1,7 +1,12 @@
 //! The API's behaviour, through the service that clients in this process use, over a datastore in memory.
 
-use crate::support::Cluster;
+use std::sync::Arc;
+
 use serde_json::json;
+use store::{CompactError, Operation, RangeError, RangeRequest, RangeResponse, Revision, StatusError, Store};
+use store::{StoreStatus, Txn, TxnError, TxnResponse, Watch, WatchError, WatchRequest};
+
+use crate::support::Cluster;
 
 #[tokio::test]
 async fn objects_are_created_read_listed_and_deleted() {
@@ -107,6 +112,49 @@ async fn pods_need_their_account_and_end_gracefully() {
     cluster.get(&format!("{pods}/p")).await.expect(200);
     cluster.delete(&format!("{pods}/p?gracePeriodSeconds=0")).await.expect(200);
     cluster.get(&format!("{pods}/p")).await.expect(404);
+}
+
+/// A datastore where somebody else always deletes a pod first.
+struct Outrun(store::Memory);
+
+#[async_trait::async_trait]
+impl Store for Outrun {
+    async fn range(&self, request: RangeRequest) -> Result<RangeResponse, RangeError> {
+        self.0.range(request).await
+    }
+
+    async fn txn(&self, txn: Txn) -> Result<TxnResponse, TxnError> {
+        if txn.operation == Operation::Delete && txn.key.ends_with(b"/pods/default/p") {
+            self.0.txn(Txn::delete(txn.key.clone())).await?;
+        }
+        self.0.txn(txn).await
+    }
+
+    async fn watch(&self, request: WatchRequest) -> Result<Watch, WatchError> {
+        self.0.watch(request).await
+    }
+
+    async fn compact(&self, revision: Revision) -> Result<(), CompactError> {
+        self.0.compact(revision).await
+    }
+
+    async fn status(&self) -> Result<StoreStatus, StatusError> {
+        self.0.status().await
+    }
+}
+
+#[tokio::test]
+async fn a_deletion_that_another_one_completes_has_succeeded() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let cluster = Cluster::start_on(Arc::new(Outrun(store::Memory::new())), dir, |_| {}).await;
+    let account = json!({"metadata": {"name": "default"}});
+    cluster.post("/api/v1/namespaces/default/serviceaccounts", account).await.expect(201);
+    let pods = "/api/v1/namespaces/default/pods";
+    let pod = json!({"metadata": {"name": "p"}, "spec": {"containers": [{"name": "c", "image": "i"}]}});
+    cluster.post(pods, pod).await.expect(201);
+    let deleted = cluster.delete(&format!("{pods}/p?gracePeriodSeconds=0")).await.expect(200);
+    assert_eq!(deleted["metadata"]["deletionGracePeriodSeconds"], 0);
+    cluster.delete(&format!("{pods}/p?gracePeriodSeconds=0")).await.expect(404);
 }
 
 #[tokio::test]
