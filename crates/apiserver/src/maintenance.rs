@@ -30,7 +30,7 @@ pub(crate) async fn expire_events(registry: Arc<Registry>, drain: Drain) {
     let Ok(cache) = registry.resource_cache(resource) else { return };
     let ttl = SignedDuration::try_from(registry.config.event_ttl).unwrap_or(SignedDuration::MAX);
     loop {
-        if drain.until(registry.wait_for(1)).await.is_none_or(|waited| waited.is_err()) {
+        if drain.until(registry.cache.wait_for(1)).await.is_none() {
             return;
         }
         let (snapshot, mut watcher) = Watcher::from_now(registry.cache.clone(), cache.clone(), Selection::everything());

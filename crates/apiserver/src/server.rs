@@ -61,7 +61,7 @@ pub enum BuildError {
 /// Why an API server stopped.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
-    /// A part of it failed.
+    /// A part of it ended early.
     #[error(transparent)]
     Task(#[from] TaskFailure),
     /// The datastore cannot be read or written.
@@ -210,14 +210,7 @@ impl ApiServer {
             edge::serve(listener, tls, core.clone(), registry.drain.clone(), core.config.shutdown_grace),
         );
         tracing::info!(%address, "API server is serving");
-        let outcome = tokio::select! {
-            () = drain.drained() => Ok(()),
-            ended = tasks.join_next() => match ended {
-                Some((_, Err(failure))) => Err(failure.into()),
-                // Parts only end by themselves when they fail.
-                Some((_, Ok(()))) | None => Ok(()),
-            },
-        };
+        let outcome = tasks.run_until(&drain).await.map_err(RunError::from);
         trigger.drain();
         let tunnels = std::mem::take(&mut *core.background.lock().await);
         for failure in tunnels.shutdown(core.config.shutdown_grace).await {

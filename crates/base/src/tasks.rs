@@ -7,12 +7,17 @@ use std::time::Duration;
 
 use tokio::task::{Id, JoinError, JoinSet};
 
+use crate::Drain;
+
 /// Why a task ended early.
 #[derive(Debug, thiserror::Error)]
 pub enum TaskError {
     /// It returned an error.
     #[error("{0}")]
     Failed(String),
+    /// It returned before anybody asked it to.
+    #[error("ended by itself")]
+    Ended,
     /// It panicked; the text is the panic's message.
     #[error("panicked: {0}")]
     Panicked(String),
@@ -80,6 +85,24 @@ impl Tasks {
         Some(self.observe(joined))
     }
 
+    /// Waits for `drain`. Every task is meant to run until then: the first that ends before it, well or not, is a
+    /// failure.
+    ///
+    /// Cancel safe.
+    pub async fn run_until(&mut self, drain: &Drain) -> Result<(), TaskFailure> {
+        let ended = tokio::select! {
+            biased;
+            () = drain.drained() => return Ok(()),
+            Some(ended) = self.join_next() => ended,
+        };
+        match ended {
+            // Tasks see the signal too, and one may have been faster.
+            (_, Ok(())) if drain.is_draining() => Ok(()),
+            (task, Ok(())) => Err(TaskFailure { task, error: TaskError::Ended }),
+            (_, Err(failure)) => Err(failure),
+        }
+    }
+
     /// Waits until all tasks have ended, at most for `deadline`, then aborts the rest. Returns every failure.
     pub async fn shutdown(mut self, deadline: Duration) -> Vec<TaskFailure> {
         let mut failures = Vec::new();
@@ -136,5 +159,22 @@ mod tests {
             ends,
             ["fails: no disk", "hangs: did not end in time and was aborted", "panics: panicked: bad index"]
         );
+    }
+
+    #[tokio::test]
+    async fn who_ends_before_the_drain_is_told() {
+        #[track_caller]
+        fn check(end: Result<(), TaskFailure>, expected: &str) {
+            assert_eq!(end.map_or_else(|failure| failure.to_string(), |()| "drained".to_owned()), expected);
+        }
+        let (trigger, drain) = crate::drain();
+        let mut tasks = Tasks::new();
+        tasks.spawn("lasts", drain.clone().drained_owned());
+        tasks.spawn("returns", async {});
+        check(tasks.run_until(&drain).await, "returns: ended by itself");
+        tasks.spawn_fallible("fails", async { Err("no disk") });
+        check(tasks.run_until(&drain).await, "fails: no disk");
+        trigger.drain();
+        check(tasks.run_until(&drain).await, "drained");
     }
 }

@@ -153,11 +153,7 @@ impl Dns {
         tasks.spawn("dns zone", async move {
             follow_drain.until(follow).await;
         });
-        // No task ends before the drain signal unless something is wrong with it.
-        let failure = tokio::select! {
-            () = drain.drained() => None,
-            ended = tasks.join_next() => ended.and_then(|(_, end)| end.err()),
-        };
+        let failure = tasks.run_until(&drain).await.err();
         let failures = tasks.shutdown(SHUTDOWN_DEADLINE).await;
         let cluster_dns = self.config.cluster_dns;
         let removed = tokio::task::spawn_blocking(move || address::cleanup(&cluster_dns)).await;

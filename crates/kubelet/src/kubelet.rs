@@ -54,10 +54,7 @@ pub enum BuildError {
 /// The kubelet stopped though it should run.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
-    /// One of its parts ended.
-    #[error("kubelet part ended early: {0}")]
-    Ended(String),
-    /// One of its parts failed.
+    /// One of its parts ended early.
     #[error(transparent)]
     Task(#[from] TaskFailure),
 }
@@ -162,18 +159,9 @@ async fn connect(config: &Config, env: &Env) -> (v1::RuntimeClient, v1::ImageCli
 
 /// Waits for the drain signal; a part that ends before it ends the kubelet.
 async fn watch(mut tasks: Tasks, drain: &Drain) -> Result<(), RunError> {
-    let ended = tokio::select! {
-        () = drain.drained() => None,
-        ended = tasks.join_next() => ended,
-    };
-    // Parts may end by themselves as soon as the signal has fired.
-    let early = ended.filter(|_| !drain.is_draining());
+    let outcome = tasks.run_until(drain).await;
     for err in tasks.shutdown(SHUTDOWN_DEADLINE).await {
         tracing::warn!(err = %err, "kubelet part did not end well");
     }
-    match early {
-        None => Ok(()),
-        Some((_, Err(err))) => Err(err.into()),
-        Some((name, Ok(()))) => Err(RunError::Ended(name)),
-    }
+    outcome.map_err(RunError::from)
 }
