@@ -10,10 +10,13 @@ pub(crate) mod identity;
 pub(crate) mod impersonation;
 pub(crate) mod node;
 pub(crate) mod rbac;
+mod remote;
 pub(crate) mod shown;
+mod ttl_cache;
 
-pub use authentication::{AuthenticationError, RequestHeaders};
+pub use authentication::{AuthenticationError, ConfigurationError, OidcFlags, RequestHeaders, TokenWebhookConfig};
 pub use authorization::{Access, AuthorizationMode, DEFAULT_MODES, ModeError};
 pub use identity::Identity;
 pub(crate) use identity::Peer;
+pub use remote::RemoteError;
 pub(crate) use shown::ShownCertificates;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use crate::access::{AuthorizationMode, DEFAULT_MODES, RequestHeaders};
+use crate::access::{AuthorizationMode, DEFAULT_MODES, OidcFlags, RequestHeaders, TokenWebhookConfig};
 use crate::admission::{AdmissionPlugins, PodSecurityConfiguration};
 use crate::audit::{AuditLog, AuditPolicy};
 use crate::runtime_config::RuntimeConfig;
@@ -51,6 +51,15 @@ pub struct Config {
     pub token_auth_file: Option<PathBuf>,
     /// `--enable-bootstrap-token-auth`.
     pub bootstrap_token_auth: bool,
+    /// `--anonymous-auth`: whether somebody without credentials is `system:anonymous`; the default is that he is, unless
+    /// an AuthenticationConfiguration says otherwise.
+    pub anonymous_auth: Option<bool>,
+    /// `--authentication-config`: an AuthenticationConfiguration, taken up again whenever it changes.
+    pub authentication_config: Option<PathBuf>,
+    /// `--oidc-*`, where there is no AuthenticationConfiguration.
+    pub oidc: Option<OidcFlags>,
+    /// `--authentication-token-webhook-*`.
+    pub token_webhook: Option<TokenWebhookConfig>,
     /// `--requestheader-*`: which front proxies are believed, and where they say who asks.
     pub request_headers: RequestHeaders,
     /// `--authorization-mode`: who decides about requests, in this order. Administrators always may, and no mode lets
@@ -111,6 +120,10 @@ impl Config {
             service_account_extend_token_expiration: true,
             token_auth_file: None,
             bootstrap_token_auth: true,
+            anonymous_auth: None,
+            authentication_config: None,
+            oidc: None,
+            token_webhook: None,
             request_headers: RequestHeaders::default(),
             authorization_modes: DEFAULT_MODES.to_vec(),
             event_ttl: Duration::from_secs(3600),

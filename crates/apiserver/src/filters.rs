@@ -187,8 +187,8 @@ fn authenticate(mut exchange: Exchange, next: Next) -> Answer {
     Box::pin(async move {
         let core = exchange.core.clone();
         let peer = exchange.request.extensions().get::<Peer>().cloned();
-        let headers = exchange.request.headers_mut();
-        match core.authenticator.authenticate(peer.as_ref(), headers, &core.registry).await {
+        let (path, headers) = (&exchange.info.path, exchange.request.headers_mut());
+        match core.authenticator.authenticate(peer.as_ref(), path, headers, &core.registry).await {
             Ok(identity) => {
                 exchange.identity = Arc::new(identity);
                 next.run(exchange).await

@@ -30,6 +30,7 @@ mod openapi;
 mod pipeline;
 mod printers;
 mod registry;
+mod reload;
 mod rules;
 mod runtime_config;
 mod server;
@@ -38,7 +39,10 @@ mod strategy;
 mod tokens;
 mod webhook;
 
-pub use access::{Access, AuthenticationError, AuthorizationMode, DEFAULT_MODES, Identity, ModeError, RequestHeaders};
+pub use access::{
+    Access, AuthenticationError, AuthorizationMode, ConfigurationError, DEFAULT_MODES, Identity, ModeError, OidcFlags,
+    RemoteError, RequestHeaders, TokenWebhookConfig,
+};
 pub use admission::control_config::{AdmissionConfigurationError, load as load_admission_configuration};
 pub use admission::{AdmissionPlugins, PluginsError, PodSecurityConfiguration};
 pub use audit::{AuditFormat, AuditLog, AuditPolicy, AuditPolicyError};

@@ -202,6 +202,8 @@ impl ApiServer {
             tasks.spawn("flow schemas", flowcontrol::maintain(registry.clone(), registry.drain.clone()));
         }
         tasks.spawn("definitions", definitions::run(registry.clone(), registry.drain.clone()));
+        let following = (core.clone(), registry.drain.clone());
+        tasks.spawn("authentication configuration", async move { following.0.authenticator.follow(following.1).await });
         tasks.spawn("aggregation", aggregation::run(core.clone(), registry.drain.clone()));
         tasks.spawn("compaction", maintenance::compact(registry.clone(), registry.drain.clone()));
         tasks.spawn("event expiry", maintenance::expire_events(registry.clone(), registry.drain.clone()));

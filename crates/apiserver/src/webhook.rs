@@ -1,36 +1,28 @@
 //! Calls to webhooks: a JSON document is posted, and another comes back.
 //!
-//! One client for all of them: conversion of custom resources and admission. Connections are kept and shared, over HTTP/2
-//! where the other side speaks it.
+//! One client for all of them: conversion of custom resources, admission, and servers outside of the cluster that know
+//! who somebody is and what he may do.
 
 mod connector;
+mod https;
 mod tls;
 
 use std::collections::HashMap;
-use std::error::Error;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use api::field::quote;
 use base::Env;
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use http::{Method, Request, StatusCode, header};
-use http_body_util::{BodyExt, Full, Limited};
+use http_body_util::Full;
 use hyper::body::Bytes;
-use hyper_util::client::legacy::Client;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
 use serde_json::Value;
 
 use crate::cache::Cache;
-use connector::{Connector, Lookup};
-
-/// The longest answer that is read: a review of the largest list that fits a request, and a little.
-const MAX_ANSWER: usize = 16 * 1024 * 1024;
-
-/// How much of an answer that tells of an error is shown.
-const MAX_SHOWN: usize = 2048;
-
-/// How long a connection is kept that nobody uses.
-const IDLE: Duration = Duration::from_secs(90);
+pub(crate) use https::Https;
+pub(crate) use tls::config as tls_config;
 
 /// How many kinds of connections are remembered: those with other authorities differ.
 const MAX_CLIENTS: usize = 256;
@@ -42,8 +34,10 @@ pub(crate) enum WebhookError {
     #[error("invalid webhook configuration: {0}")]
     Config(String),
     /// It did not answer.
-    #[error("Post {}: {why}", quote(.url))]
+    #[error("{} {}: {why}", verb(.method), quote(.url))]
     Unreachable {
+        /// How it was asked.
+        method: Method,
         /// Where the request went.
         url: String,
         /// What went wrong.
@@ -60,6 +54,24 @@ pub(crate) enum WebhookError {
     /// It answered something else than JSON.
     #[error("couldn't get version/kind; json parse error: {0}")]
     Answer(#[from] serde_json::Error),
+}
+
+impl WebhookError {
+    /// Whether it may go well when asked again a little later.
+    pub(crate) fn is_passing(&self) -> bool {
+        match self {
+            Self::Unreachable { why, .. } => {
+                why.contains("reset") || why.contains("EOF") || why.contains("broken pipe")
+            }
+            Self::Status { status, .. } => matches!(status.as_u16(), 429 | 500 | 504),
+            Self::Config(_) | Self::Answer(_) => false,
+        }
+    }
+}
+
+/// A method as Go's client writes it.
+fn verb(method: &Method) -> &'static str {
+    if method == Method::GET { "Get" } else { "Post" }
 }
 
 /// What upstream's client says of an answer that is an error.
@@ -87,6 +99,15 @@ fn refusal(status: StatusCode, body: &str) -> String {
     }
 }
 
+/// How the host of a URL is found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Lookup {
+    /// By the machine's resolver.
+    Dns,
+    /// It is a service of this cluster: `name.namespace.svc`.
+    Service,
+}
+
 /// What connections have in common: how hosts are found, and which authorities they are trusted by.
 type Key = (Lookup, String);
 
@@ -94,7 +115,7 @@ type Key = (Lookup, String);
 pub(crate) struct Webhooks {
     cache: Arc<Cache>,
     env: Env,
-    clients: Mutex<HashMap<Key, Client<Connector, Full<Bytes>>>>,
+    clients: Mutex<HashMap<Key, Https>>,
 }
 
 impl Webhooks {
@@ -115,34 +136,19 @@ impl Webhooks {
             .header(header::USER_AGENT, "kube-apiserver-admission")
             .body(Full::new(body))
             .map_err(|err| WebhookError::Config(err.to_string()))?;
-        let exchanged = async {
-            let answer = client.request(request).await.map_err(|err| root_cause(&err))?;
-            let status = answer.status();
-            let body = Limited::new(answer.into_body(), MAX_ANSWER).collect().await;
-            Ok((status, body.map_err(|err| root_cause(&*err))?.to_bytes()))
-        };
-        let exchanged = tokio::time::timeout(timeout, exchanged).await;
-        let exchanged = exchanged.unwrap_or_else(|_| Err("context deadline exceeded".to_owned()));
-        let (status, answer) = exchanged.map_err(|why| WebhookError::Unreachable { url, why })?;
-        if !status.is_success() {
-            let body = String::from_utf8_lossy(&answer[..answer.len().min(MAX_SHOWN)]).into_owned();
-            return Err(WebhookError::Status { status, body });
-        }
-        Ok(serde_json::from_slice(&answer)?)
+        Ok(serde_json::from_slice(client.send(request, timeout).await?.body())?)
     }
 
-    fn client(&self, lookup: Lookup, ca_bundle: &str) -> Result<Client<Connector, Full<Bytes>>, WebhookError> {
+    fn client(&self, lookup: Lookup, ca_bundle: &str) -> Result<Https, WebhookError> {
         let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
         let key = (lookup, ca_bundle.to_owned());
         if let Some(client) = clients.get(&key) {
             return Ok(client.clone());
         }
-        let tls = tls::connector(ca_bundle).map_err(WebhookError::Config)?;
-        let connector = Connector::new(lookup, tls, self.cache.clone(), self.env.clone());
-        let client = Client::builder(TokioExecutor::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(IDLE)
-            .build(connector);
+        let bundle = BASE64_STANDARD.decode(ca_bundle).map_err(|err| WebhookError::Config(err.to_string()))?;
+        let tls = tls_config(&bundle, None).map_err(|err| WebhookError::Config(err.to_string()))?;
+        let services = (lookup == Lookup::Service).then(|| self.cache.clone());
+        let client = Https::new(tls, services, self.env.clone());
         if clients.len() >= MAX_CLIENTS {
             clients.clear();
         }
@@ -168,19 +174,6 @@ fn target(config: &Value, timeout: Duration) -> Result<(Lookup, String), Webhook
     let path = text("path").trim_start_matches('/');
     let url = format!("https://{}.{}.svc:{port}/{path}?timeout={seconds}s", text("name"), text("namespace"));
     Ok((Lookup::Service, url))
-}
-
-/// What lies at the bottom of an error, as upstream shows it.
-fn root_cause(err: &(dyn Error + 'static)) -> String {
-    let mut cause = err;
-    while let Some(below) = cause.source() {
-        cause = below;
-    }
-    match cause.to_string().as_str() {
-        "connection closed before message completed" => "EOF".to_owned(),
-        "length limit exceeded" => format!("the answer is larger than {MAX_ANSWER} bytes"),
-        other => other.to_owned(),
-    }
 }
 
 #[cfg(test)]

@@ -7,8 +7,10 @@
 mod bearer;
 mod bootstrap_token;
 mod front_proxy;
+mod oidc;
 mod service_account;
 mod token_file;
+mod webhook;
 mod x509;
 
 use std::fmt;
@@ -16,21 +18,27 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use api::status::Status;
-use base::Env;
+use base::{Drain, Env};
 use http::HeaderMap;
 use rustls_pki_types::CertificateDer;
 
 use super::identity::{Identity, Peer};
+use super::remote::RemoteError;
 use super::shown::Verdict;
 use crate::config::Config;
 use crate::registry::Registry;
+use crate::reload::ConfigFile;
 
 use bootstrap_token::BootstrapTokens;
 use front_proxy::FrontProxies;
 pub use front_proxy::RequestHeaders;
+use oidc::{Beside, Configuration, Oidc};
+pub use oidc::{ConfigurationError, OidcFlags};
 use service_account::ServiceAccounts;
 use token_file::TokenFile;
 pub use token_file::TokenFileError;
+use webhook::TokenWebhook;
+pub use webhook::TokenWebhookConfig;
 pub use x509::ClientAuthorityError;
 use x509::ClientCertificates;
 
@@ -43,6 +51,12 @@ pub enum AuthenticationError {
     /// The file of static tokens cannot be used.
     #[error(transparent)]
     Tokens(#[from] TokenFileError),
+    /// The configuration of issuers cannot be used.
+    #[error(transparent)]
+    Configuration(#[from] ConfigurationError),
+    /// A server that is asked about tokens cannot be used.
+    #[error("--authentication-token-webhook-config-file: {0}")]
+    Webhook(#[from] RemoteError),
     /// A file cannot be read.
     #[error("cannot read {}: {source}", path.display())]
     Read {
@@ -84,6 +98,8 @@ enum Tokens {
     ServiceAccount(ServiceAccounts),
     Join(pki::JoinToken),
     Bootstrap(BootstrapTokens),
+    Oidc(Arc<Oidc>),
+    Webhook(Box<TokenWebhook>),
 }
 
 /// Turns credentials into identities.
@@ -91,6 +107,9 @@ pub(crate) struct Authenticator {
     connections: Vec<Connection>,
     tokens: Vec<Tokens>,
     audiences: Vec<String>,
+    /// The issuers, and who may ask as nobody; with the file that they are read from, if they are.
+    oidc: Arc<Oidc>,
+    configuration: Option<ConfigFile>,
 }
 
 /// The user and group of a machine that joins with the server's own token.
@@ -117,6 +136,14 @@ impl Authenticator {
             Connection::FrontProxy(Box::new(front_proxies)),
             Connection::Certificate(ClientCertificates::of([authorities.clients.clone()], env.clone())?),
         ];
+        let beside = Beside { own: config.service_account_issuers.clone(), anonymous_auth: config.anonymous_auth };
+        let (issuers, configuration) = match (&config.authentication_config, &config.oidc) {
+            (Some(path), _) => Configuration::load(path, &beside).map(|(issuers, file)| (issuers, Some(file)))?,
+            (None, flags) => (Configuration::of_flags(flags.as_ref(), &beside)?, None),
+        };
+        let oidc = Arc::new(Oidc::new(issuers, beside, env.clone())?);
+        let webhook = config.token_webhook.as_ref();
+        let webhook = webhook.map(|webhook| TokenWebhook::new(webhook, config.audiences(), env.clone())).transpose()?;
         let file = config.token_auth_file.as_ref().map(|path| TokenFile::load(path)).transpose()?;
         let tokens = file
             .map(Tokens::File)
@@ -124,15 +151,25 @@ impl Authenticator {
             .chain([Tokens::ServiceAccount(ServiceAccounts::new(keys, config, env.clone()))])
             .chain(config.join_token.clone().map(Tokens::Join))
             .chain(config.bootstrap_token_auth.then(|| Tokens::Bootstrap(BootstrapTokens::new(env))))
+            .chain([Tokens::Oidc(oidc.clone())])
+            .chain(webhook.map(|webhook| Tokens::Webhook(Box::new(webhook))))
             .collect();
-        Ok(Self { connections, tokens, audiences: config.audiences() })
+        Ok(Self { connections, tokens, audiences: config.audiences(), oidc, configuration })
     }
 
-    /// Who makes a request. Headers that say who somebody is are taken out, so that nothing behind believes or passes
-    /// them on.
+    /// Takes up changes of the configuration file, if there is one, until `drain`.
+    pub(crate) async fn follow(&self, drain: Drain) {
+        // A part of the server that ends by itself would end the server.
+        let Some(file) = self.configuration.clone() else { return drain.drained().await };
+        file.follow(|text| self.oidc.replace(text).map_err(|err| err.to_string()), drain).await;
+    }
+
+    /// Who makes a request for a path. Headers that say who somebody is are taken out, so that nothing behind believes
+    /// or passes them on.
     pub(crate) async fn authenticate(
         &self,
         peer: Option<&Peer>,
+        path: &str,
         headers: &mut HeaderMap,
         registry: &Registry,
     ) -> Result<Identity, Status> {
@@ -146,7 +183,9 @@ impl Authenticator {
         };
         self.strip(headers);
         match found {
-            Ok(identity) => Ok(identity.unwrap_or_else(Identity::anonymous)),
+            Ok(Some(identity)) => Ok(identity),
+            Ok(None) if self.oidc.allows_anonymous(path) => Ok(Identity::anonymous()),
+            Ok(None) => Err(Status::unauthorized()),
             Err(why) => {
                 tracing::debug!(%why, "credentials refused");
                 Err(Status::unauthorized())
@@ -206,7 +245,7 @@ impl Authenticator {
     ) -> Result<Authenticated, Refusals> {
         let mut refusals = Refusals(vec!["invalid bearer token".to_owned()]);
         for way in &self.tokens {
-            match way.authenticate(token, audiences, registry).await {
+            match way.authenticate(token, (audiences, &self.audiences), registry).await {
                 Ok(Some(found)) => return Ok(Authenticated { identity: found.identity.authenticated(), ..found }),
                 Ok(None) => {}
                 Err(why) => refusals.0.push(why),
@@ -227,17 +266,25 @@ impl Authenticator {
 }
 
 impl Tokens {
-    async fn authenticate(&self, token: &str, audiences: &[String], registry: &Registry) -> Outcome {
+    /// `audiences`: those that were asked for, and those of this server.
+    async fn authenticate(&self, token: &str, (asked, own): (&[String], &[String]), registry: &Registry) -> Outcome {
         // What knows no audiences is good for those of this server alone.
-        let for_all = |identity: Identity| Authenticated { identity, audiences: audiences.to_vec() };
+        let shared: Vec<String> = asked.iter().filter(|audience| own.contains(audience)).cloned().collect();
+        let knows_audiences = matches!(self, Self::ServiceAccount(_) | Self::Webhook(_));
+        if shared.is_empty() && !knows_audiences {
+            return Ok(None);
+        }
+        let for_all = |identity: Identity| Authenticated { identity, audiences: shared };
         match self {
             Self::File(file) => Ok(file.find(token).map(for_all)),
-            Self::ServiceAccount(accounts) => accounts.authenticate(token, audiences, registry).await,
+            Self::ServiceAccount(accounts) => accounts.authenticate(token, asked, registry).await,
             Self::Join(expected) if expected.accepts(token) => {
                 Ok(Some(for_all(Identity::new(JOIN_USER, &[BOOTSTRAPPERS]))))
             }
             Self::Join(_) => Ok(None),
             Self::Bootstrap(tokens) => Ok(tokens.authenticate(token, registry).await?.map(for_all)),
+            Self::Oidc(oidc) => Ok(oidc.authenticate(token).await?.map(for_all)),
+            Self::Webhook(webhook) => webhook.authenticate(token, asked).await,
         }
     }
 }

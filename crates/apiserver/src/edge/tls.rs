@@ -9,14 +9,14 @@ use rustls::{DigitallySignedStruct, DistinguishedName, ServerConfig, SignatureSc
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 
-/// Why TLS cannot be served.
+/// Why TLS cannot be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
     /// The certificate or its key cannot be read.
-    #[error("the serving certificate is not PEM: {0}")]
+    #[error("a certificate or key is not PEM: {0}")]
     Pem(#[from] rustls_pki_types::pem::Error),
     /// They do not fit together.
-    #[error("the serving certificate cannot be used: {0}")]
+    #[error("a certificate cannot be used: {0}")]
     Rustls(#[from] rustls::Error),
 }
 

@@ -12,6 +12,7 @@ use http::Uri;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::client::legacy::connect::{Connected, Connection};
 use hyper_util::rt::TokioIo;
+use rustls::ClientConfig;
 use rustls_pki_types::ServerName;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -21,21 +22,12 @@ use super::tls;
 use crate::cache::Cache;
 use crate::connect::{endpoints, open};
 
-/// How the host of a URL is found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Lookup {
-    /// By the machine's resolver.
-    Dns,
-    /// It is a service of this cluster: `name.namespace.svc`.
-    Service,
-}
-
 /// Opens connections for the pool.
 #[derive(Clone)]
 pub(super) struct Connector {
-    lookup: Lookup,
     tls: TlsConnector,
-    cache: Arc<Cache>,
+    /// What has the services that hosts are; without it, hosts are found by the machine's resolver.
+    services: Option<Arc<Cache>>,
     env: Env,
 }
 
@@ -45,16 +37,16 @@ pub(super) struct Connector {
 pub(super) struct ConnectError(String);
 
 impl Connector {
-    pub(super) fn new(lookup: Lookup, tls: TlsConnector, cache: Arc<Cache>, env: Env) -> Self {
-        Self { lookup, tls, cache, env }
+    pub(super) fn new(tls: ClientConfig, services: Option<Arc<Cache>>, env: Env) -> Self {
+        Self { tls: TlsConnector::from(Arc::new(tls)), services, env }
     }
 
     async fn connect(self, uri: Uri) -> Result<Secured, ConnectError> {
         let host = uri.host().unwrap_or_default().trim_matches(['[', ']']).to_owned();
         let port = uri.port_u16().unwrap_or(443);
-        let addresses = match self.lookup {
-            Lookup::Dns => resolve(&host, port).await?,
-            Lookup::Service => self.of_service(&host, port).await?,
+        let addresses = match &self.services {
+            None => resolve(&host, port).await?,
+            Some(cache) => of_service(cache, &host, port).await?,
         };
         let start = usize::try_from(self.env.random().below(addresses.len().max(1) as u64)).unwrap_or(0);
         let mut refused = ConnectError(format!("dial tcp: lookup {host}: no such host"));
@@ -67,20 +59,20 @@ impl Connector {
         Err(refused)
     }
 
-    async fn of_service(&self, host: &str, port: u16) -> Result<Vec<SocketAddr>, ConnectError> {
-        let mut parts = host.split('.');
-        let (name, namespace) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
-        if let Some(elsewhere) = endpoints::external_name(&self.cache, namespace, name) {
-            return resolve(&elsewhere, port).await;
-        }
-        endpoints::of_service(&self.cache, namespace, name, port).map_err(|missing| ConnectError(missing.to_string()))
-    }
-
     async fn secure(&self, stream: TcpStream, host: String) -> Result<Secured, ConnectError> {
         let name = ServerName::try_from(host).map_err(|err| ConnectError(err.to_string()))?;
         let stream = self.tls.connect(name, stream).await.map_err(|err| ConnectError(tls::failure(&err)))?;
         Ok(Secured(TokioIo::new(stream)))
     }
+}
+
+async fn of_service(cache: &Cache, host: &str, port: u16) -> Result<Vec<SocketAddr>, ConnectError> {
+    let mut parts = host.split('.');
+    let (name, namespace) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+    if let Some(elsewhere) = endpoints::external_name(cache, namespace, name) {
+        return resolve(&elsewhere, port).await;
+    }
+    endpoints::of_service(cache, namespace, name, port).map_err(|missing| ConnectError(missing.to_string()))
 }
 
 async fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, ConnectError> {

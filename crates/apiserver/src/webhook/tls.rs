@@ -3,23 +3,29 @@
 use std::io;
 use std::sync::Arc;
 
-use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
 use rustls::{CertificateError, ClientConfig};
-use tokio_rustls::TlsConnector;
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 use crate::connect::authorities;
+use crate::edge::TlsError;
 
-/// TLS with whoever has a certificate of the bundle's authorities; without any, of those that this machine trusts.
-pub(super) fn connector(ca_bundle: &str) -> Result<TlsConnector, String> {
-    let bundle = BASE64_STANDARD.decode(ca_bundle).map_err(|err| err.to_string())?;
-    let roots = authorities(&bundle).map_err(|err| err.to_string())?;
+/// TLS with whoever has a certificate of the authorities in a PEM text; without any, of those that this machine
+/// trusts. `client` is shown to those who ask for a certificate: it and its key in PEM.
+pub(crate) fn config(authorities_pem: &[u8], client: Option<(&str, &str)>) -> Result<ClientConfig, TlsError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-    let builder = builder.map_err(|err| err.to_string())?;
-    let mut config = builder.with_root_certificates(roots).with_no_client_auth();
+    let builder = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(authorities(authorities_pem)?);
+    let mut config = match client {
+        None => builder.with_no_client_auth(),
+        Some((certificate, key)) => {
+            let chain = CertificateDer::pem_slice_iter(certificate.as_bytes()).collect::<Result<Vec<_>, _>>()?;
+            builder.with_client_auth_cert(chain, PrivateKeyDer::from_pem_slice(key.as_bytes())?)?
+        }
+    };
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok(TlsConnector::from(Arc::new(config)))
+    Ok(config)
 }
 
 /// What upstream says of a handshake that failed.

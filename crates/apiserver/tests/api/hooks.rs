@@ -24,32 +24,24 @@ pub type Said = (u16, Bytes);
 
 type Answer = dyn Fn(Value) -> BoxFuture<'static, Said> + Send + Sync;
 
-/// A webhook that runs as long as this lives.
-pub struct Hook {
-    pub url: String,
-    pub ca_bundle: String,
+/// A TLS server that runs as long as this lives.
+pub struct TlsServer {
     pub address: SocketAddr,
-    seen: Arc<Mutex<Vec<Value>>>,
-    connections: Arc<AtomicUsize>,
+    /// The authority of its certificate.
+    pub ca_pem: String,
+    /// How many connections were opened.
+    pub connections: Arc<AtomicUsize>,
+    /// For files beside it.
+    pub dir: tempfile::TempDir,
     _tasks: base::Tasks,
-    _dir: tempfile::TempDir,
 }
 
-impl Hook {
-    /// A webhook on the loopback that answers at once.
-    pub async fn start(answer: impl Fn(&Value) -> Value + Send + Sync + 'static) -> Self {
-        Self::start_with(Ipv4Addr::LOCALHOST.into(), move |review| {
-            let said = (200, Bytes::from(answer(&review).to_string()));
-            Box::pin(std::future::ready(said))
-        })
-        .await
-    }
-
-    /// A webhook at an address of this machine, or as the service `hooks` of the namespace `default`.
-    pub async fn start_with(
-        ip: IpAddr,
-        answer: impl Fn(Value) -> BoxFuture<'static, Said> + Send + Sync + 'static,
-    ) -> Self {
+impl TlsServer {
+    /// A server at an address of this machine, or as the service `hooks` of the namespace `default`.
+    pub async fn start<F>(ip: IpAddr, serve: impl Fn(Request<Incoming>) -> F + Clone + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = Result<Response<Full<Bytes>>, hyper::Error>> + Send + 'static,
+    {
         let dir = tempfile::tempdir().expect("a directory");
         let authority = pki::Authority::load_or_create(dir.path(), "ca", &base::Env::system()).expect("an authority");
         let request = pki::IssueRequest {
@@ -74,27 +66,55 @@ impl Hook {
         let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
         let listener = TcpListener::bind((ip, 0)).await.expect("a port");
         let address = listener.local_addr().expect("an address");
-        let seen = Arc::new(Mutex::new(Vec::new()));
         let connections = Arc::new(AtomicUsize::new(0));
-        let (reviews, opened) = (seen.clone(), connections.clone());
-        let answer: Arc<Answer> = Arc::new(answer);
+        let opened = connections.clone();
         let mut tasks = base::Tasks::new();
-        tasks.spawn("webhook", async move {
+        tasks.spawn("server of a test", async move {
             let mut serving = tokio::task::JoinSet::new();
             while let Ok((stream, _)) = listener.accept().await {
                 let Ok(stream) = acceptor.accept(stream).await else { continue };
                 opened.fetch_add(1, Ordering::SeqCst);
-                let (answer, reviews) = (answer.clone(), reviews.clone());
+                let service = service_fn(serve.clone());
                 serving.spawn(async move {
-                    let service = service_fn(move |request| reply(request, answer.clone(), reviews.clone()));
                     // A client that goes away ends it.
                     let _ = Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service).await;
                 });
             }
         });
-        let ca_bundle = BASE64_STANDARD.encode(authority.certificate_pem());
-        let url = format!("https://{address}/hook");
-        Self { url, ca_bundle, address, seen, connections, _tasks: tasks, _dir: dir }
+        Self { address, ca_pem: authority.certificate_pem().to_owned(), connections, dir, _tasks: tasks }
+    }
+}
+
+/// A webhook that runs as long as this lives.
+pub struct Hook {
+    pub url: String,
+    pub ca_bundle: String,
+    pub address: SocketAddr,
+    seen: Arc<Mutex<Vec<Value>>>,
+    server: TlsServer,
+}
+
+impl Hook {
+    /// A webhook on the loopback that answers at once.
+    pub async fn start(answer: impl Fn(&Value) -> Value + Send + Sync + 'static) -> Self {
+        Self::start_with(Ipv4Addr::LOCALHOST.into(), move |review| {
+            let said = (200, Bytes::from(answer(&review).to_string()));
+            Box::pin(std::future::ready(said))
+        })
+        .await
+    }
+
+    /// A webhook at an address of this machine, or as the service `hooks` of the namespace `default`.
+    pub async fn start_with(
+        ip: IpAddr,
+        answer: impl Fn(Value) -> BoxFuture<'static, Said> + Send + Sync + 'static,
+    ) -> Self {
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let (reviews, answer): (_, Arc<Answer>) = (seen.clone(), Arc::new(answer));
+        let server = TlsServer::start(ip, move |request| reply(request, answer.clone(), reviews.clone())).await;
+        let ca_bundle = BASE64_STANDARD.encode(&server.ca_pem);
+        let url = format!("https://{}/hook", server.address);
+        Self { url, ca_bundle, address: server.address, seen, server }
     }
 
     /// The reviews until now.
@@ -104,7 +124,7 @@ impl Hook {
 
     /// How many connections were opened.
     pub fn connections(&self) -> usize {
-        self.connections.load(Ordering::SeqCst)
+        self.server.connections.load(Ordering::SeqCst)
     }
 }
 

@@ -25,6 +25,16 @@ pub struct Access {
     pub service_accounts: ServiceAccounts,
     #[command(flatten)]
     pub front_proxies: FrontProxies,
+    /// Let those without credentials ask as system:anonymous, who may read health and version and no more [default: true]
+    #[arg(long, env = "SKIFF_ANONYMOUS_AUTH", action = ArgAction::Set, num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
+    pub anonymous_auth: Option<bool>,
+    /// AuthenticationConfiguration: issuers of OIDC tokens and who may ask as nobody; taken up again when it changes
+    #[arg(long, env = "SKIFF_AUTHENTICATION_CONFIG", value_name = "FILE")]
+    pub authentication_config: Option<PathBuf>,
+    #[command(flatten)]
+    pub oidc: Oidc,
+    #[command(flatten)]
+    pub token_webhook: TokenWebhook,
     /// File of static tokens: token,user,uid[,"group1,group2"] a line
     #[arg(long, env = "SKIFF_TOKEN_AUTH_FILE", value_name = "FILE")]
     pub token_auth_file: Option<PathBuf>,
@@ -113,11 +123,90 @@ pub struct FrontProxies {
     pub requestheader_extra_headers_prefix: Vec<String>,
 }
 
+/// One issuer of OIDC tokens.
+#[derive(Args, Clone, Debug)]
+pub struct Oidc {
+    /// URL of the issuer of OIDC tokens
+    #[arg(
+        long,
+        env = "SKIFF_OIDC_ISSUER_URL",
+        requires = "oidc_client_id",
+        conflicts_with = "authentication_config",
+        value_name = "URL"
+    )]
+    pub oidc_issuer_url: Option<String>,
+    /// Audience of OIDC tokens for this cluster
+    #[arg(long, env = "SKIFF_OIDC_CLIENT_ID", requires = "oidc_issuer_url", value_name = "NAME")]
+    pub oidc_client_id: Option<String>,
+    /// Authority of the issuer's certificate [default: those that the machine trusts]
+    #[arg(long, env = "SKIFF_OIDC_CA_FILE", value_name = "FILE")]
+    pub oidc_ca_file: Option<PathBuf>,
+    /// Claim with the user's name
+    #[arg(long, env = "SKIFF_OIDC_USERNAME_CLAIM", default_value = "sub", value_name = "CLAIM")]
+    pub oidc_username_claim: String,
+    /// What names of users begin with; - is nothing [default: the issuer and #, nothing for the claim email]
+    #[arg(
+        long,
+        env = "SKIFF_OIDC_USERNAME_PREFIX",
+        default_value = "",
+        hide_default_value = true,
+        value_name = "TEXT"
+    )]
+    pub oidc_username_prefix: String,
+    /// Claim with the user's groups
+    #[arg(long, env = "SKIFF_OIDC_GROUPS_CLAIM", default_value = "", hide_default_value = true, value_name = "CLAIM")]
+    pub oidc_groups_claim: String,
+    /// What names of groups begin with
+    #[arg(long, env = "SKIFF_OIDC_GROUPS_PREFIX", default_value = "", hide_default_value = true, value_name = "TEXT")]
+    pub oidc_groups_prefix: String,
+    /// A claim that tokens must have with a value (may be repeated)
+    #[arg(long, env = "SKIFF_OIDC_REQUIRED_CLAIM", value_delimiter = ',', value_parser = pair, value_name = "CLAIM=VALUE")]
+    pub oidc_required_claim: Vec<(String, String)>,
+    /// Algorithms that tokens may be signed with
+    #[arg(long, env = "SKIFF_OIDC_SIGNING_ALGS", value_delimiter = ',', default_value = "RS256", value_name = "NAME")]
+    pub oidc_signing_algs: Vec<String>,
+}
+
+/// A server that is asked about tokens.
+#[derive(Args, Clone, Debug)]
+pub struct TokenWebhook {
+    /// Kubeconfig that names a server to ask about tokens by TokenReviews
+    #[arg(long, env = "SKIFF_AUTHENTICATION_TOKEN_WEBHOOK_CONFIG_FILE", value_name = "FILE")]
+    pub authentication_token_webhook_config_file: Option<PathBuf>,
+    /// Version of those TokenReviews
+    #[arg(long, env = "SKIFF_AUTHENTICATION_TOKEN_WEBHOOK_VERSION", default_value = "v1beta1", value_parser = ["v1", "v1beta1"], value_name = "VERSION")]
+    pub authentication_token_webhook_version: String,
+    /// How long an answer to them is good
+    #[arg(long, env = "SKIFF_AUTHENTICATION_TOKEN_WEBHOOK_CACHE_TTL", default_value = "2m", value_parser = duration, value_name = "DURATION")]
+    pub authentication_token_webhook_cache_ttl: Duration,
+}
+
+fn pair(text: &str) -> std::result::Result<(String, String), String> {
+    let (claim, value) = text.split_once('=').ok_or("use CLAIM=VALUE")?;
+    Ok((claim.to_owned(), value.to_owned()))
+}
+
 /// Upstream's bounds of the longest lifetime.
 fn token_lifetime(text: &str) -> std::result::Result<Duration, String> {
     let lifetime = duration(text)?;
     let bounds = Duration::from_secs(3600)..=Duration::from_secs(1 << 32);
     if bounds.contains(&lifetime) { Ok(lifetime) } else { Err("must be between 1h and 2^32 seconds".to_owned()) }
+}
+
+impl Oidc {
+    fn flags(&self) -> Option<apiserver::OidcFlags> {
+        Some(apiserver::OidcFlags {
+            issuer_url: self.oidc_issuer_url.clone()?,
+            client_id: self.oidc_client_id.clone()?,
+            ca_file: self.oidc_ca_file.clone(),
+            username_claim: self.oidc_username_claim.clone(),
+            username_prefix: self.oidc_username_prefix.clone(),
+            groups_claim: self.oidc_groups_claim.clone(),
+            groups_prefix: self.oidc_groups_prefix.clone(),
+            required_claims: self.oidc_required_claim.iter().cloned().collect(),
+            signing_algs: self.oidc_signing_algs.clone(),
+        })
+    }
 }
 
 impl Access {
@@ -126,6 +215,16 @@ impl Access {
         config.authorization_modes.clone_from(&self.authorization_mode);
         config.token_auth_file.clone_from(&self.token_auth_file);
         config.bootstrap_token_auth = self.enable_bootstrap_token_auth;
+        config.anonymous_auth = self.anonymous_auth;
+        config.authentication_config.clone_from(&self.authentication_config);
+        config.oidc = self.oidc.flags();
+        let webhook = &self.token_webhook;
+        config.token_webhook =
+            webhook.authentication_token_webhook_config_file.clone().map(|config_file| apiserver::TokenWebhookConfig {
+                config_file,
+                version: webhook.authentication_token_webhook_version.clone(),
+                cache_ttl: webhook.authentication_token_webhook_cache_ttl,
+            });
         let accounts = &self.service_accounts;
         config.service_account_issuers.clone_from(&accounts.service_account_issuer);
         if config.service_account_issuers.is_empty() {

@@ -1,0 +1,63 @@
+//! Identity providers of others: tokens that an OIDC issuer signs, and how their claims become users.
+
+mod claims;
+mod configuration;
+mod issuer;
+
+use arc_swap::ArcSwap;
+use base::Env;
+
+use crate::access::identity::Identity;
+
+use configuration::Anonymous;
+pub(super) use configuration::{Beside, Configuration};
+pub use configuration::{ConfigurationError, OidcFlags};
+use issuer::Issuer;
+
+/// What an AuthenticationConfiguration, or the flags in its place, say now.
+pub(super) struct Oidc {
+    current: ArcSwap<Current>,
+    beside: Beside,
+    env: Env,
+}
+
+struct Current {
+    issuers: Vec<Issuer>,
+    anonymous: Option<Anonymous>,
+}
+
+impl Current {
+    fn new(configuration: Configuration, env: &Env) -> Result<Self, ConfigurationError> {
+        let issuers = configuration.jwt.into_iter().map(|jwt| Issuer::new(jwt, env.clone()));
+        Ok(Self { issuers: issuers.collect::<Result<_, _>>()?, anonymous: configuration.anonymous })
+    }
+}
+
+impl Oidc {
+    pub(super) fn new(configuration: Configuration, beside: Beside, env: Env) -> Result<Self, ConfigurationError> {
+        Ok(Self { current: ArcSwap::from_pointee(Current::new(configuration, &env)?), beside, env })
+    }
+
+    /// Takes another configuration, if it is a good one.
+    pub(super) fn replace(&self, text: &str) -> Result<(), ConfigurationError> {
+        let configuration = Configuration::parse(text, &self.beside)?;
+        self.current.store(std::sync::Arc::new(Current::new(configuration, &self.env)?));
+        Ok(())
+    }
+
+    pub(super) async fn authenticate(&self, token: &str) -> Result<Option<Identity>, String> {
+        let Some(parsed) = pki::jwt::parse(token) else { return Ok(None) };
+        let current = self.current.load_full();
+        for issuer in &current.issuers {
+            if issuer.issued(&parsed) {
+                return issuer.authenticate(&parsed).await.map(Some);
+            }
+        }
+        Ok(None)
+    }
+
+    /// Whether somebody who shows nothing may ask for this path as nobody. What nobody may do is authorization's.
+    pub(super) fn allows_anonymous(&self, path: &str) -> bool {
+        self.current.load().anonymous.as_ref().is_none_or(|anonymous| anonymous.allows(path))
+    }
+}

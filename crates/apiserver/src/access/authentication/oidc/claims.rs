@@ -1,0 +1,210 @@
+//! From the claims of a token to a user: what must hold of them, and which of them are what.
+
+use std::collections::BTreeMap;
+
+use cel::{Bindings, Env, PER_CALL_LIMIT, Program, Type};
+use serde_json::{Map, Value, json};
+
+use super::configuration::{ClaimRule, ConfigurationError, Jwt, Mapping, UserRule, invalid};
+use crate::access::identity::Identity;
+
+/// What a mapping reads.
+enum Source {
+    Claim { name: String, prefix: String },
+    Expression(Program),
+}
+
+enum ClaimCheck {
+    Required { claim: String, value: String },
+    Expression { program: Program, rule: String },
+}
+
+/// The compiled rules of an issuer.
+pub(super) struct Claims {
+    checks: Vec<ClaimCheck>,
+    username: Source,
+    groups: Option<Source>,
+    uid: Option<Source>,
+    extra: Vec<(String, Program)>,
+    user_checks: Vec<(Program, String)>,
+}
+
+/// What the claims of a token are to an expression, and what the user is.
+fn environment(name: &str) -> Env {
+    Env::new().variable(name, Type::map(Type::String, Type::Dyn))
+}
+
+fn compile(name: &str, expression: &str, path: &str) -> Result<Program, ConfigurationError> {
+    environment(name).compile(expression).map_err(|err| invalid(path, err))
+}
+
+/// An expression that says yes or no.
+fn condition(name: &str, expression: &str, path: &str) -> Result<Program, ConfigurationError> {
+    compile(name, expression, path)?.expect(&Type::Bool).map_err(|err| invalid(path, err))
+}
+
+impl Claims {
+    pub(super) fn new(jwt: &Jwt, path: &str) -> Result<Self, ConfigurationError> {
+        let check = |(index, rule): (usize, &ClaimRule)| {
+            let path = format!("{path}.claimValidationRules[{index}]");
+            match (rule.claim.is_empty(), rule.expression.is_empty()) {
+                (false, true) if rule.message.is_empty() => {
+                    Ok(ClaimCheck::Required { claim: rule.claim.clone(), value: rule.required_value.clone() })
+                }
+                (true, false) if rule.required_value.is_empty() => {
+                    let program = condition("claims", &rule.expression, &format!("{path}.expression"))?;
+                    Ok(ClaimCheck::Expression { program, rule: told(&rule.message, &rule.expression) })
+                }
+                _ => Err(invalid(path, "claim with requiredValue, or expression with message")),
+            }
+        };
+        let user_check = |(index, rule): (usize, &UserRule)| {
+            let path = format!("{path}.userValidationRules[{index}].expression");
+            Ok((condition("user", &rule.expression, &path)?, told(&rule.message, &rule.expression)))
+        };
+        let mappings = &jwt.claim_mappings;
+        let source = |mapping: &Mapping, field: &str| -> Result<Option<Source>, ConfigurationError> {
+            if !mapping.claim.is_empty() {
+                let prefix = mapping.prefix.clone().unwrap_or_default();
+                return Ok(Some(Source::Claim { name: mapping.claim.clone(), prefix }));
+            }
+            if mapping.expression.is_empty() {
+                return Ok(None);
+            }
+            let path = format!("{path}.claimMappings.{field}.expression");
+            compile("claims", &mapping.expression, &path).map(|program| Some(Source::Expression(program)))
+        };
+        let extra = mappings.extra.iter().enumerate().map(|(index, extra)| {
+            let path = format!("{path}.claimMappings.extra[{index}].valueExpression");
+            Ok((extra.key.clone(), compile("claims", &extra.value_expression, &path)?))
+        });
+        let username = source(&mappings.username, "username")?;
+        Ok(Self {
+            checks: jwt.claim_validation_rules.iter().enumerate().map(check).collect::<Result<_, _>>()?,
+            username: username.ok_or_else(|| invalid(path, "claimMappings.username is required"))?,
+            groups: source(&mappings.groups, "groups")?,
+            uid: source(&mappings.uid, "uid")?,
+            extra: extra.collect::<Result<_, ConfigurationError>>()?,
+            user_checks: jwt.user_validation_rules.iter().enumerate().map(user_check).collect::<Result<_, _>>()?,
+        })
+    }
+
+    /// Who the user is.
+    pub(super) fn user(&self, claims: &Map<String, Value>) -> Result<Identity, String> {
+        let claims = Value::Object(claims.clone());
+        let user = self.username(&claims)?;
+        let groups = match &self.groups {
+            None => Vec::new(),
+            Some(Source::Claim { name, prefix }) => {
+                let listed = texts(claims.get(name).unwrap_or(&Value::Null));
+                let listed = listed.map_err(|_| format!("oidc: parse groups claim {name:?}: not a list of strings"))?;
+                listed.into_iter().map(|group| format!("{prefix}{group}")).collect()
+            }
+            Some(Source::Expression(program)) => {
+                let listed = texts(&evaluate(program, "claims", &claims)?);
+                listed
+                    .map_err(|()| "oidc: error evaluating group claim expression: not a list of strings".to_owned())?
+            }
+        };
+        let uid = match &self.uid {
+            None => None,
+            Some(Source::Claim { name, .. }) => {
+                Some(claims[name].as_str().ok_or_else(|| format!("oidc: parse uid claim {name:?}"))?.to_owned())
+            }
+            Some(Source::Expression(program)) => {
+                let uid = evaluate(program, "claims", &claims)?;
+                let uid = uid.as_str().ok_or("oidc: error evaluating uid claim expression: not a string")?;
+                Some(uid.to_owned())
+            }
+        };
+        let mut extra = BTreeMap::new();
+        for (key, program) in &self.extra {
+            let values = texts(&evaluate(program, "claims", &claims)?);
+            let values = values.map_err(|()| format!("oidc: value of extra {key:?} is not a list of strings"))?;
+            if !values.is_empty() {
+                extra.insert(key.clone(), values);
+            }
+        }
+        for check in &self.checks {
+            check.judge(&claims)?;
+        }
+        let identity = Identity { user, groups, uid: uid.filter(|uid| !uid.is_empty()), extra };
+        self.check_user(&identity)?;
+        Ok(identity)
+    }
+
+    fn username(&self, claims: &Value) -> Result<String, String> {
+        let (name, prefix) = match &self.username {
+            Source::Claim { name, prefix } => (name, prefix),
+            Source::Expression(program) => {
+                return match evaluate(program, "claims", claims)? {
+                    Value::String(user) if !user.is_empty() => Ok(user),
+                    _ => Err("oidc: error evaluating username claim expression: no name".to_owned()),
+                };
+            }
+        };
+        let user = claims[name].as_str().ok_or_else(|| format!("oidc: parse username claims {name:?}"))?;
+        // An address that its owner has not confirmed is anybody's.
+        if name == "email" && claims.get("email_verified").is_some_and(|verified| verified != true) {
+            return Err("oidc: email not verified".to_owned());
+        }
+        Ok(format!("{prefix}{user}"))
+    }
+
+    fn check_user(&self, identity: &Identity) -> Result<(), String> {
+        if self.user_checks.is_empty() {
+            return Ok(());
+        }
+        let user = json!({
+            "username": identity.user, "groups": identity.groups, "uid": identity.uid.clone().unwrap_or_default(),
+            "extra": identity.extra,
+        });
+        for (program, rule) in &self.user_checks {
+            if evaluate(program, "user", &user)? != true {
+                return Err(format!("oidc: error evaluating user info validation rule: {rule}"));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl ClaimCheck {
+    fn judge(&self, claims: &Value) -> Result<(), String> {
+        match self {
+            Self::Required { claim, value } => match claims.get(claim) {
+                None => Err(format!("oidc: required claim {claim} not present in ID token")),
+                Some(found) if found.as_str() == Some(value) => Ok(()),
+                Some(_) => Err(format!("oidc: required claim {claim} value does not match. Got another than {value}")),
+            },
+            Self::Expression { program, rule } if evaluate(program, "claims", claims)? != true => {
+                Err(format!("oidc: error evaluating claim validation rule: {rule}"))
+            }
+            Self::Expression { .. } => Ok(()),
+        }
+    }
+}
+
+/// How a rule is told to who breaks it.
+fn told(message: &str, expression: &str) -> String {
+    match message {
+        "" => format!("validation expression '{expression}' failed"),
+        message => format!("validation expression '{expression}' failed: {message}"),
+    }
+}
+
+fn evaluate(program: &Program, name: &str, value: &Value) -> Result<Value, String> {
+    let bindings = Bindings::new().bind(name, cel::Value::dynamic(value));
+    let evaluated = program.evaluate(&bindings, PER_CALL_LIMIT).result.and_then(|result| result.to_json());
+    evaluated.map_err(|err| format!("oidc: error evaluating an expression: {err}"))
+}
+
+/// A text, or a list of texts; nothing is none, and empty ones are left out.
+fn texts(value: &Value) -> Result<Vec<String>, ()> {
+    let one = |value: &Value| value.as_str().map(str::to_owned).ok_or(());
+    let all = match value {
+        Value::Null => Vec::new(),
+        Value::Array(items) => items.iter().map(one).collect::<Result<_, _>>()?,
+        single => vec![one(single)?],
+    };
+    Ok(all.into_iter().filter(|text| !text.is_empty()).collect())
+}

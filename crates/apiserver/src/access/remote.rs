@@ -1,0 +1,155 @@
+//! Servers outside of the cluster that are asked who somebody is or what he may do.
+
+mod kubeconfig;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use base::Env;
+use bytes::Bytes;
+use http::header::{ACCEPT, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, USER_AGENT};
+use http::{Method, Request, Response};
+use http_body_util::Full;
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject;
+use serde_json::Value;
+use url::Url;
+
+use crate::edge::TlsError;
+use crate::webhook::{Https, WebhookError, tls_config};
+
+/// How long an answer may take whose asker does not say.
+pub(super) const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long the first pause is between two attempts, and how often is asked in all.
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+const ATTEMPTS: u32 = 5;
+
+/// Why a server cannot be asked.
+#[derive(Debug, thiserror::Error)]
+pub enum RemoteError {
+    /// A file cannot be read.
+    #[error("cannot read {}: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A kubeconfig does not say what it must.
+    #[error("kubeconfig {}: {why}", path.display())]
+    Kubeconfig {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        why: String,
+    },
+    /// A text has no authorities in it.
+    #[error("no certificate of an authority")]
+    NoAuthority,
+    /// A certificate cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The address is none.
+    #[error("{0:?} is no https URL")]
+    Url(String),
+}
+
+/// What a server is shown beside a certificate.
+enum Shown {
+    Nothing,
+    Header(HeaderValue),
+    /// A token in a file, which may change.
+    TokenFile(PathBuf),
+}
+
+/// A way to ask servers: whom to trust, and what to show.
+pub(super) struct Remote {
+    client: Https,
+    shown: Shown,
+    env: Env,
+}
+
+/// An answer.
+pub(super) struct Answer {
+    pub(super) document: Value,
+    /// How long it is good, as its `Cache-Control` says.
+    pub(super) max_age: Option<Duration>,
+}
+
+fn read(path: &Path) -> Result<String, RemoteError> {
+    std::fs::read_to_string(path).map_err(|source| RemoteError::Read { path: path.to_owned(), source })
+}
+
+impl Remote {
+    /// Trusts the authorities in a PEM text, or without one those of this machine, and shows nothing.
+    pub(super) fn trusting(pem: Option<&str>, env: Env) -> Result<Self, RemoteError> {
+        Self::new(pem, None, Shown::Nothing, env)
+    }
+
+    fn new(pem: Option<&str>, client: Option<(&str, &str)>, shown: Shown, env: Env) -> Result<Self, RemoteError> {
+        if pem.is_some_and(|pem| CertificateDer::pem_slice_iter(pem.as_bytes()).next().is_none()) {
+            return Err(RemoteError::NoAuthority);
+        }
+        let tls = tls_config(pem.unwrap_or_default().as_bytes(), client)?;
+        Ok(Self { client: Https::new(tls, None, env.clone()), shown, env })
+    }
+
+    /// Posts a document and answers the answer's. A server that cannot answer just now is asked again a few times.
+    pub(super) async fn post(&self, url: &Url, body: &Value, timeout: Duration) -> Result<Value, WebhookError> {
+        let body = Bytes::from(body.to_string());
+        let mut pause = FIRST_PAUSE;
+        for _ in 1..ATTEMPTS {
+            match self.exchange(Method::POST, url, body.clone(), timeout).await {
+                Err(err) if err.is_passing() => {}
+                answered => return Ok(serde_json::from_slice(answered?.body())?),
+            }
+            // Servers that ask together shall not ask again together.
+            let jitter = self.env.random().below(200);
+            self.env.sleep(pause + pause * u32::try_from(jitter).unwrap_or_default() / 1000).await;
+            pause = pause * 3 / 2;
+        }
+        Ok(serde_json::from_slice(self.exchange(Method::POST, url, body, timeout).await?.body())?)
+    }
+
+    /// Gets a document.
+    pub(super) async fn get(&self, url: &Url) -> Result<Answer, WebhookError> {
+        let answer = self.exchange(Method::GET, url, Bytes::new(), TIMEOUT).await?;
+        let lifetime = answer.headers().get(CACHE_CONTROL).and_then(|value| value.to_str().ok());
+        let mut parts = lifetime.into_iter().flat_map(|value| value.split(','));
+        let seconds = parts.find_map(|part| part.trim().strip_prefix("max-age=")?.parse().ok());
+        Ok(Answer { document: serde_json::from_slice(answer.body())?, max_age: seconds.map(Duration::from_secs) })
+    }
+
+    async fn exchange(
+        &self,
+        method: Method,
+        url: &Url,
+        body: Bytes,
+        timeout: Duration,
+    ) -> Result<Response<Bytes>, WebhookError> {
+        let mut request = Request::builder()
+            .method(method)
+            .uri(url.as_str())
+            .header(CONTENT_TYPE, "application/json")
+            .header(ACCEPT, "application/json, */*")
+            .header(USER_AGENT, "kube-apiserver");
+        let config = |err: &dyn std::fmt::Display| WebhookError::Config(err.to_string());
+        match &self.shown {
+            Shown::Nothing => {}
+            Shown::Header(value) => request = request.header(AUTHORIZATION, value),
+            Shown::TokenFile(path) => {
+                let token = tokio::fs::read_to_string(path).await.map_err(|err| config(&err))?;
+                request = request.header(AUTHORIZATION, format!("Bearer {}", token.trim()));
+            }
+        }
+        let request = request.body(Full::new(body)).map_err(|err| config(&err))?;
+        self.client.send(request, timeout).await
+    }
+}
+
+/// A URL whose server proves who it is.
+pub(super) fn parse_url(text: &str) -> Result<Url, RemoteError> {
+    let url = Url::parse(text).ok().filter(|url| url.scheme() == "https" && url.has_host());
+    url.ok_or_else(|| RemoteError::Url(text.to_owned()))
+}
