@@ -1,6 +1,6 @@
-//! The kubectl that people have, of today and of years ago, against one cluster.
+//! The kubectl that people have, of today and of years ago, and Helm, against one cluster.
 //!
-//! What it must print is written down in `tests/e2e/transcripts`.
+//! What they must print is written down in `tests/e2e/transcripts`.
 
 use std::path::PathBuf;
 use std::sync::Mutex;
@@ -8,7 +8,7 @@ use std::sync::Mutex;
 use skiff_e2e::{Cluster, Kubectl, Layout, transcript};
 
 /// The transcripts, each of which keeps to a namespace of its own.
-const TRANSCRIPTS: &[&str] = &["apply", "edit", "create", "get", "custom"];
+const TRANSCRIPTS: &[&str] = &["apply", "edit", "create", "get", "custom", "helm"];
 
 #[test]
 fn clients_see_a_cluster_as_they_know_it() {
