@@ -6,6 +6,7 @@
 
 mod definitions;
 mod derived;
+mod events;
 mod feed;
 mod fields;
 mod object;
@@ -23,9 +24,10 @@ use crate::kinds::{Kinds, Remote};
 use crate::runtime_config::RuntimeConfig;
 
 pub(crate) use derived::{Derivation, Derived};
+pub(crate) use events::{EventKind, event_line};
 pub(crate) use fields::selectable;
 pub(crate) use object::{Object, encode};
-pub(crate) use resource::{EventKind, ResourceCache, Snapshot, event_line};
+pub(crate) use resource::{ResourceCache, Snapshot};
 pub(crate) use watcher::{Change, Over, Selection, Watcher};
 
 /// The path of a resource's objects in the datastore behind `/registry/`, without slashes around it.

@@ -6,8 +6,9 @@
 use std::sync::{Arc, PoisonError, RwLock};
 
 use super::Cache;
+use super::events::{EventKind, Window};
 use super::object::Object;
-use super::resource::{EventKind, ResourceCache, Window};
+use super::resource::ResourceCache;
 
 /// A value computed from objects one at a time.
 pub(crate) trait Derivation: Default {

@@ -4,7 +4,6 @@
 //! order lets the resourceVersion, which only the datastore knows, be spliced in at a known place whenever the object
 //! is written out, and lets a list take the object without its type by leaving the beginning out.
 
-use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::sync::{Arc, OnceLock};
 
@@ -12,10 +11,9 @@ use api::custom::Custom;
 use api::kinds::Resource;
 use api::structural::Malformed;
 use bytes::{BufMut, Bytes, BytesMut};
-use serde::Deserialize;
 use serde_json::Value;
 
-use super::fields;
+use super::fields::{self, Indexed};
 use super::texts::Labels;
 
 /// The beginning of a document, up to and with the brace that opens `metadata`.
@@ -105,19 +103,6 @@ pub(crate) struct Object {
     message: OnceLock<Bytes>,
 }
 
-#[derive(Deserialize)]
-struct Indexed {
-    metadata: IndexedMeta,
-}
-
-#[derive(Deserialize)]
-struct IndexedMeta {
-    #[serde(default)]
-    uid: Box<str>,
-    #[serde(default)]
-    labels: BTreeMap<String, String>,
-}
-
 /// What a document has between its type and the members of its metadata.
 const METADATA: &str = r#""metadata":{"#;
 
@@ -139,18 +124,8 @@ impl Object {
         if !stored.starts_with(head.as_bytes()) {
             return Err(StoredObjectError::Head);
         }
-        let indexed: Indexed = serde_json::from_slice(&stored)?;
-        let fields = fields::extract(resource, &stored)?;
-        Ok(Self {
-            key,
-            revision,
-            uid: indexed.metadata.uid,
-            labels: Labels::new(&indexed.metadata.labels),
-            fields,
-            stored,
-            head: head.len(),
-            message: OnceLock::new(),
-        })
+        let Indexed { uid, labels, fields } = fields::index(resource, &stored)?;
+        Ok(Self { key, revision, uid, labels, fields, stored, head: head.len(), message: OnceLock::new() })
     }
 
     /// The same object with other bytes or under another revision.

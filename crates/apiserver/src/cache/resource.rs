@@ -1,88 +1,15 @@
 //! The cache of one resource: the snapshot that readers take, and the window of events that watches read.
 
-use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use api::kinds::Resource;
-use bytes::{Bytes, BytesMut};
 use imbl::OrdMap;
 use tokio::sync::watch;
 
+use super::events::{Event, EventKind, Ring, Window};
 use super::object::Object;
 use crate::storage::Unreadable;
-
-/// What happened to an object.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum EventKind {
-    Added,
-    Modified,
-    Deleted,
-}
-
-impl EventKind {
-    pub(crate) fn as_str(self) -> &'static str {
-        match self {
-            Self::Added => "ADDED",
-            Self::Modified => "MODIFIED",
-            Self::Deleted => "DELETED",
-        }
-    }
-}
-
-/// One change of one object.
-#[derive(Debug)]
-pub(crate) struct Event {
-    pub(crate) kind: EventKind,
-    /// The object after the change; for a deletion its last state under the deletion's revision.
-    pub(crate) object: Arc<Object>,
-    /// The object before the change.
-    pub(crate) previous: Option<Arc<Object>>,
-    line: OnceLock<Bytes>,
-    frame: OnceLock<Bytes>,
-}
-
-impl Event {
-    fn new(kind: EventKind, object: Arc<Object>, previous: Option<Arc<Object>>) -> Self {
-        Self { kind, object, previous, line: OnceLock::new(), frame: OnceLock::new() }
-    }
-
-    /// The event as a line of a JSON watch: made once, shared by all watches that see it as it is.
-    pub(crate) fn line(&self) -> Bytes {
-        self.line.get_or_init(|| object_line(self.kind.as_str(), &self.object)).clone()
-    }
-
-    /// The event as a frame of a watch in protobuf: made once, shared by all watches that see it as it is.
-    pub(crate) fn frame(&self, resource: &Resource) -> Bytes {
-        self.frame.get_or_init(|| event_frame(self.kind.as_str(), &self.object, resource)).clone()
-    }
-}
-
-/// A frame of a watch in protobuf.
-pub(crate) fn event_frame(kind: &str, object: &Object, resource: &Resource) -> Bytes {
-    let body = api::protobuf::wrap(&resource.api_version(), &resource.kind, object.message(resource));
-    Bytes::from(api::protobuf::frame(kind, &body))
-}
-
-/// A line of a JSON watch that shows a whole object.
-pub(super) fn object_line(kind: &str, object: &Object) -> Bytes {
-    line(kind, object.json_length(), |line| object.write_json(line))
-}
-
-/// A line of a JSON watch.
-pub(crate) fn event_line(kind: &str, object: &[u8]) -> Bytes {
-    line(kind, object.len(), |line| line.extend_from_slice(object))
-}
-
-fn line(kind: &str, length: usize, write_object: impl FnOnce(&mut BytesMut)) -> Bytes {
-    let (start, middle, end) = (br#"{"type":""#, br#"","object":"#, b"}\n");
-    let mut line = BytesMut::with_capacity(start.len() + kind.len() + middle.len() + length + end.len());
-    line.extend_from_slice(start);
-    line.extend_from_slice(kind.as_bytes());
-    line.extend_from_slice(middle);
-    write_object(&mut line);
-    line.extend_from_slice(end);
-    line.freeze()
-}
 
 /// Every object of a resource at one moment. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -122,20 +49,13 @@ impl Snapshot {
     }
 }
 
-/// How many events are kept at least; a watch that comes back after a break needs them.
-const WINDOW: usize = 4096;
-
 struct State {
     objects: OrdMap<Arc<str>, Arc<Object>>,
     /// What is in the datastore and cannot be read.
     unreadable: BTreeMap<Arc<str>, Unreadable>,
     /// The revision of the last event.
     revision: i64,
-    events: VecDeque<Arc<Event>>,
-    /// The number of the first event in the ring, counted from the start of the process.
-    first: u64,
-    /// Events after this revision are all in the ring.
-    window_start: i64,
+    events: Ring,
     /// Whether there will be no more events, because the resource is gone or has another cache.
     is_ended: bool,
 }
@@ -156,19 +76,15 @@ pub(super) struct Loaded {
     pub(super) unreadable: Vec<(Arc<str>, Unreadable)>,
 }
 
-/// What a watch finds in the window.
-pub(crate) enum Window {
-    /// The events from a number on, and the number behind them.
-    Events(Vec<Arc<Event>>, u64),
-    /// The watch is slower than the window.
-    Lost,
-}
-
 /// From how many objects the size of all is guessed.
 const SAMPLE: usize = 8;
 
-/// How many events a watch takes at a time.
-const BATCH: usize = 256;
+impl State {
+    fn push(&mut self, event: Event) {
+        self.revision = event.object.revision;
+        self.events.push(event);
+    }
+}
 
 impl ResourceCache {
     pub(super) fn new(resource: Arc<Resource>) -> Self {
@@ -176,9 +92,7 @@ impl ResourceCache {
             objects: OrdMap::new(),
             unreadable: BTreeMap::new(),
             revision: 0,
-            events: VecDeque::new(),
-            first: 0,
-            window_start: 0,
+            events: Ring::default(),
             is_ended: false,
         };
         Self { resource: RwLock::new(resource), state: RwLock::new(state), next: watch::Sender::new(0) }
@@ -206,11 +120,7 @@ impl ResourceCache {
         state.objects = objects.into_iter().map(|object| (object.key.clone(), Arc::new(object))).collect();
         state.unreadable = unreadable.into_iter().collect();
         state.revision = revision;
-        state.window_start = revision;
-        if was_loaded {
-            state.first += state.events.len() as u64 + 1;
-            state.events.clear();
-        }
+        state.events.restart(revision, was_loaded);
     }
 
     /// Says that there will be no more events: watches end when they have seen all that there were.
@@ -231,7 +141,7 @@ impl ResourceCache {
         state.unreadable.remove(&object.key);
         let previous = state.objects.insert(object.key.clone(), object.clone());
         let kind = if previous.is_some() { EventKind::Modified } else { EventKind::Added };
-        self.push(&mut state, Event::new(kind, object, previous));
+        state.push(Event::new(kind, object, previous));
     }
 
     /// Something was written that cannot be read; what was there before stays for those who look at nothing newer.
@@ -262,23 +172,12 @@ impl ResourceCache {
         state.unreadable.remove(key);
         let Some(previous) = state.objects.remove(key) else { return };
         let object = Arc::new(previous.at_revision(revision));
-        self.push(&mut state, Event::new(EventKind::Deleted, object, Some(previous)));
-    }
-
-    fn push(&self, state: &mut State, event: Event) {
-        state.revision = event.object.revision;
-        state.events.push_back(Arc::new(event));
-        if state.events.len() > WINDOW
-            && let Some(dropped) = state.events.pop_front()
-        {
-            state.first += 1;
-            state.window_start = dropped.object.revision;
-        }
+        state.push(Event::new(EventKind::Deleted, object, Some(previous)));
     }
 
     /// Wakes the watches; called after a batch of changes.
     pub(super) fn wake(&self) {
-        let next = self.read(|state| state.first + state.events.len() as u64);
+        let next = self.read(|state| state.events.next());
         self.next.send_if_modified(|current| std::mem::replace(current, next) != next);
     }
 
@@ -310,35 +209,23 @@ impl ResourceCache {
     pub(super) fn snapshot_and_next(&self, applied: i64) -> (Snapshot, u64) {
         self.read(|state| {
             let snapshot = Snapshot { objects: state.objects.clone(), revision: applied.max(state.revision) };
-            (snapshot, state.first + state.events.len() as u64)
+            (snapshot, state.events.next())
         })
     }
 
     /// The number of the next event; `None` before the first load.
     pub(super) fn number_of_next(&self) -> Option<u64> {
-        self.read(|state| (state.revision > 0).then(|| state.first + state.events.len() as u64))
+        self.read(|state| (state.revision > 0).then(|| state.events.next()))
     }
 
     /// The number of the first event after `revision`; `None` if the window begins later.
     pub(super) fn number_after(&self, revision: i64) -> Option<u64> {
-        self.read(|state| {
-            if revision < state.window_start {
-                return None;
-            }
-            let skipped = state.events.partition_point(|event| event.object.revision <= revision);
-            Some(state.first + skipped as u64)
-        })
+        self.read(|state| state.events.number_after(revision))
     }
 
     /// Some of the events from a number on.
     pub(super) fn events_from(&self, number: u64) -> Window {
-        self.read(|state| {
-            let Some(skip) = number.checked_sub(state.first) else { return Window::Lost };
-            let skip = usize::try_from(skip).unwrap_or(usize::MAX);
-            let events: Vec<Arc<Event>> = state.events.iter().skip(skip).take(BATCH).cloned().collect();
-            let next = number + events.len() as u64;
-            Window::Events(events, next)
-        })
+        self.read(|state| state.events.from(number))
     }
 
     /// Tells of changes to the number of the next event.

@@ -9,8 +9,9 @@ use bytes::Bytes;
 use tokio::sync::watch;
 
 use super::Cache;
+use super::events::{Event, EventKind, Window};
 use super::object::Object;
-use super::resource::{Event, EventKind, ResourceCache, Snapshot, Window};
+use super::resource::{ResourceCache, Snapshot};
 
 /// Which objects of a resource are meant.
 #[derive(Clone, Debug)]
@@ -53,7 +54,7 @@ impl Change {
     pub(crate) fn line(&self) -> Bytes {
         match &self.event {
             Some(event) => event.line(),
-            None => super::resource::object_line(self.kind.as_str(), &self.object),
+            None => super::events::object_line(self.kind.as_str(), &self.object),
         }
     }
 
@@ -61,7 +62,7 @@ impl Change {
     pub(crate) fn frame(&self, resource: &Resource) -> Bytes {
         match &self.event {
             Some(event) => event.frame(resource),
-            None => super::resource::event_frame(self.kind.as_str(), &self.object, resource),
+            None => super::events::event_frame(self.kind.as_str(), &self.object, resource),
         }
     }
 
