@@ -179,7 +179,7 @@ fn compress(exchange: Exchange, next: Next) -> Answer {
     if !crate::http::gzip::is_accepted(exchange.request.headers()) {
         return next.run(exchange);
     }
-    Box::pin(async move { crate::http::gzip::compress(next.run(exchange).await).await })
+    Box::pin(async move { crate::http::gzip::compress(next.run(exchange).await) })
 }
 
 /// Finds out who makes the request.

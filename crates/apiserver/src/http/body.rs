@@ -50,6 +50,12 @@ pub(crate) fn stream(pieces: impl Stream<Item = Bytes> + Send + 'static) -> Body
     StreamBody::new(pieces.map(|piece| Ok(Frame::data(piece)))).boxed_unsync()
 }
 
+/// A body of pieces that come over time, and may break off.
+pub(crate) fn results(pieces: impl Stream<Item = Result<Bytes, BoxError>> + Send + 'static) -> Body {
+    use futures::StreamExt;
+    StreamBody::new(pieces.map(|piece| piece.map(Frame::data).map_err(BodyError))).boxed_unsync()
+}
+
 /// A body of pieces that are there when they are asked for and have this length together.
 pub(crate) fn pieces(length: usize, pieces: impl Iterator<Item = Bytes> + Send + Unpin + 'static) -> Body {
     Pieces { pieces, left: length as u64 }.boxed_unsync()

@@ -6,18 +6,19 @@ use bytes::Bytes;
 use flate2::read::GzDecoder;
 use flate2::write::{DeflateEncoder, GzEncoder};
 use flate2::{Compression, Crc};
+use futures::Stream;
 use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, HeaderValue, VARY};
 use http::{HeaderMap, Response};
-use http_body::Body as _;
+use http_body::{Body as _, Frame};
 use http_body_util::BodyExt;
 
-use super::body::{self, Body};
+use super::body::{self, Body, BoxError};
 
 /// Smaller answers cost more to compress than to send.
 const THRESHOLD: u64 = 128 * 1024;
 
 /// Compresses the answer if it is big and has a known size; watches and tunnels pass.
-pub(crate) async fn compress(response: Response<Body>) -> Response<Body> {
+pub(crate) fn compress(response: Response<Body>) -> Response<Body> {
     if response.extensions().get::<AsIs>().is_some() || response.headers().contains_key(CONTENT_ENCODING) {
         return response;
     }
@@ -25,23 +26,62 @@ pub(crate) async fn compress(response: Response<Body>) -> Response<Body> {
         return response;
     }
     let (mut parts, body) = response.into_parts();
-    // The body comes from memory and cannot fail.
-    let bytes = match body.collect().await {
-        Ok(collected) => collected.to_bytes(),
-        Err(_) => Bytes::new(),
-    };
-    // A worker thread does it, since megabytes take longer than other requests should wait.
-    let source = bytes.clone();
-    let outcome = tokio::task::spawn_blocking(move || compressed(&source)).await;
-    match outcome {
-        Ok(Ok(compressed)) => {
-            parts.headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-            parts.headers.append(VARY, HeaderValue::from_static("Accept-Encoding"));
-            parts.headers.remove(CONTENT_LENGTH);
-            Response::from_parts(parts, body::full(compressed))
+    parts.headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    parts.headers.append(VARY, HeaderValue::from_static("Accept-Encoding"));
+    parts.headers.remove(CONTENT_LENGTH);
+    Response::from_parts(parts, body::results(stream(body)))
+}
+
+/// So many bytes are compressed at a time.
+const CHUNK: usize = 256 * 1024;
+
+/// A body, compressed while it is read: no more of it is in memory than a chunk.
+fn stream(body: Body) -> impl Stream<Item = Result<Bytes, BoxError>> + Send {
+    let encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    futures::stream::try_unfold(Some((body, encoder)), |state| async {
+        let Some((mut body, mut encoder)) = state else { return Ok(None) };
+        let mut is_over = false;
+        loop {
+            let mut chunk = Vec::new();
+            let mut length = 0;
+            while length < CHUNK && !is_over {
+                match body.frame().await.transpose()?.map(Frame::into_data) {
+                    Some(Ok(piece)) => {
+                        length += piece.len();
+                        chunk.push(piece);
+                    }
+                    // Answers from memory have no trailers.
+                    Some(Err(_)) => {}
+                    None => is_over = true,
+                }
+            }
+            // A worker thread does it, since a chunk takes longer than other requests should wait.
+            let (back, compressed) = tokio::task::spawn_blocking(move || step(encoder, &chunk, is_over)).await??;
+            encoder = back;
+            if is_over {
+                return Ok(Some((compressed, None)));
+            }
+            if !compressed.is_empty() {
+                return Ok(Some((compressed, Some((body, encoder)))));
+            }
         }
-        Ok(Err(_)) | Err(_) => Response::from_parts(parts, body::full(bytes)),
+    })
+}
+
+/// Compresses a chunk; what has come out of the encoder so far, or all that was left in it.
+fn step(
+    mut encoder: GzEncoder<Vec<u8>>,
+    chunk: &[Bytes],
+    is_over: bool,
+) -> std::io::Result<(GzEncoder<Vec<u8>>, Bytes)> {
+    for piece in chunk {
+        encoder.write_all(piece)?;
     }
+    if is_over {
+        encoder.try_finish()?;
+    }
+    let compressed = std::mem::take(encoder.get_mut());
+    Ok((encoder, compressed.into()))
 }
 
 /// Marks an answer that somebody else gave, packed or not as they liked.
@@ -107,6 +147,9 @@ pub(crate) fn join<'a>(pieces: impl IntoIterator<Item = &'a Piece>) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use super::*;
 
     #[test]
@@ -120,5 +163,45 @@ mod tests {
         check(&[]);
         check(&["{"]);
         check(&["{", "", &"\"a\":1,".repeat(100_000), "\"a\":1", "}"]);
+    }
+    /// A body of so many pieces, each of a size, and how many were taken.
+    fn counted(pieces: usize, size: usize) -> (Body, Arc<AtomicUsize>) {
+        let taken = Arc::new(AtomicUsize::new(0));
+        let count = taken.clone();
+        let all = (0..pieces).map(move |number| {
+            count.fetch_add(1, Ordering::Relaxed);
+            Bytes::from(number.to_string().repeat(size).into_bytes()[..size].to_vec())
+        });
+        (body::pieces(pieces * size, all), taken)
+    }
+
+    #[tokio::test]
+    async fn answers_are_compressed_while_they_are_sent() {
+        const PIECE: usize = 64 * 1024;
+        let (body, taken) = counted(60, PIECE);
+        let (plain, _) = counted(60, PIECE);
+        let answer = compress(Response::new(body));
+        assert_eq!(answer.headers()[CONTENT_ENCODING], "gzip");
+        let mut body = answer.into_body();
+        let mut compressed =
+            body.frame().await.expect("a piece").expect("no error").into_data().expect("data").to_vec();
+        let taken = taken.load(Ordering::Relaxed);
+        assert!((1..=8 * CHUNK / PIECE).contains(&taken), "{taken} pieces were taken for the first");
+        compressed.extend_from_slice(&body.collect().await.expect("no error").to_bytes());
+        let plain = plain.collect().await.expect("no error").to_bytes();
+        assert!(decompressed(&compressed).expect("a file of gzip") == plain);
+    }
+
+    #[tokio::test]
+    async fn small_answers_go_as_they_are() {
+        let (body, _) = counted(1, 1000);
+        assert!(!compress(Response::new(body)).headers().contains_key(CONTENT_ENCODING));
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_breaks_off_breaks_off() {
+        let pieces = [Ok(Bytes::from_static(b"some")), Err("the rest is lost".into())];
+        let collected = body::results(stream(body::results(futures::stream::iter(pieces)))).collect().await;
+        assert_eq!(collected.expect_err("it breaks off").to_string(), "the rest is lost");
     }
 }
