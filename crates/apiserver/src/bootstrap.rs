@@ -1,6 +1,7 @@
-//! Objects that every cluster has: the first namespaces, the first roles, and the `kubernetes` Service with its
-//! endpoints.
+//! Objects that every cluster has: the first namespaces, the first roles, the `kubernetes` Service with its endpoints,
+//! and the public information about the cluster.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use api::status::Status;
 use base::Drain;
 use serde_json::{Value, json};
 
+use crate::access::authorization::CLUSTER_INFO;
 use crate::access::{Identity, rbac};
 use crate::registry::{Caller, NewObject, Part, Registry, Scope, complete};
 
@@ -38,9 +40,9 @@ const RESYNC: Duration = Duration::from_secs(600);
 const RETRY: Duration = Duration::from_secs(1);
 
 /// Makes the objects and keeps them until `drain`.
-pub(crate) async fn run(registry: Arc<Registry>, drain: Drain) {
+pub(crate) async fn run(registry: Arc<Registry>, ca_pem: String, drain: Drain) {
     loop {
-        let Some(synced) = drain.until(sync(&registry)).await else { return };
+        let Some(synced) = drain.until(sync(&registry, &ca_pem)).await else { return };
         let pause = match synced {
             Ok(()) => RESYNC,
             Err(status) => {
@@ -54,7 +56,7 @@ pub(crate) async fn run(registry: Arc<Registry>, drain: Drain) {
     }
 }
 
-async fn sync(registry: &Registry) -> Result<(), Status> {
+async fn sync(registry: &Registry, ca_pem: &str) -> Result<(), Status> {
     registry.fresh().await?;
     for namespace in NAMESPACES {
         let scope = Scope { resource: row("", "namespaces")?, namespace: None };
@@ -77,6 +79,7 @@ async fn sync(registry: &Registry) -> Result<(), Status> {
             create(registry, classes, object).await?;
         }
     }
+    publish(registry, ca_pem).await?;
     let ports = json!([{"name": "https", "port": 443, "protocol": "TCP", "targetPort": registry.config.secure_port}]);
     let service = json!({
         "apiVersion": "v1", "kind": "Service",
@@ -105,6 +108,39 @@ async fn sync(registry: &Registry) -> Result<(), Status> {
         "ports": [endpoint_port],
     });
     keep(registry, row("discovery.k8s.io", "endpointslices")?, slice, "/endpoints").await
+}
+
+/// Publishes where the cluster is and whom it trusts. Whoever moves the cluster behind another address may write that
+/// there: only an authority that is not this cluster's is corrected.
+async fn publish(registry: &Registry, ca_pem: &str) -> Result<(), Status> {
+    let (namespace, name) = CLUSTER_INFO;
+    let scope = Scope { resource: row("", "configmaps")?, namespace: Some(namespace) };
+    let config = &registry.config;
+    let own = format!("https://{}", SocketAddr::new(config.advertised_address(), config.secure_port));
+    let Some(found) = registry.cached(scope.resource, &scope.key(name)) else {
+        let object = json!({
+            "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"namespace": namespace, "name": name},
+            "data": {"kubeconfig": pki::kubeconfig::cluster_info(&own, ca_pem)},
+        });
+        return create(registry, scope, object).await;
+    };
+    let found = found.value();
+    let text = found.pointer("/data/kubeconfig").and_then(Value::as_str).unwrap_or_default();
+    let told: Value = serde_saphyr::from_str(text).unwrap_or_default();
+    let server = told.pointer("/clusters/0/cluster/server").and_then(Value::as_str).unwrap_or(&own);
+    let wanted = pki::kubeconfig::cluster_info(server, ca_pem);
+    let authority = "/clusters/0/cluster/certificate-authority-data";
+    let as_wanted: Value = serde_saphyr::from_str(&wanted).map_err(Status::internal)?;
+    if told.pointer(authority) == as_wanted.pointer(authority) {
+        return Ok(());
+    }
+    let identity = Identity::server();
+    let change = |current: &Value| {
+        let mut changed = current.clone();
+        changed["data"]["kubeconfig"] = wanted.as_str().into();
+        Ok(changed)
+    };
+    registry.update(scope, name, Part::Main, Caller::server(&identity), &change).await.map(drop)
 }
 
 fn row(group: &str, plural: &str) -> Result<&'static Arc<Resource>, Status> {

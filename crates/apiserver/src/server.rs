@@ -196,7 +196,7 @@ impl ApiServer {
             registry.cache.clone().run(registry.storage.clone(), env.clone(), cache_drain),
         );
         tasks.spawn("encryption", registry.storage.clone().run(registry.drain.clone()));
-        tasks.spawn("bootstrap objects", bootstrap::run(registry.clone(), registry.drain.clone()));
+        tasks.spawn("bootstrap objects", bootstrap::run(registry.clone(), core.ca_pem.clone(), registry.drain.clone()));
         if let Limits::Fair(control) = &core.limits {
             tasks.spawn("flow control", control.clone().run(registry.clone(), registry.drain.clone()));
             tasks.spawn("flow schemas", flowcontrol::maintain(registry.clone(), registry.drain.clone()));

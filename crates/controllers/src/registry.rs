@@ -6,8 +6,9 @@ use futures::future::BoxFuture;
 
 use crate::context::Context;
 use crate::{
-    certificates, cluster_role_aggregation, deployment, endpoints, endpointslice, garbage, namespace, node_ipam,
-    node_lifecycle, pod_gc, policy_status, replicaset, resource_quota, root_ca, service_account, storage_protection,
+    bootstrap, certificates, cluster_role_aggregation, deployment, endpoints, endpointslice, garbage, namespace,
+    node_ipam, node_lifecycle, pod_gc, policy_status, replicaset, resource_quota, root_ca, service_account,
+    storage_protection,
 };
 
 /// One controller.
@@ -47,6 +48,8 @@ pub fn all() -> &'static [Registration] {
         "certificatesigningrequest-approving-controller" as "certificate-controller" => certificates::approve::run,
         "certificatesigningrequest-signing-controller" as "certificate-controller" => certificates::sign::run,
         "certificatesigningrequest-cleaner-controller" as "certificate-controller" => certificates::clean::run,
+        "bootstrap-signer-controller" as "bootstrap-signer" => bootstrap::sign::run,
+        "token-cleaner-controller" as "token-cleaner" => bootstrap::clean::run,
         "clusterrole-aggregation-controller" as "clusterrole-aggregation-controller" => cluster_role_aggregation::run,
         "resourcequota-controller" as "resourcequota-controller" => resource_quota::run,
         "persistentvolumeclaim-protection-controller" as "pvc-protection-controller" => storage_protection::run_claims,

@@ -1,7 +1,8 @@
 //! The token with which machines join: who they may become, and how they know that the server is the right one.
 //!
-//! Its full form is k3s's: `K10<SHA-256 of the CA certificate file>::<server|node>:<secret>`. The secret alone is
-//! accepted too; a machine that has only it cannot check the server's CA.
+//! Its full form is k3s's: `K10<SHA-256 of the CA certificate file>::<server|node>:<secret>` with the secret of the
+//! server, `K10<…>::<id>.<secret>` with a bootstrap token. What follows the hash is accepted alone too; a machine that
+//! has only the server's secret cannot check the server's CA.
 
 use std::fmt;
 use std::path::Path;
@@ -9,6 +10,7 @@ use std::path::Path;
 use base::Env;
 use sha2::{Digest, Sha256};
 
+use crate::bootstrap_token::BootstrapToken;
 use crate::file::{FileError, read_if_there, write_private};
 
 /// What a token lets its bearer become.
@@ -36,7 +38,7 @@ pub enum JoinTokenError {
     #[error(transparent)]
     File(#[from] FileError),
     /// It starts like a full token but is none.
-    #[error("join token is not of the form K10<CA hash>::<server|node>:<secret>")]
+    #[error("join token is not of the form K10<CA hash>::<id>.<secret> or K10<CA hash>::<server|node>:<secret>")]
     Malformed,
     /// It is empty.
     #[error("join token is empty")]
@@ -57,6 +59,8 @@ pub struct JoinToken {
     ca_hash: Option<String>,
     role: JoinRole,
     secret: String,
+    /// The same as `secret`, where that is no secret of the server itself.
+    bootstrap: Option<BootstrapToken>,
 }
 
 impl fmt::Debug for JoinToken {
@@ -86,7 +90,7 @@ impl JoinToken {
                 hex::encode(secret)
             }
         };
-        let token = Self { ca_hash: Some(ca_hash(ca_pem)), role, secret };
+        let token = Self { ca_hash: Some(ca_hash(ca_pem)), role, secret, bootstrap: None };
         let line = format!("{}\n", token.reveal());
         if kept.as_deref() != Some(line.as_str()) {
             write_private(path, &line)?;
@@ -101,33 +105,58 @@ impl JoinToken {
             return Err(JoinTokenError::Empty);
         }
         let Some(rest) = text.strip_prefix("K10") else {
-            return Ok(Self { ca_hash: None, role: JoinRole::Node, secret: text.to_owned() });
+            return Ok(Self::of_node(None, text));
         };
         let (hash, rest) = rest.split_once("::").ok_or(JoinTokenError::Malformed)?;
+        let is_hash = hash.len() == 64 && hash.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let hash = is_hash.then(|| hash.to_ascii_lowercase()).ok_or(JoinTokenError::Malformed)?;
+        if BootstrapToken::parse(rest).is_some() {
+            return Ok(Self::of_node(Some(hash), rest));
+        }
         let (role, secret) = rest.split_once(':').ok_or(JoinTokenError::Malformed)?;
         let role = match role {
             "server" => JoinRole::Server,
             "node" => JoinRole::Node,
             _ => return Err(JoinTokenError::Malformed),
         };
-        let is_hash = hash.len() == 64 && hash.bytes().all(|byte| byte.is_ascii_hexdigit());
-        if !is_hash || secret.is_empty() {
+        if secret.is_empty() {
             return Err(JoinTokenError::Malformed);
         }
-        Ok(Self { ca_hash: Some(hash.to_ascii_lowercase()), role, secret: secret.to_owned() })
+        Ok(Self { ca_hash: Some(hash), role, secret: secret.to_owned(), bootstrap: None })
+    }
+
+    /// The token of a worker node that has a bootstrap token of the cluster with this CA.
+    pub fn of_bootstrap(token: &BootstrapToken, ca_pem: &str) -> Self {
+        Self::of_node(Some(ca_hash(ca_pem)), &token.reveal())
+    }
+
+    fn of_node(ca_hash: Option<String>, secret: &str) -> Self {
+        let bootstrap = BootstrapToken::parse(secret);
+        Self { ca_hash, role: JoinRole::Node, secret: secret.to_owned(), bootstrap }
     }
 
     /// The whole token with its secret, for the file, the user and the wire.
     pub fn reveal(&self) -> String {
         match &self.ca_hash {
+            Some(hash) if self.bootstrap.is_some() => format!("K10{hash}::{}", self.secret),
             Some(hash) => format!("K10{hash}::{}:{}", self.role.as_str(), self.secret),
             None => self.secret.clone(),
         }
     }
 
-    /// What it lets its bearer become.
-    pub fn role(&self) -> JoinRole {
-        self.role
+    /// The part that a server knows it by, for the wire.
+    pub fn bearer(&self) -> &str {
+        &self.secret
+    }
+
+    /// The bootstrap token that it is made of, unless it is of the server's own secret.
+    pub fn bootstrap(&self) -> Option<&BootstrapToken> {
+        self.bootstrap.as_ref()
+    }
+
+    /// Whether it says which CA to expect.
+    pub fn names_ca(&self) -> bool {
+        self.ca_hash.is_some()
     }
 
     /// Whether a bearer presents this token: the whole of it or its secret.
@@ -173,9 +202,22 @@ mod tests {
         check_parse(&format!("K10{hash}::server:s3:cret"), Ok((JoinRole::Server, "s3:cret")));
         check_parse(&format!("K10{hash}::node:x"), Ok((JoinRole::Node, "x")));
         check_parse(&format!("K10{hash}::king:x"), Err("not of the form"));
+        check_parse("abcdef.0123456789abcdef", Ok((JoinRole::Node, "abcdef.0123456789abcdef")));
+        check_parse(&format!("K10{hash}::abcdef.0123456789abcdef"), Ok((JoinRole::Node, "abcdef.0123456789abcdef")));
+        check_parse(&format!("K10{hash}::abcdef.0123"), Err("not of the form"));
         check_parse("K10abc::node:x", Err("not of the form"));
         check_parse("K10", Err("not of the form"));
         check_parse(" ", Err("empty"));
+    }
+
+    #[test]
+    fn a_bootstrap_token_is_told_with_the_hash_and_shown_without() {
+        let bootstrap = BootstrapToken::parse("abcdef.0123456789abcdef").expect("a token");
+        let token = JoinToken::of_bootstrap(&bootstrap, "ca");
+        let parsed = JoinToken::parse(&token.reveal()).expect("its own form");
+        assert_eq!((&parsed, parsed.bootstrap()), (&token, Some(&bootstrap)));
+        assert_eq!(parsed.bearer(), "abcdef.0123456789abcdef");
+        assert!(parsed.names_ca() && parsed.check_ca("ca").is_ok() && parsed.check_ca("another").is_err());
     }
 
     #[test]

@@ -9,6 +9,25 @@ use serde_json::json;
 use crate::file::{FileError, write_private};
 use crate::issue::KeyPairPem;
 
+/// The kubeconfig without a user that a cluster publishes in `cluster-info`: where it is and whom it trusts.
+pub fn cluster_info(server: &str, certificate_authority: &str) -> String {
+    format!(
+        "apiVersion: v1\n\
+         kind: Config\n\
+         clusters:\n\
+         - cluster:\n    \
+             certificate-authority-data: {ca}\n    \
+             server: {server}\n  \
+           name: \"\"\n\
+         contexts: []\n\
+         current-context: \"\"\n\
+         preferences: {{}}\n\
+         users: []\n",
+        ca = BASE64_STANDARD.encode(certificate_authority),
+        server = json!(server),
+    )
+}
+
 /// What a kubeconfig with one cluster, one user and one context says.
 #[derive(Clone, Debug)]
 pub struct Kubeconfig<'a> {

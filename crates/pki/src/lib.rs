@@ -6,6 +6,7 @@
 //! Every file with a secret is written whole, by rename, readable by its owner only.
 
 mod authority;
+mod bootstrap_token;
 mod file;
 mod issue;
 mod join;
@@ -15,6 +16,7 @@ mod service_account;
 mod signing_request;
 
 pub use authority::{Authority, AuthorityError};
+pub use bootstrap_token::BootstrapToken;
 pub use file::{FileError, write_private};
 pub use issue::{IssueError, IssueRequest, KeyPairPem, Usage};
 pub use join::{JoinRole, JoinToken, JoinTokenError};

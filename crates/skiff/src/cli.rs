@@ -39,7 +39,7 @@ pub enum Command {
     Image(user::Image),
     /// Write a kubeconfig for a user, signed by this machine's cluster authority
     Kubeconfig(user::Kubeconfig),
-    /// Print the token with which agents join
+    /// Print the server's own join token, or manage tokens that end
     Token(user::Token),
     /// Say how the cluster is
     Status(user::Status),

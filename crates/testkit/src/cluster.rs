@@ -57,9 +57,19 @@ impl Cluster {
         Self { client, joining, informers, env, tasks, service, drain, port, _trigger: trigger, directory }
     }
 
+    /// Where clients come by HTTPS.
+    pub fn url(&self) -> String {
+        format!("https://127.0.0.1:{}", self.port)
+    }
+
+    /// The cluster's authority.
+    pub fn authority(&self) -> Authority {
+        Authority::load_or_create(self.directory.path(), "ca", &self.env).expect("the cluster's own")
+    }
+
     /// Writes a kubeconfig of an administrator, for clients that come by HTTPS.
     pub fn kubeconfig(&self) -> PathBuf {
-        let authority = Authority::load_or_create(self.directory.path(), "ca", &self.env).expect("the cluster's own");
+        let authority = self.authority();
         let request = IssueRequest {
             common_name: "admin".to_owned(),
             organizations: vec!["system:masters".to_owned()],
@@ -70,7 +80,7 @@ impl Cluster {
         };
         let client = authority.issue(&request).expect("a certificate");
         let path = self.directory.path().join("admin.kubeconfig");
-        let (server, certificate_authority) = (format!("https://127.0.0.1:{}", self.port), authority.certificate_pem());
+        let (server, certificate_authority) = (self.url(), authority.certificate_pem());
         let kubeconfig = Kubeconfig { server: &server, certificate_authority, name: "test", client: &client };
         kubeconfig.write(&path).expect("a writable directory");
         path

@@ -91,9 +91,13 @@ impl Decision {
 /// Paths that are open to everybody, credentials or not.
 const OPEN_PATHS: [&str; 6] = ["/livez", "/readyz", "/healthz", "/version", "/version/", "/cacerts"];
 
+/// The namespace and name of the ConfigMap with the cluster's public information.
+pub(crate) const CLUSTER_INFO: (&str, &str) = ("kube-public", "cluster-info");
+
 /// One member of the chain.
 enum Authorizer {
-    /// Whoever shows no credentials gets open paths and nothing else, whatever is bound to him.
+    /// Whoever shows no credentials gets open paths, whatever is bound to him, and what joining machines must know of
+    /// the cluster, if it is bound to him.
     Strangers,
     /// Administrators may do everything; no role or its loss can lock them out.
     Masters,
@@ -171,7 +175,11 @@ impl Authorization {
 impl Authorizer {
     fn decide(&self, attributes: &Attributes<'_>) -> Decision {
         match self {
-            Self::Strangers if attributes.identity.user == ANONYMOUS && !is_open(attributes) => Decision::Deny,
+            Self::Strangers
+                if attributes.identity.user == ANONYMOUS && !is_open(attributes) && !is_cluster_info(attributes) =>
+            {
+                Decision::Deny
+            }
             Self::Masters if attributes.identity.is_in(MASTERS) => Decision::allow(),
             Self::OpenPaths if is_open(attributes) => Decision::allow(),
             Self::Node(node) => node.decide(attributes),
@@ -185,6 +193,13 @@ impl Authorizer {
 fn is_open(attributes: &Attributes<'_>) -> bool {
     matches!(attributes.target, Asked::Path(path) if OPEN_PATHS.contains(&path))
         && matches!(attributes.verb, "get" | "head")
+}
+
+/// Whether it is the object that tells machines that want to join where the cluster is and whom it trusts.
+fn is_cluster_info(attributes: &Attributes<'_>) -> bool {
+    let Asked::Resource(asked) = attributes.target else { return false };
+    let object = (asked.group, asked.resource, asked.subresource, asked.namespace, asked.name);
+    attributes.verb == "get" && object == ("", "configmaps", "", CLUSTER_INFO.0, CLUSTER_INFO.1)
 }
 
 /// The decisions of a server, without requests around them: for measuring.

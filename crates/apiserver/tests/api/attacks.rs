@@ -321,3 +321,35 @@ async fn heads_that_are_too_large_are_refused() {
     assert!([414, 431].contains(&answer.status()), "{}", answer.status());
     cluster.raw(cluster.connect_anonymous().await, &get("/version", "")).await.expect(200);
 }
+
+#[tokio::test]
+async fn a_stranger_reads_where_the_cluster_is_and_no_more() {
+    let cluster = Cluster::start().await;
+    let maps = "/api/v1/namespaces/kube-public/configmaps";
+    let info = format!("{maps}/cluster-info");
+    cluster.eventually(&info).await;
+    let told = cluster.raw(cluster.connect_anonymous().await, &get(&info, "")).await.expect(200);
+    let told = told["data"]["kubeconfig"].as_str().unwrap_or_default().to_owned();
+    assert!(told.contains("certificate-authority-data") && !told.contains("client"), "{told}");
+
+    // Whatever is bound to strangers: by mistake, or by somebody who wants a way back in.
+    let binding = json!({
+        "metadata": {"name": "open"},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"},
+        "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "system:anonymous"}],
+    });
+    cluster.post("/apis/rbac.authorization.k8s.io/v1/clusterrolebindings", binding).await.expect(201);
+    for path in [maps.to_owned(), format!("{maps}?fieldSelector=metadata.name=cluster-info"), format!("{info}/status")]
+    {
+        let status = cluster.raw(cluster.connect_anonymous().await, &get(&path, "")).await.status();
+        assert!([403, 404].contains(&status), "{path}: {status}");
+    }
+    let write = format!("DELETE {info} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+    cluster.raw(cluster.connect_anonymous().await, &write).await.expect(403);
+
+    // Who wants the door closed closes it.
+    cluster.delete("/apis/rbac.authorization.k8s.io/v1/clusterrolebindings/open").await.expect(200);
+    let role = "/apis/rbac.authorization.k8s.io/v1/namespaces/kube-public/rolebindings";
+    cluster.delete(&format!("{role}/kubeadm:bootstrap-signer-clusterinfo")).await.expect(200);
+    cluster.raw(cluster.connect_anonymous().await, &get(&info, "")).await.expect(403);
+}

@@ -1,22 +1,25 @@
 //! How an agent gets into a cluster: from a join token to a certificate of its own.
 //!
-//! The token says which authority to expect; the server's answer on `/cacerts` is checked against it before anything
-//! is sent that must stay secret. With the token the agent may only ask for a certificate by a
+//! The token says which authority to expect, or lets the server prove that it knows the token; what the server says on
+//! `/cacerts` is checked by that before anything is sent that must stay secret. With the token the agent may only ask for a certificate by a
 //! CertificateSigningRequest; what it gets is kept, and asked for anew when it is near its end.
+
+mod failure;
+mod server;
 
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use base::Env;
-use client::Source;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::certificates::v1::{CertificateSigningRequest, CertificateSigningRequestSpec};
 use kube::Api;
 use kube::api::{ObjectMeta, PostParams};
-use kube::config::{AuthInfo, Cluster, Context as KubeContext, Kubeconfig, NamedAuthInfo, NamedCluster, NamedContext};
 use kube::runtime::wait::await_condition;
 use pki::{JoinToken, KeyPairPem, SigningRequest};
+
+use failure::JoinFailure;
 
 /// Signs client certificates of kubelets.
 const SIGNER: &str = "kubernetes.io/kube-apiserver-client-kubelet";
@@ -31,7 +34,8 @@ pub struct Joined {
     pub ca_pem: String,
 }
 
-/// Joins the cluster of `server` as `node`, or finds that this machine has joined before. Retries until it works.
+/// Joins the cluster of `server` as `node`, or finds that this machine has joined before. Retries what may become right
+/// by itself.
 pub async fn join(dir: &Path, server: &str, token: &str, node: &str, env: &Env) -> Result<Joined> {
     let token = JoinToken::parse(token).context("--token")?;
     let (ca_file, kubeconfig) = (dir.join("ca.crt"), dir.join("kubelet.kubeconfig"));
@@ -49,7 +53,7 @@ pub async fn join(dir: &Path, server: &str, token: &str, node: &str, env: &Env) 
     }
     let mut pause = RETRY.0;
     loop {
-        match try_join(server, &token, node).await {
+        match try_join(server, &token, node, env).await {
             Ok((ca_pem, client)) => {
                 let written = pki::kubeconfig::Kubeconfig {
                     server,
@@ -62,8 +66,7 @@ pub async fn join(dir: &Path, server: &str, token: &str, node: &str, env: &Env) 
                 written.write(&kubeconfig)?;
                 return Ok(Joined { kubeconfig, ca_pem });
             }
-            // The wrong cluster stays the wrong cluster; all else may be a server that is not up yet.
-            Err(err) if err.is::<pki::JoinTokenError>() => return Err(err),
+            Err(err) if err.downcast_ref::<JoinFailure>().is_some_and(JoinFailure::is_final) => return Err(err),
             Err(err) => tracing::warn!(%server, err = %format!("{err:#}"), "cannot join yet"),
         }
         env.sleep(env.random().jitter(pause, 0.2)).await;
@@ -71,70 +74,59 @@ pub async fn join(dir: &Path, server: &str, token: &str, node: &str, env: &Env) 
     }
 }
 
-async fn try_join(server: &str, token: &JoinToken, node: &str) -> Result<(String, KeyPairPem)> {
-    let ca_pem = fetch_ca(server).await?;
-    token.check_ca(&ca_pem)?;
-    let client = connect(server, Some(&ca_pem), Some(token.reveal())).await?;
+async fn try_join(server: &str, token: &JoinToken, node: &str, env: &Env) -> Result<(String, KeyPairPem)> {
+    let ca_pem = server::authority(server, token, env).await?;
+    let client = server::connect(server, Some(&ca_pem), Some(token.bearer())).await?;
     let asked = SigningRequest::new(&format!("system:node:{node}"), &["system:nodes".to_owned()])?;
-    let certificate = request_certificate(&client, &asked.request).await?;
+    let api = Api::<CertificateSigningRequest>::all(client);
+    let created = match api.create(&PostParams::default(), &signing_request(&asked.request)).await {
+        Ok(created) => created,
+        Err(kube::Error::Api(status)) if status.code == 401 => {
+            let client = server::connect(server, Some(&ca_pem), None).await?;
+            return Err(server::refusal(server, token, &client).await.into());
+        }
+        Err(err @ kube::Error::Api(_)) => return Err(err).context("cannot ask for a certificate"),
+        Err(err) => {
+            let (server, reason) = (server.to_owned(), server::innermost(&err));
+            return Err(JoinFailure::Unreachable { server, reason }.into());
+        }
+    };
+    let certificate = await_certificate(api, created.metadata.name.unwrap_or_default()).await?;
     Ok((ca_pem, KeyPairPem { certificate, key: asked.key }))
 }
 
-/// The server's authority as it says, to be checked against the token.
-async fn fetch_ca(server: &str) -> Result<String> {
-    let client = connect(server, None, None).await?;
-    let request = http::Request::get("/cacerts").body(Vec::new())?;
-    client.request_text(request).await.with_context(|| format!("cannot reach {server}"))
-}
-
-/// A client over what is known so far: without an authority it trusts nothing that it reads and sends no secret.
-async fn connect(server: &str, ca_pem: Option<&str>, token: Option<String>) -> Result<kube::Client> {
-    let cluster = Cluster {
-        server: Some(server.to_owned()),
-        insecure_skip_tls_verify: ca_pem.is_none().then_some(true),
-        certificate_authority_data: ca_pem.map(|pem| base64(pem.as_bytes())),
-        ..Cluster::default()
-    };
-    let user = AuthInfo { token: token.map(Into::into), ..AuthInfo::default() };
-    let context = KubeContext { cluster: "join".to_owned(), user: Some("join".to_owned()), ..KubeContext::default() };
-    let kubeconfig = Kubeconfig {
-        clusters: vec![NamedCluster { name: "join".to_owned(), cluster: Some(cluster), ..NamedCluster::default() }],
-        auth_infos: vec![NamedAuthInfo { name: "join".to_owned(), auth_info: Some(user), ..NamedAuthInfo::default() }],
-        contexts: vec![NamedContext { name: "join".to_owned(), context: Some(context), ..NamedContext::default() }],
-        current_context: Some("join".to_owned()),
-        ..Kubeconfig::default()
-    };
-    Ok(client::connect(Source::Loaded(Box::new(kubeconfig)), "kubelet").await?)
-}
-
-fn base64(bytes: &[u8]) -> String {
-    use base64::Engine;
-    base64::prelude::BASE64_STANDARD.encode(bytes)
-}
-
-async fn request_certificate(client: &kube::Client, request_pem: &str) -> Result<String> {
-    let api = Api::<CertificateSigningRequest>::all(client.clone());
-    let usages = ["digital signature", "client auth"].map(str::to_owned).to_vec();
-    let request = CertificateSigningRequest {
+fn signing_request(pem: &str) -> CertificateSigningRequest {
+    CertificateSigningRequest {
         metadata: ObjectMeta { generate_name: Some("node-csr-".to_owned()), ..ObjectMeta::default() },
         spec: CertificateSigningRequestSpec {
-            request: ByteString(request_pem.as_bytes().to_vec()),
+            request: ByteString(pem.as_bytes().to_vec()),
             signer_name: SIGNER.to_owned(),
-            usages: Some(usages),
+            usages: Some(["digital signature", "client auth"].map(str::to_owned).to_vec()),
             ..CertificateSigningRequestSpec::default()
         },
         status: None,
-    };
-    let created = api.create(&PostParams::default(), &request).await.context("cannot ask for a certificate")?;
-    let name = created.metadata.name.unwrap_or_default();
-    let signed = await_condition(api, &name, |request: Option<&CertificateSigningRequest>| {
-        request.is_some_and(|request| certificate(request).is_some())
-    });
-    let signed = tokio::time::timeout(PATIENCE, signed).await.context("the certificate was not signed in time")??;
-    match signed.as_ref().and_then(certificate) {
-        Some(pem) => Ok(pem),
-        None => bail!("the certificate request {name} went away"),
     }
+}
+
+async fn await_certificate(api: Api<CertificateSigningRequest>, request: String) -> Result<String> {
+    let decided = await_condition(api, &request, |request: Option<&CertificateSigningRequest>| {
+        request.is_none_or(|request| certificate(request).is_some() || denial(request).is_some())
+    });
+    let Ok(decided) = tokio::time::timeout(PATIENCE, decided).await else {
+        return Err(JoinFailure::NotSigned { request }.into());
+    };
+    let decided = decided?;
+    if let Some(reason) = decided.as_ref().and_then(denial) {
+        return Err(JoinFailure::Denied { request, reason }.into());
+    }
+    decided.as_ref().and_then(certificate).with_context(|| format!("the certificate request {request} went away"))
+}
+
+/// Why a request gets no certificate.
+fn denial(request: &CertificateSigningRequest) -> Option<String> {
+    let conditions = request.status.as_ref()?.conditions.as_ref()?;
+    let denied = conditions.iter().find(|condition| matches!(condition.type_.as_str(), "Denied" | "Failed"))?;
+    denied.message.clone().or_else(|| denied.reason.clone()).or_else(|| Some(denied.type_.clone()))
 }
 
 fn certificate(request: &CertificateSigningRequest) -> Option<String> {
@@ -149,3 +141,6 @@ fn read_if_there(path: &Path) -> Result<Option<String>> {
         Err(err) => Err(err).with_context(|| format!("cannot read {}", path.display())),
     }
 }
+
+#[cfg(test)]
+mod tests;

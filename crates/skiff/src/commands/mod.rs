@@ -13,12 +13,13 @@ mod runtime;
 mod scheduler;
 mod server;
 mod status;
-mod token;
+pub mod token;
 
 use anyhow::{Context, Result};
 
 use crate::cli::Command;
 use crate::options::Common;
+use crate::options::user::Reach;
 
 /// The stack of a worker thread; only what is used of it takes memory.
 const STACK_BYTES: usize = 8 << 20;
@@ -37,7 +38,7 @@ pub fn run(command: Command) -> Result<()> {
         Command::Dns(options) => role(&options.common.clone(), dns::run(*options)),
         Command::Image(options) => block_on(image::run(options)),
         Command::Kubeconfig(options) => kubeconfig::run(&options),
-        Command::Token(options) => token::run(&options),
+        Command::Token(options) => token::run(options),
         Command::Status(options) => block_on(status::run(options)),
         Command::Down(options) => down::run(&options),
     }
@@ -48,6 +49,14 @@ fn role(common: &Common, future: impl Future<Output = Result<()>>) -> Result<()>
     base::logging::init(&common.log, common.log_format)?;
     crate::layout::prepare(&common.instance())?;
     block_on(future)
+}
+
+/// A client of the running cluster that the user means.
+async fn reach(options: Reach) -> Result<kube::Client> {
+    let path = options.kubeconfig.display().to_string();
+    client::connect(client::Source::Kubeconfig(options.kubeconfig), "skiff")
+        .await
+        .with_context(|| format!("no cluster is known at {path}: start one with `skiff server`, or set KUBECONFIG"))
 }
 
 fn block_on(future: impl Future<Output = Result<()>>) -> Result<()> {

@@ -1,7 +1,6 @@
 //! `skiff status`: how the cluster is, in a few lines.
 
 use anyhow::{Context, Result};
-use client::Source;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::Api;
 use kube::api::ListParams;
@@ -10,10 +9,8 @@ use crate::options::user::Status;
 
 /// Prints it.
 pub async fn run(options: Status) -> Result<()> {
-    let path = options.kubeconfig.display().to_string();
-    let client = client::connect(Source::Kubeconfig(options.kubeconfig), "skiff")
-        .await
-        .with_context(|| format!("no cluster is known at {path}: start one with `skiff server`, or set KUBECONFIG"))?;
+    let path = options.reach.kubeconfig.display().to_string();
+    let client = super::reach(options.reach).await?;
     let version =
         client.apiserver_version().await.with_context(|| format!("the API server of {path} does not answer"))?;
     println!("API server  {}", version.git_version);

@@ -15,7 +15,7 @@ pub struct Agent {
     /// Address of the server, such as https://10.0.0.1:6443
     #[arg(long, env = "SKIFF_SERVER", value_name = "URL")]
     pub server: String,
-    /// Token to join with, as `skiff token` prints it on the server; everybody on the machine can read it here, so
+    /// Token to join with, as `skiff token create` prints it on the server; everybody on the machine can read it here, so
     /// rather use --token-file or the variable
     #[arg(long, env = "SKIFF_TOKEN", hide_env_values = true, value_name = "TOKEN")]
     #[arg(required_unless_present = "token_file", conflicts_with = "token_file")]

@@ -100,19 +100,80 @@ pub struct Kubeconfig {
     pub out: PathBuf,
 }
 
-/// Print the token with which agents join.
+/// Print the server's own join token, or manage tokens that end.
 #[derive(Args, Clone, Debug)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct Token {
     #[command(flatten)]
     pub installation: Installation,
+    #[command(subcommand)]
+    pub action: Option<TokenAction>,
+}
+
+/// What to do with bootstrap tokens.
+#[derive(Clone, Debug, Subcommand)]
+pub enum TokenAction {
+    /// Make a token, and print the line with which a machine joins by it
+    Create(TokenCreate),
+    /// List the tokens
+    #[command(visible_alias = "ls")]
+    List {
+        #[command(flatten)]
+        reach: Reach,
+    },
+    /// Delete tokens: nobody joins by them any more
+    #[command(visible_alias = "rm")]
+    Delete {
+        #[command(flatten)]
+        reach: Reach,
+        /// Tokens, or their ids: what stands before the dot
+        #[arg(required = true)]
+        tokens: Vec<String>,
+    },
+}
+
+/// The token to make.
+#[derive(Args, Clone, Debug)]
+pub struct TokenCreate {
+    #[command(flatten)]
+    pub reach: Reach,
+    /// The token, as 6 and 16 small letters and digits with a dot between them [default: a random one]
+    pub token: Option<String>,
+    /// How long it is good, such as 24h or 30m; 0 for ever
+    #[arg(long, default_value = "24h", value_parser = super::duration, value_name = "DURATION")]
+    pub ttl: std::time::Duration,
+    /// For what it was made, for people
+    #[arg(long, default_value = "", value_name = "TEXT")]
+    pub description: String,
+    /// For what it is good: signing, authentication (may be repeated)
+    #[arg(long, value_delimiter = ',', default_value = "signing,authentication", value_parser = ["signing", "authentication"], value_name = "USAGE")]
+    pub usages: Vec<String>,
+    /// Groups of machines that use it, beside system:bootstrappers (may be repeated)
+    #[arg(
+        long,
+        value_delimiter = ',',
+        default_value = "system:bootstrappers:skiff:default-node-token",
+        value_name = "GROUP"
+    )]
+    pub groups: Vec<String>,
+    /// Address of the server in the line that is printed [default: what the cluster tells of itself]
+    #[arg(long, value_name = "URL")]
+    pub server: Option<String>,
+}
+
+/// How a command reaches a running cluster.
+#[derive(Args, Clone, Debug)]
+pub struct Reach {
+    /// The kubeconfig to use
+    #[arg(long, env = "KUBECONFIG", default_value = "/etc/skiff/kubeconfig", value_name = "FILE")]
+    pub kubeconfig: PathBuf,
 }
 
 /// Say how the cluster is.
 #[derive(Args, Clone, Debug)]
 pub struct Status {
-    /// The kubeconfig to use
-    #[arg(long, env = "KUBECONFIG", default_value = "/etc/skiff/kubeconfig", value_name = "FILE")]
-    pub kubeconfig: PathBuf,
+    #[command(flatten)]
+    pub reach: Reach,
 }
 
 /// Stop this machine's cluster and remove its containers, interfaces and rules.

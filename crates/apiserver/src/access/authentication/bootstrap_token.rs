@@ -4,6 +4,7 @@ use base::Env;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use jiff::Timestamp;
+use pki::BootstrapToken;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
@@ -26,8 +27,8 @@ impl BootstrapTokens {
 
     /// Whose token it is. A token without its secret is nobody's: it may just have been deleted.
     pub(super) async fn authenticate(&self, token: &str, registry: &Registry) -> Result<Option<Identity>, String> {
-        let Some((id, secret)) = split(token) else { return Ok(None) };
-        let name = format!("bootstrap-token-{id}");
+        let Some(token) = BootstrapToken::parse(token) else { return Ok(None) };
+        let name = format!("bootstrap-token-{}", token.id());
         let find = || registry.cached_by("", "v1", "secrets", Some(NAMESPACE), &name);
         let found = match find() {
             Some(found) => Some(found),
@@ -36,18 +37,13 @@ impl BootstrapTokens {
                 find()
             }
         };
-        Ok(found.and_then(|found| judge(&found.value(), id, secret, self.env.now())))
+        Ok(found.and_then(|found| judge(&found.value(), &token, self.env.now())))
     }
 }
 
-fn split(token: &str) -> Option<(&str, &str)> {
-    let (id, secret) = token.split_once('.')?;
-    let is_plain = |text: &str| text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
-    (id.len() == 6 && secret.len() == 16 && is_plain(id) && is_plain(secret)).then_some((id, secret))
-}
-
 /// What a secret says about a token.
-fn judge(stored: &Value, id: &str, secret: &str, now: Timestamp) -> Option<Identity> {
+fn judge(stored: &Value, token: &BootstrapToken, now: Timestamp) -> Option<Identity> {
+    let id = token.id();
     let refused = |why: &str| {
         tracing::debug!(id, why, "bootstrap token refused");
         None
@@ -61,7 +57,10 @@ fn judge(stored: &Value, id: &str, secret: &str, now: Timestamp) -> Option<Ident
     }
     // Digests are compared, so that the time taken says nothing about how much was right.
     let kept = data("token-secret").unwrap_or_default();
-    if kept.is_empty() || Sha256::digest(&kept) != Sha256::digest(secret) || data("token-id").as_deref() != Some(id) {
+    if kept.is_empty()
+        || Sha256::digest(&kept) != Sha256::digest(token.secret())
+        || data("token-id").as_deref() != Some(id)
+    {
         return refused("another token");
     }
     if let Some(expiration) = data("expiration").filter(|text| !text.is_empty()) {
@@ -117,7 +116,7 @@ mod tests {
     #[track_caller]
     fn check(stored: &Value, token: &str, expected: bool) {
         let now = "2026-01-01T00:00:00Z".parse().expect("a time");
-        let found = split(token).and_then(|(id, secret)| judge(stored, id, secret, now));
+        let found = BootstrapToken::parse(token).and_then(|token| judge(stored, &token, now));
         assert_eq!(found.is_some(), expected, "{token} {stored}");
         if let Some(found) = found {
             assert_eq!(found.user, "system:bootstrap:abcdef");

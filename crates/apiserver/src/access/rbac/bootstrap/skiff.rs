@@ -1,4 +1,5 @@
-//! Roles that installers of clusters add to upstream's: for cluster DNS, and for machines that join.
+//! Roles that installers of clusters add to upstream's: for cluster DNS, and for machines that join (of kubeadm's name,
+//! so that its tools find it).
 
 use super::{Binding, READ, Role, bind, named, role, row};
 
@@ -19,6 +20,14 @@ pub(super) const ROLES: &[Role] = &[
         is_aggregate: false,
         rules: &[row("create", "core", "services"), named("get update patch", "core", "services", "kube-dns")],
     },
+    // Where the cluster is and whom it trusts, signed for those who have a token.
+    Role {
+        namespace: "kube-public",
+        name: "kubeadm:bootstrap-signer-clusterinfo",
+        part_of: "",
+        is_aggregate: false,
+        rules: &[named("get", "core", "configmaps", "cluster-info")],
+    },
     // An agent's proxy, routes and DNS act as its kubelet: the one identity that it has.
     role(
         "skiff:agent",
@@ -37,6 +46,12 @@ pub(super) const BINDINGS: &[Binding] = &[
         name: "skiff:kube-dns",
         role: "skiff:kube-dns",
         subjects: &["s:kube-system:kube-dns"],
+    },
+    Binding {
+        namespace: "kube-public",
+        name: "kubeadm:bootstrap-signer-clusterinfo",
+        role: "kubeadm:bootstrap-signer-clusterinfo",
+        subjects: &["u:system:anonymous"],
     },
     bind("skiff:agent", &["g:system:nodes"]),
     Binding {

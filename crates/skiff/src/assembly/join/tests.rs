@@ -1,0 +1,157 @@
+//! Machines that join a real server over TLS, and what they are told when they cannot.
+
+use std::sync::Arc;
+
+use base::Env;
+use clap::{Args, FromArgMatches};
+use controllers::{Config, ControllerManager, Signer};
+use jiff::SignedDuration;
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::Api;
+use testkit::Cluster;
+
+use super::*;
+use crate::commands::token;
+use crate::options::user::TokenCreate;
+
+/// A server with its controllers. Its clock is the machine's, as TLS reads that.
+struct Server {
+    cluster: Cluster,
+}
+
+impl Server {
+    async fn start() -> Self {
+        let mut cluster = Cluster::start_in(Env::system()).await;
+        let config = Config { signer: Some(Signer::new(Arc::new(cluster.authority()))), ..Config::default() };
+        let client = cluster.client_of("system:kube-controller-manager", &[]).await;
+        let manager = ControllerManager::build(config, client, cluster.accounts(), cluster.informers.clone());
+        let drain = cluster.drain();
+        cluster.tasks.spawn_fallible("controllers", manager.expect("a valid configuration").run(drain));
+        Self { cluster }
+    }
+
+    /// Makes a token with `skiff token create`; what it prints as the token.
+    async fn token(&self, arguments: &[&str], env: &Env) -> String {
+        let command = TokenCreate::augment_args(clap::Command::new("create").no_binary_name(true));
+        let matches = command.try_get_matches_from(arguments).expect("right arguments");
+        let options = TokenCreate::from_arg_matches(&matches).expect("right arguments");
+        let line = eventually("the cluster's own objects", async || {
+            token::create(&self.cluster.client, &options, env).await.ok()
+        });
+        let line = line.await;
+        let rest = line.strip_prefix("skiff agent --server https://").expect("a line to join with");
+        rest.split_once(" --token ").expect("with a token").1.to_owned()
+    }
+
+    /// Waits until the cluster's information is signed by a token.
+    async fn signed(&self, id: &str) {
+        let maps: Api<ConfigMap> = Api::namespaced(self.cluster.client.clone(), "kube-public");
+        let entry = format!("jws-kubeconfig-{id}");
+        eventually("a signature", async || {
+            maps.get("cluster-info").await.ok()?.data?.contains_key(&entry).then_some(())
+        })
+        .await;
+    }
+
+    async fn check_refused(&self, token: &str, parts: &[&str]) {
+        check_refused(&self.cluster.url(), token, &Env::system(), true, parts).await;
+    }
+}
+
+/// What a condition gives in time.
+async fn eventually<T>(what: &str, condition: impl AsyncFnMut() -> Option<T>) -> T {
+    let found = testkit::poll_async(Duration::from_secs(60), condition).await;
+    found.unwrap_or_else(|| panic!("never came: {what}"))
+}
+
+/// Why a machine cannot join.
+async fn check_refused(server: &str, token: &str, env: &Env, is_final: bool, parts: &[&str]) {
+    let token = JoinToken::parse(token).expect("a token");
+    let refused = try_join(server, &token, "n2", env).await.map(drop).expect_err("it cannot join");
+    let message = format!("{refused:#}");
+    for part in parts {
+        assert!(message.contains(part), "{part:?} is not in: {message}");
+    }
+    let failure = refused.downcast_ref::<JoinFailure>().unwrap_or_else(|| panic!("untyped: {message}"));
+    assert_eq!(failure.is_final(), is_final, "{message}");
+}
+
+#[tokio::test]
+async fn a_printed_token_makes_a_machine_a_node() {
+    let server = Server::start().await;
+    let (url, env) = (server.cluster.url(), Env::system());
+    let token = server.token(&[], &env).await;
+    let dir = tempfile::tempdir().expect("a directory");
+    let joined = join(dir.path(), &url, &token, "n2", &env).await.expect("it joins");
+    let client = client::connect(client::Source::Kubeconfig(joined.kubeconfig), "kubelet").await.expect("a client");
+    let node = testkit::node("n2").with(|node| node.metadata.uid = None).build();
+    Api::all(client).create(&PostParams::default(), &node).await.expect("it is the node");
+
+    // Without the hash of the authority the server proves that it knows the token.
+    let (_, bare) = token.split_once("::").expect("a hash and a token");
+    server.signed(&bare[..6]).await;
+    let alone = JoinToken::parse(bare).expect("a token");
+    try_join(&url, &alone, "n3", &env).await.expect("it joins");
+    let listed = token::list(&server.cluster.client, &env).await.expect("a table");
+    assert!(listed.contains(bare) && listed.contains("23h"), "{listed}");
+}
+
+#[tokio::test]
+async fn a_wrong_token_is_told_from_one_that_has_ended() {
+    let server = Server::start().await;
+    let env = Env::system();
+    let good = server.token(&["aaaaaa.0123456789abcdef"], &env).await;
+    server.signed("aaaaaa").await;
+    let (hash, _) = good.split_once("::").expect("a hash and a token");
+    let with_hash = |token: &str| format!("{hash}::{token}");
+    server.check_refused(&with_hash("aaaaaa.0123456789abcdee"), &["another secret for the token aaaaaa"]).await;
+    server.check_refused("aaaaaa.0123456789abcdee", &["cannot prove that it knows the token aaaaaa"]).await;
+    server.check_refused(&with_hash("node:guess"), &["does not accept the token", "skiff token"]).await;
+    let elsewhere = format!("K10{}::aaaaaa.0123456789abcdef", "ab".repeat(32));
+    server.check_refused(&elsewhere, &["is not the server that the token was made for", "skiff token create"]).await;
+
+    let signing = server.token(&["bbbbbb.0123456789abcdef", "--usages=signing"], &env).await;
+    server.signed("bbbbbb").await;
+    server.check_refused(&signing, &["without the usage authentication", "skiff token create"]).await;
+
+    let yesterday = Env::simulated(Env::system().now() - SignedDuration::from_hours(24), 1);
+    let expired = server.token(&["--ttl=1h"], &yesterday).await;
+    server.check_refused(&expired, &["expired or was deleted", "skiff token create"]).await;
+
+    token::delete(&server.cluster.client, &good).await.expect("deleted");
+    // A signature outlives its token for a moment.
+    eventually("the token is unknown", async || {
+        let token = JoinToken::parse(&good).expect("a token");
+        let refused = try_join(&server.cluster.url(), &token, "n2", &env).await.map(drop).expect_err("refused");
+        matches!(refused.downcast_ref(), Some(JoinFailure::UnknownToken { .. })).then_some(())
+    })
+    .await;
+    let again = token::delete(&server.cluster.client, "aaaaaa").await.map_err(|err| err.to_string());
+    assert_eq!(again, Err("there is no token aaaaaa; see `skiff token list`".to_owned()));
+}
+
+#[tokio::test]
+async fn a_clock_that_is_a_day_off_is_told() {
+    let server = Server::start().await;
+    let token = server.token(&[], &Env::system()).await;
+    let url = server.cluster.url();
+    for (hours, expected) in [(-24, "behind the server's"), (24, "ahead of the server's")] {
+        let env = Env::simulated(Env::system().now() + SignedDuration::from_hours(hours), 1);
+        check_refused(&url, &token, &env, false, &["this machine's clock is", expected, "set it"]).await;
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_is_not_there_is_told() {
+    let env = Env::system();
+    let token = format!("K10{}::aaaaaa.0123456789abcdef", "ab".repeat(32));
+    // The port is taken, and nobody listens on it.
+    let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
+    socket.bind(([127, 0, 0, 1], 0).into()).expect("a free port");
+    let url = format!("https://{}", socket.local_addr().expect("bound"));
+    check_refused(&url, &token, &env, false, &["cannot reach", &url, "refused", "check --server"]).await;
+
+    let server = Server::start().await;
+    let url = format!("{}/elsewhere", server.cluster.url());
+    check_refused(&url, &token, &env, false, &["is no Skiff server", "403", "check --server"]).await;
+}
