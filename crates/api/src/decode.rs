@@ -14,7 +14,7 @@ use serde_json::Value;
 use crate::schema::{self, FieldType};
 use crate::status::Status;
 
-pub use normalize::{normalize, normalize_sent, settle};
+pub use normalize::{Omitted, normalize, normalize_sent, settle};
 
 /// In what form a document comes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -26,7 +26,7 @@ use crate::runtime_config::RuntimeConfig;
 pub(crate) use derived::{Derivation, Derived};
 pub(crate) use events::{EventKind, event_line};
 pub(crate) use fields::selectable;
-pub(crate) use object::{Object, encode};
+pub(crate) use object::{Object, encode, encode_with, split};
 pub(crate) use resource::{ResourceCache, Snapshot};
 pub(crate) use watcher::{Change, Over, Selection, Watcher};
 

@@ -18,6 +18,7 @@ mod watch;
 
 use std::sync::Arc;
 
+use api::decode::Omitted;
 use api::kinds::Resource;
 use api::status::Status;
 use base::{Drain, Env};
@@ -97,6 +98,26 @@ pub(crate) struct Current {
     /// Whether it is encrypted in another way than it would be now: then even a change of nothing is written. The cache
     /// does not know.
     pub(crate) is_stale: bool,
+    /// What is empty in it and does not show.
+    pub(crate) omitted: Omitted,
+}
+
+impl Current {
+    /// An object as the cache has it.
+    pub(crate) fn cached(object: &Object) -> Self {
+        let omitted = object.omitted().clone();
+        Self { value: object.value(), revision: object.revision, from_cache: true, is_stale: false, omitted }
+    }
+}
+
+/// An object to be written.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Write<'a> {
+    pub(crate) value: &'a Value,
+    /// What is empty in it and does not show.
+    pub(crate) omitted: &'a Omitted,
+    /// The revision of the object that it replaces; 0 if there is none.
+    pub(crate) expected: i64,
 }
 
 /// What became of a write.
@@ -165,8 +186,7 @@ impl Registry {
     pub(crate) async fn current(&self, resource: &Resource, key: &str) -> Result<Option<Current>, Status> {
         self.wait_for(1).await?;
         if let Some(object) = self.cached(resource, key) {
-            let (value, revision) = (object.value(), object.revision);
-            return Ok(Some(Current { value, revision, from_cache: true, is_stale: false }));
+            return Ok(Some(Current::cached(&object)));
         }
         self.stored(resource, key).await
     }
@@ -178,20 +198,14 @@ impl Registry {
         page.objects.into_iter().next().map(|(_, object)| parse_stored(object)).transpose()
     }
 
-    /// Writes an object if its revision is still `expected` (0: if there is none).
-    pub(crate) async fn put(
-        &self,
-        resource: &Resource,
-        key: &str,
-        value: &Value,
-        expected: i64,
-    ) -> Result<Put, Status> {
-        let stored = cache::encode(resource, value);
+    /// Writes an object if what it replaces is still there.
+    pub(crate) async fn put(&self, resource: &Resource, key: &str, write: Write<'_>) -> Result<Put, Status> {
+        let stored = cache::encode_with(resource, write.value, write.omitted);
         if nesting(&stored) > MAX_NESTING {
             let why = format!("the object nests too deeply: it may have at most {MAX_NESTING} levels");
             return Err(Status::bad_request(why));
         }
-        self.write(Txn::put(store_key(resource, key), stored).expecting(expected)).await
+        self.write(Txn::put(store_key(resource, key), stored).expecting(write.expected)).await
     }
 
     /// Deletes an object if its revision is still `expected`.
@@ -248,9 +262,10 @@ fn store_key(resource: &Resource, key: &str) -> Bytes {
 
 fn parse_stored(stored: Result<Stored, Unreadable>) -> Result<Current, Status> {
     let Stored { kv, is_stale } = stored.map_err(Status::internal)?;
-    let mut value: Value = serde_json::from_slice(&kv.value).map_err(Status::internal)?;
+    let (end, omitted) = cache::split(&kv.value).map_err(Status::internal)?;
+    let mut value: Value = serde_json::from_slice(&kv.value[..end]).map_err(Status::internal)?;
     set_resource_version(&mut value, kv.mod_revision);
-    Ok(Current { value, revision: kv.mod_revision, from_cache: false, is_stale })
+    Ok(Current { value, revision: kv.mod_revision, from_cache: false, is_stale, omitted })
 }
 
 /// Sets `metadata.resourceVersion`.
@@ -400,20 +415,17 @@ impl Registry {
     }
 
     /// [`Registry::put`] of an object in the version of `resource`.
-    pub(crate) async fn put_converted(
-        &self,
-        resource: &Resource,
-        key: &str,
-        value: &Value,
-        expected: i64,
-    ) -> Result<Put, Status> {
+    pub(crate) async fn put_converted(&self, resource: &Resource, key: &str, write: Write<'_>) -> Result<Put, Status> {
         if conversion::is_by_webhook(resource) {
-            let stored = self.converted(resource, &resource.storage_api_version(), vec![value.clone()]).await?;
-            return self.put(resource, key, stored.first().unwrap_or(value), expected).await;
+            let stored = self.converted(resource, &resource.storage_api_version(), vec![write.value.clone()]).await?;
+            return self.put(resource, key, Write { value: stored.first().unwrap_or(write.value), ..write }).await;
         }
         match crate::convert::is_needed(resource) {
-            true => self.put(resource, key, &crate::convert::to_storage(resource, value), expected).await,
-            false => self.put(resource, key, value, expected).await,
+            true => {
+                let value = &crate::convert::to_storage(resource, write.value);
+                self.put(resource, key, Write { value, ..write }).await
+            }
+            false => self.put(resource, key, write).await,
         }
     }
 }

@@ -56,6 +56,19 @@ const GROWING_GENERATIONS: &[(&str, &str)] = &[("storage.k8s.io", "csidrivers")]
 const COUNTED_METADATA: &[((&str, &str), &str)] =
     &[(("apps", "deployments"), "annotations"), (("discovery.k8s.io", "endpointslices"), "labels")];
 
+/// Kinds of which upstream compares values as Go does and not by what they mean: a list, a map or bytes that are empty
+/// differ from none.
+const COMPARED_EXACTLY: &[(&str, &str)] = &[
+    ("admissionregistration.k8s.io", "mutatingwebhookconfigurations"),
+    ("admissionregistration.k8s.io", "validatingwebhookconfigurations"),
+    ("networking.k8s.io", "networkpolicies"),
+];
+
+/// Whether what is empty and there counts as a change of what is not there.
+pub(crate) fn compares_exactly(resource: &Resource) -> bool {
+    COMPARED_EXACTLY.contains(&key(resource))
+}
+
 /// Kinds of which only a status is new at creation, with that status.
 ///
 /// Kinds that are not listed lose any status sent with a create, unless they keep it ([`KEEPS_STATUS`]).
@@ -188,6 +201,14 @@ pub(crate) fn prepare_update(resource: &Resource, new: &mut Value, old: &Value) 
     let metadata = counted.into_iter().any(|(_, field)| words_differ(new, old, field));
     let next = generation + i64::from(metadata || begins_generation(resource, new, old));
     if next > 0 {
+        api::meta::metadata_mut(new).insert("generation".to_owned(), next.into());
+    }
+}
+
+/// Begins a generation of an object of which nothing differs that shows.
+pub(crate) fn begin_generation(resource: &Resource, new: &mut Value, old: &Value) {
+    if counts_generations(resource) {
+        let next = api::meta::generation(old) + 1;
         api::meta::metadata_mut(new).insert("generation".to_owned(), next.into());
     }
 }

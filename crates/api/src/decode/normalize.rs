@@ -29,6 +29,91 @@ pub fn settle(value: &mut Value, type_name: &str) {
     }
 }
 
+/// The fields of a document that are there and empty, where upstream leaves empty ones out of JSON: JSON pointers and
+/// what stands there.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Omitted(Vec<(String, Value)>);
+
+impl Omitted {
+    /// Takes them out of a document as it was sent, which [`normalize_sent`] would do without a word. What is empty in
+    /// metadata and status does not count.
+    #[must_use]
+    pub fn take(value: &mut Value, type_name: &str) -> Self {
+        let mut found = Vec::new();
+        if let (Some(ty), Value::Object(values)) = (schema::type_by_name(type_name), &*value) {
+            for (key, value) in values.iter().filter(|(key, _)| !matches!(key.as_str(), "metadata" | "status")) {
+                if let Some(field) = ty.field(key) {
+                    find_omitted(value, &field.ty, &below("", key), &mut found);
+                }
+            }
+        }
+        if !found.is_empty() {
+            normalize_sent(value, type_name);
+        }
+        Self(found)
+    }
+
+    /// Puts them back.
+    pub fn restore(&self, value: &mut Value) {
+        for (path, empty) in &self.0 {
+            let Some((parent, key)) = path.rsplit_once('/') else { continue };
+            let key = key.replace("~1", "/").replace("~0", "~");
+            if let Some(Value::Object(parent)) = value.pointer_mut(parent) {
+                parent.insert(key, empty.clone());
+            }
+        }
+    }
+
+    /// Those that upstream's datastore tells from fields that are not there: bytes.
+    #[must_use]
+    pub fn stored(&self) -> Self {
+        Self(self.0.iter().filter(|(_, value)| value.is_string()).cloned().collect())
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// As JSON: a list of pointers. It tells all of what [`Omitted::stored`] answers.
+    #[must_use]
+    pub fn to_json(&self) -> Value {
+        self.0.iter().map(|(path, _)| path.as_str()).collect()
+    }
+
+    /// What [`Omitted::to_json`] has told.
+    #[must_use]
+    pub fn from_pointers(pointers: Vec<String>) -> Self {
+        Self(pointers.into_iter().map(|path| (path, Value::from(""))).collect())
+    }
+}
+
+/// The JSON pointer of what stands below another one.
+fn below(path: &str, key: &str) -> String {
+    format!("{path}/{}", key.replace('~', "~0").replace('/', "~1"))
+}
+
+fn find_omitted(value: &Value, ty: &FieldType, path: &str, found: &mut Vec<(String, Value)>) {
+    match (value, ty) {
+        (Value::String(text), FieldType::Bytes) if text.is_empty() => found.push((path.to_owned(), value.clone())),
+        (value, ty) if is_empty_collection(value, ty) => found.push((path.to_owned(), value.clone())),
+        (Value::Array(values), FieldType::List(element)) => {
+            for (index, value) in values.iter().enumerate() {
+                find_omitted(value, element, &format!("{path}/{index}"), found);
+            }
+        }
+        (Value::Object(values), FieldType::Map(element)) => {
+            values.iter().for_each(|(key, value)| find_omitted(value, element, &below(path, key), found));
+        }
+        (Value::Object(values), FieldType::Ref(_)) => {
+            let fields = values.iter().filter_map(|(key, value)| Some((key, value, ty.as_type()?.field(key)?)));
+            fields.for_each(|(key, value, field)| find_omitted(value, &field.ty, &below(path, key), found));
+        }
+        _ => {}
+    }
+}
+
 fn object(values: &mut Map<String, Value>, ty: &'static Type, is_settled: bool) {
     values.retain(|key, value| {
         let Some(field) = ty.field(key) else { return true };

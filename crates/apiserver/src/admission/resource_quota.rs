@@ -12,7 +12,7 @@ use serde_json::Value;
 use tokio::sync::Mutex;
 
 use super::{Attributes, Operation, Plugin};
-use crate::registry::{Current, MAX_RETRIES, Put, Registry, Scope, Subject, Writer};
+use crate::registry::{Current, MAX_RETRIES, Put, Registry, Scope, Subject, Write, Writer};
 use api::quota::Evaluator;
 use api::quota::amounts::{self, Amounts};
 
@@ -91,7 +91,7 @@ pub(super) async fn charge(attributes: &Attributes<'_>, object: &Value) -> Resul
     let _turn = registry.admission.quota_locks.of(namespace).lock().await;
     let mut charge = Charge::default();
     for quota in limiting {
-        let current = Current { value: quota.value(), revision: quota.revision, from_cache: true, is_stale: false };
+        let current = Current::cached(&quota);
         match request.spend(quotas, &quota.key, current).await {
             Ok(amounts) if amounts.is_empty() => {}
             Ok(amounts) => charge.0.push(Spent { key: quota.key.to_string(), amounts }),
@@ -209,5 +209,6 @@ async fn write(
     let kinds = registry.kinds();
     let subject = Subject { kinds: &kinds, resource: quotas, writer: WRITER, now: registry.env.now() };
     subject.track(Some(&quota.value), &mut changed);
-    registry.put(quotas, key, &changed, quota.revision).await
+    let write = Write { value: &changed, omitted: &quota.omitted, expected: quota.revision };
+    registry.put(quotas, key, write).await
 }

@@ -8,9 +8,11 @@ use std::fmt::Write;
 use std::sync::{Arc, OnceLock};
 
 use api::custom::Custom;
+use api::decode::Omitted;
 use api::kinds::Resource;
 use api::structural::Malformed;
 use bytes::{BufMut, Bytes, BytesMut};
+use serde::de::IgnoredAny;
 use serde_json::Value;
 
 use super::fields::{self, Indexed};
@@ -61,6 +63,29 @@ fn encode_as(head: &str, object: &Value) -> Vec<u8> {
     bytes
 }
 
+/// What the datastore keeps of an object behind its document: which fields are there and empty although the document
+/// does not show them.
+pub(crate) fn encode_with(resource: &Resource, object: &Value, omitted: &Omitted) -> Vec<u8> {
+    let mut bytes = encode(resource, object);
+    let omitted = omitted.stored();
+    if !omitted.is_empty() {
+        serde_json::to_writer(&mut bytes, &omitted.to_json()).expect("writing to memory cannot fail");
+    }
+    bytes
+}
+
+/// How long the document is at the beginning of stored bytes, and what stands behind it.
+pub(crate) fn split(stored: &[u8]) -> Result<(usize, Omitted), serde_json::Error> {
+    // Nearly always nothing.
+    if stored.last() == Some(&b'}') {
+        return Ok((stored.len(), Omitted::default()));
+    }
+    let mut documents = serde_json::Deserializer::from_slice(stored).into_iter::<IgnoredAny>();
+    documents.next().transpose()?;
+    let end = documents.byte_offset();
+    Ok((end, Omitted::from_pointers(serde_json::from_slice(&stored[end..])?)))
+}
+
 /// A stored custom resource as its schema has it now, which may differ from the one that it was written under; it
 /// stays in the version in which it was written. Its beginning comes with it.
 fn read_custom(custom: &Custom, kind: &str, stored: &[u8]) -> Result<(String, Vec<u8>), StoredObjectError> {
@@ -99,6 +124,8 @@ pub(crate) struct Object {
     stored: Bytes,
     /// How long the beginning of the document is, up to and with the brace that opens `metadata`.
     head: usize,
+    /// What the document does not show.
+    omitted: Omitted,
     /// The message in protobuf, made when somebody first asks for it.
     message: OnceLock<Bytes>,
 }
@@ -121,11 +148,13 @@ impl Object {
             }
             None => (head(&resource.storage_api_version(), &resource.kind), stored.clone()),
         };
+        let (end, omitted) = split(&stored)?;
+        let stored = if end == stored.len() { stored } else { stored.slice(..end) };
         if !stored.starts_with(head.as_bytes()) {
             return Err(StoredObjectError::Head);
         }
         let Indexed { uid, labels, fields } = fields::index(resource, &stored)?;
-        Ok(Self { key, revision, uid, labels, fields, stored, head: head.len(), message: OnceLock::new() })
+        Ok(Self { key, revision, uid, labels, fields, stored, head: head.len(), omitted, message: OnceLock::new() })
     }
 
     /// The same object with other bytes or under another revision.
@@ -138,6 +167,7 @@ impl Object {
             fields: self.fields.clone(),
             stored,
             head,
+            omitted: self.omitted.clone(),
             message: OnceLock::new(),
         }
     }
@@ -156,6 +186,11 @@ impl Object {
     /// The document as the datastore has it, without its resourceVersion.
     pub(crate) fn stored(&self) -> &[u8] {
         &self.stored
+    }
+
+    /// The empty fields that the document does not show.
+    pub(crate) fn omitted(&self) -> &Omitted {
+        &self.omitted
     }
 
     /// The whole document.

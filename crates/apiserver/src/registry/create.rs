@@ -1,9 +1,11 @@
 //! Create: a new object.
 
+use api::decode::Omitted;
 use api::status::Status;
 use serde_json::Value;
 
-use super::{Caller, Put, Registry, Scope, Subject, set_resource_version};
+use super::decode::take_omitted;
+use super::{Caller, Put, Registry, Scope, Subject, Write, set_resource_version};
 use crate::admission::{self, Admitted, Operation};
 use crate::{convert, strategy};
 
@@ -33,6 +35,7 @@ impl Registry {
         admission::prepare(self).await?;
         let mut object = object.value;
         begin(scope, &mut object)?;
+        let mut omitted = take_omitted(scope.resource, &mut object);
         if let Some(writer) = caller.writer {
             let kinds = self.kinds();
             let subject = Subject { kinds: &kinds, resource: scope.resource, writer, now: self.env.now() };
@@ -43,6 +46,7 @@ impl Registry {
         if admission::admit(&attributes, &mut object).await? == Admitted::Changed {
             check_changed(scope, &object)?;
             clear(scope, &mut object);
+            omitted = take_omitted(scope.resource, &mut object);
         }
         let generate = api::meta::generate_name(&object).map(str::to_owned);
         let generate = generate.filter(|_| api::meta::name(&object).is_empty());
@@ -53,7 +57,7 @@ impl Registry {
             if let Some(prefix) = &generate {
                 api::meta::set_name(&mut attempt, &self.generated_name(prefix));
             }
-            if let Some(created) = self.try_create(scope, &mut attempt, caller).await? {
+            if let Some(created) = self.try_create(scope, &mut attempt, &omitted, caller).await? {
                 return Ok(created);
             }
             last = api::meta::name(&attempt).to_owned();
@@ -83,6 +87,7 @@ impl Registry {
         &self,
         scope: Scope<'_>,
         object: &mut Value,
+        omitted: &Omitted,
         caller: Caller<'_>,
     ) -> Result<Option<Value>, Status> {
         let resource = scope.resource;
@@ -109,7 +114,8 @@ impl Registry {
             let is_there = self.stored(resource, &key).await?.is_some();
             Ok(if is_there { Put::Mismatch(None) } else { Put::Applied(0) })
         } else {
-            self.put_converted(resource, &key, object, 0).await
+            let write = Write { value: object, omitted, expected: 0 };
+            self.put_converted(resource, &key, write).await
         };
         match result? {
             Put::Applied(revision) => {

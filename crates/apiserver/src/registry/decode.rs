@@ -1,7 +1,7 @@
 //! From a request's body to an object.
 
 use api::custom::Custom;
-use api::decode::{self, MediaType};
+use api::decode::{self, MediaType, Omitted};
 use api::kinds::Resource;
 use api::protobuf;
 use api::status::Status;
@@ -11,6 +11,7 @@ use serde_json::{Map, Value};
 use crate::http::negotiate::{self, BodyEncoding};
 use crate::http::options::{DeleteOptions, FieldValidation};
 use crate::http::request_info::Query;
+use crate::strategy;
 
 /// An object out of a body, and the warnings that go with the answer.
 #[derive(Debug)]
@@ -270,6 +271,17 @@ pub(crate) fn complete(resource: &Resource, value: &mut Value) {
     if resource.custom.is_some() {
         return;
     }
+    let omitted = take_omitted(resource, value);
     decode::normalize_sent(value, resource.schema);
     api::defaults::apply(resource, value);
+    // Until it has been compared with what is there.
+    omitted.restore(value);
+}
+
+/// Takes the empty fields out of an object that its JSON does not show, if its kind has use for them.
+pub(super) fn take_omitted(resource: &Resource, value: &mut Value) -> Omitted {
+    match strategy::compares_exactly(resource) {
+        true => Omitted::take(value, resource.schema),
+        false => Omitted::default(),
+    }
 }

@@ -4,7 +4,7 @@ use api::kinds::Resource;
 use api::status::{Details, Status};
 use serde_json::Value;
 
-use super::{Caller, Current, MAX_RETRIES, Put, Registry, Scope, set_resource_version};
+use super::{Caller, Current, MAX_RETRIES, Put, Registry, Scope, Write, set_resource_version};
 use crate::admission::{self, Operation};
 use crate::http::options::{DeleteOptions, ListOptions, Propagation};
 use crate::{definitions, strategy};
@@ -78,10 +78,17 @@ impl Registry {
             let mut last = now;
             let is_marked = mark.is_some();
             if let Some(mut mark) = mark {
-                match self.put_converted(resource, &key, &mark, last.revision).await? {
+                let write = Write { value: &mark, omitted: &last.omitted, expected: last.revision };
+                match self.put_converted(resource, &key, write).await? {
                     Put::Applied(revision) => {
                         set_resource_version(&mut mark, revision);
-                        last = Current { value: mark, revision, from_cache: false, is_stale: false };
+                        last = Current {
+                            value: mark,
+                            revision,
+                            from_cache: false,
+                            is_stale: false,
+                            omitted: last.omitted,
+                        };
                     }
                     Put::Mismatch(other) => {
                         current = self.convert_current(resource, other).await?;

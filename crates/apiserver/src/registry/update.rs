@@ -4,7 +4,8 @@ use api::kinds::Resource;
 use api::status::{Status, reason};
 use serde_json::Value;
 
-use super::{Caller, Current, MAX_RETRIES, NewObject, Put, Registry, Scope, Subject, set_resource_version};
+use super::decode::take_omitted;
+use super::{Caller, Current, MAX_RETRIES, NewObject, Put, Registry, Scope, Subject, Write, set_resource_version};
 use crate::admission::{self, Admitted, Attributes, Charge, Operation};
 use crate::{cache, convert, strategy};
 
@@ -127,6 +128,10 @@ impl Registry {
         }
         let old = &current.value;
         let mut new = change(old)?;
+        let mut omitted = match part {
+            Part::Main => take_omitted(resource, &mut new),
+            Part::Status | Part::Special => current.omitted.clone(),
+        };
         check_identity(resource, name, &new, current)?;
         if let Some(writer) = caller.writer {
             let kinds = self.kinds();
@@ -134,12 +139,17 @@ impl Registry {
             subject.track(Some(old), &mut new);
         }
         api::decode::settle(&mut new, resource.schema);
-        prepare(resource, part, &mut new, old, self.env.now());
+        let now = self.env.now();
+        prepare(resource, part, &mut new, old, now);
         let attributes = Attributes::new(self, scope, caller, Operation::Update);
         let attributes = Attributes { path_name: Some(name), old: Some(old), ..attributes };
         if !caller.is_admitted && admission::admit(&attributes, &mut new).await? == Admitted::Changed {
             check_identity(resource, name, &new, current)?;
-            prepare(resource, part, &mut new, old, self.env.now());
+            omitted = take_omitted(resource, &mut new);
+            prepare(resource, part, &mut new, old, now);
+        }
+        if part == Part::Main && omitted != current.omitted {
+            strategy::begin_generation(resource, &mut new, old);
         }
         // Validation looks at addresses and ports too; what it refuses gives them back.
         let allocation = match part {
@@ -185,7 +195,8 @@ impl Registry {
                 }
             });
         }
-        match self.put_converted(resource, &key, &new, current.revision).await? {
+        let write = Write { value: &new, omitted: &omitted, expected: current.revision };
+        match self.put_converted(resource, &key, write).await? {
             Put::Applied(revision) => {
                 allocation.keep();
                 self.services.release_replaced(resource, &new, old);

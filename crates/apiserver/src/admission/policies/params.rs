@@ -133,7 +133,7 @@ fn find(registry: &Registry, scope: Scope<'_>, reference: &ParamRef) -> Result<V
 
 /// An object in the version that the policy names.
 async fn shown(registry: &Registry, resource: &Resource, object: &Object) -> Result<Value, Status> {
-    let current = Current { value: object.value(), revision: object.revision, from_cache: true, is_stale: false };
+    let current = Current::cached(object);
     let converted = registry.convert_current(resource, Some(current)).await?;
     Ok(converted.map(|current| current.value).unwrap_or_default())
 }
