@@ -36,7 +36,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let url = format!("https://{}", server.local_address());
     let kubeconfig = pki::kubeconfig::Kubeconfig {
         server: &url,
-        certificate_authority: authority.certificate_pem(),
+        certificate_authority: &authority.certificate_pem(),
         name: "default",
         client: &client,
     };

@@ -71,6 +71,13 @@ impl Aggregation {
         gauge.collect()
     }
 
+    /// Lets connections that showed an earlier certificate end with what they carry.
+    fn retire_connections(&self) {
+        for remote in self.remotes.load().values() {
+            remote.connections.retire();
+        }
+    }
+
     /// Takes up the APIServices as they are now, and where they can be reached.
     fn take(&self, registry: &Registry, objects: impl Iterator<Item = Value>) {
         let before = self.remotes.load();

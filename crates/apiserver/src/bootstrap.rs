@@ -9,6 +9,7 @@ use api::kinds::Resource;
 use api::status::Status;
 use base::Drain;
 use serde_json::{Value, json};
+use tokio::sync::watch;
 
 use crate::access::authorization::CLUSTER_INFO;
 use crate::access::{Identity, rbac};
@@ -40,8 +41,9 @@ const RESYNC: Duration = Duration::from_secs(600);
 const RETRY: Duration = Duration::from_secs(1);
 
 /// Makes the objects and keeps them until `drain`.
-pub(crate) async fn run(registry: Arc<Registry>, ca_pem: String, drain: Drain) {
+pub(crate) async fn run(registry: Arc<Registry>, mut authorities: watch::Receiver<String>, drain: Drain) {
     loop {
+        let ca_pem = authorities.borrow_and_update().clone();
         let Some(synced) = drain.until(sync(&registry, &ca_pem)).await else { return };
         let pause = match synced {
             Ok(()) => RESYNC,
@@ -50,7 +52,13 @@ pub(crate) async fn run(registry: Arc<Registry>, ca_pem: String, drain: Drain) {
                 RETRY
             }
         };
-        if drain.until(registry.env.sleep(pause)).await.is_none() {
+        let woken = async {
+            tokio::select! {
+                () = registry.env.sleep(pause) => {}
+                Ok(()) = authorities.changed() => {}
+            }
+        };
+        if drain.until(woken).await.is_none() {
             return;
         }
     }

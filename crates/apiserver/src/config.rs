@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -92,6 +93,8 @@ pub struct Config {
     /// Whether kubelets' serving certificates must come from the cluster's CA
     /// (`--kubelet-certificate-authority`).
     pub verify_kubelets: bool,
+    /// The authority in `pki_dir`, where the process has loaded it already.
+    pub authority: Option<Arc<pki::Authority>>,
     /// k3s's `--token`: lets nodes ask for certificates. `None` refuses them all.
     pub join_token: Option<pki::JoinToken>,
     /// `--encryption-provider-config`: how objects are encrypted in the datastore. `None` encrypts nothing.
@@ -139,6 +142,7 @@ impl Config {
             admission_plugins: AdmissionPlugins::default(),
             pod_security: PodSecurityConfiguration::default(),
             verify_kubelets: false,
+            authority: None,
             join_token: None,
             encryption: None,
             shutdown_grace: Duration::from_secs(10),

@@ -12,6 +12,7 @@ mod allocation;
 mod audit;
 mod bootstrap;
 mod cache;
+mod certificates;
 mod config;
 mod connect;
 mod convert;

@@ -16,6 +16,7 @@ use crate::access::authentication::Authenticator;
 use crate::access::{Identity, Peer};
 use crate::aggregation::{self, Aggregation};
 use crate::audit::{Audit, Trail};
+use crate::certificates::Certificates;
 use crate::config::Config;
 use crate::connect::Dialer;
 use crate::filters::{self, Exchange};
@@ -42,9 +43,7 @@ pub(crate) struct Core {
     pub(crate) limits: Limits,
     pub(crate) audit: Option<Arc<Audit>>,
     pub(crate) config: Arc<Config>,
-    pub(crate) ca_pem: String,
-    /// The authority of the certificate that extension API servers are shown.
-    pub(crate) front_proxy_ca_pem: String,
+    pub(crate) certificates: Certificates,
     pub(crate) keys: Arc<pki::ServiceAccountKeys>,
     /// Tunnels, which outlive the requests that opened them.
     pub(crate) background: tokio::sync::Mutex<base::Tasks>,

@@ -1,14 +1,14 @@
 //! The API server as a component: build, run, drain.
 
-use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use base::{Drain, DrainTrigger, Env, TaskFailure, Tasks};
 use encryption::Encryption;
+use pki::ServiceAccountKeys;
 use pki::jwt::{SigningKey, SigningKeyError};
-use pki::{Authority, IssueRequest, ServiceAccountKeys, Usage};
 use store::{Store, Txn};
 
 use crate::access::authentication::{Authenticator, Authorities};
@@ -17,6 +17,7 @@ use crate::aggregation::{self, Aggregation};
 use crate::audit::{self, Audit};
 use crate::bootstrap;
 use crate::cache::Cache;
+use crate::certificates::Certificates;
 use crate::config::Config;
 use crate::connect::{Dialer, FrontProxy};
 use crate::definitions;
@@ -33,9 +34,12 @@ use crate::tokens::TokenIssuer;
 /// Why an API server could not be built.
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
-    /// The CA or a certificate could not be loaded or made.
+    /// A certificate authority could not be loaded or made.
     #[error(transparent)]
     Authority(#[from] pki::AuthorityError),
+    /// A certificate could not be issued or used.
+    #[error(transparent)]
+    Certificate(#[from] pki::LeafError),
     /// The service account key could not be loaded or made.
     #[error(transparent)]
     ServiceAccountKey(#[from] SigningKeyError),
@@ -102,9 +106,6 @@ pub struct ApiServer {
     audit: Option<audit::Writer>,
 }
 
-/// Serving and client certificates live a year and are renewed at a start in their last third.
-const CERTIFICATE_VALIDITY: Duration = Duration::from_secs(365 * 24 * 3600);
-
 impl ApiServer {
     /// Loads or makes keys and certificates and listens; nothing is served before [`ApiServer::run`].
     ///
@@ -117,12 +118,7 @@ impl ApiServer {
         let address = listener.local_addr().map_err(listen)?;
         config.secure_port = address.port();
 
-        let authority = Authority::load_or_create(&config.pki_dir, "ca", &env)?;
-        let serving = authority.load_or_issue(&config.pki_dir, "apiserver", &serving_request(&config))?;
-        let to_kubelets = authority.load_or_issue(&config.pki_dir, "apiserver-kubelet-client", &kubelet_request())?;
-        let front_proxy_authority = Authority::load_or_create(&config.pki_dir, "front-proxy-ca", &env)?;
-        let front_proxy =
-            front_proxy_authority.load_or_issue(&config.pki_dir, "front-proxy-client", &front_proxy_request())?;
+        let certificates = Certificates::load(&config, &env)?;
         let keys = Arc::new(service_account_keys(&config)?);
 
         let encryption = match config.encryption.clone() {
@@ -136,8 +132,8 @@ impl ApiServer {
         let cache = Arc::new(Cache::new(config.runtime_config.clone()));
         let registry = Arc::new(Registry::new(storage, cache, env.clone(), config.clone(), drain));
         let authorities = Authorities {
-            clients: authority.certificate_der(),
-            front_proxies: front_proxy_authority.certificate_pem(),
+            clients: certificates.authority.trust(),
+            front_proxies: certificates.front_proxy_authority.trust(),
         };
         let authenticator = Authenticator::new(&authorities, keys.clone(), &config, env.clone())?;
         let log = config.audit.clone().map(|(policy, log)| Audit::new(policy, log, env.clone()));
@@ -147,18 +143,17 @@ impl ApiServer {
             documents: Arc::new(OpenApi::new(env.clone())),
             authenticator,
             tokens: TokenIssuer::new(keys.clone(), &config, env.clone()),
-            aggregation: Aggregation::new(FrontProxy::new(&front_proxy)?),
+            aggregation: Aggregation::new(FrontProxy::new(&certificates.front_proxy)),
             metrics: Metrics::new(),
             limits: limits(&config, &env),
-            dialer: Dialer::new(&to_kubelets, authority.certificate_der(), config.verify_kubelets)?,
-            ca_pem: authority.certificate_pem().to_owned(),
-            front_proxy_ca_pem: front_proxy_authority.certificate_pem().to_owned(),
+            dialer: Dialer::new(&certificates, config.verify_kubelets)?,
+            certificates,
             keys,
             config,
             registry,
             background: tokio::sync::Mutex::new(Tasks::new()),
         };
-        let tls = Arc::new(edge::server_config(&serving)?);
+        let tls = Arc::new(edge::server_config(core.certificates.serving.presenter())?);
         Ok(Self { core: Arc::new(core), listener, address, tls, env, trigger, audit })
     }
 
@@ -195,8 +190,12 @@ impl ApiServer {
             "watch cache",
             registry.cache.clone().run(registry.storage.clone(), env.clone(), cache_drain),
         );
+        core.certificates.spawn(&mut tasks, &registry.drain);
         tasks.spawn("encryption", registry.storage.clone().run(registry.drain.clone()));
-        tasks.spawn("bootstrap objects", bootstrap::run(registry.clone(), core.ca_pem.clone(), registry.drain.clone()));
+        tasks.spawn(
+            "bootstrap objects",
+            bootstrap::run(registry.clone(), core.certificates.authority.subscribe(), registry.drain.clone()),
+        );
         if let Limits::Fair(control) = &core.limits {
             tasks.spawn("flow control", control.clone().run(registry.clone(), registry.drain.clone()));
             tasks.spawn("flow schemas", flowcontrol::maintain(registry.clone(), registry.drain.clone()));
@@ -240,9 +239,8 @@ const CLUSTER_KEY: &str = "/skiff/cluster";
 
 /// Makes a new datastore this cluster's own, or refuses another cluster's.
 async fn claim(core: &Core) -> Result<(), RunError> {
-    use sha2::{Digest, Sha256};
     let failed = |err: &dyn std::error::Error| RunError::Datastore(err.to_string());
-    let found: String = Sha256::digest(&core.ca_pem).iter().map(|byte| format!("{byte:02x}")).collect();
+    let found = core.certificates.authority.lineage().to_owned();
     let value = serde_json::json!({"caHash": found}).to_string();
     let claimed = core.registry.storage.write(Txn::create(CLUSTER_KEY, value)).await.map_err(|err| failed(&err))?;
     let Written::Mismatch(Some(current)) = claimed else { return Ok(()) };
@@ -263,57 +261,4 @@ fn service_account_keys(config: &Config) -> Result<ServiceAccountKeys, SigningKe
     };
     let others = ServiceAccountKeys::read_public(&config.service_account_key_files)?;
     Ok(ServiceAccountKeys::new(signing, others))
-}
-
-fn serving_request(config: &Config) -> IssueRequest {
-    let names = [
-        "kubernetes",
-        "kubernetes.default",
-        "kubernetes.default.svc",
-        "kubernetes.default.svc.cluster.local",
-        "localhost",
-    ];
-    let mut dns_names: Vec<String> = names.map(str::to_owned).to_vec();
-    let mut ips = vec![config.kubernetes_service_ip(), IpAddr::from([127, 0, 0, 1]), config.advertised_address()];
-    if !config.bind_address.is_unspecified() {
-        ips.push(config.bind_address);
-    }
-    for san in &config.tls_sans {
-        match san.parse() {
-            Ok(ip) => ips.push(ip),
-            Err(_) => dns_names.push(san.clone()),
-        }
-    }
-    ips.sort();
-    ips.dedup();
-    IssueRequest {
-        common_name: "kube-apiserver".to_owned(),
-        organizations: Vec::new(),
-        dns_names,
-        ips,
-        usage: Usage::Server,
-        validity: CERTIFICATE_VALIDITY,
-    }
-}
-
-fn kubelet_request() -> IssueRequest {
-    IssueRequest {
-        common_name: "kube-apiserver-kubelet-client".to_owned(),
-        organizations: vec!["system:masters".to_owned()],
-        dns_names: Vec::new(),
-        ips: Vec::new(),
-        usage: Usage::Client,
-        validity: CERTIFICATE_VALIDITY,
-    }
-}
-
-fn front_proxy_request() -> IssueRequest {
-    IssueRequest {
-        common_name: aggregation::FRONT_PROXY.to_owned(),
-        organizations: Vec::new(),
-        dns_names: Vec::new(),
-        ips: Vec::new(),
-        usage: Usage::Client,
-        validity: CERTIFICATE_VALIDITY,
-    }
 }

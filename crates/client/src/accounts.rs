@@ -13,11 +13,10 @@ use k8s_openapi::api::core::v1::ServiceAccount;
 use kube::Api;
 use kube::api::{ObjectMeta, PostParams};
 use kube::client::Body;
-use kube::config::AuthInfo;
 use tokio::sync::Mutex;
 use tower::{BoxError, Service};
 
-use crate::connect::{ConnectError, InProcessService, Source, connect, connect_to};
+use crate::connect::{ConnectError, InProcessService, Source, connect};
 use crate::objects;
 
 /// How long a token lasts; it is renewed when less than a third of that is left.
@@ -37,7 +36,7 @@ pub enum Accounts {
 pub struct RemoteAccounts {
     /// As whom tokens are asked for.
     client: kube::Client,
-    config: kube::Config,
+    reached: kube::Client,
     namespace: String,
     env: Env,
 }
@@ -47,23 +46,22 @@ impl Accounts {
     pub async fn client(&self, account: &str, component: &str) -> Result<kube::Client, ConnectError> {
         match self {
             Self::InProcess(service) => connect(Source::InProcess(service(account)), component).await,
-            Self::Remote(remote) => remote.client(account, component),
+            Self::Remote(remote) => Ok(remote.client(account)),
         }
     }
 }
 
 impl RemoteAccounts {
-    /// Accounts of a namespace. `config` is how the server is reached, `client` may ask for their tokens.
-    pub fn new(client: kube::Client, mut config: kube::Config, namespace: &str, env: Env) -> Self {
-        // An account's client shows its token and nothing of the user's credentials.
-        config.auth_info = AuthInfo::default();
-        Self { client, config, namespace: namespace.to_owned(), env }
+    /// Accounts of a namespace. `client` may ask for their tokens; `reached` shows no credentials, so that those of an
+    /// account are all that a server sees.
+    pub fn new(client: kube::Client, reached: kube::Client, namespace: &str, env: Env) -> Self {
+        Self { client, reached, namespace: namespace.to_owned(), env }
     }
 
-    fn client(&self, account: &str, component: &str) -> Result<kube::Client, ConnectError> {
-        let inner = connect_to(self.config.clone(), component)?;
+    fn client(&self, account: &str) -> kube::Client {
+        let inner = self.reached.clone();
         let tokens = Tokens { accounts: self.clone(), account: account.to_owned(), current: Mutex::default() };
-        Ok(kube::Client::new(TokenService { inner, tokens: Arc::new(tokens) }, self.namespace.clone()))
+        kube::Client::new(TokenService { inner, tokens: Arc::new(tokens) }, self.namespace.clone())
     }
 }
 

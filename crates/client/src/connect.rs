@@ -12,6 +12,8 @@ use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
 use tower::util::BoxCloneSyncService;
 use tower::{BoxError, Service, ServiceExt};
 
+use crate::kubeconfig::{Taken, follow};
+
 /// The API server's service as in-process clients call it: no socket, no TLS. The identity of the caller is attached
 /// by the API server when it hands the service out.
 pub type InProcessService = BoxCloneSyncService<Request<Body>, Response<UnsyncBoxBody<Bytes, BoxError>>, BoxError>;
@@ -20,7 +22,7 @@ pub type InProcessService = BoxCloneSyncService<Request<Body>, Response<UnsyncBo
 pub enum Source {
     /// In this process.
     InProcess(InProcessService),
-    /// Behind the current context of a kubeconfig file.
+    /// Behind the current context of a kubeconfig file, which is followed when it changes.
     Kubeconfig(PathBuf),
     /// At the address and with the credentials of a kubeconfig that was already read.
     Loaded(Box<Kubeconfig>),
@@ -90,27 +92,21 @@ pub async fn connect(source: Source, component: &str) -> Result<kube::Client, Co
             });
             return Ok(kube::Client::new(service, "default"));
         }
-        Source::Kubeconfig(path) => return connect_to(configuration(path).await?, component),
+        Source::Kubeconfig(path) => return follow(path, component, Taken::All).await,
         Source::Loaded(kubeconfig) => *kubeconfig,
     };
-    connect_to(use_kubeconfig(kubeconfig).await?, component)
+    let config = kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await;
+    connect_to(config.map_err(|source| ConnectError::Use(Box::new(source)))?, component)
+}
+
+/// Makes a client that reaches the server of a kubeconfig's current context and shows it no credentials.
+pub async fn connect_anonymously(kubeconfig: PathBuf, component: &str) -> Result<kube::Client, ConnectError> {
+    follow(kubeconfig, component, Taken::Cluster).await
 }
 
 fn user_agent(component: &str) -> HeaderValue {
     let text = format!("{component}/v1.35.0 ({}/{}) kubernetes/skiff", std::env::consts::OS, std::env::consts::ARCH);
     HeaderValue::try_from(text).expect("names of components are plain text")
-}
-
-/// What a kubeconfig file says about its current context.
-pub async fn configuration(path: PathBuf) -> Result<kube::Config, ConnectError> {
-    let kubeconfig =
-        Kubeconfig::read_from(&path).map_err(|source| ConnectError::Read { path, source: Box::new(source) })?;
-    use_kubeconfig(kubeconfig).await
-}
-
-async fn use_kubeconfig(kubeconfig: Kubeconfig) -> Result<kube::Config, ConnectError> {
-    let config = kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await;
-    config.map_err(|source| ConnectError::Use(Box::new(source)))
 }
 
 pub(crate) fn connect_to(mut config: kube::Config, component: &str) -> Result<kube::Client, ConnectError> {

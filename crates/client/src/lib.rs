@@ -13,13 +13,14 @@ pub mod discovery;
 mod expectations;
 mod informer;
 mod key;
+mod kubeconfig;
 pub mod leader;
 pub mod objects;
 mod queue;
 mod recorder;
 
 pub use accounts::{Accounts, RemoteAccounts};
-pub use connect::{ConnectError, InProcessService, Source, configuration, connect, in_process_service};
+pub use connect::{ConnectError, InProcessService, Source, connect, connect_anonymously, in_process_service};
 pub use controller::{Controller, RunError as ControllerError};
 pub use expectations::Expectations;
 pub use informer::{Event, Events, Informer, Informers, ListSelector, Lister, Object, RunError as InformersError};

@@ -7,6 +7,7 @@ use base::{Drain, TaskFailure, Tasks};
 use client::leader::{self, Outcome};
 use client::{Accounts, ConnectError, EventRecorder, Informers};
 use ipnet::IpNet;
+use tokio::sync::watch;
 
 use crate::certificates::Signer;
 use crate::context::{Context, Recorders};
@@ -27,8 +28,8 @@ pub struct Config {
     pub identity: String,
     /// The namespace of the Lease.
     pub lease_namespace: String,
-    /// The certificate of the cluster's authority, PEM, published to every namespace.
-    pub root_ca_pem: String,
+    /// The certificates of the cluster's authority, PEM, published to every namespace. None: nothing is published.
+    pub root_ca: Option<watch::Receiver<String>>,
     /// The addresses of all pods; each node gets a part. None: nodes get no addresses from here.
     pub cluster_cidr: Option<IpNet>,
     /// The size of a node's part.
@@ -47,7 +48,7 @@ impl Default for Config {
             controllers: vec!["*".to_owned()],
             identity: "controller-manager".to_owned(),
             lease_namespace: "kube-system".to_owned(),
-            root_ca_pem: String::new(),
+            root_ca: None,
             cluster_cidr: None,
             node_cidr_mask: 24,
             node_monitor_grace_period: Duration::from_secs(40),

@@ -1,14 +1,16 @@
-//! Publishes the certificate of the cluster's authority to every namespace, for pods to check the API server by.
+//! Publishes the certificates of the cluster's authority to every namespace, for pods to check the API server by.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
 use base::Drain;
-use client::{Controller, ControllerError, ListSelector, Lister, ObjectKey, objects};
+use client::{Controller, ControllerError, ListSelector, Lister, ObjectKey, Queue, objects};
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
 use kube::Api;
 use kube::api::{ObjectMeta, PostParams};
+use tokio::sync::watch;
 
 use crate::context::Context;
 use crate::error::{Attempt, SyncError};
@@ -19,14 +21,14 @@ const ENTRY: &str = "ca.crt";
 
 /// Runs the controller until the drain signal.
 pub(crate) async fn run(context: Context, drain: Drain) -> Result<(), ControllerError> {
-    if context.config.root_ca_pem.is_empty() {
+    let Some(root_ca) = context.config.root_ca.clone() else {
         drain.drained().await;
         return Ok(());
-    }
+    };
     let namespaces = context.informers.of::<Namespace>();
     let maps = context.informers.filtered::<ConfigMap>(ListSelector::fields(format!("metadata.name={NAME}")));
     let listers = Arc::new((namespaces.lister(), maps.lister()));
-    Controller::new("root-ca-certificate-publisher-controller", context.env.clone())
+    let controller = Controller::new("root-ca-certificate-publisher-controller", context.env.clone())
         .watch(&namespaces, |event, queue| {
             if !event.is_deleted() {
                 queue.add(ObjectKey::of(&**event.object()));
@@ -37,12 +39,30 @@ pub(crate) async fn run(context: Context, drain: Drain) -> Result<(), Controller
             if objects::name(&**map) == NAME {
                 queue.add(ObjectKey::cluster(objects::namespace(&**map)));
             }
-        })
-        .run(drain, move |key| {
-            let (context, listers) = (context.clone(), Arc::clone(&listers));
-            async move { sync(&context, &listers.0, &listers.1, &key).await }
-        })
-        .await
+        });
+    let changes = follow(root_ca.clone(), namespaces.lister(), controller.queue());
+    let syncing = controller.run(drain, move |key| {
+        let (context, listers, pem) = (context.clone(), Arc::clone(&listers), root_ca.borrow().clone());
+        async move { sync(&context, &listers.0, &listers.1, &key, pem).await }
+    });
+    tokio::select! {
+        ended = syncing => ended,
+        never = changes => match never {},
+    }
+}
+
+/// Has every namespace synced when the certificates change.
+async fn follow(
+    mut root_ca: watch::Receiver<String>,
+    namespaces: Lister<Namespace>,
+    queue: Queue<ObjectKey>,
+) -> Infallible {
+    while root_ca.changed().await.is_ok() {
+        for namespace in namespaces.list() {
+            queue.add(ObjectKey::of(&*namespace));
+        }
+    }
+    std::future::pending().await
 }
 
 async fn sync(
@@ -50,11 +70,12 @@ async fn sync(
     namespaces: &Lister<Namespace>,
     maps: &Lister<ConfigMap>,
     key: &ObjectKey,
+    pem: String,
 ) -> Result<Option<Duration>, SyncError> {
     if !namespaces.get_key(key).is_some_and(|namespace| is_active(&namespace)) {
         return Ok(None);
     }
-    let data = BTreeMap::from([(ENTRY.to_owned(), context.config.root_ca_pem.clone())]);
+    let data = BTreeMap::from([(ENTRY.to_owned(), pem)]);
     let api: Api<ConfigMap> = context.namespaced(&key.name);
     let result = match maps.get(Some(&key.name), NAME) {
         Some(map) if map.data.as_ref() == Some(&data) => return Ok(None),

@@ -2,9 +2,11 @@
 
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use base::Instance;
+use pki::{Presenter, Trust};
 
 /// What the kubelet is told.
 #[derive(Clone, Debug)]
@@ -22,9 +24,9 @@ pub struct Config {
     /// Where pods' logs go.
     pub pod_logs_dir: PathBuf,
     /// The server's certificate.
-    pub serving: ServingCertificate,
-    /// The authorities whose client certificates the server accepts, as PEM.
-    pub client_ca_pem: String,
+    pub serving: Arc<Presenter>,
+    /// The authorities whose client certificates the server accepts.
+    pub client_ca: Arc<Trust>,
     /// Addresses of the cluster's DNS.
     pub cluster_dns: Vec<IpAddr>,
     /// The cluster's domain.
@@ -49,29 +51,14 @@ pub struct Config {
     pub status_interval: Duration,
 }
 
-/// A certificate with its key, as PEM.
-#[derive(Clone)]
-pub struct ServingCertificate {
-    /// The certificate and those that lead to its authority.
-    pub certificate_pem: String,
-    /// Its private key.
-    pub key_pem: String,
-}
-
-impl std::fmt::Debug for ServingCertificate {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ServingCertificate").finish_non_exhaustive()
-    }
-}
-
 impl Config {
     /// A configuration with the usual values where there are any.
     pub fn new(
         node_name: impl Into<String>,
         node_ip: IpAddr,
         instance: Instance,
-        serving: ServingCertificate,
-        client_ca_pem: impl Into<String>,
+        serving: Arc<Presenter>,
+        client_ca: Arc<Trust>,
     ) -> Self {
         Self {
             node_name: node_name.into(),
@@ -80,7 +67,7 @@ impl Config {
             cri_socket: instance.run_dir().join("runtime.sock"),
             pod_logs_dir: PathBuf::from("/var/log/pods"),
             serving,
-            client_ca_pem: client_ca_pem.into(),
+            client_ca,
             cluster_dns: Vec::new(),
             cluster_domain: "cluster.local".to_owned(),
             bind_address: IpAddr::from([0, 0, 0, 0]),

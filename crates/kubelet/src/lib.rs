@@ -21,6 +21,6 @@ mod spawner;
 mod volumes;
 
 pub use cleanup::cleanup;
-pub use config::{Config, ServingCertificate};
+pub use config::Config;
 pub use kubelet::{BuildError, Kubelet, RunError};
 pub use volumes::UnmountError;

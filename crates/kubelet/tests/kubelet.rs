@@ -20,7 +20,7 @@ use rustls::RootCertStore;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use serde_json::json;
-use skiff_kubelet::{Config, Kubelet, ServingCertificate};
+use skiff_kubelet::{Config, Kubelet};
 use tempfile::TempDir;
 use testkit::{Maker, MemoryApi, object, pod};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -75,8 +75,8 @@ impl Stage {
             validity: Duration::from_secs(3600),
         });
         let issued = issued.expect("issued");
-        let serving = ServingCertificate { certificate_pem: issued.certificate, key_pem: issued.key };
-        let ca = self.authority.certificate_pem().to_owned();
+        let serving = Arc::new(pki::Presenter::new(&issued).expect("a certificate with its key"));
+        let ca = self.authority.trust();
         let mut config = Config::new("n1", IpAddr::from([127, 0, 0, 1]), instance, serving, ca);
         config.pod_logs_dir = self.dir.path().join("logs");
         config.bind_address = IpAddr::from([127, 0, 0, 1]);
@@ -109,7 +109,7 @@ impl Stage {
         });
         let issued = issued.expect("issued");
         let mut roots = RootCertStore::empty();
-        roots.add(self.authority.certificate_der().clone()).expect("an authority");
+        roots.add(self.authority.certificates().remove(0)).expect("an authority");
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let chain = CertificateDer::pem_slice_iter(issued.certificate.as_bytes()).collect::<Result<_, _>>();
         let key = PrivateKeyDer::from_pem_slice(issued.key.as_bytes()).expect("a key");

@@ -1,20 +1,33 @@
-//! A certificate authority kept in a directory.
+//! A certificate authority kept in a directory, and its successors.
+//!
+//! In its last third an authority makes a successor, which issues from then on. Nobody has to be told in time: the old
+//! one stays trusted until it ends, and it signs the new one's key, so that whoever trusts only the old one can check
+//! what the new one issues, by the certificate that comes along. Processes that share the directory make one successor
+//! between them: the first takes a lock, the others find what it made.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
-use base::Env;
-use jiff::Timestamp;
+use arc_swap::ArcSwap;
+use base::{Drain, Env, FileWatch};
+use jiff::{SignedDuration, Timestamp};
 use rcgen::{Issuer, KeyPair};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
-use x509_parser::extensions::GeneralName;
+use sha2::{Digest, Sha256};
+use tokio::sync::watch;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-use crate::file::{FileError, read_if_there, write_private};
+use crate::file::{FileError, read_if_there, remove_if_there, write_private};
 use crate::issue::{IssueError, IssueRequest, KeyPairPem, authority_params, issue};
+use crate::leaf::{key_info, not_after, still_good};
+use crate::trust::{Trust, TrustError};
 
 const TEN_YEARS: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
+
+/// The longest wait before the clock is looked at again: machines sleep, and clocks are set.
+const LONGEST_SLEEP: Duration = Duration::from_secs(12 * 3600);
 
 /// Why an authority or one of its certificates could not be loaded or made.
 #[derive(Debug, thiserror::Error)]
@@ -57,83 +70,209 @@ pub enum AuthorityError {
     /// A certificate could not be issued.
     #[error(transparent)]
     Issue(#[from] IssueError),
+    /// The certificates cannot be trusted by TLS.
+    #[error(transparent)]
+    Trust(#[from] TrustError),
 }
 
 /// A certificate authority: its certificate, and the key that issues others.
 pub struct Authority {
-    issuer: Issuer<'static, KeyPair>,
-    certificate_pem: String,
-    certificate_der: CertificateDer<'static>,
+    dir: PathBuf,
+    name: String,
+    current: ArcSwap<Generation>,
+    /// The certificates of the current generation.
+    trusted: watch::Sender<String>,
+    trust: Arc<Trust>,
+    lineage: String,
     env: Env,
+}
+
+/// What an authority is until its successor takes its place.
+pub(crate) struct Generation {
+    issuer: Issuer<'static, KeyPair>,
+    /// The issuing certificate, and behind it the earlier ones that are still trusted.
+    certificates: Vec<CertificateDer<'static>>,
+    pem: String,
+    /// The issuing certificate as its predecessor signed it, for those who only trust that one; that one as its own
+    /// predecessor signed it, and so on.
+    cross_pem: String,
+    /// When its successor is made.
+    successor_due: Timestamp,
+    /// When the files say something else without anybody having changed them: a certificate ends.
+    ends: Timestamp,
 }
 
 impl std::fmt::Debug for Authority {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Authority").field("certificate", &self.certificate_pem).finish_non_exhaustive()
+        f.debug_struct("Authority").field("dir", &self.dir).field("name", &self.name).finish_non_exhaustive()
     }
 }
 
 impl Authority {
-    /// The authority in `<dir>/<name>.crt` and `<dir>/<name>.key`, made (EC P-256, ten years) if there is none.
+    /// The authority in `<dir>/<name>.crt` and `<dir>/<name>.key`, made (EC P-256, ten years) if there is none. One in its
+    /// last third makes its successor.
     pub fn load_or_create(dir: &Path, name: &str, env: &Env) -> Result<Self, AuthorityError> {
-        let (certificate_path, key_path) = paths(dir, name);
-        let certificate = read_if_there(&certificate_path)?;
-        let key = read_if_there(&key_path)?;
-        match (certificate, key) {
-            (Some(certificate), Some(key)) => Self::load(certificate, &certificate_path, &key, &key_path, env),
-            (Some(_), None) => Err(AuthorityError::KeyMissing { certificate: certificate_path, key: key_path }),
-            // A key alone is left by a process killed between the two writes; nobody can trust it yet.
-            (None, _) => {
-                let failed = |source| AuthorityError::Generate { name: name.to_owned(), source };
-                let key = KeyPair::generate().map_err(failed)?;
-                let common_name = format!("skiff-{name}@{}", env.now().as_second());
-                let params = authority_params(&common_name, TEN_YEARS, env);
-                let certificate = params.self_signed(&key).map_err(failed)?;
-                write_private(&key_path, &key.serialize_pem())?;
-                write_private(&certificate_path, &certificate.pem())?;
-                Ok(Self {
-                    certificate_pem: certificate.pem(),
-                    certificate_der: certificate.der().clone(),
-                    issuer: Issuer::new(params, key),
-                    env: env.clone(),
-                })
+        let files = Files::new(dir, name);
+        let generation = match files.load(env)? {
+            Some(generation) if generation.successor_due > env.now() => generation,
+            Some(_) => files.succeed(env, Generation::is_due)?,
+            None => files.create(env)?,
+        };
+        let trust = Arc::new(Trust::new(&generation.pem)?);
+        let lineage = files.lineage()?;
+        let trusted = watch::Sender::new(generation.pem.clone());
+        let (dir, name, current) = (dir.to_owned(), name.to_owned(), ArcSwap::from_pointee(generation));
+        Ok(Self { dir, name, current, trusted, trust, lineage, env: env.clone() })
+    }
+
+    pub(crate) fn generation(&self) -> Arc<Generation> {
+        self.current.load_full()
+    }
+
+    /// Tells when a successor issues: what [`Authority::certificate_pem`] says then.
+    pub fn subscribe(&self) -> watch::Receiver<String> {
+        self.trusted.subscribe()
+    }
+
+    /// What stays the same over all successors: the SHA-256 of the first certificate's file, in hexadecimal.
+    pub fn lineage(&self) -> &str {
+        &self.lineage
+    }
+
+    /// The certificates that are trusted, PEM: the issuing one first. They may be shown to anyone.
+    pub fn certificate_pem(&self) -> String {
+        self.generation().pem.clone()
+    }
+
+    /// The same, DER.
+    pub fn certificates(&self) -> Vec<CertificateDer<'static>> {
+        self.generation().certificates.clone()
+    }
+
+    /// Who trusts this authority and all its successors.
+    pub fn trust(&self) -> Arc<Trust> {
+        self.trust.clone()
+    }
+
+    /// Issues a certificate for a new key.
+    pub fn issue(&self, request: &IssueRequest) -> Result<KeyPairPem, IssueError> {
+        let generation = self.generation();
+        let pair = issue(&generation.issuer, request, &self.env)?;
+        Ok(KeyPairPem { certificate: generation.with_chain(pair.certificate), key: pair.key })
+    }
+
+    /// The certificate in `<dir>/<name>.crt` and its key in `<dir>/<name>.key`, issued anew if they are missing, say
+    /// something other than `request`, come from another authority, or have less than a third of their time left.
+    pub fn load_or_issue(&self, dir: &Path, name: &str, request: &IssueRequest) -> Result<KeyPairPem, AuthorityError> {
+        let files = Files::new(dir, name);
+        if let (Some(certificate), Some(key)) = (read_if_there(&files.certificate)?, read_if_there(&files.key)?) {
+            let pair = KeyPairPem { certificate, key };
+            if still_good(&pair, &self.generation().certificates[0], request, self.env.now()) {
+                return Ok(pair);
+            }
+        }
+        let pair = self.issue(request)?;
+        write_private(&files.key, &pair.key)?;
+        write_private(&files.certificate, &pair.certificate)?;
+        Ok(pair)
+    }
+
+    /// Makes a successor now.
+    pub fn rotate(&self) -> Result<(), AuthorityError> {
+        self.take(Files::new(&self.dir, &self.name).succeed(&self.env, |_, _| true)?)
+    }
+
+    fn take(&self, generation: Generation) -> Result<(), AuthorityError> {
+        self.trust.set(&generation.pem)?;
+        let pem = generation.pem.clone();
+        self.current.store(Arc::new(generation));
+        self.trusted.send_replace(pem);
+        Ok(())
+    }
+
+    /// Takes what another process has made of the files, and makes a successor in time.
+    fn tend(&self) -> Result<(), AuthorityError> {
+        let files = Files::new(&self.dir, &self.name);
+        let Some(mut found) = files.load(&self.env)? else { return Ok(()) };
+        if found.is_due(self.env.now()) {
+            tracing::info!(authority = self.name, "certificate authority is in its last third and makes its successor");
+            found = files.succeed(&self.env, Generation::is_due)?;
+        }
+        if found.pem != self.generation().pem {
+            self.take(found)?;
+        }
+        Ok(())
+    }
+
+    /// Makes a successor in time, and takes one that another process has made, until `drain`.
+    pub async fn run(self: Arc<Self>, drain: Drain) {
+        let mut watch = FileWatch::new(&Files::new(&self.dir, &self.name).certificate).ok();
+        // The files may have changed before they were watched.
+        let mut woken = Woken::Due;
+        loop {
+            if woken == Woken::Due
+                && let Err(err) = self.tend()
+            {
+                tracing::error!(authority = self.name, %err, "certificate authority cannot be renewed");
+            }
+            let generation = self.generation();
+            let due = generation.successor_due.min(generation.ends);
+            match drain.until(wake(&self.env, due, &mut watch, std::future::pending())).await {
+                Some(next) => woken = next,
+                None => return,
             }
         }
     }
+}
 
-    fn load(
-        certificate_pem: String,
-        certificate_path: &Path,
-        key_pem: &str,
-        key_path: &Path,
-        env: &Env,
-    ) -> Result<Self, AuthorityError> {
-        let malformed = |path: &Path, reason: String| AuthorityError::Malformed { path: path.to_owned(), reason };
-        let key = KeyPair::from_pem(key_pem).map_err(|err| malformed(key_path, err.to_string()))?;
-        let certificate_der = CertificateDer::from_pem_slice(certificate_pem.as_bytes())
-            .map_err(|err| malformed(certificate_path, err.to_string()))?;
-        let (_, parsed) =
-            X509Certificate::from_der(&certificate_der).map_err(|err| malformed(certificate_path, err.to_string()))?;
-        if parsed.public_key().raw != key_info(&key) {
-            return Err(malformed(key_path, format!("it is not the key of {}", certificate_path.display())));
+/// Why somebody who waits for a time or a file was woken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Woken {
+    /// There is something to do.
+    Due,
+    /// Only to look at the clock again.
+    Early,
+}
+
+/// Waits until `due`, until a file may have changed or until `told` ends; at least [`RETRY`], so that what fails again
+/// and again does so slowly, and at most [`LONGEST_SLEEP`].
+pub(crate) async fn wake(
+    env: &Env,
+    due: Timestamp,
+    watch: &mut Option<FileWatch>,
+    told: impl Future<Output = ()>,
+) -> Woken {
+    let left = Duration::try_from(due.duration_since(env.now())).unwrap_or_default();
+    let is_followed = watch.is_some();
+    tokio::select! {
+        () = env.sleep(left.clamp(RETRY, LONGEST_SLEEP)) => {
+            // A file that nobody watches is looked at each time.
+            if is_followed && due > env.now() { Woken::Early } else { Woken::Due }
         }
-        let expires = not_after(&parsed);
-        if expires <= env.now() {
-            return Err(AuthorityError::Expired { path: certificate_path.to_owned(), expired: expires });
+        () = changed(watch) => Woken::Due,
+        () = told => Woken::Due,
+    }
+}
+
+/// The shortest wait between two attempts.
+const RETRY: Duration = Duration::from_secs(60);
+
+/// Waits until a file may have changed; for ever where that cannot be seen.
+async fn changed(watch: &mut Option<FileWatch>) {
+    if let Some(following) = watch {
+        match following.changed().await {
+            Ok(()) => return,
+            Err(err) => tracing::warn!(%err, "changes of a file are no longer seen"),
         }
-        let issuer = Issuer::from_ca_cert_der(&certificate_der, key)
-            .map_err(|err| malformed(certificate_path, err.to_string()))?;
-        Ok(Self { issuer, certificate_pem, certificate_der, env: env.clone() })
+        *watch = None;
     }
+    std::future::pending().await
+}
 
-    /// The authority's certificate, PEM. It may be shown to anyone.
-    pub fn certificate_pem(&self) -> &str {
-        &self.certificate_pem
-    }
-
-    /// The authority's certificate, DER.
-    pub fn certificate_der(&self) -> &CertificateDer<'static> {
-        &self.certificate_der
+impl Generation {
+    /// Whether it is time for its successor.
+    fn is_due(&self, now: Timestamp) -> bool {
+        self.successor_due <= now
     }
 
     /// What signs.
@@ -141,78 +280,161 @@ impl Authority {
         &self.issuer
     }
 
-    /// Issues a certificate for a new key.
-    pub fn issue(&self, request: &IssueRequest) -> Result<KeyPairPem, IssueError> {
-        issue(&self.issuer, request, &self.env)
+    /// A certificate that it issued, and behind it what those need who only trust its predecessor.
+    pub(crate) fn with_chain(&self, certificate: String) -> String {
+        certificate + &self.cross_pem
+    }
+}
+
+/// The files of an authority or of what it issued.
+pub(crate) struct Files {
+    name: String,
+    /// The certificate; of an authority, those that it succeeded behind it.
+    pub(crate) certificate: PathBuf,
+    pub(crate) key: PathBuf,
+    /// The key of a successor whose certificate is being written.
+    next_key: PathBuf,
+    /// The certificate as its predecessor signed it, and earlier ones of that kind.
+    cross: PathBuf,
+    /// What [`Authority::lineage`] says, once there was a successor.
+    lineage: PathBuf,
+    /// Locked by whoever makes a successor.
+    lock: PathBuf,
+}
+
+impl Files {
+    pub(crate) fn new(dir: &Path, name: &str) -> Self {
+        let file = |end: &str| dir.join(format!("{name}{end}"));
+        let (certificate, key) = (file(".crt"), file(".key"));
+        let (next_key, cross, lineage) = (file(".next.key"), file(".cross.crt"), file(".lineage"));
+        Self { name: name.to_owned(), certificate, key, next_key, cross, lineage, lock: file(".lock") }
     }
 
-    /// The certificate in `<dir>/<name>.crt` and its key in `<dir>/<name>.key`, issued anew if they are missing, say
-    /// something other than `request`, come from another authority, or have less than a third of their time left.
-    ///
-    /// Called at every start, so a component that is restarted now and then never sees its certificate expire.
-    pub fn load_or_issue(&self, dir: &Path, name: &str, request: &IssueRequest) -> Result<KeyPairPem, AuthorityError> {
-        let (certificate_path, key_path) = paths(dir, name);
-        if let (Some(certificate), Some(key)) = (read_if_there(&certificate_path)?, read_if_there(&key_path)?)
-            && self.still_good(&certificate, &key, request)
-        {
-            return Ok(KeyPairPem { certificate, key });
+    /// What the files hold; `None` if there is no authority yet.
+    fn load(&self, env: &Env) -> Result<Option<Generation>, AuthorityError> {
+        let malformed = |path: &Path, reason: String| AuthorityError::Malformed { path: path.to_owned(), reason };
+        // A key alone is left by a process killed between the two writes; nobody can trust it yet.
+        let Some(pem) = read_if_there(&self.certificate)? else { return Ok(None) };
+        let certificates = CertificateDer::pem_slice_iter(pem.as_bytes()).collect::<Result<Vec<_>, _>>();
+        let certificates = certificates.map_err(|err| malformed(&self.certificate, err.to_string()))?;
+        let first = certificates.first().ok_or_else(|| malformed(&self.certificate, "it is empty".to_owned()))?;
+        let parsed = X509Certificate::from_der(first);
+        let (_, parsed) = parsed.map_err(|err| malformed(&self.certificate, err.to_string()))?;
+        let key = self.key_of(&parsed)?;
+        let expired = not_after(first).unwrap_or(Timestamp::MIN);
+        if expired <= env.now() {
+            return Err(AuthorityError::Expired { path: self.certificate.clone(), expired });
         }
-        let pair = self.issue(request)?;
-        write_private(&key_path, &pair.key)?;
-        write_private(&certificate_path, &pair.certificate)?;
-        Ok(pair)
+        let issuer =
+            Issuer::from_ca_cert_der(first, key).map_err(|err| malformed(&self.certificate, err.to_string()))?;
+        let cross_pem = read_if_there(&self.cross)?.unwrap_or_default();
+        let cross_pem = still_valid(&cross_pem, env.now());
+        let successor_due = last_third(&parsed);
+        let is_valid = |end: &Timestamp| *end > env.now();
+        let ends = certificates.iter().filter_map(not_after).filter(is_valid).min().unwrap_or(expired);
+        let certificates =
+            certificates.into_iter().filter(|der| not_after(der).as_ref().is_some_and(is_valid)).collect();
+        let pem = still_valid(&pem, env.now());
+        Ok(Some(Generation { issuer, certificates, pem, cross_pem, successor_due, ends }))
     }
 
-    fn still_good(&self, certificate_pem: &str, key_pem: &str, request: &IssueRequest) -> bool {
-        let Ok(der) = CertificateDer::from_pem_slice(certificate_pem.as_bytes()) else { return false };
-        let Ok((_, certificate)) = X509Certificate::from_der(&der) else { return false };
-        let Ok((_, authority)) = X509Certificate::from_der(&self.certificate_der) else { return false };
-        let Ok(key) = KeyPair::from_pem(key_pem) else { return false };
-        let remaining = not_after(&certificate).duration_since(self.env.now());
-        let third = jiff::SignedDuration::try_from(request.validity / 3).unwrap_or(jiff::SignedDuration::MAX);
-        remaining > third
-            && certificate.public_key().raw == key_info(&key)
-            && certificate.verify_signature(Some(authority.public_key())).is_ok()
-            && says(&certificate, request)
-    }
-}
-
-fn paths(dir: &Path, name: &str) -> (PathBuf, PathBuf) {
-    (dir.join(format!("{name}.crt")), dir.join(format!("{name}.key")))
-}
-
-/// The key's SubjectPublicKeyInfo, as certificates hold it.
-fn key_info(key: &KeyPair) -> Vec<u8> {
-    use rcgen::PublicKeyData;
-    key.subject_public_key_info()
-}
-
-fn not_after(certificate: &X509Certificate<'_>) -> Timestamp {
-    Timestamp::from_second(certificate.validity().not_after.timestamp()).unwrap_or(Timestamp::MIN)
-}
-
-/// Whether the certificate has the subject and the names that are asked for.
-fn says(certificate: &X509Certificate<'_>, request: &IssueRequest) -> bool {
-    let subject = certificate.subject();
-    let common_names: Vec<&str> = subject.iter_common_name().filter_map(|name| name.as_str().ok()).collect();
-    let mut organizations: Vec<&str> = subject.iter_organization().filter_map(|name| name.as_str().ok()).collect();
-    organizations.sort_unstable();
-    let mut asked: Vec<&str> = request.organizations.iter().map(String::as_str).collect();
-    asked.sort_unstable();
-    if common_names != [request.common_name.as_str()] || organizations != asked {
-        return false;
-    }
-    let Ok(names) = certificate.subject_alternative_name() else { return false };
-    let names = names.map(|extension| extension.value.general_names.as_slice()).unwrap_or_default();
-    let has_host = |host: &String| names.iter().any(|name| matches!(name, GeneralName::DNSName(dns) if dns == host));
-    let has_ip = |ip: &std::net::IpAddr| {
-        let octets = match ip {
-            std::net::IpAddr::V4(ip) => ip.octets().to_vec(),
-            std::net::IpAddr::V6(ip) => ip.octets().to_vec(),
+    /// The key of a certificate; a change of keys that was interrupted is completed.
+    fn key_of(&self, certificate: &X509Certificate<'_>) -> Result<KeyPair, AuthorityError> {
+        let malformed = |reason: String| AuthorityError::Malformed { path: self.key.clone(), reason };
+        let is_its = |key: &KeyPair| key_info(key) == certificate.public_key().raw;
+        let parse = |pem: &str| KeyPair::from_pem(pem).map_err(|err| malformed(err.to_string()));
+        let (key, next) = (read_if_there(&self.key)?, read_if_there(&self.next_key)?);
+        if let Some(pem) = next {
+            let next = parse(&pem)?;
+            if is_its(&next) {
+                write_private(&self.key, &pem)?;
+                remove_if_there(&self.next_key)?;
+                return Ok(next);
+            }
+        }
+        let Some(key) = key else {
+            return Err(AuthorityError::KeyMissing { certificate: self.certificate.clone(), key: self.key.clone() });
         };
-        names.iter().any(|name| matches!(name, GeneralName::IPAddress(bytes) if *bytes == octets))
+        let key = parse(&key)?;
+        if is_its(&key) {
+            return Ok(key);
+        }
+        Err(malformed(format!("it is not the key of {}", self.certificate.display())))
+    }
+
+    fn create(&self, env: &Env) -> Result<Generation, AuthorityError> {
+        let failed = |source| AuthorityError::Generate { name: self.name.clone(), source };
+        let key = KeyPair::generate().map_err(failed)?;
+        let params = authority_params(&self.common_name(env), TEN_YEARS, env);
+        let certificate = params.self_signed(&key).map_err(failed)?;
+        write_private(&self.key, &key.serialize_pem())?;
+        write_private(&self.certificate, &certificate.pem())?;
+        Ok(self.load(env)?.expect("it was just written"))
+    }
+
+    /// See [`Authority::lineage`]: a file says it once there has been a successor.
+    fn lineage(&self) -> Result<String, FileError> {
+        if let Some(kept) = read_if_there(&self.lineage)? {
+            return Ok(kept.trim().to_owned());
+        }
+        Ok(hex::encode(Sha256::digest(read_if_there(&self.certificate)?.unwrap_or_default())))
+    }
+
+    fn common_name(&self, env: &Env) -> String {
+        format!("skiff-{}@{}", self.name, env.now().as_second())
+    }
+
+    /// Makes and writes the successor of the generation that is there, if `wanted` says so of it.
+    fn succeed(
+        &self,
+        env: &Env,
+        wanted: impl FnOnce(&Generation, Timestamp) -> bool,
+    ) -> Result<Generation, AuthorityError> {
+        let failed = |source| FileError::Write { path: self.lock.clone(), source };
+        let lock = std::fs::File::create(&self.lock).map_err(failed)?;
+        lock.lock().map_err(failed)?;
+        match self.load(env)? {
+            Some(before) if wanted(&before, env.now()) => self.write_successor(&before, env),
+            Some(found) => Ok(found),
+            None => self.create(env),
+        }
+    }
+
+    fn write_successor(&self, before: &Generation, env: &Env) -> Result<Generation, AuthorityError> {
+        let failed = |source| AuthorityError::Generate { name: self.name.clone(), source };
+        let key = KeyPair::generate().map_err(failed)?;
+        let name = self.common_name(env);
+        let certificate = authority_params(&name, TEN_YEARS, env).self_signed(&key).map_err(failed)?;
+        let left = not_after(&before.certificates[0]).unwrap_or(Timestamp::MIN).duration_since(env.now());
+        let params = authority_params(&name, Duration::try_from(left).unwrap_or_default(), env);
+        let cross = params.signed_by(&key, &before.issuer).map_err(failed)?;
+        let pem = certificate.pem() + &still_valid(&before.pem, env.now());
+        // The certificate is written last: with it the successor is there, and its key is found in either file.
+        write_private(&self.lineage, &self.lineage()?)?;
+        write_private(&self.next_key, &key.serialize_pem())?;
+        write_private(&self.cross, &(cross.pem() + &before.cross_pem))?;
+        write_private(&self.certificate, &pem)?;
+        Ok(self.load(env)?.expect("it was just written"))
+    }
+}
+
+/// The certificates of a PEM text that have not ended, the text of each as it is.
+fn still_valid(pem: &str, now: Timestamp) -> String {
+    const END: &str = "-----END CERTIFICATE-----";
+    let is_valid = |text: &&str| {
+        let der = CertificateDer::from_pem_slice(text.as_bytes()).ok();
+        der.and_then(|der| not_after(&der)).is_some_and(|end| end > now)
     };
-    request.dns_names.iter().all(has_host) && request.ips.iter().all(has_ip)
+    let texts = pem.split_inclusive(END).map(str::trim_start).filter(is_valid);
+    texts.map(|text| format!("{text}\n")).collect()
+}
+
+/// When the last third of a certificate's time begins.
+fn last_third(certificate: &X509Certificate<'_>) -> Timestamp {
+    let validity = certificate.validity();
+    let (start, end) = (validity.not_before.timestamp(), validity.not_after.timestamp());
+    let end_time = Timestamp::from_second(end).unwrap_or(Timestamp::MAX);
+    end_time.saturating_sub(SignedDuration::from_secs((end - start) / 3)).unwrap_or(end_time)
 }
 
 #[cfg(test)]

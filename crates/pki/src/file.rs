@@ -35,6 +35,14 @@ pub(crate) fn read_if_there(path: &Path) -> Result<Option<String>, FileError> {
     }
 }
 
+/// Removes a file if it is there.
+pub(crate) fn remove_if_there(path: &Path) -> Result<(), FileError> {
+    match std::fs::remove_file(path) {
+        Err(source) if source.kind() != ErrorKind::NotFound => Err(FileError::Write { path: path.to_owned(), source }),
+        _ => Ok(()),
+    }
+}
+
 /// Writes a file that only its owner may read; an earlier one is replaced at once or not at all.
 ///
 /// Missing parent directories are made.

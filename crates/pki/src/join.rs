@@ -71,6 +71,7 @@ impl fmt::Debug for JoinToken {
 
 impl JoinToken {
     /// The token kept in a file; if there is none, one with `given` or else a random secret is made and written there.
+    /// It names the first certificate of `ca_pem`, which issues now.
     ///
     /// A `given` token (the option `--token`) replaces what the file says.
     pub fn load_or_create(
@@ -90,7 +91,7 @@ impl JoinToken {
                 hex::encode(secret)
             }
         };
-        let token = Self { ca_hash: Some(ca_hash(ca_pem)), role, secret, bootstrap: None };
+        let token = Self { ca_hash: Some(issuing_hash(ca_pem)), role, secret, bootstrap: None };
         let line = format!("{}\n", token.reveal());
         if kept.as_deref() != Some(line.as_str()) {
             write_private(path, &line)?;
@@ -127,7 +128,7 @@ impl JoinToken {
 
     /// The token of a worker node that has a bootstrap token of the cluster with this CA.
     pub fn of_bootstrap(token: &BootstrapToken, ca_pem: &str) -> Self {
-        Self::of_node(Some(ca_hash(ca_pem)), &token.reveal())
+        Self::of_node(Some(issuing_hash(ca_pem)), &token.reveal())
     }
 
     fn of_node(ca_hash: Option<String>, secret: &str) -> Self {
@@ -159,23 +160,34 @@ impl JoinToken {
         self.ca_hash.is_some()
     }
 
-    /// Whether a bearer presents this token: the whole of it or its secret.
+    /// Whether a bearer presents this token: the whole of it, as it is now or as it was under an earlier authority, or
+    /// its secret.
     pub fn accepts(&self, presented: &str) -> bool {
+        let secret = Self::parse(presented).map(|token| token.secret).unwrap_or_default();
         // Digests are compared, so that the time taken says nothing about how much was right.
-        let matches = |expected: &str| Sha256::digest(presented) == Sha256::digest(expected);
-        matches(&self.reveal()) | matches(&self.secret)
+        Sha256::digest(secret) == Sha256::digest(&self.secret)
     }
 
-    /// Checks the CA that a server shows against the one that the token names, if it names one.
-    pub fn check_ca(&self, ca_pem: &str) -> Result<(), JoinTokenError> {
-        let found = ca_hash(ca_pem);
-        match &self.ca_hash {
-            Some(expected) if *expected != found => {
-                Err(JoinTokenError::OtherCluster { expected: expected.clone(), found })
-            }
-            _ => Ok(()),
-        }
+    /// Of the authorities that a server shows, those that may be believed: the one that the token names, or all if it
+    /// names none. The others are not, because anybody can show that one beside their own.
+    pub fn check_ca(&self, ca_pem: &str) -> Result<String, JoinTokenError> {
+        let Some(expected) = &self.ca_hash else { return Ok(ca_pem.to_owned()) };
+        let found = issuing_hash(ca_pem);
+        let named = certificates(ca_pem).into_iter().find(|certificate| ca_hash(certificate) == *expected);
+        named.ok_or_else(|| JoinTokenError::OtherCluster { expected: expected.clone(), found })
     }
+}
+
+/// The certificates of a PEM text, the text of each.
+fn certificates(pem: &str) -> Vec<String> {
+    const END: &str = "-----END CERTIFICATE-----";
+    let texts = pem.split_inclusive(END).map(str::trim).filter(|text| !text.is_empty());
+    texts.map(|text| format!("{text}\n")).collect()
+}
+
+/// The hash of the first certificate, which issues now.
+fn issuing_hash(ca_pem: &str) -> String {
+    certificates(ca_pem).first().map(|issuing| ca_hash(issuing)).unwrap_or_default()
 }
 
 fn ca_hash(ca_pem: &str) -> String {
@@ -225,13 +237,25 @@ mod tests {
         let dir = tempfile::tempdir().expect("a directory");
         let path = dir.path().join("token");
         let env = Env::system();
-        let load = |given| JoinToken::load_or_create(&path, JoinRole::Server, "ca", given, &env).expect("made");
+        let pem = |name: &str| format!("-----BEGIN CERTIFICATE-----\n{name}\n-----END CERTIFICATE-----\n");
+        let (ca, next) = (pem("ca"), pem("next"));
+        let load = |given| JoinToken::load_or_create(&path, JoinRole::Server, &ca, given, &env).expect("made");
         let token = load(None);
         assert_eq!(load(None), token);
         assert!(token.accepts(&token.reveal()) && token.accepts(&token.secret));
         assert!(!token.accepts("") && !token.accepts("other"));
-        assert!(token.check_ca("ca").is_ok());
-        assert!(matches!(token.check_ca("another"), Err(JoinTokenError::OtherCluster { .. })));
+        assert_eq!(token.check_ca(&ca).expect("its own"), ca);
+        assert!(matches!(token.check_ca(&next), Err(JoinTokenError::OtherCluster { .. })));
+        assert_eq!(
+            token.check_ca(&format!("{next}{ca}")).expect("its own is there"),
+            ca,
+            "and nobody else is believed"
+        );
+
+        let bundle = format!("{next}{ca}");
+        let followed = JoinToken::load_or_create(&path, JoinRole::Server, &bundle, None, &env).expect("made");
+        assert_eq!(followed.check_ca(&bundle).expect("the successor"), next);
+        assert!(followed.accepts(&token.reveal()), "a token that was handed out before is still good");
 
         assert!(load(Some("mine")).accepts("mine"));
         assert!(load(None).accepts("mine"), "a given token is kept");

@@ -1,26 +1,36 @@
 //! Certificates, keys and tokens of a cluster.
 //!
-//! An [`Authority`] is a certificate authority in a directory; it issues client and server certificates and replaces
-//! those that are near their end. [`ServiceAccountKeys`] sign and check the tokens of service accounts. A
+//! An [`Authority`] is a certificate authority in a directory; it issues client and server certificates and makes its
+//! own successor. A [`Leaf`] is a certificate that is issued anew in time, a [`Presenter`] shows it in TLS, and a
+//! [`Trust`] checks those of others; all three change between two handshakes, without a restart.
+//! [`ServiceAccountKeys`] sign and check the tokens of service accounts. A
 //! [`JoinToken`] lets a machine find out that it talks to the right cluster and ask for its own certificate.
 //! Every file with a secret is written whole, by rename, readable by its owner only.
 
 mod authority;
 mod bootstrap_token;
 mod file;
+mod follow;
 mod issue;
 mod join;
 pub mod jwt;
 pub mod kubeconfig;
+mod leaf;
+mod presenter;
 mod service_account;
 mod signing_request;
+mod trust;
 
 pub use authority::{Authority, AuthorityError};
 pub use bootstrap_token::BootstrapToken;
 pub use file::{FileError, write_private};
+pub use follow::{FollowedFile, PairFiles, PairFilesError};
 pub use issue::{IssueError, IssueRequest, KeyPairPem, Usage};
 pub use join::{JoinRole, JoinToken, JoinTokenError};
+pub use leaf::{Leaf, LeafError};
+pub use presenter::{Presenter, PresenterError};
 pub use service_account::{
     BoundObject, Claims, KubernetesClaims, LEGACY_ISSUER, LegacyClaims, ServiceAccountKeys, VerifiedToken, VerifyError,
 };
 pub use signing_request::{RequestedSubject, SignError, SigningRequest};
+pub use trust::{Trust, TrustError};

@@ -85,7 +85,8 @@ impl Authority {
         request.params.is_ca = IsCa::ExplicitNoCa;
         issue::set_usage(&mut request.params, usage);
         issue::set_validity(&mut request.params, validity, env);
-        Ok(request.signed_by(self.issuer())?.pem())
+        let generation = self.generation();
+        Ok(generation.with_chain(request.signed_by(generation.issuer())?.pem()))
     }
 }
 
@@ -117,7 +118,8 @@ mod tests {
         assert_eq!(certificate.public_key().raw, rcgen::PublicKeyData::subject_public_key_info(&key));
         assert_eq!(certificate.subject().iter_common_name().next().unwrap().as_str().unwrap(), "system:node:n1");
         assert!(!certificate.is_ca());
-        let (_, issuer) = X509Certificate::from_der(authority.certificate_der()).unwrap();
+        let authorities = authority.certificates();
+        let (_, issuer) = X509Certificate::from_der(&authorities[0]).unwrap();
         certificate.verify_signature(Some(issuer.public_key())).unwrap();
     }
 
@@ -125,7 +127,7 @@ mod tests {
     fn what_is_no_request_is_refused() {
         let (dir, env) = (tempfile::tempdir().unwrap(), Env::system());
         let authority = Authority::load_or_create(dir.path(), "ca", &env).unwrap();
-        for wrong in ["", "nonsense", authority.certificate_pem()] {
+        for wrong in ["", "nonsense", &authority.certificate_pem()] {
             assert!(matches!(authority.sign(wrong, Usage::Client, YEAR, &env), Err(SignError::Malformed(_))));
         }
     }

@@ -39,6 +39,11 @@ impl Parts {
         self.tasks.spawn_fallible(name, part);
     }
 
+    /// Runs a part that cannot fail. It is expected to run until the drain signal.
+    pub fn spawn_endless(&mut self, name: &str, part: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.spawn(name, part);
+    }
+
     /// Waits for SIGTERM or SIGINT, or for a part to end, and drains the rest.
     pub async fn run(mut self) -> Result<()> {
         let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;

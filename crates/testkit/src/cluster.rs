@@ -62,17 +62,22 @@ impl Cluster {
         format!("https://127.0.0.1:{}", self.port)
     }
 
-    /// The cluster's authority.
+    /// The cluster's authority, as another process finds it.
     pub fn authority(&self) -> Authority {
         Authority::load_or_create(self.directory.path(), "ca", &self.env).expect("the cluster's own")
     }
 
     /// Writes a kubeconfig of an administrator, for clients that come by HTTPS.
     pub fn kubeconfig(&self) -> PathBuf {
+        self.kubeconfig_of("admin", &["system:masters"])
+    }
+
+    /// Writes a kubeconfig of a user, in place of the one that was written before.
+    pub fn kubeconfig_of(&self, user: &str, groups: &[&str]) -> PathBuf {
         let authority = self.authority();
         let request = IssueRequest {
-            common_name: "admin".to_owned(),
-            organizations: vec!["system:masters".to_owned()],
+            common_name: user.to_owned(),
+            organizations: groups.iter().map(|group| (*group).to_owned()).collect(),
             dns_names: Vec::new(),
             ips: Vec::new(),
             usage: Usage::Client,
@@ -81,7 +86,12 @@ impl Cluster {
         let client = authority.issue(&request).expect("a certificate");
         let path = self.directory.path().join("admin.kubeconfig");
         let (server, certificate_authority) = (self.url(), authority.certificate_pem());
-        let kubeconfig = Kubeconfig { server: &server, certificate_authority, name: "test", client: &client };
+        let kubeconfig = Kubeconfig {
+            server: &server,
+            certificate_authority: &certificate_authority,
+            name: "test",
+            client: &client,
+        };
         kubeconfig.write(&path).expect("a writable directory");
         path
     }

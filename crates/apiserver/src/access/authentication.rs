@@ -39,7 +39,6 @@ use token_file::TokenFile;
 pub use token_file::TokenFileError;
 use webhook::TokenWebhook;
 pub use webhook::TokenWebhookConfig;
-pub use x509::ClientAuthorityError;
 use x509::ClientCertificates;
 
 /// Why the ways of authentication cannot be set up.
@@ -47,7 +46,7 @@ use x509::ClientCertificates;
 pub enum AuthenticationError {
     /// An authority of clients cannot be used.
     #[error(transparent)]
-    Clients(#[from] ClientAuthorityError),
+    Clients(#[from] pki::TrustError),
     /// The file of static tokens cannot be used.
     #[error(transparent)]
     Tokens(#[from] TokenFileError),
@@ -79,11 +78,11 @@ pub(crate) struct Authenticated {
 type Outcome = Result<Option<Authenticated>, String>;
 
 /// Authorities of clients.
-pub(crate) struct Authorities<'a> {
+pub(crate) struct Authorities {
     /// Of ordinary clients.
-    pub(crate) clients: &'a CertificateDer<'static>,
+    pub(crate) clients: Arc<pki::Trust>,
     /// Of front proxies, unless the configuration names another.
-    pub(crate) front_proxies: &'a str,
+    pub(crate) front_proxies: Arc<pki::Trust>,
 }
 
 /// A way to find out by the connection who asks.
@@ -119,7 +118,7 @@ pub(crate) const BOOTSTRAPPERS: &str = "system:bootstrappers";
 impl Authenticator {
     /// The ways that a configuration allows, in upstream's order.
     pub(crate) fn new(
-        authorities: &Authorities<'_>,
+        authorities: &Authorities,
         keys: Arc<pki::ServiceAccountKeys>,
         config: &Config,
         env: Env,
@@ -128,13 +127,13 @@ impl Authenticator {
             std::fs::read_to_string(path).map_err(|source| AuthenticationError::Read { path: path.clone(), source })
         };
         let front_proxies = match &config.request_headers.client_ca_file {
-            Some(path) => read(path)?,
-            None => authorities.front_proxies.to_owned(),
+            Some(path) => Arc::new(pki::Trust::new(&read(path)?)?),
+            None => authorities.front_proxies.clone(),
         };
-        let front_proxies = FrontProxies::new(&front_proxies, &config.request_headers, env.clone())?;
+        let front_proxies = FrontProxies::new(front_proxies, &config.request_headers, env.clone());
         let connections = vec![
             Connection::FrontProxy(Box::new(front_proxies)),
-            Connection::Certificate(ClientCertificates::of([authorities.clients.clone()], env.clone())?),
+            Connection::Certificate(ClientCertificates::new(authorities.clients.clone(), env.clone())),
         ];
         let beside = Beside { own: config.service_account_issuers.clone(), anonymous_auth: config.anonymous_auth };
         let (issuers, configuration) = match (&config.authentication_config, &config.oidc) {

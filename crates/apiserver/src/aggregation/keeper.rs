@@ -97,6 +97,10 @@ impl Keeper {
         let watches = (self.watch(self.resource), self.watch(self.services), self.watch(self.slices));
         let (Some(mut apis), Some(mut services), Some(mut slices)) = watches else { return };
         let mut served = registry.cache.kinds_changed();
+        let mut renewed = self.core.aggregation.front_proxy.renewed();
+        let certificates = &self.core.certificates;
+        let mut successor = certificates.authority.subscribe();
+        let mut front_proxy_successor = certificates.front_proxy_authority.subscribe();
         let mut checks = Checks::default();
         loop {
             let done = self.sync(&mut checks).await;
@@ -110,6 +114,12 @@ impl Keeper {
                 changes = services.changes(), if has_remotes => changes.is_ok(),
                 changes = slices.changes(), if has_remotes => changes.is_ok(),
                 changed = served.changed() => changed.is_ok(),
+                changed = successor.changed() => changed.is_ok(),
+                changed = front_proxy_successor.changed() => changed.is_ok(),
+                changed = renewed.changed() => {
+                    self.core.aggregation.retire_connections();
+                    changed.is_ok()
+                }
                 Some(answer) = checks.running.next(), if has_remotes => {
                     self.take(&mut checks, answer).await;
                     true

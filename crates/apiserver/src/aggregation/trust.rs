@@ -39,9 +39,9 @@ pub(super) async fn publish(core: &Core) -> Result<(), Status> {
 fn data(core: &Core) -> Value {
     let list = |name: &str| json!([name]).to_string();
     json!({
-        "client-ca-file": core.ca_pem,
+        "client-ca-file": core.certificates.authority.certificate_pem(),
         "requestheader-allowed-names": list(FRONT_PROXY),
-        "requestheader-client-ca-file": core.front_proxy_ca_pem,
+        "requestheader-client-ca-file": core.certificates.front_proxy_authority.certificate_pem(),
         "requestheader-extra-headers-prefix": list("X-Remote-Extra-"),
         "requestheader-group-headers": list("X-Remote-Group"),
         "requestheader-uid-headers": list("X-Remote-Uid"),

@@ -5,14 +5,18 @@ use std::net::SocketAddr;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
+use rustls::client::Resumption;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio::sync::watch;
 use tokio_rustls::TlsConnector;
+
+use crate::certificates::Certificates;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -43,31 +47,21 @@ pub(crate) struct Dialer {
 }
 
 impl Dialer {
-    /// A dialer that shows kubelets the certificate of `client`, and with `verify` takes only those that have one of `ca`.
-    pub(crate) fn new(
-        client: &pki::KeyPairPem,
-        ca: &CertificateDer<'static>,
-        verify: bool,
-    ) -> Result<Self, crate::edge::TlsError> {
+    /// A dialer that shows kubelets the certificate that is for them, and with `verify` takes only those that have one of
+    /// the cluster's authority.
+    pub(crate) fn new(certificates: &Certificates, verify: bool) -> Result<Self, crate::edge::TlsError> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let certificates: Vec<CertificateDer<'static>> =
-            CertificateDer::pem_slice_iter(client.certificate.as_bytes()).collect::<Result<_, _>>()?;
-        let key = PrivateKeyDer::from_pem_slice(client.key.as_bytes())?;
-        let mut roots = RootCertStore::empty();
-        roots.add(ca.clone())?;
+        let (presenter, trust) = (certificates.to_kubelets.presenter(), certificates.authority.trust());
         let verified = ClientConfig::builder_with_provider(provider.clone())
             .with_safe_default_protocol_versions()?
-            .with_root_certificates(roots)
-            .with_client_auth_cert(certificates.clone(), key.clone_key())?;
+            .dangerous()
+            .with_custom_certificate_verifier(trust);
         // A kubelet that made its own certificate cannot be told from another, as with upstream's default.
-        let insecure = trusting(&provider)?.with_client_auth_cert(certificates, key)?;
-        let any = trusting(&provider)?.with_no_client_auth();
-        let connector = |config: ClientConfig| TlsConnector::from(Arc::new(config));
-        let insecure = connector(insecure);
+        let insecure = presenting(trusting(&provider)?, presenter.clone());
         Ok(Self {
-            kubelet: if verify { connector(verified) } else { insecure.clone() },
+            kubelet: if verify { presenting(verified, presenter) } else { insecure.clone() },
             insecure_kubelet: insecure,
-            any: connector(any),
+            any: TlsConnector::from(Arc::new(trusting(&provider)?.with_no_client_auth())),
         })
     }
 
@@ -137,16 +131,16 @@ pub(crate) fn authorities(ca_bundle: &[u8]) -> Result<Arc<RootCertStore>, crate:
 }
 
 /// The certificate by which extension API servers know that it is this server who says who asks.
-pub(crate) struct FrontProxy {
-    certificates: Vec<CertificateDer<'static>>,
-    key: PrivateKeyDer<'static>,
-}
+pub(crate) struct FrontProxy(Arc<pki::Leaf>);
 
 impl FrontProxy {
-    /// Takes the certificate apart.
-    pub(crate) fn new(client: &pki::KeyPairPem) -> Result<Self, crate::edge::TlsError> {
-        let certificates = CertificateDer::pem_slice_iter(client.certificate.as_bytes()).collect::<Result<_, _>>()?;
-        Ok(Self { certificates, key: PrivateKeyDer::from_pem_slice(client.key.as_bytes())? })
+    pub(crate) fn new(leaf: &Arc<pki::Leaf>) -> Self {
+        Self(leaf.clone())
+    }
+
+    /// Tells when there is another certificate, which only new connections show.
+    pub(crate) fn renewed(&self) -> watch::Receiver<Arc<pki::KeyPairPem>> {
+        self.0.subscribe()
     }
 
     /// TLS with a server whose certificate comes from one of the authorities in `ca_bundle`, or with any.
@@ -158,9 +152,19 @@ impl FrontProxy {
             let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
             builder.with_root_certificates(authorities(ca_bundle)?)
         };
-        let config = builder.with_client_auth_cert(self.certificates.clone(), self.key.clone_key())?;
-        Ok(TlsConnector::from(Arc::new(config)))
+        Ok(presenting(builder, self.0.presenter()))
     }
+}
+
+/// TLS that shows whichever certificate there is at each connection. None resumes an earlier one, which would show the
+/// certificate of that.
+fn presenting(
+    builder: rustls::ConfigBuilder<ClientConfig, rustls::client::WantsClientCert>,
+    presenter: Arc<pki::Presenter>,
+) -> TlsConnector {
+    let mut config = builder.with_client_cert_resolver(presenter);
+    config.resumption = Resumption::disabled();
+    TlsConnector::from(Arc::new(config))
 }
 
 /// A system's error in the words of its manual, without Rust's number behind.

@@ -71,7 +71,7 @@ pub(crate) async fn handle(core: Arc<Core>, admitted: Admitted) -> Result<Respon
         // Always indented, whoever asks.
         ["version"] => encoded(Encoding::PrettyJson, &version(), ""),
         ["metrics"] => metrics::answer(&core).await,
-        ["cacerts"] => Ok(output::text_response(StatusCode::OK, core.ca_pem.clone())),
+        ["cacerts"] => Ok(output::text_response(StatusCode::OK, core.certificates.authority.certificate_pem())),
         ["livez" | "readyz" | "healthz", rest @ ..] => health(&core, segments[0], rest, &info.query).await,
         ["openapi", "v2"] => documents::v2(core.documents.clone(), kinds, headers).await,
         ["openapi", "v3"] => documents::v3_index(core.documents.clone(), kinds, headers).await,

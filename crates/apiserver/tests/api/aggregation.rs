@@ -123,7 +123,7 @@ async fn extension(address: IpAddr) -> Extension {
             });
         }
     });
-    Extension { port, ca_pem: authority.certificate_pem().to_owned(), connections, described }
+    Extension { port, ca_pem: authority.certificate_pem(), connections, described }
 }
 
 fn api_service(ca_pem: &str) -> Value {

@@ -81,7 +81,7 @@ impl TlsServer {
                 });
             }
         });
-        Self { address, ca_pem: authority.certificate_pem().to_owned(), connections, dir, _tasks: tasks }
+        Self { address, ca_pem: authority.certificate_pem(), connections, dir, _tasks: tasks }
     }
 }
 

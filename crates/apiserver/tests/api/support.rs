@@ -137,7 +137,7 @@ impl Cluster {
         let (own, client) = self.issue(ca, user, groups);
         pki::kubeconfig::Kubeconfig {
             server: &self.url,
-            certificate_authority: own.certificate_pem(),
+            certificate_authority: &own.certificate_pem(),
             name: "test",
             client: &client,
         }
@@ -170,7 +170,7 @@ impl Cluster {
         use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
         let own = pki::Authority::load_or_create(self.dir.path(), "ca", &Env::system()).expect("an authority");
         let mut roots = rustls::RootCertStore::empty();
-        roots.add(own.certificate_der().clone()).expect("an authority");
+        roots.add(own.certificates().remove(0)).expect("an authority");
         let config = rustls::ClientConfig::builder_with_provider(rustls::crypto::ring::default_provider().into())
             .with_safe_default_protocol_versions()
             .expect("versions")

@@ -27,7 +27,7 @@ impl TestCluster {
     pub(crate) async fn start_with(nodes: &[&str], config: Config) -> Self {
         let mut cluster = Cluster::start().await;
         let config = Config {
-            root_ca_pem: "certificate".to_owned(),
+            root_ca: Some(tokio::sync::watch::channel("certificate".to_owned()).1),
             cluster_cidr: Some("10.42.0.0/16".parse().expect("a network")),
             ..config
         };

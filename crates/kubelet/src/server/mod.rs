@@ -49,17 +49,17 @@ pub enum ServerError {
         /// Why.
         source: std::io::Error,
     },
-    /// The certificates cannot be used.
-    #[error(transparent)]
-    Tls(#[from] tls::TlsError),
+    /// TLS cannot be set up.
+    #[error("cannot serve TLS: {0}")]
+    Tls(#[from] rustls::Error),
 }
 
 impl Server {
-    /// Takes the port and reads the certificates.
+    /// Takes the port.
     pub fn bind(config: &Config) -> Result<Self, ServerError> {
         let address = SocketAddr::new(config.bind_address, config.port);
         let error = |source| ServerError::Bind { address, source };
-        let acceptor = tls::acceptor(&config.serving, &config.client_ca_pem)?;
+        let acceptor = tls::acceptor(config.serving.clone(), config.client_ca.clone())?;
         let listener = StdListener::bind(address).map_err(error)?;
         listener.set_nonblocking(true).map_err(error)?;
         let address = listener.local_addr().map_err(error)?;

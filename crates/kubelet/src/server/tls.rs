@@ -2,32 +2,9 @@
 
 use std::sync::Arc;
 
-use rustls::RootCertStore;
-use rustls::server::WebPkiClientVerifier;
-use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem};
+use pki::{Presenter, Trust};
+use rustls_pki_types::CertificateDer;
 use tokio_rustls::TlsAcceptor;
-
-use crate::config::ServingCertificate;
-
-/// Certificates that cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum TlsError {
-    /// They cannot be read.
-    #[error("cannot read the kubelet's {what}: {source}")]
-    Pem {
-        /// Which of them.
-        what: &'static str,
-        /// Why.
-        source: pem::Error,
-    },
-    /// They do not fit together.
-    #[error("cannot use the kubelet's serving certificate: {0}")]
-    Rustls(#[from] rustls::Error),
-    /// The authorities cannot be used.
-    #[error("cannot use the kubelet's client authorities: {0}")]
-    Verifier(#[from] rustls::server::VerifierBuilderError),
-}
 
 /// The group whose members may use the server: the API server's own client, and administrators.
 const TRUSTED_GROUP: &str = "system:masters";
@@ -40,21 +17,12 @@ pub fn is_trusted(certificates: Option<&[CertificateDer<'_>]>) -> bool {
 }
 
 /// Accepts connections of clients with a certificate of the given authorities.
-pub fn acceptor(serving: &ServingCertificate, client_ca_pem: &str) -> Result<TlsAcceptor, TlsError> {
-    let error = |what| move |source| TlsError::Pem { what, source };
-    let certificates = |pem: &str| CertificateDer::pem_slice_iter(pem.as_bytes()).collect::<Result<Vec<_>, _>>();
-    let chain = certificates(&serving.certificate_pem).map_err(error("serving certificate"))?;
-    let key = PrivateKeyDer::from_pem_slice(serving.key_pem.as_bytes()).map_err(error("serving key"))?;
-    let mut roots = RootCertStore::empty();
-    for authority in certificates(client_ca_pem).map_err(error("client authorities"))? {
-        roots.add(authority)?;
-    }
+pub fn acceptor(serving: Arc<Presenter>, client_ca: Arc<Trust>) -> Result<TlsAcceptor, rustls::Error> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider)).build()?;
     let mut config = rustls::ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
-        .with_client_cert_verifier(verifier)
-        .with_single_cert(chain, key)?;
+        .with_client_cert_verifier(client_ca)
+        .with_cert_resolver(serving);
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(TlsAcceptor::from(Arc::new(config)))
 }

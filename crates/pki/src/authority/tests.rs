@@ -33,7 +33,8 @@ async fn an_authority_is_made_once_and_loaded_again() {
     assert_eq!(first.certificate_pem(), again.certificate_pem());
 
     let pair = again.issue(&request()).expect("issued");
-    assert!(first.still_good(&pair.certificate, &pair.key, &request()), "issued by the loaded one, good for the first");
+    let is_good = still_good(&pair, &first.certificates()[0], &request(), env().now());
+    assert!(is_good, "issued by the loaded one, good for the first");
 
     std::fs::remove_file(dir.path().join("ca.key")).expect("it exists");
     let err = Authority::load_or_create(dir.path(), "ca", &env()).expect_err("the key is gone");
@@ -75,4 +76,56 @@ async fn an_expired_authority_is_an_error() {
     env.sleep(3651 * DAY).await;
     let err = Authority::load_or_create(dir.path(), "ca", &env).expect_err("it is over");
     assert!(matches!(err, AuthorityError::Expired { .. }), "{err}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_successor_is_trusted_by_those_who_trust_its_predecessor_and_survives_a_crash() {
+    let (dir, env) = (tempfile::tempdir().expect("a directory"), env());
+    let authority = Authority::load_or_create(dir.path(), "ca", &env).expect("made");
+    let (old_pem, lineage) = (authority.certificate_pem(), authority.lineage().to_owned());
+    let (old_trust, old_leaf) = (Trust::new(&old_pem).expect("trusted"), authority.issue(&request()).expect("issued"));
+    authority.rotate().expect("a successor");
+    let new_leaf = authority.issue(&request()).expect("issued");
+    check_trusted(&old_trust, &old_leaf, &env, true);
+    check_trusted(&old_trust, &new_leaf, &env, true);
+    check_trusted(&authority.trust(), &old_leaf, &env, true);
+    check_trusted(&authority.trust(), &new_leaf, &env, true);
+    let new_pem = authority.certificate_pem();
+    assert!(new_pem.ends_with(&old_pem) && new_pem != old_pem);
+    assert_eq!(authority.lineage(), lineage);
+
+    let again = Authority::load_or_create(dir.path(), "ca", &env).expect("loaded");
+    assert_eq!((again.certificate_pem(), again.lineage()), (new_pem, &*lineage));
+
+    // Killed before the successor's certificate was written, and right after.
+    let file = |name: &str| dir.path().join(name);
+    let keep = |name: &str| std::fs::read(file(name)).expect("readable");
+    let (certificate, key) = (keep("ca.crt"), keep("ca.key"));
+    again.rotate().expect("a successor");
+    let (next_certificate, next_key) = (keep("ca.crt"), keep("ca.key"));
+    let put = |name: &str, content: &[u8]| std::fs::write(file(name), content).expect("writable");
+    put("ca.crt", &certificate);
+    put("ca.key", &key);
+    put("ca.next.key", &next_key);
+    let before = Authority::load_or_create(dir.path(), "ca", &env).expect("the old one");
+    check_trusted(&old_trust, &before.issue(&request()).expect("issued"), &env, true);
+    check_trusted(&before.trust(), &before.issue(&request()).expect("issued"), &env, true);
+    put("ca.crt", &next_certificate);
+    let after = Authority::load_or_create(dir.path(), "ca", &env).expect("the new one");
+    check_trusted(&after.trust(), &after.issue(&request()).expect("issued"), &env, true);
+    assert!(!file("ca.next.key").exists() && keep("ca.key") == next_key);
+}
+
+/// Whether a server's certificate is trusted now.
+#[track_caller]
+fn check_trusted(trust: &Trust, leaf: &KeyPairPem, env: &Env, expected: bool) {
+    use rustls::client::danger::ServerCertVerifier;
+    use rustls_pki_types::{ServerName, UnixTime};
+    let chain: Vec<CertificateDer<'static>> =
+        CertificateDer::pem_slice_iter(leaf.certificate.as_bytes()).collect::<Result<_, _>>().expect("PEM");
+    let seconds = u64::try_from(env.now().as_second()).expect("after 1970");
+    let name = ServerName::try_from("kubernetes.default.svc").expect("a name");
+    let now = UnixTime::since_unix_epoch(Duration::from_secs(seconds));
+    let verified = trust.verify_server_cert(&chain[0], &chain[1..], &name, &[], now);
+    assert_eq!(verified.is_ok(), expected, "{verified:?}");
 }

@@ -10,15 +10,16 @@ use base::{Env, Instance};
 use client::{Accounts, Informers, Source};
 use controllers::ControllerManager;
 use ipnet::IpNet;
-use pki::{Authority, IssueRequest, JoinRole, JoinToken, Usage};
-use sha2::{Digest, Sha256};
+use pki::{Authority, JoinRole, JoinToken};
+use tokio::sync::watch;
 
+use super::handed_out::HandedOut;
 use super::start_informers;
 use crate::layout;
 use crate::options::EncryptionAtRest;
 use crate::supervise::Parts;
 
-/// How long certificates that this machine issues for its own use are valid; they are renewed at each start.
+/// How long certificates that this machine issues for its own use are valid.
 pub const VALIDITY: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// The namespace of the accounts that the cluster's own parts act as.
@@ -36,6 +37,7 @@ pub struct ApiServerOptions<'a> {
 pub struct PreparedApiServer {
     authority: Arc<Authority>,
     server: ApiServer,
+    handed_out: HandedOut,
 }
 
 impl PreparedApiServer {
@@ -58,11 +60,6 @@ impl PreparedApiServer {
         Ok(self.accounts().client(account, account).await?)
     }
 
-    /// The certificate of the cluster's authority.
-    pub fn ca_pem(&self) -> &str {
-        self.authority.certificate_pem()
-    }
-
     /// The cluster's authority.
     pub fn authority(&self) -> Arc<Authority> {
         self.authority.clone()
@@ -71,6 +68,7 @@ impl PreparedApiServer {
     /// Serves, as a part.
     pub fn start(self, parts: &mut Parts) {
         parts.spawn("API server", self.server.run(parts.drain()));
+        parts.spawn("handed out files", self.handed_out.run(parts.drain()));
     }
 }
 
@@ -81,27 +79,34 @@ pub async fn prepare_apiserver(
     env: &Env,
 ) -> Result<PreparedApiServer> {
     let instance = options.instance;
-    let authority = Authority::load_or_create(&config.pki_dir, "ca", env)?;
+    let authority = Arc::new(Authority::load_or_create(&config.pki_dir, "ca", env)?);
     let ca = authority.certificate_pem();
+    config.authority = Some(authority.clone());
     let token_file = layout::token_file(instance);
     config.join_token =
-        Some(JoinToken::load_or_create(&token_file, JoinRole::Server, ca, options.token, env).context("join token")?);
+        Some(JoinToken::load_or_create(&token_file, JoinRole::Server, &ca, options.token, env).context("join token")?);
 
     config.encryption = encryption_source(options.encryption, instance, env)?;
 
     let mut store = store::EmbeddedConfig::new(layout::db_dir(instance), env.clone());
     // The datastore and the authority of one cluster belong together: a database that was copied from elsewhere is
     // refused, because nobody's credentials would fit what it holds.
-    store.cluster_id = Some(cluster_id(ca));
+    store.cluster_id = Some(cluster_id(&authority));
     let store = tokio::task::spawn_blocking(move || store::Embedded::open(store)).await?;
     let store = store.context("cannot open the datastore")?;
     let building = env.clone();
     let server = tokio::task::spawn_blocking(move || ApiServer::build(config, Arc::new(store), building)).await?;
     let server = server.context("cannot start the API server")?;
 
-    let url = format!("https://{}", reachable(server.local_address()));
-    write_kubeconfig(&authority, &url, options.kubeconfig)?;
-    Ok(PreparedApiServer { authority: Arc::new(authority), server })
+    let handed_out = HandedOut {
+        authority: authority.clone(),
+        server: format!("https://{}", reachable(server.local_address())),
+        kubeconfig: options.kubeconfig.to_owned(),
+        token: token_file,
+        env: env.clone(),
+    };
+    handed_out.write_kubeconfig()?;
+    Ok(PreparedApiServer { authority, server, handed_out })
 }
 
 /// The configuration of the encryption at rest: the one that is named, or the installation's own, which is made at the
@@ -133,38 +138,17 @@ fn reachable(address: std::net::SocketAddr) -> std::net::SocketAddr {
     if address.ip().is_unspecified() { (loopback, address.port()).into() } else { address }
 }
 
-fn cluster_id(ca_pem: &str) -> String {
-    let digest = Sha256::digest(ca_pem.as_bytes());
-    digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn write_kubeconfig(authority: &Authority, server: &str, path: &Path) -> Result<()> {
-    let request = IssueRequest {
-        common_name: "kubernetes-admin".to_owned(),
-        organizations: vec!["system:masters".to_owned()],
-        dns_names: Vec::new(),
-        ips: Vec::new(),
-        usage: Usage::Client,
-        validity: VALIDITY,
-    };
-    let client = authority.issue(&request)?;
-    let kubeconfig = pki::kubeconfig::Kubeconfig {
-        server,
-        certificate_authority: authority.certificate_pem(),
-        name: "skiff",
-        client: &client,
-    };
-    if let Some(dir) = path.parent() {
-        std::fs::create_dir_all(dir).with_context(|| format!("cannot create {}", dir.display()))?;
-    }
-    kubeconfig.write(path).context("cannot write the administrator's kubeconfig; --write-kubeconfig moves it")
+/// What the datastore knows its cluster by: it stays when the authority has a successor.
+fn cluster_id(authority: &Authority) -> String {
+    authority.lineage().chars().take(32).collect()
 }
 
 /// What the controllers are told.
 pub struct ControllerOptions {
     pub identity: String,
     pub cluster_cidr: IpNet,
-    pub root_ca_pem: String,
+    /// The certificates of the cluster's authority, PEM.
+    pub root_ca: watch::Receiver<String>,
     pub node_monitor_grace_period: Duration,
     /// Signs certificates of joining nodes.
     pub authority: Option<Arc<Authority>>,
@@ -180,7 +164,7 @@ pub fn start_controllers(
 ) -> Result<()> {
     let config = controllers::Config {
         identity: options.identity,
-        root_ca_pem: options.root_ca_pem,
+        root_ca: Some(options.root_ca),
         cluster_cidr: Some(options.cluster_cidr),
         node_monitor_grace_period: options.node_monitor_grace_period,
         signer: options.authority.map(controllers::Signer::new),

@@ -7,7 +7,8 @@
 mod failure;
 mod server;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -17,9 +18,12 @@ use k8s_openapi::api::certificates::v1::{CertificateSigningRequest, CertificateS
 use kube::Api;
 use kube::api::{ObjectMeta, PostParams};
 use kube::runtime::wait::await_condition;
-use pki::{JoinToken, KeyPairPem, SigningRequest};
+use pki::{FollowedFile, JoinToken, KeyPairPem, SigningRequest, Trust};
+
+use crate::supervise::Parts;
 
 use failure::JoinFailure;
+use server::Believed;
 
 /// Signs client certificates of kubelets.
 const SIGNER: &str = "kubernetes.io/kube-apiserver-client-kubelet";
@@ -30,8 +34,19 @@ const RETRY: (Duration, Duration) = (Duration::from_millis(200), Duration::from_
 
 /// A node's credentials: the kubeconfig to reach the server with, and the cluster's authority.
 pub struct Joined {
-    pub kubeconfig: std::path::PathBuf,
-    pub ca_pem: String,
+    pub kubeconfig: PathBuf,
+    pub ca_file: PathBuf,
+}
+
+/// The authorities in a file, which is followed.
+pub fn follow_authorities(parts: &mut Parts, path: &Path, env: &Env) -> Result<Arc<Trust>> {
+    let file = FollowedFile::read(path)?;
+    let authorities = file.subscribe();
+    let trust = Trust::new(&authorities.borrow()).with_context(|| format!("cannot use {}", path.display()))?;
+    let trust = Arc::new(trust);
+    parts.spawn_endless("authorities of clients", trust.clone().follow(authorities, parts.drain()));
+    parts.spawn_endless("file of authorities of clients", file.run(env.clone(), parts.drain()));
+    Ok(trust)
 }
 
 /// Joins the cluster of `server` as `node`, or finds that this machine has joined before. Retries what may become right
@@ -39,22 +54,24 @@ pub struct Joined {
 pub async fn join(dir: &Path, server: &str, token: &str, node: &str, env: &Env) -> Result<Joined> {
     let token = JoinToken::parse(token).context("--token")?;
     let (ca_file, kubeconfig) = (dir.join("ca.crt"), dir.join("kubelet.kubeconfig"));
-    let kept = read_if_there(&ca_file)?;
-    if let Some(kept) = &kept {
-        token.check_ca(kept).with_context(|| {
+    // The authority that the token named then stays the sign of the cluster when it is long succeeded.
+    let named_file = dir.join("joined-ca.crt");
+    if let Some(kept) = read_if_there(&ca_file)? {
+        let named = read_if_there(&named_file)?.unwrap_or_default();
+        token.check_ca(&(kept + &named)).with_context(|| {
             format!(
                 "{} belongs to another cluster; use another --data-dir, or remove it with `skiff down --purge`",
                 dir.display()
             )
         })?;
         if kubeconfig.exists() {
-            return Ok(Joined { kubeconfig, ca_pem: kept.clone() });
+            return Ok(Joined { kubeconfig, ca_file });
         }
     }
     let mut pause = RETRY.0;
     loop {
         match try_join(server, &token, node, env).await {
-            Ok((ca_pem, client)) => {
+            Ok((Believed { named, all: ca_pem }, client)) => {
                 let written = pki::kubeconfig::Kubeconfig {
                     server,
                     certificate_authority: &ca_pem,
@@ -62,9 +79,10 @@ pub async fn join(dir: &Path, server: &str, token: &str, node: &str, env: &Env) 
                     client: &client,
                 };
                 std::fs::create_dir_all(dir).with_context(|| format!("cannot create {}", dir.display()))?;
+                pki::write_private(&named_file, &named)?;
                 pki::write_private(&ca_file, &ca_pem)?;
                 written.write(&kubeconfig)?;
-                return Ok(Joined { kubeconfig, ca_pem });
+                return Ok(Joined { kubeconfig, ca_file });
             }
             Err(err) if err.downcast_ref::<JoinFailure>().is_some_and(JoinFailure::is_final) => return Err(err),
             Err(err) => tracing::warn!(%server, err = %format!("{err:#}"), "cannot join yet"),
@@ -74,15 +92,16 @@ pub async fn join(dir: &Path, server: &str, token: &str, node: &str, env: &Env) 
     }
 }
 
-async fn try_join(server: &str, token: &JoinToken, node: &str, env: &Env) -> Result<(String, KeyPairPem)> {
-    let ca_pem = server::authority(server, token, env).await?;
-    let client = server::connect(server, Some(&ca_pem), Some(token.bearer())).await?;
+async fn try_join(server: &str, token: &JoinToken, node: &str, env: &Env) -> Result<(Believed, KeyPairPem)> {
+    let believed = server::authority(server, token, env).await?;
+    let ca_pem = &believed.all;
+    let client = server::connect(server, Some(ca_pem), Some(token.bearer())).await?;
     let asked = SigningRequest::new(&format!("system:node:{node}"), &["system:nodes".to_owned()])?;
     let api = Api::<CertificateSigningRequest>::all(client);
     let created = match api.create(&PostParams::default(), &signing_request(&asked.request)).await {
         Ok(created) => created,
         Err(kube::Error::Api(status)) if status.code == 401 => {
-            let client = server::connect(server, Some(&ca_pem), None).await?;
+            let client = server::connect(server, Some(ca_pem), None).await?;
             return Err(server::refusal(server, token, &client).await.into());
         }
         Err(err @ kube::Error::Api(_)) => return Err(err).context("cannot ask for a certificate"),
@@ -92,7 +111,7 @@ async fn try_join(server: &str, token: &JoinToken, node: &str, env: &Env) -> Res
         }
     };
     let certificate = await_certificate(api, created.metadata.name.unwrap_or_default()).await?;
-    Ok((ca_pem, KeyPairPem { certificate, key: asked.key }))
+    Ok((believed, KeyPairPem { certificate, key: asked.key }))
 }
 
 fn signing_request(pem: &str) -> CertificateSigningRequest {

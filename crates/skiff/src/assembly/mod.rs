@@ -1,6 +1,7 @@
 //! What roles are assembled from: the control plane, a node, and joining.
 
 pub mod control_plane;
+pub mod handed_out;
 pub mod join;
 pub mod node;
 pub mod serving;

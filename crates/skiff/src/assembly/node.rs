@@ -2,12 +2,14 @@
 
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use base::{Env, Instance};
 use ipnet::IpNet;
-use kubelet::{Kubelet, ServingCertificate};
+use kubelet::Kubelet;
 use network::{NodeRoutes, NodeRoutesConfig, PodNetwork};
+use pki::{Presenter, Trust};
 
 use super::{default_dns, start_informers};
 use crate::options::{Node as NodeOptions, NodeLimits};
@@ -28,8 +30,8 @@ pub struct NodeConfig {
     pub runtime_endpoint: Option<PathBuf>,
     pub resolv_conf: PathBuf,
     pub limits: NodeLimits,
-    pub serving: ServingCertificate,
-    pub client_ca_pem: String,
+    pub serving: Arc<Presenter>,
+    pub client_ca: Arc<Trust>,
     /// As whom the parts beside the kubelet act; as the kubelet on a node that only follows, which has no other
     /// identity.
     pub clients: Option<NodeClients>,
@@ -77,7 +79,7 @@ pub async fn start(parts: &mut Parts, config: NodeConfig, client: kube::Client, 
     };
 
     let mut kubelet =
-        kubelet::Config::new(&config.name, config.ip, config.instance.clone(), config.serving, config.client_ca_pem);
+        kubelet::Config::new(&config.name, config.ip, config.instance.clone(), config.serving, config.client_ca);
     kubelet.cri_socket = socket;
     kubelet.pod_logs_dir = layout::pod_logs_dir(&config.instance);
     kubelet.cluster_dns = vec![config.cluster_dns];

@@ -2,17 +2,23 @@
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use base::Env;
-use kubelet::ServingCertificate;
-use pki::{Authority, IssueRequest, KeyPairPem, Usage};
+use pki::{Authority, IssueRequest, Leaf, PairFiles, Presenter, Usage};
 
 use super::control_plane::VALIDITY;
+use crate::supervise::Parts;
 
-/// A certificate issued by an authority in `dir`: the cluster's on a server, the node's own on an agent.
-pub fn issued(dir: &Path, authority: &str, node: &str, ip: IpAddr, env: &Env) -> Result<ServingCertificate> {
-    let authority = Authority::load_or_create(dir, authority, env)?;
+/// A certificate that an authority of this machine issues into `dir`, and issues anew in time.
+pub fn issued(
+    parts: &mut Parts,
+    authority: &Arc<Authority>,
+    dir: &Path,
+    (node, ip): (&str, IpAddr),
+    env: &Env,
+) -> Result<Arc<Presenter>> {
     let request = IssueRequest {
         common_name: format!("system:node:{node}"),
         organizations: vec!["system:nodes".to_owned()],
@@ -21,19 +27,34 @@ pub fn issued(dir: &Path, authority: &str, node: &str, ip: IpAddr, env: &Env) ->
         usage: Usage::Server,
         validity: VALIDITY,
     };
-    let KeyPairPem { certificate, key } = authority.load_or_issue(dir, "kubelet", &request)?;
-    Ok(ServingCertificate { certificate_pem: certificate, key_pem: key })
+    let leaf = Arc::new(Leaf::load_or_issue(authority, dir, "kubelet", request, env)?);
+    let presenter = leaf.presenter();
+    parts.spawn_endless("kubelet's certificate", leaf.run(parts.drain()));
+    Ok(presenter)
 }
 
-/// A certificate from files; both or none must be named.
-pub fn from_files(certificate: Option<&PathBuf>, key: Option<&PathBuf>) -> Result<Option<ServingCertificate>> {
-    let read =
-        |path: &PathBuf| std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()));
-    match (certificate, key) {
-        (Some(certificate), Some(key)) => {
-            Ok(Some(ServingCertificate { certificate_pem: read(certificate)?, key_pem: read(key)? }))
-        }
-        (None, None) => Ok(None),
+/// The same by an authority of the node's own, which nobody else knows.
+pub fn self_issued(parts: &mut Parts, dir: &Path, (node, ip): (&str, IpAddr), env: &Env) -> Result<Arc<Presenter>> {
+    let authority = Arc::new(Authority::load_or_create(dir, "serving-ca", env)?);
+    let presenter = issued(parts, &authority, dir, (node, ip), env)?;
+    parts.spawn_endless("kubelet's certificate authority", authority.run(parts.drain()));
+    Ok(presenter)
+}
+
+/// A certificate from files, which are followed; both or none must be named.
+pub fn from_files(
+    parts: &mut Parts,
+    certificate: Option<&PathBuf>,
+    key: Option<&PathBuf>,
+    env: &Env,
+) -> Result<Option<Arc<Presenter>>> {
+    let (certificate, key) = match (certificate, key) {
+        (Some(certificate), Some(key)) => (certificate, key),
+        (None, None) => return Ok(None),
         _ => bail!("--tls-cert-file and --tls-private-key-file go together"),
-    }
+    };
+    let files = PairFiles::read(certificate, key)?;
+    let presenter = files.presenter();
+    parts.spawn_endless("kubelet's certificate", files.run(env.clone(), parts.drain()));
+    Ok(Some(presenter))
 }

@@ -21,8 +21,8 @@ pub async fn run(options: Agent) -> Result<()> {
     let joined = join::join(&dir, &options.server, &token, &name, &env).await?;
     let client = client::connect(Source::Kubeconfig(joined.kubeconfig), "kubelet").await?;
     let config = NodeConfig {
-        serving: serving::issued(&dir, "serving-ca", &name, ip, &env)?,
-        client_ca_pem: joined.ca_pem,
+        serving: serving::self_issued(&mut parts, &dir, (&name, ip), &env)?,
+        client_ca: join::follow_authorities(&mut parts, &joined.ca_file, &env)?,
         clients: None,
         name,
         ip,

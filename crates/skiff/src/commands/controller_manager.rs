@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use base::Env;
 use client::{Accounts, RemoteAccounts};
-use pki::Authority;
+use pki::{Authority, FollowedFile};
 
 use crate::assembly::control_plane::{self, ControllerOptions};
 use crate::options::components::ControllerManager;
@@ -20,22 +20,25 @@ pub async fn run(options: ControllerManager) -> Result<()> {
         assembly::connect_alone(&mut parts, "kube-controller-manager", &options.connection, &env).await?;
     let pki_dir = layout::pki_dir(&options.common.instance());
     let root_ca = options.root_ca_file.unwrap_or_else(|| pki_dir.join("ca.crt"));
-    let root_ca_pem = std::fs::read_to_string(&root_ca)
-        .with_context(|| format!("cannot read {}; --root-ca-file names another", root_ca.display()))?;
+    let root_ca = FollowedFile::read(&root_ca).context("--root-ca-file names another")?;
+    let published = root_ca.subscribe();
+    parts.spawn_endless("root CA file", root_ca.run(env.clone(), parts.drain()));
     // Beside an API server on one machine the authority is there; elsewhere another replica signs.
     let authority = if pki_dir.join("ca.key").exists() {
-        Some(Arc::new(Authority::load_or_create(&pki_dir, "ca", &env)?))
+        let authority = Arc::new(Authority::load_or_create(&pki_dir, "ca", &env)?);
+        parts.spawn_endless("certificate authority", authority.clone().run(parts.drain()));
+        Some(authority)
     } else {
         None
     };
     let controllers = ControllerOptions {
         identity: assembly::identity(options.election.leader_elect_identity.as_deref(), &env)?,
         cluster_cidr: options.cluster_cidr,
-        root_ca_pem,
+        root_ca: published,
         node_monitor_grace_period: Duration::from_secs(options.node_monitor_grace_period),
         authority,
     };
-    let reached = client::configuration(options.connection.kubeconfig).await?;
+    let reached = client::connect_anonymously(options.connection.kubeconfig, "kube-controller-manager").await?;
     let accounts = RemoteAccounts::new(client.clone(), reached, control_plane::ACCOUNTS, env);
     let accounts = Accounts::Remote(Box::new(accounts));
     control_plane::start_controllers(&mut parts, controllers, client, accounts, informers)?;

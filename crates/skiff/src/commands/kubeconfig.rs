@@ -30,7 +30,7 @@ pub fn run(options: &Kubeconfig) -> Result<()> {
     let client = authority.issue(&request)?;
     let kubeconfig = pki::kubeconfig::Kubeconfig {
         server: &options.server,
-        certificate_authority: authority.certificate_pem(),
+        certificate_authority: &authority.certificate_pem(),
         name: "skiff",
         client: &client,
     };

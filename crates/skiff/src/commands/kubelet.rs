@@ -1,8 +1,9 @@
 //! `skiff kubelet`: the kubelet alone, over any container runtime that serves CRI.
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use base::Env;
 
+use crate::assembly::join::follow_authorities;
 use crate::assembly::{self, node, serving};
 use crate::options::components::Kubelet;
 use crate::supervise::Parts;
@@ -14,15 +15,15 @@ pub async fn run(options: Kubelet) -> Result<()> {
     let (client, informers) = assembly::connect_alone(&mut parts, "kubelet", &options.connection, &env).await?;
     let name = options.hostname_override.map_or_else(host::name, Ok)?;
     let ip = options.node_ip.map_or_else(host::address, Ok)?;
-    let given = serving::from_files(options.tls_cert_file.as_ref(), options.tls_private_key_file.as_ref())?;
+    let (certificate, key) = (options.tls_cert_file.as_ref(), options.tls_private_key_file.as_ref());
+    let given = serving::from_files(&mut parts, certificate, key, &env)?;
     let certificate = match given {
         Some(certificate) => certificate,
-        None => serving::issued(&layout::agent_dir(&instance), "serving-ca", &name, ip, &env)?,
+        None => serving::self_issued(&mut parts, &layout::agent_dir(&instance), (&name, ip), &env)?,
     };
-    let client_ca_pem = std::fs::read_to_string(&options.client_ca_file)
-        .with_context(|| format!("cannot read {}", options.client_ca_file.display()))?;
+    let client_ca = follow_authorities(&mut parts, &options.client_ca_file, &env)?;
 
-    let mut config = kubelet::Config::new(&name, ip, instance.clone(), certificate, client_ca_pem);
+    let mut config = kubelet::Config::new(&name, ip, instance.clone(), certificate, client_ca);
     match options.container_runtime_endpoint {
         Some(socket) => config.cri_socket = socket,
         None => {

@@ -31,15 +31,21 @@ async fn serve(options: Server) -> Result<()> {
         // servers share it: the datastore's lock lets only one run over a data directory.
         identity: format!("{name}_{}", instance.name()),
         cluster_cidr: options.ranges.cluster_cidr,
-        root_ca_pem: prepared.ca_pem().to_owned(),
+        root_ca: prepared.authority().subscribe(),
         node_monitor_grace_period: Duration::from_secs(options.node_monitor_grace_period),
         authority: Some(prepared.authority()),
     };
     control_plane::start_components(&mut parts, &prepared, controllers, &env).await?;
     if !options.disable_agent {
         let config = NodeConfig {
-            serving: serving::issued(&layout::pki_dir(&instance), "ca", &name, ip, &env)?,
-            client_ca_pem: prepared.ca_pem().to_owned(),
+            serving: serving::issued(
+                &mut parts,
+                &prepared.authority(),
+                &layout::pki_dir(&instance),
+                (&name, ip),
+                &env,
+            )?,
+            client_ca: prepared.authority().trust(),
             clients: Some(NodeClients {
                 proxy: prepared.client("kube-proxy", "system:kube-proxy", &[]).await?,
                 dns: prepared.account_client("kube-dns").await?,

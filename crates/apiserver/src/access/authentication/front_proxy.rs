@@ -1,12 +1,13 @@
 //! A front proxy, which says in headers who asks: believed by its certificate and by nothing else.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use base::Env;
 use http::HeaderMap;
 use http::header::HeaderName;
 
-use super::x509::{ClientAuthorityError, ClientCertificates};
+use super::x509::ClientCertificates;
 use crate::access::identity::{Identity, unescape_key};
 use crate::access::shown::Verified;
 
@@ -74,9 +75,9 @@ pub(super) struct FrontProxies {
 }
 
 impl FrontProxies {
-    pub(super) fn new(authorities: &str, headers: &RequestHeaders, env: Env) -> Result<Self, ClientAuthorityError> {
-        let certificates = ClientCertificates::of_pem(authorities, env)?;
-        Ok(Self { certificates, headers: headers.lower(), standard: RequestHeaders::default().lower() })
+    pub(super) fn new(authorities: Arc<pki::Trust>, headers: &RequestHeaders, env: Env) -> Self {
+        let certificates = ClientCertificates::new(authorities, env);
+        Self { certificates, headers: headers.lower(), standard: RequestHeaders::default().lower() }
     }
 
     pub(super) fn authenticate(&self, verified: &Verified, headers: &HeaderMap) -> Result<Option<Identity>, String> {

@@ -5,10 +5,7 @@ use std::time::Duration;
 
 use base::Env;
 use jiff::Timestamp;
-use rustls::RootCertStore;
-use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
-use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, UnixTime};
 use sha2::{Digest, Sha256};
 use x509_parser::prelude::{FromDer, X509Certificate};
@@ -16,39 +13,18 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 use crate::access::identity::{CREDENTIAL_ID, Identity};
 use crate::access::shown::{Verdict, Verified};
 
-/// An authority of clients that cannot be used.
-#[derive(Debug, thiserror::Error)]
-#[error("cannot verify client certificates: {0}")]
-pub struct ClientAuthorityError(String);
-
 /// Where a certificate's subject has the UID of its user (upstream's object identifier).
 const UID_ATTRIBUTE: &str = "1.3.6.1.4.1.57683.2";
 
 /// Believes the certificates of some authorities.
 pub(super) struct ClientCertificates {
-    verifier: Arc<dyn ClientCertVerifier>,
+    trust: Arc<pki::Trust>,
     env: Env,
 }
 
 impl ClientCertificates {
-    pub(super) fn of(
-        authorities: impl IntoIterator<Item = CertificateDer<'static>>,
-        env: Env,
-    ) -> Result<Self, ClientAuthorityError> {
-        let failed = |err: &dyn std::error::Error| ClientAuthorityError(err.to_string());
-        let mut roots = RootCertStore::empty();
-        for authority in authorities {
-            roots.add(authority).map_err(|err| failed(&err))?;
-        }
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
-        Ok(Self { verifier: builder.build().map_err(|err| failed(&err))?, env })
-    }
-
-    /// Those of the authorities in a PEM text.
-    pub(super) fn of_pem(pem: &str, env: Env) -> Result<Self, ClientAuthorityError> {
-        let authorities = CertificateDer::pem_slice_iter(pem.as_bytes()).collect::<Result<Vec<_>, _>>();
-        Self::of(authorities.map_err(|err| ClientAuthorityError(err.to_string()))?, env)
+    pub(super) fn new(trust: Arc<pki::Trust>, env: Env) -> Self {
+        Self { trust, env }
     }
 
     /// Whose a client's certificates are.
@@ -56,7 +32,7 @@ impl ClientCertificates {
         let [leaf, intermediates @ ..] = certificates else { return Ok(None) };
         let seconds = u64::try_from(self.env.now().as_second()).unwrap_or_default();
         let now = UnixTime::since_unix_epoch(Duration::from_secs(seconds));
-        self.verifier.verify_client_cert(leaf, intermediates, now).map_err(|err| err.to_string())?;
+        self.trust.verify_client_cert(leaf, intermediates, now).map_err(|err| err.to_string())?;
         let (_, parsed) = X509Certificate::from_der(leaf).map_err(|err| err.to_string())?;
         let subject = parsed.subject();
         let organizations = subject.iter_organization().filter_map(|organization| organization.as_str().ok());

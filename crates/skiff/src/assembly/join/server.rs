@@ -19,24 +19,36 @@ const SKEW: SignedDuration = SignedDuration::from_mins(10);
 /// The longest text of an authority that is read from somebody who may be anybody.
 const MAX_BYTES: usize = 1 << 20;
 
-/// The server's authority, checked against the token as far as that goes.
-pub async fn authority(server: &str, token: &JoinToken, env: &Env) -> Result<String> {
+/// The authorities of a server, as far as they can be believed.
+pub struct Believed {
+    /// Those that the token says, or that the server has proven.
+    pub named: String,
+    /// All that the server has: it says so over a connection that one of these vouches for.
+    pub all: String,
+}
+
+/// The server's authorities, checked against the token as far as that goes.
+pub async fn authority(server: &str, token: &JoinToken, env: &Env) -> Result<Believed> {
     let stranger = connect(server, None, None).await?;
-    let ca_pem = fetch(server, &stranger, env).await?;
-    token.check_ca(&ca_pem).map_err(|why| JoinFailure::OtherCluster { server: server.to_owned(), why })?;
-    match token.bootstrap() {
-        _ if token.names_ca() => {}
-        Some(bootstrap) => {
-            // The server proves by a signature that it knows the token: with it, what it says can be believed.
-            let proven = signature(&stranger, bootstrap).await == Signature::Good(ca_pem.clone());
-            if !proven {
+    let shown = fetch(server, &stranger, env).await?;
+    let named = token.check_ca(&shown).map_err(|why| JoinFailure::OtherCluster { server: server.to_owned(), why })?;
+    let named = match token.bootstrap() {
+        _ if token.names_ca() => named,
+        // The server proves by a signature that it knows the token: with it, what it says can be believed.
+        Some(bootstrap) => match signature(&stranger, bootstrap).await {
+            Signature::Good(proven) => proven,
+            _ => {
                 let (server, id) = (server.to_owned(), bootstrap.id().to_owned());
                 return Err(JoinFailure::Unproven { server, id }.into());
             }
+        },
+        None => {
+            tracing::warn!(%server, "the token does not say which CA to expect: any server on the way is believed");
+            named
         }
-        None => tracing::warn!(%server, "the token does not say which CA to expect: any server on the way is believed"),
-    }
-    Ok(ca_pem)
+    };
+    let all = fetch(server, &connect(server, Some(&named), None).await?, env).await?;
+    Ok(Believed { named, all })
 }
 
 /// Why a server that is the right one refuses a token.

@@ -1,0 +1,106 @@
+//! The server's certificates: its authorities, which make their successors, and what they issued for it, which is
+//! issued anew long before it ends. Handshakes use whichever is there then; connections that are open stay.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use base::{Drain, Env, Tasks};
+use pki::{Authority, IssueRequest, Leaf, Usage};
+
+use crate::aggregation::FRONT_PROXY;
+use crate::config::Config;
+use crate::server::BuildError;
+
+/// How long they live; they are issued anew in their last third.
+const VALIDITY: Duration = Duration::from_secs(365 * 24 * 3600);
+
+/// The server's certificates.
+pub(crate) struct Certificates {
+    /// Of clients, nodes and this server.
+    pub(crate) authority: Arc<Authority>,
+    /// Of the certificate that extension API servers are shown.
+    pub(crate) front_proxy_authority: Arc<Authority>,
+    pub(crate) serving: Arc<Leaf>,
+    pub(crate) to_kubelets: Arc<Leaf>,
+    pub(crate) front_proxy: Arc<Leaf>,
+}
+
+impl Certificates {
+    /// Loads or makes them.
+    pub(crate) fn load(config: &Config, env: &Env) -> Result<Self, BuildError> {
+        let authority = match &config.authority {
+            Some(authority) => authority.clone(),
+            None => Arc::new(Authority::load_or_create(&config.pki_dir, "ca", env)?),
+        };
+        let front_proxy_authority = Arc::new(Authority::load_or_create(&config.pki_dir, "front-proxy-ca", env)?);
+        let leaf = |authority: &Arc<Authority>, name: &str, request| {
+            Leaf::load_or_issue(authority, &config.pki_dir, name, request, env).map(Arc::new)
+        };
+        Ok(Self {
+            serving: leaf(&authority, "apiserver", serving_request(config))?,
+            to_kubelets: leaf(&authority, "apiserver-kubelet-client", kubelet_request())?,
+            front_proxy: leaf(&front_proxy_authority, "front-proxy-client", client_request(FRONT_PROXY))?,
+            authority,
+            front_proxy_authority,
+        })
+    }
+
+    /// Keeps them until `drain`.
+    pub(crate) fn spawn(&self, tasks: &mut Tasks, drain: &Drain) {
+        for authority in [&self.authority, &self.front_proxy_authority] {
+            tasks.spawn("certificate authority", authority.clone().run(drain.clone()));
+        }
+        for leaf in [&self.serving, &self.to_kubelets, &self.front_proxy] {
+            tasks.spawn("certificate", leaf.clone().run(drain.clone()));
+        }
+    }
+}
+
+fn serving_request(config: &Config) -> IssueRequest {
+    let names = [
+        "kubernetes",
+        "kubernetes.default",
+        "kubernetes.default.svc",
+        "kubernetes.default.svc.cluster.local",
+        "localhost",
+    ];
+    let mut dns_names: Vec<String> = names.map(str::to_owned).to_vec();
+    let mut ips = vec![config.kubernetes_service_ip(), IpAddr::from([127, 0, 0, 1]), config.advertised_address()];
+    if !config.bind_address.is_unspecified() {
+        ips.push(config.bind_address);
+    }
+    for san in &config.tls_sans {
+        match san.parse() {
+            Ok(ip) => ips.push(ip),
+            Err(_) => dns_names.push(san.clone()),
+        }
+    }
+    ips.sort();
+    ips.dedup();
+    IssueRequest {
+        common_name: "kube-apiserver".to_owned(),
+        organizations: Vec::new(),
+        dns_names,
+        ips,
+        usage: Usage::Server,
+        validity: VALIDITY,
+    }
+}
+
+fn client_request(common_name: &str) -> IssueRequest {
+    IssueRequest {
+        common_name: common_name.to_owned(),
+        organizations: Vec::new(),
+        dns_names: Vec::new(),
+        ips: Vec::new(),
+        usage: Usage::Client,
+        validity: VALIDITY,
+    }
+}
+
+/// A kubelet's server lets administrators in.
+fn kubelet_request() -> IssueRequest {
+    let organizations = vec!["system:masters".to_owned()];
+    IssueRequest { organizations, ..client_request("kube-apiserver-kubelet-client") }
+}
