@@ -40,6 +40,7 @@ mod scheduling;
 mod semver;
 mod services;
 mod storage;
+mod storage_versions;
 #[cfg(test)]
 mod tests;
 mod urls;

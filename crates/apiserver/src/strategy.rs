@@ -6,6 +6,7 @@
 
 mod certificates;
 mod definition;
+mod devices;
 mod node;
 mod pod;
 mod workload;
@@ -44,6 +45,7 @@ const GENERATIONS: &[(&str, &str)] = &[
     ("networking.k8s.io", "networkpolicies"),
     ("policy", "poddisruptionbudgets"),
     ("resource.k8s.io", "deviceclasses"),
+    ("resource.k8s.io", "devicetaintrules"),
     ("resource.k8s.io", "resourceslices"),
     ("scheduling.k8s.io", "priorityclasses"),
 ];
@@ -96,6 +98,18 @@ const NEW_STATUS: &[((&str, &str), &str)] = &[
 /// Kinds whose creators report a status at once.
 const KEEPS_STATUS: &[(&str, &str)] = &[("", "nodes")];
 
+/// Kinds of whose metadata an update of the status changes nothing that a client could set.
+const STATUS_KEEPS_METADATA: &[(&str, &str)] = &[
+    ("admissionregistration.k8s.io", "validatingadmissionpolicies"),
+    ("apiregistration.k8s.io", "apiservices"),
+    ("certificates.k8s.io", "podcertificaterequests"),
+    ("flowcontrol.apiserver.k8s.io", "flowschemas"),
+    ("flowcontrol.apiserver.k8s.io", "prioritylevelconfigurations"),
+    ("internal.apiserver.k8s.io", "storageversions"),
+    ("resource.k8s.io", "devicetaintrules"),
+    ("resource.k8s.io", "resourceclaims"),
+];
+
 /// Kinds whose `status` is written through the main resource, because they have no `status` subresource.
 fn has_status_subresource(resource: &Resource) -> bool {
     resource.subresource("status").is_some()
@@ -110,9 +124,10 @@ fn counts_generations(resource: &Resource) -> bool {
     resource.custom.is_some() || GENERATIONS.contains(&key(resource))
 }
 
-/// Who creates an object.
+/// Who creates an object, and when.
 pub(crate) struct Creation<'a> {
     pub(crate) identity: &'a Identity,
+    pub(crate) now: jiff::Timestamp,
 }
 
 /// Sets what a new object of the kind begins with, whatever the client sent.
@@ -140,6 +155,8 @@ pub(crate) fn prepare_create(resource: &Resource, object: &mut Value, creation: 
         ("batch", "jobs") => workload::prepare_job(object),
         ("certificates.k8s.io", "certificatesigningrequests") => set_requestor(object, creation.identity),
         ("apiregistration.k8s.io", "apiservices") => set_available(object),
+        ("resource.k8s.io", "devicetaintrules") => devices::date_rule(object, None, creation.now),
+        ("resource.k8s.io", "resourceslices") => devices::date_slice(object, creation.now),
         _ => {}
     }
 }
@@ -180,7 +197,7 @@ fn set_requestor(object: &mut Value, identity: &Identity) {
 }
 
 /// Keeps what an update of the main resource may not touch, and counts the generation.
-pub(crate) fn prepare_update(resource: &Resource, new: &mut Value, old: &Value) {
+pub(crate) fn prepare_update(resource: &Resource, new: &mut Value, old: &Value, now: jiff::Timestamp) {
     if has_status_subresource(resource) {
         copy(new, old, "status");
     }
@@ -190,6 +207,8 @@ pub(crate) fn prepare_update(resource: &Resource, new: &mut Value, old: &Value) 
         ("apiextensions.k8s.io", "customresourcedefinitions") => definition::add_stored_version(new),
         ("apps", "daemonsets") => workload::prepare_daemon_set(new, Some(old)),
         ("certificates.k8s.io", "certificatesigningrequests") => copy(new, old, "spec"),
+        ("resource.k8s.io", "devicetaintrules") => devices::date_rule(new, Some(old), now),
+        ("resource.k8s.io", "resourceslices") => devices::date_slice(new, now),
         _ => {}
     }
     if !counts_generations(resource) && !GROWING_GENERATIONS.contains(&key(resource)) {
@@ -264,6 +283,11 @@ pub(crate) fn prepare_status_update(resource: &Resource, new: &mut Value, old: &
         None => {}
     }
     *new = kept;
+    if STATUS_KEEPS_METADATA.contains(&key(resource)) {
+        for field in ["labels", "annotations", "finalizers", "ownerReferences"] {
+            copy_at(new, old, &["metadata", field]);
+        }
+    }
     let generation = api::meta::generation(old);
     let metadata = api::meta::metadata_mut(new);
     if generation > 0 {
@@ -276,8 +300,12 @@ pub(crate) fn prepare_status_update(resource: &Resource, new: &mut Value, old: &
             pod::prepare_status_update(new, old);
         }
         ("certificates.k8s.io", "certificatesigningrequests") => {
-            certificates::keep_decisions(new, old);
+            certificates::keep_conditions(&["Approved", "Denied"], new, old);
             certificates::date_conditions(new, old, now);
+        }
+        ("certificates.k8s.io", "podcertificaterequests") => {
+            certificates::keep_conditions(&["Issued", "Denied", "Failed"], new, old);
+            certificates::date_transitions(new, old, now);
         }
         _ => {}
     }

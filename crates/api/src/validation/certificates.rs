@@ -1,4 +1,4 @@
-//! Certificate signing requests; bundles of trust anchors are in [`bundles`].
+//! Certificate signing requests; bundles of trust anchors are in [`bundles`], what pods ask for in [`pods`].
 
 use k8s_openapi::api::certificates::v1::{CertificateSigningRequest, CertificateSigningRequestCondition};
 use x509_parser::certification_request::X509CertificationRequest;
@@ -10,8 +10,11 @@ use super::{check, names};
 use crate::field::{ErrorList, FieldError, Path, quote};
 
 mod bundles;
+mod issued;
+mod pods;
 
 pub(super) use bundles::{trust_bundle, trust_bundle_update};
+pub(super) use pods::{pod_request, pod_request_status, pod_request_update};
 
 /// What a certificate can be asked for.
 const USAGES: [&str; 23] = [

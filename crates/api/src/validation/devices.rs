@@ -14,9 +14,11 @@ use crate::field::{ErrorList, FieldError, Path};
 
 mod allocation;
 mod slices;
+mod taint_rules;
 
 pub(super) use allocation::claim_status;
 pub(super) use slices::{resource_slice, resource_slice_update};
+pub(super) use taint_rules::{taint_rule, taint_rule_status, taint_rule_update};
 
 const MAX_ENTRIES: usize = 32;
 const MAX_ALTERNATIVES: usize = 8;

@@ -1,5 +1,7 @@
 //! Validation of `metadata`.
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::Deserialize as _;
 use serde_json::Value;
@@ -74,12 +76,12 @@ fn new(namespaced: bool, name_rule: NameRule, metadata: &ObjectMeta, path: &Path
 /// Judges what also the metadata of a pod template have.
 pub(super) fn template(metadata: &ObjectMeta, path: &Path, errors: &mut ErrorList) {
     check::labels(errors, &path.child("labels"), metadata.labels.as_ref());
-    annotations(metadata, &path.child("annotations"), errors);
+    annotations(metadata.annotations.as_ref(), &path.child("annotations"), errors);
 }
 
 /// Judges the metadata of a claim that is made for a pod: its labels and annotations, and that it has nothing else.
 pub(super) fn claim_template(metadata: &ObjectMeta, path: &Path, errors: &mut ErrorList) {
-    annotations(metadata, &path.child("annotations"), errors);
+    annotations(metadata.annotations.as_ref(), &path.child("annotations"), errors);
     check::labels(errors, &path.child("labels"), metadata.labels.as_ref());
     let json = check::json(metadata);
     for field in [
@@ -111,9 +113,9 @@ pub(super) fn claim_template(metadata: &ObjectMeta, path: &Path, errors: &mut Er
     }
 }
 
-pub(super) fn annotations(metadata: &ObjectMeta, path: &Path, errors: &mut ErrorList) {
+pub(super) fn annotations(annotations: Option<&BTreeMap<String, String>>, path: &Path, errors: &mut ErrorList) {
     let mut size = 0;
-    for (key, value) in metadata.annotations.iter().flatten() {
+    for (key, value) in annotations.into_iter().flatten() {
         check::invalid(errors, path, key.as_str(), names::qualified_name(&key.to_lowercase()));
         size += key.len() + value.len();
     }

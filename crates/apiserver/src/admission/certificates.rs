@@ -1,7 +1,7 @@
 //! CertificateApproval, CertificateSigning and CertificateSubjectRestriction: who may decide about certificate requests
 //! depends on the signer, and nobody becomes an administrator by a request.
 
-use api::field::quote;
+use api::field::{FieldError, Path, quote};
 use api::status::Status;
 use base64::Engine;
 use serde_json::Value;
@@ -39,6 +39,9 @@ fn approve(attributes: &Attributes<'_>, object: &mut Value) -> Result<(), Status
 }
 
 fn sign(attributes: &Attributes<'_>, object: &mut Value) -> Result<(), Status> {
+    if attributes.is_subresource(GROUP, "podcertificaterequests", "status") {
+        return sign_for_pod(attributes, object);
+    }
     let Some(old) = attributes.old.filter(|_| attributes.is_subresource(GROUP, REQUESTS, "status")) else {
         return Ok(());
     };
@@ -47,6 +50,20 @@ fn sign(attributes: &Attributes<'_>, object: &mut Value) -> Result<(), Status> {
         return Ok(());
     }
     decide(attributes, object, "sign")
+}
+
+/// Who signs for a signer may issue its certificates; upstream answers as if the request were invalid.
+fn sign_for_pod(attributes: &Attributes<'_>, object: &Value) -> Result<(), Status> {
+    let Some(old) = attributes.old else { return Ok(()) };
+    let chain = "/status/certificateChain";
+    let signer = old.pointer("/spec/signerName").and_then(Value::as_str).unwrap_or_default();
+    if object.pointer(chain) == old.pointer(chain) || may_on_signer(attributes, signer, "sign") {
+        return Ok(());
+    }
+    let user = quote(&attributes.caller.identity.user);
+    let why = format!("User {user} is not permitted to \"sign\" for signer {}", quote(signer));
+    let error = FieldError::forbidden(&Path::new("spec").child("signerName"), why);
+    Err(Status::invalid(GROUP, "PodCertificateRequest", api::meta::name(object), vec![error]))
 }
 
 /// Whether the caller has a verb on a signer, or on all of its domain.

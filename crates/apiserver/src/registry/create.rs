@@ -92,8 +92,9 @@ impl Registry {
     ) -> Result<Option<Value>, Status> {
         let resource = scope.resource;
         api::meta::set_uid(object, &self.env.random().uuid());
-        api::meta::set_creation_timestamp(object, self.env.now());
-        let creation = strategy::Creation { identity: caller.identity };
+        let now = self.env.now();
+        api::meta::set_creation_timestamp(object, now);
+        let creation = strategy::Creation { identity: caller.identity, now };
         strategy::prepare_create(resource, object, &creation);
         // Validation looks at addresses and ports too; what it refuses gives them back.
         let allocation = self.services.allocate_create(self, resource, object).await?;

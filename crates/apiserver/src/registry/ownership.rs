@@ -34,6 +34,7 @@ type Paths = &'static [&'static [&'static str]];
 /// Statuses are written by themselves, and with them nothing else.
 const STATUS: Paths = &[&["status"]];
 const SPEC: Paths = &[&["spec"]];
+const SPEC_AND_METADATA: Paths = &[&["spec"], &["metadata"]];
 
 /// What requests to a resource or its subresource never write where that is more than [`STATUS`] and [`SPEC`].
 const NEVER_WRITTEN: &[((&str, &str), &str, Paths)] = &[
@@ -44,6 +45,11 @@ const NEVER_WRITTEN: &[((&str, &str), &str, Paths)] = &[
     (("certificates.k8s.io", "certificatesigningrequests"), "approval", &[&["spec"], &["status", "certificate"]]),
     (("certificates.k8s.io", "certificatesigningrequests"), "status", &[&["spec"], &["status", "conditions"]]),
     (("apps", "deployments"), "status", &[&["spec"], &["metadata", "labels"]]),
+    (("admissionregistration.k8s.io", "validatingadmissionpolicies"), "status", SPEC_AND_METADATA),
+    (("flowcontrol.apiserver.k8s.io", "flowschemas"), "status", SPEC_AND_METADATA),
+    (("flowcontrol.apiserver.k8s.io", "prioritylevelconfigurations"), "status", SPEC_AND_METADATA),
+    (("resource.k8s.io", "devicetaintrules"), "status", SPEC_AND_METADATA),
+    (("resource.k8s.io", "resourceclaims"), "status", SPEC_AND_METADATA),
 ];
 
 fn never_written(resource: &Resource, subresource: &str) -> Paths {

@@ -251,7 +251,7 @@ fn prepare(resource: &Resource, part: Part, new: &mut Value, old: &Value, now: j
         strategy::copy_at(new, old, &["metadata", "resourceVersion"]);
     }
     match part {
-        Part::Main => strategy::prepare_update(resource, new, old),
+        Part::Main => strategy::prepare_update(resource, new, old, now),
         Part::Status => strategy::prepare_status_update(resource, new, old, now),
         Part::Special => strategy::prepare_special_update(resource, new, old, now),
     }

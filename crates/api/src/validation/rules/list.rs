@@ -2,6 +2,7 @@
 
 use k8s_openapi::api::{
     admissionregistration::{v1 as admission_v1, v1beta1 as admission_v1beta1},
+    apiserverinternal::v1alpha1 as apiserverinternal_v1alpha1,
     apps::v1 as apps_v1,
     autoscaling::v2 as autoscaling_v2,
     batch::v1 as batch_v1,
@@ -15,8 +16,8 @@ use k8s_openapi::api::{
     node::v1 as node_v1,
     policy::v1 as policy_v1,
     rbac::v1 as rbac_v1,
-    resource::v1 as resource_v1,
-    scheduling::v1 as scheduling_v1,
+    resource::{v1 as resource_v1, v1alpha3 as resource_v1alpha3},
+    scheduling::{v1 as scheduling_v1, v1alpha1 as scheduling_v1alpha1},
     storage::v1 as storage_v1,
     storagemigration::v1beta1 as storagemigration_v1beta1,
 };
@@ -27,6 +28,7 @@ use super::{Rules, rules};
 use crate::validation::{
     admission, apiregistration, apps, autoscaling, batch, certificates, coordination, core, definitions, devices,
     events, flowcontrol, migration, names, networking, nodes, pods, policy, quota, rbac, scheduling, services, storage,
+    storage_versions,
 };
 
 /// The rules of every kind that has some beyond its metadata.
@@ -168,6 +170,12 @@ fn identity() -> Vec<Rules> {
             .update(certificates::trust_bundle_update)
             .update_only()
             .whole(),
+        rules::<certificates_v1beta1::PodCertificateRequest>(names::dns_subdomain)
+            .create(certificates::pod_request)
+            .update(certificates::pod_request_update)
+            .update_only()
+            .status(certificates::pod_request_status)
+            .whole(),
         rules::<rbac_v1::ClusterRole>(names::path_segment).create(rbac::cluster_role).whole(),
         rules::<rbac_v1::ClusterRoleBinding>(names::path_segment)
             .create(rbac::cluster_role_binding)
@@ -248,6 +256,12 @@ fn storage() -> Vec<Rules> {
 fn devices() -> Vec<Rules> {
     vec![
         rules::<resource_v1::DeviceClass>(names::dns_subdomain).create(devices::device_class).whole(),
+        rules::<resource_v1alpha3::DeviceTaintRule>(names::dns_subdomain)
+            .create(devices::taint_rule)
+            .update(devices::taint_rule_update)
+            .update_only()
+            .status(devices::taint_rule_status)
+            .whole(),
         rules::<resource_v1::ResourceClaim>(names::dns_subdomain)
             .create(devices::claim)
             .update(devices::claim_update)
@@ -302,9 +316,14 @@ fn others() -> Vec<Rules> {
         rules::<policy_v1::PodDisruptionBudget>(names::dns_subdomain)
             .create(policy::disruption_budget)
             .status(policy::disruption_budget_status),
+        rules::<apiserverinternal_v1alpha1::StorageVersion>(storage_versions::name).status(storage_versions::status),
         rules::<scheduling_v1::PriorityClass>(names::dns_subdomain)
             .create(scheduling::priority_class)
             .update(scheduling::priority_class_update)
             .update_only(),
+        rules::<scheduling_v1alpha1::Workload>(names::dns_subdomain)
+            .create(scheduling::workload)
+            .update(scheduling::workload_update)
+            .whole(),
     ]
 }

@@ -1,6 +1,7 @@
 //! Kinds of which there are no records, by the fields that upstream names.
 
 mod devices;
+mod others;
 mod workloads;
 
 use serde_json::{Value, json};

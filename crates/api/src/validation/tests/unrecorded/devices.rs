@@ -87,3 +87,32 @@ fn slices() {
         ],
     );
 }
+
+#[test]
+fn taint_rules() {
+    let rule = |spec: Value| json!({"apiVersion": "resource.k8s.io/v1alpha3", "kind": "DeviceTaintRule", "spec": spec});
+    let fine = json!({"deviceSelector": {"driver": "d.example.com", "pool": "p", "device": "x"},
+        "taint": {"key": "example.com/broken", "value": "yes", "effect": "NoExecute"}});
+    check_create(rule(fine.clone()), &[]);
+    check_update(
+        rule(fine.clone()),
+        |new| new["spec"]["taint"]["effect"] = "Maybe".into(),
+        &["spec.taint.effect: Unsupported value: \"Maybe\": supported values: \"NoExecute\", \"NoSchedule\", \"None\""],
+    );
+    check_create(
+        rule(json!({"deviceSelector": {"driver": "", "device": "X"}, "taint": {"key": "a/b/c"}})),
+        &[
+            "spec.deviceSelector.driver: Required value",
+            "spec.deviceSelector.driver: Invalid value: \"\": a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')",
+            "spec.deviceSelector.device: Invalid value: \"X\": a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')",
+            "spec.taint.key: Invalid value: \"a/b/c\": a valid label key must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]') with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')",
+            "spec.taint.effect: Required value",
+        ],
+    );
+    let condition = |n: usize| json!({"type": format!("T{n}"), "status": "True", "reason": "R", "message": "", "lastTransitionTime": "2024-01-01T00:00:00Z"});
+    check_status(
+        rule(fine),
+        json!({"conditions": (0..9).map(condition).collect::<Vec<_>>()}),
+        &["status.conditions: Too many: 9: must have at most 8 items"],
+    );
+}

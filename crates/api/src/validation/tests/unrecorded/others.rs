@@ -1,0 +1,157 @@
+//! Workloads, storage versions and what pods ask of signers.
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use ring::rand::SystemRandom;
+use ring::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair};
+use serde_json::{Value, json};
+
+use super::{check_create, check_status, check_update};
+
+fn workload(spec: Value) -> Value {
+    json!({"apiVersion": "scheduling.k8s.io/v1alpha1", "kind": "Workload", "spec": spec})
+}
+
+#[test]
+fn workloads() {
+    let fine = json!({"controllerRef": {"apiGroup": "batch", "kind": "Job", "name": "j"},
+        "podGroups": [{"name": "a", "policy": {"gang": {"minCount": 2}}}, {"name": "b", "policy": {"basic": {}}}]});
+    check_create(workload(fine.clone()), &[]);
+    check_create(workload(json!({})), &["spec.podGroups: Required value: must have at least one item"]);
+    let group = |n: usize| json!({"name": format!("g{n}"), "policy": {"basic": {}}});
+    check_create(
+        workload(json!({"podGroups": (0..9).map(group).collect::<Vec<_>>()})),
+        &["spec.podGroups: Too many: 9: must have at most 8 items"],
+    );
+    check_create(
+        workload(json!({"controllerRef": {"kind": "a/b"}, "podGroups": [
+            {"name": "a", "policy": {"gang": {"minCount": 0}}}, {"name": "a", "policy": {}},
+            {"name": "b", "policy": {"basic": {}, "gang": {"minCount": 1}}}]})),
+        &[
+            "spec.controllerRef.kind: Invalid value: \"a/b\": may not contain '/'",
+            "spec.controllerRef.name: Required value",
+            "spec.podGroups[0].policy.gang.minCount: Invalid value: 0: must be greater than 0",
+            "spec.podGroups[1].policy: Required value: exactly one of `basic`, `gang` is required",
+            "spec.podGroups[2].policy: Invalid value: \"{`basic`, `gang`}\": exactly one of `basic`, `gang` is required, but multiple fields are set",
+            "spec.podGroups[1].name: Duplicate value: \"a\"",
+        ],
+    );
+    check_update(
+        workload(fine),
+        |new| new["spec"]["controllerRef"]["name"] = "k".into(),
+        &["controllerRef: Invalid value: {\"apiGroup\":\"batch\",\"kind\":\"Job\",\"name\":\"k\"}: field is immutable"],
+    );
+}
+
+#[test]
+fn storage_versions() {
+    let version = |name: &str| json!({"apiVersion": "internal.apiserver.k8s.io/v1alpha1", "kind": "StorageVersion", "metadata": {"name": name}, "spec": {}});
+    check_create(version("apps.deployments"), &[]);
+    check_create(
+        version("pods"),
+        &["metadata.name: Invalid value: \"pods\": name must be in the form of <group>.<resource>"],
+    );
+    let server = |id: &str, encoding: &str| json!({"apiServerID": id, "encodingVersion": encoding, "decodableVersions": ["apps/v1", "apps/v1beta1"]});
+    check_status(
+        version("apps.deployments"),
+        json!({"storageVersions": [server("a", "apps/v1"), server("b", "apps/v1")], "commonEncodingVersion": "apps/v1"}),
+        &[],
+    );
+    check_status(
+        version("apps.deployments"),
+        json!({"storageVersions": [server("a", "apps/v1"), server("b", "apps/v2")], "commonEncodingVersion": "apps/v1"}),
+        &[
+            "status.storageVersions[1].decodableVersions: Invalid value: [\"apps/v1\",\"apps/v1beta1\"]: decodableVersions must include encodingVersion apps/v2",
+            "status.commonEncodingVersion: Invalid value: \"apps/v1\": should be nil if servers do not agree on the same encoding version, or if there is no server reporting the supported versions yet",
+        ],
+    );
+    check_status(
+        version("apps.deployments"),
+        json!({"storageVersions": [server("a", "apps/v1")], "conditions": [
+            {"type": "T", "status": "True", "reason": "", "message": "m"}, {"type": "T", "status": "True", "reason": "R", "message": "m"}]}),
+        &[
+            "status.commonEncodingVersion: Invalid value: null: the common encoding version is apps/v1",
+            "status[0].reason: Required value: reason cannot be empty",
+            "status[1].type: Invalid value: \"T\": the type of the condition is not unique, it also appears in conditions[0]",
+        ],
+    );
+}
+
+/// The key in its SubjectPublicKeyInfo: what comes before the bits of a key of this type and length.
+fn public(prefix: &[u8], key: &[u8]) -> String {
+    BASE64_STANDARD.encode([prefix, key].concat())
+}
+
+const ED25519: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
+const P256: [u8; 26] = [
+    0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a, 0x86, 0x48, 0xce,
+    0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00,
+];
+
+fn request(key: &str, proof: &[u8]) -> Value {
+    json!({"apiVersion": "certificates.k8s.io/v1beta1", "kind": "PodCertificateRequest", "spec": {
+        "signerName": "example.com/s", "podName": "p", "podUID": "u", "serviceAccountName": "s",
+        "serviceAccountUID": "v", "nodeName": "n", "nodeUID": "w", "pkixPublicKey": key,
+        "proofOfPossession": BASE64_STANDARD.encode(proof)}})
+}
+
+fn signed() -> Value {
+    let pair = Ed25519KeyPair::from_seed_unchecked(&[7; 32]).expect("a seed");
+    request(&public(&ED25519, pair.public_key().as_ref()), pair.sign(b"u").as_ref())
+}
+
+#[test]
+fn pods_prove_that_they_have_the_key() {
+    check_create(signed(), &[]);
+    let random = SystemRandom::new();
+    let document = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, &random).expect("a key");
+    let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, document.as_ref(), &random).expect("a key");
+    let key = public(&P256, pair.public_key().as_ref());
+    check_create(request(&key, pair.sign(&random, b"u").expect("signed").as_ref()), &[]);
+    check_create(
+        request(&key, pair.sign(&random, b"other").expect("signed").as_ref()),
+        &["spec.proofOfPossession: Invalid value: could not verify proof-of-possession signature"],
+    );
+    check_create(
+        request("AAAA", b""),
+        &["spec.pkixPublicKey: Invalid value: \"AAAA\": must be a valid PKIX-serialized public key"],
+    );
+    let mut other = signed();
+    other["spec"]["maxExpirationSeconds"] = 60.into();
+    other["spec"]["nodeUID"] = "".into();
+    other["spec"]["unverifiedUserAnnotations"] = json!({"plain": "x"});
+    check_create(
+        other,
+        &[
+            "spec.unverifiedUserAnnotations: Invalid value: \"plain\": must be prefixed with a domain",
+            "spec.nodeUID: Invalid value: \"\": must not be empty",
+            "spec.maxExpirationSeconds: Invalid value: 60: must be in the range [3600, 7862400]",
+        ],
+    );
+    check_status(signed(), json!({"conditions": [condition("Denied", "True")]}), &[]);
+    check_status(
+        signed(),
+        json!({"conditions": [condition("Denied", "False"), condition("Failed", "True"), condition("Odd", "True")]}),
+        &[
+            "status.conditions[0].status: Unsupported value: \"False\": supported values: \"True\"",
+            "status.conditions[1].type: Invalid value: \"Failed\": There may be at most one condition with type \"Issued\", \"Denied\", or \"Failed\"",
+            "status.conditions[2].type: Unsupported value: \"Odd\": supported values: \"Denied\", \"Failed\", \"Issued\"",
+        ],
+    );
+    check_status(
+        signed(),
+        json!({"conditions": [condition("Issued", "True")], "certificateChain": "none"}),
+        &[
+            "status.certificateChain: Invalid value: \"none\": issued certificate chain must contain at least one certificate",
+        ],
+    );
+    check_status(
+        signed(),
+        json!({"certificateChain": "none"}),
+        &["status: Invalid value: status is immutable unless transitioning to \"Issued\", \"Denied\", or \"Failed\""],
+    );
+}
+
+fn condition(kind: &str, status: &str) -> Value {
+    json!({"type": kind, "status": status, "reason": "R", "message": "m", "lastTransitionTime": "2024-01-01T00:00:00Z"})
+}
