@@ -11,6 +11,7 @@ use ipnet::IpNet;
 use crate::access::{AuthorizationMode, DEFAULT_MODES, OidcFlags, RequestHeaders, TokenWebhookConfig};
 use crate::admission::{AdmissionPlugins, PodSecurityConfiguration};
 use crate::audit::{AuditLog, AuditPolicy};
+use crate::edge::ConnectionLimits;
 use crate::runtime_config::RuntimeConfig;
 
 /// The options of an API server. Each names the flag of kube-apiserver that it stands for.
@@ -82,6 +83,8 @@ pub struct Config {
     pub max_requests_in_flight: u32,
     /// `--max-mutating-requests-inflight`: how many other requests are served at once.
     pub max_mutating_requests_in_flight: u32,
+    /// What a connection may take, `--http2-max-streams-per-connection` among it.
+    pub connections: ConnectionLimits,
     /// `--min-request-timeout`: how long a watch without a timeout of its own is kept, at least.
     pub min_request_timeout: Duration,
     /// `--runtime-config`: versions that are served beside the stable ones, or not at all.
@@ -137,6 +140,7 @@ impl Config {
             priority_and_fairness: true,
             max_requests_in_flight: 400,
             max_mutating_requests_in_flight: 200,
+            connections: ConnectionLimits::default(),
             min_request_timeout: Duration::from_secs(1800),
             runtime_config: RuntimeConfig::default(),
             admission_plugins: AdmissionPlugins::default(),

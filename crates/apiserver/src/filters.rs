@@ -9,7 +9,8 @@ use std::time::Duration;
 use api::status::Status;
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use http::{HeaderName, Request, Response, StatusCode};
+use http::header::CACHE_CONTROL;
+use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
 use jiff::SignedDuration;
 
 use crate::access::attributes::Attributes;
@@ -27,7 +28,7 @@ use crate::pipeline::{self, Core};
 /// The filters, the outermost first.
 const FILTERS: [Filter; 10] = [
     recover,
-    give_audit_id,
+    add_headers,
     limit_time,
     compress,
     authenticate,
@@ -79,6 +80,11 @@ impl Exchange {
     pub(crate) fn fail(&self, status: &Status) -> Response<Body> {
         output::failure(self.error_encoding, status)
     }
+
+    /// Answers that the user may not do it. The message has names in it that came from outside.
+    fn refuse(&self, status: &Status) -> Response<Body> {
+        output::as_declared(self.fail(status))
+    }
 }
 
 /// The rest of the way.
@@ -117,14 +123,20 @@ async fn or_failure(path: String, answer: impl Future<Output = Response<Body>>) 
 /// The header with the name of a request in the audit log.
 pub(crate) const AUDIT_ID: HeaderName = HeaderName::from_static("audit-id");
 
-/// Gives the request the name under which the audit log has it, unless the client has named it, and tells it.
-fn give_audit_id(mut exchange: Exchange, next: Next) -> Answer {
+/// What answers say of keeping them, unless they may be kept.
+const NOT_KEPT: HeaderValue = HeaderValue::from_static("no-cache, private");
+
+/// Gives the request the name under which the audit log has it, unless the client has named it, and tells it; and says
+/// that the answer is for nobody else.
+fn add_headers(mut exchange: Exchange, next: Next) -> Answer {
     let given = exchange.request.headers().get(&AUDIT_ID).filter(|id| !id.is_empty()).cloned();
     let id = given.unwrap_or_else(|| audit::new_id(exchange.core.registry.env.random()));
     exchange.request.headers_mut().insert(AUDIT_ID, id.clone());
     Box::pin(async move {
         let mut response = next.run(exchange).await;
-        response.headers_mut().entry(AUDIT_ID).or_insert(id);
+        let headers = response.headers_mut();
+        headers.entry(AUDIT_ID).or_insert(id);
+        headers.entry(CACHE_CONTROL).or_insert(NOT_KEPT);
         response
     })
 }
@@ -217,7 +229,7 @@ fn impersonate(mut exchange: Exchange, next: Next) -> Answer {
                 exchange.identity = Arc::new(identity);
                 next.run(exchange).await
             }
-            Err(status) => exchange.fail(&status),
+            Err(status) => exchange.refuse(&status),
         }
     })
 }
@@ -242,7 +254,7 @@ fn authorize(exchange: Exchange, next: Next) -> Answer {
         };
         match refusal {
             None => next.run(exchange).await,
-            Some(status) => exchange.fail(&status),
+            Some(status) => exchange.refuse(&status),
         }
     })
 }

@@ -48,7 +48,7 @@ pub use admission::control_config::{AdmissionConfigurationError, load as load_ad
 pub use admission::{AdmissionPlugins, PluginsError, PodSecurityConfiguration};
 pub use audit::{AuditFormat, AuditLog, AuditPolicy, AuditPolicyError};
 pub use config::Config;
-pub use edge::TlsError;
+pub use edge::{ConnectionLimits, TlsError};
 pub use http::body::{Body, BodyError};
 pub use pipeline::InProcess;
 pub use runtime_config::{RuntimeConfig, RuntimeConfigError};

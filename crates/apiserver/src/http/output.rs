@@ -4,7 +4,7 @@ use api::kinds::Resource;
 use api::protobuf;
 use api::status::Status;
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HeaderValue, WARNING};
+use http::header::{CONTENT_TYPE, HeaderValue, WARNING, X_CONTENT_TYPE_OPTIONS};
 use http::{Response, StatusCode};
 use serde_json::{Value, json};
 
@@ -264,12 +264,19 @@ pub(crate) fn typed_response(status: StatusCode, content_type: &'static str, bod
     response
 }
 
+/// An answer that nobody may take for something else than it says it is: it has in it what came from outside, and a
+/// browser could find a page in that.
+pub(crate) fn as_declared(mut response: Response<Body>) -> Response<Body> {
+    response.headers_mut().insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
+}
+
 /// An answer in plain text.
 pub(crate) fn text_response(status: StatusCode, text: impl Into<String>) -> Response<Body> {
     let mut response = Response::new(body::full(text.into()));
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
-    response
+    as_declared(response)
 }
 
 /// A failure.

@@ -7,7 +7,7 @@ use crate::support::{Client, Cluster};
 const WATCH: &str = r#"group="",resource="configmaps",scope="cluster",subresource="",verb="WATCH",version="v1""#;
 
 /// The value of a metric with these labels, in the order of the text.
-async fn metric(client: &Client, name: &str, labels: &str) -> Option<f64> {
+pub async fn metric(client: &Client, name: &str, labels: &str) -> Option<f64> {
     let answer = client.fetch("/metrics", &[]).await;
     assert_eq!(
         (answer.status().as_u16(), answer.headers()["content-type"].as_bytes().starts_with(b"text/plain")),
@@ -19,7 +19,7 @@ async fn metric(client: &Client, name: &str, labels: &str) -> Option<f64> {
 }
 
 /// Waits for a metric to have a value.
-async fn until(client: &Client, name: &str, labels: &str, wanted: f64) {
+pub async fn until(client: &Client, name: &str, labels: &str, wanted: f64) {
     let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(30);
     while metric(client, name, labels).await != Some(wanted) {
         assert!(tokio::time::Instant::now() < deadline, "{name}{{{labels}}} is never {wanted}");

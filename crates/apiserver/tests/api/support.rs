@@ -11,6 +11,7 @@ use http::{Request, Response};
 use http_body_util::{BodyExt, Full};
 use serde_json::Value;
 use skiff_apiserver::{ApiServer, Config, Identity, InProcess};
+use tokio::net::TcpStream;
 use tower::Service;
 
 /// An address of this machine that is not its loopback: those are out of a proxy's reach.
@@ -61,7 +62,7 @@ impl Answer {
 static SIGNING_KEY: LazyLock<String> = LazyLock::new(|| pki::jwt::SigningKey::generate_pem().expect("random numbers"));
 
 /// How long anything may take.
-const DEADLINE: Duration = Duration::from_secs(20);
+pub const DEADLINE: Duration = Duration::from_secs(60);
 
 impl Cluster {
     /// Starts a server and waits until the namespace `default` is there.
@@ -152,20 +153,36 @@ impl Cluster {
 
     /// A connection that is secured and shows who the user is.
     pub async fn connect(&self, user: &str, groups: &[&str]) -> Secured {
-        self.secured(Some(issue((self.dir.path(), "ca"), user, groups))).await
+        self.secured(Some(issue((self.dir.path(), "ca"), user, groups)), &[]).await
+    }
+
+    /// The same for HTTP/2.
+    pub async fn connect_http2(&self, user: &str, groups: &[&str]) -> Secured {
+        self.secured(Some(issue((self.dir.path(), "ca"), user, groups)), &["h2"]).await
     }
 
     /// A connection of a front proxy of that name.
     pub async fn connect_front_proxy(&self, name: &str) -> Secured {
-        self.secured(Some(issue((self.dir.path(), "front-proxy-ca"), name, &[]))).await
+        self.secured(Some(issue((self.dir.path(), "front-proxy-ca"), name, &[])), &[]).await
     }
 
     /// A connection that shows no certificate.
     pub async fn connect_anonymous(&self) -> Secured {
-        self.secured(None).await
+        self.secured(None, &[]).await
     }
 
-    async fn secured(&self, client: Option<pki::KeyPairPem>) -> Secured {
+    async fn secured(&self, client: Option<pki::KeyPairPem>, protocols: &[&str]) -> Secured {
+        let stream = TcpStream::connect(self.address()).await.expect("it listens");
+        self.secure(stream, client, protocols).await.expect("secured")
+    }
+
+    /// Secures a connection, which the server may end.
+    pub async fn secure(
+        &self,
+        stream: TcpStream,
+        client: Option<pki::KeyPairPem>,
+        protocols: &[&str],
+    ) -> std::io::Result<Secured> {
         use rustls_pki_types::pem::PemObject;
         use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
         let own = pki::Authority::load_or_create(self.dir.path(), "ca", &Env::system()).expect("an authority");
@@ -175,7 +192,7 @@ impl Cluster {
             .with_safe_default_protocol_versions()
             .expect("versions")
             .with_root_certificates(roots);
-        let config = match client {
+        let mut config = match client {
             Some(client) => {
                 let chain = CertificateDer::pem_slice_iter(client.certificate.as_bytes());
                 let chain = chain.collect::<Result<_, _>>().expect("PEM");
@@ -184,9 +201,9 @@ impl Cluster {
             }
             None => config.with_no_client_auth(),
         };
-        let stream = tokio::net::TcpStream::connect(self.address()).await.expect("it listens");
+        config.alpn_protocols = protocols.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
         let name = ServerName::try_from("localhost").expect("a name");
-        tokio_rustls::TlsConnector::from(Arc::new(config)).connect(name, stream).await.expect("secured")
+        tokio_rustls::TlsConnector::from(Arc::new(config)).connect(name, stream).await
     }
 
     /// The answer over a connection to a request that is sent as it is written, without what any client would mend.
@@ -200,6 +217,11 @@ impl Cluster {
         let status = answer.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or_default();
         let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body);
         Answer { status, body: serde_json::from_str(body).unwrap_or_else(|_| Value::String(answer.clone())) }
+    }
+
+    /// The directory of the keys.
+    pub fn dir(&self) -> &std::path::Path {
+        self.dir.path()
     }
 
     /// The keys of service account tokens.
@@ -223,7 +245,7 @@ impl std::ops::Deref for Cluster {
 }
 
 /// A secured connection.
-pub type Secured = tokio_rustls::client::TlsStream<tokio::net::TcpStream>;
+pub type Secured = tokio_rustls::client::TlsStream<TcpStream>;
 
 /// A client's certificate of the authority of that name in a directory.
 fn issue((dir, authority): (&std::path::Path, &str), user: &str, groups: &[&str]) -> pki::KeyPairPem {

@@ -21,6 +21,9 @@ pub struct RequestLimits {
     /// How long a request that is no watch or connection may take
     #[arg(long, env = "SKIFF_REQUEST_TIMEOUT", default_value = "1m", value_parser = super::duration, value_name = "DURATION")]
     pub request_timeout: Duration,
+    /// How many requests one HTTP/2 connection may have open at once
+    #[arg(long = "http2-max-streams-per-connection", env = "SKIFF_HTTP2_MAX_STREAMS_PER_CONNECTION", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..), value_name = "NUMBER")]
+    pub http2_max_streams_per_connection: u32,
 }
 
 impl RequestLimits {
@@ -30,6 +33,7 @@ impl RequestLimits {
         config.max_requests_in_flight = self.max_requests_inflight;
         config.max_mutating_requests_in_flight = self.max_mutating_requests_inflight;
         config.request_timeout = self.request_timeout;
+        config.connections.streams = self.http2_max_streams_per_connection;
         let seats = self.max_requests_inflight.checked_add(self.max_mutating_requests_inflight);
         ensure!(
             !self.enable_priority_and_fairness || seats.is_some_and(|seats| seats > 0),

@@ -1,0 +1,109 @@
+//! A connection that breaks when its client reads nothing of what waits for it: what the server holds for such a client
+//! would be held for as long as that one likes.
+
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Instant, Sleep};
+
+/// A stream of which no write may wait longer than a limit.
+pub(super) struct Stalling<S> {
+    stream: S,
+    limit: Duration,
+    timer: Option<Pin<Box<Sleep>>>,
+    /// Whether a write waits, and the timer runs.
+    waits: bool,
+}
+
+impl<S> Stalling<S> {
+    pub(super) fn new(stream: S, limit: Duration) -> Self {
+        Self { stream, limit, timer: None, waits: false }
+    }
+
+    /// What a write has come to, unless it has waited for too long.
+    fn watch<T>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if written.is_ready() {
+            self.waits = false;
+            return written;
+        }
+        let limit = self.limit;
+        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
+        if !self.waits {
+            timer.as_mut().reset(Instant::now() + limit);
+            self.waits = true;
+        }
+        ready!(timer.as_mut().poll(cx));
+        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client reads nothing")))
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Stalling<S> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buf)
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Stalling<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write(cx, buf);
+        self.watch(cx, written)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
+        self.watch(cx, written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let flushed = Pin::new(&mut self.stream).poll_flush(cx);
+        self.watch(cx, flushed)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let ended = Pin::new(&mut self.stream).poll_shutdown(cx);
+        self.watch(cx, ended)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+
+    const LIMIT: Duration = Duration::from_secs(60);
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_reads_nothing_loses_its_connection() {
+        let (_client, server) = tokio::io::duplex(100);
+        let began = Instant::now();
+        let err = Stalling::new(server, LIMIT).write_all(&[0; 200]).await.expect_err("nobody reads");
+        assert_eq!((err.kind(), began.elapsed().as_secs()), (io::ErrorKind::TimedOut, LIMIT.as_secs()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_slow_client_keeps_it() {
+        let (mut client, server) = tokio::io::duplex(100);
+        let mut server = Stalling::new(server, LIMIT);
+        let reads = async {
+            let mut read = [0; 50];
+            for _ in 0..20 {
+                tokio::time::sleep_until(Instant::now() + LIMIT - Duration::from_secs(1)).await;
+                client.read_exact(&mut read).await.expect("it goes on");
+            }
+        };
+        let (written, ()) = tokio::join!(server.write_all(&[0; 1000]), reads);
+        written.expect("it is read in the end");
+    }
+}
