@@ -15,7 +15,10 @@ pub(crate) mod shown;
 mod ttl_cache;
 
 pub use authentication::{AuthenticationError, ConfigurationError, OidcFlags, RequestHeaders, TokenWebhookConfig};
-pub use authorization::{Access, AuthorizationMode, DEFAULT_MODES, ModeError};
+pub use authorization::{
+    Access, AuthorizationError, AuthorizationMode, AuthorizationOptions, AuthorizationWebhook, DEFAULT_MODES,
+    ModeError, PolicyFileError,
+};
 pub use identity::Identity;
 pub(crate) use identity::Peer;
 pub use remote::RemoteError;

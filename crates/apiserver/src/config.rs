@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use crate::access::{AuthorizationMode, DEFAULT_MODES, OidcFlags, RequestHeaders, TokenWebhookConfig};
+use crate::access::{AuthorizationOptions, OidcFlags, RequestHeaders, TokenWebhookConfig};
 use crate::admission::{AdmissionPlugins, PodSecurityConfiguration};
 use crate::audit::{AuditLog, AuditPolicy};
 use crate::edge::ConnectionLimits;
@@ -64,9 +64,9 @@ pub struct Config {
     pub token_webhook: Option<TokenWebhookConfig>,
     /// `--requestheader-*`: which front proxies are believed, and where they say who asks.
     pub request_headers: RequestHeaders,
-    /// `--authorization-mode`: who decides about requests, in this order. Administrators always may, and no mode lets
-    /// somebody without credentials do more than read health and version.
-    pub authorization_modes: Vec<AuthorizationMode>,
+    /// `--authorization-*`: who decides about requests. Administrators always may, and no mode lets somebody without
+    /// credentials do more than read health and version.
+    pub authorization: AuthorizationOptions,
     /// `--event-ttl`.
     pub event_ttl: Duration,
     /// `--etcd-compaction-interval`: how much history the datastore keeps for watches and paged lists.
@@ -131,7 +131,7 @@ impl Config {
             oidc: None,
             token_webhook: None,
             request_headers: RequestHeaders::default(),
-            authorization_modes: DEFAULT_MODES.to_vec(),
+            authorization: AuthorizationOptions::default(),
             event_ttl: Duration::from_secs(3600),
             compaction_interval: Duration::from_secs(300),
             max_request_bytes: 3 * 1024 * 1024,

@@ -246,17 +246,25 @@ fn authorize(exchange: Exchange, next: Next) -> Answer {
                 }
                 match decision {
                     Decision::Allow(_) => None,
-                    Decision::Deny => Some(attributes.forbidden("")),
-                    Decision::NoOpinion(reason) => Some(attributes.forbidden(&reason.unwrap_or_default())),
+                    Decision::Deny(refused) | Decision::NoOpinion(refused) => match refused.error {
+                        None => Some(exchange.refuse(&attributes.forbidden(&refused.reason))),
+                        Some(error) => Some(unauthorizable(exchange.request.uri(), &error)),
+                    },
                 }
             }
-            Err(status) => Some(status),
+            Err(status) => Some(exchange.refuse(&status)),
         };
         match refusal {
             None => next.run(exchange).await,
-            Some(status) => exchange.refuse(&status),
+            Some(answer) => answer,
         }
     })
+}
+
+/// What is answered where an authorizer could not be asked.
+fn unauthorizable(uri: &http::Uri, error: &str) -> Response<Body> {
+    let why = format!("Internal Server Error: {}: {error}\n", api::field::quote(&uri.to_string()));
+    output::text_response(StatusCode::INTERNAL_SERVER_ERROR, why)
 }
 
 /// An answer that is there.

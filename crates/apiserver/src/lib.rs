@@ -41,8 +41,9 @@ mod tokens;
 mod webhook;
 
 pub use access::{
-    Access, AuthenticationError, AuthorizationMode, ConfigurationError, DEFAULT_MODES, Identity, ModeError, OidcFlags,
-    RemoteError, RequestHeaders, TokenWebhookConfig,
+    Access, AuthenticationError, AuthorizationError, AuthorizationMode, AuthorizationOptions, AuthorizationWebhook,
+    ConfigurationError, DEFAULT_MODES, Identity, ModeError, OidcFlags, PolicyFileError, RemoteError, RequestHeaders,
+    TokenWebhookConfig,
 };
 pub use admission::control_config::{AdmissionConfigurationError, load as load_admission_configuration};
 pub use admission::{AdmissionPlugins, PluginsError, PodSecurityConfiguration};

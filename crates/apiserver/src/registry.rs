@@ -27,7 +27,7 @@ use serde_json::Value;
 use store::{RangeRequest, Txn, TxnError};
 
 use crate::access::Identity;
-use crate::access::authorization::Authorization;
+use crate::access::authorization::{Authorization, AuthorizationError};
 use crate::admission::Admission;
 use crate::audit::Annotations;
 use crate::cache::{self, Cache, Object, REGISTRY, ResourceCache, storage_path};
@@ -132,13 +132,19 @@ pub(crate) enum Put {
 const FRESHNESS_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(30);
 
 impl Registry {
-    pub(crate) fn new(storage: Arc<Storage>, cache: Arc<Cache>, env: Env, config: Arc<Config>, drain: Drain) -> Self {
+    pub(crate) fn new(
+        storage: Arc<Storage>,
+        cache: Arc<Cache>,
+        env: Env,
+        config: Arc<Config>,
+        drain: Drain,
+    ) -> Result<Self, AuthorizationError> {
         let services = crate::allocation::ServiceAllocator::new(&config);
-        let authorization = Arc::new(Authorization::new(&config.authorization_modes, &cache));
+        let authorization = Arc::new(Authorization::new(&config.authorization, &cache, env.clone())?);
         let (rules, pages) = (crate::rules::RuleCache::default(), lists::Pages::default());
         let admission = Admission::new(&config, &cache);
         let webhooks = Webhooks::new(cache.clone(), env.clone());
-        Self { storage, cache, env, config, services, admission, webhooks, rules, authorization, pages, drain }
+        Ok(Self { storage, cache, env, config, services, admission, webhooks, rules, authorization, pages, drain })
     }
 
     /// Waits until the cache holds everything that was acknowledged before this call; returns the revision.

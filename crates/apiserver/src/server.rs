@@ -12,7 +12,7 @@ use pki::jwt::{SigningKey, SigningKeyError};
 use store::{Store, Txn};
 
 use crate::access::authentication::{Authenticator, Authorities};
-use crate::access::{Access, AuthenticationError, Identity};
+use crate::access::{Access, AuthenticationError, AuthorizationError, Identity};
 use crate::aggregation::{self, Aggregation};
 use crate::audit::{self, Audit};
 use crate::bootstrap;
@@ -52,6 +52,9 @@ pub enum BuildError {
     /// A way of authentication cannot be set up.
     #[error(transparent)]
     Authentication(#[from] AuthenticationError),
+    /// The chain of authorizers cannot be set up.
+    #[error(transparent)]
+    Authorization(#[from] AuthorizationError),
     /// The address cannot be listened on.
     #[error("cannot listen on {address}: {source}")]
     Listen {
@@ -130,7 +133,7 @@ impl ApiServer {
         // Drains with the signal that `run` is given, and with this value.
         let (trigger, drain) = base::drain();
         let cache = Arc::new(Cache::new(config.runtime_config.clone()));
-        let registry = Arc::new(Registry::new(storage, cache, env.clone(), config.clone(), drain));
+        let registry = Arc::new(Registry::new(storage, cache, env.clone(), config.clone(), drain)?);
         let authorities = Authorities {
             clients: certificates.authority.trust(),
             front_proxies: certificates.front_proxy_authority.trust(),
@@ -203,6 +206,8 @@ impl ApiServer {
         tasks.spawn("definitions", definitions::run(registry.clone(), registry.drain.clone()));
         let following = (core.clone(), registry.drain.clone());
         tasks.spawn("authentication configuration", async move { following.0.authenticator.follow(following.1).await });
+        let following = (registry.authorization.clone(), registry.drain.clone());
+        tasks.spawn("authorization configuration", async move { following.0.follow(following.1).await });
         tasks.spawn("aggregation", aggregation::run(core.clone(), registry.drain.clone()));
         tasks.spawn("compaction", maintenance::compact(registry.clone(), registry.drain.clone()));
         tasks.spawn("event expiry", maintenance::expire_events(registry.clone(), registry.drain.clone()));

@@ -5,6 +5,7 @@
 //! (`estimate`) follow the same rules as upstream, because a CustomResourceDefinition is accepted or refused by them.
 //! [`rules`] applies all this to `x-kubernetes-validations`.
 
+pub mod access;
 pub mod admission;
 mod check;
 mod cost;

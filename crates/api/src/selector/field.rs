@@ -77,6 +77,12 @@ impl FieldSelector {
     }
 }
 
+impl FromIterator<FieldTerm> for FieldSelector {
+    fn from_iter<I: IntoIterator<Item = FieldTerm>>(terms: I) -> Self {
+        Self { terms: terms.into_iter().collect() }
+    }
+}
+
 /// The canonical text.
 impl fmt::Display for FieldSelector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -1,9 +1,12 @@
 //! What authorization is asked: who wants to do what to which object.
 
-use api::selector::FieldSelector;
+pub(crate) mod review;
+
+use api::selector::{FieldSelector, LabelSelector};
 use api::status::Status;
 
 use super::Identity;
+use super::authorization::Refused;
 use crate::http::request_info::{RequestInfo, ResourceRequest, Target};
 
 /// One question to authorization.
@@ -32,8 +35,11 @@ pub(crate) struct ResourceAttributes<'a> {
     pub(crate) subresource: &'a str,
     pub(crate) namespace: &'a str,
     pub(crate) name: &'a str,
-    /// By which fields lists and watches select.
+    /// In which version, where that is known.
+    pub(crate) version: &'a str,
+    /// By which fields and labels lists, watches and deletions of collections select.
     pub(crate) fields: Option<&'a FieldSelector>,
+    pub(crate) labels: Option<&'a LabelSelector>,
 }
 
 impl<'a> Attributes<'a> {
@@ -59,6 +65,14 @@ impl<'a> Attributes<'a> {
         match self.target {
             Asked::Resource(resource) => resource.namespace,
             Asked::Path(_) => "",
+        }
+    }
+
+    /// What a refusal is answered: 403, or 500 where an authorizer could not be asked.
+    pub(crate) fn refused(&self, refused: &Refused) -> Status {
+        match &refused.error {
+            Some(error) => Status::internal(error),
+            None => self.forbidden(&refused.reason),
         }
     }
 
@@ -99,6 +113,7 @@ impl<'a> ResourceAttributes<'a> {
     /// What a request is to.
     pub(crate) fn of_request(request: &'a ResourceRequest) -> Self {
         let name = request.name.as_deref().unwrap_or_default();
+        let selectors = request.selectors.as_deref();
         // A namespace is in itself, so that those who may read all in it may read it.
         let is_namespace = request.group.is_empty() && request.resource == "namespaces";
         Self {
@@ -107,7 +122,9 @@ impl<'a> ResourceAttributes<'a> {
             subresource: request.subresource.as_deref().unwrap_or_default(),
             namespace: if is_namespace { name } else { request.namespace.as_deref().unwrap_or_default() },
             name,
-            fields: request.fields.as_ref(),
+            version: &request.version,
+            fields: selectors.and_then(|selectors| selectors.fields.as_ref()),
+            labels: selectors.and_then(|selectors| selectors.labels.as_ref()),
         }
     }
 }

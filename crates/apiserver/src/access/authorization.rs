@@ -1,10 +1,17 @@
 //! Whether a user may do what a request asks: authorizers are asked in order, and the first with an opinion decides.
 
-use std::fmt;
-use std::str::FromStr;
+mod abac;
+mod configuration;
+mod modes;
+mod webhook;
+
 use std::sync::Arc;
 
 use api::status::Status;
+use arc_swap::ArcSwap;
+use base::{Drain, Env};
+use futures::FutureExt;
+use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::watch;
 
 use super::attributes::{Asked, Attributes, ResourceAttributes};
@@ -13,74 +20,43 @@ use super::node::NodeAuthorizer;
 use super::rbac::{Rbac, Rule};
 use crate::cache::Cache;
 use crate::registry::Registry;
+use crate::reload::ConfigFile;
 
-/// One way of deciding, as `--authorization-mode` names it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AuthorizationMode {
-    /// Kubelets may do what the pods of their node need.
-    Node,
-    /// Roles and bindings decide.
-    Rbac,
-    /// Nobody may do anything but administrators.
-    AlwaysDeny,
-}
-
-/// The modes of the default chain.
-pub const DEFAULT_MODES: [AuthorizationMode; 2] = [AuthorizationMode::Node, AuthorizationMode::Rbac];
-
-/// A mode that this server does not take.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
-pub enum ModeError {
-    /// Everybody could do everything.
-    #[error(
-        "authorization mode AlwaysAllow is refused: it would give everybody who reaches this server the whole cluster; \
-         use RBAC and bind cluster-admin to whom you trust"
-    )]
-    Open,
-    /// There is no such mode, or it is not implemented.
-    #[error("authorization mode {0:?} is not known; the modes are Node, RBAC and AlwaysDeny")]
-    Unknown(String),
-}
-
-impl FromStr for AuthorizationMode {
-    type Err = ModeError;
-
-    fn from_str(text: &str) -> Result<Self, ModeError> {
-        match text {
-            "Node" => Ok(Self::Node),
-            "RBAC" => Ok(Self::Rbac),
-            "AlwaysDeny" => Ok(Self::AlwaysDeny),
-            "AlwaysAllow" => Err(ModeError::Open),
-            other => Err(ModeError::Unknown(other.to_owned())),
-        }
-    }
-}
-
-impl fmt::Display for AuthorizationMode {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Node => "Node",
-            Self::Rbac => "RBAC",
-            Self::AlwaysDeny => "AlwaysDeny",
-        })
-    }
-}
+use abac::Policies;
+pub use abac::PolicyFileError;
+use configuration::Configured;
+pub use configuration::{AuthorizationError, AuthorizationOptions, AuthorizationWebhook};
+pub use modes::{AuthorizationMode, DEFAULT_MODES, ModeError};
+use webhook::WebhookAuthorizer;
 
 /// What an authorizer, or all of them, say.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) enum Decision {
     /// It may be done, and why.
     Allow(Arc<str>),
     /// It may not, whatever others would say.
-    Deny,
-    /// Nothing speaks for it; why, where that is worth telling.
-    NoOpinion(Option<String>),
+    Deny(Refused),
+    /// Nothing speaks for it.
+    NoOpinion(Refused),
+}
+
+/// Why something may not be done.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Refused {
+    /// What the authorizers say of it, where that is worth telling.
+    pub(crate) reason: String,
+    /// What kept one of them from an answer.
+    pub(crate) error: Option<String>,
 }
 
 impl Decision {
     /// Allowed without a reason worth telling.
     pub(super) fn allow() -> Self {
         Self::Allow(Arc::default())
+    }
+
+    pub(super) fn no_opinion(reason: impl Into<String>) -> Self {
+        Self::NoOpinion(Refused { reason: reason.into(), error: None })
     }
 
     pub(crate) fn is_allowed(&self) -> bool {
@@ -101,16 +77,110 @@ enum Authorizer {
     Strangers,
     /// Administrators may do everything; no role or its loss can lock them out.
     Masters,
-    Node(Box<NodeAuthorizer>),
+    Node(Arc<NodeAuthorizer>),
     Rbac(Arc<Rbac>),
+    Abac(Arc<Policies>),
+    Webhook(Box<WebhookAuthorizer>),
+    AlwaysAllow,
     AlwaysDeny,
     /// Health, version and the authority's certificate can be read before any role exists.
     OpenPaths,
 }
 
-/// The chain of authorizers.
+/// The authorizers, in order.
+struct Chain {
+    authorizers: Vec<Authorizer>,
+    /// Whether other servers are among them.
+    asks_others: bool,
+}
+
+/// What became of a question so far, so that it can be asked again when the cache is fresh.
+#[derive(Default)]
+struct Heard {
+    /// What other servers have said, in their order: they are not asked twice.
+    others: Vec<Decision>,
+    /// Whether somebody had no opinion who decides by what the cache has.
+    may_be_stale: bool,
+}
+
+impl Chain {
+    /// What the authorizers say by what the cache has now.
+    async fn decide(&self, attributes: &Attributes<'_>, heard: &mut Heard) -> Decision {
+        let (mut reasons, mut errors): (Vec<String>, Vec<String>) = (Vec::new(), Vec::new());
+        let mut asked = 0;
+        for authorizer in &self.authorizers {
+            let decision = match authorizer {
+                Authorizer::Webhook(webhook) => {
+                    if heard.others.len() == asked {
+                        let said = webhook.decide(attributes).await;
+                        heard.others.push(said);
+                    }
+                    asked += 1;
+                    heard.others[asked - 1].clone()
+                }
+                local => local.decide(attributes),
+            };
+            let Decision::NoOpinion(refused) = decision else { return decision };
+            heard.may_be_stale |= matches!(authorizer, Authorizer::Node(_) | Authorizer::Rbac(_));
+            reasons.extend(Some(refused.reason).filter(|reason| !reason.is_empty()));
+            errors.extend(refused.error);
+        }
+        let error = match errors.as_slice() {
+            [] => None,
+            [one] => Some(one.clone()),
+            several => Some(format!("[{}]", several.join(", "))),
+        };
+        Decision::NoOpinion(Refused { reason: reasons.join("\n"), error })
+    }
+}
+
+/// What authorizers are made of.
+struct Parts {
+    /// The modes that the server was started with.
+    modes: Vec<AuthorizationMode>,
+    rbac: Arc<Rbac>,
+    /// Those that the first chain has.
+    node: Option<Arc<NodeAuthorizer>>,
+    policies: Option<Arc<Policies>>,
+    env: Env,
+}
+
+impl Parts {
+    /// The chain of what is configured, with what holds in every chain around it.
+    fn chain(&self, configured: Vec<Configured>) -> Result<Chain, AuthorizationError> {
+        let mut authorizers = vec![Authorizer::Strangers, Authorizer::Masters];
+        let asks_others = configured.iter().any(|each| each.webhook.is_some());
+        for Configured { mode, webhook } in configured {
+            let missing = || AuthorizationError::NotStarted(mode);
+            authorizers.push(match (mode, webhook) {
+                (AuthorizationMode::Node, _) => Authorizer::Node(self.node.clone().ok_or_else(missing)?),
+                (AuthorizationMode::Rbac, _) => Authorizer::Rbac(self.rbac.clone()),
+                (AuthorizationMode::Abac, _) => Authorizer::Abac(self.policies.clone().ok_or_else(missing)?),
+                (AuthorizationMode::Webhook, Some((settings, conditions))) => {
+                    let name = settings.name.clone();
+                    let webhook = WebhookAuthorizer::new(settings, conditions, self.env.clone());
+                    let webhook = webhook.map_err(|source| AuthorizationError::Webhook { name, source })?;
+                    Authorizer::Webhook(Box::new(webhook))
+                }
+                (AuthorizationMode::AlwaysAllow, _) => {
+                    tracing::warn!("authorization mode AlwaysAllow: whoever has credentials may do everything");
+                    Authorizer::AlwaysAllow
+                }
+                // A webhook has settings, or it is not in the chain.
+                (AuthorizationMode::Webhook, None) | (AuthorizationMode::AlwaysDeny, _) => Authorizer::AlwaysDeny,
+            });
+        }
+        authorizers.push(Authorizer::OpenPaths);
+        Ok(Chain { authorizers, asks_others })
+    }
+}
+
+/// Who decides about requests.
 pub(crate) struct Authorization {
-    chain: Vec<Authorizer>,
+    chain: ArcSwap<Chain>,
+    parts: Parts,
+    /// The file that the chain is read from, if it is.
+    file: Option<ConfigFile>,
     /// Escalation is judged by roles whether or not they decide about requests.
     pub(crate) rbac: Arc<Rbac>,
     /// Whether the first roles are there: before that a refusal means nothing.
@@ -118,17 +188,36 @@ pub(crate) struct Authorization {
 }
 
 impl Authorization {
-    /// The chain of the modes, in their order, with what holds in every mode around it.
-    pub(crate) fn new(modes: &[AuthorizationMode], cache: &Cache) -> Self {
+    /// The chain that a file or flags describe.
+    pub(crate) fn new(options: &AuthorizationOptions, cache: &Cache, env: Env) -> Result<Self, AuthorizationError> {
         let rbac = Arc::new(Rbac::new(cache));
-        let mode = |mode: &AuthorizationMode| match mode {
-            AuthorizationMode::Node => Authorizer::Node(Box::new(NodeAuthorizer::new(cache))),
-            AuthorizationMode::Rbac => Authorizer::Rbac(rbac.clone()),
-            AuthorizationMode::AlwaysDeny => Authorizer::AlwaysDeny,
+        let policies = options.policy_file.as_deref().map(Policies::load).transpose()?.map(Arc::new);
+        let (configured, file) = match &options.config_file {
+            Some(path) => {
+                let text = configuration::read(path)?;
+                (configuration::parse(&text, &[])?, Some(ConfigFile { path: path.clone(), text }))
+            }
+            None => (configuration::of_flags(options)?, None),
         };
-        let first = [Authorizer::Strangers, Authorizer::Masters];
-        let chain = first.into_iter().chain(modes.iter().map(mode)).chain([Authorizer::OpenPaths]).collect();
-        Self { chain, rbac, has_roles: watch::Sender::new(false) }
+        let modes: Vec<AuthorizationMode> = configured.iter().map(|each| each.mode).collect();
+        let has_node = modes.contains(&AuthorizationMode::Node);
+        let node = has_node.then(|| Arc::new(NodeAuthorizer::new(cache)));
+        let parts = Parts { modes, rbac: rbac.clone(), node, policies, env };
+        let chain = ArcSwap::from_pointee(parts.chain(configured)?);
+        Ok(Self { chain, parts, file, rbac, has_roles: watch::Sender::new(false) })
+    }
+
+    /// Takes up changes of the file, if there is one, until `drain`.
+    pub(crate) async fn follow(&self, drain: Drain) {
+        // A part of the server that ends by itself would end the server.
+        let Some(file) = self.file.clone() else { return drain.drained().await };
+        let apply = |text: &str| {
+            let chain =
+                configuration::parse(text, &self.parts.modes).and_then(|configured| self.parts.chain(configured));
+            self.chain.store(Arc::new(chain.map_err(|err| err.to_string())?));
+            Ok(())
+        };
+        file.follow(apply, drain).await;
     }
 
     /// Says that the first roles are there.
@@ -140,30 +229,43 @@ impl Authorization {
         *self.has_roles.borrow()
     }
 
-    /// What the chain says by what the cache has now.
-    pub(crate) fn decide(&self, attributes: &Attributes<'_>) -> Decision {
-        let mut reasons: Vec<String> = Vec::new();
-        for authorizer in &self.chain {
-            match authorizer.decide(attributes) {
-                Decision::NoOpinion(reason) => reasons.extend(reason),
-                decided => return decided,
+    /// What the chain says by what the cache has now, for callers that cannot wait: where other servers are asked, this
+    /// thread waits for them.
+    pub(crate) fn decide_now(&self, attributes: &Attributes<'_>) -> Decision {
+        let chain = self.chain.load_full();
+        let mut heard = Heard::default();
+        let decided = chain.decide(attributes, &mut heard);
+        if !chain.asks_others {
+            return decided.now_or_never().expect("authorizers of this process never wait");
+        }
+        match Handle::try_current() {
+            Ok(runtime) if runtime.runtime_flavor() == RuntimeFlavor::MultiThread => {
+                tokio::task::block_in_place(|| runtime.block_on(decided))
+            }
+            _ => {
+                let error = Some("a thread that serves everything cannot wait for another server".to_owned());
+                Decision::NoOpinion(Refused { reason: String::new(), error })
             }
         }
-        Decision::NoOpinion(Some(reasons.join("\n")).filter(|reason| !reason.is_empty()))
     }
 
     /// The rules of a user in a namespace, and what is missing from them.
     pub(crate) fn rules_for(&self, identity: &Identity, namespace: &str) -> (Vec<Rule>, Vec<String>) {
         let (mut rules, mut missing) = (Vec::new(), Vec::new());
-        for authorizer in &self.chain {
+        for authorizer in &self.chain.load().authorizers {
             match authorizer {
                 Authorizer::Rbac(rbac) => {
                     let (more, error) = rbac.rules_for(identity, namespace);
                     rules.extend(more);
                     missing.extend(error);
                 }
+                Authorizer::Abac(policies) => rules.extend(policies.rules_for(identity, namespace)),
+                Authorizer::AlwaysAllow => rules.extend(everything()),
                 Authorizer::Node(_) if NodeAuthorizer::node_of(identity).is_some() => {
                     missing.push("node authorizer does not support user rule resolution".to_owned());
+                }
+                Authorizer::Webhook(_) => {
+                    missing.push("webhook authorizer does not support user rule resolution".to_owned());
                 }
                 _ => {}
             }
@@ -172,20 +274,33 @@ impl Authorization {
     }
 }
 
+fn everything() -> [Rule; 2] {
+    let all = || vec!["*".to_owned()];
+    [
+        Rule { verbs: all(), api_groups: all(), resources: all(), ..Rule::default() },
+        Rule { verbs: all(), non_resource_urls: all(), ..Rule::default() },
+    ]
+}
+
 impl Authorizer {
+    /// What it says by what this process knows.
     fn decide(&self, attributes: &Attributes<'_>) -> Decision {
         match self {
             Self::Strangers
                 if attributes.identity.user == ANONYMOUS && !is_open(attributes) && !is_cluster_info(attributes) =>
             {
-                Decision::Deny
+                Decision::Deny(Refused::default())
             }
             Self::Masters if attributes.identity.is_in(MASTERS) => Decision::allow(),
             Self::OpenPaths if is_open(attributes) => Decision::allow(),
             Self::Node(node) => node.decide(attributes),
             Self::Rbac(rbac) => rbac.decide(attributes),
-            Self::AlwaysDeny => Decision::Deny,
-            Self::Strangers | Self::Masters | Self::OpenPaths => Decision::NoOpinion(None),
+            Self::Abac(policies) => policies.decide(attributes),
+            Self::AlwaysAllow => Decision::allow(),
+            Self::AlwaysDeny => Decision::no_opinion("Everything is forbidden."),
+            Self::Strangers | Self::Masters | Self::OpenPaths | Self::Webhook(_) => {
+                Decision::NoOpinion(Refused::default())
+            }
         }
     }
 }
@@ -213,7 +328,7 @@ impl Access {
     /// Whether somebody may get an object, by what the watch cache has now.
     pub fn may_get(&self, identity: &Identity, group: &str, resource: &str, namespace: &str, name: &str) -> bool {
         let resource = ResourceAttributes { group, resource, namespace, name, ..ResourceAttributes::default() };
-        self.0.authorization.decide(&Attributes::of_verb(identity, "get", resource)).is_allowed()
+        self.0.authorization.decide_now(&Attributes::of_verb(identity, "get", resource)).is_allowed()
     }
 }
 
@@ -223,23 +338,24 @@ const ROLES_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(30);
 impl Registry {
     /// What authorization says. A refusal counts only when the cache was fresh and the first roles were there.
     pub(crate) async fn decide(&self, attributes: &Attributes<'_>) -> Result<Decision, Status> {
-        match self.authorization.decide(attributes) {
-            Decision::NoOpinion(_) => {}
-            decided => return Ok(decided),
+        let chain = self.authorization.chain.load_full();
+        let mut heard = Heard::default();
+        let decision = chain.decide(attributes, &mut heard).await;
+        if decision.is_allowed() || matches!(decision, Decision::Deny(_)) && !heard.may_be_stale {
+            return Ok(decision);
         }
         let mut has_roles = self.authorization.has_roles.subscribe();
         // Roles that could not be made in time are no reason to refuse for another.
         let _ = tokio::time::timeout(ROLES_TIMEOUT, has_roles.wait_for(|there| *there)).await;
         self.fresh().await?;
-        Ok(self.authorization.decide(attributes))
+        Ok(chain.decide(attributes, &mut heard).await)
     }
 
     /// Upstream's 403 unless it may be done.
     pub(crate) async fn authorize(&self, attributes: &Attributes<'_>) -> Result<(), Status> {
         match self.decide(attributes).await? {
             Decision::Allow(_) => Ok(()),
-            Decision::Deny => Err(attributes.forbidden("")),
-            Decision::NoOpinion(reason) => Err(attributes.forbidden(&reason.unwrap_or_default())),
+            Decision::Deny(refused) | Decision::NoOpinion(refused) => Err(attributes.refused(&refused)),
         }
     }
 }
@@ -249,29 +365,12 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn check_mode(text: &str, expected: Result<AuthorizationMode, &str>) {
-        let got = text.parse::<AuthorizationMode>().map_err(|err| err.to_string());
-        match expected {
-            Ok(mode) => assert_eq!(got.as_ref().map(ToString::to_string), Ok(mode.to_string())),
-            Err(part) => assert!(got.as_ref().is_err_and(|err| err.contains(part)), "{got:?}"),
-        }
-    }
-
-    #[test]
-    fn modes_are_named_as_upstream_names_them() {
-        check_mode("Node", Ok(AuthorizationMode::Node));
-        check_mode("RBAC", Ok(AuthorizationMode::Rbac));
-        check_mode("AlwaysDeny", Ok(AuthorizationMode::AlwaysDeny));
-        check_mode("AlwaysAllow", Err("the whole cluster"));
-        check_mode("Webhook", Err("the modes are Node, RBAC and AlwaysDeny"));
-        check_mode("rbac", Err("\"rbac\" is not known"));
-    }
-
-    #[track_caller]
     fn check(modes: &[AuthorizationMode], identity: &Identity, asked: (&str, &str), expected: bool) {
-        let authorization = Authorization::new(modes, &Cache::new(crate::RuntimeConfig::default()));
+        let options = AuthorizationOptions { modes: modes.to_vec(), ..AuthorizationOptions::default() };
+        let cache = Cache::new(crate::RuntimeConfig::default());
+        let authorization = Authorization::new(&options, &cache, Env::system()).expect("good options");
         let attributes = Attributes { identity, verb: asked.0, target: Asked::Path(asked.1) };
-        assert_eq!(authorization.decide(&attributes).is_allowed(), expected, "{} {asked:?}", identity.user);
+        assert_eq!(authorization.decide_now(&attributes).is_allowed(), expected, "{} {asked:?}", identity.user);
     }
 
     #[test]
@@ -284,6 +383,9 @@ mod tests {
             check(modes, &stranger, ("post", "/healthz"), false);
             check(modes, &somebody, ("get", "/apis"), false);
         }
+        check(&[AuthorizationMode::AlwaysAllow], &somebody, ("post", "/anything"), true);
+        check(&[AuthorizationMode::AlwaysAllow], &stranger, ("get", "/metrics"), false);
+        check(&[AuthorizationMode::AlwaysDeny, AuthorizationMode::AlwaysAllow], &somebody, ("get", "/apis"), true);
         check(&DEFAULT_MODES, &stranger, ("get", "/readyz"), true);
         check(&DEFAULT_MODES, &somebody, ("get", "/version"), true);
         check(&DEFAULT_MODES, &somebody, ("get", "/healthz/ping"), false);

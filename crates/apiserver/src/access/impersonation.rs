@@ -34,7 +34,7 @@ pub(crate) async fn impersonate(
 ) -> Result<Identity, Status> {
     let Some(requested) = take(headers)? else { return Ok(sender) };
     let may = async |group: &str, resource: &str, subresource: &str, namespace: &str, name: &str| {
-        let resource = ResourceAttributes { group, resource, subresource, namespace, name, fields: None };
+        let resource = ResourceAttributes { group, resource, subresource, namespace, name, ..Default::default() };
         registry.authorize(&Attributes::of_verb(&sender, "impersonate", resource)).await
     };
     match service_account(&requested.user) {

@@ -7,7 +7,7 @@ mod graph;
 use api::field::quote;
 
 use super::attributes::{Asked, Attributes, ResourceAttributes};
-use super::authorization::Decision;
+use super::authorization::{Decision, Refused};
 use super::identity::Identity;
 use super::rbac::{Rule, node_rules};
 use crate::cache::{Cache, Derived};
@@ -45,10 +45,10 @@ impl NodeAuthorizer {
     }
 
     pub(crate) fn decide(&self, attributes: &Attributes<'_>) -> Decision {
-        let Some(node) = Self::node_of(attributes.identity) else { return Decision::NoOpinion(None) };
+        let Some(node) = Self::node_of(attributes.identity) else { return Decision::NoOpinion(Refused::default()) };
         if node.is_empty() {
             let why = format!("unknown node for user {}", quote(&attributes.identity.user));
-            return Decision::NoOpinion(Some(why));
+            return Decision::no_opinion(why);
         }
         let judged = match &attributes.target {
             Asked::Resource(resource) => self.judge(node, attributes.verb, resource),
@@ -56,9 +56,9 @@ impl NodeAuthorizer {
         };
         match judged {
             Some(Ok(())) => Decision::allow(),
-            Some(Err(why)) => Decision::NoOpinion(Some(why).filter(|why| !why.is_empty())),
+            Some(Err(why)) => Decision::no_opinion(why),
             None if self.rules.iter().any(|rule| rule.allows(attributes)) => Decision::allow(),
-            None => Decision::NoOpinion(None),
+            None => Decision::NoOpinion(Refused::default()),
         }
     }
 

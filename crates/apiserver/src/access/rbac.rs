@@ -53,7 +53,10 @@ impl Rbac {
         });
         match allowed {
             Some(reason) => Decision::Allow(reason),
-            None => Decision::NoOpinion(resolution_errors(missing).map(|errors| format!("RBAC: {errors}"))),
+            None => {
+                let errors = resolution_errors(missing).map(|errors| format!("RBAC: {errors}"));
+                Decision::no_opinion(errors.unwrap_or_default())
+            }
         }
     }
 

@@ -71,7 +71,7 @@ pub(super) fn may_on_signer(attributes: &Attributes<'_>, signer: &str, verb: &st
     let may = |name: &str| {
         let resource = ResourceAttributes { group: GROUP, resource: "signers", name, ..ResourceAttributes::default() };
         let question = Question::of_verb(attributes.caller.identity, verb, resource);
-        attributes.registry.authorization.decide(&question).is_allowed()
+        attributes.registry.authorization.decide_now(&question).is_allowed()
     };
     let domain = signer.split_once('/').map_or(signer, |(domain, _)| domain);
     may(signer) || may(&format!("{domain}/*"))

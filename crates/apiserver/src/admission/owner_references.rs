@@ -30,7 +30,7 @@ fn check(attributes: &Attributes<'_>, object: &mut Value) -> Result<(), Status> 
     let resource = attributes.scope.resource;
     let may = |verb: &str, asked: ResourceAttributes<'_>| {
         let question = Question::of_verb(attributes.caller.identity, verb, asked);
-        attributes.registry.authorization.decide(&question).is_allowed()
+        attributes.registry.authorization.decide_now(&question).is_allowed()
     };
     // What is about to be made has no name that roles could know, and whoever makes it may give it owners.
     if attributes.operation == Operation::Update {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::sync::{Mutex, PoisonError};
 
-use crate::access::authorization::Decision;
+use crate::access::authorization::{Decision, Refused};
 
 /// The annotations of one request, under keys such as `authorization.k8s.io/decision`.
 #[derive(Debug, Default)]
@@ -27,8 +27,11 @@ impl Annotations {
     pub(crate) fn decided(&self, decision: &Decision) {
         let (decision, reason) = match decision {
             Decision::Allow(reason) => ("allow", &**reason),
-            Decision::Deny => ("forbid", ""),
-            Decision::NoOpinion(reason) => ("forbid", reason.as_deref().unwrap_or_default()),
+            Decision::Deny(Refused { error: Some(_), .. }) | Decision::NoOpinion(Refused { error: Some(_), .. }) => {
+                self.add("authorization.k8s.io/reason", "internal error");
+                return;
+            }
+            Decision::Deny(refused) | Decision::NoOpinion(refused) => ("forbid", refused.reason.as_str()),
         };
         self.add("authorization.k8s.io/decision", decision);
         self.add("authorization.k8s.io/reason", reason);
@@ -47,7 +50,7 @@ mod tests {
     #[test]
     fn the_first_value_of_a_key_stays() {
         let annotations = Annotations::default();
-        annotations.decided(&Decision::NoOpinion(None));
+        annotations.decided(&Decision::NoOpinion(Refused::default()));
         annotations.add("authorization.k8s.io/decision", "allow");
         let all = annotations.all();
         assert_eq!(all["authorization.k8s.io/decision"], "forbid");

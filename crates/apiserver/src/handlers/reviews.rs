@@ -1,13 +1,13 @@
 //! Resources that are answered and never stored: reviews of identity and access, and bindings.
 
 use api::field::{FieldError, Path};
-use api::selector::FieldSelector;
 use api::status::Status;
 use http::{Response, StatusCode};
 use serde_json::{Value, json};
 
 use super::resources::Call;
 use crate::access::Identity;
+use crate::access::attributes::review::AskedSelectors;
 use crate::access::attributes::{Asked, Attributes, ResourceAttributes};
 use crate::access::authorization::Decision;
 use crate::http::body::Body;
@@ -109,6 +109,12 @@ fn check_question(call: &Call<'_>, review: &Value) -> Result<(), Status> {
         }
         _ => {}
     }
+    if let Some(resource) = there("resourceAttributes") {
+        let path = spec.child("resourceAttributes");
+        for field in ["fieldSelector", "labelSelector"] {
+            check_selector(&resource[field], &path.child(field), &mut errors);
+        }
+    }
     if let Some(namespace) = call.request.namespace.as_deref() {
         let asked = text(review, "/spec/resourceAttributes/namespace");
         if there("resourceAttributes").is_some() && asked != namespace {
@@ -123,24 +129,48 @@ fn check_question(call: &Call<'_>, review: &Value) -> Result<(), Status> {
     if errors.is_empty() { Ok(()) } else { Err(invalid(errors)) }
 }
 
-/// The field selector that a review asks about: written out, or as requirements.
-fn asked_fields(review: &Value) -> Option<FieldSelector> {
-    let selector = review.pointer("/spec/resourceAttributes/fieldSelector")?;
-    if let Some(raw) = selector.get("rawSelector").and_then(Value::as_str).filter(|raw| !raw.is_empty()) {
-        return FieldSelector::parse(raw).ok();
+/// A selector is written out or given as requirements. Operators that nobody knows are taken: they do not narrow.
+fn check_selector(selector: &Value, path: &Path, errors: &mut Vec<FieldError>) {
+    if selector.is_null() {
+        return;
     }
-    let requirements = selector.get("requirements").and_then(Value::as_array).into_iter().flatten();
-    let single = requirements.filter(|requirement| requirement["operator"] == "In");
-    let terms = single.filter_map(|requirement| match requirement["values"].as_array()?.as_slice() {
-        [value] => Some(FieldSelector::exact(requirement["key"].as_str()?, value.as_str()?).to_string()),
-        _ => None,
-    });
-    FieldSelector::parse(&terms.collect::<Vec<_>>().join(",")).ok()
+    let raw = selector["rawSelector"].as_str().unwrap_or_default();
+    let requirements = selector["requirements"].as_array().map_or(&[] as &[Value], Vec::as_slice);
+    let place = path.child("requirements");
+    match (raw.is_empty(), requirements.is_empty()) {
+        (false, false) => {
+            let why = "may not specified at the same time as requirements";
+            errors.push(FieldError::invalid(&path.child("rawSelector"), raw, why));
+        }
+        (true, true) => {
+            let why = format!("when {path} is specified, requirements or rawSelector is required");
+            errors.push(FieldError::required(&place, why));
+        }
+        _ => {}
+    }
+    for (index, requirement) in requirements.iter().enumerate() {
+        let path = place.index(index);
+        let values = requirement["values"].as_array().map_or(0, Vec::len);
+        match requirement["operator"].as_str().unwrap_or_default() {
+            "In" | "NotIn" if values == 0 => {
+                let why = "must be specified when `operator` is 'In' or 'NotIn'";
+                errors.push(FieldError::required(&path.child("values"), why));
+            }
+            "Exists" | "DoesNotExist" if values > 0 => {
+                let why = "may not be specified when `operator` is 'Exists' or 'DoesNotExist'";
+                errors.push(FieldError::forbidden(&path.child("values"), why));
+            }
+            _ => {}
+        }
+        if text(requirement, "/key").is_empty() {
+            errors.push(FieldError::required(&path.child("key"), "must be specified"));
+        }
+    }
 }
 
 async fn access(call: &Call<'_>, identity: &Identity, review: &Value) -> Result<Value, Status> {
     check_question(call, review)?;
-    let fields = asked_fields(review);
+    let asked = AskedSelectors::of(&review["spec"]["resourceAttributes"]);
     let attribute = |name: &str| text(review, &format!("/spec/resourceAttributes/{name}"));
     let attributes = if review["spec"].get("nonResourceAttributes").is_some_and(|asked| !asked.is_null()) {
         let verb = text(review, "/spec/nonResourceAttributes/verb");
@@ -152,17 +182,23 @@ async fn access(call: &Call<'_>, identity: &Identity, review: &Value) -> Result<
             subresource: attribute("subresource"),
             namespace: attribute("namespace"),
             name: attribute("name"),
-            fields: fields.as_ref(),
+            version: attribute("version"),
+            fields: asked.fields.as_ref(),
+            labels: asked.labels.as_ref(),
         };
         Attributes::of_verb(identity, attribute("verb"), resource)
     };
-    let (mut status, reason) = match call.core.registry.decide(&attributes).await? {
-        Decision::Allow(reason) => (json!({"allowed": true}), reason.to_string()),
-        Decision::Deny => (json!({"allowed": false, "denied": true}), String::new()),
-        Decision::NoOpinion(reason) => (json!({"allowed": false}), reason.unwrap_or_default()),
+    let decision = call.core.registry.decide(&attributes).await?;
+    let (mut status, reason, error) = match decision {
+        Decision::Allow(reason) => (json!({"allowed": true}), reason.to_string(), None),
+        Decision::Deny(refused) => (json!({"allowed": false, "denied": true}), refused.reason, refused.error),
+        Decision::NoOpinion(refused) => (json!({"allowed": false}), refused.reason, refused.error),
     };
-    if !reason.is_empty() {
-        status["reason"] = reason.into();
+    let errors: Vec<String> = error.into_iter().chain(asked.ignored).collect();
+    for (field, text) in [("reason", reason), ("evaluationError", errors.join("; "))] {
+        if !text.is_empty() {
+            status[field] = text.into();
+        }
     }
     Ok(status)
 }

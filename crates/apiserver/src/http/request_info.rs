@@ -1,6 +1,6 @@
 //! What a request asks for, read off its method and URL.
 
-use api::selector::FieldSelector;
+use api::selector::{FieldSelector, LabelSelector};
 use http::Method;
 
 /// What is done to a resource, in the words of authorization.
@@ -76,8 +76,25 @@ pub(crate) struct ResourceRequest {
     pub(crate) subresource: Option<String>,
     /// What follows the subresource (`/proxy/...`), with its slashes.
     pub(crate) rest: String,
-    /// By which fields a list, a watch or the deletion of a collection selects, where it does.
+    /// By what a list, a watch or the deletion of a collection selects, where it does.
+    pub(crate) selectors: Option<Box<Selectors>>,
+}
+
+/// By what objects are selected.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Selectors {
     pub(crate) fields: Option<FieldSelector>,
+    pub(crate) labels: Option<LabelSelector>,
+}
+
+impl Selectors {
+    /// Those of the parameters. One that cannot be read is refused when the request is handled.
+    fn of(query: &Query) -> Option<Box<Self>> {
+        let given = |name: &str| query.get(name).filter(|text| !text.is_empty());
+        let fields = given("fieldSelector").and_then(|text| FieldSelector::parse(text).ok());
+        let labels = given("labelSelector").and_then(|text| LabelSelector::parse(text).ok());
+        (fields.is_some() || labels.is_some()).then(|| Box::new(Self { fields, labels }))
+    }
 }
 
 /// What the URL names.
@@ -161,10 +178,10 @@ fn resource(group: &str, version: &str, parts: &[&str], method: &Method, query: 
         _ => Verb::Get,
     };
     let selects = name.is_none() && matches!(verb, Verb::List | Verb::Watch | Verb::DeleteCollection);
-    // A selector that cannot be read is refused when the request is handled.
-    let fields = query.get("fieldSelector").filter(|_| selects).and_then(|text| FieldSelector::parse(text).ok());
+    let selectors = selects.then(|| Selectors::of(query)).flatten();
+    let fields = selectors.as_ref().and_then(|selectors| selectors.fields.as_ref());
     // A list or watch of a single name is authorized like that name, so that access can be given to one object.
-    if let Some(single) = fields.as_ref().and_then(|fields| fields.required_value("metadata.name")) {
+    if let Some(single) = fields.and_then(|fields| fields.required_value("metadata.name")) {
         name = Some(single.to_owned());
     }
     Target::Resource(ResourceRequest {
@@ -176,7 +193,7 @@ fn resource(group: &str, version: &str, parts: &[&str], method: &Method, query: 
         name,
         subresource,
         rest: remainder,
-        fields,
+        selectors,
     })
 }
 

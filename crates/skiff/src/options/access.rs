@@ -12,15 +12,8 @@ use super::duration;
 /// Who is believed to be whom, and who may do what.
 #[derive(Args, Clone, Debug)]
 pub struct Access {
-    /// Who decides about requests, in this order: Node, RBAC, AlwaysDeny
-    #[arg(
-        long,
-        env = "SKIFF_AUTHORIZATION_MODE",
-        value_delimiter = ',',
-        default_value = "Node,RBAC",
-        value_name = "MODE"
-    )]
-    pub authorization_mode: Vec<AuthorizationMode>,
+    #[command(flatten)]
+    pub authorization: Authorization,
     #[command(flatten)]
     pub service_accounts: ServiceAccounts,
     #[command(flatten)]
@@ -41,6 +34,61 @@ pub struct Access {
     /// Believe bootstrap tokens: Secrets of type bootstrap.kubernetes.io/token in kube-system
     #[arg(long, env = "SKIFF_ENABLE_BOOTSTRAP_TOKEN_AUTH", action = ArgAction::Set, num_args = 0..=1, default_missing_value = "true", default_value = "true", value_name = "BOOL")]
     pub enable_bootstrap_token_auth: bool,
+}
+
+/// Who may do what.
+#[derive(Args, Clone, Debug)]
+pub struct Authorization {
+    /// Who decides about requests, in this order: Node, RBAC, ABAC, Webhook, AlwaysAllow, AlwaysDeny
+    #[arg(
+        long,
+        env = "SKIFF_AUTHORIZATION_MODE",
+        value_delimiter = ',',
+        default_value = "Node,RBAC",
+        value_name = "MODE"
+    )]
+    pub authorization_mode: Vec<AuthorizationMode>,
+    /// AuthorizationConfiguration in place of modes and --authorization-webhook-*; taken up again when it changes
+    #[arg(
+        long,
+        env = "SKIFF_AUTHORIZATION_CONFIG",
+        conflicts_with_all = ["authorization_mode", "authorization_webhook_config_file"],
+        value_name = "FILE"
+    )]
+    pub authorization_config: Option<PathBuf>,
+    /// Policies of the mode ABAC, one a line in JSON
+    #[arg(long, env = "SKIFF_AUTHORIZATION_POLICY_FILE", value_name = "FILE")]
+    pub authorization_policy_file: Option<PathBuf>,
+    /// Kubeconfig that names the server which the mode Webhook asks by SubjectAccessReviews
+    #[arg(long, env = "SKIFF_AUTHORIZATION_WEBHOOK_CONFIG_FILE", value_name = "FILE")]
+    pub authorization_webhook_config_file: Option<PathBuf>,
+    /// Version of those SubjectAccessReviews
+    #[arg(long, env = "SKIFF_AUTHORIZATION_WEBHOOK_VERSION", default_value = "v1beta1", value_parser = ["v1", "v1beta1"], value_name = "VERSION")]
+    pub authorization_webhook_version: String,
+    /// How long it is good that something is allowed
+    #[arg(long, env = "SKIFF_AUTHORIZATION_WEBHOOK_CACHE_AUTHORIZED_TTL", default_value = "5m", value_parser = duration, value_name = "DURATION")]
+    pub authorization_webhook_cache_authorized_ttl: Duration,
+    /// How long it is good that something is not allowed
+    #[arg(long, env = "SKIFF_AUTHORIZATION_WEBHOOK_CACHE_UNAUTHORIZED_TTL", default_value = "30s", value_parser = duration, value_name = "DURATION")]
+    pub authorization_webhook_cache_unauthorized_ttl: Duration,
+}
+
+impl Authorization {
+    fn options(&self) -> apiserver::AuthorizationOptions {
+        apiserver::AuthorizationOptions {
+            modes: self.authorization_mode.clone(),
+            config_file: self.authorization_config.clone(),
+            policy_file: self.authorization_policy_file.clone(),
+            webhook: self.authorization_webhook_config_file.clone().map(|config_file| {
+                apiserver::AuthorizationWebhook {
+                    config_file,
+                    version: self.authorization_webhook_version.clone(),
+                    authorized_ttl: self.authorization_webhook_cache_authorized_ttl,
+                    unauthorized_ttl: self.authorization_webhook_cache_unauthorized_ttl,
+                }
+            }),
+        }
+    }
 }
 
 /// Tokens of service accounts.
@@ -212,7 +260,7 @@ impl Oidc {
 impl Access {
     /// Writes the options into the configuration of an API server of a cluster with this domain.
     pub fn apply(&self, config: &mut apiserver::Config, cluster_domain: &str) -> Result<()> {
-        config.authorization_modes.clone_from(&self.authorization_mode);
+        config.authorization = self.authorization.options();
         config.token_auth_file.clone_from(&self.token_auth_file);
         config.bootstrap_token_auth = self.enable_bootstrap_token_auth;
         config.anonymous_auth = self.anonymous_auth;

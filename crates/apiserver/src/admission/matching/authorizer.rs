@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use api::selector::FieldSelector;
+use api::selector::{FieldSelector, LabelSelector};
 use api::validation::names;
 use cel::{EvalError, Opaque, Value};
 
@@ -34,6 +34,7 @@ struct ResourceQuestion {
     namespace: String,
     name: String,
     fields: Option<FieldSelector>,
+    labels: Option<LabelSelector>,
 }
 
 impl CelAuthorizer {
@@ -53,6 +54,7 @@ impl CelAuthorizer {
                 namespace: attributes.namespace(object).to_owned(),
                 name: attributes.name(object).to_owned(),
                 fields: None,
+                labels: None,
             },
         }
     }
@@ -80,7 +82,7 @@ enum Part {
     Path(String),
     Group(String),
     Resource(ResourceQuestion),
-    Decision { is_allowed: bool, reason: String },
+    Decision { is_allowed: bool, reason: String, error: Option<String> },
 }
 
 impl fmt::Debug for Node {
@@ -96,12 +98,11 @@ impl Node {
 
     fn decide(&self, verb: &str, target: Asked<'_>) -> Value<'static> {
         let attributes = Attributes { identity: &self.asker.identity, verb, target };
-        let (is_allowed, reason) = match self.asker.authorization.decide(&attributes) {
-            Decision::Allow(reason) => (true, reason.to_string()),
-            Decision::Deny => (false, String::new()),
-            Decision::NoOpinion(reason) => (false, reason.unwrap_or_default()),
+        let (is_allowed, reason, error) = match self.asker.authorization.decide_now(&attributes) {
+            Decision::Allow(reason) => (true, reason.to_string(), None),
+            Decision::Deny(refused) | Decision::NoOpinion(refused) => (false, refused.reason, refused.error),
         };
-        Self::value(&self.asker, Part::Decision { is_allowed, reason })
+        Self::value(&self.asker, Part::Decision { is_allowed, reason, error })
     }
 }
 
@@ -155,6 +156,8 @@ impl Opaque for Node {
                     namespace: &question.namespace,
                     name: &question.name,
                     fields: question.fields.as_ref(),
+                    labels: question.labels.as_ref(),
+                    ..ResourceAttributes::default()
                 };
                 return Ok(self.decide(&text(0)?, Asked::Resource(resource)));
             }
@@ -167,7 +170,7 @@ impl Opaque for Node {
                     // Who may do it to all may do it to those that a selector leaves, which one that cannot be read
                     // does not narrow.
                     "fieldSelector" => question.fields = FieldSelector::parse(&text).ok(),
-                    "labelSelector" => {}
+                    "labelSelector" => question.labels = LabelSelector::parse(&text).ok(),
                     _ => return Err(EvalError::NoSuchOverload),
                 }
                 Part::Resource(question)
@@ -175,9 +178,8 @@ impl Opaque for Node {
             (Part::Path(path), "check") => return Ok(self.decide(&text(0)?, Asked::Path(path))),
             (Part::Decision { is_allowed, .. }, "allowed") => return Ok(Value::Bool(*is_allowed)),
             (Part::Decision { reason, .. }, "reason") => return Ok(Value::text(reason.as_str())),
-            // This server's authorizers answer from what they know and cannot fail.
-            (Part::Decision { .. }, "errored") => return Ok(Value::Bool(false)),
-            (Part::Decision { .. }, "error") => return Ok(Value::text("")),
+            (Part::Decision { error, .. }, "errored") => return Ok(Value::Bool(error.is_some())),
+            (Part::Decision { error, .. }, "error") => return Ok(Value::text(error.clone().unwrap_or_default())),
             _ => return Err(EvalError::NoSuchOverload),
         };
         Ok(Self::value(&self.asker, part))

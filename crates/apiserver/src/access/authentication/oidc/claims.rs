@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use cel::access::Condition;
 use cel::{Bindings, Env, PER_CALL_LIMIT, Program, Type};
 use serde_json::{Map, Value, json};
 
@@ -26,21 +27,20 @@ pub(super) struct Claims {
     groups: Option<Source>,
     uid: Option<Source>,
     extra: Vec<(String, Program)>,
-    user_checks: Vec<(Program, String)>,
+    user_checks: Vec<(Condition, String)>,
 }
 
-/// What the claims of a token are to an expression, and what the user is.
-fn environment(name: &str) -> Env {
-    Env::new().variable(name, Type::map(Type::String, Type::Dyn))
-}
+/// The variable with the claims of a token.
+const CLAIMS: &str = "claims";
 
-fn compile(name: &str, expression: &str, path: &str) -> Result<Program, ConfigurationError> {
-    environment(name).compile(expression).map_err(|err| invalid(path, err))
+fn compile(expression: &str, path: &str) -> Result<Program, ConfigurationError> {
+    let environment = Env::new().variable(CLAIMS, Type::map(Type::String, Type::Dyn));
+    environment.compile(expression).map_err(|err| invalid(path, err))
 }
 
 /// An expression that says yes or no.
-fn condition(name: &str, expression: &str, path: &str) -> Result<Program, ConfigurationError> {
-    compile(name, expression, path)?.expect(&Type::Bool).map_err(|err| invalid(path, err))
+fn condition(expression: &str, path: &str) -> Result<Program, ConfigurationError> {
+    compile(expression, path)?.expect(&Type::Bool).map_err(|err| invalid(path, err))
 }
 
 impl Claims {
@@ -52,7 +52,7 @@ impl Claims {
                     Ok(ClaimCheck::Required { claim: rule.claim.clone(), value: rule.required_value.clone() })
                 }
                 (true, false) if rule.required_value.is_empty() => {
-                    let program = condition("claims", &rule.expression, &format!("{path}.expression"))?;
+                    let program = condition(&rule.expression, &format!("{path}.expression"))?;
                     Ok(ClaimCheck::Expression { program, rule: told(&rule.message, &rule.expression) })
                 }
                 _ => Err(invalid(path, "claim with requiredValue, or expression with message")),
@@ -60,7 +60,8 @@ impl Claims {
         };
         let user_check = |(index, rule): (usize, &UserRule)| {
             let path = format!("{path}.userValidationRules[{index}].expression");
-            Ok((condition("user", &rule.expression, &path)?, told(&rule.message, &rule.expression)))
+            let condition = Condition::of_user(&rule.expression).map_err(|err| invalid(path, err))?;
+            Ok((condition, told(&rule.message, &rule.expression)))
         };
         let mappings = &jwt.claim_mappings;
         let source = |mapping: &Mapping, field: &str| -> Result<Option<Source>, ConfigurationError> {
@@ -72,11 +73,11 @@ impl Claims {
                 return Ok(None);
             }
             let path = format!("{path}.claimMappings.{field}.expression");
-            compile("claims", &mapping.expression, &path).map(|program| Some(Source::Expression(program)))
+            compile(&mapping.expression, &path).map(|program| Some(Source::Expression(program)))
         };
         let extra = mappings.extra.iter().enumerate().map(|(index, extra)| {
             let path = format!("{path}.claimMappings.extra[{index}].valueExpression");
-            Ok((extra.key.clone(), compile("claims", &extra.value_expression, &path)?))
+            Ok((extra.key.clone(), compile(&extra.value_expression, &path)?))
         });
         let username = source(&mappings.username, "username")?;
         Ok(Self {
@@ -101,7 +102,7 @@ impl Claims {
                 listed.into_iter().map(|group| format!("{prefix}{group}")).collect()
             }
             Some(Source::Expression(program)) => {
-                let listed = texts(&evaluate(program, "claims", &claims)?);
+                let listed = texts(&evaluate(program, &claims)?);
                 listed
                     .map_err(|()| "oidc: error evaluating group claim expression: not a list of strings".to_owned())?
             }
@@ -112,14 +113,14 @@ impl Claims {
                 Some(claims[name].as_str().ok_or_else(|| format!("oidc: parse uid claim {name:?}"))?.to_owned())
             }
             Some(Source::Expression(program)) => {
-                let uid = evaluate(program, "claims", &claims)?;
+                let uid = evaluate(program, &claims)?;
                 let uid = uid.as_str().ok_or("oidc: error evaluating uid claim expression: not a string")?;
                 Some(uid.to_owned())
             }
         };
         let mut extra = BTreeMap::new();
         for (key, program) in &self.extra {
-            let values = texts(&evaluate(program, "claims", &claims)?);
+            let values = texts(&evaluate(program, &claims)?);
             let values = values.map_err(|()| format!("oidc: value of extra {key:?} is not a list of strings"))?;
             if !values.is_empty() {
                 extra.insert(key.clone(), values);
@@ -137,7 +138,7 @@ impl Claims {
         let (name, prefix) = match &self.username {
             Source::Claim { name, prefix } => (name, prefix),
             Source::Expression(program) => {
-                return match evaluate(program, "claims", claims)? {
+                return match evaluate(program, claims)? {
                     Value::String(user) if !user.is_empty() => Ok(user),
                     _ => Err("oidc: error evaluating username claim expression: no name".to_owned()),
                 };
@@ -159,8 +160,8 @@ impl Claims {
             "username": identity.user, "groups": identity.groups, "uid": identity.uid.clone().unwrap_or_default(),
             "extra": identity.extra,
         });
-        for (program, rule) in &self.user_checks {
-            if evaluate(program, "user", &user)? != true {
+        for (condition, rule) in &self.user_checks {
+            if !condition.holds(&user).map_err(|err| failed(&err))? {
                 return Err(format!("oidc: error evaluating user info validation rule: {rule}"));
             }
         }
@@ -176,7 +177,7 @@ impl ClaimCheck {
                 Some(found) if found.as_str() == Some(value) => Ok(()),
                 Some(_) => Err(format!("oidc: required claim {claim} value does not match. Got another than {value}")),
             },
-            Self::Expression { program, rule } if evaluate(program, "claims", claims)? != true => {
+            Self::Expression { program, rule } if evaluate(program, claims)? != true => {
                 Err(format!("oidc: error evaluating claim validation rule: {rule}"))
             }
             Self::Expression { .. } => Ok(()),
@@ -192,10 +193,14 @@ fn told(message: &str, expression: &str) -> String {
     }
 }
 
-fn evaluate(program: &Program, name: &str, value: &Value) -> Result<Value, String> {
-    let bindings = Bindings::new().bind(name, cel::Value::dynamic(value));
+fn evaluate(program: &Program, claims: &Value) -> Result<Value, String> {
+    let bindings = Bindings::new().bind(CLAIMS, cel::Value::dynamic(claims));
     let evaluated = program.evaluate(&bindings, PER_CALL_LIMIT).result.and_then(|result| result.to_json());
-    evaluated.map_err(|err| format!("oidc: error evaluating an expression: {err}"))
+    evaluated.map_err(|err| failed(&err))
+}
+
+fn failed(err: &cel::EvalError) -> String {
+    format!("oidc: error evaluating an expression: {err}")
 }
 
 /// A text, or a list of texts; nothing is none, and empty ones are left out.
