@@ -88,6 +88,7 @@ async fn sync(registry: &Registry, ca_pem: &str) -> Result<(), Status> {
         }
     }
     publish(registry, ca_pem).await?;
+    note_tracking(registry).await?;
     let ports = json!([{"name": "https", "port": 443, "protocol": "TCP", "targetPort": registry.config.secure_port}]);
     let service = json!({
         "apiVersion": "v1", "kind": "Service",
@@ -116,6 +117,21 @@ async fn sync(registry: &Registry, ca_pem: &str) -> Result<(), Status> {
         "ports": [endpoint_port],
     });
     keep(registry, row("discovery.k8s.io", "endpointslices")?, slice, "/endpoints").await
+}
+
+/// Says since when uses of tokens that secrets hold are noted: what was not used before that may have been all the same.
+async fn note_tracking(registry: &Registry) -> Result<(), Status> {
+    const NAME: &str = "kube-apiserver-legacy-service-account-token-tracking";
+    let scope = Scope { resource: row("", "configmaps")?, namespace: Some("kube-system") };
+    if registry.cached(scope.resource, &scope.key(NAME)).is_some() {
+        return Ok(());
+    }
+    let today = registry.env.now().strftime("%Y-%m-%d").to_string();
+    let object = json!({
+        "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"namespace": "kube-system", "name": NAME},
+        "data": {"since": today},
+    });
+    create(registry, scope, object).await
 }
 
 /// Publishes where the cluster is and whom it trusts. Whoever moves the cluster behind another address may write that

@@ -4,6 +4,7 @@
 //! whose events become keys in a queue, and an idempotent sync of one key that reads listers, computes what to change
 //! (a pure function where it can be), and writes it. [`ControllerManager`] runs them while it holds the Lease.
 
+mod account_tokens;
 mod bootstrap;
 mod certificates;
 mod claim;

@@ -40,6 +40,11 @@ pub struct Config {
     pub signer: Option<Signer>,
     /// How many terminated pods are kept. 0: all.
     pub terminated_pod_threshold: usize,
+    /// What signs the tokens that secrets hold. None: such secrets stay empty.
+    pub service_account_keys: Option<Arc<pki::ServiceAccountKeys>>,
+    /// After what time without use tokens that the cluster once made for accounts are no longer good, and after what
+    /// time again they are deleted.
+    pub legacy_token_clean_up_period: Duration,
 }
 
 impl Default for Config {
@@ -54,6 +59,8 @@ impl Default for Config {
             node_monitor_grace_period: Duration::from_secs(40),
             signer: None,
             terminated_pod_threshold: 12_500,
+            service_account_keys: None,
+            legacy_token_clean_up_period: Duration::from_secs(365 * 24 * 3600),
         }
     }
 }
@@ -160,8 +167,13 @@ impl ControllerManager {
         let mut controllers = Tasks::new();
         for registration in &self.enabled {
             let account = registration.account;
-            let client = self.accounts.client(account, NAME).await;
-            let client = client.map_err(|source| RunError::Client { account, source })?;
+            let client = match account {
+                "" => self.client.clone(),
+                account => {
+                    let client = self.accounts.client(account, NAME).await;
+                    client.map_err(|source| RunError::Client { account, source })?
+                }
+            };
             controllers.spawn_fallible(
                 registration.name,
                 (registration.run)(context.clone().acting_with(client), term.clone()),

@@ -6,8 +6,8 @@ use futures::future::BoxFuture;
 
 use crate::context::Context;
 use crate::{
-    bootstrap, certificates, cluster_role_aggregation, deployment, endpoints, endpointslice, garbage, namespace,
-    node_ipam, node_lifecycle, pod_gc, policy_status, replicaset, resource_quota, root_ca, service_account,
+    account_tokens, bootstrap, certificates, cluster_role_aggregation, deployment, endpoints, endpointslice, garbage,
+    namespace, node_ipam, node_lifecycle, pod_gc, policy_status, replicaset, resource_quota, root_ca, service_account,
     storage_protection,
 };
 
@@ -15,7 +15,8 @@ use crate::{
 pub struct Registration {
     /// Upstream's name, as `--controllers` takes it.
     pub name: &'static str,
-    /// The account of `kube-system` that it acts as: upstream's, whose roles every cluster has.
+    /// The account of `kube-system` that it acts as: upstream's, whose roles every cluster has. The empty name is none:
+    /// it acts as the controller manager.
     pub(crate) account: &'static str,
     /// Runs it until the drain signal.
     pub(crate) run: fn(Context, Drain) -> BoxFuture<'static, Result<(), ControllerError>>,
@@ -35,6 +36,9 @@ pub fn all() -> &'static [Registration] {
     register! {
         "namespace-controller" as "namespace-controller" => namespace::run,
         "serviceaccount-controller" as "service-account-controller" => service_account::run,
+        "serviceaccount-token-controller" as "" => account_tokens::fill::run,
+        "legacy-serviceaccount-token-cleaner-controller" as "legacy-service-account-token-cleaner" =>
+            account_tokens::clean::run,
         "root-ca-certificate-publisher-controller" as "root-ca-cert-publisher" => root_ca::run,
         "replicaset-controller" as "replicaset-controller" => replicaset::run,
         "deployment-controller" as "deployment-controller" => deployment::run,

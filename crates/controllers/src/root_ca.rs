@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use base::Drain;
-use client::{Controller, ControllerError, ListSelector, Lister, ObjectKey, Queue, objects};
+use client::{Controller, ControllerError, ListSelector, Lister, Object, ObjectKey, Queue, objects};
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
 use kube::Api;
 use kube::api::{ObjectMeta, PostParams};
@@ -51,15 +51,15 @@ pub(crate) async fn run(context: Context, drain: Drain) -> Result<(), Controller
     }
 }
 
-/// Has every namespace synced when the certificates change.
-async fn follow(
+/// Has every object that carries the certificates synced when they change.
+pub(crate) async fn follow<K: Object>(
     mut root_ca: watch::Receiver<String>,
-    namespaces: Lister<Namespace>,
+    carriers: Lister<K>,
     queue: Queue<ObjectKey>,
 ) -> Infallible {
     while root_ca.changed().await.is_ok() {
-        for namespace in namespaces.list() {
-            queue.add(ObjectKey::of(&*namespace));
+        for carrier in carriers.list() {
+            queue.add(ObjectKey::of(&*carrier));
         }
     }
     std::future::pending().await

@@ -8,8 +8,9 @@ use std::time::Duration;
 use apiserver::{ApiServer, Identity, InProcess};
 use base::{Drain, DrainTrigger, Env, Tasks};
 use client::{Accounts, Informers, Source};
+use pki::jwt::SigningKey;
 use pki::kubeconfig::Kubeconfig;
-use pki::{Authority, IssueRequest, Usage};
+use pki::{Authority, IssueRequest, ServiceAccountKeys, Usage};
 
 /// A running API server with its informers. Dropping it ends everything.
 pub struct Cluster {
@@ -65,6 +66,12 @@ impl Cluster {
     /// The cluster's authority, as another process finds it.
     pub fn authority(&self) -> Authority {
         Authority::load_or_create(self.directory.path(), "ca", &self.env).expect("the cluster's own")
+    }
+
+    /// What signs the tokens of service accounts.
+    pub fn service_account_keys(&self) -> ServiceAccountKeys {
+        let signing = SigningKey::load(&self.directory.path().join("sa.key")).expect("the cluster's own");
+        ServiceAccountKeys::new(signing, Vec::new())
     }
 
     /// Writes a kubeconfig of an administrator, for clients that come by HTTPS.

@@ -1,5 +1,6 @@
 //! The controllers against the real API server, both in this process, on paused time.
 
+mod account_tokens;
 mod bootstrap;
 mod custom;
 mod garbage;

@@ -29,6 +29,7 @@ impl TestCluster {
         let config = Config {
             root_ca: Some(tokio::sync::watch::channel("certificate".to_owned()).1),
             cluster_cidr: Some("10.42.0.0/16".parse().expect("a network")),
+            service_account_keys: Some(Arc::new(cluster.service_account_keys())),
             ..config
         };
         let client = cluster.client_of("system:kube-controller-manager", &[]).await;

@@ -1,6 +1,6 @@
 //! The control plane: datastore, API server, controllers and scheduler.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +10,8 @@ use base::{Env, Instance};
 use client::{Accounts, Informers, Source};
 use controllers::ControllerManager;
 use ipnet::IpNet;
-use pki::{Authority, JoinRole, JoinToken};
+use pki::jwt::SigningKey;
+use pki::{Authority, JoinRole, JoinToken, ServiceAccountKeys};
 use tokio::sync::watch;
 
 use super::handed_out::HandedOut;
@@ -36,6 +37,7 @@ pub struct ApiServerOptions<'a> {
 /// An API server that listens but does not serve yet.
 pub struct PreparedApiServer {
     authority: Arc<Authority>,
+    signing_key: PathBuf,
     server: ApiServer,
     handed_out: HandedOut,
 }
@@ -63,6 +65,11 @@ impl PreparedApiServer {
     /// The cluster's authority.
     pub fn authority(&self) -> Arc<Authority> {
         self.authority.clone()
+    }
+
+    /// What signs service account tokens.
+    pub fn signing_key(&self) -> Result<SigningKey> {
+        Ok(SigningKey::load(&self.signing_key)?)
     }
 
     /// Serves, as a part.
@@ -94,6 +101,7 @@ pub async fn prepare_apiserver(
     store.cluster_id = Some(cluster_id(&authority));
     let store = tokio::task::spawn_blocking(move || store::Embedded::open(store)).await?;
     let store = store.context("cannot open the datastore")?;
+    let signing_key = config.service_account_signing_key_file.clone().unwrap_or_else(|| config.pki_dir.join("sa.key"));
     let building = env.clone();
     let server = tokio::task::spawn_blocking(move || ApiServer::build(config, Arc::new(store), building)).await?;
     let server = server.context("cannot start the API server")?;
@@ -106,7 +114,7 @@ pub async fn prepare_apiserver(
         env: env.clone(),
     };
     handed_out.write_kubeconfig()?;
-    Ok(PreparedApiServer { authority, server, handed_out })
+    Ok(PreparedApiServer { authority, signing_key, server, handed_out })
 }
 
 /// The configuration of the encryption at rest: the one that is named, or the installation's own, which is made at the
@@ -152,6 +160,9 @@ pub struct ControllerOptions {
     pub node_monitor_grace_period: Duration,
     /// Signs certificates of joining nodes.
     pub authority: Option<Arc<Authority>>,
+    /// Signs the service account tokens of secrets.
+    pub signing_key: Option<SigningKey>,
+    pub legacy_token_clean_up_period: Duration,
 }
 
 /// Starts the controller manager.
@@ -168,6 +179,8 @@ pub fn start_controllers(
         cluster_cidr: Some(options.cluster_cidr),
         node_monitor_grace_period: options.node_monitor_grace_period,
         signer: options.authority.map(controllers::Signer::new),
+        service_account_keys: options.signing_key.map(|key| Arc::new(ServiceAccountKeys::new(key, Vec::new()))),
+        legacy_token_clean_up_period: options.legacy_token_clean_up_period,
         ..controllers::Config::default()
     };
     let manager = ControllerManager::build(config, client, accounts, informers)?;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use base::Env;
 use client::{Accounts, RemoteAccounts};
+use pki::jwt::SigningKey;
 use pki::{Authority, FollowedFile};
 
 use crate::assembly::control_plane::{self, ControllerOptions};
@@ -31,12 +32,16 @@ pub async fn run(options: ControllerManager) -> Result<()> {
     } else {
         None
     };
+    let beside = Some(pki_dir.join("sa.key")).filter(|path| path.exists());
+    let signing_key = options.service_account_private_key_file.or(beside);
     let controllers = ControllerOptions {
         identity: assembly::identity(options.election.leader_elect_identity.as_deref(), &env)?,
         cluster_cidr: options.cluster_cidr,
         root_ca: published,
         node_monitor_grace_period: Duration::from_secs(options.node_monitor_grace_period),
         authority,
+        signing_key: signing_key.map(|path| SigningKey::load(&path)).transpose()?,
+        legacy_token_clean_up_period: options.legacy_tokens.legacy_service_account_token_clean_up_period,
     };
     let reached = client::connect_anonymously(options.connection.kubeconfig, "kube-controller-manager").await?;
     let accounts = RemoteAccounts::new(client.clone(), reached, control_plane::ACCOUNTS, env);

@@ -34,6 +34,8 @@ async fn serve(options: Server) -> Result<()> {
         root_ca: prepared.authority().subscribe(),
         node_monitor_grace_period: Duration::from_secs(options.node_monitor_grace_period),
         authority: Some(prepared.authority()),
+        signing_key: Some(prepared.signing_key()?),
+        legacy_token_clean_up_period: options.legacy_tokens.legacy_service_account_token_clean_up_period,
     };
     control_plane::start_components(&mut parts, &prepared, controllers, &env).await?;
     if !options.disable_agent {

@@ -81,6 +81,11 @@ pub struct ControllerManager {
     /// Seconds without a heartbeat after which a node is not ready
     #[arg(long, env = "SKIFF_NODE_MONITOR_GRACE_PERIOD", default_value_t = 50, value_name = "SECONDS")]
     pub node_monitor_grace_period: u64,
+    /// Private key that signs the service account tokens of secrets [default: the one in the data directory, if it is there]
+    #[arg(long, env = "SKIFF_SERVICE_ACCOUNT_PRIVATE_KEY_FILE", value_name = "FILE")]
+    pub service_account_private_key_file: Option<PathBuf>,
+    #[command(flatten)]
+    pub legacy_tokens: super::LegacyTokens,
 }
 
 /// Run the scheduler alone.

@@ -121,6 +121,15 @@ fn duration(text: &str) -> std::result::Result<Duration, String> {
     Duration::try_from(parsed).map_err(|_| "must not be negative".to_owned())
 }
 
+/// What becomes of service account tokens that nobody uses.
+#[derive(Args, Clone, Debug)]
+pub struct LegacyTokens {
+    /// After what time without use the tokens that old clusters made for service accounts are no longer good; after the
+    /// same time again they are deleted
+    #[arg(long, env = "SKIFF_LEGACY_SERVICE_ACCOUNT_TOKEN_CLEAN_UP_PERIOD", default_value = "8760h", value_parser = duration, value_name = "DURATION")]
+    pub legacy_service_account_token_clean_up_period: Duration,
+}
+
 /// What makes a cluster's addresses and names.
 #[derive(Args, Clone, Debug)]
 pub struct Ranges {

@@ -46,6 +46,8 @@ pub struct Server {
     /// Seconds without a heartbeat after which a node is not ready
     #[arg(long, env = "SKIFF_NODE_MONITOR_GRACE_PERIOD", default_value_t = 50, value_name = "SECONDS")]
     pub node_monitor_grace_period: u64,
+    #[command(flatten)]
+    pub legacy_tokens: super::LegacyTokens,
     /// Go to the background once the cluster is ready; the log is under the data directory
     #[arg(long, action = ArgAction::SetTrue)]
     pub detach: bool,
