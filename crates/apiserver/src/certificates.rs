@@ -39,7 +39,7 @@ impl Certificates {
         };
         Ok(Self {
             serving: leaf(&authority, "apiserver", serving_request(config))?,
-            to_kubelets: leaf(&authority, "apiserver-kubelet-client", kubelet_request())?,
+            to_kubelets: leaf(&authority, "apiserver-kubelet-client", client_request("kube-apiserver-kubelet-client"))?,
             front_proxy: leaf(&front_proxy_authority, "front-proxy-client", client_request(FRONT_PROXY))?,
             authority,
             front_proxy_authority,
@@ -97,10 +97,4 @@ fn client_request(common_name: &str) -> IssueRequest {
         usage: Usage::Client,
         validity: VALIDITY,
     }
-}
-
-/// A kubelet's server lets administrators in.
-fn kubelet_request() -> IssueRequest {
-    let organizations = vec!["system:masters".to_owned()];
-    IssueRequest { organizations, ..client_request("kube-apiserver-kubelet-client") }
 }

@@ -7,6 +7,7 @@
 //! [`JoinToken`] lets a machine find out that it talks to the right cluster and ask for its own certificate.
 //! Every file with a secret is written whole, by rename, readable by its owner only.
 
+mod any_client;
 mod authority;
 mod bootstrap_token;
 mod file;
@@ -21,6 +22,7 @@ mod service_account;
 mod signing_request;
 mod trust;
 
+pub use any_client::AnyClient;
 pub use authority::{Authority, AuthorityError};
 pub use bootstrap_token::BootstrapToken;
 pub use file::{FileError, write_private};

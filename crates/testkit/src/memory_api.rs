@@ -36,6 +36,7 @@ struct State {
     compacted: u64,
     failures: usize,
     refuse_watches: bool,
+    allowed_group: String,
     objects: BTreeMap<Key, Value>,
     log: Vec<(u64, &'static str, Key, Value)>,
     requests: Vec<String>,
@@ -91,6 +92,11 @@ impl MemoryApi {
     pub fn refuse_watches(&self, refuse: bool) {
         self.state().refuse_watches = refuse;
         self.drop_watches();
+    }
+
+    /// Answers SubjectAccessReviews: the members of a group may do everything, all others nothing.
+    pub fn allow_group(&self, group: &str) {
+        group.clone_into(&mut self.state().allowed_group);
     }
 
     /// Ends all watches, as a restart of the server would.
@@ -190,6 +196,12 @@ impl MemoryApi {
         mut body: Value,
     ) -> Result<Value, (StatusCode, &'static str)> {
         let mut state = self.state();
+        if collection.1 == "subjectaccessreviews" {
+            let groups = body["spec"]["groups"].as_array();
+            let allowed = groups.is_some_and(|groups| groups.iter().any(|group| *group == state.allowed_group));
+            body["status"] = json!({ "allowed": allowed });
+            return Ok(body);
+        }
         let meta = &mut body["metadata"];
         if !meta["name"].is_string() {
             let prefix = meta["generateName"].as_str().unwrap_or_default().to_owned();

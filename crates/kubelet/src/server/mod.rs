@@ -1,5 +1,6 @@
-//! The node's HTTPS server: what the API server, and nobody without a certificate of its authority, asks the kubelet.
+//! The node's HTTPS server: what the API server asks the kubelet, and whoever else may.
 
+mod access;
 mod log_file;
 mod logs;
 mod pods;
@@ -13,9 +14,9 @@ use std::net::{SocketAddr, TcpListener as StdListener};
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
-use axum::http::StatusCode;
+use axum::middleware::from_fn_with_state;
 use axum::routing::{any, get};
+use axum::{Extension, Router};
 use base::{Drain, Tasks};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
@@ -25,6 +26,7 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::config::Config;
 use crate::context::Shared;
+use access::{Access, Shown};
 
 /// How long a client may take for the TLS handshake.
 const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
@@ -59,7 +61,7 @@ impl Server {
     pub fn bind(config: &Config) -> Result<Self, ServerError> {
         let address = SocketAddr::new(config.bind_address, config.port);
         let error = |source| ServerError::Bind { address, source };
-        let acceptor = tls::acceptor(config.serving.clone(), config.client_ca.clone())?;
+        let acceptor = tls::acceptor(config.serving.clone())?;
         let listener = StdListener::bind(address).map_err(error)?;
         listener.set_nonblocking(true).map_err(error)?;
         let address = listener.local_addr().map_err(error)?;
@@ -80,7 +82,8 @@ impl Server {
                 return;
             }
         };
-        let router = router(Arc::clone(&context));
+        let access = Access::new(&context.config, context.client.clone(), context.env.clone());
+        let router = router(Arc::clone(&context), Arc::new(access));
         let mut tasks = Tasks::new();
         tasks.spawn("log rotation", rotate::run(Arc::clone(&context), drain.clone()));
         loop {
@@ -120,9 +123,7 @@ async fn serve(stream: TcpStream, acceptor: TlsAcceptor, router: Router, drain: 
         }
         Err(_) => return,
     };
-    // Everything here gives power over pods: a certificate of the cluster's authority alone is not enough.
-    let trusted = tls::is_trusted(stream.get_ref().1.peer_certificates());
-    let router = if trusted { router } else { Router::new().fallback(async || StatusCode::FORBIDDEN) };
+    let router = router.layer(Extension(Shown::new(stream.get_ref().1.peer_certificates().unwrap_or_default())));
     let builder = auto::Builder::new(TokioExecutor::new());
     let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), TowerToHyperService::new(router));
     // An idle connection ends with the drain; a log that is followed ends with its client.
@@ -132,7 +133,7 @@ async fn serve(stream: TcpStream, acceptor: TlsAcceptor, router: Router, drain: 
 }
 
 /// All that the server answers.
-fn router(context: Shared) -> Router {
+fn router(context: Shared, access: Arc<Access>) -> Router {
     Router::new()
         .route("/healthz", get(async || "ok"))
         .route("/pods", get(pods::list))
@@ -146,4 +147,5 @@ fn router(context: Shared) -> Router {
         .route("/stats/summary", get(stats::summary))
         .route("/metrics/resource", get(stats::resource_metrics))
         .with_state(context)
+        .layer(from_fn_with_state(access, access::check))
 }

@@ -54,6 +54,13 @@ pub(super) const BINDINGS: &[Binding] = &[
         subjects: &["u:system:anonymous"],
     },
     bind("skiff:agent", &["g:system:nodes"]),
+    // As whom this server asks kubelets.
+    Binding {
+        namespace: "",
+        name: "skiff:kubelet-api-admin",
+        role: "system:kubelet-api-admin",
+        subjects: &["u:kube-apiserver-kubelet-client"],
+    },
     Binding {
         namespace: "",
         name: "skiff:node-bootstrapper",

@@ -1,0 +1,202 @@
+//! Who asks the kubelet, and whether they may: both are the API server's to say. A client certificate of the cluster's
+//! authority names its owner, a bearer token is shown to the API server (TokenReview), and what somebody may do is
+//! asked there as well (SubjectAccessReview of `nodes/<subresource>`). Answers are kept for a while. Nobody is served
+//! without a name.
+
+mod attributes;
+mod kept;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Extension;
+use axum::extract::{Request, State};
+use axum::http::header::AUTHORIZATION;
+use axum::http::{HeaderMap, StatusCode};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use base::Env;
+use k8s_openapi::api::authentication::v1::{TokenReview, TokenReviewSpec, UserInfo};
+use k8s_openapi::api::authorization::v1::{ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec};
+use kube::Api;
+use kube::api::PostParams;
+use pki::Trust;
+use rustls::server::danger::ClientCertVerifier;
+use rustls_pki_types::{CertificateDer, UnixTime};
+use sha2::{Digest, Sha256};
+
+use crate::config::Config;
+use attributes::Attributes;
+use kept::Kept;
+
+/// How long the API server's answers are believed: upstream's defaults.
+const TOKEN: Duration = Duration::from_secs(120);
+const ALLOWED: Duration = Duration::from_secs(300);
+const DENIED: Duration = Duration::from_secs(30);
+
+/// The group of everybody who is known.
+const AUTHENTICATED: &str = "system:authenticated";
+
+/// The certificates that a client has shown for its connection; none of them is verified yet.
+#[derive(Clone, Debug)]
+pub struct Shown(Arc<Vec<CertificateDer<'static>>>);
+
+impl Shown {
+    /// Keeps them.
+    pub fn new(chain: &[CertificateDer<'_>]) -> Self {
+        Self(Arc::new(chain.iter().map(|certificate| certificate.clone().into_owned()).collect()))
+    }
+}
+
+/// Decides who may use the server.
+pub struct Access {
+    client: kube::Client,
+    client_ca: Arc<Trust>,
+    node_name: String,
+    env: Env,
+    tokens: Kept<[u8; 32], Option<UserInfo>>,
+    decisions: Kept<String, bool>,
+}
+
+/// Why somebody is not served.
+#[derive(Debug, PartialEq, Eq)]
+enum Refusal {
+    Unauthorized,
+    Forbidden(String),
+    Failed(String),
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        match self {
+            Self::Unauthorized => (StatusCode::UNAUTHORIZED, "Unauthorized\n".to_owned()),
+            Self::Forbidden(why) => (StatusCode::FORBIDDEN, why),
+            Self::Failed(why) => (StatusCode::INTERNAL_SERVER_ERROR, why),
+        }
+        .into_response()
+    }
+}
+
+/// Lets a request pass, or answers it.
+pub async fn check(
+    State(access): State<Arc<Access>>,
+    Extension(shown): Extension<Shown>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let attributes = Attributes::of(&method, &path);
+    match access.admit(&shown, request.headers(), &attributes).await {
+        Ok(()) => next.run(request).await,
+        Err(refusal) => {
+            tracing::debug!(%method, path, ?refusal, "request refused");
+            refusal.into_response()
+        }
+    }
+}
+
+impl Access {
+    /// Decides for the server of a node.
+    pub fn new(config: &Config, client: kube::Client, env: Env) -> Self {
+        let (client_ca, node_name) = (config.client_ca.clone(), config.node_name.clone());
+        Self { client, client_ca, node_name, env, tokens: Kept::default(), decisions: Kept::default() }
+    }
+
+    async fn admit(&self, shown: &Shown, headers: &HeaderMap, attributes: &Attributes) -> Result<(), Refusal> {
+        let by_certificate = self.by_certificate(shown);
+        let user = match (by_certificate, bearer(headers)) {
+            (Some(user), _) => user,
+            (None, Some(token)) => self.by_token(token).await.ok_or(Refusal::Unauthorized)?,
+            (None, None) => return Err(Refusal::Unauthorized),
+        };
+        for subresource in attributes.subresources {
+            match self.may(&user, attributes.verb, subresource).await {
+                Ok(true) => return Ok(()),
+                Ok(false) => {}
+                Err(err) => {
+                    tracing::warn!(%err, "the API server does not say who may use the kubelet");
+                    return Err(Refusal::Failed(describe("Authorization error", &user, attributes)));
+                }
+            }
+        }
+        Err(Refusal::Forbidden(describe("Forbidden", &user, attributes)))
+    }
+
+    /// Whose certificate was shown, if it is good now.
+    fn by_certificate(&self, shown: &Shown) -> Option<UserInfo> {
+        let [leaf, intermediates @ ..] = shown.0.as_slice() else { return None };
+        let seconds = u64::try_from(self.env.now().as_second()).unwrap_or_default();
+        let now = UnixTime::since_unix_epoch(Duration::from_secs(seconds));
+        self.client_ca.verify_client_cert(leaf, intermediates, now).ok()?;
+        let (_, certificate) = x509_parser::parse_x509_certificate(leaf).ok()?;
+        let subject = certificate.subject();
+        let text = |name: &x509_parser::x509::AttributeTypeAndValue<'_>| name.as_str().map(str::to_owned).ok();
+        let username = subject.iter_common_name().find_map(text).filter(|name| !name.is_empty())?;
+        let groups = subject.iter_organization().filter_map(text).chain([AUTHENTICATED.to_owned()]).collect();
+        Some(UserInfo { username: Some(username), groups: Some(groups), ..UserInfo::default() })
+    }
+
+    /// Whose token it is, if the API server knows it.
+    async fn by_token(&self, token: &str) -> Option<UserInfo> {
+        let (key, now) = (Sha256::digest(token).into(), self.env.now());
+        if let Some(known) = self.tokens.get(&key, now) {
+            return known;
+        }
+        let spec = TokenReviewSpec { token: Some(token.to_owned()), ..TokenReviewSpec::default() };
+        let review = TokenReview { spec, ..TokenReview::default() };
+        let api = Api::<TokenReview>::all(self.client.clone());
+        let status = match api.create(&PostParams::default(), &review).await {
+            Ok(review) => review.status.unwrap_or_default(),
+            Err(err) => {
+                tracing::warn!(%err, "the API server does not say whose a token is");
+                return None;
+            }
+        };
+        let user = status.user.filter(|_| status.authenticated == Some(true));
+        self.tokens.insert(key, user.clone(), now, TOKEN);
+        user
+    }
+
+    async fn may(&self, user: &UserInfo, verb: &str, subresource: &str) -> Result<bool, kube::Error> {
+        let spec = SubjectAccessReviewSpec {
+            user: user.username.clone(),
+            groups: user.groups.clone(),
+            uid: user.uid.clone(),
+            extra: user.extra.clone(),
+            resource_attributes: Some(ResourceAttributes {
+                verb: Some(verb.to_owned()),
+                version: Some("v1".to_owned()),
+                resource: Some("nodes".to_owned()),
+                subresource: Some(subresource.to_owned()),
+                name: Some(self.node_name.clone()),
+                ..ResourceAttributes::default()
+            }),
+            ..SubjectAccessReviewSpec::default()
+        };
+        let key = serde_json::to_string(&spec).map_err(kube::Error::SerdeError)?;
+        let now = self.env.now();
+        if let Some(known) = self.decisions.get(&key, now) {
+            return Ok(known);
+        }
+        let review = SubjectAccessReview { spec, ..SubjectAccessReview::default() };
+        let api = Api::<SubjectAccessReview>::all(self.client.clone());
+        let status = api.create(&PostParams::default(), &review).await?.status.unwrap_or_default();
+        self.decisions.insert(key, status.allowed, now, if status.allowed { ALLOWED } else { DENIED });
+        Ok(status.allowed)
+    }
+}
+
+/// The token that a request shows.
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let (scheme, token) = headers.get(AUTHORIZATION)?.to_str().ok()?.trim().split_once(' ')?;
+    Some(token.trim()).filter(|token| scheme.eq_ignore_ascii_case("bearer") && !token.is_empty())
+}
+
+/// Upstream's words.
+fn describe(what: &str, user: &UserInfo, attributes: &Attributes) -> String {
+    let (user, verb) = (user.username.as_deref().unwrap_or_default(), attributes.verb);
+    let subresources = attributes.subresources.join(" ");
+    format!("{what} (user={user}, verb={verb}, resource=nodes, subresource(s)=[{subresources}])\n")
+}
