@@ -26,3 +26,4 @@ pub mod status;
 pub mod structural;
 pub mod table;
 pub mod validation;
+pub mod warnings;

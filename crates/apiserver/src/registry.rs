@@ -39,7 +39,7 @@ use crate::webhook::Webhooks;
 
 pub(crate) use create::NewObject;
 pub(crate) use decode::{
-    Decoded, Expected, check_applied, check_patched, complete, decode_body, decode_config, decode_delete_options,
+    Expected, check_applied, check_patched, complete, decode_body, decode_config, decode_delete_options,
 };
 pub(crate) use delete::{DeleteTarget, Deleted};
 pub(crate) use lists::{Listed, inconsistent_token};
@@ -335,32 +335,47 @@ impl<'a> Caller<'a> {
     }
 }
 
-/// What a client is told about an object that is accepted all the same.
+/// What a client is told beside the answer, whatever that is.
 #[derive(Debug, Default)]
-pub(crate) struct Warnings(std::sync::Mutex<Vec<String>>);
+pub(crate) struct Warnings(std::sync::Mutex<Told>);
+
+#[derive(Debug, Default)]
+struct Told {
+    warnings: Vec<String>,
+    /// How many of them are about the request itself.
+    kept: usize,
+}
 
 impl Warnings {
-    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<String>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Told> {
         self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
     /// Forgets the warnings of an attempt that came to nothing.
     pub(crate) fn forget(&self) {
-        self.lock().clear();
+        let mut told = self.lock();
+        let kept = told.kept;
+        told.warnings.truncate(kept);
+    }
+
+    /// Adds warnings about the request, which every attempt deserves.
+    pub(crate) fn keep(&self, warnings: Vec<String>) {
+        warnings.into_iter().for_each(|warning| self.add(warning));
+        let mut told = self.lock();
+        told.kept = told.warnings.len();
     }
 
     /// Adds a warning, once.
     pub(crate) fn add(&self, warning: String) {
-        let mut warnings = self.lock();
-        if !warnings.contains(&warning) {
-            warnings.push(warning);
+        let mut told = self.lock();
+        if !told.warnings.contains(&warning) {
+            told.warnings.push(warning);
         }
     }
 
-    /// The warnings behind those that are there already.
-    pub(crate) fn after(&self, mut warnings: Vec<String>) -> Vec<String> {
-        warnings.append(&mut self.lock());
-        warnings
+    /// All that there are.
+    pub(crate) fn all(&self) -> Vec<String> {
+        self.lock().warnings.clone()
     }
 }
 

@@ -48,6 +48,11 @@ fn check_of(format: &str) -> Option<fn(&str) -> bool> {
     FORMATS.iter().find(|(known, _)| *known == name).map(|(_, check)| *check)
 }
 
+/// Whether a format is one that is checked.
+pub(crate) fn is_known(format: &str) -> bool {
+    check_of(format).is_some()
+}
+
 /// Whether a text is of the format; all are of one that is not known.
 pub(super) fn is_valid(format: &str, text: &str) -> bool {
     check_of(format).is_none_or(|check| check(text))

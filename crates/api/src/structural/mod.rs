@@ -41,6 +41,7 @@ use crate::field::{ErrorList, ErrorType, FieldError, Path};
 
 pub use columns::ColumnPrinter;
 pub use embedded::Malformed;
+pub(crate) use formats::is_known as is_known_format;
 pub use parse::ParseError;
 pub use pattern::Pattern;
 pub use publish::{GroupVersionKind, published};

@@ -53,7 +53,9 @@ pub fn dns_label(text: &str) -> Vec<String> {
     if text.len() > 63 {
         messages.push(max_length(63));
     }
-    if !is_label(text, lower_or_digit) {
+    if is_subdomain(text) && text.contains('.') {
+        messages.push("must not contain dots".to_owned());
+    } else if !is_label(text, lower_or_digit) {
         let message = "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an alphanumeric character";
         messages.push(pattern(message, LABEL_REGEX, &["my-name", "123-abc"]));
     }

@@ -18,7 +18,7 @@ use crate::http::request_info::Verb;
 const LEADERS: [(&str, &str); 2] = [("controller-manager", "kube-controller-manager"), ("scheduler", "kube-scheduler")];
 
 pub(super) async fn handle(call: &Call<'_>) -> Result<Response<Body>, Status> {
-    let output = call.output(&[])?;
+    let output = call.output()?;
     let statuses = statuses(call).await;
     match call.request.verb {
         Verb::Get => {

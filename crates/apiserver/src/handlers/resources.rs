@@ -43,6 +43,7 @@ pub(super) struct Call<'a> {
     pub(super) body: Bytes,
     pub(super) accepted: Accepted,
     pub(super) error_encoding: Encoding,
+    pub(super) warnings: Warnings,
 }
 
 /// What upstream's router says about paths that it does not know.
@@ -97,13 +98,18 @@ pub(crate) async fn handle(core: Arc<Core>, admitted: Admitted) -> Result<Respon
         body,
         accepted,
         error_encoding,
+        warnings: Warnings::default(),
     };
-    match target.subresource.as_deref() {
+    let answer = match target.subresource.as_deref() {
         Some(subresource) => subresources::handle(&call, subresource).await,
         None if !resource.is_stored() && resource.allows("list") => components::handle(&call).await,
         None if !resource.is_stored() => reviews::handle(&call).await,
         None => call.main().await,
-    }
+    };
+    // What the client is warned of holds if the request fails, too.
+    Ok(answer.unwrap_or_else(|status| {
+        output::with_warnings(output::failure(error_encoding, &status), resource, &call.warnings)
+    }))
 }
 
 /// 405 for what would make another instance of a definition that is being emptied.
@@ -143,12 +149,13 @@ impl Call<'_> {
         self.request.name.as_deref().ok_or_else(Status::method_not_allowed)
     }
 
-    pub(super) fn output<'b>(&'b self, warnings: &'b [String]) -> Result<Output<'b>, Status> {
+    pub(super) fn output(&self) -> Result<Output<'_>, Status> {
         let include_object = match self.accepted.shape {
             Shape::Table(_) => IncludeObject::parse(self.query.get("includeObject"))?,
             _ => IncludeObject::Metadata,
         };
         let now = self.core.registry.env.now();
+        let warnings = Some(&self.warnings);
         Ok(Output { accepted: self.accepted, resource: self.resource, include_object, warnings, now })
     }
 
@@ -163,12 +170,12 @@ impl Call<'_> {
 
     /// Who makes a request of which nobody owns the result.
     pub(super) fn anybody(&self) -> Caller<'_> {
-        Caller { annotations: self.annotations, ..Caller::of(self.identity) }
+        Caller { annotations: self.annotations, warnings: Some(&self.warnings), ..Caller::of(self.identity) }
     }
 
-    fn deleter<'c>(&'c self, options: &'c DeleteOptions, warnings: &'c Warnings) -> Caller<'c> {
+    fn deleter<'c>(&'c self, options: &'c DeleteOptions) -> Caller<'c> {
         let request = RequestOptions::Delete(options);
-        Caller { dry_run: options.dry_run, options: request, warnings: Some(warnings), ..self.anybody() }
+        Caller { dry_run: options.dry_run, options: request, ..self.anybody() }
     }
 
     async fn main(&self) -> Result<Response<Body>, Status> {
@@ -204,12 +211,12 @@ impl Call<'_> {
         };
         let version = ReadVersion::from_parameter(revision);
         let object = self.core.registry.get(self.scope(), self.name()?, version).await?;
-        self.output(&[])?.cached(&object)
+        self.output()?.cached(&object)
     }
 
     async fn list(&self) -> Result<Response<Body>, Status> {
         let options = ListOptions::parse(self.query, false)?;
-        let output = self.output(&[])?;
+        let output = self.output()?;
         match self.core.registry.list(self.scope(), &options).await {
             Ok(listed) => output.list(&listed),
             Err(status) => {
@@ -226,7 +233,7 @@ impl Call<'_> {
         if let Some(name) = self.request.name.as_deref().filter(|_| self.query.get("fieldSelector").is_none()) {
             options.fields = api::selector::FieldSelector::exact("metadata.name", name);
         }
-        let output = self.output(&[])?;
+        let output = self.output()?;
         let form = self.form(&output)?;
         let content_type = form.encoding.content_type();
         let events = self.core.registry.watch(self.scope(), options, form, self.seat.clone()).await?;
@@ -289,7 +296,7 @@ impl Call<'_> {
                     resource: resource.clone(),
                     render: Some(Arc::new(move |object| {
                         let output =
-                            Output { accepted, resource: &resource, include_object, warnings: &[], now: env.now() };
+                            Output { accepted, resource: &resource, include_object, warnings: None, now: env.now() };
                         let metadata = serde_json::json!({"resourceVersion": object.revision.to_string()});
                         let with_columns = is_first.swap(false, Ordering::Relaxed);
                         let objects = [output::shown(&resource, object)];
@@ -302,15 +309,20 @@ impl Call<'_> {
 
     async fn create(&self) -> Result<Response<Body>, Status> {
         let options = WriteOptions::parse(self.query, self.headers, "CreateOptions")?;
-        let encoding = negotiate::body_encoding(self.headers)?;
-        let decoded = decode_body(Expected::of(self.resource), &self.body, encoding, options.field_validation)?;
-        let mut value = decoded.value;
+        let mut value = self.decoded(Expected::of(self.resource), &options)?;
         self.check_namespace(&value)?;
         complete(self.resource, &mut value);
-        let warned = Warnings::default();
-        let caller = Caller { warnings: Some(&warned), ..self.caller(&options) };
+        let caller = self.caller(&options);
         let created = self.core.registry.create(self.scope(), NewObject { value }, caller).await?;
-        self.output(&warned.after(decoded.warnings))?.object(StatusCode::CREATED, &created)
+        self.output()?.object(StatusCode::CREATED, &created)
+    }
+
+    /// The object in the body.
+    pub(super) fn decoded(&self, expected: Expected<'_>, options: &WriteOptions) -> Result<Value, Status> {
+        let encoding = negotiate::body_encoding(self.headers)?;
+        let decoded = decode_body(expected, &self.body, encoding, options.field_validation)?;
+        self.warnings.keep(decoded.warnings);
+        Ok(decoded.value)
     }
 
     pub(super) fn check_namespace(&self, value: &Value) -> Result<(), Status> {
@@ -325,14 +337,11 @@ impl Call<'_> {
 
     pub(super) async fn update(&self, part: Part) -> Result<Response<Body>, Status> {
         let options = WriteOptions::parse(self.query, self.headers, "UpdateOptions")?;
-        let encoding = negotiate::body_encoding(self.headers)?;
-        let decoded = decode_body(Expected::of(self.resource), &self.body, encoding, options.field_validation)?;
-        let mut value = decoded.value;
+        let mut value = self.decoded(Expected::of(self.resource), &options)?;
         let name = self.name()?;
         self.check_name(&value, name)?;
         complete(self.resource, &mut value);
-        let warned = Warnings::default();
-        let caller = Caller { warnings: Some(&warned), ..self.caller(&options) };
+        let caller = self.caller(&options);
         let change = |current: &Value| {
             if let (Some(wanted), Some(found)) = (api::meta::uid(&value), api::meta::uid(current))
                 && wanted != found
@@ -348,7 +357,7 @@ impl Call<'_> {
         };
         let updated = self.core.registry.update(self.scope(), name, part, caller, &change).await?;
         let status = if updated.created { StatusCode::CREATED } else { StatusCode::OK };
-        self.output(&warned.after(decoded.warnings))?.object(status, &updated.value)
+        self.output()?.object(status, &updated.value)
     }
 
     /// The patch in the body.
@@ -402,12 +411,10 @@ impl Call<'_> {
     pub(super) async fn patch(&self, part: Part) -> Result<Response<Body>, Status> {
         let options = WriteOptions::parse(self.query, self.headers, "PatchOptions")?;
         let patcher = self.patcher(&options)?;
-        let warned = Warnings::default();
-        let caller = Caller { warnings: Some(&warned), ..self.caller(&options) };
-        let warnings = std::sync::Mutex::new(Vec::new());
+        let caller = self.caller(&options);
         let change = |current: &Value| {
             let (value, found) = patcher(current)?;
-            *warnings.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = found;
+            found.into_iter().for_each(|warning| self.warnings.add(warning));
             Ok(value)
         };
         let registry = &self.core.registry;
@@ -416,20 +423,17 @@ impl Call<'_> {
             _ => registry.update(self.scope(), self.name()?, part, caller, &change).await?,
         };
         let status = if updated.created { StatusCode::CREATED } else { StatusCode::OK };
-        let warnings = warnings.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
-        self.output(&warned.after(warnings))?.object(status, &updated.value)
+        self.output()?.object(status, &updated.value)
     }
 
     async fn delete(&self) -> Result<Response<Body>, Status> {
         let encoding = negotiate::body_encoding(self.headers)?;
         let options = decode_delete_options(&self.body, encoding, self.query)?;
-        let warned = Warnings::default();
-        let caller = self.deleter(&options, &warned);
+        let caller = self.deleter(&options);
         let target = DeleteTarget { scope: self.scope(), name: self.name()?, options: &options, caller };
-        self.output(&[])?;
+        self.output()?;
         let deleted = self.core.registry.delete(target).await?;
-        let warnings = warned.after(Vec::new());
-        let output = self.output(&warnings)?;
+        let output = self.output()?;
         match deleted {
             Deleted::Gone(object) if !strategy::returns_deleted(self.resource) => {
                 let status = Deleted::status(self.resource, &object);
@@ -447,9 +451,8 @@ impl Call<'_> {
         let encoding = negotiate::body_encoding(self.headers)?;
         let options = decode_delete_options(&self.body, encoding, self.query)?;
         let list = ListOptions::parse(self.query, false)?;
-        let warned = Warnings::default();
-        let caller = self.deleter(&options, &warned);
+        let caller = self.deleter(&options);
         let listed = self.core.registry.delete_collection(self.scope(), &list, &options, caller).await?;
-        self.output(&warned.after(Vec::new()))?.list(&listed)
+        self.output()?.list(&listed)
     }
 }

@@ -11,10 +11,9 @@ use crate::access::attributes::review::AskedSelectors;
 use crate::access::attributes::{Asked, Attributes, ResourceAttributes};
 use crate::access::authorization::Decision;
 use crate::http::body::Body;
-use crate::http::negotiate;
 use crate::http::options::WriteOptions;
 use crate::http::request_info::Verb;
-use crate::registry::{Caller, Expected, Warnings, decode_body};
+use crate::registry::Expected;
 
 const AUTHORIZATION: &str = "authorization.k8s.io";
 
@@ -26,16 +25,13 @@ pub(super) async fn handle(call: &Call<'_>) -> Result<Response<Body>, Status> {
         return call.bind().await;
     }
     let options = WriteOptions::parse(call.query, call.headers, "CreateOptions")?;
-    let encoding = negotiate::body_encoding(call.headers)?;
-    let decoded = decode_body(Expected::of(call.resource), &call.body, encoding, options.field_validation)?;
-    let mut review = decoded.value;
+    let mut review = call.decoded(Expected::of(call.resource), &options)?;
     if let Some(namespace) = call.request.namespace.as_deref() {
         call.check_namespace(&review)?;
         api::meta::set_namespace(&mut review, namespace);
     }
     api::meta::metadata_mut(&mut review);
-    let warned = Warnings::default();
-    let caller = Caller { warnings: Some(&warned), ..call.caller(&options) };
+    let caller = call.caller(&options);
     let name = api::meta::name(&review).to_owned();
     call.admit(caller, &name, &mut review).await?;
     let status = match &*call.resource.plural {
@@ -55,7 +51,7 @@ pub(super) async fn handle(call: &Call<'_>) -> Result<Response<Body>, Status> {
         _ => return Err(Status::no_such_resource()),
     };
     review["status"] = status;
-    call.output(&warned.after(decoded.warnings))?.document(StatusCode::CREATED, &review, call.resource.schema)
+    call.output()?.document(StatusCode::CREATED, &review, call.resource.schema)
 }
 
 fn user_info(identity: &Identity) -> Value {

@@ -13,7 +13,7 @@ use crate::http::options::{DeleteOptions, WriteOptions};
 use crate::http::output;
 use crate::http::request_info::Verb;
 use crate::registry::{
-    Caller, Decoded, Expected, Part, ReadVersion, Scope, Warnings, binding, complete, decode_body,
+    Caller, Expected, Part, ReadVersion, Scope, binding, complete,
     scale::{self, SCALE},
 };
 use crate::strategy::copy_at;
@@ -104,10 +104,9 @@ fn resized(kept: &mut Value, new: &Value) {
 }
 
 impl Call<'_> {
-    fn decode(&self, expected: Expected<'_>, kind: &str) -> Result<(Decoded, WriteOptions), Status> {
+    fn decode(&self, expected: Expected<'_>, kind: &str) -> Result<(Value, WriteOptions), Status> {
         let options = WriteOptions::parse(self.query, self.headers, kind)?;
-        let encoding = negotiate::body_encoding(self.headers)?;
-        Ok((decode_body(expected, &self.body, encoding, options.field_validation)?, options))
+        Ok((self.decoded(expected, &options)?, options))
     }
 
     /// Who makes a request of which nobody owns the result.
@@ -146,12 +145,12 @@ impl Call<'_> {
 
     async fn try_scale(&self, verb: Verb) -> Result<Response<Body>, Status> {
         let registry = &self.core.registry;
-        let output = self.output(&[])?;
+        let output = self.output()?;
         let scaled = match verb {
             Verb::Update => {
-                let (decoded, options) = self.decode(SCALE, "UpdateOptions")?;
-                self.check_name(&decoded.value, self.name()?)?;
-                let change = |current: &Value| scale::apply(self.resource, current, &decoded.value);
+                let (scale, options) = self.decode(SCALE, "UpdateOptions")?;
+                self.check_name(&scale, self.name()?)?;
+                let change = |current: &Value| scale::apply(self.resource, current, &scale);
                 registry.update(self.scope(), self.name()?, Part::Main, self.scaler(&options), &change).await?.value
             }
             Verb::Patch => {
@@ -176,13 +175,11 @@ impl Call<'_> {
     }
 
     pub(super) async fn bind(&self) -> Result<Response<Body>, Status> {
-        let (decoded, options) = self.decode(BINDING, "CreateOptions")?;
-        let mut binding = decoded.value;
+        let (mut binding, options) = self.decode(BINDING, "CreateOptions")?;
         self.check_namespace(&binding)?;
         // `POST bindings` names the pod in the body, `POST pods/<name>/binding` in the URL.
         let name = self.request.name.clone().unwrap_or_else(|| api::meta::name(&binding).to_owned());
-        let warned = Warnings::default();
-        let caller = Caller { warnings: Some(&warned), ..self.ownerless(&options) };
+        let caller = self.ownerless(&options);
         self.admit(caller, &name, &mut binding).await?;
         binding::check(&binding, &name)?;
         let pods = api::kinds::find("", "v1", "pods").ok_or_else(Status::no_such_resource)?;
@@ -193,38 +190,35 @@ impl Call<'_> {
         let change = |pod: &Value| binding::apply(pod, &binding, node.as_ref(), now);
         let caller = Caller { subresource: "binding", is_admitted: true, ..caller };
         self.core.registry.update(scope, &name, Part::Special, caller, &change).await?;
-        self.output(&warned.after(Vec::new()))?.success(StatusCode::CREATED)
+        self.output()?.success(StatusCode::CREATED)
     }
 
     async fn evict(&self) -> Result<Response<Body>, Status> {
-        let (mut decoded, options) = self.decode(EVICTION, "CreateOptions")?;
+        let (mut eviction, options) = self.decode(EVICTION, "CreateOptions")?;
         let name = self.name()?;
-        let warned = Warnings::default();
-        let caller = Caller { warnings: Some(&warned), ..self.ownerless(&options) };
-        self.check_namespace(&decoded.value)?;
-        if api::meta::name(&decoded.value) != name {
+        let caller = self.ownerless(&options);
+        self.check_namespace(&eviction)?;
+        if api::meta::name(&eviction) != name {
             return Err(Status::bad_request("name in URL does not match name in Eviction object"));
         }
-        self.admit(caller, name, &mut decoded.value).await?;
-        let delete = match decoded.value.get("deleteOptions").filter(|options| !options.is_null()) {
+        self.admit(caller, name, &mut eviction).await?;
+        let delete = match eviction.get("deleteOptions").filter(|options| !options.is_null()) {
             Some(body) => DeleteOptions::parse(self.query, Some(body))?,
             None => DeleteOptions::default(),
         };
         let dry_run = options.dry_run || delete.dry_run;
         let caller = Caller { dry_run, is_admitted: true, ..caller };
         self.core.registry.evict(self.scope(), name, &delete, caller).await?;
-        self.output(&warned.after(Vec::new()))?.success(StatusCode::CREATED)
+        self.output()?.success(StatusCode::CREATED)
     }
 
     async fn token(&self) -> Result<Response<Body>, Status> {
-        let (decoded, options) = self.decode(TOKEN_REQUEST, "CreateOptions")?;
+        let (mut request, options) = self.decode(TOKEN_REQUEST, "CreateOptions")?;
         let account = self.core.registry.get(self.scope(), self.name()?, ReadVersion::Latest).await?;
-        let mut request = decoded.value;
-        let warned = Warnings::default();
-        let caller = Caller { warnings: Some(&warned), ..self.ownerless(&options) };
+        let caller = self.ownerless(&options);
         self.admit(caller, self.name()?, &mut request).await?;
         let answer = self.core.tokens.issue(&self.core.registry, &account, request, options.dry_run)?;
-        self.output(&warned.after(decoded.warnings))?.document(StatusCode::CREATED, &answer, TOKEN_REQUEST.schema)
+        self.output()?.document(StatusCode::CREATED, &answer, TOKEN_REQUEST.schema)
     }
 
     /// An update of a subresource that is the object itself with all but some paths fixed.
@@ -252,7 +246,6 @@ impl Call<'_> {
             kept
         };
         let registry = &self.core.registry;
-        let warned = Warnings::default();
         let updated = match self.request.verb {
             Verb::Patch => {
                 let options = WriteOptions::parse(self.query, self.headers, "PatchOptions")?;
@@ -265,18 +258,17 @@ impl Call<'_> {
                     }
                     judged(self.resource, subresource, kept, old)
                 };
-                let caller = Caller { warnings: Some(&warned), ..self.caller(&options) };
+                let caller = self.caller(&options);
                 registry.update(self.scope(), self.name()?, Part::Special, caller, &change).await?
             }
             _ => {
-                let (decoded, options) = self.decode(Expected::of(self.resource), "UpdateOptions")?;
-                let mut value = decoded.value;
+                let (mut value, options) = self.decode(Expected::of(self.resource), "UpdateOptions")?;
                 complete(self.resource, &mut value);
                 let change = |old: &Value| judged(self.resource, subresource, keep(value.clone(), old), old);
-                let caller = Caller { warnings: Some(&warned), ..self.caller(&options) };
+                let caller = self.caller(&options);
                 registry.update(self.scope(), self.name()?, Part::Special, caller, &change).await?
             }
         };
-        self.output(&warned.after(Vec::new()))?.object(StatusCode::OK, &updated.value)
+        self.output()?.object(StatusCode::OK, &updated.value)
     }
 }

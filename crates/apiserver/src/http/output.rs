@@ -13,7 +13,7 @@ use super::lists::{self, List};
 use super::negotiate::{Accepted, Encoding, Shape};
 use crate::cache::Object;
 use crate::printers;
-use crate::registry::Listed;
+use crate::registry::{Listed, Warnings};
 
 /// What every answer to a request for objects needs to know.
 #[derive(Clone, Copy)]
@@ -22,7 +22,7 @@ pub(crate) struct Output<'a> {
     pub(crate) resource: &'a Resource,
     /// `includeObject` of tables.
     pub(crate) include_object: IncludeObject,
-    pub(crate) warnings: &'a [String],
+    pub(crate) warnings: Option<&'a Warnings>,
     pub(crate) now: jiff::Timestamp,
 }
 
@@ -100,8 +100,10 @@ impl Output<'_> {
 
     /// The answer with its warnings: one if the version is deprecated, and those that the request deserves.
     pub(crate) fn with_warnings(&self, response: Response<Body>) -> Response<Body> {
-        let own = self.warnings.iter().map(String::as_str);
-        with_warnings(response, self.resource.deprecation().into_iter().chain(own))
+        match self.warnings {
+            Some(warnings) => with_warnings(response, self.resource, warnings),
+            None => response,
+        }
     }
 
     fn response(&self, status: StatusCode, bytes: Bytes) -> Response<Body> {
@@ -303,9 +305,11 @@ pub(crate) fn failure_with(encoding: Encoding, status: &Status, continue_token: 
     response
 }
 
-fn with_warnings<'a>(mut response: Response<Body>, warnings: impl Iterator<Item = &'a str>) -> Response<Body> {
-    for warning in warnings {
-        let text = format!("299 - {}", api::field::quote(warning));
+/// An answer with its warnings: one if the version is deprecated, and those that the request deserves.
+pub(crate) fn with_warnings(mut response: Response<Body>, resource: &Resource, warnings: &Warnings) -> Response<Body> {
+    let deprecation = resource.deprecation().map(str::to_owned);
+    for warning in deprecation.into_iter().chain(warnings.all()) {
+        let text = format!("299 - {}", api::field::quote(&warning));
         if let Ok(value) = HeaderValue::from_str(&text) {
             response.headers_mut().append(WARNING, value);
         }

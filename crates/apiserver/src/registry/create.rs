@@ -107,6 +107,7 @@ impl Registry {
             let (kind, name) = (api::meta::kind(object), api::meta::name(object));
             return Err(Status::invalid(&resource.storage_group, kind, name, errors));
         }
+        api::warnings::create(resource, object).into_iter().for_each(|warning| caller.warn(warning));
         let attributes = admission::Attributes::new(self, scope, caller, Operation::Create);
         admission::validate(&attributes, object).await?;
         let charge = admission::charge(&attributes, object).await?;

@@ -169,6 +169,9 @@ impl Registry {
         if !errors.is_empty() {
             return Err(Status::invalid(&resource.storage_group, api::meta::kind(&new), name, errors));
         }
+        if part == Part::Main {
+            api::warnings::update(resource, &new, old).into_iter().for_each(|warning| caller.warn(warning));
+        }
         let charge = match caller.is_admitted {
             true => Charge::default(),
             false => {

@@ -355,3 +355,36 @@ async fn what_is_empty_and_does_not_show_begins_generations_of_kinds_that_are_co
     cluster.post(sets, set.clone()).await.expect(201);
     assert_eq!(generation(&cluster.put(&format!("{sets}/b"), set).await.expect(200)), Some(1));
 }
+
+/// The warnings of an answer, in their order.
+fn warnings<B>(answer: &http::Response<B>) -> Vec<String> {
+    let headers = answer.headers().get_all("warning").into_iter();
+    headers.map(|value| value.to_str().expect("text").replacen("299 - ", "", 1)).collect()
+}
+
+#[tokio::test]
+async fn clients_are_warned_whether_a_request_fails_or_not() {
+    let cluster = Cluster::start().await;
+    let path = "/apis/apps/v1/namespaces/default/deployments";
+    let json_type = [("content-type", "application/json")];
+    let deployment = |container: &str| {
+        json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "a.b"}, "extra": 1,
+            "spec": {"selector": {"matchLabels": {"a": "b"}}, "template": {"metadata": {"labels": {"a": "b"}},
+                "spec": {"containers": [{"name": container, "image": "i"}]}}}})
+    };
+    let post = |body: serde_json::Value| cluster.request("POST", path, &json_type, body.to_string());
+    let unknown = "\"unknown field \\\"extra\\\"\"";
+    let name = "\"metadata.name: this is used in Pod names and hostnames, which can result in surprising behavior; a DNS \
+                label is recommended: [must not contain dots]\"";
+    let refused = post(deployment("C")).await;
+    assert_eq!((refused.status().as_u16(), warnings(&refused)), (422, vec![unknown.to_owned()]));
+    let made = post(deployment("c")).await;
+    assert_eq!((made.status().as_u16(), warnings(&made)), (201, vec![unknown.to_owned(), name.to_owned()]));
+    let again = post(deployment("c")).await;
+    assert_eq!((again.status().as_u16(), warnings(&again)), (409, vec![unknown.to_owned(), name.to_owned()]));
+
+    let merge = [("content-type", "application/merge-patch+json")];
+    let patch = json!({"extra": 1, "spec": {"replicas": -1}}).to_string();
+    let refused = cluster.request("PATCH", &format!("{path}/a.b"), &merge, patch).await;
+    assert_eq!((refused.status().as_u16(), warnings(&refused)), (422, vec![unknown.to_owned()]));
+}
