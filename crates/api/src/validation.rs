@@ -46,6 +46,7 @@ mod tests;
 mod urls;
 
 pub use devices::MAX_EXPRESSION as MAX_DEVICE_EXPRESSION;
+pub use pods::resources::is_extended as is_extended_resource;
 
 /// What is wrong with the metadata of an object inside of another one.
 pub(crate) fn embedded_metadata(metadata: &Value, path: &Path, errors: &mut ErrorList) {

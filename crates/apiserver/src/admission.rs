@@ -8,6 +8,7 @@ mod certificates;
 pub(crate) mod control_config;
 mod default_class;
 mod deny_external_ips;
+mod documents;
 mod extended_resource_toleration;
 mod limit_ranger;
 pub(crate) mod matching;
@@ -41,11 +42,12 @@ use crate::cache::{Cache, Derived, Object};
 use crate::config::Config;
 use crate::registry::{Caller, Registry, Scope};
 
+use documents::Documents;
 use matching::Configurations;
 pub use plugin::{AdmissionPlugins, PluginsError};
 use plugin::{Handler, Plugin};
 pub use pod_security::PodSecurityConfiguration;
-use reinvocation::Reinvocation;
+use reinvocation::{Callers, Calls, Reinvocation};
 pub(crate) use resource_quota::Charge;
 use resource_quota::QuotaLocks;
 
@@ -105,6 +107,18 @@ impl<'a> Attributes<'a> {
         self.scope.resource.group == group
             && self.scope.resource.plural == plural
             && self.caller.subresource == subresource
+    }
+
+    /// Those that change objects are about to be called.
+    fn begin_round(&self, callers: Callers, object: &Value) -> Calls {
+        self.reinvocation.map(|rounds| rounds.begin(callers, object)).unwrap_or_default()
+    }
+
+    /// They have been called, and have left the object like this.
+    fn end_round(&self, callers: Callers, calls: Calls, object: &Value) {
+        if let Some(rounds) = self.reinvocation {
+            rounds.end(callers, calls, object);
+        }
     }
 
     /// The objects of a built-in resource in the namespace of the request, by name.
@@ -195,6 +209,7 @@ pub(crate) struct Admission {
     plugins: Vec<&'static Plugin>,
     quota_locks: QuotaLocks,
     policies: policies::Policies,
+    documents: Derived<Documents>,
     mutating_webhooks: Derived<Configurations<webhooks::Mutating>>,
     validating_webhooks: Derived<Configurations<webhooks::Validating>>,
 }
@@ -205,6 +220,7 @@ impl Admission {
             plugins: config.admission_plugins.enabled().collect(),
             quota_locks: QuotaLocks::default(),
             policies: policies::Policies::new(cache),
+            documents: Derived::new(cache),
             mutating_webhooks: Derived::new(cache),
             validating_webhooks: Derived::new(cache),
         }

@@ -42,6 +42,8 @@ pub(crate) struct Kinds {
     config: Arc<RuntimeConfig>,
     definitions: BTreeMap<String, Arc<Definition>>,
     served: Vec<Arc<Resource>>,
+    /// Rows under which the same objects are served, where there are several.
+    together: Vec<Box<[Arc<Resource>]>>,
     /// Custom resources that are served, by group, version and plural.
     by_plural: HashMap<String, Arc<Resource>>,
     /// Every version of every definition, by group, version and kind.
@@ -63,6 +65,20 @@ fn is_served(resource: &Resource, config: &RuntimeConfig) -> bool {
     }
 }
 
+/// Whether the objects of two rows are stored at the same place.
+fn is_together(row: &Resource, other: &Resource) -> bool {
+    row.plural == other.plural && row.storage_group == other.storage_group
+}
+
+/// Rows under which the same objects are served, where there are several.
+fn together(served: &[Arc<Resource>]) -> Vec<Box<[Arc<Resource>]>> {
+    let mut places: BTreeMap<(&str, &str), Vec<Arc<Resource>>> = BTreeMap::new();
+    for row in served {
+        places.entry((&row.plural, &row.storage_group)).or_default().push(row.clone());
+    }
+    places.into_values().filter(|rows| rows.len() > 1).map(Vec::into_boxed_slice).collect()
+}
+
 impl Kinds {
     /// The built-in resources that the configuration lets through and those of definitions.
     pub(crate) fn new(config: Arc<RuntimeConfig>, definitions: impl IntoIterator<Item = Arc<Definition>>) -> Self {
@@ -81,6 +97,7 @@ impl Kinds {
             api::kinds::all().iter().chain(&custom).filter(|row| is_served(row, &config)).cloned().collect();
         let by_plural = custom.iter().filter(|row| is_served(row, &config));
         Self {
+            together: together(&served),
             by_plural: by_plural.map(|row| (key(&row.group, &row.version, &row.plural), row.clone())).collect(),
             by_kind: custom.iter().map(|row| (key(&row.group, &row.version, &row.kind), row.clone())).collect(),
             groups: groups(&served, &remotes),
@@ -90,6 +107,12 @@ impl Kinds {
             config,
             remotes,
         }
+    }
+
+    /// The rows under which the objects of a resource are served, if there is more than one.
+    pub(crate) fn stored_with(&self, resource: &Resource) -> &[Arc<Resource>] {
+        let found = self.together.iter().find(|rows| is_together(&rows[0], resource));
+        found.map_or(&[], |rows| &**rows)
     }
 
     /// The same with a definition that is new or has changed, or without one.

@@ -5,6 +5,7 @@ use std::cmp::Reverse;
 use api::status::Status;
 use serde_json::Value;
 
+use super::documents::Kept;
 use super::{Attributes, Handler, Operation, Plugin};
 
 pub(super) const STORAGE: Plugin =
@@ -19,7 +20,7 @@ fn storage(attributes: &Attributes<'_>, object: &mut Value) -> Result<(), Status
         || api::meta::annotation(object, api::quota::STORAGE_CLASS).is_some();
     if attributes.is("", "persistentvolumeclaims") && !names_class {
         let marks = ["storageclass.kubernetes.io/is-default-class", "storageclass.beta.kubernetes.io/is-default-class"];
-        if let Some(name) = default(attributes, ("storage.k8s.io", "storageclasses"), &marks) {
+        if let Some(name) = default(attributes, Kept::StorageClasses, &marks) {
             object["spec"]["storageClassName"] = name.into();
         }
     }
@@ -32,7 +33,7 @@ fn ingress(attributes: &Attributes<'_>, object: &mut Value) -> Result<(), Status
         || api::meta::annotation(object, "kubernetes.io/ingress.class").is_some();
     if attributes.is("networking.k8s.io", "ingresses") && !names_class {
         let marks = ["ingressclass.kubernetes.io/is-default-class"];
-        if let Some(name) = default(attributes, ("networking.k8s.io", "ingressclasses"), &marks) {
+        if let Some(name) = default(attributes, Kept::IngressClasses, &marks) {
             object["spec"]["ingressClassName"] = name.into();
         }
     }
@@ -40,10 +41,8 @@ fn ingress(attributes: &Attributes<'_>, object: &mut Value) -> Result<(), Status
 }
 
 /// The newest class that is marked as the default, the first by name of several.
-fn default(attributes: &Attributes<'_>, (group, plural): (&str, &str), marks: &[&str]) -> Option<String> {
-    let cache = attributes.registry.resource_cache(api::kinds::find(group, "v1", plural)?).ok()?;
-    let snapshot = cache.snapshot(0);
-    let classes = snapshot.range(None).map(|class| class.value());
+fn default(attributes: &Attributes<'_>, kept: Kept, marks: &[&str]) -> Option<String> {
+    let classes = attributes.all(kept).into_iter();
     let defaults = classes.filter(|class| marks.iter().any(|mark| api::meta::annotation(class, mark) == Some("true")));
     let ranked = defaults.map(|class| {
         let created = class.pointer("/metadata/creationTimestamp").and_then(Value::as_str).unwrap_or_default();

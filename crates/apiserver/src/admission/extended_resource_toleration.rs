@@ -13,11 +13,6 @@ pub(super) const PLUGIN: Plugin = Plugin {
     ..Plugin::off("ExtendedResourceToleration")
 };
 
-/// Whether a resource is one of a device plugin: of a domain that is not Kubernetes' own.
-fn is_extended(name: &str) -> bool {
-    name.contains('/') && !name.contains("kubernetes.io/") && !name.starts_with("requests.")
-}
-
 fn add(attributes: &Attributes<'_>, pod: &mut Value) -> Result<(), Status> {
     if !attributes.is("", "pods") {
         return Ok(());
@@ -25,7 +20,8 @@ fn add(attributes: &Attributes<'_>, pod: &mut Value) -> Result<(), Status> {
     let lists = ["initContainers", "containers"].into_iter();
     let containers = lists.flat_map(|list| amounts::containers(pod, list));
     let requests = containers.filter_map(|container| container.pointer("/resources/requests")?.as_object()).flatten();
-    let wanted: BTreeSet<String> = requests.map(|(name, _)| name).filter(|name| is_extended(name)).cloned().collect();
+    let wanted: BTreeSet<String> =
+        requests.map(|(name, _)| name).filter(|name| api::validation::is_extended_resource(name)).cloned().collect();
     for name in wanted {
         let tolerations = &mut pod["spec"]["tolerations"];
         if !tolerations.is_array() {

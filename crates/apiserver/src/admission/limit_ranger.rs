@@ -2,14 +2,13 @@
 //! them.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
 use api::quantity::Quantity;
 use api::status::Status;
 use serde_json::{Value, json};
 
+use super::documents::Kept;
 use super::{Attributes, Handler, Operation, Plugin};
-use crate::cache::Object;
 use api::quota::amounts::{self, Amounts};
 
 /// Tells which amounts of a pod came from a limit range.
@@ -26,8 +25,8 @@ fn set_defaults(attributes: &Attributes<'_>, object: &mut Value) -> Result<(), S
     if !attributes.is("", "pods") {
         return Ok(());
     }
-    for range in limit_ranges(attributes) {
-        apply(&range.value(), object);
+    for range in attributes.all_here(Kept::LimitRanges) {
+        apply(&range, object);
     }
     Ok(())
 }
@@ -44,17 +43,13 @@ fn check(attributes: &Attributes<'_>, object: &mut Value) -> Result<(), Status> 
     if !(is_pod || is_claim) || attributes.old.is_some_and(api::meta::is_deleting) {
         return Ok(());
     }
-    for range in limit_ranges(attributes) {
-        let errors = violations(&range.value(), object, is_pod);
+    for range in attributes.all_here(Kept::LimitRanges) {
+        let errors = violations(&range, object, is_pod);
         if !errors.is_empty() {
             return Err(attributes.forbidden(object, aggregate(errors)));
         }
     }
     Ok(())
-}
-
-fn limit_ranges(attributes: &Attributes<'_>) -> Vec<Arc<Object>> {
-    attributes.in_namespace("", "v1", "limitranges")
 }
 
 fn limits_of<'a>(range: &'a Value, kind: &str) -> impl Iterator<Item = &'a Value> {

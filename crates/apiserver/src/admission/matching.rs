@@ -11,15 +11,12 @@ mod rules;
 mod subject;
 mod versions;
 
-use std::sync::Arc;
-
 use api::kinds::Resource;
 use api::selector::LabelSelector;
 use api::status::Status;
 use serde_json::Value;
 
 use super::{Attributes, Operation};
-use crate::cache::storage_path;
 
 pub(crate) use authorizer::CelAuthorizer;
 pub(crate) use conditions::{FailurePolicy, MatchConditions, MatchOutcome, WEBHOOKS};
@@ -101,9 +98,16 @@ impl Criteria {
         if !self.equivalent || rules.is_empty() {
             return Ok(None);
         }
-        let others = equivalents(attributes);
+        // The other rows under which the objects of the request are served.
+        let (own, subresource) = (attributes.scope.resource, attributes.caller.subresource);
+        let kinds = attributes.registry.kinds();
+        let is_other = |row: &Resource| {
+            (&row.group, &row.version) != (&own.group, &own.version)
+                && (subresource.is_empty() || row.subresource(subresource).is_some())
+        };
         for rule in rules {
-            if let Some(other) = others.iter().find(|other| matches(rule, other)) {
+            let mut others = kinds.stored_with(own).iter().filter(|row| is_other(row));
+            if let Some(other) = others.find(|other| matches(rule, other)) {
                 return Ok(Some(Match::in_version(other.clone())));
             }
         }
@@ -155,17 +159,6 @@ fn selector(selector: &Value) -> Selector {
     }
     let selector = serde_json::from_value(selector.clone()).map_err(|err| err.to_string())?;
     LabelSelector::from_k8s(&selector).map_err(|err| err.to_string())
-}
-
-/// The other rows under which the objects of the request are served: what is stored at the same place.
-fn equivalents(attributes: &Attributes<'_>) -> Vec<Arc<Resource>> {
-    let (own, subresource) = (attributes.scope.resource, attributes.caller.subresource);
-    let path = storage_path(own);
-    let is_own = |row: &Resource| row.group == own.group && row.version == own.version;
-    let kinds = attributes.registry.kinds();
-    let others = kinds.served().iter().filter(|row| row.plural == own.plural && !is_own(row));
-    let others = others.filter(|row| storage_path(row) == path);
-    others.filter(|row| subresource.is_empty() || row.subresource(subresource).is_some()).cloned().collect()
 }
 
 /// Whether the request is about what says how requests are admitted: that is beyond webhooks and policies, so that none

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::{Attributes, Handler, Operation, Plugin};
 use crate::access::attributes::{Attributes as Question, ResourceAttributes};
+use crate::access::authorization::Decision;
 
 pub(super) const PLUGIN: Plugin = Plugin {
     validate: &[(Operation::Create, Handler::Now(check)), (Operation::Update, Handler::Now(check))],
@@ -28,9 +29,15 @@ fn check(attributes: &Attributes<'_>, object: &mut Value) -> Result<(), Status> 
         return Ok(());
     }
     let resource = attributes.scope.resource;
-    let may = |verb: &str, asked: ResourceAttributes<'_>| {
+    // Upstream tells the reason and, behind it, what has failed, which is most often nothing.
+    let refuse = |why: &str, verb: &str, asked: ResourceAttributes<'_>| {
         let question = Question::of_verb(attributes.caller.identity, verb, asked);
-        attributes.registry.authorization.decide_now(&question).is_allowed()
+        match attributes.registry.authorization.decide_now(&question) {
+            Decision::Allow(_) => None,
+            Decision::Deny(refused) | Decision::NoOpinion(refused) => {
+                Some(format!("{why}: {}, {}", refused.reason, refused.error.as_deref().unwrap_or("<nil>")))
+            }
+        }
     };
     // What is about to be made has no name that roles could know, and whoever makes it may give it owners.
     if attributes.operation == Operation::Update {
@@ -42,18 +49,20 @@ fn check(attributes: &Attributes<'_>, object: &mut Value) -> Result<(), Status> 
             name: attributes.name(Some(object)),
             ..ResourceAttributes::default()
         };
-        if !may("delete", asked) {
-            let why = "cannot set an ownerRef on a resource you can't delete: ";
+        if let Some(why) = refuse("cannot set an ownerRef on a resource you can't delete", "delete", asked) {
             return Err(attributes.forbidden(object, why));
         }
     }
     let was_blocking = |reference: &Value| old.iter().any(|old| blocks(old) && old["uid"] == reference["uid"]);
     for reference in new.iter().filter(|reference| blocks(reference) && !was_blocking(reference)) {
         let Some(owner) = owner(attributes, reference) else {
+            let text = |field: &str| reference[field].as_str().unwrap_or_default();
+            let (version, kind) = (text("apiVersion"), text("kind"));
             let why = format!(
-                "cannot set blockOwnerDeletion in this case because cannot find RESTMapping for APIVersion {} Kind {}",
-                reference["apiVersion"].as_str().unwrap_or_default(),
-                reference["kind"].as_str().unwrap_or_default()
+                "cannot set blockOwnerDeletion in this case because cannot find RESTMapping for APIVersion {version} Kind \
+                 {kind}: no matches for kind {} in version {}",
+                api::field::quote(kind),
+                api::field::quote(version)
             );
             return Err(attributes.forbidden(object, why));
         };
@@ -65,9 +74,8 @@ fn check(attributes: &Attributes<'_>, object: &mut Value) -> Result<(), Status> 
             name: reference["name"].as_str().unwrap_or_default(),
             ..ResourceAttributes::default()
         };
-        if !may("update", asked) {
-            let why = "cannot set blockOwnerDeletion if an ownerReference refers to a resource you can't set finalizers \
-                       on: ";
+        let why = "cannot set blockOwnerDeletion if an ownerReference refers to a resource you can't set finalizers on";
+        if let Some(why) = refuse(why, "update", asked) {
             return Err(attributes.forbidden(object, why));
         }
     }

@@ -3,6 +3,7 @@
 use api::status::Status;
 use serde_json::Value;
 
+use super::documents::Kept;
 use super::{Attributes, Handler, Operation, Plugin};
 
 /// Classes that exist in every cluster, whether or not they were created already, with their values.
@@ -90,9 +91,8 @@ fn delete(attributes: &Attributes<'_>, object: &mut Value) -> Result<(), Status>
 }
 
 fn find(attributes: &Attributes<'_>, name: &str) -> Option<Class> {
-    let stored = attributes.registry.cached_by("scheduling.k8s.io", "v1", "priorityclasses", None, name);
-    if let Some(class) = stored {
-        return Some(read(&class.value()));
+    if let Some(class) = attributes.named(Kept::PriorityClasses, name) {
+        return Some(read(&class));
     }
     let (name, value) = SYSTEM_CLASSES.iter().find(|(system, _)| *system == name)?;
     Some(Class { name: (*name).to_owned(), value: *value, preemption: PREEMPT.to_owned() })
@@ -109,10 +109,7 @@ fn read(class: &Value) -> Class {
 /// The class marked as the global default (the lowest, if there are several), or priority zero.
 fn default_class(attributes: &Attributes<'_>) -> Class {
     let none = Class { name: String::new(), value: 0, preemption: PREEMPT.to_owned() };
-    let Some(resource) = api::kinds::find("scheduling.k8s.io", "v1", "priorityclasses") else { return none };
-    let Ok(cache) = attributes.registry.resource_cache(resource) else { return none };
-    let snapshot = cache.snapshot(0);
-    let classes = snapshot.range(None).map(|class| class.value());
+    let classes = attributes.all(Kept::PriorityClasses).into_iter();
     let defaults = classes.filter(|class| class.get("globalDefault").and_then(Value::as_bool) == Some(true));
     defaults.map(|class| read(&class)).min_by_key(|class| class.value).unwrap_or(none)
 }

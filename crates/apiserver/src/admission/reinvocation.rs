@@ -6,22 +6,18 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde_json::Value;
 
+/// Who changes objects: each kind of them remembers whom it has called.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Callers {
+    Policies,
+    Webhooks,
+}
+
 #[derive(Debug, Default)]
 struct State {
     is_second: bool,
     has_changed: bool,
-    /// The webhooks that were called since the object was last changed, and are willing to be called again.
-    willing: HashSet<String>,
-    /// Those to be called in the second round.
-    again: HashSet<String>,
-    /// The object as the webhooks of the first round left it.
-    output: Option<Value>,
-}
-
-impl State {
-    fn require_willing(&mut self) {
-        self.again.extend(self.willing.drain());
-    }
+    calls: [Calls; 2],
 }
 
 /// The rounds of one request.
@@ -40,7 +36,9 @@ impl Reinvocation {
 
     /// Begins the second round.
     pub(super) fn begin_second(&self) {
-        self.lock().is_second = true;
+        let mut state = self.lock();
+        state.is_second = true;
+        state.calls.iter_mut().for_each(|calls| calls.is_second = true);
     }
 
     /// The number of the round, from 0.
@@ -48,44 +46,59 @@ impl Reinvocation {
         usize::from(self.lock().is_second)
     }
 
-    /// A policy has changed the object.
-    pub(crate) fn changed(&self) {
-        self.lock().has_changed = true;
-    }
-
-    /// Webhooks are about to be called. What others have done to the object since the first round calls for all that are
-    /// willing.
-    pub(crate) fn begin(&self, object: &Value) {
-        let mut state = self.lock();
-        if state.is_second && state.output.as_ref().is_some_and(|output| output != object) {
-            state.require_willing();
+    /// The calls of a round, to which new ones are added. What others have done to the object since the first round calls
+    /// for all that are willing.
+    pub(crate) fn begin(&self, callers: Callers, object: &Value) -> Calls {
+        let mut calls = self.lock().calls[callers as usize].clone();
+        if calls.is_second && calls.output.as_ref().is_some_and(|output| output != object) {
+            calls.require_willing();
         }
+        calls
     }
 
-    /// Whether a webhook may be called: in the second round none for the first time.
-    pub(crate) fn may_call(&self, id: &str) -> bool {
-        let state = self.lock();
-        !state.is_second || state.again.contains(id)
-    }
-
-    /// A webhook was called.
-    pub(crate) fn called(&self, id: String, is_willing: bool, has_changed: bool) {
+    /// All have been called in a round, and have left the object like this.
+    pub(crate) fn end(&self, callers: Callers, mut calls: Calls, object: &Value) {
         let mut state = self.lock();
-        state.has_changed |= has_changed;
+        state.has_changed |= calls.has_changed;
+        // After the second round nobody asks.
+        if !calls.is_second && !calls.willing.is_empty() {
+            calls.output = Some(object.clone());
+        }
+        state.calls[callers as usize] = calls;
+    }
+}
+
+/// Who was called for a request.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Calls {
+    is_second: bool,
+    has_changed: bool,
+    /// Those that were called since the object was last changed, and are willing to be called again.
+    willing: HashSet<String>,
+    /// Those to be called in the second round.
+    again: HashSet<String>,
+    /// The object as the first round left it.
+    output: Option<Value>,
+}
+
+impl Calls {
+    fn require_willing(&mut self) {
+        self.again.extend(self.willing.drain());
+    }
+
+    /// Whether somebody may be called: in the second round none for the first time.
+    pub(crate) fn may_call(&self, id: &str) -> bool {
+        !self.is_second || self.again.contains(id)
+    }
+
+    /// Somebody was called.
+    pub(crate) fn called(&mut self, id: String, is_willing: bool, has_changed: bool) {
+        self.has_changed |= has_changed;
         if has_changed {
-            state.require_willing();
+            self.require_willing();
         }
         if is_willing {
-            state.willing.insert(id);
-        }
-    }
-
-    /// All webhooks have been called.
-    pub(crate) fn end(&self, object: &Value) {
-        let mut state = self.lock();
-        // Without a change there is no second round, and after it nobody asks.
-        if state.has_changed && !state.is_second {
-            state.output = Some(object.clone());
+            self.willing.insert(id);
         }
     }
 }
@@ -96,29 +109,53 @@ mod tests {
 
     use super::*;
 
+    /// A round in which each is called that may be: its name, whether it is willing, and the object that it makes. Tells
+    /// who was called.
+    fn round(rounds: &Reinvocation, callers: Callers, object: &mut u64, each: &[(&str, bool, u64)]) -> Vec<String> {
+        let mut calls = rounds.begin(callers, &json!(*object));
+        let mut called = Vec::new();
+        for (id, is_willing, after) in each.iter().filter(|(id, ..)| calls.may_call(id)).collect::<Vec<_>>() {
+            calls.called((*id).to_owned(), *is_willing, after != object);
+            *object = *after;
+            called.push((*id).to_owned());
+        }
+        rounds.end(callers, calls, &json!(*object));
+        called
+    }
+
     #[test]
     fn who_was_called_before_a_change_is_called_again() {
-        let rounds = Reinvocation::default();
-        rounds.begin(&json!(0));
-        rounds.called("a".to_owned(), true, false);
-        rounds.called("b".to_owned(), false, false);
-        rounds.called("c".to_owned(), true, true);
-        rounds.end(&json!(1));
+        let (rounds, mut object) = (Reinvocation::default(), 0);
+        let all = [("a", true, 0), ("b", false, 0), ("c", true, 1)];
+        assert_eq!(round(&rounds, Callers::Webhooks, &mut object, &all), ["a", "b", "c"]);
         assert!(rounds.has_changed());
         rounds.begin_second();
-        rounds.begin(&json!(1));
-        let called: Vec<bool> = ["a", "b", "c", "d"].iter().map(|id| rounds.may_call(id)).collect();
-        assert_eq!(called, [true, false, false, false]);
+        let all = [("a", true, 1), ("b", false, 1), ("c", true, 1), ("d", true, 1)];
+        assert_eq!(round(&rounds, Callers::Webhooks, &mut object, &all), ["a"]);
     }
 
     #[test]
     fn what_others_change_calls_all_that_are_willing() {
-        let rounds = Reinvocation::default();
-        rounds.begin(&json!(0));
-        rounds.called("a".to_owned(), true, true);
-        rounds.end(&json!(1));
+        let (rounds, mut object) = (Reinvocation::default(), 0);
+        round(&rounds, Callers::Webhooks, &mut object, &[("a", true, 1)]);
         rounds.begin_second();
-        rounds.begin(&json!(2));
-        assert!(rounds.may_call("a"));
+        object = 2;
+        assert_eq!(round(&rounds, Callers::Webhooks, &mut object, &[("a", true, 2), ("b", true, 2)]), ["a"]);
+    }
+
+    #[test]
+    fn policies_see_what_webhooks_have_changed_and_nothing_twice() {
+        let (rounds, mut object) = (Reinvocation::default(), 0);
+        let policies = [("p", true, 0), ("q", false, 0)];
+        round(&rounds, Callers::Policies, &mut object, &policies);
+        round(&rounds, Callers::Webhooks, &mut object, &[("a", true, 1)]);
+        rounds.begin_second();
+        assert_eq!(round(&rounds, Callers::Policies, &mut object, &[("p", true, 1), ("q", false, 1)]), ["p"]);
+        assert_eq!(round(&rounds, Callers::Webhooks, &mut object, &[("a", true, 1)]), Vec::<String>::new());
+
+        let (rounds, mut object) = (Reinvocation::default(), 0);
+        round(&rounds, Callers::Policies, &mut object, &[("p", true, 1)]);
+        rounds.begin_second();
+        assert_eq!(round(&rounds, Callers::Policies, &mut object, &[("p", true, 1)]), Vec::<String>::new());
     }
 }

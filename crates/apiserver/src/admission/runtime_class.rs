@@ -6,8 +6,8 @@ use api::quota::amounts;
 use api::status::Status;
 use serde_json::{Value, json};
 
+use super::documents::Kept;
 use super::{Attributes, Handler, Operation, Plugin};
-use crate::cache::Object;
 
 pub(super) const PLUGIN: Plugin = Plugin {
     admit: &[(Operation::Create, Handler::Now(complete))],
@@ -21,7 +21,6 @@ fn complete(attributes: &Attributes<'_>, object: &mut Value) -> Result<(), Statu
         return Ok(());
     }
     let Some(class) = class(attributes, object)? else { return Ok(()) };
-    let class = class.value();
     if let Some(overhead) = class.get("overhead") {
         check_overhead(attributes, object, overhead)?;
         if let Some(fixed) = overhead.get("podFixed") {
@@ -40,7 +39,7 @@ fn check(attributes: &Attributes<'_>, object: &mut Value) -> Result<(), Status> 
         return Ok(());
     }
     let class = class(attributes, object)?;
-    match class.as_ref().map(|class| class.value()).as_ref().and_then(|class| class.get("overhead")) {
+    match class.as_ref().and_then(|class| class.get("overhead")) {
         Some(overhead) => check_overhead(attributes, object, overhead),
         None if object["spec"].get("overhead").is_some() => {
             let why = "pod rejected: Pod Overhead set without corresponding RuntimeClass defined Overhead";
@@ -50,9 +49,9 @@ fn check(attributes: &Attributes<'_>, object: &mut Value) -> Result<(), Status> 
     }
 }
 
-fn class(attributes: &Attributes<'_>, object: &Value) -> Result<Option<Arc<Object>>, Status> {
+fn class(attributes: &Attributes<'_>, object: &Value) -> Result<Option<Arc<Value>>, Status> {
     let Some(name) = object.pointer("/spec/runtimeClassName").and_then(Value::as_str) else { return Ok(None) };
-    match attributes.registry.cached_by("node.k8s.io", "v1", "runtimeclasses", None, name) {
+    match attributes.named(Kept::RuntimeClasses, name) {
         Some(class) => Ok(Some(class)),
         None => {
             let why = format!("pod rejected: RuntimeClass {} not found", api::field::quote(name));

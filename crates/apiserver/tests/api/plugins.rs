@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use skiff_apiserver::AdmissionPlugins;
 
-use crate::support::Cluster;
+use crate::support::{Answer, Cluster};
 
 const PODS: &str = "/api/v1/namespaces/default/pods";
 
@@ -95,12 +95,24 @@ async fn owner_references_permission_enforcement() {
         let maps = "/api/v1/namespaces/default/configmaps";
         let owner = |blocks: bool| json!([{"apiVersion": "v1", "kind": "Pod", "name": "p", "uid": "1", "blockOwnerDeletion": blocks}]);
         let map = |name: &str, owners: Value| json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "ownerReferences": owners}});
-        let refused = if is_on { 403 } else { 201 };
+        let check = |answer: Answer, allowed: u16, why: &str| match is_on {
+            false => drop(answer.expect(allowed)),
+            true => {
+                let message = answer.expect(403)["message"].as_str().expect("a message").to_owned();
+                assert_eq!(message.split_once(" is forbidden: ").map(|(_, why)| why), Some(why), "{message}");
+            }
+        };
         user.post(maps, map("a", owner(false))).await.expect(201);
-        user.post(maps, map("b", owner(true))).await.expect(refused);
+        let why = "cannot set blockOwnerDeletion if an ownerReference refers to a resource you can't set finalizers on: , <nil>";
+        check(user.post(maps, map("b", owner(true))).await, 201, why);
+        let mut unknown = owner(true);
+        unknown[0]["kind"] = "Nothing".into();
+        let why = "cannot set blockOwnerDeletion in this case because cannot find RESTMapping for APIVersion v1 Kind Nothing: \
+                   no matches for kind \"Nothing\" in version \"v1\"";
+        check(user.post(maps, map("c", unknown)).await, 201, why);
         let patch = json!({"metadata": {"ownerReferences": null}});
         let patched = user.patch(&format!("{maps}/a"), "application/merge-patch+json", patch).await;
-        patched.expect(if is_on { 403 } else { 200 });
+        check(patched, 200, "cannot set an ownerRef on a resource you can't delete: , <nil>");
     }
 }
 

@@ -62,7 +62,7 @@ fn is_native(name: &str) -> bool {
 }
 
 /// Whether it is a resource that a device plugin brings.
-pub(in crate::validation) fn is_extended(name: &str) -> bool {
+pub fn is_extended(name: &str) -> bool {
     !is_native(name) && !name.starts_with("requests.") && names::qualified_name(&format!("requests.{name}")).is_empty()
 }
 

@@ -3,7 +3,6 @@
 //! A mutation is a configuration that is merged as server-side apply merges, owned by nobody, or a JSON patch. Policies
 //! change the object one after the other; those that ask for it see it once more when something after them changed it.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use api::status::{Cause, Status, reason};
@@ -15,6 +14,7 @@ use super::super::matching::{
     FailurePolicy, Match, MatchOutcome, Needs, ObjectKind, Subject, VersionedAttributes, is_exempt,
 };
 use super::super::plugin::{Handler, Plugin};
+use super::super::reinvocation::{Callers, Calls};
 use super::super::{Attributes, Operation};
 use super::checks::{Check, Trouble};
 use super::hooks::{Binding, Hook, Policy};
@@ -86,22 +86,20 @@ fn mutate<'a>(attributes: &'a Attributes<'a>, object: &'a mut Value) -> BoxFutur
         }
         let hooks = || attributes.registry.admission.policies.mutating.read(|hooks| hooks.all());
         let mut outcome = change(&hooks(), attributes, object).await;
-        if !outcome.as_ref().is_ok_and(|(_, found)| found.failures.is_empty()) {
+        if !outcome.as_ref().is_ok_and(|changed| changed.found.failures.is_empty()) {
             // The policy may be gone or another one.
             attributes.registry.fresh().await?;
             outcome = change(&hooks(), attributes, object).await;
         }
-        let (changed, found) = outcome?;
+        let Changed { object: changed, calls, found } = outcome?;
         attributes.registry.admission.policies.checks.count(&found.checks);
         if !found.failures.is_empty() {
             return Err(refusal(attributes, object, &found.failures));
         }
         if let Some(changed) = changed {
             *object = changed;
-            if let Some(rounds) = attributes.reinvocation {
-                rounds.changed();
-            }
         }
+        attributes.end_round(Callers::Policies, calls, object);
         Ok(())
     })
 }
@@ -129,45 +127,39 @@ struct Findings {
     checks: Vec<Check>,
 }
 
-/// What becomes of the object, nothing if it stays as it is, and what went wrong.
+/// What comes of a round.
+struct Changed {
+    /// The object, if it is another.
+    object: Option<Value>,
+    calls: Calls,
+    found: Findings,
+}
+
+/// Asks all policies, or in the second round those that it is for.
 async fn change(
     hooks: &[Hook<MutatingPolicy>],
     attributes: &Attributes<'_>,
     object: &Value,
-) -> Result<(Option<Value>, Findings), Status> {
+) -> Result<Changed, Status> {
     let mut found = Findings::default();
     let invocations = invocations(hooks, attributes, object, &mut found).await;
+    let mut calls = attributes.begin_round(Callers::Policies, object);
     let mut changed: Option<Value> = None;
-    let (mut invoked, mut again) = (BTreeSet::new(), BTreeSet::new());
-    for pass in [Pass::First, Pass::Again] {
-        for (number, invocation) in invocations.iter().enumerate() {
-            let is_second = attributes.reinvocation.is_some_and(|rounds| rounds.round() > 0);
-            let is_over = is_second && !invocation.policy.is_reinvoked;
-            if is_over || pass == Pass::Again && !again.contains(&number) {
-                continue;
-            }
-            let before = changed.as_ref().unwrap_or(object);
-            match invocation.run(attributes, before, &mut found).await? {
-                Outcome::Unasked => continue,
-                Outcome::Changed(after) if after != *before => {
-                    again.append(&mut invoked);
-                    changed = Some(after);
-                }
-                Outcome::Changed(_) | Outcome::Unchanged => {}
-            }
-            if invocation.policy.is_reinvoked {
-                invoked.insert(number);
-            }
+    for invocation in &invocations {
+        let id = invocation.id();
+        if !calls.may_call(&id) {
+            continue;
         }
+        let before = changed.as_ref().unwrap_or(object);
+        let after = match invocation.run(attributes, before, &mut found).await? {
+            Outcome::Unasked => continue,
+            Outcome::Changed(after) => Some(after).filter(|after| after != before),
+            Outcome::Unchanged => None,
+        };
+        calls.called(id, invocation.policy.is_reinvoked, after.is_some());
+        changed = after.or(changed);
     }
-    Ok((changed, found))
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Pass {
-    First,
-    /// Of those that something after them made look once more.
-    Again,
+    Ok(Changed { object: changed, calls, found })
 }
 
 /// Whom to ask. Which policies are for the request does not change with the object.
@@ -250,6 +242,12 @@ impl From<Status> for MutationError {
 }
 
 impl Invocation<'_> {
+    /// What tells it from others in both rounds.
+    fn id(&self) -> String {
+        let params = self.params.as_ref().map(|params| (api::meta::namespace(params), api::meta::name(params)));
+        format!("{}/{}/{params:?}", self.policy.definition.name, self.binding.name)
+    }
+
     /// Makes the changes of the policy to an object in the version of the request.
     async fn run(&self, attributes: &Attributes<'_>, object: &Value, found: &mut Findings) -> Result<Outcome, Status> {
         let request = self.found.show(attributes, Some(object)).await?;

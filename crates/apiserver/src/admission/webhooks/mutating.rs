@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use super::configuration::Webhook;
 use super::{Failure, Mutating, reviewed};
 use crate::admission::matching::{VersionedAttributes, is_exempt};
+use crate::admission::reinvocation::{Callers, Calls};
 use crate::admission::{Attributes, Handler, Operation, Plugin};
 use crate::registry::{check_applied, complete};
 
@@ -33,19 +34,16 @@ async fn admit(attributes: &Attributes<'_>, object: &mut Value) -> Result<(), St
     if configurations.is_empty() || is_exempt(attributes) {
         return Ok(());
     }
-    if let Some(rounds) = attributes.reinvocation {
-        rounds.begin(object);
-    }
-    let done = call_all(&configurations, attributes, object).await;
-    if let Some(rounds) = attributes.reinvocation {
-        rounds.end(object);
-    }
+    let mut calls = attributes.begin_round(Callers::Webhooks, object);
+    let done = call_all(&configurations, attributes, &mut calls, object).await;
+    attributes.end_round(Callers::Webhooks, calls, object);
     done
 }
 
 async fn call_all(
     configurations: &[Arc<Mutating>],
     attributes: &Attributes<'_>,
+    calls: &mut Calls,
     object: &mut Value,
 ) -> Result<(), Status> {
     let webhooks = configurations.iter().flat_map(|configuration| &configuration.0);
@@ -53,7 +51,7 @@ async fn call_all(
         let (changed, outcome) = {
             let (attributes, object) = reviewed(attributes, object);
             let Some(found) = webhook.invocation(&attributes, object).await? else { continue };
-            if attributes.reinvocation.is_some_and(|rounds| !rounds.may_call(&webhook.id)) {
+            if !calls.may_call(&webhook.id) {
                 continue;
             }
             let request = found.show(&attributes, object).await.map_err(|err| Status::internal(err.message))?;
@@ -66,9 +64,7 @@ async fn call_all(
             }
         };
         note(attributes, webhook, index, changed.is_some(), outcome.as_ref().err());
-        if let Some(rounds) = attributes.reinvocation {
-            rounds.called(webhook.id.clone(), webhook.is_reinvoked, changed.is_some());
-        }
+        calls.called(webhook.id.clone(), webhook.is_reinvoked, changed.is_some());
         if let Some(changed) = changed {
             *object = changed;
         }
