@@ -10,7 +10,7 @@ pub(crate) mod identity;
 pub(crate) mod impersonation;
 pub(crate) mod node;
 pub(crate) mod rbac;
-mod remote;
+pub(crate) mod remote;
 pub(crate) mod shown;
 mod ttl_cache;
 

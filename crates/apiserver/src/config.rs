@@ -10,7 +10,7 @@ use ipnet::IpNet;
 
 use crate::access::{AuthorizationOptions, OidcFlags, RequestHeaders, TokenWebhookConfig};
 use crate::admission::{AdmissionPlugins, PodSecurityConfiguration};
-use crate::audit::{AuditLog, AuditPolicy};
+use crate::audit::AuditConfig;
 use crate::edge::ConnectionLimits;
 use crate::runtime_config::RuntimeConfig;
 
@@ -75,8 +75,8 @@ pub struct Config {
     pub max_request_bytes: usize,
     /// `--request-timeout`: how long a request that is no watch or connection may take.
     pub request_timeout: Duration,
-    /// `--audit-policy-file`, and where the events that it keeps are written.
-    pub audit: Option<(AuditPolicy, AuditLog)>,
+    /// `--audit-policy-file`, and where the events that it keeps go.
+    pub audit: Option<AuditConfig>,
     /// `--enable-priority-and-fairness`: whether the two limits below are shared out by priority levels, or hold alone.
     pub priority_and_fairness: bool,
     /// `--max-requests-inflight`: how many reads are served at once.

@@ -37,6 +37,7 @@ mod runtime_config;
 mod server;
 mod storage;
 mod strategy;
+mod token_bucket;
 mod tokens;
 mod webhook;
 
@@ -47,7 +48,7 @@ pub use access::{
 };
 pub use admission::control_config::{AdmissionConfigurationError, load as load_admission_configuration};
 pub use admission::{AdmissionPlugins, PluginsError, PodSecurityConfiguration};
-pub use audit::{AuditFormat, AuditLog, AuditPolicy, AuditPolicyError};
+pub use audit::{AuditConfig, AuditFormat, AuditLog, AuditPolicy, AuditPolicyError, AuditWebhook, Truncation};
 pub use config::Config;
 pub use edge::{ConnectionLimits, TlsError};
 pub use http::body::{Body, BodyError};

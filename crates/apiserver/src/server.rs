@@ -11,6 +11,7 @@ use pki::ServiceAccountKeys;
 use pki::jwt::{SigningKey, SigningKeyError};
 use store::{Store, Txn};
 
+use crate::access::RemoteError;
 use crate::access::authentication::{Authenticator, Authorities};
 use crate::access::{Access, AuthenticationError, AuthorizationError, Identity};
 use crate::aggregation::{self, Aggregation};
@@ -55,6 +56,9 @@ pub enum BuildError {
     /// The chain of authorizers cannot be set up.
     #[error(transparent)]
     Authorization(#[from] AuthorizationError),
+    /// The server that audit events go to cannot be asked.
+    #[error("--audit-webhook-config-file: {0}")]
+    AuditWebhook(#[source] RemoteError),
     /// The address cannot be listened on.
     #[error("cannot listen on {address}: {source}")]
     Listen {
@@ -105,8 +109,8 @@ pub struct ApiServer {
     tls: Arc<rustls::ServerConfig>,
     env: Env,
     trigger: DrainTrigger,
-    /// What writes the audit log, if there is one.
-    audit: Option<audit::Writer>,
+    /// What writes audit events, if they are kept.
+    audit: Vec<audit::Writer>,
 }
 
 impl ApiServer {
@@ -139,8 +143,9 @@ impl ApiServer {
             front_proxies: certificates.front_proxy_authority.trust(),
         };
         let authenticator = Authenticator::new(&authorities, keys.clone(), &config, env.clone())?;
-        let log = config.audit.clone().map(|(policy, log)| Audit::new(policy, log, env.clone()));
-        let (log, audit) = log.map_or((None, None), |(audit, writer)| (Some(Arc::new(audit)), Some(writer)));
+        let log = config.audit.clone().map(|config| Audit::new(config, env.clone())).transpose();
+        let log = log.map_err(BuildError::AuditWebhook)?;
+        let (log, audit) = log.map_or((None, Vec::new()), |(audit, writers)| (Some(Arc::new(audit)), writers));
         let core = Core {
             audit: log,
             documents: Arc::new(OpenApi::new(env.clone())),
@@ -185,9 +190,9 @@ impl ApiServer {
         claim(&core).await?;
         let mut tasks = Tasks::new();
         let (cache_trigger, cache_drain) = base::drain();
-        if let Some(writer) = audit {
+        for writer in audit {
             // Requests in flight are noted to their end.
-            tasks.spawn("audit log", writer.run(env.clone(), cache_drain.clone()));
+            tasks.spawn("audit events", writer.run(env.clone(), cache_drain.clone()));
         }
         tasks.spawn_fallible(
             "watch cache",

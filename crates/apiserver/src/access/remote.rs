@@ -19,7 +19,7 @@ use crate::edge::TlsError;
 use crate::webhook::{Https, WebhookError, tls_config};
 
 /// How long an answer may take whose asker does not say.
-pub(super) const TIMEOUT: Duration = Duration::from_secs(30);
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How long the first pause is between two attempts, and how often is asked in all.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
@@ -64,9 +64,11 @@ enum Shown {
 }
 
 /// A way to ask servers: whom to trust, and what to show.
-pub(super) struct Remote {
+pub(crate) struct Remote {
     client: Https,
     shown: Shown,
+    /// The pause after the first attempt.
+    pause: Duration,
     env: Env,
 }
 
@@ -92,24 +94,34 @@ impl Remote {
             return Err(RemoteError::NoAuthority);
         }
         let tls = tls_config(pem.unwrap_or_default().as_bytes(), client)?;
-        Ok(Self { client: Https::new(tls, None, env.clone()), shown, env })
+        Ok(Self { client: Https::new(tls, None, env.clone()), shown, pause: FIRST_PAUSE, env })
+    }
+
+    /// The same, with another pause after the first attempt.
+    pub(crate) fn pausing(self, pause: Duration) -> Self {
+        Self { pause, ..self }
     }
 
     /// Posts a document and answers the answer's. A server that cannot answer just now is asked again a few times.
-    pub(super) async fn post(&self, url: &Url, body: &Value, timeout: Duration) -> Result<Value, WebhookError> {
-        let body = Bytes::from(body.to_string());
-        let mut pause = FIRST_PAUSE;
+    pub(crate) async fn post(&self, url: &Url, body: &Value, timeout: Duration) -> Result<Value, WebhookError> {
+        let answer = self.send(url, Bytes::from(body.to_string()), timeout).await?;
+        Ok(serde_json::from_slice(&answer)?)
+    }
+
+    /// Posts a document, with as many attempts; what the answer says need be no document.
+    pub(crate) async fn send(&self, url: &Url, body: Bytes, timeout: Duration) -> Result<Bytes, WebhookError> {
+        let mut pause = self.pause;
         for _ in 1..ATTEMPTS {
             match self.exchange(Method::POST, url, body.clone(), timeout).await {
                 Err(err) if err.is_passing() => {}
-                answered => return Ok(serde_json::from_slice(answered?.body())?),
+                answered => return Ok(answered?.into_body()),
             }
             // Servers that ask together shall not ask again together.
             let jitter = self.env.random().below(200);
             self.env.sleep(pause + pause * u32::try_from(jitter).unwrap_or_default() / 1000).await;
             pause = pause * 3 / 2;
         }
-        Ok(serde_json::from_slice(self.exchange(Method::POST, url, body, timeout).await?.body())?)
+        Ok(self.exchange(Method::POST, url, body, timeout).await?.into_body())
     }
 
     /// Gets a document.

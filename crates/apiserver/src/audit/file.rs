@@ -6,7 +6,6 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use base::{Drain, Env};
@@ -15,6 +14,8 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use jiff::Timestamp;
 use tokio::sync::mpsc;
+
+use super::losses::Losses;
 
 /// How events are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -53,43 +54,6 @@ pub struct AuditLog {
     pub compress: bool,
     /// `--audit-log-format`.
     pub format: AuditFormat,
-}
-
-/// Counts events that are lost, and tells the operator of them, once a minute at most.
-#[derive(Debug, Default)]
-pub(super) struct Losses {
-    count: AtomicU64,
-    /// How many the operator knows of, and when that was told.
-    told: AtomicU64,
-    told_at: AtomicI64,
-}
-
-/// The seconds between two messages about losses.
-const TELL_INTERVAL: i64 = 60;
-
-impl Losses {
-    pub(super) fn add(&self, count: u64, why: &str, env: &Env) {
-        self.count.fetch_add(count, Ordering::Relaxed);
-        let (now, told) = (env.now().as_second(), self.told_at.load(Ordering::Relaxed));
-        if now >= told + TELL_INTERVAL
-            && self.told_at.compare_exchange(told, now, Ordering::Relaxed, Ordering::Relaxed).is_ok()
-        {
-            self.tell(why);
-        }
-    }
-
-    fn tell(&self, why: &str) {
-        let lost = self.count.load(Ordering::Relaxed);
-        if self.told.swap(lost, Ordering::Relaxed) != lost {
-            tracing::error!(lost, why, "audit events are lost");
-        }
-    }
-
-    /// How long the writer may wait before it tells of losses that came since the last message.
-    fn patience(&self) -> Duration {
-        let is_told = self.told.load(Ordering::Relaxed) == self.count.load(Ordering::Relaxed);
-        if is_told { Duration::MAX } else { Duration::from_secs(TELL_INTERVAL.unsigned_abs()) }
-    }
 }
 
 /// How many lines are written at a time.
@@ -332,7 +296,6 @@ mod tests {
         }
         trigger.drain();
         writer.await.expect("it ends well");
-        let count = |number: &AtomicU64| number.load(Ordering::Relaxed);
-        assert_eq!((count(&losses.count), count(&losses.told)), (20, 20), "each is counted, and the operator knows");
+        assert_eq!(losses.counts(), (20, 20), "each is counted, and the operator knows");
     }
 }

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::event::{Event, ObjectRef, user};
 use super::policy::{Level, Stage, Verdict};
-use super::{Annotations, Audit, AuditFormat};
+use super::{Annotations, Audit};
 use crate::access::Identity;
 use crate::access::attributes::{Attributes, ResourceAttributes};
 use crate::edge::ClientAddress;
@@ -233,19 +233,13 @@ impl Trail {
         if self.verdict.omit_stages.contains(&stage) {
             return;
         }
-        let line = {
-            let mut event = self.event();
-            event.stage = stage;
-            if stage != Stage::RequestReceived {
-                event.stage_timestamp = api::meta::format_micro_time(self.audit.env.now());
-            }
-            event.annotations = self.annotations.all();
-            match self.audit.format {
-                AuditFormat::Json => event.json(),
-                AuditFormat::Legacy => event.legacy(),
-            }
-        };
-        self.audit.write(line.into());
+        let mut event = self.event();
+        event.stage = stage;
+        if stage != Stage::RequestReceived {
+            event.stage_timestamp = api::meta::format_micro_time(self.audit.env.now());
+        }
+        event.annotations = self.annotations.all();
+        self.audit.write(&event);
     }
 }
 

@@ -1,10 +1,13 @@
 //! The audit log: what is written of requests, and how much of them.
 
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
+use bytes::Bytes;
 use serde_json::{Value, json};
-use skiff_apiserver::{AuditFormat, AuditLog};
+use skiff_apiserver::{AuditConfig, AuditFormat, AuditLog, AuditWebhook, Truncation};
 
+use crate::hooks::Hook;
 use crate::support::Cluster;
 
 const POLICY: &str = r#"
@@ -37,7 +40,8 @@ async fn start(format: AuditFormat) -> (Cluster, tempfile::TempDir) {
         format,
     };
     let policy = POLICY.parse().expect("a policy");
-    (Cluster::start_with(|config| config.audit = Some((policy, log))).await, dir)
+    let audit = AuditConfig { policy, log: Some(log), webhook: None };
+    (Cluster::start_with(|config| config.audit = Some(audit)).await, dir)
 }
 
 /// The lines of the log, once one of them is as wanted.
@@ -192,4 +196,78 @@ async fn the_first_format_is_text() {
     let part = "method=\"list\" user=\"system:admin\" groups=\"system:masters\",\"system:authenticated\" as=\"<self>\" \
                 asgroups=\"<lookup>\"";
     assert!(line.contains(part) && line.ends_with("response=\"200\""), "{line}");
+}
+
+/// A kubeconfig that leads to a webhook.
+fn kubeconfig(dir: &tempfile::TempDir, hook: &Hook) -> std::path::PathBuf {
+    let file = dir.path().join("kubeconfig");
+    let cluster = json!({"server": hook.url, "certificate-authority-data": hook.ca_bundle});
+    let config = json!({
+        "apiVersion": "v1", "kind": "Config", "current-context": "c", "users": [],
+        "clusters": [{"name": "hook", "cluster": cluster}], "contexts": [{"name": "c", "context": {"cluster": "hook"}}],
+    });
+    std::fs::write(&file, config.to_string()).expect("written");
+    file
+}
+
+/// The events that a server was sent, once all of these are among them; and in how many lists.
+async fn sent(hook: &Hook, ids: &[&str]) -> (Vec<Value>, usize) {
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(60);
+    loop {
+        let lists = hook.seen();
+        let events: Vec<Value> =
+            lists.iter().flat_map(|list| list["items"].as_array().cloned().unwrap_or_default()).collect();
+        let is_there =
+            |id: &&str| events.iter().any(|event| event["auditID"] == **id && event["stage"] == "ResponseComplete");
+        if ids.iter().all(is_there) {
+            assert!(lists.iter().all(|list| list["kind"] == "EventList" && list["apiVersion"] == "audit.k8s.io/v1"));
+            return (events, lists.len());
+        }
+        assert!(tokio::time::Instant::now() < deadline, "not sent: {lists:?}");
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn events_are_sent_to_a_server_many_at_a_time() {
+    let dir = tempfile::tempdir().expect("a directory");
+    // A server that fails is asked again.
+    let failures = std::sync::atomic::AtomicUsize::new(0);
+    let hook = Hook::start_with(Ipv4Addr::LOCALHOST.into(), move |_| {
+        let is_first = failures.fetch_add(1, std::sync::atomic::Ordering::SeqCst) == 0;
+        Box::pin(std::future::ready((if is_first { 500 } else { 200 }, Bytes::new())))
+    })
+    .await;
+    let webhook = AuditWebhook {
+        initial_backoff: Duration::from_millis(10),
+        batch_max_size: 4,
+        batch_max_wait: Duration::from_millis(50),
+        throttle: Some((1000.0, 1)),
+        truncate: Some(Truncation { max_event_size: 4096, max_batch_size: 6000 }),
+        ..AuditWebhook::new(kubeconfig(&dir, &hook))
+    };
+    let audit = AuditConfig { policy: POLICY.parse().expect("a policy"), log: None, webhook: Some(webhook) };
+    let cluster = Cluster::start_with(|config| config.audit = Some(audit)).await;
+    let headers = |id| [("audit-id", id), ("content-type", "application/json")];
+    let map =
+        |name: &str, size: usize| json!({"metadata": {"name": name}, "data": {"a": "x".repeat(size)}}).to_string();
+    let create = async |id, body: String| {
+        assert_eq!(cluster.exchange("POST", MAPS, &headers(id), body).await.0, 201);
+    };
+    create("small", map("small", 10)).await;
+    create("large", map("large", 5000)).await;
+    let names: Vec<String> = (0..6).map(|index| format!("many{index}")).collect();
+    for name in &names {
+        cluster.exchange("GET", MAPS, &[("audit-id", name.as_str())], "").await;
+    }
+    let mut ids: Vec<&str> = names.iter().map(String::as_str).collect();
+    ids.extend(["small", "large"]);
+    let (events, lists) = sent(&hook, &ids).await;
+    assert!(lists < events.len(), "{lists} lists of {} events", events.len());
+    let of = |id: &str| events.iter().find(|event| event["auditID"] == id).expect("it was sent");
+    assert_eq!(of("small")["requestObject"]["metadata"]["name"], "small");
+    let large = of("large");
+    assert!(large["requestObject"].is_null() && large["responseObject"].is_null(), "{large}");
+    assert_eq!(large["annotations"]["audit.k8s.io/truncated"], "true");
+    assert!(hook.seen().iter().all(|list| list["items"].as_array().is_some_and(|items| items.len() <= 4)));
 }

@@ -74,7 +74,7 @@ impl Kubeconfig<'_> {
 
 impl Remote {
     /// The server that the current context of a kubeconfig names, and how to ask it.
-    pub(in crate::access) fn from_kubeconfig(path: &Path, env: Env) -> Result<(Url, Self), RemoteError> {
+    pub(crate) fn from_kubeconfig(path: &Path, env: Env) -> Result<(Url, Self), RemoteError> {
         let mut kubeconfig = Kubeconfig { path, config: Value::Null };
         kubeconfig.config = serde_saphyr::from_str(&read(path)?).map_err(|err| kubeconfig.wrong(&err.to_string()))?;
         let context = kubeconfig.named("contexts", "context", &kubeconfig.config["current-context"]);
