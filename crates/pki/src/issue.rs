@@ -84,7 +84,7 @@ pub enum IssueError {
 }
 
 /// rcgen keeps one value a type; a second organization fits because its type can be written in two ways.
-const MAX_ORGANIZATIONS: usize = 2;
+pub(crate) const MAX_ORGANIZATIONS: usize = 2;
 
 /// Makes an EC P-256 key and a certificate for it.
 pub(crate) fn issue(
@@ -105,17 +105,23 @@ fn params(request: &IssueRequest, env: &Env) -> Result<CertificateParams, IssueE
     }
     let mut params = CertificateParams::default();
     params.distinguished_name = distinguished_name(&request.common_name, &request.organizations);
-    for name in &request.dns_names {
-        let host = name
-            .clone()
-            .try_into()
-            .map_err(|_| IssueError::HostName { common_name: request.common_name.clone(), name: name.clone() })?;
-        params.subject_alt_names.push(SanType::DnsName(host));
-    }
-    params.subject_alt_names.extend(request.ips.iter().copied().map(SanType::IpAddress));
+    params.subject_alt_names = alternative_names(&request.common_name, &request.dns_names, &request.ips)?;
     set_usage(&mut params, request.usage);
     set_validity(&mut params, request.validity, env);
     Ok(params)
+}
+
+/// The names of a server as a certificate has them.
+pub(crate) fn alternative_names(
+    common_name: &str,
+    dns_names: &[String],
+    ips: &[IpAddr],
+) -> Result<Vec<SanType>, IssueError> {
+    let host = |name: &String| match name.clone().try_into() {
+        Ok(host) => Ok(SanType::DnsName(host)),
+        Err(_) => Err(IssueError::HostName { common_name: common_name.to_owned(), name: name.clone() }),
+    };
+    dns_names.iter().map(host).chain(ips.iter().copied().map(SanType::IpAddress).map(Ok)).collect()
 }
 
 /// Makes it the certificate of a client or server, and of nothing else.
@@ -157,13 +163,29 @@ const ORGANIZATION_OID: &[u64] = &[2, 5, 4, 10];
 
 /// Sets when it is valid, from now, and a random serial number.
 pub(crate) fn set_validity(params: &mut CertificateParams, validity: Duration, env: &Env) {
+    set_times(params, BACKDATED, validity, env);
+}
+
+/// How far before its making a certificate is valid that was asked for in the API, as upstream has it.
+const REQUESTED_BACKDATED: Duration = Duration::from_secs(300);
+
+/// Certificates with less time than this get all of it after they are made.
+const SHORT: Duration = Duration::from_secs(8 * 3600);
+
+/// The same for a certificate that was asked for in the API.
+pub(crate) fn set_requested_validity(params: &mut CertificateParams, validity: Duration, env: &Env) {
+    let left = if validity < SHORT { validity } else { validity.saturating_sub(REQUESTED_BACKDATED) };
+    set_times(params, REQUESTED_BACKDATED, left, env);
+}
+
+fn set_times(params: &mut CertificateParams, backdated: Duration, left: Duration, env: &Env) {
     let now = env.now();
     let at = |timestamp: Timestamp| {
         let seconds = u64::try_from(timestamp.as_second()).unwrap_or(0);
         rcgen::date_time_ymd(1970, 1, 1) + Duration::from_secs(seconds)
     };
-    params.not_before = at(now.saturating_sub(BACKDATED).unwrap_or(now));
-    params.not_after = at(now.saturating_add(validity).unwrap_or(now));
+    params.not_before = at(now.saturating_sub(backdated).unwrap_or(now));
+    params.not_after = at(now.saturating_add(left).unwrap_or(now));
     let mut serial = [0; 16];
     env.random().fill(&mut serial);
     // Positive and of full length, so that its encoding has no leading zero.

@@ -12,6 +12,7 @@ mod authority;
 mod bootstrap_token;
 mod file;
 mod follow;
+mod inspect;
 mod issue;
 mod join;
 pub mod jwt;
@@ -21,12 +22,14 @@ mod presenter;
 mod service_account;
 mod signing_request;
 mod trust;
+mod usages;
 
 pub use any_client::AnyClient;
 pub use authority::{Authority, AuthorityError};
 pub use bootstrap_token::BootstrapToken;
 pub use file::{FileError, write_private};
 pub use follow::{FollowedFile, PairFiles, PairFilesError};
+pub use inspect::{CertificateInfo, InspectError, inspect};
 pub use issue::{IssueError, IssueRequest, KeyPairPem, Usage};
 pub use join::{JoinRole, JoinToken, JoinTokenError};
 pub use leaf::{Leaf, LeafError};
@@ -34,5 +37,5 @@ pub use presenter::{Presenter, PresenterError};
 pub use service_account::{
     BoundObject, Claims, KubernetesClaims, LEGACY_ISSUER, LegacyClaims, ServiceAccountKeys, VerifiedToken, VerifyError,
 };
-pub use signing_request::{RequestedSubject, SignError, SigningRequest};
+pub use signing_request::{AlternativeNames, RequestedSubject, SignError, SigningRequest};
 pub use trust::{Trust, TrustError};

@@ -1,13 +1,15 @@
-//! Approves the requests of nodes for their own client certificate.
+//! Approves the requests of nodes for their own client certificate, of those who may have it.
 //!
-//! A machine that joins asks with its join token (group `system:bootstrappers`); a node asks again as itself before its
-//! certificate ends. Either may ask for nothing but the identity of one node.
+//! Whoever may create `certificatesigningrequests/nodeclient` gets the certificate of any node (a machine that joins, by
+//! its token), whoever may create `certificatesigningrequests/selfnodeclient` that of the node that he is. All other
+//! requests are for a person, or another approver, to decide.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use base::Drain;
 use client::{Controller, ControllerError, ObjectKey};
+use k8s_openapi::api::authorization::v1::{ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec};
 use k8s_openapi::api::certificates::v1::{
     CertificateSigningRequest, CertificateSigningRequestCondition, CertificateSigningRequestSpec,
 };
@@ -16,13 +18,13 @@ use kube::Api;
 use kube::api::PostParams;
 use pki::RequestedSubject;
 
-use super::{KUBELET_CLIENT, is_decided};
+use super::is_decided;
+use super::signers::SignerName;
 use crate::context::Context;
 use crate::error::{Attempt, SyncError};
 
-const BOOTSTRAPPERS: &str = "system:bootstrappers";
-const NODES: &str = "system:nodes";
-const NODE_PREFIX: &str = "system:node:";
+/// When a request is looked at again whose owner may not have what he asks for: roles change.
+const AGAIN: Duration = Duration::from_secs(60);
 
 /// Runs the controller until the drain signal.
 pub(crate) async fn run(context: Context, drain: Drain) -> Result<(), ControllerError> {
@@ -42,15 +44,48 @@ pub(crate) async fn run(context: Context, drain: Drain) -> Result<(), Controller
         .await
 }
 
+/// What somebody must be allowed to create for a request to be approved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Recognized {
+    subresource: &'static str,
+    message: &'static str,
+}
+
+const SELF: Recognized = Recognized {
+    subresource: "selfnodeclient",
+    message: "Auto approving self kubelet client certificate after SubjectAccessReview.",
+};
+
+const NODE: Recognized = Recognized {
+    subresource: "nodeclient",
+    message: "Auto approving kubelet client certificate after SubjectAccessReview.",
+};
+
 async fn sync(
     context: &Context,
     key: &ObjectKey,
     request: &CertificateSigningRequest,
 ) -> Result<Option<Duration>, SyncError> {
-    if !is_for_own_node(&request.spec) {
-        // For a person, or another approver, to decide.
-        return Ok(None);
+    let recognized = recognize(&request.spec);
+    for recognized in &recognized {
+        let review = SubjectAccessReview { spec: asked(&request.spec, *recognized), ..SubjectAccessReview::default() };
+        let api: Api<SubjectAccessReview> = context.cluster();
+        let reviewed = api.create(&PostParams::default(), &review).await;
+        let reviewed = reviewed.attempt("review access for certificate signing request", key)?;
+        if reviewed.status.is_some_and(|status| status.allowed) {
+            approve(context, key, request, recognized.message).await?;
+            return Ok(None);
+        }
     }
+    Ok((!recognized.is_empty()).then_some(AGAIN))
+}
+
+async fn approve(
+    context: &Context,
+    key: &ObjectKey,
+    request: &CertificateSigningRequest,
+    message: &str,
+) -> Result<(), SyncError> {
     let now = Some(Time(context.env.now()));
     let mut request = request.clone();
     let conditions = &mut request.status.get_or_insert_default().conditions;
@@ -58,31 +93,45 @@ async fn sync(
         type_: "Approved".to_owned(),
         status: "True".to_owned(),
         reason: Some("AutoApproved".to_owned()),
-        message: Some("Approved automatically: a kubelet asks for its own client certificate.".to_owned()),
+        message: Some(message.to_owned()),
         last_update_time: now.clone(),
         last_transition_time: now,
     });
     let api: Api<CertificateSigningRequest> = context.cluster();
     let approved = api.replace_subresource("approval", &key.name, &PostParams::default(), &request).await;
-    client::objects::ignore_not_found(approved).attempt("approve certificate signing request", key)?;
-    Ok(None)
+    client::objects::ignore_not_found(approved).attempt("approve certificate signing request", key).map(drop)
 }
 
-/// Whether a request is by a joining machine or a node, for a node's client certificate and nothing more.
-fn is_for_own_node(spec: &CertificateSigningRequestSpec) -> bool {
-    if spec.signer_name != KUBELET_CLIENT {
-        return false;
+fn asked(spec: &CertificateSigningRequestSpec, recognized: Recognized) -> SubjectAccessReviewSpec {
+    SubjectAccessReviewSpec {
+        user: spec.username.clone(),
+        groups: spec.groups.clone(),
+        uid: spec.uid.clone(),
+        extra: spec.extra.clone(),
+        resource_attributes: Some(ResourceAttributes {
+            group: Some("certificates.k8s.io".to_owned()),
+            resource: Some("certificatesigningrequests".to_owned()),
+            subresource: Some(recognized.subresource.to_owned()),
+            verb: Some("create".to_owned()),
+            version: Some("*".to_owned()),
+            ..ResourceAttributes::default()
+        }),
+        ..SubjectAccessReviewSpec::default()
     }
-    let Ok(pem) = std::str::from_utf8(&spec.request.0) else { return false };
-    let Ok(subject) = RequestedSubject::of(pem) else { return false };
-    let usages: Vec<&str> = spec.usages.iter().flatten().map(String::as_str).collect();
-    let usages_fit = ["digital signature", "client auth"].iter().all(|usage| usages.contains(usage))
-        && usages.iter().all(|usage| ["digital signature", "client auth", "key encipherment"].contains(usage));
-    let is_node =
-        subject.common_name.starts_with(NODE_PREFIX) && subject.organizations == [NODES] && !subject.has_extensions;
-    let in_group = |group: &str| spec.groups.iter().flatten().any(|known| known == group);
-    let asks_for_itself = in_group(NODES) && spec.username.as_ref() == Some(&subject.common_name);
-    usages_fit && is_node && (in_group(BOOTSTRAPPERS) || asks_for_itself)
+}
+
+/// As what a request may be approved; as nothing if it is not for a node's client certificate.
+fn recognize(spec: &CertificateSigningRequestSpec) -> Vec<Recognized> {
+    if SignerName::of(spec) != Some(SignerName::KubeletClient) {
+        return Vec::new();
+    }
+    let Ok(pem) = std::str::from_utf8(&spec.request.0) else { return Vec::new() };
+    let Ok(subject) = RequestedSubject::of(pem) else { return Vec::new() };
+    if SignerName::KubeletClient.check(spec, &subject).is_err() {
+        return Vec::new();
+    }
+    let is_self = spec.username.as_ref() == Some(&subject.common_name);
+    is_self.then_some(SELF).into_iter().chain([NODE]).collect()
 }
 
 #[cfg(test)]
@@ -90,46 +139,30 @@ mod tests {
     use k8s_openapi::ByteString;
     use pki::SigningRequest;
 
+    use super::super::signers::KUBELET_CLIENT;
     use super::*;
 
-    struct Case {
-        subject: (&'static str, &'static str),
-        signer: &'static str,
-        usages: &'static [&'static str],
-        by: (&'static str, &'static str),
-    }
-
-    const GOOD: Case = Case {
-        subject: ("system:node:n1", NODES),
-        signer: KUBELET_CLIENT,
-        usages: &["digital signature", "client auth"],
-        by: ("system:bootstrap:abcdef", BOOTSTRAPPERS),
-    };
-
     #[track_caller]
-    fn check(case: Case, expected: bool) {
-        let request = SigningRequest::new(case.subject.0, &[case.subject.1.to_owned()]).expect("a request");
+    fn check(subject: (&str, &str), signer: &str, by: &str, expected: &[Recognized]) {
+        let request = SigningRequest::new(subject.0, &[subject.1.to_owned()]).expect("a request");
         let spec = CertificateSigningRequestSpec {
             request: ByteString(request.request.into_bytes()),
-            signer_name: case.signer.to_owned(),
-            usages: Some(case.usages.iter().map(|usage| (*usage).to_owned()).collect()),
-            username: Some(case.by.0.to_owned()),
-            groups: Some(vec![case.by.1.to_owned()]),
+            signer_name: signer.to_owned(),
+            usages: Some(["digital signature", "client auth"].map(str::to_owned).to_vec()),
+            username: Some(by.to_owned()),
             ..CertificateSigningRequestSpec::default()
         };
-        assert_eq!(is_for_own_node(&spec), expected);
+        assert_eq!(recognize(&spec), expected);
     }
 
     #[test]
-    fn only_a_nodes_own_certificate_is_approved() {
-        check(GOOD, true);
-        check(Case { by: ("system:node:n1", NODES), ..GOOD }, true);
-        check(Case { by: ("system:node:n2", NODES), ..GOOD }, false);
-        check(Case { by: ("alice", "developers"), ..GOOD }, false);
-        check(Case { subject: ("system:admin", NODES), ..GOOD }, false);
-        check(Case { subject: ("system:node:n1", "system:masters"), ..GOOD }, false);
-        check(Case { signer: "kubernetes.io/kube-apiserver-client", ..GOOD }, false);
-        check(Case { usages: &["digital signature", "client auth", "server auth"], ..GOOD }, false);
-        check(Case { usages: &["client auth"], ..GOOD }, false);
+    fn only_client_certificates_of_nodes_are_recognized() {
+        let node = ("system:node:n1", "system:nodes");
+        check(node, KUBELET_CLIENT, "system:bootstrap:abcdef", &[NODE]);
+        check(node, KUBELET_CLIENT, "system:node:n1", &[SELF, NODE]);
+        check(node, KUBELET_CLIENT, "system:node:n2", &[NODE]);
+        check(("system:admin", "system:nodes"), KUBELET_CLIENT, "system:admin", &[]);
+        check(("system:node:n1", "system:masters"), KUBELET_CLIENT, "system:node:n1", &[]);
+        check(node, "kubernetes.io/kube-apiserver-client", "system:node:n1", &[]);
     }
 }

@@ -9,13 +9,13 @@ use jiff::Timestamp;
 use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
 use kube::Api;
 
-use super::{conditions, is_decided, is_issued};
+use super::{conditions, is_issued};
 use crate::context::Context;
 use crate::error::{Attempt, SyncError};
 
-/// How long a request that was decided on stays.
-const DECIDED: Duration = Duration::from_secs(3600);
-/// How long a request waits for a decision, or for a signer.
+/// How long a request stays that was answered: with a certificate, or with no.
+const ANSWERED: Duration = Duration::from_secs(3600);
+/// How long a request waits for a decision.
 const WAITING: Duration = Duration::from_secs(24 * 3600);
 
 /// Runs the controller until the drain signal.
@@ -28,7 +28,7 @@ pub(crate) async fn run(context: Context, drain: Drain) -> Result<(), Controller
             let (context, lister) = (context.clone(), Arc::clone(&lister));
             async move {
                 let Some(request) = lister.get_key(&key) else { return Ok(None) };
-                let left = left(&request, context.env.now());
+                let Some(left) = left(&request, context.env.now()) else { return Ok(None) };
                 if !left.is_zero() {
                     return Ok::<_, SyncError>(Some(left));
                 }
@@ -41,14 +41,30 @@ pub(crate) async fn run(context: Context, drain: Drain) -> Result<(), Controller
         .await
 }
 
-/// How long a request still stays.
-fn left(request: &CertificateSigningRequest, now: Timestamp) -> Duration {
-    let approved_only = is_decided(request) && !is_issued(request);
-    let denied = super::has_condition(request, "Denied") || super::has_condition(request, "Failed");
-    let stays = if is_decided(request) && (!approved_only || denied) { DECIDED } else { WAITING };
-    let updated = conditions(request).filter_map(|condition| condition.last_update_time.as_ref()).max();
-    let since = updated.or(request.metadata.creation_timestamp.as_ref()).map_or(now, |time| time.0);
-    stays.saturating_sub(Duration::try_from(since.duration_until(now)).unwrap_or_default())
+/// How long a request still stays; without an end while it waits for its certificate.
+fn left(request: &CertificateSigningRequest, now: Timestamp) -> Option<Duration> {
+    let until = |since: Timestamp, stays: Duration| since.saturating_add(stays).unwrap_or(Timestamp::MAX);
+    let is_issued = is_issued(request);
+    let answered = conditions(request).filter_map(|condition| {
+        let is_answer = match condition.type_.as_str() {
+            "Denied" | "Failed" => true,
+            "Approved" => is_issued,
+            _ => false,
+        };
+        let updated = condition.last_update_time.as_ref().filter(|_| is_answer)?;
+        Some(until(updated.0, ANSWERED))
+    });
+    let waiting = conditions(request).next().is_none();
+    let waiting = request.metadata.creation_timestamp.as_ref().filter(|_| waiting);
+    let end = answered.chain(waiting.map(|created| until(created.0, WAITING))).chain(expiry(request)).min()?;
+    Some(Duration::try_from(end.duration_since(now)).unwrap_or_default())
+}
+
+/// When the certificate of a request ends.
+fn expiry(request: &CertificateSigningRequest) -> Option<Timestamp> {
+    let pem = request.status.as_ref()?.certificate.as_ref()?;
+    let certificates = pki::inspect(std::str::from_utf8(&pem.0).ok()?).ok()?;
+    certificates.first().map(|certificate| certificate.not_after)
 }
 
 #[cfg(test)]
@@ -62,7 +78,7 @@ mod tests {
 
     /// How many seconds a request made at 0 still stays at second 1000.
     #[track_caller]
-    fn check(decision: Option<&str>, issued: bool, expected: u64) {
+    fn check(decision: Option<&str>, issued: bool, expected: Option<u64>) {
         let condition = |type_: &str| CertificateSigningRequestCondition {
             type_: type_.to_owned(),
             status: "True".to_owned(),
@@ -75,14 +91,15 @@ mod tests {
                 certificate: issued.then(|| ByteString(vec![1])),
             });
         });
-        assert_eq!(left(&made.build(), at(1000)).as_secs(), expected);
+        assert_eq!(left(&made.build(), at(1000)).map(|left| left.as_secs()), expected);
     }
 
     #[test]
     fn requests_stay_until_they_are_of_no_use() {
-        check(None, false, 24 * 3600 - 1000);
-        check(Some("Approved"), false, 24 * 3600 - 900);
-        check(Some("Approved"), true, 3600 - 900);
-        check(Some("Denied"), false, 3600 - 900);
+        check(None, false, Some(24 * 3600 - 1000));
+        check(Some("Approved"), false, None);
+        check(Some("Approved"), true, Some(3600 - 900));
+        check(Some("Denied"), false, Some(3600 - 900));
+        check(Some("Failed"), false, Some(3600 - 900));
     }
 }

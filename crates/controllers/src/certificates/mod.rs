@@ -1,15 +1,13 @@
-//! Certificate signing requests of nodes: approved, signed, and cleaned up when they are old.
+//! Certificate signing requests: approved where a node asks for its own, signed, and cleaned up when they are old.
 
 pub(crate) mod approve;
 pub(crate) mod clean;
 pub(crate) mod sign;
+mod signers;
 
 use std::sync::Arc;
 
 use k8s_openapi::api::certificates::v1::{CertificateSigningRequest, CertificateSigningRequestCondition};
-
-/// The signer of certificates by which kubelets speak to the API server.
-pub(crate) const KUBELET_CLIENT: &str = "kubernetes.io/kube-apiserver-client-kubelet";
 
 /// Signs requests with the cluster's authority.
 #[derive(Clone, Debug)]

@@ -1,4 +1,4 @@
-//! Signs approved requests of nodes with the cluster's authority.
+//! Signs approved requests with the cluster's authority, those of upstream's signers.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,9 +10,10 @@ use k8s_openapi::api::certificates::v1::{CertificateSigningRequest, CertificateS
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::Api;
 use kube::api::PostParams;
-use pki::Usage;
+use pki::RequestedSubject;
 
-use super::{KUBELET_CLIENT, Signer, has_condition, is_issued};
+use super::signers::SignerName;
+use super::{Signer, has_condition, is_issued};
 use crate::context::Context;
 use crate::error::{Attempt, SyncError};
 
@@ -42,7 +43,7 @@ pub(crate) async fn run(context: Context, drain: Drain) -> Result<(), Controller
 }
 
 fn is_to_be_signed(request: &CertificateSigningRequest) -> bool {
-    request.spec.signer_name == KUBELET_CLIENT
+    SignerName::of(&request.spec).is_some()
         && has_condition(request, "Approved")
         && !has_condition(request, "Denied")
         && !has_condition(request, "Failed")
@@ -61,19 +62,27 @@ async fn sync(
     key: &ObjectKey,
     request: &CertificateSigningRequest,
 ) -> Result<Option<Duration>, SyncError> {
+    let Some(name) = SignerName::of(&request.spec) else { return Ok(None) };
     let pem = String::from_utf8_lossy(&request.spec.request.0).into_owned();
-    let signed = signer.0.sign(&pem, Usage::Client, validity(request), &context.env);
+    let usages = request.spec.usages.clone().unwrap_or_default();
+    let signed = RequestedSubject::of(&pem)
+        .map_err(|err| err.to_string())
+        .and_then(|subject| name.check(&request.spec, &subject))
+        .and_then(|()| {
+            let signed = signer.0.sign(&pem, &usages, validity(request), &context.env);
+            signed.map_err(|err| err.to_string())
+        });
     let mut request = request.clone();
     let status = request.status.get_or_insert_default();
     match signed {
         Ok(certificate) => status.certificate = Some(ByteString(certificate.into_bytes())),
-        Err(err) => {
+        Err(why) => {
             let now = Some(Time(context.env.now()));
             status.conditions.get_or_insert_default().push(CertificateSigningRequestCondition {
                 type_: "Failed".to_owned(),
                 status: "True".to_owned(),
                 reason: Some("SignerValidationFailure".to_owned()),
-                message: Some(err.to_string()),
+                message: Some(why),
                 last_update_time: now.clone(),
                 last_transition_time: now,
             });
