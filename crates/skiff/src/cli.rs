@@ -39,6 +39,8 @@ pub enum Command {
     Image(user::Image),
     /// Write a kubeconfig for a user, signed by this machine's cluster authority
     Kubeconfig(user::Kubeconfig),
+    /// List and renew the certificates of this machine
+    Cert(user::Cert),
     /// Print the server's own join token, or manage tokens that end
     Token(user::Token),
     /// Say how the cluster is

@@ -25,14 +25,13 @@ use crate::supervise::Parts;
 use failure::JoinFailure;
 use server::Believed;
 
-/// Signs client certificates of kubelets.
-const SIGNER: &str = "kubernetes.io/kube-apiserver-client-kubelet";
 /// How long the agent waits for its certificate before it asks again.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// The first and the longest pause between two tries.
 const RETRY: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(10));
 
 /// A node's credentials: the kubeconfig to reach the server with, and the cluster's authority.
+#[derive(Clone)]
 pub struct Joined {
     pub kubeconfig: PathBuf,
     pub ca_file: PathBuf,
@@ -98,7 +97,7 @@ async fn try_join(server: &str, token: &JoinToken, node: &str, env: &Env) -> Res
     let client = server::connect(server, Some(ca_pem), Some(token.bearer())).await?;
     let asked = SigningRequest::new(&format!("system:node:{node}"), &["system:nodes".to_owned()])?;
     let api = Api::<CertificateSigningRequest>::all(client);
-    let created = match api.create(&PostParams::default(), &signing_request(&asked.request)).await {
+    let created = match api.create(&PostParams::default(), &signing_request(&Ask::CLIENT, &asked.request)).await {
         Ok(created) => created,
         Err(kube::Error::Api(status)) if status.code == 401 => {
             let client = server::connect(server, Some(ca_pem), None).await?;
@@ -110,28 +109,49 @@ async fn try_join(server: &str, token: &JoinToken, node: &str, env: &Env) -> Res
             return Err(JoinFailure::Unreachable { server, reason }.into());
         }
     };
-    let certificate = await_certificate(api, created.metadata.name.unwrap_or_default()).await?;
+    let certificate = await_certificate(api, created.metadata.name.unwrap_or_default(), PATIENCE).await?;
     Ok((believed, KeyPairPem { certificate, key: asked.key }))
 }
 
-fn signing_request(pem: &str) -> CertificateSigningRequest {
+/// What kind of certificate is asked for.
+pub struct Ask {
+    signer: &'static str,
+    usage: &'static str,
+}
+
+impl Ask {
+    /// By which a kubelet speaks to the API server.
+    pub const CLIENT: Self = Self { signer: "kubernetes.io/kube-apiserver-client-kubelet", usage: "client auth" };
+    /// Of a kubelet's own server.
+    pub const SERVING: Self = Self { signer: "kubernetes.io/kubelet-serving", usage: "server auth" };
+}
+
+/// Asks for a certificate, and waits so long until there is one.
+pub async fn ask(client: &kube::Client, ask: &Ask, pem: &str, patience: Duration) -> Result<String> {
+    let api = Api::<CertificateSigningRequest>::all(client.clone());
+    let created = api.create(&PostParams::default(), &signing_request(ask, pem)).await;
+    let created = created.context("cannot ask for a certificate")?;
+    await_certificate(api, created.metadata.name.unwrap_or_default(), patience).await
+}
+
+fn signing_request(ask: &Ask, pem: &str) -> CertificateSigningRequest {
     CertificateSigningRequest {
         metadata: ObjectMeta { generate_name: Some("node-csr-".to_owned()), ..ObjectMeta::default() },
         spec: CertificateSigningRequestSpec {
             request: ByteString(pem.as_bytes().to_vec()),
-            signer_name: SIGNER.to_owned(),
-            usages: Some(["digital signature", "client auth"].map(str::to_owned).to_vec()),
+            signer_name: ask.signer.to_owned(),
+            usages: Some(["digital signature", ask.usage].map(str::to_owned).to_vec()),
             ..CertificateSigningRequestSpec::default()
         },
         status: None,
     }
 }
 
-async fn await_certificate(api: Api<CertificateSigningRequest>, request: String) -> Result<String> {
+async fn await_certificate(api: Api<CertificateSigningRequest>, request: String, patience: Duration) -> Result<String> {
     let decided = await_condition(api, &request, |request: Option<&CertificateSigningRequest>| {
         request.is_none_or(|request| certificate(request).is_some() || denial(request).is_some())
     });
-    let Ok(decided) = tokio::time::timeout(PATIENCE, decided).await else {
+    let Ok(decided) = tokio::time::timeout(patience, decided).await else {
         return Err(JoinFailure::NotSigned { request }.into());
     };
     let decided = decided?;

@@ -4,6 +4,7 @@ pub mod control_plane;
 pub mod handed_out;
 pub mod join;
 pub mod node;
+pub mod renewal;
 pub mod serving;
 
 use std::net::IpAddr;

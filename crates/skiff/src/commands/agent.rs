@@ -5,6 +5,7 @@ use base::Env;
 use client::Source;
 
 use crate::assembly::node::{self, NodeConfig};
+use crate::assembly::renewal::{ClientRenewal, ServingRenewal};
 use crate::assembly::{join, serving};
 use crate::options::agent::Agent;
 use crate::supervise::Parts;
@@ -19,9 +20,15 @@ pub async fn run(options: Agent) -> Result<()> {
     let token = options::secret(options.token.as_deref(), options.token_file.as_deref())?;
     let token = token.context("name the token to join with: --token-file")?;
     let joined = join::join(&dir, &options.server, &token, &name, &env).await?;
-    let client = client::connect(Source::Kubeconfig(joined.kubeconfig), "kubelet").await?;
+    let client = client::connect(Source::Kubeconfig(joined.kubeconfig.clone()), "kubelet").await?;
+    let renewal = ClientRenewal::new(client.clone(), &joined, &env)?;
+    parts.spawn_endless("the node's credentials", renewal.run(parts.drain()));
+    let serving = match options.rotate_server_certificates {
+        true => ServingRenewal::start(&mut parts, client.clone(), &dir, (&name, ip), &env)?,
+        false => serving::self_issued(&mut parts, &dir, (&name, ip), &env)?,
+    };
     let config = NodeConfig {
-        serving: serving::self_issued(&mut parts, &dir, (&name, ip), &env)?,
+        serving,
         client_ca: join::follow_authorities(&mut parts, &joined.ca_file, &env)?,
         clients: None,
         name,

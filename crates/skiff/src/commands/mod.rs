@@ -2,6 +2,7 @@
 
 mod agent;
 mod apiserver;
+mod cert;
 mod controller_manager;
 mod dns;
 mod down;
@@ -13,6 +14,7 @@ mod runtime;
 mod scheduler;
 mod server;
 mod status;
+mod table;
 pub mod token;
 
 use anyhow::{Context, Result};
@@ -38,6 +40,7 @@ pub fn run(command: Command) -> Result<()> {
         Command::Dns(options) => role(&options.common.clone(), dns::run(*options)),
         Command::Image(options) => block_on(image::run(options)),
         Command::Kubeconfig(options) => kubeconfig::run(&options),
+        Command::Cert(options) => cert::run(options),
         Command::Token(options) => token::run(options),
         Command::Status(options) => block_on(status::run(options)),
         Command::Down(options) => down::run(&options),

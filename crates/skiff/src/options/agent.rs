@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{ArgAction, Args};
 use ipnet::IpNet;
 
 use super::{Common, Node};
@@ -29,6 +29,9 @@ pub struct Agent {
     /// Addresses of services
     #[arg(long, env = "SKIFF_SERVICE_CIDR", default_value = "10.43.0.0/16", value_name = "CIDR")]
     pub service_cidr: IpNet,
+    /// Ask the cluster for the kubelet's serving certificate, which somebody has to approve, in place of issuing it here
+    #[arg(long, env = "SKIFF_ROTATE_SERVER_CERTIFICATES", action = ArgAction::SetTrue)]
+    pub rotate_server_certificates: bool,
     #[command(flatten)]
     pub node: Node,
 }

@@ -100,6 +100,38 @@ pub struct Kubeconfig {
     pub out: PathBuf,
 }
 
+/// List and renew the certificates of this machine.
+#[derive(Args, Clone, Debug)]
+pub struct Cert {
+    #[command(subcommand)]
+    pub action: CertAction,
+}
+
+/// What to do with certificates.
+#[derive(Clone, Debug, Subcommand)]
+pub enum CertAction {
+    /// List them: what they are, whose, and when they end
+    #[command(visible_alias = "ls")]
+    List {
+        #[command(flatten)]
+        installation: Installation,
+        /// A kubeconfig to list too (may be repeated)
+        #[arg(long, default_value = "/etc/skiff/kubeconfig", value_name = "FILE")]
+        kubeconfig: Vec<PathBuf>,
+    },
+    /// Issue them anew before it is due; a server that runs takes them up at once
+    Rotate {
+        #[command(flatten)]
+        installation: Installation,
+        /// Give the authorities successors, which issue from then on; both are trusted until the earlier one ends
+        #[arg(long, action = ArgAction::SetTrue)]
+        ca: bool,
+        /// A kubeconfig whose certificate is issued anew too (may be repeated)
+        #[arg(long, default_value = "/etc/skiff/kubeconfig", value_name = "FILE")]
+        kubeconfig: Vec<PathBuf>,
+    },
+}
+
 /// Print the server's own join token, or manage tokens that end.
 #[derive(Args, Clone, Debug)]
 #[command(args_conflicts_with_subcommands = true)]

@@ -11,6 +11,7 @@ use kube::Api;
 use testkit::Cluster;
 
 use super::*;
+use crate::assembly::renewal::ClientRenewal;
 use crate::commands::token;
 use crate::options::user::TokenCreate;
 
@@ -94,6 +95,39 @@ async fn a_printed_token_makes_a_machine_a_node() {
     try_join(&url, &alone, "n3", &env).await.expect("it joins");
     let listed = token::list(&server.cluster.client, &env).await.expect("a table");
     assert!(listed.contains(bare) && listed.contains("23h"), "{listed}");
+}
+
+#[tokio::test]
+async fn a_nodes_credentials_are_renewed_and_follow_the_authority() {
+    let server = Server::start().await;
+    let (url, env) = (server.cluster.url(), Env::system());
+    let token = server.token(&[], &env).await;
+    let dir = tempfile::tempdir().expect("a directory");
+    let joined = join(dir.path(), &url, &token, "n2", &env).await.expect("it joins");
+    let source = client::Source::Kubeconfig(joined.kubeconfig.clone());
+    let client = client::connect(source, "kubelet").await.expect("a client");
+    let files = || [&joined.kubeconfig, &joined.ca_file].map(|path| std::fs::read_to_string(path).expect("readable"));
+
+    let [first, authorities] = files();
+    let mut early = ClientRenewal::new(client.clone(), &joined, &env).expect("credentials");
+    early.tend().await.expect("nothing to do");
+    assert_eq!(files(), [first.clone(), authorities.clone()]);
+    // Eleven months on, as far as the node can tell.
+    let later = Env::simulated(env.now() + SignedDuration::from_hours(24 * 335), 1);
+    let mut late = ClientRenewal::new(client.clone(), &joined, &later).expect("credentials");
+    late.tend().await.expect("renewed");
+    assert!(files()[0] != first && files()[1] == authorities);
+
+    // The files follow the authority, and the token of then is still that of this cluster.
+    server.cluster.authority().rotate().expect("a successor");
+    eventually("the successor", async || {
+        early.tend().await.expect("answered");
+        (files()[1].matches("BEGIN").count() == 2).then_some(())
+    })
+    .await;
+    let node = testkit::node("n2").with(|node| node.metadata.uid = None).build();
+    Api::all(client).create(&PostParams::default(), &node).await.expect("it is the node");
+    join(dir.path(), &url, &token, "n2", &env).await.expect("it has joined");
 }
 
 #[tokio::test]

@@ -1,7 +1,6 @@
 //! The Secret that says for what a bootstrap token is good, as kubeadm writes it, and the table of them.
 
 use std::collections::BTreeMap;
-use std::fmt::Write;
 
 use anyhow::{Context, Result, ensure};
 use jiff::{SignedDuration, Timestamp};
@@ -9,6 +8,7 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::api::ObjectMeta;
 use pki::BootstrapToken;
 
+use crate::commands::table;
 use crate::options::user::TokenCreate;
 
 /// The type of such secrets.
@@ -60,19 +60,7 @@ pub fn secret(token: &BootstrapToken, options: &TokenCreate, now: Timestamp) -> 
 pub fn table(secrets: &[Secret], now: Timestamp) -> String {
     let head = ["TOKEN", "TTL", "EXPIRES", "USAGES", "DESCRIPTION", "EXTRA GROUPS"].map(str::to_owned);
     let rows: Vec<[String; 6]> = [head].into_iter().chain(secrets.iter().map(|secret| row(secret, now))).collect();
-    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or_default();
-    let widths: Vec<usize> = (0..6).map(width).collect();
-    let mut text = String::new();
-    for row in &rows {
-        let line: String = row.iter().zip(&widths).fold(String::new(), |mut line, (cell, width)| {
-            // Writing to a text cannot fail.
-            let _ = write!(line, "{cell:<width$}   ");
-            line
-        });
-        text += line.trim_end();
-        text.push('\n');
-    }
-    text
+    table::aligned(&rows)
 }
 
 fn row(secret: &Secret, now: Timestamp) -> [String; 6] {
