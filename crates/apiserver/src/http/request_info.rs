@@ -199,6 +199,8 @@ fn resource(group: &str, version: &str, parts: &[&str], method: &Method, query: 
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn parse(method: &str, uri: &str) -> RequestInfo {
@@ -261,5 +263,24 @@ mod tests {
         assert_eq!(query.get("limit"), Some("500"));
         assert_eq!(query.get("labelSelector"), Some("a=b,c in (d)"));
         assert!(!query.flag("watch"));
+    }
+    proptest! {
+        #[test]
+        fn whatever_is_a_url_can_be_read(
+            path in "(/(api|apis|v1|apps|namespaces|watch|pods|proxy|a|%2[eEfF]|[.]{1,2}|%[0-9]{0,2}|))+",
+            query in "((watch|limit|timeoutSeconds|fieldSelector|labelSelector|resourceVersion|continue|dryRun)=[a-z0-9%=,!()-]{0,12}&?){0,4}",
+            method in "(GET|PUT|DELETE|HEAD|[A-Z]{1,8})",
+        ) {
+            let uri: Result<http::Uri, _> = format!("{path}?{query}").parse();
+            let Ok(uri) = uri else { return Ok(()) };
+            let method = Method::from_bytes(method.as_bytes()).expect("it has letters");
+            let info = RequestInfo::parse(&method, &uri);
+            let headers = http::HeaderMap::new();
+            for is_watch in [true, false] {
+                let _ = crate::http::options::ListOptions::parse(&info.query, is_watch);
+            }
+            let _ = crate::http::options::DeleteOptions::parse(&info.query, None);
+            let _ = crate::http::options::WriteOptions::parse(&info.query, &headers, "CreateOptions");
+        }
     }
 }

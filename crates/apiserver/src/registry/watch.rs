@@ -22,6 +22,9 @@ use crate::http::options::ListOptions;
 /// How often a watch that allows bookmarks gets one.
 const BOOKMARK_INTERVAL: Duration = Duration::from_secs(60);
 
+/// No watch lasts longer, whatever it asks for: time has an end.
+const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+
 /// What a watch sends for one object: the request's form of it, encoded; nothing if it cannot be encoded.
 pub(crate) type Render = Arc<dyn Fn(&Object) -> Option<Bytes> + Send + Sync>;
 
@@ -101,6 +104,7 @@ impl Registry {
         };
         // Watches without a timeout end at different times, so that their clients do not all come back at once.
         let lasts = options.timeout.unwrap_or_else(|| self.env.random().jitter(self.config.min_request_timeout, 1.0));
+        let lasts = lasts.min(LONGEST);
         let requested = options.resource_version.unwrap_or(0);
         Ok(events(self.clone(), started.map_err(|_| requested), form, seat, options.bookmarks, lasts))
     }

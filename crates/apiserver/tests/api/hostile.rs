@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use http_body_util::BodyExt;
 use serde_json::json;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
@@ -147,7 +148,7 @@ async fn thousands_of_idle_watches_are_all_told_and_all_end() {
         let io = hyper_util::rt::TokioIo::new(connection);
         let executor = hyper_util::rt::TokioExecutor::new();
         let (sender, driver) =
-            hyper::client::conn::http2::handshake::<_, _, http_body_util::Empty<bytes::Bytes>>(executor, io)
+            hyper::client::conn::http2::handshake::<_, _, http_body_util::Empty<Bytes>>(executor, io)
                 .await
                 .expect("it speaks HTTP/2");
         drivers.spawn_fallible("a connection", driver);
@@ -172,4 +173,112 @@ async fn thousands_of_idle_watches_are_all_told_and_all_end() {
     }
     drop((watches, senders, drivers));
     until(&cluster, "apiserver_longrunning_requests", open, 0.0).await;
+}
+
+#[tokio::test]
+async fn numbers_at_the_end_of_their_range_do_no_harm() {
+    const MAPS: &str = "/api/v1/namespaces/default/configmaps";
+    let cluster = Cluster::start().await;
+    cluster.post("/api/v1/namespaces/default/serviceaccounts", json!({"metadata": {"name": "a"}})).await.expect(201);
+    for (query, status) in [
+        ("watch=1&timeoutSeconds=9223372036854775807", 200),
+        ("watch=1&timeoutSeconds=-9223372036854775808", 200),
+        ("watch=1&timeoutSeconds=9223372036854775808", 400),
+        ("limit=9223372036854775807", 200),
+        ("limit=-9223372036854775808", 200),
+        ("limit=9223372036854775808", 400),
+        ("timeout=9223372036854775807h", 400),
+        ("timeout=2562047h", 200),
+    ] {
+        let answer = cluster.request("GET", &format!("{MAPS}?{query}"), &[], Bytes::new()).await;
+        assert_eq!(answer.status(), status, "{query}");
+    }
+    let pod = json!({"metadata": {"name": "p"}, "spec": {"nodeName": "n", "serviceAccountName": "a",
+        "automountServiceAccountToken": false, "containers": [{"name": "c", "image": "i"}]}});
+    let pods = "/api/v1/namespaces/default/pods";
+    cluster.post(pods, pod).await.expect(201);
+    for seconds in [i64::MAX, i64::MAX - 1, i64::MIN, 0] {
+        cluster.delete_with(&format!("{pods}/p"), json!({"gracePeriodSeconds": seconds})).await.expect(200);
+    }
+    let tokens = "/api/v1/namespaces/default/serviceaccounts/a/token";
+    for (seconds, status) in [(i64::MAX, 422), (i64::MIN, 422), (1 << 32, 201)] {
+        cluster.post(tokens, json!({"spec": {"expirationSeconds": seconds}})).await.expect(status);
+    }
+    // What no 64 bits hold is no number of the kind, and what is none is no number at all.
+    for (number, status) in [("1e999", 400), ("99999999999999999999", 400), ("-1", 422), ("1e2", 400), ("NaN", 400)] {
+        let text = format!(
+            r#"{{"metadata":{{"name":"d"}},"spec":{{"replicas":{number},"selector":{{"matchLabels":{{"a":"b"}}}},"template":
+            {{"metadata":{{"labels":{{"a":"b"}}}},"spec":{{"containers":[{{"name":"c","image":"i"}}]}}}}}}}}"#
+        );
+        let path = "/apis/apps/v1/namespaces/default/deployments";
+        let (found, _, answer) = cluster.exchange("POST", path, &[("content-type", "application/json")], text).await;
+        assert_eq!(found, status, "{number}: {}", String::from_utf8_lossy(&answer));
+    }
+}
+
+#[tokio::test]
+async fn many_fields_take_no_longer_than_they_are_many() {
+    const MAPS: &str = "/api/v1/namespaces/default/configmaps";
+    let cluster = Cluster::start().await;
+    let json = &[("content-type", "application/json")][..];
+    let many = |count: usize, field: &dyn Fn(usize) -> String| {
+        let fields: Vec<String> = (0..count).map(field).collect();
+        fields.join(",")
+    };
+    let data = many(4_000, &|number| format!(r#""k{number}":"""#));
+    let map = format!(r#"{{"apiVersion":"v1","kind":"ConfigMap","metadata":{{"name":"many"}},"data":{{{data}}}}}"#);
+    let unknown = many(50_000, &|number| format!(r#""f{number}":1"#));
+    let unknown = format!(r#"{{"metadata":{{"name":"unknown"}},{unknown}}}"#);
+    let twice =
+        format!(r#"{{"metadata":{{"name":"twice"}},"data":{{{}}}}}"#, many(50_000, &|_| r#""k":"""#.to_owned()));
+    let operations = many(20_000, &|_| r#"{"op":"test","path":"/kind","value":"ConfigMap"}"#.to_owned());
+    let copies = many(9_000, &|number| format!(r#"{{"op":"copy","from":"/data","path":"/data/c{number}"}}"#));
+    let owners =
+        many(10_000, &|number| format!(r#"{{"apiVersion":"v1","kind":"Pod","name":"p{number}","uid":"u{number}"}}"#));
+    let owners = format!(r#"{{"metadata":{{"ownerReferences":[{owners}]}}}}"#);
+    let path = format!("{MAPS}/many");
+    let strict = format!("{MAPS}?fieldValidation=Strict");
+    let apply = format!("{path}?fieldManager=m");
+    let patch = |form: &'static str| vec![("content-type", form)];
+    for (what, method, path, headers, body, status) in [
+        ("a map", "POST", MAPS, json.to_vec(), map.clone(), 201),
+        ("the same applied", "PATCH", &apply, patch("application/apply-patch+yaml"), map, 200),
+        ("unknown fields", "POST", MAPS, json.to_vec(), unknown.clone(), 201),
+        ("unknown fields, strictly", "POST", &strict, json.to_vec(), unknown, 400),
+        ("one key again and again", "POST", &strict, json.to_vec(), twice, 400),
+        ("operations", "PATCH", &path, patch("application/json-patch+json"), format!("[{operations}]"), 413),
+        ("copies of copies", "PATCH", &path, patch("application/json-patch+json"), format!("[{copies}]"), 422),
+        ("owners", "PATCH", &path, patch("application/strategic-merge-patch+json"), owners, 200),
+    ] {
+        let (found, _, answer) = cluster.exchange(method, path, &headers, body).await;
+        let answer = String::from_utf8_lossy(&answer[..answer.len().min(500)]).into_owned();
+        assert_eq!(found, status, "{what}: {answer}");
+    }
+}
+
+#[tokio::test]
+async fn other_encodings_are_refused_or_read_as_upstream_reads_them() {
+    const MAPS: &str = "/api/v1/namespaces/default/configmaps";
+    let cluster = Cluster::start().await;
+    let map = |name: &str| json!({"metadata": {"name": name}}).to_string();
+    let utf16: Vec<u8> = [0xfeff].into_iter().chain(map("a").encode_utf16()).flat_map(u16::to_le_bytes).collect();
+    let marked = [&[0xef, 0xbb, 0xbf], map("b").as_bytes()].concat();
+    let latin = [br#"{"metadata":{"name":"c"},"data":{"k":"gr"#, &[0xf6, 0xdf][..], br#"e"}}"#].concat();
+    let zipped = [&[0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3][..], &[3, 0, 0, 0, 0, 0, 0, 0, 0, 0]].concat();
+    for (what, content_type, body, status) in [
+        ("UTF-16", "application/json", utf16.clone(), 400),
+        ("a byte order mark", "application/json", marked, 400),
+        ("Latin-1", "application/json", latin.clone(), 201),
+        ("Latin-1 in YAML", "application/yaml", latin, 400),
+        ("gzip", "application/json", zipped, 400),
+        ("JSON that is no YAML", "application/yaml", br#"{"metadata": {"name": "d"}, "a: b}"#.to_vec(), 400),
+        ("bytes that are no protobuf", "application/vnd.kubernetes.protobuf", map("e").into_bytes(), 400),
+        ("a type that nobody speaks", "application/xml", map("f").into_bytes(), 415),
+        ("a charset", "application/json; charset=utf-16", map("g").into_bytes(), 201),
+        ("nothing", "application/json", Vec::new(), 400),
+    ] {
+        let (found, _, answer) = cluster.exchange("POST", MAPS, &[("content-type", content_type)], body).await;
+        assert_eq!(found, status, "{what}: {}", String::from_utf8_lossy(&answer));
+    }
+    assert_eq!(cluster.get(&format!("{MAPS}/c")).await.expect(200)["data"]["k"], "gr\u{fffd}\u{fffd}e");
 }
