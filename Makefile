@@ -9,7 +9,7 @@ OUT    := target/$(HOST)
 SKIFF  := $(OUT)/release/skiff
 ONLY   ?=
 
-.PHONY: help deps tools build up down status test test-unit test-e2e lint bench sim clean
+.PHONY: help deps tools build up down status test test-unit test-e2e lint bench sim fuzz clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | expand -t 14
@@ -54,6 +54,9 @@ bench: deps ## figures, a line each; ONLY=<area> for one area
 
 sim: ## the datastore's model test with many more histories than `make test` tries
 	@PROPTEST_CASES=2000 cargo test --release --locked -p skiff-store
+
+fuzz: ## random documents, messages, patches, expressions and frames, with many more cases than `make test` tries
+	@PROPTEST_CASES=20000 cargo test --release --locked -p skiff-api -p skiff-cel -p skiff-spdy
 
 clean: ## remove what was built
 	@cargo clean

@@ -2,8 +2,8 @@
 
 use jiff::Timestamp;
 use proptest::prelude::*;
-use serde_json::Value;
-use skiff_api::managed::{self, Shape, Write};
+use serde_json::{Value, json};
+use skiff_api::managed::{self, ApplyError, Shape, Write};
 use skiff_api::patch::{merge, strategic};
 
 use crate::documents::document;
@@ -13,10 +13,16 @@ fn choices() -> impl Strategy<Value = Vec<u8>> {
     proptest::collection::vec(any::<u8>(), 0..300)
 }
 
-/// What an applied configuration makes of an object; nothing if it is refused, as one with equal keys in a list is.
+/// What a configuration that is applied by force makes of an object; nothing if it is refused, as one with equal keys in
+/// a list is.
 fn applied(name: &str, live: &Value, config: &Value) -> Option<Value> {
+    applied_by("m", name, live, config, true).ok()
+}
+
+/// What a manager's configuration makes of an object.
+fn applied_by(manager: &str, name: &str, live: &Value, config: &Value, force: bool) -> Result<Value, ApplyError> {
     let write = Write {
-        manager: "m",
+        manager,
         subresource: "",
         api_version: "v1",
         shape: Shape::root(name),
@@ -24,7 +30,15 @@ fn applied(name: &str, live: &Value, config: &Value) -> Option<Value> {
         now: Timestamp::UNIX_EPOCH,
         convert: &|_, _| None,
     };
-    managed::apply(&write, live, config, true).ok()
+    managed::apply(&write, live, config, force)
+}
+
+/// An object without who manages it.
+fn unmanaged(mut object: Value) -> Value {
+    if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
+        metadata.remove("managedFields");
+    }
+    object
 }
 
 /// A document that says what it is.
@@ -52,8 +66,20 @@ fn without_empty(value: &mut Value) {
     }
 }
 
+/// A configuration of what can be owned.
+fn configuration(name: &str, choices: &[u8]) -> Value {
+    let mut configuration = typed(name, choices);
+    if let Some(metadata) = configuration.get_mut("metadata").and_then(Value::as_object_mut) {
+        for field in ["creationTimestamp", "generation", "name", "namespace", "resourceVersion", "selfLink"] {
+            metadata.remove(field);
+        }
+    }
+    without_empty(&mut configuration);
+    configuration
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(16))]
+    #![proptest_config(crate::cases(16))]
 
     #[test]
     fn a_patch_twice_is_the_patch_once(document_choices in choices(), patch_choices in choices()) {
@@ -78,6 +104,32 @@ proptest! {
             let Some(once) = applied(name, &live, &config) else { continue };
             let twice = applied(name, &once, &config);
             prop_assert_eq!(twice, Some(once), "{}", name);
+        }
+    }
+
+    #[test]
+    fn two_appliers_share_an_object_or_are_in_conflict(a_choices in choices(), b_choices in choices()) {
+        for (name, _) in KINDS.iter().filter(|(name, _)| api_kind(name)) {
+            let (a, b) = (configuration(name, &a_choices), configuration(name, &b_choices));
+            let nothing = json!({"apiVersion": "v1", "kind": a["kind"], "metadata": {"uid": "u"}});
+            let Ok(first) = applied_by("a", name, &nothing, &a, false) else { continue };
+            match applied_by("b", name, &first, &b, false) {
+                // What b has brought does not touch what is a's.
+                Ok(both) => {
+                    let again = applied_by("a", name, &both, &a, false);
+                    prop_assert_eq!(again.ok().map(unmanaged), Some(unmanaged(both)), "{}", name);
+                }
+                Err(ApplyError::Conflicts(conflicts)) => {
+                    let causes = conflicts.status().details.map(|details| details.causes).unwrap_or_default();
+                    let is_a = causes.iter().all(|cause| cause.message == "conflict with \"a\"");
+                    prop_assert!(is_a && !causes.is_empty(), "{}: {:?}", name, causes);
+                    // By force it is b's, and stays it.
+                    let Ok(forced) = applied_by("b", name, &first, &b, true) else { continue };
+                    prop_assert_eq!(applied_by("b", name, &forced, &b, false).ok(), Some(forced), "{}", name);
+                }
+                // Both have elements that cannot be told apart.
+                Err(_) => {}
+            }
         }
     }
 }

@@ -24,6 +24,8 @@ fn json() -> impl Strategy<Value = Value> {
 }
 
 proptest! {
+    #![proptest_config(crate::cases(256))]
+
     #[test]
     fn a_quantity_is_printed_in_the_form_in_which_it_is_read(text in "[-+]?[0-9]{1,30}([.][0-9]{0,12})?([munkMGTPE]|[KMGTPE]i|[eE][-+]?[0-9]{1,2})?") {
         if let Ok(quantity) = text.parse::<Quantity>() {
