@@ -21,6 +21,8 @@ pub struct Config {
     pub cri_socket: PathBuf,
     /// The installation: volumes live in `<data-dir>/kubelet`, cgroups below `/<instance>/kubepods`.
     pub instance: Instance,
+    /// `--pod-manifest-path`: the directory (or one file) with the manifests of static pods, if there are any.
+    pub static_pod_path: Option<PathBuf>,
     /// Where pods' logs go.
     pub pod_logs_dir: PathBuf,
     /// The server's certificate.
@@ -65,6 +67,7 @@ impl Config {
             node_ips: vec![node_ip],
             node_labels: Vec::new(),
             cri_socket: instance.run_dir().join("runtime.sock"),
+            static_pod_path: None,
             pod_logs_dir: PathBuf::from("/var/log/pods"),
             serving,
             client_ca,

@@ -10,10 +10,11 @@ use k8s_openapi::api::core::v1::{ConfigMap, Node, ObjectReference, Pod, Secret, 
 use crate::config::Config;
 use crate::images::Puller;
 use crate::node::Machine;
-use crate::pods::{NodeDns, NodeFacts, StatusManager, spec};
+use crate::pods::{NodeDns, NodeFacts, NodePods, StatusManager, spec};
 use crate::resources::{Amounts, Cgroups};
 use crate::sources::Watched;
 use crate::spawner::Spawner;
+use crate::static_pods::StaticPods;
 use crate::volumes::TokenIssuer;
 
 /// What all parts of a running kubelet share.
@@ -35,7 +36,9 @@ pub struct Context {
     /// The runtime's version.
     pub runtime_version: String,
     /// The node's pods.
-    pub pods: Informer<Pod>,
+    pub pods: NodePods,
+    /// Those of them that manifests ask for.
+    pub static_pods: StaticPods,
     /// The node itself.
     pub node: Informer<Node>,
     /// The cluster's services.

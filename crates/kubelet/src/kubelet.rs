@@ -12,11 +12,12 @@ use crate::config::Config;
 use crate::context::{Context, Shared};
 use crate::images::{self, Puller};
 use crate::node::{self, Machine, MachineError};
-use crate::pods::{self, NodeDns, StatusManager, parse_resolv_conf};
+use crate::pods::{self, NodeDns, NodePods, StatusManager, parse_resolv_conf};
 use crate::resources::{CgroupError, Cgroups};
 use crate::server::{Server, ServerError};
 use crate::sources::Watched;
 use crate::spawner;
+use crate::static_pods::{self, StaticPods};
 use crate::volumes::TokenIssuer;
 
 /// Between attempts to reach the runtime at the start.
@@ -92,13 +93,16 @@ impl Kubelet {
             host: parse_resolv_conf(&std::fs::read_to_string(&config.resolv_conf).unwrap_or_default()),
         };
         let port = server.port();
+        let static_pods = StaticPods::new(env.clone());
+        let bound = ListSelector::fields(format!("spec.nodeName={}", config.node_name));
         let context: Shared = Arc::new(Context {
             node_ips: config.node_ips.iter().map(ToString::to_string).collect(),
             runtime,
             images,
             runtime_name: version.runtime_name,
             runtime_version: version.runtime_version,
-            pods: informers.filtered::<Pod>(ListSelector::fields(format!("spec.nodeName={}", config.node_name))),
+            pods: NodePods::new(informers.filtered::<Pod>(bound), static_pods.clone()),
+            static_pods,
             node: informers.filtered::<Node>(ListSelector::fields(format!("metadata.name={}", config.node_name))),
             services: informers.of::<Service>(),
             config_maps: Watched::new(client.clone(), env.clone(), spawner.clone()),
@@ -129,6 +133,8 @@ impl Kubelet {
         tasks.spawn("node", node::run(Arc::clone(&context), port, drain.clone()));
         tasks.spawn("node lease", node::renew(Arc::clone(&context), drain.clone()));
         tasks.spawn("pods", pods::run(Arc::clone(&context), drain.clone()));
+        tasks.spawn("static pods", static_pods::follow(Arc::clone(&context), drain.clone()));
+        tasks.spawn_fallible("mirror pods", static_pods::run(Arc::clone(&context), drain.clone()));
         tasks.spawn("images", images::collect(Arc::clone(&context), drain.clone()));
         tasks.spawn("server", server.run(Arc::clone(&context), drain.clone()));
         watch(tasks, &drain).await

@@ -18,6 +18,7 @@ mod resources;
 mod server;
 mod sources;
 mod spawner;
+mod static_pods;
 mod volumes;
 
 pub use cleanup::cleanup;

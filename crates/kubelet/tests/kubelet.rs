@@ -3,7 +3,7 @@
 mod fake_cri;
 
 use std::net::IpAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -80,6 +80,7 @@ impl Stage {
         let ca = self.authority.trust();
         let mut config = Config::new("n1", IpAddr::from([127, 0, 0, 1]), instance, serving, ca);
         config.pod_logs_dir = self.dir.path().join("logs");
+        config.static_pod_path = Some(self.manifests());
         config.bind_address = IpAddr::from([127, 0, 0, 1]);
         config.port = 0;
         let kubelet = Kubelet::build(config, self.client.clone(), Env::system()).expect("built");
@@ -88,6 +89,20 @@ impl Stage {
         let mut tasks = Tasks::new();
         tasks.spawn_fallible("kubelet", async move { kubelet.run(drain).await });
         self.kubelet = Some((trigger, tasks));
+    }
+
+    fn manifests(&self) -> PathBuf {
+        self.dir.path().join("manifests")
+    }
+
+    /// Puts a manifest in place as a whole, or takes it away.
+    fn manifest(&self, file: &str, text: Option<&str>) {
+        let (path, draft) = (self.manifests().join(file), self.dir.path().join("draft"));
+        match text {
+            Some(text) => std::fs::write(&draft, text).and_then(|()| std::fs::rename(&draft, path)),
+            None => std::fs::remove_file(path),
+        }
+        .expect("the directory can be changed");
     }
 
     /// Stops the kubelet; the runtime goes on.
@@ -266,6 +281,72 @@ async fn a_pod_runs_restarts_and_goes() {
     let volumes = stage.dir.path().join("data/kubelet/pods/uid-web");
     stage.until("removal of volumes", async || (!volumes.exists()).then_some(())).await;
     assert_eq!(stage.status("web").await.phase.as_deref(), Some("Failed"));
+}
+
+const STATIC: &str =
+    "{apiVersion: v1, kind: Pod, metadata: {name: web}, spec: {containers: [{name: a, image: \"image:1\"}]}}";
+
+#[tokio::test]
+async fn a_static_pod_runs_as_its_manifest_says_and_shows_a_mirror() {
+    let mut stage = Stage::new(&["image:1", "image:2"]).await;
+    stage.manifest("web.yaml", Some(STATIC));
+    let status = stage.until_phase("web-n1", "Running").await;
+    assert_eq!(status.pod_ip.as_deref(), Some("10.42.0.9"));
+    let first = stage.pods().get("web-n1").await.expect("a mirror");
+    let owner = first.metadata.owner_references.iter().flatten().next().expect("an owner");
+    assert_eq!((owner.kind.as_str(), owner.name.as_str(), owner.controller), ("Node", "n1", Some(true)));
+    let annotations = first.metadata.annotations.clone().expect("annotations");
+    assert_eq!(annotations["kubernetes.io/config.mirror"], annotations["kubernetes.io/config.hash"]);
+    let (_, list) = stage.get("/pods", "operators").await;
+    assert_eq!(list.matches("\"name\":\"web-n1\"").count(), 1, "{list}");
+
+    // Whoever deletes the mirror does not stop the pod.
+    stage.delete("web-n1").await;
+    let free = json!({"metadata": {"finalizers": null}});
+    stage.pods().patch("web-n1", &PatchParams::default(), &Patch::Merge(free)).await.expect("patched");
+    let again = async || {
+        let mirror = stage.pods().get_opt("web-n1").await.expect("answered")?;
+        let runs = mirror.status.as_ref().and_then(|status| status.phase.as_deref()) == Some("Running");
+        (mirror.metadata.uid != first.metadata.uid && runs).then_some(mirror)
+    };
+    let second = stage.until("another mirror", again).await;
+    let sandboxes = |stage: &Stage| stage.runtime.calls().iter().filter(|call| *call == "RunPodSandbox").count();
+    assert_eq!(sandboxes(&stage), 1);
+
+    // A manifest that cannot be used changes nothing; another kubelet finds the pod that runs.
+    stage.manifest("web.yaml", Some("{apiVersion: v1, kind: Pod, metadata: {name: web}, spec: {containers: 7}}"));
+    stage.stop().await;
+    stage.manifest("web.yaml", Some(STATIC));
+    stage.start();
+    stage.manifest("web.yaml", Some(&STATIC.replace("image:1", "image:2")));
+    let changed = async || {
+        let mirror = stage.pods().get_opt("web-n1").await.expect("answered")?;
+        let image = &mirror.spec.as_ref()?.containers[0].image;
+        let runs = mirror.status.as_ref()?.phase.as_deref() == Some("Running");
+        (image.as_deref() == Some("image:2") && runs).then_some(mirror)
+    };
+    let third = stage.until("the new version", changed).await;
+    assert_ne!(third.metadata.uid, second.metadata.uid);
+    assert_eq!((sandboxes(&stage), stage.runtime.sandboxes()), (2, 1));
+
+    stage.manifest("web.yaml", None);
+    stage.until("removal", async || (stage.runtime.sandboxes() == 0).then_some(())).await;
+    let gone = async || stage.pods().get_opt("web-n1").await.expect("answered").is_none().then_some(());
+    stage.until("the mirror's end", gone).await;
+    assert_eq!(sandboxes(&stage), 2, "what its mirror showed while it stopped did not start it again");
+}
+
+#[tokio::test]
+async fn what_an_absent_manifest_left_behind_goes() {
+    let mut stage = Stage::new(&["image:1"]).await;
+    stage.manifest("web.yaml", Some(STATIC));
+    stage.until_phase("web-n1", "Running").await;
+    stage.stop().await;
+    stage.manifest("web.yaml", None);
+    stage.start();
+    stage.until("removal", async || (stage.runtime.sandboxes() == 0).then_some(())).await;
+    let gone = async || stage.pods().get_opt("web-n1").await.expect("answered").is_none().then_some(());
+    stage.until("the mirror's end", gone).await;
 }
 
 #[tokio::test]

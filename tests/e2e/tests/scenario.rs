@@ -29,6 +29,7 @@ fn scenario(tag: &str, layout: Layout) {
     step("rolling update and undo", || update_and_undo(&cluster, &kubectl));
     step("a deleted pod is replaced", || replace_a_deleted_pod(&kubectl));
     step("logs and exec", || logs_and_exec(&kubectl));
+    step("static pod", || static_pod(&cluster, &kubectl));
     let talker = follow_a_talker(&kubectl);
     step("failures say why", || failures_say_why(&kubectl));
     step("helm", || helm(&kubectl));
@@ -146,6 +147,41 @@ fn logs_and_exec(kubectl: &Kubectl) {
     let echoed = kubectl.run(&["exec", "counter", "--", "id"]);
     assert!(echoed.contains("uid=65534"), "{echoed}");
     kubectl.run(&["delete", "pod/counter", "configmap/settings", "--wait=true"]);
+}
+
+const PAGE: &str = r#"
+apiVersion: v1
+kind: Pod
+metadata: {name: page, labels: {app: page}}
+spec:
+  terminationGracePeriodSeconds: 1
+  containers:
+    - name: web
+      image: skiff.local/hello:1
+      readinessProbe: {httpGet: {path: /, port: 8080}, periodSeconds: 1}
+"#;
+
+/// A file on the node is a pod, which who deletes it in the API does not end.
+fn static_pod(cluster: &Cluster, kubectl: &Kubectl) {
+    let manifest = cluster.data_dir().join("pod-manifests/page.yaml");
+    std::fs::write(&manifest, PAGE).expect("the kubelet has made the directory");
+    let ready = ["pod", "page-first"];
+    let is_ready = "{.status.containerStatuses[0].ready} {.metadata.uid} {.status.containerStatuses[0].containerID}";
+    let look = |accept: &dyn Fn(&str) -> bool| kubectl.wait(&ready, is_ready, SOON, accept);
+    let first = look(&|shown| shown.starts_with("true "));
+    let address = kubectl.run(&["get", "pod", "page-first", "-o", "jsonpath={.status.podIP}"]);
+    let page: SocketAddr = format!("{address}:8080").parse().expect("an address");
+    assert_eq!(http::get(cluster.machines().first(), page, "/version").expect("it answers"), "1");
+    assert_eq!(kubectl.run(&["exec", "page-first", "--", "hostname"]), "page-first\n");
+
+    kubectl.run(&["delete", "pod", "page-first"]);
+    let uid = |shown: &str| shown.split(' ').nth(1).map(str::to_owned);
+    let second = look(&|shown| shown.starts_with("true ") && uid(shown) != uid(&first));
+    assert_eq!(first.split(' ').nth(2), second.split(' ').nth(2), "the container went on");
+
+    std::fs::remove_file(&manifest).expect("removed");
+    kubectl.wait(&["pods", "-l", "app=page"], "{.items[*].metadata.name}", SOON, str::is_empty);
+    http::get(cluster.machines().first(), page, "/version").expect_err("nobody is there");
 }
 
 /// Starts a pod that writes numbered lines for longer than the kubelet takes to look at logs' sizes twice, and a

@@ -64,7 +64,6 @@ impl Refusal {
 pub fn admit(context: &Context, pod: &Pod) -> Result<(), Refusal> {
     let others: Vec<Arc<Pod>> = context
         .pods
-        .lister()
         .list()
         .into_iter()
         .filter(|other| spec::uid(other) != spec::uid(pod) && !spec::is_terminal(other))

@@ -18,6 +18,7 @@ mod plan;
 mod publish;
 mod references;
 mod resize;
+mod source;
 pub mod spec;
 mod start;
 mod state;
@@ -29,7 +30,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use base::{Drain, Tasks};
-use client::Event;
+use client::{Event, ObjectKey};
 use k8s_openapi::api::core::v1::{Pod, PodSpec};
 use tokio::sync::{Notify, watch};
 
@@ -40,9 +41,11 @@ pub use observe::observe;
 pub use observed::{Instance, Observed, State, timestamp};
 pub use publish::StatusManager;
 pub use references::References;
+pub use source::NodePods;
 pub use status::whole_seconds;
 
 use crate::context::Shared;
+use crate::static_pods;
 use worker::{Update, Worker};
 
 /// How long workers may take to end after the drain signal.
@@ -60,6 +63,11 @@ struct Handle {
 impl Workers {
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, Handle>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether a pod's worker was told that its pod is gone.
+    fn is_gone(&self, uid: &str) -> bool {
+        self.lock().get(uid).is_some_and(|handle| handle.updates.borrow().gone)
     }
 
     /// Makes a pod's worker look again.
@@ -80,22 +88,31 @@ pub async fn run(context: Shared, drain: Drain) {
     let workers = Workers::default();
     let mut tasks = Tasks::new();
     tasks.spawn("container events", events::follow(Arc::clone(&context), workers.clone(), drain.clone()));
-    // Before anything is removed as left over, the pods that should be here must be known.
-    let pods = context.pods.clone();
-    if drain.until(pods.synced()).await.is_none() {
+    let mut wanted = context.static_pods.wanted();
+    // Static pods run whether there is an API or not, so they do not wait for it.
+    if drain.until(wanted.wait_for(Option::is_some)).await.is_none() {
         return;
     }
-    adopt(&context, &workers, &mut tasks, &drain).await;
+    apply_manifests(&context, &workers, &mut tasks, &drain);
+    let pods = context.pods.api().clone();
     let mut changes = pods.subscribe();
+    let mut is_synced = false;
     loop {
         tokio::select! {
             () = drain.drained() => break,
+            // Before anything is removed as left over, the pods that should be here must be known.
+            () = pods.synced(), if !is_synced => {
+                is_synced = true;
+                adopt(&context, &workers, &mut tasks, &drain).await;
+            }
             change = changes.next() => apply(&context, &workers, &mut tasks, &drain, &change),
+            Ok(()) = wanted.changed() => apply_manifests(&context, &workers, &mut tasks, &drain),
             Some((name, end)) = tasks.join_next() => {
                 if let Err(err) = end {
                     tracing::error!(task = name, err = %err, "pod worker failed");
                 }
                 revive(&context, &workers, &mut tasks, &drain, &name);
+                apply_manifests(&context, &workers, &mut tasks, &drain);
             }
         }
     }
@@ -106,7 +123,7 @@ pub async fn run(context: Shared, drain: Drain) {
 
 /// Gives a worker to every pod of which something is left here and that the API no longer has.
 async fn adopt(context: &Shared, workers: &Workers, tasks: &mut Tasks, drain: &Drain) {
-    let known: Vec<String> = context.pods.lister().list().iter().map(|pod| spec::uid(pod).to_owned()).collect();
+    let known: Vec<String> = context.pods.list().iter().map(|pod| spec::uid(pod).to_owned()).collect();
     let found = match cleanup::leftovers(context).await {
         Ok(found) => found,
         Err(err) => {
@@ -128,11 +145,46 @@ fn apply(context: &Shared, workers: &Workers, tasks: &mut Tasks, drain: &Drain, 
     let gone = matches!(change, Event::Deleted(_));
     if let Event::Updated { old, new } = change
         && spec::uid(old) != spec::uid(new)
+        && !static_pods::is_mirror(old)
     {
         // Another pod took the name between two looks: the first one is gone.
         update(context, workers, tasks, drain, Update { pod: Arc::clone(old), gone: true });
     }
+    if static_pods::is_mirror(change.object()) {
+        return apply_mirror(context, workers, tasks, drain, change.object(), gone);
+    }
     update(context, workers, tasks, drain, Update { pod: Arc::clone(change.object()), gone });
+}
+
+/// A mirror pod tells nothing but what the API has of the status of its static pod.
+fn apply_mirror(context: &Shared, workers: &Workers, tasks: &mut Tasks, drain: &Drain, mirror: &Pod, gone: bool) {
+    let key = ObjectKey::of(mirror);
+    if let Some(pod) = context.static_pods.get(&key).filter(|pod| static_pods::is_mirror_of(mirror, pod)) {
+        context.statuses.mirror(spec::uid(&pod), Some(mirror).filter(|_| !gone));
+        // What the API says of it does not bring back a pod whose manifest is gone.
+        if !workers.is_gone(spec::uid(&pod)) {
+            let pod = context.pods.with_status(pod);
+            update(context, workers, tasks, drain, Update { pod, gone: false });
+        }
+    }
+    context.static_pods.look_at(key);
+}
+
+/// Gives workers to the static pods that manifests ask for, and ends those of the others. A pod that takes another
+/// one's name waits until that has ended.
+fn apply_manifests(context: &Shared, workers: &Workers, tasks: &mut Tasks, drain: &Drain) {
+    let wanted = context.static_pods.wanted().borrow().clone().unwrap_or_default();
+    for pod in context.static_pods.running() {
+        if !wanted.values().any(|wanted| spec::uid(wanted) == spec::uid(&pod)) {
+            update(context, workers, tasks, drain, Update { pod, gone: true });
+        }
+    }
+    for pod in wanted.values() {
+        if context.static_pods.begin(pod) {
+            let pod = context.pods.with_status(Arc::clone(pod));
+            update(context, workers, tasks, drain, Update { pod, gone: false });
+        }
+    }
 }
 
 fn update(context: &Shared, workers: &Workers, tasks: &mut Tasks, drain: &Drain, update: Update) {
@@ -154,7 +206,9 @@ fn update(context: &Shared, workers: &Workers, tasks: &mut Tasks, drain: &Drain,
 fn revive(context: &Shared, workers: &Workers, tasks: &mut Tasks, drain: &Drain, uid: &str) {
     let Some(handle) = workers.lock().remove(uid) else { return };
     let last = handle.updates.borrow().clone();
-    if !last.gone {
+    if last.gone {
+        context.static_pods.end(uid);
+    } else {
         update(context, workers, tasks, drain, last);
     }
 }

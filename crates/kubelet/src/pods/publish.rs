@@ -1,7 +1,7 @@
 //! Writes pods' statuses to the API: in order for each pod, only what has changed, until it has succeeded.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use base::{Drain, Env, TaskFailure};
 use client::{Queue, run_workers};
@@ -13,6 +13,7 @@ use tokio::sync::watch;
 
 use super::conditions::OWNED;
 use super::spec;
+use crate::static_pods::is_static;
 
 /// How many statuses are written at a time.
 const WORKERS: usize = 4;
@@ -25,6 +26,8 @@ struct Inner {
     client: kube::Client,
     queue: Queue<String>,
     pods: Mutex<HashMap<String, Entry>>,
+    /// What the API has of static pods, by their UIDs here.
+    mirrors: Mutex<HashMap<String, Target>>,
     /// Counts what was written, so that a waiter sees progress.
     progress: watch::Sender<u64>,
 }
@@ -34,8 +37,22 @@ struct Entry {
     name: String,
     /// What is to be written.
     wanted: PodStatus,
-    /// What the API had when it was last read or written.
+    /// Where; nowhere while a static pod has no mirror.
+    target: Option<Target>,
+}
+
+/// The pod in the API that a status is written to.
+#[derive(Clone)]
+struct Target {
+    uid: String,
+    /// What it had when it was last read or written.
     written: Option<PodStatus>,
+}
+
+impl Target {
+    fn of(pod: &Pod) -> Self {
+        Self { uid: spec::uid(pod).to_owned(), written: pod.status.clone() }
+    }
 }
 
 /// A status that could not be written.
@@ -51,7 +68,13 @@ impl StatusManager {
     /// Writes through `client`; has to be run.
     pub fn new(client: kube::Client, env: Env) -> Self {
         let queue = Queue::new(env);
-        Self(Arc::new(Inner { client, queue, pods: Mutex::default(), progress: watch::channel(0).0 }))
+        Self(Arc::new(Inner {
+            client,
+            queue,
+            pods: Mutex::default(),
+            mirrors: Mutex::default(),
+            progress: watch::channel(0).0,
+        }))
     }
 
     /// Writes statuses until the drain signal.
@@ -68,11 +91,12 @@ impl StatusManager {
     pub fn publish(&self, pod: &Pod, status: PodStatus) {
         let uid = spec::uid(pod).to_owned();
         let mut pods = self.lock();
+        let target = || if is_static(pod) { self.mirrors().get(&uid).cloned() } else { Some(Target::of(pod)) };
         let entry = pods.entry(uid.clone()).or_insert_with(|| Entry {
             namespace: spec::namespace(pod).to_owned(),
             name: spec::name(pod).to_owned(),
             wanted: PodStatus::default(),
-            written: pod.status.clone(),
+            target: target(),
         });
         if entry.wanted == status {
             return;
@@ -82,53 +106,94 @@ impl StatusManager {
         self.0.queue.add(uid);
     }
 
+    /// Has the status of a static pod written to its mirror, which may be a new one or gone.
+    pub fn mirror(&self, uid: &str, mirror: Option<&Pod>) {
+        let target = mirror.map(Target::of);
+        match &target {
+            Some(target) => self.mirrors().insert(uid.to_owned(), target.clone()),
+            None => self.mirrors().remove(uid),
+        };
+        let mut pods = self.lock();
+        let Some(entry) = pods.get_mut(uid) else { return };
+        let is_other = |target: &Option<Target>| target.as_ref().map(|target| target.uid.clone());
+        if is_other(&entry.target) != is_other(&target) {
+            entry.target = target;
+            drop(pods);
+            self.0.queue.add(uid.to_owned());
+        }
+    }
+
     /// Waits until the last published status of a pod is written, or the pod is known to be gone.
     pub async fn flush(&self, uid: &str) {
         let mut progress = self.0.progress.subscribe();
         // The sender lives as long as `self`, so waiting ends only by the condition.
-        let _ = progress.wait_for(|_| self.lock().get(uid).is_none_or(|e| e.written.as_ref() == Some(&e.wanted))).await;
+        let _ = progress.wait_for(|_| self.lock().get(uid).is_none_or(Entry::is_written)).await;
     }
 
     /// Forgets a pod that is gone.
     pub fn forget(&self, uid: &str) {
+        self.mirrors().remove(uid);
         self.lock().remove(uid);
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, Entry>> {
+    fn mirrors(&self) -> MutexGuard<'_, HashMap<String, Target>> {
+        self.0.mirrors.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Entry>> {
         self.0.pods.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn write(&self, uid: &str) -> Result<Option<std::time::Duration>, WriteError> {
-        let Some((namespace, name, wanted, written)) = self
-            .lock()
-            .get(uid)
-            .map(|entry| (entry.namespace.clone(), entry.name.clone(), entry.wanted.clone(), entry.written.clone()))
-        else {
+        let Some((namespace, name, wanted, target)) = self.lock().get(uid).and_then(|entry| {
+            let target = entry.target.clone()?;
+            Some((entry.namespace.clone(), entry.name.clone(), entry.wanted.clone(), target))
+        }) else {
             return Ok(None);
         };
-        let patch = patch(written.as_ref(), &wanted);
+        let patch = patch(target.written.as_ref(), &wanted);
         if !patch.is_empty() {
-            let body = json!({"metadata": {"uid": uid}, "status": patch});
+            let body = json!({"metadata": {"uid": target.uid}, "status": patch});
             let api: Api<Pod> = Api::namespaced(self.0.client.clone(), &namespace);
             match api.patch_status(&name, &PatchParams::default(), &Patch::Strategic(body)).await {
                 Ok(_) => {}
                 // Gone, or another pod of this name: nothing is left to be said of this one.
                 Err(kube::Error::Api(status))
-                    if status.code == 404 || is_replaced(&api, &name, uid, status.code).await =>
+                    if status.code == 404 || is_replaced(&api, &name, &target.uid, status.code).await =>
                 {
                     tracing::debug!(namespace, name, uid, "pod is gone, its status is not written");
-                    self.forget(uid);
+                    self.lose(uid, &target.uid);
                     self.0.progress.send_modify(|count| *count += 1);
                     return Ok(None);
                 }
                 Err(source) => return Err(WriteError { namespace, name, source: Box::new(source) }),
             }
         }
-        if let Some(entry) = self.lock().get_mut(uid) {
-            entry.written = Some(wanted);
+        if let Some(now) = self.lock().get_mut(uid).and_then(|entry| entry.target.as_mut())
+            && now.uid == target.uid
+        {
+            now.written = Some(wanted);
         }
         self.0.progress.send_modify(|count| *count += 1);
         Ok(None)
+    }
+
+    /// Takes note that a pod of the API is gone. A static pod may have another mirror soon.
+    fn lose(&self, uid: &str, target: &str) {
+        if uid == target {
+            return self.forget(uid);
+        }
+        if let Some(entry) = self.lock().get_mut(uid)
+            && entry.target.as_ref().is_some_and(|now| now.uid == target)
+        {
+            entry.target = None;
+        }
+    }
+}
+
+impl Entry {
+    fn is_written(&self) -> bool {
+        self.target.as_ref().is_some_and(|target| target.written.as_ref() == Some(&self.wanted))
     }
 }
 

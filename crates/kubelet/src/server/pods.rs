@@ -22,14 +22,14 @@ impl IntoResponse for Refusal {
 
 /// All pods of the node, as a list object.
 pub async fn list(State(context): State<Shared>) -> Response {
-    let items = context.pods.lister().list();
+    let items = context.pods.list();
     let list = json!({"kind": "PodList", "apiVersion": "v1", "metadata": {}, "items": items});
     ([(header::CONTENT_TYPE, "application/json")], list.to_string()).into_response()
 }
 
 /// A pod of this node and what the runtime has of it.
 pub async fn find(context: &Context, namespace: &str, name: &str) -> Result<(Arc<Pod>, Observed), Refusal> {
-    let pod = context.pods.lister().get(Some(namespace), name).ok_or_else(|| {
+    let pod = context.pods.get(namespace, name).ok_or_else(|| {
         Refusal(StatusCode::NOT_FOUND, format!("pod \"{name}\" not found in namespace \"{namespace}\""))
     })?;
     let observed = observe(context, spec::uid(&pod)).await;

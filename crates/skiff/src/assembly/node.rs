@@ -12,7 +12,7 @@ use network::{NodeRoutes, NodeRoutesConfig, PodNetwork};
 use pki::{Presenter, Trust};
 
 use super::{default_dns, start_informers};
-use crate::options::{Node as NodeOptions, NodeLimits};
+use crate::options::{KubeletSettings, Node as NodeOptions};
 use crate::supervise::Parts;
 use crate::{host, layout};
 
@@ -29,7 +29,7 @@ pub struct NodeConfig {
     /// Another runtime's socket in place of the built-in runtime.
     pub runtime_endpoint: Option<PathBuf>,
     pub resolv_conf: PathBuf,
-    pub limits: NodeLimits,
+    pub kubelet: KubeletSettings,
     pub serving: Arc<Presenter>,
     pub client_ca: Arc<Trust>,
     /// As whom the parts beside the kubelet act; as the kubelet on a node that only follows, which has no other
@@ -86,7 +86,7 @@ pub async fn start(parts: &mut Parts, config: NodeConfig, client: kube::Client, 
     kubelet.cluster_domain.clone_from(&config.cluster_domain);
     kubelet.port = config.kubelet_port;
     kubelet.resolv_conf.clone_from(&config.resolv_conf);
-    config.limits.set(&mut kubelet)?;
+    config.kubelet.set(&mut kubelet)?;
     start_kubelet(parts, kubelet, client, env)?;
 
     let proxy = proxy::Config::new(config.instance.clone(), &config.name, vec![config.cluster_cidr]);

@@ -40,7 +40,7 @@ pub async fn run(options: Agent) -> Result<()> {
         kubelet_port: options.node.kubelet_port,
         runtime_endpoint: options.node.container_runtime_endpoint,
         resolv_conf: options.node.resolv_conf,
-        limits: options.node.limits,
+        kubelet: options.node.kubelet,
         instance,
     };
     node::start(&mut parts, config, client, &env).await?;

@@ -36,7 +36,7 @@ pub async fn run(options: Kubelet) -> Result<()> {
     config.cluster_domain = options.cluster_domain;
     config.port = options.port;
     config.resolv_conf = options.resolv_conf;
-    options.limits.set(&mut config)?;
+    options.kubelet.set(&mut config)?;
     node::start_kubelet(&mut parts, config, client, &env)?;
     parts.run().await
 }

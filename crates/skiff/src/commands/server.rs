@@ -59,7 +59,7 @@ async fn serve(options: Server) -> Result<()> {
             kubelet_port: options.node.kubelet_port,
             runtime_endpoint: options.node.container_runtime_endpoint,
             resolv_conf: options.node.resolv_conf,
-            limits: options.node.limits,
+            kubelet: options.node.kubelet,
             instance,
             ip,
             name,

@@ -7,7 +7,7 @@ use clap::{ArgAction, Args};
 use ipnet::IpNet;
 
 use super::access::Access;
-use super::{Api, Common, NodeLimits, PortRange, port_range};
+use super::{Api, Common, KubeletSettings, PortRange, port_range};
 
 /// How a component reaches the API server.
 #[derive(Args, Clone, Debug)]
@@ -143,7 +143,7 @@ pub struct Kubelet {
     #[arg(long, env = "SKIFF_RESOLV_CONF", default_value = "/etc/resolv.conf", value_name = "FILE")]
     pub resolv_conf: PathBuf,
     #[command(flatten)]
-    pub limits: NodeLimits,
+    pub kubelet: KubeletSettings,
 }
 
 /// Run the built-in container runtime alone.

@@ -186,12 +186,15 @@ pub struct Node {
     #[arg(long, env = "SKIFF_RESOLV_CONF", default_value = "/etc/resolv.conf", value_name = "FILE")]
     pub resolv_conf: PathBuf,
     #[command(flatten)]
-    pub limits: NodeLimits,
+    pub kubelet: KubeletSettings,
 }
 
-/// How much of the node's disk containers' logs and images may take. Names are those of upstream's kubelet.
+/// What the kubelet is told of its node's manifests and disk. Names are those of upstream's kubelet.
 #[derive(Args, Clone, Debug)]
-pub struct NodeLimits {
+pub struct KubeletSettings {
+    /// Directory with the manifests of static pods, or one such file [default: <data-dir>/pod-manifests]
+    #[arg(long, env = "SKIFF_POD_MANIFEST_PATH", value_name = "PATH")]
+    pub pod_manifest_path: Option<PathBuf>,
     /// Size above which a container's log is rotated
     #[arg(long, env = "SKIFF_CONTAINER_LOG_MAX_SIZE", default_value = "10Mi", value_parser = size, value_name = "QUANTITY")]
     pub container_log_max_size: u64,
@@ -206,14 +209,16 @@ pub struct NodeLimits {
     pub image_gc_low_threshold: u8,
 }
 
-impl NodeLimits {
-    /// Sets the kubelet's limits.
+impl KubeletSettings {
+    /// Puts them into the kubelet's configuration.
     pub fn set(&self, config: &mut kubelet::Config) -> Result<()> {
         let (high, low) = (self.image_gc_high_threshold, self.image_gc_low_threshold);
         anyhow::ensure!(
             low < high || high == 0,
             "--image-gc-low-threshold {low} must be less than --image-gc-high-threshold {high}"
         );
+        let manifests = || config.instance.data_dir().join("pod-manifests");
+        config.static_pod_path = Some(self.pod_manifest_path.clone().unwrap_or_else(manifests));
         config.container_log_max_bytes = self.container_log_max_size;
         config.container_log_max_files = self.container_log_max_files;
         config.image_gc_percent = (high, low);
