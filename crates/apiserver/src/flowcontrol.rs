@@ -1,7 +1,8 @@
 //! API priority and fairness: how many requests are served at once, whose, and in which order.
 //!
 //! Flow schemas sort requests into priority levels; each level has a part of the server's seats, and lends and borrows
-//! some. Requests that find no seat wait in queues of which a flow has few, so that a flood waits behind itself. The
+//! some. Requests that find no seat wait in queues of which a flow has few, so that a flood waits behind itself; those
+//! that have one take turns to begin. The
 //! configuration is a snapshot that [`FlowControl::run`] makes anew whenever an object of it changes.
 
 mod allocation;
@@ -18,6 +19,7 @@ mod retry;
 mod schema;
 mod shuffle;
 mod snapshot;
+mod turns;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,6 +42,7 @@ use level::{Level, Ticket, wake};
 use queueset::{Id, Refusal};
 use schema::{Digest, Schema};
 use snapshot::Snapshot;
+use turns::{Turn, Turns};
 
 /// The group of the configuration.
 const GROUP: &str = "flowcontrol.apiserver.k8s.io";
@@ -58,6 +61,8 @@ pub(crate) struct FlowControl {
     env: Env,
     /// All seats that there are.
     seats: u32,
+    /// Which of the requests with seats are begun.
+    turns: Arc<Turns>,
     /// Tells that seats are given back at a time for which somebody waits.
     releases: Notify,
 }
@@ -122,7 +127,9 @@ impl FlowControl {
     /// The mandatory levels over so many seats; [`FlowControl::run`] follows the configuration.
     pub(crate) fn new(seats: u32, env: Env) -> Arc<Self> {
         let snapshot = Snapshot::default().next(&[], &[], seats, env.instant());
-        Arc::new(Self { snapshot: ArcSwap::from_pointee(snapshot), env, seats, releases: Notify::new() })
+        // Two for each processor: one runs, the other is there when it ends.
+        let turns = Turns::new(2 * std::thread::available_parallelism().map_or(1, std::num::NonZero::get));
+        Arc::new(Self { snapshot: ArcSwap::from_pointee(snapshot), env, seats, turns, releases: Notify::new() })
     }
 
     fn levels(&self) -> Vec<Arc<Level>> {
@@ -173,6 +180,11 @@ impl FlowControl {
         let is_late = tokio::time::timeout(patience, woken).await.is_err();
         let seat = if is_late { place.give_up(true) } else { place.seat.take() };
         seat.ok_or_else(|| self.turn_away(level, Refusal::TimeOut))
+    }
+
+    /// Waits until a request with its seat may begin.
+    async fn turn(&self, schema: &Schema, info: &RequestInfo, identity: &Identity) -> Turn {
+        self.turns.take(shuffle::hash_flow(&schema.name, schema.distinguisher(identity, info))).await
     }
 
     fn turn_away(&self, level: &Level, why: Refusal) -> TurnedAway {

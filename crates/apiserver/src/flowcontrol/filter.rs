@@ -1,13 +1,16 @@
 //! The filter: a request waits for its seats, holds them while it is answered, and is told by whom it was judged.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use api::status::Status;
 use http::{HeaderName, Response};
 use http_body::Body as _;
 
 use super::estimate::{self, Estimate, ONE, Stored};
+use super::queueset::Refusal;
 use super::schema::{Digest, Schema};
+use super::turns::begin;
 use super::{FlowControl, InFlight, Limits};
 use crate::access::identity::MASTERS;
 use crate::filters::{Answer, Exchange, Next, answered, is_long_running};
@@ -17,6 +20,9 @@ use crate::registry::Registry;
 
 const SCHEMA_UID: HeaderName = HeaderName::from_static("x-kubernetes-pf-flowschema-uid");
 const LEVEL_UID: HeaderName = HeaderName::from_static("x-kubernetes-pf-prioritylevel-uid");
+
+/// After what time a request that finds no place is told so.
+const PENALTY: Duration = Duration::from_secs(1);
 
 /// Answers up to this size are handed to the connection in one piece; larger ones are work until they are sent.
 const SMALL: u64 = 64 * 1024;
@@ -45,15 +51,20 @@ async fn wait(control: Arc<FlowControl>, mut exchange: Exchange, next: Next, is_
         Ok(seat) => Arc::new(seat),
         Err(turned_away) => {
             tracing::debug!(level = schema.level.name, schema = schema.name, why = ?turned_away.why, "request turned away");
+            // Who does not wait before he comes back waits here, where that costs nobody else anything.
+            if turned_away.why != Refusal::TimeOut {
+                control.env.sleep(PENALTY).await;
+            }
             return told(exchange.fail(&too_many(turned_away.retry_after)), &schema);
         }
     };
+    let turn = control.turn(&schema, &exchange.info, &exchange.identity).await;
     if is_watch {
         // The watch holds its seat until it has sent what was there before.
         exchange.seat = Some(seat);
-        return told(next.run(exchange).await, &schema);
+        return told(begin(turn, next.run(exchange)).await, &schema);
     }
-    let response = next.run(exchange).await;
+    let response = begin(turn, next.run(exchange)).await;
     let is_small = response.body().size_hint().exact().is_some_and(|size| size <= SMALL);
     let response = if is_small { response } else { response.map(|body| body::guarded(body, seat)) };
     told(response, &schema)
