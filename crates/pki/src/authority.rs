@@ -5,6 +5,7 @@
 //! what the new one issues, by the certificate that comes along. Processes that share the directory make one successor
 //! between them: the first takes a lock, the others find what it made.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -113,11 +114,13 @@ impl Authority {
     /// last third makes its successor.
     pub fn load_or_create(dir: &Path, name: &str, env: &Env) -> Result<Self, AuthorityError> {
         let files = Files::new(dir, name);
+        let lock = files.lock()?;
         let generation = match files.load(env)? {
-            Some(generation) if generation.successor_due > env.now() => generation,
-            Some(_) => files.succeed(env, Generation::is_due)?,
+            Some(generation) if generation.is_due(env.now()) => files.succeed(&generation, env)?,
+            Some(generation) => generation,
             None => files.create(env)?,
         };
+        drop(lock);
         let trust = Arc::new(Trust::new(&generation.pem)?);
         let lineage = files.lineage()?;
         let trusted = watch::Sender::new(generation.pem.clone());
@@ -179,7 +182,14 @@ impl Authority {
 
     /// Makes a successor now.
     pub fn rotate(&self) -> Result<(), AuthorityError> {
-        self.take(Files::new(&self.dir, &self.name).succeed(&self.env, |_, _| true)?)
+        let files = Files::new(&self.dir, &self.name);
+        let _lock = files.lock()?;
+        // Another process may have made one that is not known here.
+        let generation = match files.load(&self.env)? {
+            Some(before) => files.succeed(&before, &self.env)?,
+            None => files.create(&self.env)?,
+        };
+        self.take(generation)
     }
 
     fn take(&self, generation: Generation) -> Result<(), AuthorityError> {
@@ -193,10 +203,11 @@ impl Authority {
     /// Takes what another process has made of the files, and makes a successor in time.
     fn tend(&self) -> Result<(), AuthorityError> {
         let files = Files::new(&self.dir, &self.name);
+        let _lock = files.lock()?;
         let Some(mut found) = files.load(&self.env)? else { return Ok(()) };
         if found.is_due(self.env.now()) {
             tracing::info!(authority = self.name, "certificate authority is in its last third and makes its successor");
-            found = files.succeed(&self.env, Generation::is_due)?;
+            found = files.succeed(&found, &self.env)?;
         }
         if found.pem != self.generation().pem {
             self.take(found)?;
@@ -210,13 +221,12 @@ impl Authority {
         // The files may have changed before they were watched.
         let mut woken = Woken::Due;
         loop {
-            if woken == Woken::Due
-                && let Err(err) = self.tend()
-            {
+            let tended = if woken == Woken::Due { self.tend() } else { Ok(()) };
+            let generation = self.generation();
+            let due = if tended.is_ok() { generation.successor_due.min(generation.ends) } else { Timestamp::MIN };
+            if let Err(err) = tended {
                 tracing::error!(authority = self.name, %err, "certificate authority cannot be renewed");
             }
-            let generation = self.generation();
-            let due = generation.successor_due.min(generation.ends);
             match drain.until(wake(&self.env, due, &mut watch, std::future::pending())).await {
                 Some(next) => woken = next,
                 None => return,
@@ -298,7 +308,7 @@ pub(crate) struct Files {
     cross: PathBuf,
     /// What [`Authority::lineage`] says, once there was a successor.
     lineage: PathBuf,
-    /// Locked by whoever makes a successor.
+    /// Locked by whoever reads or writes the others.
     lock: PathBuf,
 }
 
@@ -384,23 +394,19 @@ impl Files {
         format!("skiff-{}@{}", self.name, env.now().as_second())
     }
 
-    /// Makes and writes the successor of the generation that is there, if `wanted` says so of it.
-    fn succeed(
-        &self,
-        env: &Env,
-        wanted: impl FnOnce(&Generation, Timestamp) -> bool,
-    ) -> Result<Generation, AuthorityError> {
+    /// Keeps other processes from the files while it lives: what they hold goes together.
+    fn lock(&self) -> Result<File, FileError> {
         let failed = |source| FileError::Write { path: self.lock.clone(), source };
-        let lock = std::fs::File::create(&self.lock).map_err(failed)?;
-        lock.lock().map_err(failed)?;
-        match self.load(env)? {
-            Some(before) if wanted(&before, env.now()) => self.write_successor(&before, env),
-            Some(found) => Ok(found),
-            None => self.create(env),
+        if let Some(dir) = self.lock.parent() {
+            std::fs::create_dir_all(dir).map_err(failed)?;
         }
+        let lock = File::create(&self.lock).map_err(failed)?;
+        lock.lock().map_err(failed)?;
+        Ok(lock)
     }
 
-    fn write_successor(&self, before: &Generation, env: &Env) -> Result<Generation, AuthorityError> {
+    /// Makes and writes the successor of a generation.
+    fn succeed(&self, before: &Generation, env: &Env) -> Result<Generation, AuthorityError> {
         let failed = |source| AuthorityError::Generate { name: self.name.clone(), source };
         let key = KeyPair::generate().map_err(failed)?;
         let name = self.common_name(env);

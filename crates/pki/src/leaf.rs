@@ -77,9 +77,9 @@ impl Leaf {
         // The files may have changed before they were watched.
         let mut woken = Woken::Due;
         loop {
-            if woken == Woken::Due
-                && let Err(err) = self.renew()
-            {
+            let renewed = if woken == Woken::Due { self.renew() } else { Ok(()) };
+            let due = if renewed.is_ok() { self.due() } else { Timestamp::MIN };
+            if let Err(err) = renewed {
                 tracing::error!(certificate = self.name, %err, "certificate cannot be renewed");
             }
             let told = async {
@@ -88,7 +88,7 @@ impl Leaf {
                     std::future::pending().await
                 }
             };
-            match drain.until(wake(&self.env, self.due(), &mut watch, told)).await {
+            match drain.until(wake(&self.env, due, &mut watch, told)).await {
                 Some(next) => woken = next,
                 None => return,
             }

@@ -116,6 +116,26 @@ async fn a_successor_is_trusted_by_those_who_trust_its_predecessor_and_survives_
     assert!(!file("ca.next.key").exists() && keep("ca.key") == next_key);
 }
 
+#[test]
+fn processes_that_change_an_authority_at_once_wait_for_each_other() {
+    let (dir, env) = (tempfile::tempdir().expect("a directory"), Env::system());
+    let authority = Authority::load_or_create(dir.path(), "ca", &env).expect("made");
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            let (dir, env) = (dir.path(), env.clone());
+            scope.spawn(move || {
+                let same = Authority::load_or_create(dir, "ca", &env).expect("loaded");
+                same.rotate().expect("a successor");
+            });
+        }
+        for _ in 0..50 {
+            authority.tend().expect("what is there goes together");
+        }
+    });
+    authority.tend().expect("what is there goes together");
+    assert_eq!(authority.certificates().len(), 5, "none was lost");
+}
+
 /// Whether a server's certificate is trusted now.
 #[track_caller]
 fn check_trusted(trust: &Trust, leaf: &KeyPairPem, env: &Env, expected: bool) {

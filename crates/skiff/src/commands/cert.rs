@@ -11,6 +11,7 @@ use anyhow::{Context, Result, bail};
 use base::Env;
 use kube::config::Kubeconfig;
 use pki::{Authority, IssueRequest, Usage};
+use tokio::time::Instant;
 
 use crate::assembly::control_plane::VALIDITY;
 use crate::layout;
@@ -39,7 +40,7 @@ pub fn run(options: Cert) -> Result<()> {
             Ok(())
         }
         CertAction::Rotate { installation, ca, kubeconfig } => super::block_on(async {
-            for line in rotate(&installation, ca, &kubeconfig, &env).await? {
+            for line in rotate(&installation, ca, &kubeconfig, PATIENCE, &env).await? {
                 println!("{line}");
             }
             Ok(())
@@ -49,7 +50,13 @@ pub fn run(options: Cert) -> Result<()> {
 
 /// Renews everything that a server's authorities have issued, with `ca` after they have succeeded themselves; what was
 /// done, in lines.
-async fn rotate(installation: &Installation, ca: bool, kubeconfigs: &[PathBuf], env: &Env) -> Result<Vec<String>> {
+async fn rotate(
+    installation: &Installation,
+    ca: bool,
+    kubeconfigs: &[PathBuf],
+    patience: Duration,
+    env: &Env,
+) -> Result<Vec<String>> {
     let dir = layout::pki_dir(&installation.instance());
     if !dir.join("ca.key").exists() {
         bail!(
@@ -76,8 +83,9 @@ async fn rotate(installation: &Installation, ca: bool, kubeconfigs: &[PathBuf], 
             layout::remove(&leaf.file)?;
         }
     }
+    let deadline = env.instant() + patience;
     for leaf in &leaves {
-        lines.push(match taken_up(leaf, env).await {
+        lines.push(match taken_up(leaf, deadline, env).await {
             true => format!("{}: issued anew", leaf.name),
             false => format!("{}: no server runs here; it is issued anew when one starts", leaf.name),
         });
@@ -91,8 +99,7 @@ async fn rotate(installation: &Installation, ca: bool, kubeconfigs: &[PathBuf], 
 }
 
 /// Waits until the running server, if there is one, has issued a certificate anew.
-async fn taken_up(leaf: &Found, env: &Env) -> bool {
-    let deadline = env.instant() + PATIENCE;
+async fn taken_up(leaf: &Found, deadline: Instant, env: &Env) -> bool {
     loop {
         let now = std::fs::read_to_string(&leaf.file).unwrap_or_default();
         if !now.is_empty() && now != leaf.text {

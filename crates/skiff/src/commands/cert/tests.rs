@@ -6,6 +6,8 @@ use pki::Leaf;
 
 use super::*;
 
+const DEADLINE: Duration = Duration::from_secs(60);
+
 fn request() -> IssueRequest {
     IssueRequest {
         common_name: "jane".to_owned(),
@@ -22,7 +24,7 @@ async fn certificates_are_listed_and_renewed() {
     let (dir, env) = (tempfile::tempdir().expect("a directory"), Env::system());
     let installation = Installation { data_dir: dir.path().to_owned(), run_dir: dir.path().join("run") };
     let pki_dir = layout::pki_dir(&installation.instance());
-    let without = rotate(&installation, false, &[], &env).await.map_err(|err| err.to_string());
+    let without = rotate(&installation, false, &[], DEADLINE, &env).await.map_err(|err| err.to_string());
     assert!(without.is_err_and(|why| why.contains("on the server's machine")));
 
     let authority = Arc::new(Authority::load_or_create(&pki_dir, "ca", &env).expect("an authority"));
@@ -57,19 +59,19 @@ async fn certificates_are_listed_and_renewed() {
     server.spawn("authority", authority.clone().run(drain.clone()));
     server.spawn("leaf", leaf.clone().run(drain.clone()));
     let mut renewed = leaf.subscribe();
-    let done = rotate(&installation, false, &kubeconfigs, &env).await.expect("renewed");
+    let done = rotate(&installation, false, &kubeconfigs, DEADLINE, &env).await.expect("renewed");
     assert_eq!(done[0], "client: issued anew", "{done:?}");
-    tokio::time::timeout(Duration::from_secs(60), renewed.changed()).await.expect("in time").expect("it is kept");
+    tokio::time::timeout(DEADLINE, renewed.changed()).await.expect("in time").expect("it is kept");
     let renewed = std::fs::read_to_string(&kubeconfig).expect("readable");
     assert!(renewed != written.to_yaml() && renewed.contains("https://here:6443"));
 
-    let done = rotate(&installation, true, &kubeconfigs, &env).await.expect("renewed");
+    let done = rotate(&installation, true, &kubeconfigs, DEADLINE, &env).await.expect("renewed");
     assert!(done[0].starts_with("ca: a successor") && done[2] == "client: issued anew", "{done:?}");
     assert_eq!(authority.certificates().len(), 2, "both are trusted");
     assert!(listed(&kubeconfigs).contains("earlier authority"));
 
     trigger.drain();
-    server.shutdown(PATIENCE).await;
+    server.shutdown(DEADLINE).await;
 }
 
 #[test]
