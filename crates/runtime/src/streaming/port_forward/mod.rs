@@ -5,10 +5,20 @@ pub(super) mod websocket;
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
 
 use tokio::net::TcpStream;
 
 use crate::sandbox::{Sandbox, is_host_network};
+
+/// How long a client may take to finish its part when the port has finished.
+const LINGER: Duration = Duration::from_secs(5);
+
+/// What a client is told of a port that cannot be reached.
+fn refusal(sandbox: &Sandbox, port: u16, err: &io::Error) -> String {
+    let why = format!("failed to connect to localhost:{port} inside the pod: {err}");
+    format!("error forwarding port {port} to pod {}, uid : {why}", sandbox.id())
+}
 
 /// Connects to a port on the loopback interface of the sandbox.
 async fn connect(sandbox: &Sandbox, port: u16) -> io::Result<TcpStream> {

@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use spdy::{Connection, Incoming, Stream};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf};
@@ -11,14 +10,11 @@ use tokio::time::Instant;
 
 use super::super::session::CHUNK;
 use super::super::spdy::{OPEN_TIME, STREAM_TYPE};
-use super::connect;
+use super::{LINGER, connect, refusal};
 use crate::sandbox::Sandbox;
 
 /// The name of the protocol.
 pub(in crate::streaming) const PROTOCOL: &str = "portforward.k8s.io";
-
-/// How long a client may take to finish its stream when the port has finished.
-const LINGER: Duration = Duration::from_secs(5);
 
 /// Two streams, until both are there.
 struct Pair {
@@ -94,10 +90,8 @@ async fn forward(sandbox: &Sandbox, port: u16, data: Stream, mut error: Stream) 
     let socket = match connect(sandbox, port).await {
         Ok(socket) => socket,
         Err(err) => {
-            let why = format!("failed to connect to localhost:{port} inside the pod: {err}");
-            let text = format!("error forwarding port {port} to pod {}, uid : {why}", sandbox.id());
             // A client that is gone needs no answer.
-            let _ = error.write_all(text.as_bytes()).await;
+            let _ = error.write_all(refusal(sandbox, port, &err).as_bytes()).await;
             let _ = error.shutdown().await;
             return;
         }

@@ -3,23 +3,25 @@
 use std::collections::HashMap;
 
 use bytes::Bytes;
+use futures::stream::SplitStream;
 use futures::{SinkExt, StreamExt};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::tcp::OwnedWriteHalf;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::mpsc;
 use tokio_tungstenite::tungstenite::Message;
 
 use super::super::channels::frame;
 use super::super::server::Socket;
-use super::connect;
+use super::super::session::CHUNK;
+use super::{LINGER, connect, refusal};
 use crate::sandbox::Sandbox;
 
 /// Messages that may wait for a slow client.
 const QUEUE: usize = 16;
 
-/// Connects the client's channels with the ports until it leaves.
+/// Connects the client's channels with the ports until it leaves or all ports have ended.
 pub(in crate::streaming) async fn run(sandbox: &Sandbox, ports: &[u16], socket: Socket) {
-    let (mut sink, mut source) = socket.split();
+    let (mut sink, source) = socket.split();
     let (sender, mut receiver) = mpsc::channel::<Message>(QUEUE);
     let mut readers = base::Tasks::new();
     let mut writers: HashMap<u8, OwnedWriteHalf> = HashMap::new();
@@ -33,38 +35,56 @@ pub(in crate::streaming) async fn run(sandbox: &Sandbox, ports: &[u16], socket: 
         }
         match connect(sandbox, *port).await {
             Ok(stream) => {
-                let (mut read, write) = stream.into_split();
+                let (read, write) = stream.into_split();
                 writers.insert(data, write);
-                let sender = sender.clone();
-                readers.spawn(format!("port {port}"), async move {
-                    let mut chunk = vec![0; 32 * 1024];
-                    while let Ok(count @ 1..) = read.read(&mut chunk).await {
-                        if sender.send(Message::Binary(frame(data, &chunk[..count]))).await.is_err() {
-                            return;
-                        }
-                    }
-                });
+                readers.spawn(format!("port {port}"), pass_back(read, data, sender.clone()));
             }
             Err(err) => {
-                let text = format!("failed to connect to port {port} of the pod: {err}");
+                let text = refusal(sandbox, *port, &err);
                 if sink.send(Message::Binary(frame(data + 1, text.as_bytes()))).await.is_err() {
                     return;
                 }
             }
         }
     }
-    loop {
-        tokio::select! {
-            message = source.next() => match message {
-                Some(Ok(Message::Binary(data))) => pass(&mut writers, data).await,
-                Some(Ok(Message::Close(_)) | Err(_)) | None => return,
-                Some(Ok(_)) => {}
-            },
-            Some(message) = receiver.recv() => {
-                if sink.send(message).await.is_err() {
-                    return;
-                }
+    // The queue ends with the last port.
+    drop(sender);
+    let outgoing = async {
+        while let Some(message) = receiver.recv().await {
+            if sink.send(message).await.is_err() {
+                return;
             }
+        }
+        // A client that is gone needs no farewell.
+        let _ = sink.close().await;
+    };
+    let incoming = pass_on(source, writers);
+    tokio::pin!(incoming);
+    tokio::select! {
+        () = &mut incoming => return,
+        () = outgoing => {}
+    }
+    // What the client still sends is taken, so that the last words reach it.
+    let _ = tokio::time::timeout(LINGER, incoming).await;
+}
+
+/// Passes on what a port says.
+async fn pass_back(mut port: OwnedReadHalf, channel: u8, sender: mpsc::Sender<Message>) {
+    let mut chunk = vec![0; CHUNK];
+    while let Ok(count @ 1..) = port.read(&mut chunk).await {
+        if sender.send(Message::Binary(frame(channel, &chunk[..count]))).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Passes on what the client sends, until it leaves.
+async fn pass_on(mut source: SplitStream<Socket>, mut writers: HashMap<u8, OwnedWriteHalf>) {
+    while let Some(Ok(message)) = source.next().await {
+        match message {
+            Message::Binary(data) => pass(&mut writers, data).await,
+            Message::Close(_) => return,
+            _ => {}
         }
     }
 }
