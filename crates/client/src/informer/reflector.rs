@@ -12,6 +12,8 @@ use super::{ListSelector, Object, Shared};
 
 const FIRST_DELAY: Duration = Duration::from_millis(50);
 const LONGEST_DELAY: Duration = Duration::from_secs(30);
+/// Whoever follows kinds as they come and go ends the informer of one that is gone before pauses get so long.
+const GONE_DELAY: Duration = Duration::from_secs(5);
 
 /// Lists and watches for ever. An interrupted watch goes on from where it was; after a gap the whole state is read
 /// again and compared. Failures are followed by growing pauses with jitter.
@@ -70,6 +72,12 @@ fn log(kind: &str, err: &watcher::Error, pause: Duration) {
         watcher::Error::WatchFailed(_) | watcher::Error::WatchError(_) => {
             tracing::debug!(kind, err = %err, ?pause, "watch interrupted");
         }
+        _ if is_gone(err) && pause < GONE_DELAY => tracing::debug!(kind, ?pause, "the kind is not served"),
         _ => tracing::warn!(kind, err = %err, ?pause, "cannot list or watch"),
     }
+}
+
+fn is_gone(err: &watcher::Error) -> bool {
+    let (watcher::Error::InitialListFailed(err) | watcher::Error::WatchStartFailed(err)) = err else { return false };
+    matches!(err, kube::Error::Api(status) if status.code == 404)
 }
