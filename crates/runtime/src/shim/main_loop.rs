@@ -39,7 +39,7 @@ enum Role {
     /// Waits for the end of a process.
     Exec(i32),
     /// Gets copies of the output.
-    Attach { stdout: Option<Sink>, stderr: Option<Sink>, stdin: bool },
+    Attach { stdout: Option<Sink>, stderr: Option<Sink> },
 }
 
 struct Connection {
@@ -123,7 +123,7 @@ impl MainLoop {
         for (index, connection) in self.connections.iter().enumerate() {
             sources.push(Source::Connection(index));
             fds.push(PollFd::new(&connection.socket, PollFlags::IN));
-            if let Role::Attach { stdout, stderr, .. } = &connection.role {
+            if let Role::Attach { stdout, stderr } = &connection.role {
                 for sink in [stdout, stderr].into_iter().flatten().filter(|sink| sink.is_pending()) {
                     sources.push(Source::Sink);
                     fds.push(PollFd::new(sink, PollFlags::OUT));
@@ -163,7 +163,7 @@ impl MainLoop {
                 Source::Output(_) => {}
             }
         }
-        self.drop_closed();
+        self.connections.retain(|connection| !connection.closed);
         Ok(())
     }
 
@@ -185,7 +185,7 @@ impl MainLoop {
             eprintln!("cannot write the log: {err}");
         }
         for connection in &mut self.connections {
-            if let Role::Attach { stdout, stderr, .. } = &mut connection.role {
+            if let Role::Attach { stdout, stderr } = &mut connection.role {
                 let sink = match stream {
                     Stream::Stdout => stdout,
                     Stream::Stderr => stderr,
@@ -209,7 +209,7 @@ impl MainLoop {
 
     fn flush_sinks(&mut self) {
         for connection in &mut self.connections {
-            if let Role::Attach { stdout, stderr, .. } = &mut connection.role {
+            if let Role::Attach { stdout, stderr } = &mut connection.role {
                 for sink in [stdout, stderr] {
                     if sink.as_mut().is_some_and(|sink| !sink.flush()) {
                         *sink = None;
@@ -299,22 +299,18 @@ impl MainLoop {
             Ok(sinks) => sinks,
             Err(err) => return (Response::Failed(format!("cannot attach: {err}")), None),
         };
-        let stdin = self.stdin.as_ref().filter(|_| streams.stdin).map(OwnedFd::try_clone).transpose();
+        let stdin = match &self.stdin {
+            Some(_) if !streams.stdin => Ok(None),
+            // Goes to the first who asks for it: the process's input ends with what that client has to say.
+            Some(_) if self.config.stdin_once && !self.config.tty => Ok(self.stdin.take()),
+            stdin => stdin.as_ref().map(OwnedFd::try_clone).transpose(),
+        };
         match stdin {
             Ok(stdin) => {
-                self.connections[index].role = Role::Attach { stdout, stderr, stdin: stdin.is_some() };
+                self.connections[index].role = Role::Attach { stdout, stderr };
                 (Response::Attached, stdin)
             }
             Err(err) => (Response::Failed(format!("cannot attach: {err}")), None),
-        }
-    }
-
-    fn drop_closed(&mut self) {
-        let with_stdin = |connection: &Connection| matches!(connection.role, Role::Attach { stdin: true, .. });
-        let stdin_ended = self.connections.iter().any(|connection| connection.closed && with_stdin(connection));
-        self.connections.retain(|connection| !connection.closed);
-        if stdin_ended && self.config.stdin_once && !self.config.tty {
-            self.stdin = None;
         }
     }
 
@@ -382,7 +378,7 @@ impl MainLoop {
 
     fn has_pending_sink(&self) -> bool {
         self.connections.iter().any(|connection| match &connection.role {
-            Role::Attach { stdout, stderr, .. } => [stdout, stderr].into_iter().flatten().any(Sink::is_pending),
+            Role::Attach { stdout, stderr } => [stdout, stderr].into_iter().flatten().any(Sink::is_pending),
             _ => false,
         })
     }
