@@ -18,6 +18,8 @@ use crate::pods;
 
 /// How long a node must be gone before its pods go: it may only be registering anew.
 const QUARANTINE: Duration = Duration::from_secs(40);
+/// The API server removes a deleted pod of no node itself, by a second write. What is there after this was left over.
+const REMOVAL: Duration = Duration::from_secs(20);
 /// Pods by node; empty for those on none.
 pub(crate) const BY_NODE: &str = "node";
 /// Terminated pods, all under one value.
@@ -78,7 +80,7 @@ impl Collector {
         }
         if node.is_empty() {
             if objects::is_deleting(&**pod) {
-                queue.add(task);
+                queue.add_after(task, REMOVAL);
             }
         } else if self.nodes.get(None, node).is_none() {
             queue.add_after(task, QUARANTINE);

@@ -224,7 +224,13 @@ fn step(resource: &Resource, object: &Value, options: &DeleteOptions, now: jiff:
             } else {
                 mark(&mut marked, now, seconds);
             }
-            if seconds > 0 || waits { Step::Mark(marked) } else { Step::MarkAndRemove(marked) }
+            match seconds {
+                1.. => Step::Mark(marked),
+                _ if waits => Step::Mark(marked),
+                // Marked by somebody who is about to remove it.
+                _ if marked == *object => Step::Remove,
+                _ => Step::MarkAndRemove(marked),
+            }
         }
     }
 }
