@@ -7,7 +7,7 @@ cd "$(dirname "$0")/.."
 tools=target/tools
 if [ ! -d $tools/python/kubernetes ] && command -v pip >/dev/null; then
     echo "tools: fetching the Python client"
-    pip install -q --target $tools/python kubernetes >/dev/null 2>&1 || echo "tools: there is no Python client"
+    pip install -q --target $tools/python "kubernetes>=37,<38" >/dev/null 2>&1 || echo "tools: there is no Python client"
 fi
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

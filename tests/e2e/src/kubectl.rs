@@ -155,10 +155,12 @@ impl Kubectl {
         self.kubeconfig.parent().expect("a file has a folder")
     }
 
-    /// Runs a line in a shell that finds all tools; what it printed, errors and all, and its exit code.
+    /// Runs a line in a shell that finds all tools and the Python client; what it printed, errors and all, and its exit
+    /// code.
     pub fn shell(&self, line: &str) -> (String, i32) {
         let tools = crate::workspace().join("target/tools");
-        let script = format!("exec 2>&1\nPATH={}:$PATH\n{line}", tools.display());
+        let tools = tools.display();
+        let script = format!("exec 2>&1\nexport PATH={tools}:$PATH PYTHONPATH={tools}/python\n{line}");
         let child = self.spawn_program("sh", &["-c", &script]);
         let output = child.wait_with_output().expect("the child is ours");
         (texts(&output).0, output.status.code().unwrap_or(-1))

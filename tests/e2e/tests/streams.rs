@@ -1,5 +1,5 @@
 //! What people do inside of running pods: commands, terminals, files, ports, logs, proxies, debugging. By WebSocket, as
-//! kubectl does today, by SPDY alone, as older kubectl and most programs on client-go do, and with the Python client.
+//! kubectl does today, and by SPDY alone, as older kubectl and most programs on client-go do.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -34,7 +34,6 @@ fn people_work_inside_of_pods() {
     step("logs", || logs(&kubectl));
     step("resize", || resize(&kubectl));
     step("debug", || debug(&kubectl));
-    step("the Python client", || python(&kubectl));
 
     let left = cluster.remove();
     assert!(left.is_empty(), "left behind:\n{}", left.join("\n"));
@@ -194,48 +193,6 @@ fn debug(kubectl: &Kubectl) {
     let shown = kubectl.in_terminal(&format!("debug -it web {image} -c shell -- sh"), "echo in'side'\nexit\n");
     assert!(shown.contains("inside"), "{shown:?}");
 }
-
-fn python(kubectl: &Kubectl) {
-    let path = skiff_e2e::workspace().join("target/tools/python");
-    if !path.join("kubernetes").is_dir() {
-        return eprintln!("SKIPPED: no Python client under {}", path.display());
-    }
-    let program = format!("import sys; sys.path.insert(0, {path:?})\n{PYTHON}");
-    let printed = kubectl.program("python3", &["-"], &program);
-    assert_eq!(
-        printed.lines().collect::<Vec<_>>(),
-        ["exec: hello", "port: 1", "watch: ADDED", "dynamic: made", "log: out 1"]
-    );
-}
-
-const PYTHON: &str = r#"
-import os, socket
-from kubernetes import client, config, dynamic, watch
-from kubernetes.stream import stream, portforward
-
-config.load_kube_config(os.environ["KUBECONFIG"])
-core = client.CoreV1Api()
-shell = stream(core.connect_get_namespaced_pod_exec, "web", "default", command=["cat"], stdin=True, stdout=True,
-               stderr=True, tty=False, _preload_content=False)
-shell.write_stdin("hello\n")
-print("exec:", shell.readline_stdout(timeout=20))
-shell.close()
-forward = portforward(core.connect_get_namespaced_pod_portforward, "web", "default", ports="8080")
-http = forward.socket(8080)
-http.setblocking(True)
-http.sendall(b"GET /version HTTP/1.0\r\n\r\n")
-answer = b""
-while not answer.endswith(b"1\n"):
-    answer += http.recv(1024)
-print("port:", answer.split(b"\r\n\r\n")[1].decode().strip())
-for event in watch.Watch().stream(core.list_namespaced_pod, "default", timeout_seconds=20):
-    print("watch:", event["type"])
-    break
-api = dynamic.DynamicClient(client.ApiClient()).resources.get(api_version="v1", kind="ConfigMap")
-made = api.create(namespace="default", body={"metadata": {"name": "made"}, "data": {"a": "b"}})
-print("dynamic:", api.get(namespace="default", name=made.metadata.name).metadata.name)
-print("log:", core.read_namespaced_pod_log("ticker", "default").splitlines()[0])
-"#;
 
 const PODS: &str = r#"
 apiVersion: v1

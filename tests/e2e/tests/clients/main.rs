@@ -1,4 +1,4 @@
-//! The kubectl that people have, of today and of years ago, and Helm, against one cluster.
+//! The kubectl that people have, of today and of years ago, Helm and the Python client, against one cluster.
 //!
 //! What they must print is written down in `tests/e2e/transcripts`.
 
@@ -8,7 +8,7 @@ use std::sync::Mutex;
 use skiff_e2e::{Cluster, Kubectl, Layout, transcript};
 
 /// The transcripts, each of which keeps to a namespace of its own.
-const TRANSCRIPTS: &[&str] = &["apply", "edit", "create", "get", "custom", "helm"];
+const TRANSCRIPTS: &[&str] = &["apply", "edit", "create", "get", "custom", "pods", "rollout", "helm"];
 
 #[test]
 fn clients_see_a_cluster_as_they_know_it() {
@@ -17,10 +17,13 @@ fn clients_see_a_cluster_as_they_know_it() {
     cluster.build_hello("2");
     let kubectl = cluster.kubectl();
     let mut transcripts = TRANSCRIPTS.to_vec();
-    if skiff_e2e::workspace().join("target/tools/kubectl-old").is_file() {
-        transcripts.push("old");
-    } else {
-        eprintln!("SKIPPED: there is no old kubectl");
+    let tools = skiff_e2e::workspace().join("target/tools");
+    for (tool, transcript) in [("kubectl-old", "old"), ("python/kubernetes", "python")] {
+        if tools.join(tool).exists() {
+            transcripts.push(transcript);
+        } else {
+            eprintln!("SKIPPED: {transcript}: there is no {tool}");
+        }
     }
     let differences = run(&transcripts, &kubectl);
     assert!(differences.is_empty(), "{}", differences.join("\n"));
