@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use base::{Drain, Tasks};
-use http::Request;
+use http::{Request, StatusCode};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -25,10 +25,11 @@ pub use tls::TlsError;
 pub(crate) use tls::server_config;
 
 use crate::access::{Peer, ShownCertificates};
+use crate::http::gzip::AsIs;
 use crate::pipeline::Core;
 use activity::{Activity, Answered};
 use crowd::{Crowd, Place};
-use stall::Stalling;
+use stall::{Patience, Stalling};
 
 /// Where a request comes from, as an extension of it.
 #[derive(Clone, Copy, Debug)]
@@ -126,16 +127,24 @@ async fn serve_connection(
     let peer = Peer::Tls(Arc::new(ShownCertificates::new(tls.peer_certificates().unwrap_or_default())));
     let builder = protocol(tls.alpn_protocol() == Some(HTTP2), &limits);
     let activity = Arc::new(Activity::default());
-    let requests = activity.clone();
+    let patience = Patience::default();
+    let (requests, patient) = (activity.clone(), patience.clone());
     let service = service_fn(move |request: Request<Incoming>| {
         let ongoing = requests.begin();
         let mut request = request.map(crate::http::body::boxed);
         request.extensions_mut().insert(peer.clone());
         request.extensions_mut().insert(ClientAddress(address));
         let answer = core.clone().handle(request);
-        async move { Ok::<_, std::convert::Infallible>(answer.await.map(|body| Answered::new(body, ongoing))) }
+        let patient = patient.clone();
+        async move {
+            let answer = answer.await;
+            if answer.extensions().get::<AsIs>().is_some() || answer.status() == StatusCode::SWITCHING_PROTOCOLS {
+                patient.have();
+            }
+            Ok::<_, std::convert::Infallible>(answer.map(|body| Answered::new(body, ongoing)))
+        }
     });
-    let stream = TokioIo::new(Stalling::new(stream, limits.stalled));
+    let stream = TokioIo::new(Stalling::new(stream, limits.stalled, patience));
     let serving = builder.serve_connection_with_upgrades(stream, service);
     tokio::pin!(serving);
     let ended = tokio::select! {

@@ -15,7 +15,7 @@ pub struct ConnectionLimits {
     pub head: Duration,
     /// How long a connection of HTTP/2 is kept on which there is no request; at most twice as long.
     pub idle: Duration,
-    /// How long a client may read nothing of what waits for it.
+    /// How long a client may read nothing of what waits for it, unless that is passed on from a node or another server.
     pub stalled: Duration,
 }
 

@@ -3,24 +3,39 @@
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
+/// Whether a connection may stall, because what is sent on it is another's who waits for as long: `kubectl logs` stands
+/// still while its user reads a page.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Patience(Arc<AtomicBool>);
+
+impl Patience {
+    /// From now on it may.
+    pub(super) fn have(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// A stream of which no write may wait longer than a limit.
 pub(super) struct Stalling<S> {
     stream: S,
     limit: Duration,
+    patience: Patience,
     timer: Option<Pin<Box<Sleep>>>,
     /// Whether a write waits, and the timer runs.
     waits: bool,
 }
 
 impl<S> Stalling<S> {
-    pub(super) fn new(stream: S, limit: Duration) -> Self {
-        Self { stream, limit, timer: None, waits: false }
+    pub(super) fn new(stream: S, limit: Duration, patience: Patience) -> Self {
+        Self { stream, limit, patience, timer: None, waits: false }
     }
 
     /// What a write has come to, unless it has waited for too long.
@@ -36,6 +51,10 @@ impl<S> Stalling<S> {
             self.waits = true;
         }
         ready!(timer.as_mut().poll(cx));
+        if self.patience.0.load(Ordering::Relaxed) {
+            self.waits = false;
+            return Poll::Pending;
+        }
         Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client reads nothing")))
     }
 }
@@ -88,14 +107,15 @@ mod tests {
     async fn a_client_that_reads_nothing_loses_its_connection() {
         let (_client, server) = tokio::io::duplex(100);
         let began = Instant::now();
-        let err = Stalling::new(server, LIMIT).write_all(&[0; 200]).await.expect_err("nobody reads");
+        let err =
+            Stalling::new(server, LIMIT, Patience::default()).write_all(&[0; 200]).await.expect_err("nobody reads");
         assert_eq!((err.kind(), began.elapsed().as_secs()), (io::ErrorKind::TimedOut, LIMIT.as_secs()));
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_slow_client_keeps_it() {
         let (mut client, server) = tokio::io::duplex(100);
-        let mut server = Stalling::new(server, LIMIT);
+        let mut server = Stalling::new(server, LIMIT, Patience::default());
         let reads = async {
             let mut read = [0; 50];
             for _ in 0..20 {
@@ -104,6 +124,19 @@ mod tests {
             }
         };
         let (written, ()) = tokio::join!(server.write_all(&[0; 1000]), reads);
+        written.expect("it is read in the end");
+    }
+    #[tokio::test(start_paused = true)]
+    async fn what_is_passed_on_waits_for_its_reader() {
+        let (mut client, server) = tokio::io::duplex(100);
+        let patience = Patience::default();
+        let mut server = Stalling::new(server, LIMIT, patience.clone());
+        patience.have();
+        let reads = async {
+            tokio::time::sleep_until(Instant::now() + 100 * LIMIT).await;
+            client.read_exact(&mut [0; 1000]).await.expect("it goes on");
+        };
+        let (written, _) = tokio::join!(server.write_all(&[0; 1000]), reads);
         written.expect("it is read in the end");
     }
 }
