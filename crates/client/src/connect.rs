@@ -104,6 +104,12 @@ pub async fn connect_anonymously(kubeconfig: PathBuf, component: &str) -> Result
     follow(kubeconfig, component, Taken::Cluster).await
 }
 
+/// Makes a client that shows the server the credentials of a kubeconfig's current context and acts as another user, whom
+/// that context's user may impersonate.
+pub async fn connect_as(kubeconfig: PathBuf, component: &str, user: &str) -> Result<kube::Client, ConnectError> {
+    follow(kubeconfig, component, Taken::As(user.to_owned())).await
+}
+
 fn user_agent(component: &str) -> HeaderValue {
     let text = format!("{component}/v1.35.0 ({}/{}) kubernetes/skiff", std::env::consts::OS, std::env::consts::ARCH);
     HeaderValue::try_from(text).expect("names of components are plain text")

@@ -20,12 +20,14 @@ use tower::{BoxError, Service};
 use crate::connect::{ConnectError, connect_to};
 
 /// What is taken of a kubeconfig's current context.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Taken {
     /// All.
     All,
     /// Where the server is and whom to trust, and no credentials.
     Cluster,
+    /// All, to act as another user whom its own may impersonate.
+    As(String),
 }
 
 /// A client that goes with its kubeconfig file.
@@ -59,8 +61,10 @@ impl KubeconfigFile {
         watches.extend(named_files(&kubeconfig).iter().filter_map(|path| FileWatch::new(Path::new(path)).ok()));
         let config = kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await;
         let mut config = config.map_err(|source| ConnectError::Use(Box::new(source)))?;
-        if self.taken == Taken::Cluster {
-            config.auth_info = kube::config::AuthInfo::default();
+        match &self.taken {
+            Taken::All => {}
+            Taken::Cluster => config.auth_info = kube::config::AuthInfo::default(),
+            Taken::As(user) => config.auth_info.impersonate = Some(user.clone()),
         }
         Ok(Current { client: connect_to(config, &self.component)?, watches })
     }

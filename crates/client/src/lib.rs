@@ -20,7 +20,9 @@ mod queue;
 mod recorder;
 
 pub use accounts::{Accounts, RemoteAccounts};
-pub use connect::{ConnectError, InProcessService, Source, connect, connect_anonymously, in_process_service};
+pub use connect::{
+    ConnectError, InProcessService, Source, connect, connect_anonymously, connect_as, in_process_service,
+};
 pub use controller::{Controller, RunError as ControllerError};
 pub use expectations::Expectations;
 pub use informer::{Event, Events, Informer, Informers, ListSelector, Lister, Object, RunError as InformersError};

@@ -8,7 +8,7 @@ use k8s_openapi::api::authentication::v1::SelfSubjectReview;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
 use kube::api::{ListParams, PostParams, WatchEvent, WatchParams};
 use kube::{Api, Client};
-use skiff_client::{ConnectError, Informers, Source, connect};
+use skiff_client::{ConnectError, Informers, Source, connect, connect_as};
 use testkit::Cluster;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -42,6 +42,13 @@ async fn user(client: &Client) -> String {
     let asked = Api::all(client.clone()).create(&PostParams::default(), &SelfSubjectReview::default()).await;
     let info = asked.expect("answered").status.and_then(|status| status.user_info);
     info.and_then(|info| info.username).expect("a name")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_may_act_as_another_user() {
+    let cluster = Cluster::start_in(base::Env::system()).await;
+    let client = connect_as(cluster.kubeconfig(), "test", "system:kube-proxy").await.expect("a client");
+    assert_eq!(user(&client).await, "system:kube-proxy");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -73,6 +73,20 @@ async fn a_kubelet_reads_and_changes_what_belongs_to_its_node() {
     kubelet.post("/api/v1/nodes", node("n2")).await.expect(403);
     cluster.post("/api/v1/nodes", node("n2")).await.expect(201);
 
+    for (path, status) in [
+        ("/api/v1/nodes/n1", 200),
+        ("/api/v1/nodes?fieldSelector=metadata.name%3Dn1", 200),
+        ("/api/v1/nodes?fieldSelector=metadata.name%3Dn2", 403),
+        ("/api/v1/nodes/n2", 403),
+        ("/api/v1/nodes", 403),
+        ("/api/v1/nodes/n1/status", 403),
+        ("/api/v1/services", 200),
+        ("/api/v1/namespaces", 403),
+        ("/apis/discovery.k8s.io/v1/endpointslices", 403),
+    ] {
+        assert_eq!(kubelet.get(path).await.status(), status, "{path}");
+    }
+
     let (pods, secrets) = ("/api/v1/namespaces/default/pods", "/api/v1/namespaces/default/secrets");
     let account = json!({"metadata": {"name": "default"}});
     cluster.post("/api/v1/namespaces/default/serviceaccounts", account).await.expect(201);
@@ -104,6 +118,26 @@ async fn a_kubelet_reads_and_changes_what_belongs_to_its_node() {
     kubelet.post(token, json!({"spec": {"boundObjectRef": bound}})).await.expect(201);
     kubelet.delete(&format!("{pods}/mine?gracePeriodSeconds=0")).await.expect(200);
     kubelet.eventually_answers(&format!("{secrets}/used"), 403).await;
+}
+
+#[tokio::test]
+async fn proxy_and_dns_of_an_agent_act_as_users_who_may_read_what_they_need() {
+    let cluster = Cluster::start().await;
+    let kubelet = cluster.as_user("system:node:n1", &["system:nodes"]);
+    let slices = "/apis/discovery.k8s.io/v1/endpointslices";
+    for (user, path, status) in [
+        ("system:kube-proxy", "/api/v1/nodes", 200),
+        ("system:kube-proxy", slices, 200),
+        ("system:kube-proxy", "/api/v1/namespaces", 403),
+        ("system:coredns", "/api/v1/namespaces", 200),
+        ("system:coredns", slices, 200),
+        ("system:coredns", "/api/v1/nodes", 403),
+        ("system:kube-scheduler", "/api/v1/nodes", 403),
+        ("system:serviceaccount:kube-system:kube-dns", slices, 403),
+    ] {
+        let answer = kubelet.fetch(path, &[("impersonate-user", user)]).await;
+        assert_eq!(answer.status().as_u16(), status, "{user} {path}");
+    }
 }
 
 #[tokio::test]

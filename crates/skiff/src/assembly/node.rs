@@ -32,16 +32,16 @@ pub struct NodeConfig {
     pub kubelet: KubeletSettings,
     pub serving: Arc<Presenter>,
     pub client_ca: Arc<Trust>,
-    /// As whom the parts beside the kubelet act; as the kubelet on a node that only follows, which has no other
-    /// identity.
-    pub clients: Option<NodeClients>,
+    pub clients: NodeClients,
+    /// Whether cluster DNS keeps its Service, which a node that only follows leaves to the server's.
+    pub keep_dns_service: bool,
 }
 
-/// Clients of the parts of a node beside the kubelet.
+/// Clients of the parts of a node beside the kubelet, which may read what a kubelet may not.
 pub struct NodeClients {
     /// Of the service proxy and the upkeep of routes.
     pub proxy: kube::Client,
-    /// Of cluster DNS, which also keeps its Service.
+    /// Of cluster DNS.
     pub dns: kube::Client,
 }
 
@@ -59,14 +59,8 @@ pub fn cluster_dns(options: &NodeOptions, service_cidr: IpNet) -> Result<IpAddr>
 
 /// Starts all parts of a node.
 pub async fn start(parts: &mut Parts, config: NodeConfig, client: kube::Client, env: &Env) -> Result<()> {
-    let keep_service = config.clients.is_some();
-    let (informers, dns_informers) = match config.clients {
-        Some(clients) => (start_informers(parts, clients.proxy, env), start_informers(parts, clients.dns, env)),
-        None => {
-            let informers = start_informers(parts, client.clone(), env);
-            (informers.clone(), informers)
-        }
-    };
+    let informers = start_informers(parts, config.clients.proxy, env);
+    let dns_informers = start_informers(parts, config.clients.dns, env);
     let socket = match &config.runtime_endpoint {
         Some(socket) => socket.clone(),
         None => {
@@ -97,7 +91,7 @@ pub async fn start(parts: &mut Parts, config: NodeConfig, client: kube::Client, 
         cluster_dns: vec![config.cluster_dns],
         listen: Vec::new(),
         upstream: dns::Upstream::ResolvConf(config.resolv_conf),
-        keep_service,
+        keep_service: config.keep_dns_service,
     };
     start_dns(parts, &config.instance, dns, &dns_informers)
 }

@@ -4,7 +4,7 @@ use anyhow::{Context, Result};
 use base::Env;
 use client::Source;
 
-use crate::assembly::node::{self, NodeConfig};
+use crate::assembly::node::{self, NodeClients, NodeConfig};
 use crate::assembly::renewal::{ClientRenewal, ServingRenewal};
 use crate::assembly::{join, serving};
 use crate::options::agent::Agent;
@@ -20,6 +20,11 @@ pub async fn run(options: Agent) -> Result<()> {
     let token = options::secret(options.token.as_deref(), options.token_file.as_deref())?;
     let token = token.context("name the token to join with: --token-file")?;
     let joined = join::join(&dir, &options.server, &token, &name, &env).await?;
+    // By the kubelet's certificate, which is all that an agent has; the role `skiff:agent` says as whom it may act.
+    let clients = NodeClients {
+        proxy: client::connect_as(joined.kubeconfig.clone(), "kube-proxy", "system:kube-proxy").await?,
+        dns: client::connect_as(joined.kubeconfig.clone(), "kube-dns", "system:coredns").await?,
+    };
     let client = client::connect(Source::Kubeconfig(joined.kubeconfig.clone()), "kubelet").await?;
     let renewal = ClientRenewal::new(client.clone(), &joined, &env)?;
     parts.spawn_endless("the node's credentials", renewal.run(parts.drain()));
@@ -30,7 +35,8 @@ pub async fn run(options: Agent) -> Result<()> {
     let config = NodeConfig {
         serving,
         client_ca: join::follow_authorities(&mut parts, &joined.ca_file, &env)?,
-        clients: None,
+        clients,
+        keep_dns_service: false,
         name,
         ip,
         cluster_cidr: options.cluster_cidr,

@@ -48,10 +48,11 @@ async fn serve(options: Server) -> Result<()> {
                 &env,
             )?,
             client_ca: prepared.authority().trust(),
-            clients: Some(NodeClients {
+            clients: NodeClients {
                 proxy: prepared.client("kube-proxy", "system:kube-proxy", &[]).await?,
                 dns: prepared.account_client("kube-dns").await?,
-            }),
+            },
+            keep_dns_service: true,
             cluster_cidr: options.ranges.cluster_cidr,
             service_cidr: options.ranges.service_cidr,
             cluster_dns: node::cluster_dns(&options.node, options.ranges.service_cidr)?,

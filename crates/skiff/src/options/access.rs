@@ -52,7 +52,13 @@ pub struct Authorization {
     #[arg(
         long,
         env = "SKIFF_AUTHORIZATION_CONFIG",
-        conflicts_with_all = ["authorization_mode", "authorization_webhook_config_file"],
+        conflicts_with_all = [
+            "authorization_mode",
+            "authorization_webhook_config_file",
+            "authorization_webhook_version",
+            "authorization_webhook_cache_authorized_ttl",
+            "authorization_webhook_cache_unauthorized_ttl",
+        ],
         value_name = "FILE"
     )]
     pub authorization_config: Option<PathBuf>,

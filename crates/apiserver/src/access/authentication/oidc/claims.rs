@@ -1,6 +1,6 @@
 //! From the claims of a token to a user: what must hold of them, and which of them are what.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use cel::access::Condition;
 use cel::{Bindings, Env, PER_CALL_LIMIT, Program, Type};
@@ -45,24 +45,16 @@ fn condition(expression: &str, path: &str) -> Result<Program, ConfigurationError
 
 impl Claims {
     pub(super) fn new(jwt: &Jwt, path: &str) -> Result<Self, ConfigurationError> {
-        let check = |(index, rule): (usize, &ClaimRule)| {
-            let path = format!("{path}.claimValidationRules[{index}]");
-            match (rule.claim.is_empty(), rule.expression.is_empty()) {
-                (false, true) if rule.message.is_empty() => {
-                    Ok(ClaimCheck::Required { claim: rule.claim.clone(), value: rule.required_value.clone() })
-                }
-                (true, false) if rule.required_value.is_empty() => {
-                    let program = condition(&rule.expression, &format!("{path}.expression"))?;
-                    Ok(ClaimCheck::Expression { program, rule: told(&rule.message, &rule.expression) })
-                }
-                _ => Err(invalid(path, "claim with requiredValue, or expression with message")),
-            }
-        };
-        let user_check = |(index, rule): (usize, &UserRule)| {
-            let path = format!("{path}.userValidationRules[{index}].expression");
-            let condition = Condition::of_user(&rule.expression).map_err(|err| invalid(path, err))?;
-            Ok((condition, told(&rule.message, &rule.expression)))
-        };
+        let mut seen = HashSet::new();
+        let mut checks = Vec::new();
+        for (index, rule) in jwt.claim_validation_rules.iter().enumerate() {
+            checks.push(ClaimCheck::new(rule, &format!("{path}.claimValidationRules[{index}]"), &mut seen)?);
+        }
+        let mut seen = HashSet::new();
+        let mut user_checks = Vec::new();
+        for (index, rule) in jwt.user_validation_rules.iter().enumerate() {
+            user_checks.push(user_check(rule, &format!("{path}.userValidationRules[{index}].expression"), &mut seen)?);
+        }
         let mappings = &jwt.claim_mappings;
         let source = |mapping: &Mapping, field: &str| -> Result<Option<Source>, ConfigurationError> {
             if !mapping.claim.is_empty() {
@@ -81,12 +73,12 @@ impl Claims {
         });
         let username = source(&mappings.username, "username")?;
         Ok(Self {
-            checks: jwt.claim_validation_rules.iter().enumerate().map(check).collect::<Result<_, _>>()?,
+            checks,
             username: username.ok_or_else(|| invalid(path, "claimMappings.username is required"))?,
             groups: source(&mappings.groups, "groups")?,
             uid: source(&mappings.uid, "uid")?,
             extra: extra.collect::<Result<_, ConfigurationError>>()?,
-            user_checks: jwt.user_validation_rules.iter().enumerate().map(user_check).collect::<Result<_, _>>()?,
+            user_checks,
         })
     }
 
@@ -169,7 +161,48 @@ impl Claims {
     }
 }
 
+/// A rule about a user.
+fn user_check<'a>(
+    rule: &'a UserRule,
+    path: &str,
+    seen: &mut HashSet<&'a str>,
+) -> Result<(Condition, String), ConfigurationError> {
+    if rule.expression.is_empty() {
+        return Err(invalid(path, "required value"));
+    }
+    if !seen.insert(&rule.expression) {
+        return Err(invalid(path, "duplicate value"));
+    }
+    let condition = Condition::of_user(&rule.expression).map_err(|err| invalid(path, err))?;
+    Ok((condition, told(&rule.message, &rule.expression)))
+}
+
 impl ClaimCheck {
+    /// A rule is about one claim and its value, or an expression over all of them.
+    fn new<'a>(
+        rule: &'a ClaimRule,
+        path: &str,
+        seen: &mut HashSet<(&'a str, &'a str)>,
+    ) -> Result<Self, ConfigurationError> {
+        let wrong = |field: &str, why: &str| Err(invalid(format!("{path}{field}"), why));
+        match (rule.claim.is_empty(), rule.expression.is_empty()) {
+            (false, false) => wrong("", "claim and expression can't both be set"),
+            (true, true) => wrong("", "claim or expression is required"),
+            (false, true) if !rule.message.is_empty() => wrong(".message", "may not be specified when claim is set"),
+            (true, false) if !rule.required_value.is_empty() => {
+                wrong(".requiredValue", "may not be specified when expression is set")
+            }
+            (is_expression, _) if !seen.insert((&rule.claim, &rule.expression)) => {
+                wrong(if is_expression { ".expression" } else { ".claim" }, "duplicate value")
+            }
+            (false, true) => Ok(Self::Required { claim: rule.claim.clone(), value: rule.required_value.clone() }),
+            (true, false) => {
+                let program = condition(&rule.expression, &format!("{path}.expression"))?;
+                Ok(Self::Expression { program, rule: told(&rule.message, &rule.expression) })
+            }
+        }
+    }
+
     fn judge(&self, claims: &Value) -> Result<(), String> {
         match self {
             Self::Required { claim, value } => match claims.get(claim) {

@@ -60,8 +60,9 @@ struct Registered {
 }
 
 impl Issuer {
-    pub(super) fn new(jwt: Jwt, env: Env) -> Result<Self, ConfigurationError> {
-        let path = format!("jwt[{}]", jwt.issuer.url);
+    /// The issuer at a place of the configuration.
+    pub(super) fn new(index: usize, jwt: Jwt, env: Env) -> Result<Self, ConfigurationError> {
+        let path = format!("jwt[{index}]");
         let claims = Claims::new(&jwt, &path)?;
         let authority = Some(jwt.issuer.certificate_authority.as_str()).filter(|pem| !pem.is_empty());
         let remote = Remote::trusting(authority, env.clone());

@@ -1,7 +1,7 @@
 //! Roles that installers of clusters add to upstream's: for cluster DNS, and for machines that join (of kubeadm's name,
 //! so that its tools find it).
 
-use super::{Binding, READ, Role, bind, named, role, row};
+use super::{Binding, Role, bind, named, role, row};
 
 pub(super) const ROLES: &[Role] = &[
     // What the manifest of the usual DNS server asks for.
@@ -28,19 +28,12 @@ pub(super) const ROLES: &[Role] = &[
         is_aggregate: false,
         rules: &[named("get", "core", "configmaps", "cluster-info")],
     },
-    // An agent's proxy, routes and DNS act as its kubelet: the one identity that it has.
-    role(
-        "skiff:agent",
-        &[
-            row(READ, "core", "nodes"),
-            row("list watch", "core", "namespaces"),
-            row("list watch", "discovery.k8s.io", "endpointslices"),
-        ],
-    ),
+    // An agent has its kubelet's certificate alone; its proxy and its DNS act by it as users who may read what they need.
+    role("skiff:agent", &[named("impersonate", "core", "users", "system:coredns system:kube-proxy")]),
 ];
 
 pub(super) const BINDINGS: &[Binding] = &[
-    bind("system:coredns", &["s:kube-system:kube-dns"]),
+    bind("system:coredns", &["s:kube-system:kube-dns", "u:system:coredns"]),
     Binding {
         namespace: "kube-system",
         name: "skiff:kube-dns",
