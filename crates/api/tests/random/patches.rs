@@ -33,12 +33,24 @@ fn applied_by(manager: &str, name: &str, live: &Value, config: &Value, force: bo
     managed::apply(&write, live, config, force)
 }
 
-/// An object without who manages it.
+/// An object without who manages it, and with its lists in one order: whoever applies last says in which they are.
 fn unmanaged(mut object: Value) -> Value {
     if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
         metadata.remove("managedFields");
     }
+    sort_lists(&mut object);
     object
+}
+
+fn sort_lists(value: &mut Value) {
+    match value {
+        Value::Object(fields) => fields.values_mut().for_each(sort_lists),
+        Value::Array(items) => {
+            items.iter_mut().for_each(sort_lists);
+            items.sort_by_key(Value::to_string);
+        }
+        _ => {}
+    }
 }
 
 /// A document that says what it is.
