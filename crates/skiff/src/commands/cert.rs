@@ -65,6 +65,9 @@ async fn rotate(
             dir.display()
         );
     }
+    // As they are before anything changes: a server that runs is quick.
+    let leaves: Vec<Found> =
+        inventory::find(std::slice::from_ref(&dir), &[])?.into_iter().filter(|found| !found.is_authority()).collect();
     let mut lines = Vec::new();
     if ca {
         for name in AUTHORITIES {
@@ -76,8 +79,6 @@ async fn rotate(
             lines.push(format!("{name}: a successor issues from now on; the earlier one is trusted until {ends}"));
         }
     }
-    let leaves: Vec<Found> =
-        inventory::find(std::slice::from_ref(&dir), &[])?.into_iter().filter(|found| !found.is_authority()).collect();
     if !ca {
         for leaf in &leaves {
             layout::remove(&leaf.file)?;
