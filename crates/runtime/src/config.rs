@@ -1,6 +1,7 @@
 //! What the runtime needs to know, and where it keeps its things.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use base::{Env, Instance};
 use network::PodNetwork;
@@ -20,15 +21,27 @@ pub struct Config {
     pub shim_program: PathBuf,
     /// The network of pods; without one only pods in the machine's network can run.
     pub pod_network: Option<PodNetwork>,
+    /// How long a connection of exec, attach or port-forward may be without any use.
+    pub stream_idle_timeout: Duration,
     /// Clock and randomness.
     pub env: Env,
 }
+
+/// How long upstream's nodes keep connections that nobody uses.
+const STREAM_IDLE_TIMEOUT: Duration = Duration::from_secs(4 * 60 * 60);
 
 impl Config {
     /// The configuration of an installation, with everything else as usual and no pod network.
     pub fn new(instance: Instance, env: Env) -> Self {
         let socket = Self::default_socket(&instance);
-        Self { instance, socket, shim_program: PathBuf::from("/proc/self/exe"), pod_network: None, env }
+        Self {
+            instance,
+            socket,
+            shim_program: PathBuf::from("/proc/self/exe"),
+            pod_network: None,
+            stream_idle_timeout: STREAM_IDLE_TIMEOUT,
+            env,
+        }
     }
 
     /// `<run-dir>/runtime.sock`.

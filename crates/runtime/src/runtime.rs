@@ -82,7 +82,7 @@ impl Runtime {
         // The socket first: it also keeps a second runtime away from the same directories.
         let listener = cri::bind(&config.socket)?;
         let (streaming, streaming_listener) =
-            Streaming::bind(config.env.clone()).await.map_err(BuildError::Streaming)?;
+            Streaming::bind(config.env.clone(), config.stream_idle_timeout).await.map_err(BuildError::Streaming)?;
         let images = Arc::new(ImageStore::open(paths.data())?);
         let (spawner, tasks) = Spawner::new();
         let engine = Arc::new(Engine::new(Parts {

@@ -304,15 +304,15 @@ impl Session {
         self.forget(stream);
     }
 
-    /// Completes when the peer has taken the stream.
+    /// Completes when the peer has taken the stream, whatever it has done with it since.
     pub(crate) fn poll_taken(&mut self, stream: u32, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let is_over = self.is_ended();
         let Some(state) = self.streams.get_mut(&stream) else { return Poll::Ready(Err(gone())) };
-        if state.was_reset || (is_over && !state.was_taken) {
-            return Poll::Ready(Err(gone()));
-        }
         if state.was_taken {
             return Poll::Ready(Ok(()));
+        }
+        if state.was_reset || is_over {
+            return Poll::Ready(Err(gone()));
         }
         state.writer = Some(context.waker().clone());
         Poll::Pending

@@ -6,6 +6,7 @@
 mod attach;
 mod channels;
 mod exec;
+mod idle;
 mod port_forward;
 mod server;
 mod session;
@@ -18,6 +19,7 @@ mod websocket;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use base::Env;
 use tokio::net::TcpListener;
@@ -54,14 +56,16 @@ impl Session {
 pub(crate) struct Streaming {
     address: SocketAddr,
     tokens: Arc<tokens::Tokens>,
+    /// How long a connection may be without any use.
+    idle_timeout: Duration,
 }
 
 impl Streaming {
     /// Listens on a free port of the loopback interface.
-    pub(crate) async fn bind(env: Env) -> io::Result<(Self, TcpListener)> {
+    pub(crate) async fn bind(env: Env, idle_timeout: Duration) -> io::Result<(Self, TcpListener)> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = listener.local_addr()?;
-        Ok((Self { address, tokens: Arc::new(tokens::Tokens::new(env)) }, listener))
+        Ok((Self { address, tokens: Arc::new(tokens::Tokens::new(env)), idle_timeout }, listener))
     }
 
     /// An address at which `session` is served once.

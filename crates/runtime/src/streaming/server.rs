@@ -11,13 +11,14 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::Role;
 
+use super::idle::{Activity, Watched};
 use super::session::{Client, Wanted};
 use super::upgrade::{Protocol, answer};
 use super::{Session, attach, exec, port_forward, spdy};
 use crate::engine::Engine;
 
 /// A connection that speaks WebSocket.
-pub(super) type Socket = WebSocketStream<TokioIo<hyper::upgrade::Upgraded>>;
+pub(super) type Socket = WebSocketStream<Watched<TokioIo<hyper::upgrade::Upgraded>>>;
 
 /// Serves until `drain` fires; sessions are broken off then.
 pub(crate) async fn serve(engine: Arc<Engine>, listener: TcpListener, drain: Drain) {
@@ -39,6 +40,7 @@ pub(crate) async fn serve(engine: Arc<Engine>, listener: TcpListener, drain: Dra
 }
 
 async fn connection(engine: Arc<Engine>, stream: TcpStream) {
+    let idle_timeout = engine.streaming.idle_timeout;
     // Keystrokes go out one by one.
     let _ = stream.set_nodelay(true);
     let upgraded = Arc::new(std::sync::Mutex::new(None));
@@ -58,15 +60,23 @@ async fn connection(engine: Arc<Engine>, stream: TcpStream) {
     }
     let taken = upgraded.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
     let Some(((session, protocol), upgrade)) = taken else { return };
+    let activity = Activity::begin();
     let upgraded = match upgrade.await {
-        Ok(upgraded) => TokioIo::new(upgraded),
+        Ok(upgraded) => Watched::new(TokioIo::new(upgraded), activity.clone()),
         Err(err) => return tracing::debug!(%err, "a streaming connection was not upgraded"),
     };
+    tokio::select! {
+        () = serve_session(session, protocol, upgraded) => {}
+        () = activity.idle(idle_timeout) => tracing::debug!("a streaming connection was not used any more"),
+    }
+}
+
+async fn serve_session(session: Session, protocol: Protocol, upgraded: Watched<TokioIo<hyper::upgrade::Upgraded>>) {
     match protocol {
         Protocol::WebSocket(version) => {
             let socket = WebSocketStream::from_raw_socket(upgraded, Role::Server, None).await;
             if let Session::PortForward { sandbox, ports } = session {
-                return port_forward::websocket::run(&sandbox, &ports, socket).await;
+                return port_forward::websocket::run(&sandbox, &ports, socket, version).await;
             }
             run(session, Client::WebSocket(Box::new(socket), version)).await;
         }

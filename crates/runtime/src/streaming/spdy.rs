@@ -9,6 +9,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::channels::Size;
 use super::session::{CHUNK, Input, Output, Streams, Wanted, conclude};
+use super::status::failure;
 use crate::container::Terminal;
 
 /// How long a client may take to open its streams.
@@ -98,8 +99,7 @@ pub(super) async fn run(remote: RemoteCommand, streams: Streams, end: impl Futur
         let status = conclude(outputs, end).await;
         let text = match version {
             Version::Status => status.to_string(),
-            Version::Text if status["status"] == "Success" => String::new(),
-            Version::Text => status["message"].as_str().unwrap_or_default().to_owned(),
+            Version::Text => failure(&status).unwrap_or_default().to_owned(),
         };
         // A client that is gone needs no answer.
         let _ = error.write_all(text.as_bytes()).await;

@@ -36,6 +36,11 @@ pub(super) fn failed(message: &str) -> Value {
     })
 }
 
+/// What went wrong, if anything did, for clients that know no `Status`.
+pub(super) fn failure(status: &Value) -> Option<&str> {
+    (status["status"] != "Success").then(|| status["message"].as_str().unwrap_or_default())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -48,14 +48,18 @@ fn agree(kind: &str, headers: &HeaderMap) -> Result<(Answer, Protocol), Box<Answ
 }
 
 fn web_socket(headers: &HeaderMap) -> Result<(Answer, Protocol), Box<Answer>> {
-    let bad = |text| Box::new(refused(StatusCode::BAD_REQUEST, text));
+    let bad = |text: String| Box::new(refused(StatusCode::BAD_REQUEST, text));
     let key = headers.get(SEC_WEBSOCKET_KEY).map(|key| derive_accept_key(key.as_bytes()));
-    let key = key.ok_or_else(|| bad("Sec-WebSocket-Key is missing\n"))?;
+    let key = key.ok_or_else(|| bad("Sec-WebSocket-Key is missing\n".to_owned()))?;
     let chosen = channels::Version::choose(headers.get_all(SEC_WEBSOCKET_PROTOCOL));
-    let (name, version) = chosen
-        .ok_or_else(|| bad("no common subprotocol; v5.channel.k8s.io and v4.channel.k8s.io are spoken here\n"))?;
+    let (name, version) = chosen.ok_or_else(|| {
+        let spoken = channels::Version::names().join(", ");
+        bad(format!("no common subprotocol; those that are spoken here: {spoken}\n"))
+    })?;
     let mut response = switching("websocket");
-    response.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(name));
+    if let Some(name) = name {
+        response.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(name));
+    }
     if let Ok(key) = HeaderValue::from_str(&key) {
         response.headers_mut().insert(SEC_WEBSOCKET_ACCEPT, key);
     }

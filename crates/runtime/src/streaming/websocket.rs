@@ -1,6 +1,5 @@
 //! Remote commands over WebSocket: the streams of a process are channels of one sequence of messages.
 
-use bytes::Bytes;
 use futures::stream::{SplitSink, SplitStream};
 use futures::{SinkExt, StreamExt};
 use serde_json::Value;
@@ -10,7 +9,7 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
-use super::channels::{Input, Version, channel, frame};
+use super::channels::{Input, Version, channel};
 use super::server::Socket;
 use super::session::{CHUNK, DRAIN_TIME, Input as Stdin, Output, Streams, conclude};
 use crate::container::Terminal;
@@ -29,17 +28,19 @@ pub(super) async fn run(socket: Socket, version: Version, streams: Streams, end:
         (None, None) => channel::ERROR,
     };
     // The queue is empty, so this does not wait.
-    let _ = sender.send(Message::Binary(frame(first, b""))).await;
+    let _ = sender.send(version.message(first, b"")).await;
     let Streams { stdin, stdout, stderr, terminal } = streams;
     let outputs = async {
         tokio::join!(
-            pass_output(stdout, channel::STDOUT, sender.clone()),
-            pass_output(stderr, channel::STDERR, sender.clone()),
+            pass_output(stdout, version, channel::STDOUT, sender.clone()),
+            pass_output(stderr, version, channel::STDERR, sender.clone()),
         );
     };
     let conversation = async {
         let status = conclude(outputs, end).await;
-        let _ = sender.send(Message::Binary(frame(channel::ERROR, status.to_string().as_bytes()))).await;
+        if let Some(word) = version.last_word(&status) {
+            let _ = sender.send(version.message(channel::ERROR, word.as_bytes())).await;
+        }
         let close = CloseFrame { code: CloseCode::Normal, reason: "".into() };
         let _ = sender.send(Message::Close(Some(close))).await;
     };
@@ -71,14 +72,14 @@ async fn write_all(mut sink: SplitSink<Socket, Message>, mut receiver: mpsc::Rec
     }
 }
 
-async fn pass_output(source: Option<Output>, channel: u8, sender: mpsc::Sender<Message>) {
+async fn pass_output(source: Option<Output>, version: Version, channel: u8, sender: mpsc::Sender<Message>) {
     let Some(mut source) = source else { return };
     let mut chunk = vec![0; CHUNK];
     loop {
         match source.read(&mut chunk).await {
             Ok(0) | Err(_) => return,
             Ok(read) => {
-                if sender.send(Message::Binary(frame(channel, &chunk[..read]))).await.is_err() {
+                if sender.send(version.message(channel, &chunk[..read])).await.is_err() {
                     return;
                 }
             }
@@ -95,17 +96,15 @@ async fn pass_input(
     sender: mpsc::Sender<Message>,
 ) {
     while let Some(Ok(message)) = source.next().await {
-        let data: Bytes = match message {
-            Message::Binary(data) => data,
-            Message::Text(text) => Bytes::copy_from_slice(text.as_bytes()),
+        match message {
             Message::Ping(data) => {
                 let _ = sender.send(Message::Pong(data)).await;
                 continue;
             }
             Message::Close(_) => return,
-            Message::Pong(_) | Message::Frame(_) => continue,
-        };
-        match Input::parse(data, version) {
+            _ => {}
+        }
+        match Input::parse(message, version) {
             Input::Stdin(data) => {
                 if let Some(writer) = &mut stdin
                     && writer.write_all(&data).await.is_err()

@@ -11,12 +11,17 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use crate::skip_without_privileges;
 use crate::support::{Host, container, strings};
 
+/// How long anything may take.
+const DEADLINE: Duration = Duration::from_secs(60);
+
 type Socket = WebSocketStream<TcpStream>;
 
 async fn connect(url: &str, protocol: &'static str) -> Result<Socket, tokio_tungstenite::tungstenite::Error> {
     let url = url.replacen("http://", "ws://", 1);
     let mut request = url.as_str().into_client_request().expect("a valid address");
-    request.headers_mut().insert("Sec-WebSocket-Protocol", http::HeaderValue::from_static(protocol));
+    if !protocol.is_empty() {
+        request.headers_mut().insert("Sec-WebSocket-Protocol", http::HeaderValue::from_static(protocol));
+    }
     let host = request.uri().authority().expect("it has one").as_str().to_owned();
     let stream = TcpStream::connect(host).await.expect("somebody listens");
     Ok(tokio_tungstenite::client_async(request, stream).await?.0)
@@ -26,7 +31,7 @@ async fn connect(url: &str, protocol: &'static str) -> Result<Socket, tokio_tung
 async fn collect(socket: &mut Socket) -> [String; 4] {
     let mut channels: [String; 4] = Default::default();
     loop {
-        let message = tokio::time::timeout(Duration::from_secs(20), socket.next()).await.expect("in time");
+        let message = tokio::time::timeout(DEADLINE, socket.next()).await.expect("in time");
         match message {
             Some(Ok(Message::Binary(data))) => {
                 channels[usize::from(data[0])].push_str(&String::from_utf8_lossy(&data[1..]));
@@ -73,6 +78,38 @@ async fn a_command_is_run_over_a_websocket() {
     let mut socket = connect(&url, "v4.channel.k8s.io").await.expect("connected");
     let [.., error] = collect(&mut socket).await;
     assert!(error.contains("no such file or directory") && error.contains("InternalError"), "{error}");
+}
+
+#[tokio::test]
+async fn clients_of_the_first_years_are_served() {
+    skip_without_privileges!();
+    let mut host = Host::start().await;
+    host.import_busybox().await;
+    let sandbox = host.sandbox("old").await;
+    let id = host.run(&sandbox, container(&sandbox.1, "c", "sleep 1000")).await;
+    let request = || exec(&id, &["/bin/sh", "-c", "read line; echo got $line; exit 9"], false);
+    let url = host.runtime.exec(request()).await.expect("an address").into_inner().url;
+    let mut socket = connect(&url, "base64.channel.k8s.io").await.expect("connected");
+    // "word\n" in base64, on channel 0.
+    socket.send(Message::text("0d29yZAo=")).await.expect("sent");
+    let mut texts = Vec::new();
+    while let Some(Ok(Message::Text(text))) = tokio::time::timeout(DEADLINE, socket.next()).await.expect("in time") {
+        texts.push(text.to_string());
+    }
+    // First the empty message, then "got word\n", then the end as text: there was no Status yet.
+    assert_eq!(texts[..2], ["1", "1Z290IHdvcmQK"]);
+    let (channel, end) = texts[2].split_at(1);
+    assert_eq!((channel, texts.len()), ("3", 3));
+    let end = base64::Engine::decode(&base64::prelude::BASE64_STANDARD, end).expect("base64");
+    assert!(String::from_utf8_lossy(&end).ends_with("exit code 9"), "{end:?}");
+
+    let url = host.runtime.exec(request()).await.expect("an address").into_inner().url;
+    let mut socket = connect(&url, "").await.expect("connected");
+    send(&mut socket, 0, b"word\n").await;
+    let [_, stdout, _, error] = collect(&mut socket).await;
+    assert!(stdout == "got word\n" && error.ends_with("exit code 9"), "{stdout:?} {error:?}");
+    let url = host.runtime.exec(request()).await.expect("an address").into_inner().url;
+    assert!(connect(&url, "v9.channel.k8s.io").await.is_err());
 }
 
 #[tokio::test]

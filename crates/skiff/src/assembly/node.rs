@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use base::{Env, Instance};
@@ -30,6 +31,7 @@ pub struct NodeConfig {
     pub runtime_endpoint: Option<PathBuf>,
     pub resolv_conf: PathBuf,
     pub kubelet: KubeletSettings,
+    pub stream_idle_timeout: Duration,
     pub serving: Arc<Presenter>,
     pub client_ca: Arc<Trust>,
     pub clients: NodeClients,
@@ -68,6 +70,7 @@ pub async fn start(parts: &mut Parts, config: NodeConfig, client: kube::Client, 
             start_routes(parts, &config.name, network.clone(), &informers);
             let mut runtime = runtime::Config::new(config.instance.clone(), env.clone());
             runtime.pod_network = Some(network);
+            runtime.stream_idle_timeout = config.stream_idle_timeout;
             start_runtime(parts, runtime).await?
         }
     };

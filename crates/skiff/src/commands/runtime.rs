@@ -13,6 +13,7 @@ pub async fn run(options: Runtime) -> Result<()> {
     let network = node::open_network(&instance, options.cluster_cidr, options.service_cidr).await?;
     let mut config = runtime::Config::new(instance, env);
     config.pod_network = Some(network);
+    config.stream_idle_timeout = options.streams.streaming_connection_idle_timeout;
     if let Some(socket) = options.listen {
         config.socket = socket;
     }

@@ -7,7 +7,7 @@ use clap::{ArgAction, Args};
 use ipnet::IpNet;
 
 use super::access::Access;
-use super::{Api, Common, KubeletSettings, PortRange, port_range};
+use super::{Api, Common, KubeletSettings, PortRange, Streams, port_range};
 
 /// How a component reaches the API server.
 #[derive(Args, Clone, Debug)]
@@ -160,6 +160,8 @@ pub struct Runtime {
     /// Addresses of services
     #[arg(long, env = "SKIFF_SERVICE_CIDR", default_value = "10.43.0.0/16", value_name = "CIDR")]
     pub service_cidr: IpNet,
+    #[command(flatten)]
+    pub streams: Streams,
 }
 
 /// Run the service proxy alone.

@@ -187,6 +187,16 @@ pub struct Node {
     pub resolv_conf: PathBuf,
     #[command(flatten)]
     pub kubelet: KubeletSettings,
+    #[command(flatten)]
+    pub streams: Streams,
+}
+
+/// Connections of exec, attach and port-forward.
+#[derive(Args, Clone, Debug)]
+pub struct Streams {
+    /// How long a connection of exec, attach or port-forward may be without any use
+    #[arg(long, env = "SKIFF_STREAMING_CONNECTION_IDLE_TIMEOUT", default_value = "4h", value_parser = duration, value_name = "DURATION")]
+    pub streaming_connection_idle_timeout: Duration,
 }
 
 /// What the kubelet is told of its node's manifests and disk. Names are those of upstream's kubelet.

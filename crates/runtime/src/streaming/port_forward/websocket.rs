@@ -10,7 +10,7 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::mpsc;
 use tokio_tungstenite::tungstenite::Message;
 
-use super::super::channels::frame;
+use super::super::channels::Version;
 use super::super::server::Socket;
 use super::super::session::CHUNK;
 use super::{LINGER, connect, refusal};
@@ -20,7 +20,7 @@ use crate::sandbox::Sandbox;
 const QUEUE: usize = 16;
 
 /// Connects the client's channels with the ports until it leaves or all ports have ended.
-pub(in crate::streaming) async fn run(sandbox: &Sandbox, ports: &[u16], socket: Socket) {
+pub(in crate::streaming) async fn run(sandbox: &Sandbox, ports: &[u16], socket: Socket, version: Version) {
     let (mut sink, source) = socket.split();
     let (sender, mut receiver) = mpsc::channel::<Message>(QUEUE);
     let mut readers = base::Tasks::new();
@@ -29,7 +29,7 @@ pub(in crate::streaming) async fn run(sandbox: &Sandbox, ports: &[u16], socket: 
         let Ok(data) = u8::try_from(index * 2) else { break };
         // The first message of each channel names its port.
         for channel in [data, data + 1] {
-            if sink.send(Message::Binary(frame(channel, &port.to_le_bytes()))).await.is_err() {
+            if sink.send(version.message(channel, &port.to_le_bytes())).await.is_err() {
                 return;
             }
         }
@@ -37,11 +37,11 @@ pub(in crate::streaming) async fn run(sandbox: &Sandbox, ports: &[u16], socket: 
             Ok(stream) => {
                 let (read, write) = stream.into_split();
                 writers.insert(data, write);
-                readers.spawn(format!("port {port}"), pass_back(read, data, sender.clone()));
+                readers.spawn(format!("port {port}"), pass_back(read, version, data, sender.clone()));
             }
             Err(err) => {
                 let text = refusal(sandbox, *port, &err);
-                if sink.send(Message::Binary(frame(data + 1, text.as_bytes()))).await.is_err() {
+                if sink.send(version.message(data + 1, text.as_bytes())).await.is_err() {
                     return;
                 }
             }
@@ -58,7 +58,7 @@ pub(in crate::streaming) async fn run(sandbox: &Sandbox, ports: &[u16], socket: 
         // A client that is gone needs no farewell.
         let _ = sink.close().await;
     };
-    let incoming = pass_on(source, writers);
+    let incoming = pass_on(source, version, writers);
     tokio::pin!(incoming);
     tokio::select! {
         () = &mut incoming => return,
@@ -69,32 +69,27 @@ pub(in crate::streaming) async fn run(sandbox: &Sandbox, ports: &[u16], socket: 
 }
 
 /// Passes on what a port says.
-async fn pass_back(mut port: OwnedReadHalf, channel: u8, sender: mpsc::Sender<Message>) {
+async fn pass_back(mut port: OwnedReadHalf, version: Version, channel: u8, sender: mpsc::Sender<Message>) {
     let mut chunk = vec![0; CHUNK];
     while let Ok(count @ 1..) = port.read(&mut chunk).await {
-        if sender.send(Message::Binary(frame(channel, &chunk[..count]))).await.is_err() {
+        if sender.send(version.message(channel, &chunk[..count])).await.is_err() {
             return;
         }
     }
 }
 
 /// Passes on what the client sends, until it leaves.
-async fn pass_on(mut source: SplitStream<Socket>, mut writers: HashMap<u8, OwnedWriteHalf>) {
+async fn pass_on(mut source: SplitStream<Socket>, version: Version, mut writers: HashMap<u8, OwnedWriteHalf>) {
     while let Some(Ok(message)) = source.next().await {
         match message {
-            Message::Binary(data) => pass(&mut writers, data).await,
             Message::Close(_) => return,
-            _ => {}
+            message => pass(&mut writers, version.read(message)).await,
         }
     }
 }
 
-async fn pass(writers: &mut HashMap<u8, OwnedWriteHalf>, mut data: Bytes) {
-    if data.is_empty() {
-        return;
-    }
-    let payload = data.split_off(1);
-    let channel = data[0];
+async fn pass(writers: &mut HashMap<u8, OwnedWriteHalf>, message: Option<(u8, Bytes)>) {
+    let Some((channel, payload)) = message else { return };
     if let Some(writer) = writers.get_mut(&channel)
         && writer.write_all(&payload).await.is_err()
     {
