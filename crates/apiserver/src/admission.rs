@@ -9,6 +9,7 @@ pub(crate) mod control_config;
 mod default_class;
 mod deny_external_ips;
 mod documents;
+mod event_rate_limit;
 mod extended_resource_toleration;
 mod limit_ranger;
 pub(crate) mod matching;
@@ -20,6 +21,7 @@ mod plugin;
 mod pod_node_selector;
 mod pod_priority;
 mod pod_security;
+mod pod_toleration_restriction;
 mod pod_tolerations;
 mod policies;
 mod reinvocation;
@@ -167,7 +169,7 @@ impl<'a> Attributes<'a> {
 }
 
 /// Every plugin, in upstream's order.
-const PLUGINS: [&Plugin; 27] = [
+const PLUGINS: [&Plugin; 29] = [
     &namespace_lifecycle::PLUGIN,
     &limit_ranger::PLUGIN,
     &service_account::PLUGIN,
@@ -178,6 +180,8 @@ const PLUGINS: [&Plugin; 27] = [
     &pod_node_selector::PLUGIN,
     &pod_priority::PLUGIN,
     &pod_tolerations::PLUGIN,
+    &pod_toleration_restriction::PLUGIN,
+    &event_rate_limit::PLUGIN,
     &extended_resource_toleration::PLUGIN,
     &default_class::STORAGE,
     &storage_protection::PLUGIN,
@@ -208,6 +212,7 @@ enum Phase {
 pub(crate) struct Admission {
     plugins: Vec<&'static Plugin>,
     quota_locks: QuotaLocks,
+    event_limits: event_rate_limit::EventLimits,
     policies: policies::Policies,
     documents: Derived<Documents>,
     mutating_webhooks: Derived<Configurations<webhooks::Mutating>>,
@@ -219,6 +224,7 @@ impl Admission {
         Self {
             plugins: config.admission_plugins.enabled().collect(),
             quota_locks: QuotaLocks::default(),
+            event_limits: event_rate_limit::EventLimits::new(&config.admission.event_limits),
             policies: policies::Policies::new(cache),
             documents: Derived::new(cache),
             mutating_webhooks: Derived::new(cache),

@@ -9,7 +9,8 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use crate::access::{AuthorizationOptions, OidcFlags, RequestHeaders, TokenWebhookConfig};
-use crate::admission::{AdmissionPlugins, PodSecurityConfiguration};
+use crate::admission::AdmissionPlugins;
+use crate::admission::control_config::AdmissionConfiguration;
 use crate::audit::AuditConfig;
 use crate::edge::ConnectionLimits;
 use crate::runtime_config::RuntimeConfig;
@@ -92,7 +93,7 @@ pub struct Config {
     /// `--enable-admission-plugins` and `--disable-admission-plugins`.
     pub admission_plugins: AdmissionPlugins,
     /// What `--admission-control-config-file` says for PodSecurity.
-    pub pod_security: PodSecurityConfiguration,
+    pub admission: AdmissionConfiguration,
     /// Whether kubelets' serving certificates must come from the cluster's CA
     /// (`--kubelet-certificate-authority`).
     pub verify_kubelets: bool,
@@ -144,7 +145,7 @@ impl Config {
             min_request_timeout: Duration::from_secs(1800),
             runtime_config: RuntimeConfig::default(),
             admission_plugins: AdmissionPlugins::default(),
-            pod_security: PodSecurityConfiguration::default(),
+            admission: AdmissionConfiguration::default(),
             verify_kubelets: false,
             authority: None,
             join_token: None,

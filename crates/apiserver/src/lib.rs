@@ -46,7 +46,9 @@ pub use access::{
     ConfigurationError, DEFAULT_MODES, Identity, ModeError, OidcFlags, PolicyFileError, RemoteError, RequestHeaders,
     TokenWebhookConfig,
 };
-pub use admission::control_config::{AdmissionConfigurationError, load as load_admission_configuration};
+pub use admission::control_config::{
+    AdmissionConfiguration, AdmissionConfigurationError, load as load_admission_configuration,
+};
 pub use admission::{AdmissionPlugins, PluginsError, PodSecurityConfiguration};
 pub use audit::{AuditConfig, AuditFormat, AuditLog, AuditPolicy, AuditPolicyError, AuditWebhook, Truncation};
 pub use config::Config;

@@ -19,6 +19,21 @@ impl TokenBucket {
         Self { per_second, burst: f64::from(burst), tokens: f64::from(burst), filled_at: now }
     }
 
+    /// Takes a token, if there is one.
+    pub(crate) fn try_take(&mut self, now: Instant) -> bool {
+        self.fill(now);
+        let is_there = self.tokens >= 1.0;
+        if is_there {
+            self.tokens -= 1.0;
+        }
+        is_there
+    }
+
+    /// When it was used last.
+    pub(crate) fn used_at(&self) -> Instant {
+        self.filled_at
+    }
+
     /// Takes a token that may have yet to come; after what time it is there.
     pub(crate) fn take(&mut self, now: Instant) -> Duration {
         self.fill(now);

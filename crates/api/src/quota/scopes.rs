@@ -59,7 +59,9 @@ fn selects(operator: &str, values: &Value, name: Option<&str>) -> bool {
 }
 
 /// Whether no container (nor the pod as a whole) asks for CPU or memory.
-fn is_best_effort(pod: &Value) -> bool {
+/// Whether a pod asks for no processor and no memory.
+#[must_use]
+pub fn is_best_effort(pod: &Value) -> bool {
     let asks = |holder: &Value| {
         ["requests", "limits"].into_iter().any(|part| {
             let amounts = amounts::resources(holder, part);

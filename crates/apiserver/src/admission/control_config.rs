@@ -9,7 +9,38 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::{PLUGINS, PodSecurityConfiguration};
+use super::event_rate_limit::{self, EventLimit};
+use super::pod_toleration_restriction::{self, PodTolerations};
+use super::{AdmissionPlugins, PLUGINS, PodSecurityConfiguration, pod_node_selector};
+
+/// The configurations of all plugins.
+#[derive(Clone, Debug, Default)]
+pub struct AdmissionConfiguration {
+    /// Of PodSecurity.
+    pub pod_security: PodSecurityConfiguration,
+    /// Of EventRateLimit.
+    pub(crate) event_limits: Vec<EventLimit>,
+    /// Of PodTolerationRestriction.
+    pub(crate) pod_tolerations: PodTolerations,
+    /// Of PodNodeSelector: the selector of namespaces that have none under `clusterDefaultNodeSelector`, and the one that
+    /// bounds the pods of a namespace under its name.
+    pub(crate) node_selectors: BTreeMap<String, String>,
+}
+
+impl AdmissionConfiguration {
+    /// Checks that plugins that are on have what they cannot do without.
+    ///
+    /// # Errors
+    ///
+    /// A plugin has no configuration.
+    pub fn check(&self, plugins: &AdmissionPlugins) -> Result<(), AdmissionConfigurationError> {
+        let name = event_rate_limit::PLUGIN.name;
+        match plugins.has(name) && self.event_limits.is_empty() {
+            true => Err(AdmissionConfigurationError::Missing(name)),
+            false => Ok(()),
+        }
+    }
+}
 
 /// What is wrong with the file.
 #[derive(Debug, thiserror::Error)]
@@ -44,6 +75,9 @@ pub enum AdmissionConfigurationError {
     /// A plugin has nothing to configure.
     #[error("admission plugin {0} takes no configuration")]
     Unconfigurable(String),
+    /// A plugin does nothing without a configuration.
+    #[error("admission plugin {0} needs a configuration in --admission-control-config-file")]
+    Missing(&'static str),
     /// A plugin stands there twice, or its configuration does.
     #[error("admission plugin {0} is configured twice")]
     Twice(String),
@@ -54,7 +88,7 @@ pub enum AdmissionConfigurationError {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct AdmissionConfiguration {
+struct File {
     api_version: String,
     kind: String,
     #[serde(default)]
@@ -90,12 +124,12 @@ struct Exemptions {
     runtime_classes: Vec<String>,
 }
 
-/// Reads the file; answers the configuration of PodSecurity, if it has one.
+/// Reads the file.
 ///
 /// # Errors
 ///
 /// The file or one that it names cannot be read or understood.
-pub fn load(path: &Path) -> Result<Option<PodSecurityConfiguration>, AdmissionConfigurationError> {
+pub fn load(path: &Path) -> Result<AdmissionConfiguration, AdmissionConfigurationError> {
     parse(&read(path)?, path.parent().unwrap_or_else(|| Path::new("")))
 }
 
@@ -121,11 +155,12 @@ fn check_type(
     Err(AdmissionConfigurationError::Kind { expected, found: format!("{api_version} {kind}") })
 }
 
-fn parse(text: &str, beside: &Path) -> Result<Option<PodSecurityConfiguration>, AdmissionConfigurationError> {
-    let file: AdmissionConfiguration = yaml("AdmissionConfiguration", text)?;
+fn parse(text: &str, beside: &Path) -> Result<AdmissionConfiguration, AdmissionConfigurationError> {
+    let file: File = yaml("AdmissionConfiguration", text)?;
     let expected = "apiserver.config.k8s.io/v1 AdmissionConfiguration";
     check_type(expected, "apiserver.config.k8s.io", &["v1", "v1alpha1"], (&file.api_version, &file.kind))?;
-    let mut found = None;
+    let mut found = AdmissionConfiguration::default();
+    let mut seen: Vec<String> = Vec::new();
     for PluginConfiguration { name, path, configuration } in file.plugins {
         if !PLUGINS.iter().any(|plugin| plugin.name == name) {
             return Err(AdmissionConfigurationError::Unknown(name));
@@ -136,14 +171,32 @@ fn parse(text: &str, beside: &Path) -> Result<Option<PodSecurityConfiguration>, 
             (None, Some(path)) => yaml("the configuration of a plugin", &read(&beside.join(path))?)?,
             (None, None) => continue,
         };
-        if name != super::pod_security::PLUGIN.name {
-            return Err(AdmissionConfigurationError::Unconfigurable(name));
-        }
-        if found.replace(pod_security(configuration)?).is_some() {
+        if seen.contains(&name) {
             return Err(AdmissionConfigurationError::Twice(name));
         }
+        match name.as_str() {
+            "PodSecurity" => found.pod_security = pod_security(configuration)?,
+            "EventRateLimit" => found.event_limits = event_rate_limit::configure(configuration)?,
+            "PodTolerationRestriction" => found.pod_tolerations = pod_toleration_restriction::configure(configuration)?,
+            "PodNodeSelector" => found.node_selectors = pod_node_selector::configure(configuration)?,
+            _ => return Err(AdmissionConfigurationError::Unconfigurable(name)),
+        }
+        seen.push(name);
     }
     Ok(found)
+}
+
+/// Reads a document of a type, which is given as `group/version Kind`.
+pub(super) fn typed<T: DeserializeOwned>(
+    expected: &'static str,
+    versions: &[&str],
+    document: Value,
+) -> Result<T, AdmissionConfigurationError> {
+    let group = expected.split('/').next().unwrap_or_default();
+    check_type(expected, group, versions, (api::meta::api_version(&document), api::meta::kind(&document)))?;
+    let malformed =
+        |err: serde_json::Error| AdmissionConfigurationError::Malformed { what: expected, why: err.to_string() };
+    serde_json::from_value(document).map_err(malformed)
 }
 
 fn pod_security(configuration: Value) -> Result<PodSecurityConfiguration, AdmissionConfigurationError> {
@@ -190,10 +243,10 @@ mod tests {
         let text = of_pod_security(
             "    defaults: {enforce: baseline, enforce-version: latest}\n    exemptions: {namespaces: [kube-system]}\n",
         );
-        let found = parse(&text, Path::new("")).expect("a configuration").expect("one of PodSecurity");
+        let found = parse(&text, Path::new("")).expect("a configuration").pod_security;
         assert_eq!(found.defaults.enforce.to_string(), "baseline:latest");
         assert_eq!(found.exempt_namespaces, ["kube-system"]);
-        assert!(parse(HEAD.trim_end_matches("plugins:\n"), Path::new("")).expect("a configuration").is_none());
+        assert!(parse(HEAD.trim_end_matches("plugins:\n"), Path::new("")).is_ok());
     }
 
     #[track_caller]

@@ -96,6 +96,11 @@ impl AdmissionPlugins {
         Ok(())
     }
 
+    /// Whether a plugin is on.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.enabled().any(|plugin| plugin.name == name)
+    }
+
     /// Those that are on, in their order.
     pub(super) fn enabled(&self) -> impl Iterator<Item = &'static Plugin> {
         PLUGINS.into_iter().zip(&self.is_on).filter(|(_, on)| **on).map(|(plugin, _)| plugin)

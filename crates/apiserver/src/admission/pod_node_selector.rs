@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 
 use api::status::Status;
+use serde::Deserialize;
 use serde_json::Value;
 
+use super::control_config::AdmissionConfigurationError;
 use super::{Attributes, Handler, Operation, Plugin};
 
 pub(super) const PLUGIN: Plugin = Plugin {
@@ -15,6 +17,9 @@ pub(super) const PLUGIN: Plugin = Plugin {
 
 /// The labels of nodes that a namespace names, as `key=value` with commas between.
 const ANNOTATION: &str = "scheduler.alpha.kubernetes.io/node-selector";
+
+/// Names the selector of namespaces without that annotation, in the plugin's configuration.
+const DEFAULT: &str = "clusterDefaultNodeSelector";
 
 /// Gives a pod the selector of its namespace.
 fn merge(attributes: &Attributes<'_>, pod: &mut Value) -> Result<(), Status> {
@@ -33,14 +38,38 @@ fn checked(attributes: &Attributes<'_>, pod: &Value) -> Result<BTreeMap<String, 
         return Err(Status::not_found("", "namespaces", namespace));
     };
     let namespace = namespace.value();
-    let selector = parse(api::meta::annotation(&namespace, ANNOTATION).unwrap_or_default());
+    let selectors = &attributes.registry.config.admission.node_selectors;
+    let configured = |name: &str| selectors.get(name).map_or("", String::as_str);
+    let selector = parse(api::meta::annotation(&namespace, ANNOTATION).unwrap_or_else(|| configured(DEFAULT)));
     let selector = selector.map_err(|why| Status::unclassified(format!("{why}: annotation {ANNOTATION}")))?;
     let wanted = |key: &String| pod["spec"]["nodeSelector"].get(key).and_then(Value::as_str);
     if selector.iter().any(|(key, value)| wanted(key).is_some_and(|wanted| wanted != value)) {
         let why = "pod node label selector conflicts with its namespace node label selector";
         return Err(attributes.forbidden(pod, why));
     }
+    let bounds = parse(configured(api::meta::name(&namespace))).map_err(Status::unclassified)?;
+    let chosen = pod["spec"]["nodeSelector"].as_object().into_iter().flatten();
+    let is_within = |(key, value): (&String, &Value)| bounds.get(key).is_some_and(|bound| value == bound);
+    if !bounds.is_empty() && !chosen.into_iter().all(is_within) {
+        return Err(attributes.forbidden(pod, "pod node label selector labels conflict with its namespace whitelist"));
+    }
     Ok(selector)
+}
+
+/// Reads the plugin's configuration.
+pub(super) fn configure(document: Value) -> Result<BTreeMap<String, String>, AdmissionConfigurationError> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase", deny_unknown_fields)]
+    struct Configuration {
+        pod_node_selector_plugin_config: BTreeMap<String, String>,
+    }
+    let what = "the configuration of PodNodeSelector";
+    let malformed = |why: String| AdmissionConfigurationError::Malformed { what, why };
+    let read: Configuration = serde_json::from_value(document).map_err(|err| malformed(err.to_string()))?;
+    for selector in read.pod_node_selector_plugin_config.values() {
+        parse(selector).map_err(malformed)?;
+    }
+    Ok(read.pod_node_selector_plugin_config)
 }
 
 fn parse(text: &str) -> Result<BTreeMap<String, String>, String> {

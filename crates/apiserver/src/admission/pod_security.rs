@@ -50,7 +50,7 @@ fn policy(attributes: &Attributes<'_>) -> Option<Policy> {
 }
 
 fn configuration<'a>(attributes: &Attributes<'a>) -> &'a PodSecurityConfiguration {
-    &attributes.registry.config.pod_security
+    &attributes.registry.config.admission.pod_security
 }
 
 /// Whether the policy does not count for the namespace of the request, or for who makes it.

@@ -62,6 +62,109 @@ async fn pod_node_selector() {
     }
 }
 
+/// A cluster with a plugin on, and a configuration as a file has it.
+async fn configured(plugin: &str, configuration: &str) -> Cluster {
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = dir.path().join("admission.yaml");
+    let text = format!(
+        "apiVersion: apiserver.config.k8s.io/v1\nkind: AdmissionConfiguration\nplugins:\n- name: {plugin}\n  \
+         configuration: {configuration}\n"
+    );
+    std::fs::write(&file, text).expect("written");
+    let plugins = AdmissionPlugins::new(&[plugin], &[]).expect("a plugin");
+    let admission = skiff_apiserver::load_admission_configuration(&file).expect("a configuration");
+    admission.check(&plugins).expect("nothing is missing");
+    let cluster = Cluster::start_with(move |config| {
+        config.admission_plugins = plugins;
+        config.admission = admission;
+    })
+    .await;
+    let account = json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default"}});
+    cluster.post("/api/v1/namespaces/default/serviceaccounts", account).await;
+    cluster
+}
+
+/// Annotates the namespace of the pods.
+async fn annotate(cluster: &Cluster, annotations: Value) {
+    let patch = json!({"metadata": {"annotations": annotations}});
+    cluster.patch("/api/v1/namespaces/default", "application/merge-patch+json", patch).await.expect(200);
+    cluster.get("/api/v1/namespaces/default").await.expect(200);
+}
+
+#[tokio::test]
+async fn pod_node_selectors_of_the_cluster() {
+    let selectors =
+        r#"{podNodeSelectorPluginConfig: {clusterDefaultNodeSelector: "env=test", default: "env=test,os=a"}}"#;
+    let cluster = configured("PodNodeSelector", selectors).await;
+    let created = cluster.post(PODS, pod("p", json!({}))).await.expect(201);
+    assert_eq!(created["spec"]["nodeSelector"]["env"], "test");
+    cluster.post(PODS, pod("q", json!({"nodeSelector": {"os": "a"}}))).await.expect(201);
+    cluster.post(PODS, pod("r", json!({"nodeSelector": {"os": "b"}}))).await.expect(403);
+    // What the namespace says counts in place of the cluster's default.
+    annotate(&cluster, json!({"scheduler.alpha.kubernetes.io/node-selector": "os=a"})).await;
+    let created = cluster.post(PODS, pod("s", json!({}))).await.expect(201);
+    assert_eq!(created["spec"]["nodeSelector"], json!({"os": "a"}));
+}
+
+#[tokio::test]
+async fn pod_toleration_restriction() {
+    let toleration = |key: &str| json!({"key": key, "operator": "Exists", "effect": "NoSchedule"});
+    let tolerates = |pod: &Value, key: &str| {
+        pod["spec"]["tolerations"].as_array().is_some_and(|all| all.contains(&toleration(key)))
+    };
+    let annotations = json!({
+        "scheduler.alpha.kubernetes.io/defaultTolerations": json!([toleration("own")]).to_string(),
+        "scheduler.alpha.kubernetes.io/tolerationsWhitelist":
+            json!([{"operator": "Exists", "effect": "NoExecute"}, toleration("own"), toleration("extra")]).to_string(),
+    });
+    for is_on in [true, false] {
+        let cluster = cluster("PodTolerationRestriction", is_on).await;
+        annotate(&cluster, annotations.clone()).await;
+        let created = cluster.post(PODS, pod("p", json!({"tolerations": [toleration("extra")]}))).await.expect(201);
+        assert_eq!((tolerates(&created, "own"), tolerates(&created, "extra")), (is_on, true));
+        let other = cluster.post(PODS, pod("q", json!({"tolerations": [toleration("other")]}))).await;
+        other.expect(if is_on { 500 } else { 201 });
+    }
+    let configuration = r#"{apiVersion: podtolerationrestriction.admission.k8s.io/v1alpha1, kind: Configuration,
+      default: [{key: cluster, operator: Exists, effect: NoSchedule}]}"#;
+    let cluster = configured("PodTolerationRestriction", configuration).await;
+    let created = cluster.post(PODS, pod("p", json!({}))).await.expect(201);
+    assert!(tolerates(&created, "cluster"), "{created}");
+    let resources = json!({"requests": {"memory": "1Mi"}});
+    let burstable = json!({"containers": [{"name": "a", "image": "busybox", "resources": resources}]});
+    let created = cluster.post(PODS, pod("q", burstable)).await.expect(201);
+    assert!(tolerates(&created, "node.kubernetes.io/memory-pressure"), "{created}");
+}
+
+#[tokio::test]
+async fn event_rate_limit() {
+    let event = |name: &str| json!({"metadata": {"name": name}, "involvedObject": {"kind": "Pod", "namespace": "default", "name": "p"}});
+    let events = "/api/v1/namespaces/default/events";
+    let configuration = r#"{apiVersion: eventratelimit.admission.k8s.io/v1alpha1, kind: Configuration,
+      limits: [{type: Namespace, qps: 1, burst: 2}, {type: User, qps: 1000, burst: 1000, cacheSize: 10}]}"#;
+    let cluster = configured("EventRateLimit", configuration).await;
+    let mut statuses = Vec::new();
+    for number in 0..20 {
+        let answer = cluster.post(events, event(&format!("e{number}"))).await;
+        if answer.status() == 429 {
+            let why = &answer.body()["message"];
+            assert_eq!(*why, "limit reached on type Namespace for key default");
+        }
+        statuses.push(answer.status());
+    }
+    assert_eq!(statuses[..2], [201, 201]);
+    assert!(statuses.contains(&429), "{statuses:?}");
+    // It is only about events, and off by default.
+    cluster.post("/api/v1/namespaces/default/configmaps", json!({"metadata": {"name": "m"}})).await.expect(201);
+    let off = Cluster::start().await;
+    for number in 0..20 {
+        off.post(events, event(&format!("e{number}"))).await.expect(201);
+    }
+    let plugins = AdmissionPlugins::new(&["EventRateLimit"], &[]).expect("a plugin");
+    let missing = skiff_apiserver::AdmissionConfiguration::default().check(&plugins).map_err(|err| err.to_string());
+    assert!(missing.is_err_and(|why| why.contains("EventRateLimit needs a configuration")));
+}
+
 #[tokio::test]
 async fn deny_service_external_ips() {
     for is_on in [true, false] {

@@ -11,7 +11,7 @@ const STRATEGIC: &str = "application/strategic-merge-patch+json";
 
 /// A cluster with a namespace `a` with labels of PodSecurity.
 async fn start(labels: Value, configuration: PodSecurityConfiguration) -> Cluster {
-    let cluster = Cluster::start_with(|config| config.pod_security = configuration).await;
+    let cluster = Cluster::start_with(|config| config.admission.pod_security = configuration).await;
     let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "a", "labels": labels}});
     cluster.post("/api/v1/namespaces", namespace).await.expect(201);
     cluster.eventually("/api/v1/namespaces/a").await;

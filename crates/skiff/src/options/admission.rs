@@ -15,7 +15,7 @@ pub struct Admission {
     /// Admission plugins to turn off that are on by default (may be repeated)
     #[arg(long, env = "SKIFF_DISABLE_ADMISSION_PLUGINS", value_delimiter = ',', value_name = "NAME")]
     pub disable_admission_plugins: Vec<String>,
-    /// AdmissionConfiguration of plugins: PodSecurity takes defaults and exemptions
+    /// AdmissionConfiguration of plugins: PodSecurity, EventRateLimit, PodTolerationRestriction and PodNodeSelector take one
     #[arg(long, env = "SKIFF_ADMISSION_CONTROL_CONFIG_FILE", value_name = "FILE")]
     pub admission_control_config_file: Option<PathBuf>,
 }
@@ -27,8 +27,9 @@ impl Admission {
         config.admission_plugins = plugins.context("--enable-admission-plugins and --disable-admission-plugins")?;
         if let Some(file) = &self.admission_control_config_file {
             let found = apiserver::load_admission_configuration(file).context("--admission-control-config-file")?;
-            config.pod_security = found.unwrap_or_default();
+            config.admission = found;
         }
+        config.admission.check(&config.admission_plugins)?;
         Ok(())
     }
 }
