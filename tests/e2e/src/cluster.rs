@@ -37,6 +37,8 @@ const GRACE_PERIOD: &str = "16";
 /// Logs are rotated early, so that tests see it, and few files are kept.
 const LOG_SIZE: &str = "32Ki";
 const LOG_FILES: &str = "3";
+/// Images stay however full the disk is that the tests run on: nothing could bring them back.
+const NO_IMAGE_GC: &str = "100";
 
 const START_DEADLINE: Duration = Duration::from_secs(60);
 
@@ -79,6 +81,7 @@ impl Cluster {
                     ("--node-monitor-grace-period", GRACE_PERIOD),
                     ("--container-log-max-size", LOG_SIZE),
                     ("--container-log-max-files", LOG_FILES),
+                    ("--image-gc-high-threshold", NO_IMAGE_GC),
                 ]));
                 self.spawn("server", &arguments);
             }
@@ -114,6 +117,7 @@ impl Cluster {
                         ("--client-ca-file", &file("ca.crt")),
                         ("--container-log-max-size", LOG_SIZE),
                         ("--container-log-max-files", LOG_FILES),
+                        ("--image-gc-high-threshold", NO_IMAGE_GC),
                     ]));
                 }
                 "proxy" => arguments.extend(flags(&[("--hostname-override", "first")])),
@@ -167,6 +171,7 @@ impl Cluster {
             ("--token-file", &self.data_dir().join("server/token").to_string_lossy()),
             ("--node-name", "second"),
             ("--node-ip", Machines::SECOND_IP),
+            ("--image-gc-high-threshold", NO_IMAGE_GC),
         ]));
         self.agent = Some(Process::start("agent", self.machines.second(), &arguments, &self.log("agent")));
         self.wait_node_ready("second");
