@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
+use std::hash::Hash;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -52,14 +53,14 @@ pub(crate) async fn run(context: Context, drain: Drain) -> Result<(), Controller
 }
 
 /// Has every object that carries the certificates synced when they change.
-pub(crate) async fn follow<K: Object>(
+pub(crate) async fn follow<K: Object, T: From<ObjectKey> + Clone + Eq + Hash>(
     mut root_ca: watch::Receiver<String>,
     carriers: Lister<K>,
-    queue: Queue<ObjectKey>,
+    queue: Queue<T>,
 ) -> Infallible {
     while root_ca.changed().await.is_ok() {
         for carrier in carriers.list() {
-            queue.add(ObjectKey::of(&*carrier));
+            queue.add(ObjectKey::of(&*carrier).into());
         }
     }
     std::future::pending().await

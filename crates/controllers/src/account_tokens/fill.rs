@@ -1,5 +1,6 @@
 //! Fills in the secrets of service accounts' tokens, and removes them with their account.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +17,30 @@ use super::{ACCOUNT_NAME, ACCOUNT_UID, account_of, annotation, is_for, names, se
 use crate::context::Context;
 use crate::error::{Attempt, SyncError};
 use crate::root_ca::follow;
+
+/// What is looked at.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Task {
+    /// A secret.
+    Secret(ObjectKey),
+    /// Whether an account still names a secret that is gone.
+    Gone { secret: ObjectKey, account: String, account_uid: String },
+}
+
+impl From<ObjectKey> for Task {
+    fn from(key: ObjectKey) -> Self {
+        Self::Secret(key)
+    }
+}
+
+impl fmt::Display for Task {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Secret(key) => write!(f, "{key}"),
+            Self::Gone { secret, account, .. } => write!(f, "{secret} of {account}, which is gone"),
+        }
+    }
+}
 
 /// What a sync reads.
 struct Listers {
@@ -36,21 +61,38 @@ pub(crate) async fn run(context: Context, drain: Drain) -> Result<(), Controller
     let listers =
         Arc::new(Listers { secrets: secrets.lister(), accounts: accounts.lister(), keys, root_ca: root_ca.clone() });
     let of_accounts = secrets.lister();
-    let controller = Controller::new("serviceaccount-token-controller", context.env.clone()).watch_own(&secrets).watch(
-        &accounts,
-        move |event, queue| {
+    let controller = Controller::new("serviceaccount-token-controller", context.env.clone())
+        .watch(&secrets, |event, queue| {
+            let (secret, is_gone) = (event.object(), event.is_deleted());
+            let key = ObjectKey::of(&**secret);
+            queue.add(match is_gone {
+                false => Task::Secret(key),
+                true => Task::Gone {
+                    secret: key,
+                    account: annotation(secret, ACCOUNT_NAME).to_owned(),
+                    account_uid: annotation(secret, ACCOUNT_UID).to_owned(),
+                },
+            });
+        })
+        .watch(&accounts, move |event, queue| {
             let account = event.object();
             for secret in of_accounts.in_namespace(objects::namespace(&**account)) {
                 if annotation(&secret, ACCOUNT_NAME) == objects::name(&**account) {
-                    queue.add(ObjectKey::of(&*secret));
+                    queue.add(Task::Secret(ObjectKey::of(&*secret)));
                 }
             }
-        },
-    );
+        });
     let changes = follow(root_ca, secrets.lister(), controller.queue());
-    let syncing = controller.run(drain, move |key| {
+    let syncing = controller.run(drain, move |task| {
         let (context, listers) = (context.clone(), Arc::clone(&listers));
-        async move { sync(&context, &listers, &key).await }
+        async move {
+            match task {
+                Task::Secret(key) => sync(&context, &listers, &key).await,
+                Task::Gone { secret, account, account_uid } => {
+                    forget(&context, &listers, &secret, &account, &account_uid).await
+                }
+            }
+        }
     });
     tokio::select! {
         ended = syncing => ended,
@@ -59,9 +101,7 @@ pub(crate) async fn run(context: Context, drain: Drain) -> Result<(), Controller
 }
 
 async fn sync(context: &Context, listers: &Listers, key: &ObjectKey) -> Result<Option<Duration>, SyncError> {
-    let Some(secret) = listers.secrets.get_key(key) else {
-        return forget(context, listers, key).await;
-    };
+    let Some(secret) = listers.secrets.get_key(key) else { return Ok(None) };
     if objects::is_deleting(&*secret) {
         return Ok(None);
     }
@@ -108,20 +148,31 @@ fn filled(
     (filled != *secret).then_some(filled)
 }
 
-/// Takes a secret that is gone out of the accounts that name it.
-async fn forget(context: &Context, listers: &Listers, key: &ObjectKey) -> Result<Option<Duration>, SyncError> {
-    let naming = listers.accounts.in_namespace(key.namespace());
-    for account in naming.iter().filter(|account| names(account, &key.name) && !objects::is_deleting(&***account)) {
-        let secrets: Api<Secret> = context.namespaced(key.namespace());
-        if secrets.get_opt(&key.name).await.attempt("look for", key)?.is_some() {
-            // Another of the same name, perhaps of another type.
-            return Ok(None);
-        }
-        let mut changed = ServiceAccount::clone(account);
-        changed.secrets.get_or_insert_default().retain(|reference| reference.name.as_deref() != Some(&*key.name));
-        let api: Api<ServiceAccount> = context.namespaced(key.namespace());
-        let replaced = api.replace(objects::name(&**account), &PostParams::default(), &changed).await;
-        objects::ignore_not_found(replaced).attempt("take out of its account", key)?;
+/// Takes a secret that is gone out of its account, if that names it.
+async fn forget(
+    context: &Context,
+    listers: &Listers,
+    key: &ObjectKey,
+    account: &str,
+    account_uid: &str,
+) -> Result<Option<Duration>, SyncError> {
+    let found = listers.accounts.get(Some(key.namespace()), account);
+    // An account of the same name that came later names another secret.
+    let is_its = |account: &ServiceAccount| account_uid.is_empty() || account_uid == objects::uid(account);
+    let Some(account) =
+        found.filter(|found| is_its(found) && names(found, &key.name) && !objects::is_deleting(&**found))
+    else {
+        return Ok(None);
+    };
+    let secrets: Api<Secret> = context.namespaced(key.namespace());
+    if secrets.get_opt(&key.name).await.attempt("look for", key)?.is_some() {
+        // Another of the same name, perhaps of another type.
+        return Ok(None);
     }
+    let mut changed = ServiceAccount::clone(&account);
+    changed.secrets.get_or_insert_default().retain(|reference| reference.name.as_deref() != Some(&*key.name));
+    let api: Api<ServiceAccount> = context.namespaced(key.namespace());
+    let replaced = api.replace(objects::name(&*account), &PostParams::default(), &changed).await;
+    objects::ignore_not_found(replaced).attempt("take out of its account", key)?;
     Ok(None)
 }
