@@ -26,6 +26,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use base::{Drain, Env};
+use serde_json::Value;
 use tokio::sync::{Notify, oneshot};
 
 pub(crate) use dump::dump;
@@ -124,9 +125,10 @@ struct TurnedAway {
 }
 
 impl FlowControl {
-    /// The mandatory levels over so many seats; [`FlowControl::run`] follows the configuration.
+    /// The levels of every cluster over so many seats; [`FlowControl::run`] follows the configuration.
     pub(crate) fn new(seats: u32, env: Env) -> Arc<Self> {
-        let snapshot = Snapshot::default().next(&[], &[], seats, env.instant());
+        let (schemas, levels) = (bootstrap::suggested_schemas(), bootstrap::suggested_levels());
+        let snapshot = Snapshot::default().next(&schemas, &levels, seats, env.instant());
         // Two for each processor: one runs, the other is there when it ends.
         let turns = Turns::new(2 * std::thread::available_parallelism().map_or(1, std::num::NonZero::get));
         Arc::new(Self { snapshot: ArcSwap::from_pointee(snapshot), env, seats, turns, releases: Notify::new() })
@@ -239,7 +241,8 @@ impl FlowControl {
             let snapshot = cache.map(|cache| cache.snapshot(0));
             snapshot.iter().flat_map(|snapshot| snapshot.range(None)).map(|object| object.value()).collect::<Vec<_>>()
         };
-        let (schemas, levels) = (objects("flowschemas"), objects("prioritylevelconfigurations"));
+        let schemas = completed(objects("flowschemas"), bootstrap::suggested_schemas());
+        let levels = completed(objects("prioritylevelconfigurations"), bootstrap::suggested_levels());
         let next = self.snapshot.load().next(&schemas, &levels, self.seats, self.env.instant());
         self.snapshot.store(Arc::new(next));
     }
@@ -252,6 +255,15 @@ impl FlowControl {
             level.limit(now, limit);
         }
     }
+}
+
+/// The objects, and those suggested ones that are not among them yet: they are made anew when they are missing, and while
+/// they are being made one by one, the cluster's own parts must not be taken for anybody.
+fn completed(mut found: Vec<Value>, suggested: Vec<Value>) -> Vec<Value> {
+    let is_there = |name: &str| found.iter().any(|object| api::meta::name(object) == name);
+    let missing: Vec<_> = suggested.into_iter().filter(|object| !is_there(api::meta::name(object))).collect();
+    found.extend(missing);
+    found
 }
 
 #[cfg(test)]

@@ -113,3 +113,19 @@ async fn seats_of_an_idle_level_are_lent() {
     control.adjust();
     assert!(waiting.await.is_ok(), "it is woken by the seats that were lent");
 }
+
+#[tokio::test]
+async fn the_clusters_own_parts_are_known_before_their_schemas_are_written() {
+    let control = FlowControl::new(600, Env::system());
+    let manager = Identity::new("system:kube-controller-manager", &["system:authenticated"]);
+    let info = RequestInfo::parse(&http::Method::GET, &http::Uri::from_static("/api/v1/pods"));
+    let digest = Digest { identity: &manager, info: &info, method: "GET" };
+    assert_eq!(control.classify(digest).name, "kube-controller-manager");
+    let written = vec![serde_json::json!({"metadata": {"name": "system-nodes"}, "spec": {}})];
+    let names: Vec<_> = super::completed(written, super::bootstrap::suggested_schemas())
+        .iter()
+        .map(|schema| api::meta::name(schema).to_owned())
+        .collect();
+    assert_eq!(names.iter().filter(|name| *name == "system-nodes").count(), 1);
+    assert!(names.iter().any(|name| name == "kube-controller-manager"), "{names:?}");
+}
