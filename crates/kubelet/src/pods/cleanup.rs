@@ -124,7 +124,7 @@ async fn remove_sandbox(context: &Context, id: &str) -> Result<(), CleanupError>
     }
 }
 
-/// Ends the pod's graceful deletion: nothing of it runs any more.
+/// Ends the graceful deletion of a pod of which nothing runs any more, or a mirror, of which nothing ever does.
 pub async fn delete_from_api(context: &Context, pod: &Pod) -> Result<(), CleanupError> {
     let api: Api<Pod> = Api::namespaced(context.client.clone(), spec::namespace(pod));
     let preconditions = Preconditions { uid: Some(spec::uid(pod).to_owned()), resource_version: None };

@@ -35,6 +35,7 @@ use k8s_openapi::api::core::v1::{Pod, PodSpec};
 use tokio::sync::{Notify, watch};
 
 pub use backoff::BackOff;
+pub use cleanup::{CleanupError, delete_from_api};
 pub use cri_config::NodeFacts;
 pub use dns::{NodeDns, parse_resolv_conf};
 pub use observe::observe;

@@ -7,11 +7,11 @@ use client::{ObjectKey, run_workers};
 use k8s_openapi::api::core::v1::{Node, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::Api;
-use kube::api::{DeleteParams, PostParams, Preconditions};
+use kube::api::PostParams;
 
 use super::{CONFIG_HASH, CONFIG_MIRROR, annotation};
 use crate::context::{Context, Shared};
-use crate::pods::spec;
+use crate::pods::{CleanupError, delete_from_api, spec};
 
 /// How many mirrors are written at a time.
 const WORKERS: usize = 2;
@@ -25,6 +25,9 @@ enum MirrorError {
     /// The API refused.
     #[error(transparent)]
     Api(#[from] Box<kube::Error>),
+    /// One that is of no use cannot be deleted.
+    #[error(transparent)]
+    Delete(#[from] CleanupError),
 }
 
 /// Keeps a mirror pod for every static pod that runs, until the drain signal.
@@ -54,21 +57,21 @@ pub fn is_mirror_of(mirror: &Pod, pod: &Pod) -> bool {
 async fn reconcile(context: &Context, key: &ObjectKey) -> Result<Option<Duration>, MirrorError> {
     let mirror = context.pods.api().lister().get_key(key).filter(|pod| is_mirror(pod));
     let pod = context.static_pods.get(key);
-    let api: Api<Pod> = Api::namespaced(context.client.clone(), key.namespace());
     match (pod, mirror) {
-        (Some(pod), None) => create(context, &api, &pod).await?,
+        (Some(pod), None) => create(context, &pod).await?,
         // The next one is made when this one is seen to be gone.
         (Some(pod), Some(mirror)) if !is_mirror_of(&mirror, &pod) || spec::is_deleted(&mirror) => {
-            delete(&api, &mirror).await?;
+            delete_from_api(context, &mirror).await?;
         }
-        (None, Some(mirror)) => delete(&api, &mirror).await?,
+        (None, Some(mirror)) => delete_from_api(context, &mirror).await?,
         (Some(_), Some(_)) | (None, None) => {}
     }
     Ok(None)
 }
 
-async fn create(context: &Context, api: &Api<Pod>, pod: &Pod) -> Result<(), MirrorError> {
+async fn create(context: &Context, pod: &Pod) -> Result<(), MirrorError> {
     let node = context.node.lister().get(None, &context.config.node_name).ok_or(MirrorError::NoNode)?;
+    let api: Api<Pod> = Api::namespaced(context.client.clone(), spec::namespace(pod));
     match api.create(&PostParams::default(), &mirror_of(pod, &node)).await {
         Ok(_) => Ok(()),
         Err(err) => Err(Box::new(err).into()),
@@ -91,16 +94,4 @@ fn mirror_of(pod: &Pod, node: &Node) -> Pod {
         ..OwnerReference::default()
     }]);
     mirror
-}
-
-async fn delete(api: &Api<Pod>, mirror: &Pod) -> Result<(), MirrorError> {
-    let preconditions = Preconditions { uid: mirror.metadata.uid.clone(), resource_version: None };
-    let params =
-        DeleteParams { grace_period_seconds: Some(0), preconditions: Some(preconditions), ..DeleteParams::default() };
-    match api.delete(spec::name(mirror), &params).await {
-        Ok(_) => Ok(()),
-        // Gone, or another pod has the name by now.
-        Err(kube::Error::Api(status)) if status.code == 404 || status.code == 409 => Ok(()),
-        Err(err) => Err(Box::new(err).into()),
-    }
 }

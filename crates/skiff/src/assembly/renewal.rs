@@ -10,10 +10,10 @@ use base::{Drain, Env};
 use base64::Engine;
 use jiff::{SignedDuration, Timestamp};
 use kube::config::Kubeconfig;
-use pki::{Authority, IssueRequest, KeyPairPem, Presenter, SigningRequest, Trust, Usage};
+use pki::{Authority, KeyPairPem, Presenter, SigningRequest, Trust};
 
-use super::control_plane::VALIDITY;
 use super::join::{self, Ask};
+use super::serving::certificate_of;
 use crate::supervise::Parts;
 
 /// How often the server is asked for its authorities: their successors are good long before anybody must know them.
@@ -155,14 +155,7 @@ impl ServingRenewal {
             (Some(presenter), Some(pair)) => (presenter, due(&pair.certificate, env)),
             _ => {
                 let own = Authority::load_or_create(dir, "serving-ca", env)?;
-                let request = IssueRequest {
-                    common_name: format!("system:node:{node}"),
-                    organizations: vec!["system:nodes".to_owned()],
-                    dns_names: vec![node.to_owned()],
-                    ips: vec![ip],
-                    usage: Usage::Server,
-                    validity: VALIDITY,
-                };
+                let request = certificate_of(node, ip);
                 (Presenter::new(&own.load_or_issue(dir, "kubelet", &request)?)?, Timestamp::MIN)
             }
         };

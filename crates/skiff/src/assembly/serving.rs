@@ -11,6 +11,18 @@ use pki::{Authority, IssueRequest, Leaf, PairFiles, Presenter, Usage};
 use super::control_plane::VALIDITY;
 use crate::supervise::Parts;
 
+/// What a kubelet's serving certificate says.
+pub fn certificate_of(node: &str, ip: IpAddr) -> IssueRequest {
+    IssueRequest {
+        common_name: format!("system:node:{node}"),
+        organizations: vec!["system:nodes".to_owned()],
+        dns_names: vec![node.to_owned()],
+        ips: vec![ip],
+        usage: Usage::Server,
+        validity: VALIDITY,
+    }
+}
+
 /// A certificate that an authority of this machine issues into `dir`, and issues anew in time.
 pub fn issued(
     parts: &mut Parts,
@@ -19,14 +31,7 @@ pub fn issued(
     (node, ip): (&str, IpAddr),
     env: &Env,
 ) -> Result<Arc<Presenter>> {
-    let request = IssueRequest {
-        common_name: format!("system:node:{node}"),
-        organizations: vec!["system:nodes".to_owned()],
-        dns_names: vec![node.to_owned()],
-        ips: vec![ip],
-        usage: Usage::Server,
-        validity: VALIDITY,
-    };
+    let request = certificate_of(node, ip);
     let leaf = Arc::new(Leaf::load_or_issue(authority, dir, "kubelet", request, env)?);
     let presenter = leaf.presenter();
     parts.spawn_endless("kubelet's certificate", leaf.run(parts.drain()));
