@@ -12,7 +12,6 @@ pub(crate) mod node;
 pub(crate) mod rbac;
 pub(crate) mod remote;
 pub(crate) mod shown;
-mod ttl_cache;
 
 pub use authentication::{AuthenticationError, ConfigurationError, OidcFlags, RequestHeaders, TokenWebhookConfig};
 pub use authorization::{

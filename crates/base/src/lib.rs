@@ -1,8 +1,8 @@
 //! Leaf library: what every part of Skiff takes from outside itself.
 //!
 //! Time and randomness ([`Env`]), ordered shutdown of tasks ([`Drain`], [`Tasks`]), layered configuration
-//! ([`config`]), files that others replace ([`FileWatch`]), the identity of an installation on its machine
-//! ([`Instance`]), and tracing set-up ([`logging`]).
+//! ([`config`]), files that others replace ([`FileWatch`]), answers that end ([`TtlCache`]), the identity of an
+//! installation on its machine ([`Instance`]), and tracing set-up ([`logging`]).
 //! Nothing here knows Kubernetes.
 
 pub mod config;
@@ -13,6 +13,7 @@ mod instance;
 pub mod logging;
 mod sys;
 mod tasks;
+mod ttl_cache;
 
 pub use drain::{Drain, DrainTrigger, drain};
 pub use env::{Env, Random};
@@ -20,3 +21,4 @@ pub use files::FileWatch;
 pub use instance::Instance;
 pub use sys::watch_descriptor;
 pub use tasks::{TaskError, TaskFailure, Tasks};
+pub use ttl_cache::TtlCache;

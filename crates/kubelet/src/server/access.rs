@@ -4,7 +4,6 @@
 //! without a name.
 
 mod attributes;
-mod kept;
 #[cfg(test)]
 mod tests;
 
@@ -17,7 +16,7 @@ use axum::http::header::AUTHORIZATION;
 use axum::http::{HeaderMap, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use base::Env;
+use base::{Env, TtlCache};
 use k8s_openapi::api::authentication::v1::{TokenReview, TokenReviewSpec, UserInfo};
 use k8s_openapi::api::authorization::v1::{ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec};
 use kube::Api;
@@ -29,7 +28,6 @@ use sha2::{Digest, Sha256};
 
 use crate::config::Config;
 use attributes::Attributes;
-use kept::Kept;
 
 /// How long the API server's answers are believed: upstream's defaults.
 const TOKEN: Duration = Duration::from_secs(120);
@@ -56,8 +54,8 @@ pub struct Access {
     client_ca: Arc<Trust>,
     node_name: String,
     env: Env,
-    tokens: Kept<[u8; 32], Option<UserInfo>>,
-    decisions: Kept<String, bool>,
+    tokens: TtlCache<[u8; 32], Option<UserInfo>>,
+    decisions: TtlCache<String, bool>,
 }
 
 /// Why somebody is not served.
@@ -101,7 +99,8 @@ impl Access {
     /// Decides for the server of a node.
     pub fn new(config: &Config, client: kube::Client, env: Env) -> Self {
         let (client_ca, node_name) = (config.client_ca.clone(), config.node_name.clone());
-        Self { client, client_ca, node_name, env, tokens: Kept::default(), decisions: Kept::default() }
+        let (tokens, decisions) = (TtlCache::new(env.clone()), TtlCache::new(env.clone()));
+        Self { client, client_ca, node_name, env, tokens, decisions }
     }
 
     async fn admit(&self, shown: &Shown, headers: &HeaderMap, attributes: &Attributes) -> Result<(), Refusal> {
@@ -140,8 +139,8 @@ impl Access {
 
     /// Whose token it is, if the API server knows it.
     async fn by_token(&self, token: &str) -> Option<UserInfo> {
-        let (key, now) = (Sha256::digest(token).into(), self.env.now());
-        if let Some(known) = self.tokens.get(&key, now) {
+        let key = Sha256::digest(token).into();
+        if let Some(known) = self.tokens.get(&key) {
             return known;
         }
         let spec = TokenReviewSpec { token: Some(token.to_owned()), ..TokenReviewSpec::default() };
@@ -155,7 +154,7 @@ impl Access {
             }
         };
         let user = status.user.filter(|_| status.authenticated == Some(true));
-        self.tokens.insert(key, user.clone(), now, TOKEN);
+        self.tokens.put(key, user.clone(), TOKEN);
         user
     }
 
@@ -176,14 +175,13 @@ impl Access {
             ..SubjectAccessReviewSpec::default()
         };
         let key = serde_json::to_string(&spec).map_err(kube::Error::SerdeError)?;
-        let now = self.env.now();
-        if let Some(known) = self.decisions.get(&key, now) {
+        if let Some(known) = self.decisions.get(&key) {
             return Ok(known);
         }
         let review = SubjectAccessReview { spec, ..SubjectAccessReview::default() };
         let api = Api::<SubjectAccessReview>::all(self.client.clone());
         let status = api.create(&PostParams::default(), &review).await?.status.unwrap_or_default();
-        self.decisions.insert(key, status.allowed, now, if status.allowed { ALLOWED } else { DENIED });
+        self.decisions.put(key, status.allowed, if status.allowed { ALLOWED } else { DENIED });
         Ok(status.allowed)
     }
 }

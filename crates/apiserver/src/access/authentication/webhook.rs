@@ -3,14 +3,14 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use base::Env;
+use base::{Env, TtlCache};
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 use url::Url;
 
 use super::{Authenticated, Outcome};
 use crate::access::identity::Identity;
 use crate::access::remote::{Remote, RemoteError, TIMEOUT};
-use crate::access::ttl_cache::TtlCache;
 
 /// The flags `--authentication-token-webhook-*`.
 #[derive(Clone, Debug)]
@@ -33,7 +33,7 @@ pub(super) struct TokenWebhook {
     version: String,
     audiences: Vec<String>,
     ttl: Duration,
-    cache: TtlCache<Judged>,
+    cache: TtlCache<[u8; 32], Judged>,
 }
 
 impl TokenWebhook {
@@ -44,7 +44,7 @@ impl TokenWebhook {
     }
 
     pub(super) async fn authenticate(&self, token: &str, audiences: &[String]) -> Outcome {
-        let key = TtlCache::<()>::key(&format!("{token}\n{}", audiences.join("\n")));
+        let key = Sha256::digest(format!("{token}\n{}", audiences.join("\n"))).into();
         let judged = match self.cache.get(&key) {
             Some(judged) => judged,
             None => {

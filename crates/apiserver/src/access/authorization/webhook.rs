@@ -3,15 +3,15 @@
 use std::path::Path;
 use std::time::Duration;
 
-use base::Env;
+use base::{Env, TtlCache};
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 use url::Url;
 
 use super::configuration::{FailurePolicy, Webhook};
 use super::{Decision, Refused};
 use crate::access::attributes::{Attributes, review};
 use crate::access::remote::{Remote, RemoteError};
-use crate::access::ttl_cache::TtlCache;
 
 /// The longest question whose answer is kept: what is asked is the asker's choice.
 const MAX_KEPT: usize = 10_000;
@@ -30,7 +30,7 @@ pub(super) struct WebhookAuthorizer {
     remote: Remote,
     settings: Webhook,
     conditions: Vec<cel::access::Condition>,
-    cache: TtlCache<Answer>,
+    cache: TtlCache<[u8; 32], Answer>,
 }
 
 impl WebhookAuthorizer {
@@ -53,7 +53,7 @@ impl WebhookAuthorizer {
             Err(why) => return self.failed(why),
         }
         let question = spec.to_string();
-        let key = TtlCache::<()>::key(&question);
+        let key = Sha256::digest(&question).into();
         let answer = match self.cache.get(&key) {
             Some(answer) => answer,
             None => match self.ask(spec).await {
