@@ -108,6 +108,7 @@ pub(crate) async fn answer(core: &Arc<Core>) -> Result<Response<Body>, Status> {
     families.extend(storage_size(core).await);
     families.extend(core.aggregation.unavailable());
     families.extend(core.registry.admission.metrics());
+    families.extend(core.registry.storage.metrics());
     families.extend(build_info());
     // The encoder takes none without values.
     families.retain(|family| !family.get_metric().is_empty());

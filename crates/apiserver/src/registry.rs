@@ -34,7 +34,7 @@ use crate::cache::{self, Cache, Object, REGISTRY, ResourceCache, storage_path};
 use crate::config::Config;
 use crate::http::options::{DeleteOptions, WriteOptions};
 use crate::kinds::Kinds;
-use crate::storage::{Storage, Stored, Unreadable, Written};
+use crate::storage::{Storage, Stored, Unreadable, WriteError, Written};
 use crate::webhook::Webhooks;
 
 pub(crate) use create::NewObject;
@@ -224,8 +224,12 @@ impl Registry {
             Ok(Written::Applied(revision)) => Ok(Put::Applied(revision)),
             Ok(Written::Mismatch(current)) => Ok(Put::Mismatch(current.map(parse_stored).transpose()?)),
             // The words of the datastore that upstream has.
-            Err(TxnError::TooLarge { .. }) => Err(Status::unclassified("etcdserver: request is too large")),
-            Err(err @ (TxnError::EmptyKey | TxnError::Storage(_))) => Err(Status::internal(err)),
+            Err(WriteError::Txn(TxnError::TooLarge { .. })) => {
+                Err(Status::unclassified("etcdserver: request is too large"))
+            }
+            Err(err @ (WriteError::Seal(_) | WriteError::Txn(TxnError::EmptyKey | TxnError::Storage(_)))) => {
+                Err(Status::internal(err))
+            }
         }
     }
 }

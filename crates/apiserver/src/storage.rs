@@ -8,11 +8,12 @@ use std::sync::Arc;
 
 use base::Drain;
 use bytes::Bytes;
-use encryption::{Encryption, Resource, Transformers};
+use encryption::{Encryption, Resource, SealError, Transformers};
 use futures::StreamExt;
+use prometheus::proto::MetricFamily;
 use store::{
-    CompactError, EventKind, KeyValue, Operation, RangeError, RangeRequest, StatusError, Store, StoreStatus, Txn,
-    TxnError, TxnResponse, Watch, WatchError, WatchRequest,
+    CompactError, EventKind, KeyRange, KeyValue, Operation, RangeError, RangeRequest, StatusError, Store, StoreStatus,
+    Txn, TxnError, TxnResponse, Watch, WatchBatch, WatchError, WatchRequest,
 };
 use tokio::sync::watch;
 
@@ -49,6 +50,17 @@ pub(crate) struct Page {
     pub(crate) more: bool,
 }
 
+/// Why a write was not made, or may not have been.
+#[derive(Clone, Debug, thiserror::Error)]
+pub(crate) enum WriteError {
+    /// The object cannot be encrypted.
+    #[error(transparent)]
+    Seal(#[from] SealError),
+    /// The datastore did not write it.
+    #[error(transparent)]
+    Txn(#[from] TxnError),
+}
+
 /// What a write came to.
 pub(crate) enum Written {
     Applied(i64),
@@ -80,7 +92,10 @@ impl Storage {
     pub(crate) async fn range(&self, request: RangeRequest) -> Result<Page, RangeError> {
         let range = self.store.range(request).await?;
         let by = self.encryption.current();
-        let objects = range.kvs.into_iter().map(|kv| (kv.key.clone(), open(&by, kv))).collect();
+        let mut objects = Vec::with_capacity(range.kvs.len());
+        for kv in range.kvs {
+            objects.push((kv.key.clone(), open(&by, kv).await));
+        }
         Ok(Page { revision: range.revision, objects, more: range.more })
     }
 
@@ -90,22 +105,23 @@ impl Storage {
     }
 
     /// Compares and writes.
-    pub(crate) async fn write(&self, mut txn: Txn) -> Result<Written, TxnError> {
+    pub(crate) async fn write(&self, mut txn: Txn) -> Result<Written, WriteError> {
         let by = self.encryption.current();
         if let Operation::Put(plain) = &mut txn.operation {
-            *plain = by.seal(resource(&txn.key), &txn.key, std::mem::take(plain));
+            *plain = by.seal(resource(&txn.key), &txn.key, std::mem::take(plain)).await?;
         }
         Ok(match self.store.txn(txn).await? {
             TxnResponse::Applied { revision, .. } => Written::Applied(revision),
-            TxnResponse::Mismatch { current, .. } => Written::Mismatch(current.map(|kv| open(&by, kv))),
+            TxnResponse::Mismatch { current: None, .. } => Written::Mismatch(None),
+            TxnResponse::Mismatch { current: Some(kv), .. } => Written::Mismatch(Some(open(&by, kv).await)),
         })
     }
 
     /// Follows all objects from a revision on.
     pub(crate) async fn watch(&self, from: i64) -> Result<StorageWatch<'_>, WatchError> {
-        let mut request = WatchRequest::new(store::KeyRange::prefix(REGISTRY)).from_revision(from);
+        let mut request = WatchRequest::new(KeyRange::prefix(REGISTRY)).from_revision(from);
         request.prev_kv = false;
-        Ok(StorageWatch { watch: self.store.watch(request).await?, encryption: &self.encryption })
+        Ok(StorageWatch { watch: self.store.watch(request).await?, encryption: &self.encryption, batch: None })
     }
 
     /// See [`Store::compact`].
@@ -123,6 +139,21 @@ impl Storage {
         self.encryption.subscribe()
     }
 
+    /// What is measured of the encryption.
+    pub(crate) fn metrics(&self) -> Vec<MetricFamily> {
+        self.encryption.metrics()
+    }
+
+    /// The names of the checks of what encrypts.
+    pub(crate) fn checks(&self) -> Vec<String> {
+        self.encryption.checks()
+    }
+
+    /// Whether what encrypts is well.
+    pub(crate) async fn check(&self, name: &str) -> bool {
+        self.encryption.check(name).await
+    }
+
     /// Follows the configuration of the encryption until `drain`.
     pub(crate) async fn run(self: Arc<Self>, drain: Drain) {
         self.encryption.run(drain).await;
@@ -133,22 +164,34 @@ impl Storage {
 pub(crate) struct StorageWatch<'a> {
     watch: Watch,
     encryption: &'a Encryption,
+    /// What came and was not yet all decrypted.
+    batch: Option<WatchBatch>,
 }
 
 impl StorageWatch<'_> {
     /// The next writes. Cancel safe.
     pub(crate) async fn next(&mut self) -> Option<Result<Changes, WatchError>> {
-        let batch = match self.watch.next().await? {
-            Ok(batch) => batch,
-            Err(err) => return Some(Err(err)),
+        let batch = match self.batch.take() {
+            Some(batch) => batch,
+            None => match self.watch.next().await? {
+                Ok(batch) => batch,
+                Err(err) => return Some(Err(err)),
+            },
         };
+        let batch = self.batch.insert(batch);
         let by = self.encryption.current();
-        let change = |event: store::Event| {
+        let mut changes = Vec::with_capacity(batch.events.len());
+        for event in &batch.events {
             let (key, revision) = (event.kv.key.clone(), event.kv.mod_revision);
-            let object = (event.kind == EventKind::Put).then(|| open(&by, event.kv));
-            Change { key, revision, object }
-        };
-        Some(Ok(Changes { changes: batch.events.into_iter().map(change).collect(), revision: batch.revision }))
+            let object = match event.kind {
+                EventKind::Put => Some(open(&by, event.kv.clone()).await),
+                EventKind::Delete => None,
+            };
+            changes.push(Change { key, revision, object });
+        }
+        let revision = batch.revision;
+        self.batch = None;
+        Some(Ok(Changes { changes, revision }))
     }
 }
 
@@ -160,9 +203,9 @@ fn resource(key: &[u8]) -> Resource<'_> {
     Resource { group: if group == "core" { "" } else { group }, plural }
 }
 
-fn open(by: &Transformers, mut kv: KeyValue) -> Result<Stored, Unreadable> {
+async fn open(by: &Transformers, mut kv: KeyValue) -> Result<Stored, Unreadable> {
     let stored = kv.value.clone();
-    let opened = by.open(resource(&kv.key), &kv.key, std::mem::take(&mut kv.value));
+    let opened = by.open(resource(&kv.key), &kv.key, std::mem::take(&mut kv.value)).await;
     let reason = match opened {
         // AES-CBC does not notice that its key is another one.
         Ok(opened) if opened.value.as_ptr() != stored.as_ptr() && opened.value.first() != Some(&b'{') => {

@@ -34,6 +34,16 @@ impl<K: Eq + Hash, V: Clone> TtlCache<K, V> {
         self.lock().get(key).filter(|(end, _)| *end > self.env.now()).map(|(_, answer)| answer.clone())
     }
 
+    /// How many answers are kept; some of them may be over.
+    pub fn len(&self) -> usize {
+        self.lock().len()
+    }
+
+    /// Whether none is kept.
+    pub fn is_empty(&self) -> bool {
+        self.lock().is_empty()
+    }
+
     /// Keeps an answer for a time.
     pub fn put(&self, key: K, answer: V, lifetime: Duration) {
         let now = self.env.now();
@@ -61,6 +71,7 @@ mod tests {
         cache.put(0, "a", Duration::MAX);
         cache.put(1, "b", Duration::ZERO);
         assert_eq!((cache.get(&0), cache.get(&1), cache.get(&2)), (Some("a"), None, None));
+        assert_eq!((cache.len(), cache.is_empty()), (2, false));
         for key in 2..=CAPACITY {
             cache.put(key, "c", Duration::MAX);
         }

@@ -51,9 +51,30 @@ pub struct Provider {
     /// No encryption.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub identity: Option<Identity>,
-    /// Keys of a key management service. No configuration with one passes the checks; it is read for its message.
+    /// Keys that stay in a key management service.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub kms: Option<serde_json::Value>,
+    pub kms: Option<Kms>,
+}
+
+/// A plugin of a key management service.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Kms {
+    /// `v2`. Version 1, which upstream takes where nothing is said, is not spoken.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub api_version: String,
+    /// Its name in the prefix of what it wrote.
+    #[serde(default)]
+    pub name: String,
+    /// Of version 1 alone.
+    #[serde(default, rename = "cachesize", skip_serializing_if = "Option::is_none")]
+    pub cache_size: Option<i32>,
+    /// `unix://` and the path of its socket.
+    #[serde(default)]
+    pub endpoint: String,
+    /// How long it may take to answer: `3s` where nothing is said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<String>,
 }
 
 /// The keys of a provider: the first writes, all of them read.

@@ -2,16 +2,19 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use base::{Drain, Env, FileWatch};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
+use futures::future::join_all;
 use ring::rand::{SecureRandom, SystemRandom};
 use sha2::{Digest, Sha256};
 use tokio::sync::watch;
 
 use crate::configuration::Key;
+use crate::metrics::Metrics;
 use crate::transformers::Transformers;
 use crate::validation::{ConfigurationError, parse};
 
@@ -43,29 +46,49 @@ pub enum LoadError {
         /// What is wrong.
         source: ConfigurationError,
     },
+    /// A plugin of a changed configuration does not help.
+    #[error("encryption configuration {}: key management plugin {plugin:?}: {reason}", path.display())]
+    Plugin {
+        /// The file.
+        path: PathBuf,
+        /// The plugin.
+        plugin: String,
+        /// What is wrong with it.
+        reason: String,
+    },
 }
+
+/// The wait before a configuration whose plugins did not help is tried again.
+const RETRY: Duration = Duration::from_secs(10);
+/// The check of all plugins of a configuration that may change.
+const ALL_PLUGINS: &str = "kms-providers";
+/// The check of one plugin is named so, with its number.
+const ONE_PLUGIN: &str = "kms-provider-";
 
 /// The transformers in use.
 pub struct Encryption {
     current: ArcSwap<Transformers>,
     source: Option<Source>,
-    /// The hash of the configuration in use; changes wake whoever waits for another one.
+    /// The hash of the configuration in use; whoever waits for other keys is woken by changes, and when what could not
+    /// be read can be.
     hash: watch::Sender<String>,
     env: Env,
+    metrics: Arc<Metrics>,
 }
 
 impl Encryption {
     /// Encrypts nothing.
     pub fn none(env: Env) -> Self {
         let current = ArcSwap::from_pointee(Transformers::identity(env.clone()));
-        Self { current, source: None, hash: watch::Sender::new(String::new()), env }
+        Self { current, source: None, hash: watch::Sender::new(String::new()), env, metrics: Arc::new(Metrics::new()) }
     }
 
     /// What a file says.
     pub fn load(source: Source, env: Env) -> Result<Self, LoadError> {
-        let (hash, transformers) = read(&source.path, &env)?;
+        let metrics = Arc::new(Metrics::new());
+        let (hash, transformers) = read(&source.path, &env, &metrics)?;
         let current = ArcSwap::from_pointee(transformers);
-        Ok(Self { current, source: Some(source), hash: watch::Sender::new(hash), env })
+        Ok(Self { current, source: Some(source), hash: watch::Sender::new(hash), env, metrics })
     }
 
     /// The transformers in use.
@@ -73,55 +96,119 @@ impl Encryption {
         self.current.load_full()
     }
 
-    /// Tells when another configuration is in use: its [`hash`].
+    /// Tells when another configuration is in use, by its hash, and when what could not be read can be.
     pub fn subscribe(&self) -> watch::Receiver<String> {
         self.hash.subscribe()
     }
 
-    /// Follows the file until `drain`, if that is wanted. A wrong configuration changes nothing.
-    pub async fn run(&self, drain: Drain) {
-        let Some(source) = self.source.as_ref().filter(|source| source.automatic_reload) else {
-            return drain.drained().await;
+    /// What is measured.
+    pub fn metrics(&self) -> Vec<prometheus::proto::MetricFamily> {
+        let seeds: Vec<_> = self.current().plugins().iter().map(|kms| (kms.name().to_owned(), kms.kept())).collect();
+        self.metrics.collect(&self.hash.borrow(), &seeds)
+    }
+
+    /// The names of the checks of the key management plugins: one for all where the configuration may change.
+    pub fn checks(&self) -> Vec<String> {
+        match &self.source {
+            None => Vec::new(),
+            Some(source) if source.automatic_reload => vec![ALL_PLUGINS.to_owned()],
+            Some(_) => (0..self.current().plugins().len()).map(|number| format!("{ONE_PLUGIN}{number}")).collect(),
+        }
+    }
+
+    /// Whether the plugins of a check are well.
+    pub async fn check(&self, name: &str) -> bool {
+        let current = self.current();
+        let number = name.strip_prefix(ONE_PLUGIN).and_then(|number| number.parse().ok());
+        let plugins = match number {
+            Some(number) => current.plugins().get::<usize>(number).map(std::slice::from_ref).unwrap_or_default(),
+            None => current.plugins(),
         };
-        let mut watch = match FileWatch::new(&source.path) {
-            Ok(watch) => watch,
+        join_all(plugins.iter().map(|kms| kms.health())).await.iter().all(Result::is_ok)
+    }
+
+    /// Follows the plugins until `drain`, and the file if that is wanted. A wrong configuration changes nothing.
+    pub async fn run(&self, drain: Drain) {
+        drain.until(self.follow()).await;
+    }
+
+    async fn follow(&self) {
+        let followed = self.source.as_ref().filter(|source| source.automatic_reload);
+        let mut watch = followed.and_then(|source| match FileWatch::new(&source.path) {
+            Ok(watch) => Some(watch),
             Err(err) => {
                 let path = source.path.display();
                 tracing::error!(%path, %err, "the encryption configuration is not followed: its directory cannot be watched");
-                return drain.drained().await;
+                None
             }
-        };
+        });
+        let mut is_due = watch.is_some();
         loop {
-            self.reload(&source.path);
-            match drain.until(watch.changed()).await {
-                None => return,
-                Some(Ok(())) => {}
-                Some(Err(err)) => {
-                    tracing::error!(%err, "the encryption configuration is no longer followed");
-                    return drain.drained().await;
-                }
+            // Another one may have come before the file was watched.
+            let is_late = match followed.filter(|_| std::mem::take(&mut is_due)) {
+                Some(source) => self.reload(&source.path).await,
+                None => false,
+            };
+            let current = self.current();
+            tokio::select! {
+                () = current.follow() => {}
+                () = current.recovered() => self.hash.send_modify(|_| {}),
+                () = self.env.sleep(RETRY), if is_late => is_due = true,
+                changed = next_change(&mut watch) => match changed {
+                    Ok(()) => is_due = true,
+                    Err(err) => {
+                        tracing::error!(%err, "the encryption configuration is no longer followed");
+                        watch = None;
+                    }
+                },
             }
         }
     }
 
-    /// Takes what the file says now.
-    fn reload(&self, path: &Path) {
-        match read(path, &self.env) {
-            Ok((hash, _)) if *self.hash.borrow() == hash => {}
+    /// Takes what the file says now; tells whether it may be taken later as it is.
+    async fn reload(&self, path: &Path) -> bool {
+        let taken = match read(path, &self.env, &self.metrics) {
+            Ok((hash, _)) if *self.hash.borrow() == hash => return false,
+            Ok((hash, transformers)) => check_plugins(path, &transformers).await.map(|()| (hash, transformers)),
+            Err(err) => Err(err),
+        };
+        self.metrics.reload(taken.is_ok(), &self.env);
+        match taken {
             Ok((hash, transformers)) => {
                 self.current.store(Arc::new(transformers));
                 tracing::info!(path = %path.display(), %hash, "encryption configuration was taken");
                 self.hash.send_replace(hash);
+                false
             }
-            Err(err) => tracing::error!(%err, "encryption configuration was not taken; the one before stays in use"),
+            Err(err) => {
+                tracing::error!(%err, "encryption configuration was not taken; the one before stays in use");
+                matches!(err, LoadError::Plugin { .. })
+            }
         }
     }
 }
 
-fn read(path: &Path, env: &Env) -> Result<(String, Transformers), LoadError> {
+/// What a plugin that does not help would write could be read by nobody.
+async fn check_plugins(path: &Path, transformers: &Transformers) -> Result<(), LoadError> {
+    for kms in transformers.plugins() {
+        let (path, plugin) = (path.to_owned(), kms.name().to_owned());
+        kms.health().await.map_err(|reason| LoadError::Plugin { path, plugin, reason })?;
+    }
+    Ok(())
+}
+
+/// The next change of a file that is followed.
+async fn next_change(watch: &mut Option<FileWatch>) -> std::io::Result<()> {
+    match watch {
+        Some(watch) => watch.changed().await,
+        None => std::future::pending().await,
+    }
+}
+
+fn read(path: &Path, env: &Env, metrics: &Arc<Metrics>) -> Result<(String, Transformers), LoadError> {
     let text = std::fs::read_to_string(path).map_err(|source| LoadError::Read { path: path.to_owned(), source })?;
     let configuration = parse(&text).map_err(|source| LoadError::Configuration { path: path.to_owned(), source })?;
-    Ok((hash(&text), Transformers::new(&configuration, env.clone())))
+    Ok((hash(&text), Transformers::new(&configuration, env.clone(), metrics)))
 }
 
 /// The hash under which a configuration is known.
@@ -139,8 +226,6 @@ pub(crate) fn new_key(env: &Env) -> Key {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use bytes::Bytes;
 
     use super::*;
@@ -162,7 +247,8 @@ mod tests {
         write(&path, &first);
         let source = Source { path: path.clone(), automatic_reload: true };
         let encryption = Arc::new(Encryption::load(source, env.clone()).expect("it is right"));
-        let sealed = encryption.current().seal(SECRETS, b"key", Bytes::from_static(b"plain"));
+        let sealed = encryption.current().seal(SECRETS, b"key", Bytes::from_static(b"plain")).await;
+        let sealed = sealed.expect("it can be encrypted");
         assert!(sealed.starts_with(b"k8s:enc:secretbox:v1:key-"), "{sealed:?}");
 
         let (trigger, drain) = base::drain();
@@ -177,7 +263,7 @@ mod tests {
         let expected = write(&path, &second);
         let taken = hashes.wait_for(|hash| *hash == expected);
         tokio::time::timeout(Duration::from_secs(30), taken).await.expect("it is taken").expect("it lives");
-        let opened = encryption.current().open(SECRETS, b"key", sealed).expect("the old key is still there");
+        let opened = encryption.current().open(SECRETS, b"key", sealed).await.expect("the old key is still there");
         assert!(opened.is_stale && opened.value == "plain");
         trigger.drain();
         following.await.expect("it ends");

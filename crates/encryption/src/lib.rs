@@ -7,11 +7,13 @@
 
 mod configuration;
 mod handle;
+mod kms;
 mod local;
+mod metrics;
 mod transformers;
 mod validation;
 
-pub use configuration::{EncryptionConfiguration, Identity, Key, Keys, Provider, ResourceConfiguration};
+pub use configuration::{EncryptionConfiguration, Identity, Key, Keys, Kms, Provider, ResourceConfiguration};
 pub use handle::{Encryption, LoadError, Source};
-pub use transformers::{OpenError, Opened, Resource, Transformers};
+pub use transformers::{OpenError, Opened, Resource, SealError, Transformers};
 pub use validation::ConfigurationError;

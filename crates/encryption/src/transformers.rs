@@ -1,15 +1,20 @@
 //! What a configuration makes of values on their way to the datastore and back.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use base::Env;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
+use futures::future::join_all;
+use tokio::sync::Notify;
 
 use crate::configuration::{EncryptionConfiguration, Provider};
+use crate::kms::{self, Kms};
 use crate::local::{Cipher, CipherKind};
-use crate::validation::split;
+use crate::metrics::Metrics;
+use crate::validation::{split, timeout};
 
 /// With this every encrypted value begins.
 const ENCRYPTED: &[u8] = b"k8s:enc:";
@@ -20,6 +25,10 @@ pub struct Transformers {
     chains: HashMap<String, HashMap<String, Chain>>,
     /// Of all that no entry names.
     plain: Chain,
+    /// The key management plugins, in the order of the configuration.
+    plugins: Vec<Arc<Kms>>,
+    /// Told when a plugin reads what it could not read before.
+    recovered: Arc<Notify>,
     env: Env,
 }
 
@@ -33,12 +42,13 @@ pub struct Resource<'a> {
 }
 
 /// The providers of a resource: the first writes.
-type Chain = Vec<Reader>;
+type Chain = Vec<Arc<Reader>>;
 
 /// One provider, which reads what has its prefix.
 enum Reader {
     Identity,
     Local { kind: CipherKind, prefix: Vec<u8>, keys: Vec<(String, Cipher)> },
+    Kms { prefix: Vec<u8>, kms: Arc<Kms> },
 }
 
 /// A value from the datastore.
@@ -82,26 +92,73 @@ pub enum OpenError {
         /// The name of the key.
         key: String,
     },
+    /// The key management plugin does not help.
+    #[error("key management plugin {plugin:?}: {reason}")]
+    Kms {
+        /// The plugin.
+        plugin: String,
+        /// What it said, or what is wrong with what it was to read.
+        reason: String,
+    },
+}
+
+/// Why a value cannot be encrypted. It is not stored.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("unable to encrypt the object: key management plugin {plugin:?}: {reason}")]
+pub struct SealError {
+    plugin: String,
+    reason: String,
 }
 
 impl Transformers {
     /// Encrypts nothing, and reads only what is not encrypted.
     pub fn identity(env: Env) -> Self {
-        Self { chains: HashMap::new(), plain: vec![Reader::Identity], env }
+        let (plain, recovered) = (vec![Arc::new(Reader::Identity)], Arc::default());
+        Self { chains: HashMap::new(), plain, plugins: Vec::new(), recovered, env }
     }
 
     /// What a checked configuration says.
-    pub fn new(configuration: &EncryptionConfiguration, env: Env) -> Self {
-        let mut chains: HashMap<String, HashMap<String, Chain>> = HashMap::new();
+    pub(crate) fn new(configuration: &EncryptionConfiguration, env: Env, metrics: &Arc<Metrics>) -> Self {
+        let mut transformers = Self::identity(env);
         for entry in &configuration.resources {
+            let readers: Chain =
+                entry.providers.iter().map(|provider| Arc::new(transformers.reader(provider, metrics))).collect();
             for resource in &entry.resources {
                 // Whoever names a resource again adds providers to it.
                 let (plural, group) = split(resource);
-                let chain = chains.entry(group.to_owned()).or_default().entry(plural.to_owned()).or_default();
-                chain.extend(entry.providers.iter().map(Reader::new));
+                let chains = transformers.chains.entry(group.to_owned()).or_default();
+                chains.entry(plural.to_owned()).or_default().extend(readers.iter().cloned());
             }
         }
-        Self { chains, ..Self::identity(env) }
+        transformers
+    }
+
+    fn reader(&mut self, provider: &Provider, metrics: &Arc<Metrics>) -> Reader {
+        if let Some(kms) = &provider.kms {
+            let socket = kms::socket(&kms.endpoint).unwrap_or_default();
+            let address = kms::Address { name: &kms.name, socket, timeout: timeout(kms).unwrap_or(kms::TIMEOUT) };
+            let prefix = format!("k8s:enc:kms:{}:{}:", kms::VERSION, kms.name).into_bytes();
+            let kms = Arc::new(Kms::new(address, self.recovered.clone(), self.env.clone(), metrics.clone()));
+            self.plugins.push(kms.clone());
+            return Reader::Kms { prefix, kms };
+        }
+        Reader::local(provider)
+    }
+
+    /// The key management plugins, in the order of the configuration.
+    pub(crate) fn plugins(&self) -> &[Arc<Kms>] {
+        &self.plugins
+    }
+
+    /// Notices when plugins use other keys. Never ends.
+    pub(crate) async fn follow(&self) {
+        join_all(self.plugins.iter().map(|kms| kms.follow())).await;
+        std::future::pending().await
+    }
+
+    /// Waits until a plugin reads what it could not read before. Cancel safe.
+    pub(crate) async fn recovered(&self) {
+        self.recovered.notified().await;
     }
 
     /// The chain of a resource: its own, that of its group, that of all.
@@ -112,10 +169,11 @@ impl Transformers {
     }
 
     /// Encrypts a value that is to be stored under `key`.
-    pub fn seal(&self, resource: Resource<'_>, key: &[u8], plain: Bytes) -> Bytes {
-        match self.chain(resource).first() {
-            None | Some(Reader::Identity) => plain,
-            Some(Reader::Local { prefix, keys, .. }) => {
+    pub async fn seal(&self, resource: Resource<'_>, key: &[u8], plain: Bytes) -> Result<Bytes, SealError> {
+        let Some(writer) = self.chain(resource).first() else { return Ok(plain) };
+        Ok(match &**writer {
+            Reader::Identity => plain,
+            Reader::Local { prefix, keys, .. } => {
                 let (name, cipher) = keys.first().expect("a checked configuration has keys");
                 let mut sealed = Vec::with_capacity(prefix.len() + name.len() + plain.len() + 64);
                 sealed.extend_from_slice(prefix);
@@ -124,11 +182,17 @@ impl Transformers {
                 cipher.seal(&plain, key, &mut sealed, &self.env);
                 sealed.into()
             }
-        }
+            Reader::Kms { prefix, kms } => {
+                let mut sealed = prefix.clone();
+                let done = kms.seal(&plain, key, &mut sealed).await;
+                done.map_err(|reason| SealError { plugin: kms.name().to_owned(), reason })?;
+                sealed.into()
+            }
+        })
     }
 
     /// Decrypts a value that is stored under `key`.
-    pub fn open(&self, resource: Resource<'_>, key: &[u8], stored: Bytes) -> Result<Opened, OpenError> {
+    pub async fn open(&self, resource: Resource<'_>, key: &[u8], stored: Bytes) -> Result<Opened, OpenError> {
         let chain = self.chain(resource);
         let is_encrypted = stored.starts_with(ENCRYPTED);
         let mut failure = match is_encrypted {
@@ -136,16 +200,24 @@ impl Transformers {
             false => OpenError::NotEncrypted,
         };
         for (number, reader) in chain.iter().enumerate() {
-            match reader {
+            let read = match &**reader {
                 Reader::Identity if !is_encrypted => return Ok(Opened { value: stored, is_stale: number > 0 }),
-                Reader::Identity => {}
+                Reader::Identity => continue,
                 Reader::Local { kind, prefix, keys } => {
                     let Some(rest) = stored.strip_prefix(&prefix[..]) else { continue };
-                    match open_local(*kind, keys, rest, key) {
-                        Ok((value, is_first)) => return Ok(Opened { value, is_stale: number > 0 || !is_first }),
-                        Err(err) => failure = err,
-                    }
+                    open_local(*kind, keys, rest, key).map(|(value, is_first)| (value, !is_first))
                 }
+                Reader::Kms { prefix, kms } => {
+                    if !stored.starts_with(prefix) {
+                        continue;
+                    }
+                    let read = kms.open(stored.slice(prefix.len()..), key).await;
+                    read.map_err(|reason| OpenError::Kms { plugin: kms.name().to_owned(), reason })
+                }
+            };
+            match read {
+                Ok((value, is_stale)) => return Ok(Opened { value, is_stale: number > 0 || is_stale }),
+                Err(err) => failure = err,
             }
         }
         Err(failure)
@@ -153,7 +225,8 @@ impl Transformers {
 }
 
 impl Reader {
-    fn new(provider: &Provider) -> Self {
+    /// An element without a plugin.
+    fn local(provider: &Provider) -> Self {
         let ciphers = [
             (CipherKind::AesGcm, &provider.aesgcm),
             (CipherKind::AesCbc, &provider.aescbc),
@@ -205,6 +278,8 @@ fn shown_prefix(stored: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use futures::FutureExt;
+
     use super::*;
     use crate::validation::parse;
 
@@ -227,7 +302,7 @@ mod tests {
             crate::configuration::API_VERSION,
             crate::configuration::KIND
         );
-        Transformers::new(&parse(&text).expect("it is right"), Env::system())
+        Transformers::new(&parse(&text).expect("it is right"), Env::system(), &Arc::new(Metrics::new()))
     }
 
     fn local(kind: &str, keys: &[String]) -> String {
@@ -238,9 +313,18 @@ mod tests {
         Bytes::from_static(b"{\"kind\":\"Secret\"}")
     }
 
+    /// Ciphers whose keys are known wait for nothing.
+    fn at_once<T>(future: impl Future<Output = T>) -> T {
+        future.now_or_never().expect("nothing is waited for")
+    }
+
+    fn seal(by: &Transformers, key: &[u8]) -> Bytes {
+        at_once(by.seal(SECRETS, key, plain())).expect("it can be encrypted")
+    }
+
     #[track_caller]
     fn check_open(by: &Transformers, stored: &Bytes, expected: Result<bool, &str>) {
-        let opened = by.open(SECRETS, KEY, stored.clone());
+        let opened = at_once(by.open(SECRETS, KEY, stored.clone()));
         match (opened, expected) {
             (Ok(opened), Ok(is_stale)) => assert_eq!(opened, Opened { value: plain(), is_stale }),
             (Err(err), Err(expected)) => assert!(err.to_string().contains(expected), "{err}"),
@@ -254,19 +338,19 @@ mod tests {
         let none = Transformers::identity(Env::system());
         for kind in ["aescbc", "aesgcm", "secretbox"] {
             let old = transformers(&[("secrets", &[local(kind, &[key("k1", 1)]), identity()])]);
-            let sealed = old.seal(SECRETS, KEY, plain());
+            let sealed = seal(&old, KEY);
             assert!(sealed.starts_with(format!("k8s:enc:{kind}:v1:k1:").as_bytes()), "{sealed:?}");
             check_open(&old, &sealed, Ok(false));
             check_open(&old, &plain(), Ok(true));
 
             let rotated = transformers(&[("secrets", &[local(kind, &[key("k2", 2), key("k1", 1)])])]);
             check_open(&rotated, &sealed, Ok(true));
-            check_open(&rotated, &rotated.seal(SECRETS, KEY, plain()), Ok(false));
+            check_open(&rotated, &seal(&rotated, KEY), Ok(false));
             check_open(&rotated, &plain(), Err("is not encrypted"));
 
             let off = transformers(&[("secrets", &[identity(), local(kind, &[key("k1", 1)])])]);
             check_open(&off, &sealed, Ok(true));
-            assert_eq!(off.seal(SECRETS, KEY, plain()), plain());
+            assert_eq!(seal(&off, KEY), plain());
 
             check_open(&none, &sealed, Err(&format!("no provider that reads \"k8s:enc:{kind}:v1:\"")));
             let gone = transformers(&[("secrets", &[local(kind, &[key("k2", 2)])])]);
@@ -277,9 +361,9 @@ mod tests {
         }
         let wrong = transformers(&[("secrets", &[local("aesgcm", &[key("k1", 9)])])]);
         let right = transformers(&[("secrets", &[local("aesgcm", &[key("k1", 1)])])]);
-        check_open(&wrong, &right.seal(SECRETS, KEY, plain()), Err("does not decrypt it"));
+        check_open(&wrong, &seal(&right, KEY), Err("does not decrypt it"));
         // The same value below another key of the datastore.
-        let moved = right.seal(SECRETS, b"/registry/core/secrets/default/other", plain());
+        let moved = seal(&right, b"/registry/core/secrets/default/other");
         check_open(&right, &moved, Err("does not decrypt it"));
     }
 
@@ -300,7 +384,7 @@ mod tests {
             ("batch", "jobs", "all"),
             ("example.com", "secrets", "all"),
         ] {
-            let sealed = transformers.seal(Resource { group, plural }, KEY, plain());
+            let sealed = at_once(transformers.seal(Resource { group, plural }, KEY, plain())).expect("encrypted");
             assert!(sealed.starts_with(format!("k8s:enc:secretbox:v1:{expected}:").as_bytes()), "{group} {plural}");
         }
     }

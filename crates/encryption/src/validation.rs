@@ -1,9 +1,13 @@
 //! Reading an EncryptionConfiguration and refusing what would not protect what it seems to.
 
+use std::time::Duration;
+
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
+use jiff::SignedDuration;
 
-use crate::configuration::{API_VERSION, EncryptionConfiguration, KIND, Keys, Provider, ResourceConfiguration};
+use crate::configuration::{API_VERSION, EncryptionConfiguration, KIND, Keys, Kms, Provider, ResourceConfiguration};
+use crate::kms;
 use crate::local::CipherKind;
 
 /// What is wrong with a configuration.
@@ -53,7 +57,7 @@ pub(crate) fn check(configuration: &EncryptionConfiguration) -> Result<(), Confi
             check_provider(provider, &format!("{path}.providers[{number}]"))?;
         }
     }
-    Ok(())
+    check_names(configuration)
 }
 
 fn check_resources(entry: &ResourceConfiguration, path: &str) -> Result<(), ConfigurationError> {
@@ -112,11 +116,59 @@ fn check_provider(provider: &Provider, path: &str) -> Result<(), ConfigurationEr
             check_keys(kind, keys, &format!("{path}.{}", kind.as_str()))?;
         }
     }
-    // An entry that is left out would store plain what it should protect.
-    match kms {
-        Some(_) => wrong(format!("{path}.kms"), "key management services are not supported: use secretbox or aesgcm"),
-        None => Ok(()),
+    kms.as_ref().map_or(Ok(()), |kms| check_kms(kms, &format!("{path}.kms")))
+}
+
+fn check_kms(kms: &Kms, path: &str) -> Result<(), ConfigurationError> {
+    match &*kms.api_version {
+        kms::VERSION => {}
+        // An entry that is left out would store plain what it should protect.
+        "" | "v1" => {
+            let reason = "version 1 of key management plugins is not supported: set apiVersion to v2, and use a plugin \
+                          that speaks it";
+            return wrong(format!("{path}.apiVersion"), reason);
+        }
+        other => return wrong(format!("{path}.apiVersion"), format!("{other:?} is not a version of plugins: use v2")),
     }
+    if kms.name.is_empty() {
+        return wrong(format!("{path}.name"), "a plugin has a name");
+    }
+    if kms.name.contains(':') {
+        return wrong(format!("{path}.name"), "the name of a plugin has no colon");
+    }
+    if kms.cache_size.is_some() {
+        return wrong(format!("{path}.cachesize"), "it is of version 1 alone");
+    }
+    if let Err(reason) = kms::socket(&kms.endpoint) {
+        return wrong(format!("{path}.endpoint"), reason);
+    }
+    match timeout(kms) {
+        Some(_) => Ok(()),
+        None => wrong(format!("{path}.timeout"), "it is a time above zero, such as 3s"),
+    }
+}
+
+/// How long a plugin may take; `None` if that is no time above zero.
+pub(crate) fn timeout(kms: &Kms) -> Option<Duration> {
+    let Some(text) = &kms.timeout else { return Some(kms::TIMEOUT) };
+    let parsed = text.parse::<SignedDuration>().ok()?;
+    Duration::try_from(parsed).ok().filter(|timeout| !timeout.is_zero())
+}
+
+/// Names that two plugins share would be prefixes of the values of both.
+fn check_names(configuration: &EncryptionConfiguration) -> Result<(), ConfigurationError> {
+    let mut names: Vec<&str> = Vec::new();
+    for (number, entry) in configuration.resources.iter().enumerate() {
+        for (provider, kms) in entry.providers.iter().enumerate() {
+            let Some(kms) = &kms.kms else { continue };
+            if names.contains(&&*kms.name) {
+                let path = format!("resources[{number}].providers[{provider}].kms.name");
+                return wrong(path, format!("there are two plugins {:?}", kms.name));
+            }
+            names.push(&kms.name);
+        }
+    }
+    Ok(())
 }
 
 fn check_keys(kind: CipherKind, keys: &Keys, path: &str) -> Result<(), ConfigurationError> {
@@ -186,8 +238,22 @@ mod tests {
         refuse("secrets", &format!("secretbox: {{keys: [{key}]}}"), "has 16 bytes, secretbox takes 32");
         refuse("secrets", "aesgcm: {keys: [{name: 'a:b', secret: ''}]}", "no colon");
         refuse("secrets", "aesgcm: {keys: [{name: a, secret: '?'}]}", "not base64");
-        let kms = "kms: {apiVersion: v2, name: k, endpoint: unix:///s}";
-        refuse("secrets", kms, "providers[0].kms: key management services are not supported");
+        let plugin = |fields: &str, expected: &str| refuse("secrets", &format!("kms: {{{fields}}}"), expected);
+        let version = "kms.apiVersion: version 1 of key management plugins is not supported";
+        plugin("name: k, endpoint: unix:///s", version);
+        plugin("apiVersion: v1, name: k, endpoint: unix:///s", version);
+        plugin("apiVersion: v3, name: k, endpoint: unix:///s", "\"v3\" is not a version");
+        plugin("apiVersion: v2, endpoint: unix:///s", "kms.name: a plugin has a name");
+        plugin("apiVersion: v2, name: 'a:b', endpoint: unix:///s", "no colon");
+        plugin("apiVersion: v2, name: k", "kms.endpoint: the endpoint of a plugin is unix://");
+        plugin("apiVersion: v2, name: k, endpoint: 'tcp://1.2.3.4:5'", "kms.endpoint: the endpoint of a plugin");
+        plugin("apiVersion: v2, name: k, endpoint: 'unix://s'", "absolute");
+        plugin("apiVersion: v2, name: k, endpoint: unix:///s, cachesize: 10", "kms.cachesize: it is of version 1");
+        for timeout in ["0s", "-1s", "soon"] {
+            plugin(&format!("apiVersion: v2, name: k, endpoint: unix:///s, timeout: {timeout}"), "kms.timeout: it is");
+        }
+        let kms = "{kms: {apiVersion: v2, name: k, endpoint: unix:///s}}";
+        refuse("secrets", &format!("{kms}, {kms}"), "resources[0].providers[1].kms.name: there are two plugins \"k\"");
         refuse("secrets", "unknown: {}", "unknown");
         check_refused("kind: Pod\napiVersion: v1", "it is of kind \"Pod\"");
         check_refused("[", "not a document of kind");
@@ -204,5 +270,11 @@ mod tests {
         let written = serde_json::to_string(&read).expect("it is JSON");
         assert_eq!(parse(&written), Ok(read.clone()));
         assert!(!format!("{read:?}").contains("MDEy"), "keys are not shown");
+        for (fields, expected) in [("", 3000), (", timeout: 1m", 60_000), (", timeout: 1.5s", 1500)] {
+            let kms = format!("kms: {{apiVersion: v2, name: k, endpoint: unix:///@k{fields}}}");
+            let read = parse(&document("secrets", &kms)).expect("it is right");
+            let kms = read.resources[0].providers[0].kms.as_ref().expect("a plugin");
+            assert_eq!(timeout(kms), Some(Duration::from_millis(expected)));
+        }
     }
 }

@@ -150,7 +150,7 @@ async fn check(core: &Core, name: &str) -> bool {
         "watch-cache" => core.registry.cache.applied() > 0,
         // Load balancers take a server that is about to end out of their lists.
         "shutdown" => !core.registry.drain.is_draining(),
-        _ => false,
+        _ => core.registry.storage.check(name).await,
     }
 }
 
@@ -160,11 +160,15 @@ async fn health(
     rest: &[&str],
     query: &crate::http::request_info::Query,
 ) -> Result<Response<Body>, Status> {
-    let checks: &[&str] = match endpoint {
+    let own: &[&str] = match endpoint {
         "livez" => &["ping", "datastore"],
         "readyz" => &["ping", "datastore", "watch-cache", "shutdown"],
         _ => &["ping", "datastore", "watch-cache"],
     };
+    let encryption = core.registry.storage.checks();
+    // A restart heals no plugin.
+    let encryption = encryption.iter().filter(|_| endpoint != "livez").map(String::as_str);
+    let checks: Vec<&str> = own.iter().copied().chain(encryption).collect();
     if let [single] = rest {
         if !checks.contains(single) && *single != "etcd" {
             return Ok(no_such_path());
@@ -181,7 +185,7 @@ async fn health(
     let excluded = query.all("exclude");
     let mut report = String::new();
     let mut is_good = true;
-    for name in checks {
+    for name in &checks {
         if excluded.contains(name) {
             report.push_str(&format!("[+]{name} excluded: ok\n"));
         } else if check(core, name).await {

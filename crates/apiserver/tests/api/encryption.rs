@@ -55,13 +55,13 @@ fn secret() -> Value {
 }
 
 /// The bytes under a key of the datastore.
-async fn stored(cluster: &Cluster, key: &str) -> Vec<u8> {
+pub async fn stored(cluster: &Cluster, key: &str) -> Vec<u8> {
     let range = cluster.store().range(RangeRequest::key(key.to_owned())).await.expect("readable");
     range.kvs.first().unwrap_or_else(|| panic!("nothing is at {key}")).value.to_vec()
 }
 
 #[track_caller]
-fn check_begins(stored: &[u8], prefix: &str) {
+pub fn check_begins(stored: &[u8], prefix: &str) {
     assert!(stored.starts_with(prefix.as_bytes()), "{:?}", String::from_utf8_lossy(&stored[..prefix.len()]));
 }
 

@@ -19,6 +19,7 @@ mod hooks;
 mod hostile;
 mod http2;
 mod issuers;
+mod kms;
 mod metrics;
 mod mutating_policies;
 mod plugins;
