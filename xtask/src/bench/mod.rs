@@ -83,10 +83,16 @@ fn measure(root: &Path, area: &Area) -> Result<Vec<Figure>> {
     Ok(figures)
 }
 
-/// The cargo that runs this task.
+/// The cargo that runs this task, without what it says of this task's package to a program that it runs: build scripts
+/// that look at these variables would run again, and most of the workspace be built a second time.
 fn cargo(root: &Path) -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(root);
+    for (name, _) in std::env::vars_os() {
+        if name.to_str().is_some_and(|name| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_")) {
+            command.env_remove(name);
+        }
+    }
     command
 }
 

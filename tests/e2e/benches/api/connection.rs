@@ -9,7 +9,7 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
-use hyper::{Request, Response};
+use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use kube::config::Kubeconfig;
 use rustls::{ClientConfig, RootCertStore};
@@ -93,6 +93,14 @@ impl Connection {
             .expect("a request");
         self.sender.ready().await.expect("the connection is open");
         self.sender.send_request(request).await.expect("the server answers")
+    }
+
+    /// Gets a document; what was answered.
+    pub async fn read(&mut self, path: &str) -> (StatusCode, Bytes) {
+        let response = self.send("GET", path, Bytes::new()).await;
+        let status = response.status();
+        let body = response.into_body().collect().await.expect("the answer is whole");
+        (status, body.to_bytes())
     }
 
     /// Sends a request and reads the whole answer, which must be a success; how many bytes it had.

@@ -1,11 +1,13 @@
 //! Measures the API server alone, over HTTPS, on a durable datastore: writes and reads of single objects, a list of
-//! many, one change that goes to many watchers, and memory.
+//! many, one change that goes to many watchers, how soon a new kind is known, and the memory of the whole process
+//! (datastore, watch cache and event window).
 //!
 //! The simulated clients run in this process on the same cores as the server, so rates are those of both together;
 //! figures that end in `server` count only the server's own processor time. The measured binary is that of `SKIFF_BIN`,
 //! or the newest one.
 
 mod connection;
+mod definitions;
 mod watchers;
 
 use std::sync::Arc;
@@ -21,13 +23,16 @@ use tokio::task::JoinSet;
 const MEASURED: Duration = Duration::from_secs(3);
 const CLIENTS: [usize; 3] = [1, 16, 256];
 
-/// How many pods are stored for reads, and how many bytes each has about.
+/// How many pods are stored for reads, and how long a text each carries so that it has 2 KB as it is answered.
 const PODS: usize = 10_000;
-const POD_BYTES: usize = 2048;
-const LISTS: usize = 30;
+const POD_FILLING: usize = 36;
+const LISTS: usize = 200;
 
 const WATCHERS: usize = 1000;
 const CHANGES: usize = 20;
+
+/// How many kinds are defined, one after another.
+const DEFINITIONS: usize = 20;
 
 fn main() {
     let mut cluster = Cluster::prepare("bench", Layout::ApiServer);
@@ -41,22 +46,28 @@ fn main() {
 
 async fn measure(cluster: &Cluster, target: &Target) {
     target.connect().await.call("POST", "/api/v1/namespaces", namespace()).await;
+    // First of all, while no memory is there that earlier work has freed.
+    let before = Usage::of(cluster);
+    store_pods(target).await;
+    let stored = Usage::of(cluster);
+    let kilobytes = (stored.megabytes - before.megabytes) * 1e3 / PODS as f64;
+    let encoded = target.connect().await.call("GET", "/api/v1/namespaces/bench/pods", Bytes::new()).await;
+    println!("bench: api.pod_encoded {:.2} kB", encoded as f64 / 1e3 / PODS as f64);
+    println!("bench: api.memory_per_pod {kilobytes:.2} kB");
+
     for clients in CLIENTS {
         let (rate, _) = creates(cluster, target, clients).await;
         println!("bench: api.create.c{clients} {rate:.0} ops/s");
     }
 
-    let before = Usage::of(cluster);
-    store_pods(target).await;
-    let stored = Usage::of(cluster);
-    let kilobytes = (stored.megabytes - before.megabytes) * 1e3 / PODS as f64;
-    println!("bench: api.memory_per_pod {kilobytes:.2} kB");
-
-    let (rate, seconds) = gets(cluster, target, 16).await;
-    println!("bench: api.get.c16 {:.0} ops/s", rate);
-    println!("bench: api.get.server {:.0} ops/core-s", rate * MEASURED.as_secs_f64() / seconds);
+    for clients in CLIENTS {
+        let (rate, seconds) = gets(cluster, target, clients).await;
+        println!("bench: api.get.c{clients} {rate:.0} ops/s");
+        println!("bench: api.get.c{clients}.server {:.0} ops/core-s", rate * MEASURED.as_secs_f64() / seconds);
+    }
     lists(cluster, target).await;
     watchers::measure(target, WATCHERS, CHANGES).await;
+    definitions::measure(target, DEFINITIONS).await;
 }
 
 fn namespace() -> Bytes {
@@ -104,7 +115,7 @@ fn pod(number: usize) -> Value {
     json!({
         "metadata": {
             "name": format!("pod-{number}"), "labels": {"app": format!("app-{}", number % 100)},
-            "annotations": {"example.com/filling": "x".repeat(POD_BYTES - 1100)},
+            "annotations": {"example.com/filling": "x".repeat(POD_FILLING)},
         },
         "spec": {
             "nodeName": format!("node-{}", number % 200), "serviceAccountName": "default",
