@@ -17,6 +17,7 @@ use serde_json::Value;
 use crate::kinds::{Resource, Stability, Subresource, Text};
 use crate::meta;
 use crate::structural::{ColumnPrinter, Extensions, Structural};
+use crate::validation::definitions::invalid_bundle;
 
 /// One CustomResourceDefinition.
 #[derive(Debug, PartialEq)]
@@ -183,7 +184,7 @@ impl Definition {
                 "Webhook" => Conversion::Webhook(spec["conversion"]["webhook"].clone()),
                 _ => Conversion::None,
             },
-            is_served: is("NamesAccepted") || is("Established"),
+            is_served: is("Established") || (is("NamesAccepted") && invalid_bundle(crd).is_none()),
             is_terminating: is("Terminating"),
             group,
         }

@@ -1,6 +1,6 @@
 //! From bytes to documents: parsing, duplicate and unknown fields, types, and the form in which upstream writes objects.
 //!
-//! The API server calls [`decode_as`] for kinds of the table and [`decode`] for custom resources and patches;
+//! The API server calls [`decode_as`] for kinds of the table, [`decode_custom`] for others and [`decode_configuration`] for what is applied;
 //! [`check_fields`] for what a patch has made; [`normalize`] before an object is stored. The findings of strict field
 //! validation are texts as upstream words them; the caller makes warnings or, with [`strict_error`], a refusal of them.
 
@@ -44,7 +44,8 @@ pub fn decode(bytes: &[u8], media: MediaType) -> Result<Decoded, Status> {
     match media {
         MediaType::Json => {
             let (value, findings) = json::read(bytes, None)
-                .map_err(|err| Status::bad_request(format!("couldn't get version/kind; json parse error: {err}")))?;
+                .map_err(|err| json::told(bytes, &err))
+                .map_err(|why| Status::bad_request(format!("couldn't get version/kind; json parse error: {why}")))?;
             Ok(Decoded { value, findings, yaml: false })
         }
         MediaType::Yaml => {
@@ -59,38 +60,78 @@ pub fn decode(bytes: &[u8], media: MediaType) -> Result<Decoded, Status> {
 /// brings scalars into their usual form.
 pub fn decode_as(bytes: &[u8], media: MediaType, type_name: &str) -> Result<Decoded, Status> {
     let ty = schema::type_by_name(type_name).map(|ty| FieldType::Ref(ty.name));
+    let (kind, _) = kind_and_version(type_name);
+    let mut decoded = object_of(bytes, media, kind, ty)?;
+    let unknown = check_fields(&mut decoded.value, type_name)?;
+    decoded.findings.extend(unknown);
+    decoded.findings.truncate(MAX_FINDINGS);
+    Ok(decoded)
+}
+
+/// Parses an applied configuration, which is YAML; only duplicate fields are found.
+pub fn decode_configuration(bytes: &[u8]) -> Result<Decoded, Status> {
+    let refuse = |why: String| Status::bad_request(format!("error decoding YAML: {why}"));
+    let (value, findings) =
+        yaml::read(bytes).map_err(|err| refuse(format!("error converting YAML to JSON: yaml: {err}")))?;
+    let value = as_object(value).map_err(|what| {
+        refuse(format!(
+            "error unmarshaling JSON: while decoding JSON: json: cannot unmarshal {what} into Go value of type \
+             map[string]interface {{}}"
+        ))
+    })?;
+    Ok(Decoded { value, findings, yaml: true })
+}
+
+/// Parses JSON of unknown type, with findings about fields that are there twice; the error is worded as upstream's.
+pub fn json_document(bytes: &[u8]) -> Result<(Value, Vec<String>), String> {
+    json::read(bytes, None).map_err(|err| json::told(bytes, &err))
+}
+
+/// An object; nothing is one without fields. The error says what else the value is.
+pub(crate) fn as_object(value: Value) -> Result<Value, &'static str> {
+    match value {
+        Value::Object(_) => Ok(value),
+        Value::Null => Ok(Value::Object(serde_json::Map::new())),
+        other => Err(json_type(&other)),
+    }
+}
+
+/// What upstream's decoder calls a value in its messages.
+pub(crate) fn json_type(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Object(_) => "object",
+        Value::Array(_) => "array",
+        Value::String(_) => "string",
+        Value::Number(_) => "number",
+        Value::Bool(_) => "bool",
+    }
+}
+
+/// Parses a custom resource of a kind; only duplicate fields are found.
+pub fn decode_custom(bytes: &[u8], media: MediaType, kind: &str) -> Result<Decoded, Status> {
+    object_of(bytes, media, kind, None)
+}
+
+/// Parses a document that must be an object.
+fn object_of(bytes: &[u8], media: MediaType, kind: &str, ty: Option<FieldType>) -> Result<Decoded, Status> {
     let mut decoded = match media {
         MediaType::Json => {
             let (value, findings) = json::read(bytes, ty).map_err(|err| {
-                let (kind, _) = kind_and_version(type_name);
-                unrecognized(kind, &format!("couldn't get version/kind; json parse error: {err}"), bytes)
+                let why = format!("couldn't get version/kind; json parse error: {}", json::told(bytes, &err));
+                unrecognized(kind, &why, bytes)
             })?;
             Decoded { value, findings, yaml: false }
         }
         MediaType::Yaml => decode(bytes, media)?,
     };
-    let what = match &decoded.value {
-        Value::Object(_) => None,
-        // Nothing is an object without fields.
-        Value::Null => {
-            decoded.value = Value::Object(serde_json::Map::new());
-            None
-        }
-        Value::Array(_) => Some("array"),
-        Value::String(_) => Some("string"),
-        Value::Number(_) => Some("number"),
-        Value::Bool(_) => Some("bool"),
-    };
-    if let Some(what) = what {
-        let (kind, _) = kind_and_version(type_name);
+    decoded.value = as_object(decoded.value).map_err(|what| {
         let why = format!(
-            "couldn't get version/kind; json parse error: json: cannot unmarshal {what} into Go value of type {GO_TYPE_META}"
+            "couldn't get version/kind; json parse error: json: cannot unmarshal {what} into Go value of type \
+             {GO_TYPE_META}"
         );
-        return Err(unrecognized(kind, &why, bytes));
-    }
-    let unknown = check_fields(&mut decoded.value, type_name)?;
-    decoded.findings.extend(unknown);
-    decoded.findings.truncate(MAX_FINDINGS);
+        unrecognized(kind, &why, bytes)
+    })?;
     Ok(decoded)
 }
 

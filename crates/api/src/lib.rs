@@ -9,6 +9,7 @@ pub mod decode;
 pub mod defaults;
 pub mod field;
 mod generated;
+pub(crate) mod go_value;
 pub mod jsonpath;
 pub mod kinds;
 pub mod managed;

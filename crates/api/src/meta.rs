@@ -66,6 +66,13 @@ pub fn split_api_version(api_version: &str) -> (&str, &str) {
     api_version.split_once('/').unwrap_or(("", api_version))
 }
 
+/// Group, version and kind of an object as upstream prints them.
+#[must_use]
+pub fn full_kind(object: &Value) -> String {
+    let (group, version) = split_api_version(api_version(object));
+    format!("{group}/{version}, Kind={}", kind(object))
+}
+
 /// `metadata.name`; empty when unset.
 #[must_use]
 pub fn name(object: &Value) -> &str {

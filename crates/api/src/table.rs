@@ -22,7 +22,6 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::custom;
-use crate::kinds::Resource;
 use crate::meta;
 
 pub use cells::human_duration;
@@ -86,38 +85,40 @@ const PRINTERS: &[&[Printer]] = &[
     workload::PRINTERS,
 ];
 
-fn printer(resource: &Resource) -> Option<&'static Printer> {
+fn printer(group: &str, kind: &str) -> Option<&'static Printer> {
     let mut all = PRINTERS.iter().flat_map(|family| family.iter());
-    all.find(|printer| printer.kind == resource.kind && printer.group == resource.group)
+    all.find(|printer| printer.kind == kind && printer.group == group)
 }
 
-/// The columns of a built-in resource; those of a custom one are the name and what its definition declares.
-pub fn columns(resource: &Resource) -> &'static [Column] {
-    printer(resource).map_or(&[NAME, CREATED_AT], |printer| printer.columns)
+/// The columns of a built-in kind; those of a custom one are the name and what its definition declares.
+pub fn columns(group: &str, kind: &str) -> &'static [Column] {
+    printer(group, kind).map_or(&[NAME, CREATED_AT], |printer| printer.columns)
 }
 
-/// The cells of one object, in the order of the columns.
-pub fn row(resource: &Resource, object: &Value, now: Timestamp) -> Vec<Value> {
-    if let Some(definition) = &resource.custom {
-        let columns = definition.version().columns.iter();
-        let cell =
-            |column: &custom::Column| column.printer.as_ref().map_or(Value::Null, |printer| printer.cell(object, now));
-        return std::iter::once(cells::name(object)).chain(columns.map(cell)).collect();
-    }
-    match printer(resource) {
+/// The cells of one object of a built-in kind, in the order of the columns.
+pub fn row(group: &str, kind: &str, object: &Value, now: Timestamp) -> Vec<Value> {
+    match printer(group, kind) {
         Some(printer) => (printer.cells)(object, now),
         None => vec![meta::name(object).into(), object["metadata"]["creationTimestamp"].clone()],
     }
 }
 
+/// The cells of a custom resource: its name and what its definition declares.
+pub fn custom_row(custom: &custom::Custom, object: &Value, now: Timestamp) -> Vec<Value> {
+    let columns = custom.version().columns.iter();
+    let cell =
+        |column: &custom::Column| column.printer.as_ref().map_or(Value::Null, |printer| printer.cell(object, now));
+    std::iter::once(cells::name(object)).chain(columns.map(cell)).collect()
+}
+
 /// The conditions of a row: pods that have ended say so, for tools that hide them.
-pub fn row_conditions(resource: &Resource, object: &Value) -> Vec<Value> {
-    if !resource.group.is_empty() || resource.kind != "Pod" {
+pub fn row_conditions(group: &str, kind: &str, object: &Value) -> Vec<Value> {
+    if !group.is_empty() || kind != "Pod" {
         return Vec::new();
     }
     let (reason, message) = match object["status"]["phase"].as_str() {
-        Some("Succeeded") => ("Succeeded", "all containers of the pod have ended well"),
-        Some("Failed") => ("Failed", "the pod has failed"),
+        Some("Succeeded") => ("Succeeded", "The pod has completed successfully."),
+        Some("Failed") => ("Failed", "The pod failed."),
         _ => return Vec::new(),
     };
     vec![json!({"type": "Completed", "status": "True", "reason": reason, "message": message})]

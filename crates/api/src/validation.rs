@@ -16,6 +16,7 @@ mod apiregistration;
 mod apps;
 mod autoscaling;
 mod batch;
+pub(crate) mod ca_bundle;
 mod certificates;
 mod check;
 mod coordination;
@@ -46,6 +47,7 @@ mod tests;
 mod urls;
 
 pub use devices::MAX_EXPRESSION as MAX_DEVICE_EXPRESSION;
+pub use metadata::{MAX_MANAGER, field_manager};
 pub use pods::resources::is_extended as is_extended_resource;
 
 /// What is wrong with the metadata of an object inside of another one.

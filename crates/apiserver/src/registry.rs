@@ -11,6 +11,7 @@ mod delete;
 mod eviction;
 mod lists;
 mod ownership;
+mod patched;
 mod read;
 pub(crate) mod scale;
 mod update;
@@ -38,12 +39,11 @@ use crate::storage::{Storage, Stored, Unreadable, WriteError, Written};
 use crate::webhook::Webhooks;
 
 pub(crate) use create::NewObject;
-pub(crate) use decode::{
-    Expected, check_applied, check_patched, complete, decode_body, decode_config, decode_delete_options,
-};
+pub(crate) use decode::{Expected, check_applied, complete, decode_body, decode_config, decode_delete_options};
 pub(crate) use delete::{DeleteTarget, Deleted};
 pub(crate) use lists::{Listed, inconsistent_token};
 pub(crate) use ownership::{Subject, Writer};
+pub(crate) use patched::{Patch, check_patched};
 pub(crate) use read::ReadVersion;
 pub(crate) use update::{Change, Part};
 pub(crate) use watch::{Form, Render};

@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use serde_json::{Map, Value, json};
 
 use super::conditions::{self, Condition};
+use crate::validation::definitions::invalid_bundle;
 
 /// The type of the condition that says whether all names were accepted.
 pub const NAMES_ACCEPTED: &str = "NamesAccepted";
@@ -84,6 +85,10 @@ pub fn accept(crd: &Value, taken: &Taken) -> Naming {
         condition.unwrap_or_else(|| Condition::new(NAMES_ACCEPTED, true, "NoConflicts", "no conflicts found"));
     let established = match conditions::is_true(crd, ESTABLISHED) {
         true => None,
+        false if condition.holds && invalid_bundle(crd).is_some() => {
+            let message = "The conversion webhook CABundle is invalid";
+            Some(Condition::new(ESTABLISHED, false, "InvalidCABundle", message))
+        }
         false if condition.holds => {
             let message = "the initial names have been accepted";
             Some(Condition::new(ESTABLISHED, true, "InitialNamesAccepted", message))
@@ -131,6 +136,16 @@ mod tests {
         let naming = accept(&crd, &Taken::default());
         assert_eq!(naming.accepted, crd["spec"]["names"]);
         assert_eq!((naming.condition.reason, naming.established.map(|e| e.holds)), ("NoConflicts", Some(true)));
+    }
+
+    #[test]
+    fn a_webhook_that_cannot_be_trusted_establishes_nothing() {
+        let mut crd = definition("minis", "Mini", json!({"plural": "", "kind": ""}));
+        crd["spec"]["conversion"] = json!({"strategy": "Webhook", "webhook": {"clientConfig": {"caBundle": "YWJj"}}});
+        let naming = accept(&crd, &Taken::default());
+        assert_eq!(naming.established.map(|e| (e.holds, e.reason)), Some((false, "InvalidCABundle")));
+        crd["spec"]["conversion"]["webhook"]["clientConfig"] = json!({});
+        assert!(accept(&crd, &Taken::default()).established.is_some_and(|established| established.holds));
     }
 
     #[test]

@@ -20,6 +20,45 @@ pub(super) fn read(bytes: &[u8], ty: Option<FieldType>) -> Result<(Value, Vec<St
     Ok((value, state.findings))
 }
 
+/// What is wrong with a text that is no JSON, as upstream says it.
+pub(super) fn told(bytes: &[u8], error: &serde_json::Error) -> String {
+    use serde_json::error::Category;
+    if error.classify() == Category::Eof {
+        return "unexpected end of JSON input".to_owned();
+    }
+    let line = bytes.split(|byte| *byte == b'\n').nth(error.line().saturating_sub(1)).unwrap_or_default();
+    let line = String::from_utf8_lossy(line).into_owned();
+    let found = line.get(error.column().saturating_sub(1)..).and_then(|rest| rest.chars().next());
+    let Some(found) = found else { return error.to_string() };
+    let text = error.to_string();
+    let place = [
+        ("expected value", "looking for beginning of value"),
+        ("key must be a string", "looking for beginning of object key string"),
+        ("trailing comma", "looking for beginning of value"),
+        ("expected `:`", "after object key"),
+        ("expected `,` or `}`", "after object key:value pair"),
+        ("expected `,` or `]`", "after array element"),
+        ("trailing characters", "after top-level value"),
+        ("expected ident", "in literal"),
+        ("control character", "in string literal"),
+        ("invalid escape", "in string escape code"),
+        ("invalid number", "in numeric literal"),
+    ];
+    match place.iter().find(|(start, _)| text.starts_with(start)) {
+        Some((_, place)) => format!("invalid character {} {place}", quoted(found)),
+        None => text,
+    }
+}
+
+/// A character in single quotes.
+fn quoted(found: char) -> String {
+    match found {
+        '\'' => "'\\''".to_owned(),
+        '"' => "'\"'".to_owned(),
+        other => format!("'{}'", other.escape_default()),
+    }
+}
+
 #[derive(Default)]
 struct State {
     path: String,

@@ -114,6 +114,9 @@ fn find_omitted(value: &Value, ty: &FieldType, path: &str, found: &mut Vec<(Stri
     }
 }
 
+/// Lists that only get their defaults where they are not there at all: an empty one stays, to be refused.
+const TOLD_EMPTY: &[(&str, &str)] = &[("io.k8s.api.autoscaling.v2.HPAScalingRules", "policies")];
+
 fn object(values: &mut Map<String, Value>, ty: &'static Type, is_settled: bool) {
     values.retain(|key, value| {
         let Some(field) = ty.field(key) else { return true };
@@ -122,7 +125,7 @@ fn object(values: &mut Map<String, Value>, ty: &'static Type, is_settled: bool) 
         if is_kept && is_settled && is_empty_collection(value, &field.ty) {
             *value = Value::Null;
         }
-        !is_left_out(value, field)
+        !is_left_out(value, field) || TOLD_EMPTY.contains(&(ty.name, field.json))
     });
     for field in ty.fields {
         if values.contains_key(field.json) {

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::Object;
-use super::edit::{child, is_empty, is_unset, made, set, text};
+use super::edit::{child, is_empty, made, set, text};
 
 pub(super) fn horizontal_pod_autoscaler(object: &mut Object) {
     let first = text(object, "apiVersion") == "autoscaling/v1";
@@ -42,7 +42,5 @@ fn scaling_rules(behavior: &mut Object, key: &str, window: Option<i64>, policies
         set(rules, "stabilizationWindowSeconds", seconds);
     }
     set(rules, "selectPolicy", "Max");
-    if is_unset(rules, "policies") || is_empty(rules, "policies") {
-        rules.insert("policies".to_owned(), policies);
-    }
+    set(rules, "policies", policies);
 }

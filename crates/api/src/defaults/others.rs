@@ -39,8 +39,11 @@ pub(super) fn custom_resource_definition(object: &mut Object) {
             set(names, "listKind", format!("{kind}List"));
         }
     }
+    let is_named = !is_unset(spec, "conversion");
     let conversion = made(spec, "conversion");
-    set(conversion, "strategy", "None");
+    if !is_named {
+        set(conversion, "strategy", "None");
+    }
     let config = child(conversion, "webhook").and_then(|webhook| child(webhook, "clientConfig"));
     if let Some(service) = config.and_then(|config| child(config, "service")) {
         set(service, "port", 443);

@@ -25,23 +25,16 @@ pub enum ApplyError {
     #[error("metadata.managedFields must be nil")]
     HasManagers,
     /// The configuration is of another version than the request.
-    #[error("incorrect version specified in apply patch: {found}, expected: {expected}")]
-    Version {
-        /// The version in the configuration.
-        found: String,
-        /// The version of the request.
-        expected: String,
-    },
+    #[error("invalid object type: {0}")]
+    Type(String),
     /// The configuration is not of its type.
-    #[error("failed to create typed patch object ({namespace}/{name}; {api_version}, Kind={kind}): {}", list(.errors))]
+    #[error("failed to create typed patch object ({namespace}/{name}; {kind}): {}", list(.errors))]
     Mistyped {
         /// The namespace in the configuration.
         namespace: String,
         /// The name in the configuration.
         name: String,
-        /// The version in the configuration.
-        api_version: String,
-        /// The kind in the configuration.
+        /// The group, version and kind in the configuration.
         kind: String,
         /// What is wrong with it, each with its path.
         errors: Vec<String>,
@@ -64,10 +57,7 @@ pub(super) fn list(errors: &[String]) -> String {
 impl From<ApplyError> for Status {
     fn from(err: ApplyError) -> Self {
         match err {
-            ApplyError::HasManagers => Status::bad_request(err.to_string()),
-            ApplyError::Version { found, expected } => Status::bad_request(format!(
-                "Incorrect version specified in apply patch. Specified patch version: {found}, expected: {expected}"
-            )),
+            ApplyError::HasManagers | ApplyError::Type(_) => Status::bad_request(err.to_string()),
             ApplyError::Mistyped { .. } => Status::unclassified(err.to_string()),
             ApplyError::Conflicts(conflicts) => conflicts.status(),
         }
@@ -105,7 +95,7 @@ fn checked(write: &Write<'_>, config: &Value) -> Result<(), ApplyError> {
     let text = |value: Option<&str>| value.unwrap_or_default().to_owned();
     let found = meta::api_version(config);
     if found != write.api_version {
-        return Err(ApplyError::Version { found: found.to_owned(), expected: write.api_version.to_owned() });
+        return Err(ApplyError::Type(meta::full_kind(config)));
     }
     if meta::metadata(config).and_then(|metadata| metadata.get("managedFields")).is_some_and(|list| !list.is_null()) {
         return Err(ApplyError::HasManagers);
@@ -114,15 +104,10 @@ fn checked(write: &Write<'_>, config: &Value) -> Result<(), ApplyError> {
     if errors.is_empty() {
         return Ok(());
     }
-    let api_version = match meta::split_api_version(found) {
-        ("", version) => format!("/{version}"),
-        _ => found.to_owned(),
-    };
     Err(ApplyError::Mistyped {
         namespace: text(meta::namespace(config)),
         name: meta::name(config).to_owned(),
-        api_version,
-        kind: meta::kind(config).to_owned(),
+        kind: meta::full_kind(config),
         errors,
     })
 }

@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::items::element_of;
 use super::shape::{Keyed, Shape};
+use crate::go_value;
 use crate::schema::{self, Field, FieldType, ListType, Type};
 use crate::structural::{self, AdditionalProperties, MapType, Structural};
 
@@ -169,16 +170,19 @@ enum Scalar {
 }
 
 fn scalar(wanted: Scalar, value: &Value, path: &str, errors: &mut Vec<String>) {
-    let (fits, name) = match wanted {
-        Scalar::String => (value.is_string(), "string"),
-        Scalar::Numeric => (value.is_number(), "numeric (int or float)"),
-        Scalar::Boolean => (value.is_boolean(), "boolean"),
-    };
-    if !fits {
-        expect(name, value, path, errors);
+    match wanted {
+        Scalar::String if !value.is_string() => {
+            let found = go_value::syntax(value);
+            errors.push(format!("{path}: expected string, got &value.valueUnstructured{{Value:{found}}}"));
+        }
+        Scalar::Numeric if !value.is_number() => {
+            errors.push(format!("{path}: expected numeric (int or float), got {}", go_value::type_name(value)));
+        }
+        Scalar::Boolean if !value.is_boolean() => expect("boolean", value, path, errors),
+        _ => {}
     }
 }
 
 fn expect(wanted: &str, value: &Value, path: &str, errors: &mut Vec<String>) {
-    errors.push(format!("{path}: expected {wanted}, got {value}"));
+    errors.push(format!("{path}: expected {wanted}, got &{{{}}}", go_value::plain(value)));
 }

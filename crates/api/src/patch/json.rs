@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::unprocessable;
+use crate::decode;
 use crate::status::Status;
 
 /// How many operations one patch may have.
@@ -10,6 +11,46 @@ pub const MAX_OPERATIONS: usize = 10_000;
 
 /// How many bytes of JSON the copies of one patch may add together: each may copy what the one before has made.
 pub const MAX_COPIED: usize = 3 * 1024 * 1024;
+
+/// Reads a patch; if it `is_checked`, with findings about fields that are unknown or there twice.
+///
+/// # Errors
+/// 400 if it is no list of operations.
+pub fn read(bytes: &[u8], is_checked: bool) -> Result<(Value, Vec<String>), Status> {
+    let (prefix, list, item) = match is_checked {
+        true => ("error decoding patch: ", "[]handlers.jsonPatchOp", "handlers.jsonPatchOp"),
+        false => ("", "jsonpatch.Patch", "jsonpatch.Operation"),
+    };
+    let refuse = |why: String| Status::bad_request(format!("{prefix}{why}"));
+    let mistyped = |what: &str, ty: &str| refuse(format!("json: cannot unmarshal {what} into Go value of type {ty}"));
+    let (patch, found) = decode::json_document(bytes).map_err(refuse)?;
+    let operations = match &patch {
+        Value::Array(operations) => operations.as_slice(),
+        Value::Null => &[],
+        other => return Err(mistyped(decode::json_type(other), list)),
+    };
+    let mut findings: Vec<String> = found.iter().map(|finding| format!("json patch {finding}")).collect();
+    for (index, operation) in operations.iter().enumerate() {
+        let fields = match operation {
+            Value::Object(fields) => fields,
+            Value::Null => continue,
+            other => return Err(mistyped(decode::json_type(other), item)),
+        };
+        for (name, value) in fields.iter().filter(|_| is_checked) {
+            match name.as_str() {
+                "op" | "path" | "from" if !value.is_string() && !value.is_null() => {
+                    let what = decode::json_type(value);
+                    let why =
+                        format!("json: cannot unmarshal {what} into Go struct field jsonPatchOp.{name} of type string");
+                    return Err(refuse(why));
+                }
+                "op" | "path" | "from" | "value" => {}
+                _ => findings.push(format!("json patch {}", decode::unknown_field(&format!("[{index}].{name}")))),
+            }
+        }
+    }
+    Ok((patch, findings))
+}
 
 /// Applies a list of operations; all or none.
 ///
@@ -25,13 +66,10 @@ pub fn apply(document: Value, patch: &Value) -> Result<Value, Status> {
 /// The same, but for tests.
 pub fn apply_if(mut document: Value, patch: &Value) -> Result<Option<Value>, Status> {
     let Value::Array(operations) = patch else {
-        let found = match patch {
-            Value::Object(_) => "object",
-            Value::String(_) => "string",
-            Value::Number(_) => "number",
-            Value::Bool(_) => "bool",
-            _ => return Ok(Some(document)),
-        };
+        if patch.is_null() {
+            return Ok(Some(document));
+        }
+        let found = decode::json_type(patch);
         let message = format!("json: cannot unmarshal {found} into Go value of type jsonpatch.Patch");
         return Err(Status::bad_request(message));
     };

@@ -8,21 +8,36 @@ use serde_json::{Map, Value};
 
 mod order;
 
+use super::unprocessable;
 use crate::schema::{self, Field, FieldType, PatchStrategy, Type};
 use crate::status::Status;
+use crate::{decode, go_value};
 
 const DIRECTIVE: &str = "$patch";
 const RETAIN_KEYS: &str = "$retainKeys";
 const SET_ELEMENT_ORDER: &str = "$setElementOrder/";
 const DELETE_FROM_PRIMITIVE_LIST: &str = "$deleteFromPrimitiveList/";
 
+/// Reads a patch, with findings about fields that are there twice.
+///
+/// # Errors
+/// 400 if it is no object.
+pub fn read(bytes: &[u8]) -> Result<(Value, Vec<String>), Status> {
+    let (patch, findings) = decode::json_document(bytes).map_err(Status::bad_request)?;
+    let patch = decode::as_object(patch).map_err(|what| {
+        Status::bad_request(format!("json: cannot unmarshal {what} into Go value of type map[string]interface {{}}"))
+    })?;
+    Ok((patch, findings))
+}
+
 /// Merges `patch` into `document`, an object of the type `type_name` of [`crate::schema`].
 ///
 /// # Errors
-/// 400 if the patch is no object, 500 (as upstream) if a directive is unknown or misplaced or a merge key is missing.
+/// 400 if the patch or a list of a directive is none, 422 if fields are not to be retained, 500 (as upstream) if a
+/// directive is unknown or misplaced or a merge key is missing.
 pub fn apply(mut document: Value, patch: Value, type_name: &str) -> Result<Value, Status> {
     let Value::Object(patch) = patch else {
-        return Err(Status::bad_request("invalid patch format: a strategic merge patch is an object"));
+        return Err(Status::bad_request("invalid JSON document"));
     };
     let shape = schema::type_by_name(type_name).map_or(Shape::Unknown, Shape::Type);
     if !document.is_object() {
@@ -96,7 +111,7 @@ impl FieldShape {
 }
 
 fn unknown_directive(directive: &Value, patch: &Map<String, Value>) -> Status {
-    Status::unclassified(format!("unknown patch type: {} in map: {}", go_text(directive), go_map(patch)))
+    Status::unclassified(format!("unknown patch type: {} in map: {}", go_value::plain(directive), go_map(patch)))
 }
 
 fn no_merge_key(element: &Map<String, Value>, key: &str) -> Status {
@@ -104,7 +119,7 @@ fn no_merge_key(element: &Map<String, Value>, key: &str) -> Status {
 }
 
 fn bad_format(what: &str) -> Status {
-    Status::unclassified(format!("invalid patch format of {what}"))
+    Status::bad_request(format!("invalid patch format of {what}"))
 }
 
 fn merge_map(target: &mut Map<String, Value>, mut patch: Map<String, Value>, shape: Shape) -> Result<(), Status> {
@@ -164,11 +179,11 @@ fn retain_keys(target: &mut Map<String, Value>, patch: &mut Map<String, Value>) 
         return Ok(());
     };
     let Value::Array(retained) = retained else {
-        return Err(bad_format(RETAIN_KEYS));
+        return Err(bad_format("retainKeys"));
     };
     let kept = |key: &String| retained.iter().any(|name| name.as_str() == Some(key));
     if patch.iter().any(|(key, value)| !key.starts_with('$') && !value.is_null() && !kept(key)) {
-        return Err(bad_format(RETAIN_KEYS));
+        return Err(unprocessable());
     }
     target.retain(|key, _| kept(key));
     Ok(())
@@ -176,12 +191,12 @@ fn retain_keys(target: &mut Map<String, Value>, patch: &mut Map<String, Value>) 
 
 fn delete_from_primitive_list(target: &mut Map<String, Value>, list: &str, values: &Value) -> Result<(), Status> {
     let Value::Array(values) = values else {
-        return Err(bad_format(DELETE_FROM_PRIMITIVE_LIST));
+        return Err(bad_format("primitive list"));
     };
     match target.get_mut(list) {
         Some(Value::Array(list)) => list.retain(|element| !values.contains(element)),
         None | Some(Value::Null) => {}
-        Some(_) => return Err(bad_format(DELETE_FROM_PRIMITIVE_LIST)),
+        Some(_) => return Err(bad_format("primitive list")),
     }
     Ok(())
 }
@@ -264,7 +279,7 @@ fn special_elements(
 
 /// Whether two values of a merge key are the same; `80` and `"80"` are.
 fn same(a: &Value, b: &Value) -> bool {
-    a == b || go_text(a) == go_text(b)
+    a == b || go_value::plain(a) == go_value::plain(b)
 }
 
 /// A value that the patch brings in where there was none: nulls and directives mean nothing there.
@@ -298,20 +313,12 @@ fn clean_map(map: Map<String, Value>, shape: Shape) -> Map<String, Value> {
     .collect()
 }
 
-/// A value as Go's `%v` prints it, which is part of upstream's messages.
-fn go_text(value: &Value) -> String {
-    match value {
-        Value::Null => "<nil>".to_owned(),
-        Value::String(text) => text.clone(),
-        Value::Array(list) => format!("[{}]", list.iter().map(go_text).collect::<Vec<_>>().join(" ")),
-        Value::Object(map) => go_map(map),
-        Value::Bool(_) | Value::Number(_) => value.to_string(),
-    }
+fn go_map(map: &Map<String, Value>) -> String {
+    shown(&Value::Object(map.clone()))
 }
 
-fn go_map(map: &Map<String, Value>) -> String {
-    let mut entries: Vec<_> = map.iter().collect();
-    entries.sort_by_key(|(key, _)| *key);
-    let entries = entries.into_iter().map(|(key, value)| format!("{key}:{}", go_text(value)));
-    format!("map[{}]", entries.collect::<Vec<_>>().join(" "))
+/// A patch as it stands in messages.
+#[must_use]
+pub fn shown(patch: &Value) -> String {
+    go_value::plain(patch)
 }

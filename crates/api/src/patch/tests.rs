@@ -4,6 +4,7 @@ use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 
 use super::{json, merge, strategic};
+use crate::status::Status;
 
 #[track_caller]
 fn check_json(document: Value, patch: Value, result: Result<Value, u16>) {
@@ -267,4 +268,53 @@ proptest! {
     fn a_json_patch_that_replaces_the_root_yields_the_value(document in any_object(), value in any_json()) {
         prop_assert_eq!(json::apply(document, &json!([{"op": "add", "path": "", "value": value.clone()}])), Ok(value));
     }
+}
+
+/// What reading a patch finds, or why it is none.
+#[track_caller]
+fn check_read(found: Result<(Value, Vec<String>), Status>, expected: Result<&[&str], &str>) {
+    let found = found.map(|(_, findings)| findings).map_err(|status| status.message);
+    assert_eq!(found, expected.map(|list| list.iter().map(|text| (*text).to_owned()).collect()).map_err(str::to_owned));
+}
+
+#[test]
+fn json_patches_are_lists_of_operations() {
+    let read = |text: &str| json::read(text.as_bytes(), true);
+    check_read(read(r#"[{"op": "add", "path": "/a", "value": {"x": 1}}]"#), Ok(&[]));
+    check_read(read("null"), Ok(&[]));
+    check_read(
+        read(r#"[{"op": "add", "path": "/a", "value": 1, "value": 2, "more": 3}]"#),
+        Ok(&["json patch duplicate field \"[0].value\"", "json patch unknown field \"[0].more\""]),
+    );
+    for (text, why) in [
+        ("{}", "json: cannot unmarshal object into Go value of type []handlers.jsonPatchOp"),
+        ("[1]", "json: cannot unmarshal number into Go value of type handlers.jsonPatchOp"),
+        (r#"[{"op": 1}]"#, "json: cannot unmarshal number into Go struct field jsonPatchOp.op of type string"),
+        ("[", "unexpected end of JSON input"),
+        ("", "unexpected end of JSON input"),
+        ("x", "invalid character 'x' looking for beginning of value"),
+        ("[] x", "invalid character 'x' after top-level value"),
+    ] {
+        check_read(read(text), Err(&format!("error decoding patch: {why}")));
+    }
+    let why = "json: cannot unmarshal object into Go value of type jsonpatch.Patch";
+    check_read(json::read(b"{}", false), Err(why));
+    check_read(json::read(br#"[{"op": "add", "path": "/a", "more": 3}]"#, false), Ok(&[]));
+}
+
+#[test]
+fn other_patches_are_objects() {
+    let twice = r#"{"data": {"a": 1, "a": 2}}"#;
+    check_read(merge::read(twice.as_bytes(), true), Ok(&["duplicate field \"data.a\""]));
+    check_read(strategic::read(twice.as_bytes()), Ok(&["duplicate field \"data.a\""]));
+    let why = "json: cannot unmarshal array into Go value of type map[string]interface {}";
+    check_read(merge::read(b"[]", true), Err(&format!("error decoding patch: {why}")));
+    check_read(strategic::read(b"[]"), Err(why));
+    check_read(
+        merge::read(b"{x", true),
+        Err("error decoding patch: invalid character 'x' looking for beginning of object key string"),
+    );
+    check_read(merge::read(b"{x", false), Err("Invalid JSON Patch"));
+    check_read(merge::read(b"null", true), Err("Invalid JSON Patch"));
+    check_read(strategic::read(b"null"), Ok(&[]));
 }

@@ -8,8 +8,16 @@ use super::{AGE, Column, NAME, Printer, integer, text};
 
 pub(super) const PRINTERS: &[Printer] = &[
     Printer { group: "autoscaling", kind: "HorizontalPodAutoscaler", columns: AUTOSCALER, cells: autoscaler },
+    Printer { group: "autoscaling", kind: "Scale", columns: SCALE, cells: scale },
     Printer { group: "policy", kind: "PodDisruptionBudget", columns: BUDGET, cells: budget },
 ];
+
+const SCALE: &[Column] = &[NAME, integer("Desired"), integer("Available"), AGE];
+
+fn scale(object: &Value, now: Timestamp) -> Vec<Value> {
+    let replicas = |part: &str| number(&object[part]["replicas"]);
+    vec![name(object), replicas("spec").into(), replicas("status").into(), age(object, now)]
+}
 
 const AUTOSCALER: &[Column] =
     &[NAME, text("Reference"), text("Targets"), text("MinPods"), text("MaxPods"), text("Replicas"), AGE];

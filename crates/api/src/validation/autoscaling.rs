@@ -191,6 +191,11 @@ fn scaling_rules(rules: &HPAScalingRules, path: &Path, errors: &mut ErrorList) {
             errors.push(FieldError::invalid(&path, seconds, "must be less than or equal to 3600"));
         }
     }
+    let tolerance_path = path.child("tolerance");
+    let tolerance = rules.tolerance.as_ref().and_then(|amount| check::quantity(errors, &tolerance_path, amount));
+    if let Some(amount) = tolerance.filter(|amount| amount.sign() < 0) {
+        errors.push(FieldError::invalid(&tolerance_path, amount.to_string(), "must be greater than or equal to 0"));
+    }
     let choices = ["Disabled", "Max", "Min"];
     check::optional_one_of(errors, &path.child("selectPolicy"), &rules.select_policy, &choices);
     let list = path.child("policies");

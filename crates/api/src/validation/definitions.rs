@@ -14,6 +14,7 @@ use crate::custom::names::ESTABLISHED;
 use crate::field::{ErrorList, FieldError, Path};
 use crate::meta;
 
+pub(crate) use conversion::invalid_bundle;
 pub use versions::{PlacedSchema, schemas};
 
 pub(super) fn create(crd: &Value, errors: &mut ErrorList) {
@@ -24,14 +25,14 @@ pub(super) fn create(crd: &Value, errors: &mut ErrorList) {
         errors.push(FieldError::invalid(&Path::new("metadata").child("name"), name, why));
     }
     approval(crd, None, errors);
-    spec(crd, errors);
+    spec(crd, conversion::Bundle::Any, errors);
     status(crd, errors);
     stored_versions(crd, errors);
 }
 
 pub(super) fn update(new: &Value, old: &Value, errors: &mut ErrorList) {
     approval(new, Some(old), errors);
-    spec(new, errors);
+    spec(new, conversion::Bundle::after(old), errors);
     let path = Path::new("spec");
     let mut immutable = |fields: &[&str]| {
         let at = |crd: &Value| fields.iter().fold(crd["spec"].clone(), |value, field| value[*field].clone());
@@ -52,7 +53,6 @@ pub(super) fn update(new: &Value, old: &Value, errors: &mut ErrorList) {
 
 pub(super) fn status_update(new: &Value, _: &Value, errors: &mut ErrorList) {
     status(new, errors);
-    stored_versions(new, errors);
 }
 
 fn status(crd: &Value, errors: &mut ErrorList) {
@@ -85,22 +85,26 @@ fn approval(crd: &Value, old: Option<&Value>, errors: &mut ErrorList) {
     }
 }
 
-fn spec(crd: &Value, errors: &mut ErrorList) {
+fn spec(crd: &Value, bundle: conversion::Bundle, errors: &mut ErrorList) {
     let (spec, path) = (&crd["spec"], Path::new("spec"));
     group(text(&spec["group"]), &path.child("group"), errors);
     check::required_one_of(errors, &path.child("scope"), text(&spec["scope"]), &["Cluster", "Namespaced"]);
     let preserves = spec["preserveUnknownFields"] == true;
     if preserves {
+        let path = path.child("preserveUnknownFields");
+        if versions::have_defaults(list(&spec["versions"])) {
+            errors.push(FieldError::invalid(&path, true, "must be false in order to use defaults in the schema"));
+        }
         let why =
             "cannot set to true, set x-kubernetes-preserve-unknown-fields to true in spec.versions[*].schema instead";
-        errors.push(FieldError::invalid(&path.child("preserveUnknownFields"), true, why));
+        errors.push(FieldError::invalid(&path, true, why));
     }
     versions::judge(spec, &path, errors);
     for field in ["plural", "singular", "kind", "listKind"] {
         check::required(errors, &path.child("names").child(field), text(&spec["names"][field]));
     }
     some_names(&spec["names"], &path.child("names"), errors);
-    conversion::judge(&spec["conversion"], preserves, &path.child("conversion"), errors);
+    conversion::judge(&spec["conversion"], preserves, bundle, &path.child("conversion"), errors);
 }
 
 fn group(group: &str, path: &Path, errors: &mut ErrorList) {
@@ -154,7 +158,7 @@ fn stored_versions(crd: &Value, errors: &mut ErrorList) {
     for version in versions.iter().filter(|version| version["storage"] == true) {
         if !stored.contains(&version["name"]) {
             let why = format!("must have the storage version {}", text(&version["name"]));
-            errors.push(FieldError::invalid(&path, version.clone(), why));
+            errors.push(FieldError::invalid(&path, stored.to_vec(), why));
         }
     }
     for (index, name) in stored.iter().enumerate() {

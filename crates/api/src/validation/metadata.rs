@@ -15,6 +15,11 @@ use crate::meta;
 
 const ANNOTATIONS_LIMIT: usize = 256 * 1024;
 
+/// The longest name of a field manager.
+pub const MAX_MANAGER: usize = 128;
+/// The longest name of a subresource in the entry of a manager.
+const MAX_SUBRESOURCE: usize = 256;
+
 /// The finalizers that need no domain.
 const STANDARD_FINALIZERS: [&str; 3] = ["kubernetes", "orphan", "foregroundDeletion"];
 
@@ -71,6 +76,29 @@ fn new(namespaced: bool, name_rule: NameRule, metadata: &ObjectMeta, path: &Path
     template(metadata, path, errors);
     owner_references(metadata, &path.child("ownerReferences"), errors);
     finalizers(metadata, &path.child("finalizers"), errors);
+    managed_fields(metadata, &path.child("managedFields"), errors);
+}
+
+/// Judges who manages the fields; what of that cannot be read at all has been replaced by what was there.
+fn managed_fields(metadata: &ObjectMeta, path: &Path, errors: &mut ErrorList) {
+    for (index, entry) in metadata.managed_fields.iter().flatten().enumerate() {
+        let path = path.index(index);
+        field_manager(check::text(&entry.manager), &path.child("manager"), errors);
+        if check::text(&entry.subresource).len() > MAX_SUBRESOURCE {
+            errors.push(FieldError::too_long(&path.child("subresource"), MAX_SUBRESOURCE));
+        }
+    }
+}
+
+/// Judges the name of a field manager.
+pub fn field_manager(manager: &str, path: &Path, errors: &mut ErrorList) {
+    if manager.len() > MAX_MANAGER {
+        errors.push(FieldError::too_long(path, MAX_MANAGER));
+    }
+    for (position, found) in manager.char_indices().filter(|(_, found)| found.is_control()) {
+        let why = format!("invalid character U+{:04X} (at position {position})", u32::from(found));
+        errors.push(FieldError::invalid(path, manager, why));
+    }
 }
 
 /// Judges what also the metadata of a pod template have.

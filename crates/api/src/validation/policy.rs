@@ -39,4 +39,5 @@ pub(super) fn disruption_budget_status(new: &PodDisruptionBudget, _: &PodDisrupt
     ] {
         check::non_negative(errors, &path.child(field), value);
     }
+    check::conditions(errors, &path.child("conditions"), status.conditions.as_deref().unwrap_or_default());
 }

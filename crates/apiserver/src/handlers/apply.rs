@@ -34,6 +34,9 @@ impl Call<'_> {
             let writer = Writer { manager: &manager, subresource: &subresource };
             let mut value =
                 Subject { kinds: &kinds, resource: &resource, writer, now }.apply(live, &config.value, force)?;
+            if let Some(refusal) = &config.refusal {
+                return Err(refusal.clone());
+            }
             check_applied(&resource, &mut value)?;
             match api::meta::name(&value) {
                 "" => api::meta::set_name(&mut value, &name),
@@ -53,31 +56,26 @@ impl Call<'_> {
         options: &WriteOptions,
     ) -> Result<impl Fn(&Value) -> Result<Value, Status> + Send + Sync + use<>, Status> {
         let resource = self.resource.clone();
-        let scale = decode_config(expected, &self.body, options.field_validation)?.value;
-        if api::meta::api_version(&scale) != "autoscaling/v1" {
-            return Err(Status::bad_request(format!(
-                "Incorrect version specified in apply patch. Specified patch version: {}, expected: autoscaling/v1",
-                api::meta::api_version(&scale)
-            )));
-        }
+        let scale = decode_config(expected, &self.body, options.field_validation)?;
         let (manager, force) = (options.field_manager.clone(), options.force);
         let now = self.core.registry.env.now();
         let kinds = self.core.registry.kinds();
         Ok(move |current: &Value| {
             // It refuses what no scale may be.
-            scale::apply(&resource, current, &scale)?;
-            let replicas = scale.pointer("/spec/replicas").and_then(Value::as_i64);
+            scale::apply(&resource, current, &scale.value)?;
+            let replicas = scale.value.pointer("/spec/replicas").and_then(Value::as_i64);
             let mut config = match replicas {
                 Some(replicas) => scale::configuration(&resource, replicas),
                 None => json!({"apiVersion": resource.api_version(), "kind": resource.kind, "metadata": {}}),
             };
             for field in ["name", "namespace", "uid", "resourceVersion"] {
-                if let Some(value) = api::meta::metadata(&scale).and_then(|metadata| metadata.get(field)) {
+                if let Some(value) = api::meta::metadata(&scale.value).and_then(|metadata| metadata.get(field)) {
                     config["metadata"][field] = value.clone();
                 }
             }
             let writer = Writer { manager: &manager, subresource: "scale" };
-            Subject { kinds: &kinds, resource: &resource, writer, now }.apply(current, &config, force)
+            let applied = Subject { kinds: &kinds, resource: &resource, writer, now }.apply(current, &config, force)?;
+            scale.refusal.clone().map_or(Ok(applied), Err)
         })
     }
 }

@@ -21,8 +21,8 @@ use crate::http::output::{self, IncludeObject, Output};
 use crate::http::request_info::{Query, ResourceRequest, Target, Verb};
 use crate::pipeline::{Admitted, Core};
 use crate::registry::{
-    Caller, DeleteTarget, Deleted, Expected, Form, NewObject, Part, ReadVersion, Render, RequestOptions, Scope,
-    Warnings, Writer, check_patched, complete, decode_body, decode_delete_options, inconsistent_token,
+    Caller, DeleteTarget, Deleted, Expected, Form, NewObject, Part, Patch, ReadVersion, Render, RequestOptions, Scope,
+    Warnings, Writer, complete, decode_body, decode_delete_options, inconsistent_token,
 };
 use crate::strategy;
 
@@ -361,9 +361,9 @@ impl Call<'_> {
     }
 
     /// The patch in the body.
-    pub(super) fn patch_body(&self) -> Result<Value, Status> {
-        serde_json::from_slice(&self.body)
-            .map_err(|err| Status::bad_request(format!("error decoding patch: invalid character in JSON: {err}")))
+    pub(super) fn patch_body(&self, options: &WriteOptions) -> Result<Patch, Status> {
+        let ty = negotiate::patch_type(self.headers, self.resource.custom.is_some())?;
+        Ok(Patch::read(ty, &self.body, options.field_validation))
     }
 
     pub(super) fn check_name(&self, value: &Value, name: &str) -> Result<(), Status> {
@@ -386,18 +386,15 @@ impl Call<'_> {
         if options.is_apply {
             return self.applier(options);
         }
-        let patch_type = negotiate::patch_type(self.headers, self.resource.custom.is_some())?;
-        let patch = self.patch_body()?;
+        let patch = self.patch_body(options)?;
         let resource = self.resource.clone();
-        let validation = options.field_validation;
         let name = self.name()?.to_owned();
         let namespace = self.request.namespace.clone();
         Ok(Box::new(move |current: &Value| {
             if current.is_null() {
                 return Err(Status::not_found(&resource.group, &resource.plural, &name));
             }
-            let patched = patch_type.apply(current.clone(), &patch, resource.schema)?;
-            let checked = check_patched(Expected::of(&resource), patched, validation)?;
+            let checked = patch.apply(Expected::of(&resource), current.clone())?;
             let mut value = checked.value;
             if api::meta::name(&value) != name {
                 return Err(name_mismatch(api::meta::name(&value), &name));

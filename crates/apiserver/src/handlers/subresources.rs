@@ -8,7 +8,6 @@ use serde_json::Value;
 use super::resources::Call;
 use crate::admission::{self, Operation};
 use crate::http::body::Body;
-use crate::http::negotiate;
 use crate::http::options::{DeleteOptions, WriteOptions};
 use crate::http::output;
 use crate::http::request_info::Verb;
@@ -160,18 +159,20 @@ impl Call<'_> {
                     let change = self.scale_applier(SCALE, &options)?;
                     registry.update(self.scope(), self.name()?, Part::Main, caller, &change).await?.value
                 } else {
-                    let patch_type = negotiate::patch_type(self.headers, self.resource.custom.is_some())?;
-                    let patch = self.patch_body()?;
+                    let patch = self.patch_body(&options)?;
+                    let name = self.name()?;
                     let change = |current: &Value| {
-                        let before = scale::from_object(self.resource, current)?;
-                        scale::apply(self.resource, current, &patch_type.apply(before, &patch, SCALE.schema)?)
+                        let checked = patch.apply(SCALE, scale::from_object(self.resource, current)?)?;
+                        checked.warnings.into_iter().for_each(|warning| self.warnings.add(warning));
+                        self.check_name(&checked.value, name)?;
+                        scale::apply(self.resource, current, &checked.value)
                     };
                     registry.update(self.scope(), self.name()?, Part::Main, caller, &change).await?.value
                 }
             }
             _ => output::shown(self.resource, &*registry.get(self.scope(), self.name()?, ReadVersion::Latest).await?),
         };
-        output.document(StatusCode::OK, &scale::from_object(self.resource, &scaled)?, SCALE.schema)
+        output.typed(StatusCode::OK, &scale::from_object(self.resource, &scaled)?, SCALE)
     }
 
     pub(super) async fn bind(&self) -> Result<Response<Body>, Status> {

@@ -3,7 +3,6 @@
 use api::status::Status;
 use http::header::{ACCEPT, CONTENT_TYPE, USER_AGENT};
 use http::{HeaderMap, Uri};
-use serde_json::Value;
 
 use crate::openapi::{Form, Version};
 
@@ -276,19 +275,6 @@ pub(crate) enum PatchType {
     Strategic,
     /// A configuration, applied by the server.
     Apply,
-}
-
-impl PatchType {
-    /// The document with a patch; `schema` is the name of its type.
-    pub(crate) fn apply(self, document: Value, patch: &Value, schema: &str) -> Result<Value, Status> {
-        match self {
-            PatchType::Json => api::patch::json::apply(document, patch),
-            PatchType::Merge => api::patch::merge::apply(document, patch.clone()),
-            PatchType::Strategic => api::patch::strategic::apply(document, patch.clone(), schema),
-            // A configuration is no change by itself: who owns what decides, which is known elsewhere.
-            PatchType::Apply => Err(Status::unsupported_media_type(&["application/apply-patch+yaml"])),
-        }
-    }
 }
 
 /// The refusal of a body in protobuf for a kind that has no messages.

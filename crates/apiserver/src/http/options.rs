@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use api::field::{FieldError, Path};
+use api::field::{ErrorList, FieldError, Path};
 use api::selector::{FieldSelector, LabelSelector};
 use api::status::Status;
+use api::validation::{MAX_MANAGER, field_manager as field_manager_rule};
 use http::HeaderMap;
 use serde_json::{Map, Value, json};
 
@@ -34,26 +35,24 @@ pub(crate) struct WriteOptions {
     pub(crate) force: bool,
 }
 
-/// Names of field managers are cut or refused beyond this.
-const MAX_MANAGER_BYTES: usize = 128;
-
 impl WriteOptions {
     /// `kind` is the name of the options type in refusals, `CreateOptions` for example.
     pub(crate) fn parse(query: &Query, headers: &HeaderMap, kind: &str) -> Result<Self, Status> {
         let is_apply = kind == "PatchOptions" && negotiate::patch_type(headers, false) == Ok(PatchType::Apply);
         let field_manager = query.get("fieldManager").unwrap_or_default();
-        let mut errors = field_manager_errors(field_manager);
+        let mut errors = Vec::new();
+        field_manager_rule(field_manager, &Path::new("fieldManager"), &mut errors);
         if is_apply && field_manager.is_empty() {
-            let path = api::field::Path::new("fieldManager");
-            errors.push(api::field::FieldError::required(&path, "is required for apply patch"));
+            errors.push(FieldError::required(&Path::new("fieldManager"), "is required for apply patch"));
         }
         if kind == "PatchOptions" && !is_apply && query.get("force").is_some() {
-            let path = api::field::Path::new("force");
-            errors.push(api::field::FieldError::forbidden(&path, "may not be specified for non-apply patch"));
+            errors.push(FieldError::forbidden(&Path::new("force"), "may not be specified for non-apply patch"));
         }
-        if !errors.is_empty() {
+        let dry_run = dry_run(query.all("dryRun")).map_err(|error| errors.push(error)).unwrap_or_default();
+        let field_validation = field_validation(query).map_err(|error| errors.push(error));
+        let (Ok(field_validation), []) = (field_validation, errors.as_slice()) else {
             return Err(Status::invalid("meta.k8s.io", kind, "", errors));
-        }
+        };
         let mut asked = Map::new();
         for name in ["fieldManager", "fieldValidation"] {
             if let Some(given) = query.get(name).filter(|given| !given.is_empty()) {
@@ -65,8 +64,8 @@ impl WriteOptions {
         }
         Ok(Self {
             asked,
-            dry_run: dry_run(query.all("dryRun"), kind)?,
-            field_validation: field_validation(query, kind)?,
+            dry_run,
+            field_validation,
             field_manager: match field_manager {
                 "" => manager_of_agent(headers),
                 given => given.to_owned(),
@@ -89,42 +88,29 @@ impl WriteOptions {
 fn manager_of_agent(headers: &HeaderMap) -> String {
     let agent = headers.get(http::header::USER_AGENT).and_then(|agent| agent.to_str().ok()).unwrap_or_default();
     let name = agent.split('/').next().unwrap_or_default();
-    name.chars().filter(|c| !c.is_control()).take(MAX_MANAGER_BYTES).collect()
+    name.chars().filter(|c| !c.is_control()).take(MAX_MANAGER).collect()
 }
 
-fn field_manager_errors(manager: &str) -> api::field::ErrorList {
-    let path = api::field::Path::new("fieldManager");
-    let mut errors = Vec::new();
-    if manager.len() > MAX_MANAGER_BYTES {
-        errors.push(api::field::FieldError::too_long(&path, MAX_MANAGER_BYTES));
-    }
-    if let Some((position, found)) = manager.char_indices().find(|(_, c)| c.is_control()) {
-        let why = format!("invalid character U+{:04X} (at position {position})", u32::from(found));
-        errors.push(api::field::FieldError::invalid(&path, manager, why));
-    }
-    errors
+/// The refusal of options of a deletion.
+fn refused(errors: ErrorList) -> Status {
+    Status::invalid("meta.k8s.io", "DeleteOptions", "", errors)
 }
 
-fn dry_run(values: Vec<&str>, kind: &str) -> Result<bool, Status> {
-    let path = api::field::Path::new("dryRun");
-    match values.iter().find(|value| **value != "All" && !value.is_empty()) {
-        Some(_) => {
-            let error = api::field::FieldError::not_supported(&path, Value::from(values), &["All"]);
-            Err(Status::invalid("meta.k8s.io", kind, "", vec![error]))
-        }
-        None => Ok(values.contains(&"All")),
+fn dry_run(values: Vec<&str>) -> Result<bool, FieldError> {
+    match values.iter().any(|value| *value != "All" && !value.is_empty()) {
+        true => Err(FieldError::not_supported(&Path::new("dryRun"), Value::from(values), &["All"])),
+        false => Ok(values.contains(&"All")),
     }
 }
 
-fn field_validation(query: &Query, kind: &str) -> Result<FieldValidation, Status> {
+fn field_validation(query: &Query) -> Result<FieldValidation, FieldError> {
     match query.get("fieldValidation") {
         None | Some("") | Some("Warn") => Ok(FieldValidation::Warn),
         Some("Strict") => Ok(FieldValidation::Strict),
         Some("Ignore") => Ok(FieldValidation::Ignore),
         Some(other) => {
-            let path = api::field::Path::new("fieldValidation");
-            let error = api::field::FieldError::not_supported(&path, other, &["", "Ignore", "Strict", "Warn"]);
-            Err(Status::invalid("meta.k8s.io", kind, "", vec![error]))
+            let path = Path::new("fieldValidation");
+            Err(FieldError::not_supported(&path, other, &["", "Ignore", "Strict", "Warn"]))
         }
     }
 }
@@ -323,7 +309,7 @@ impl DeleteOptions {
                     propagation: propagation(policy, orphan)?,
                     uid: None,
                     resource_version: None,
-                    dry_run: dry_run(query.all("dryRun"), "DeleteOptions")?,
+                    dry_run: dry_run(query.all("dryRun")).map_err(|error| refused(vec![error]))?,
                     refuses_orphans: orphan == Some(false),
                 })
             }
@@ -344,7 +330,7 @@ impl DeleteOptions {
             )?,
             uid: precondition("uid"),
             resource_version: precondition("resourceVersion"),
-            dry_run: dry_run(dry_runs.collect(), "DeleteOptions")?,
+            dry_run: dry_run(dry_runs.collect()).map_err(|error| refused(vec![error]))?,
             refuses_orphans: body.get("orphanDependents").and_then(Value::as_bool) == Some(false),
         })
     }

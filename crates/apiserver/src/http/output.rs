@@ -12,8 +12,8 @@ use super::body::{self, Body};
 use super::lists::{self, List};
 use super::negotiate::{Accepted, Encoding, Shape};
 use crate::cache::Object;
-use crate::printers;
-use crate::registry::{Listed, Warnings};
+use crate::printers::Printer;
+use crate::registry::{Expected, Listed, Warnings};
 
 /// What every answer to a request for objects needs to know.
 #[derive(Clone, Copy)]
@@ -64,8 +64,13 @@ impl Output<'_> {
 
     /// An object as a document in the version of the resource.
     pub(crate) fn object(&self, status: StatusCode, object: &Value) -> Result<Response<Body>, Status> {
+        self.typed(status, object, Expected::of(self.resource))
+    }
+
+    /// An object of a type, which is another one than the resource's where a subresource has its own.
+    pub(crate) fn typed(&self, status: StatusCode, object: &Value, ty: Expected<'_>) -> Result<Response<Body>, Status> {
         let document = match self.accepted.shape {
-            Shape::Object => return self.document(status, object, self.resource.schema),
+            Shape::Object => return self.document(status, object, ty.schema),
             Shape::PartialObjectMetadata(version) => {
                 return self.document(status, &partial(object, version), protobuf::PARTIAL_OBJECT_METADATA);
             }
@@ -75,7 +80,8 @@ impl Output<'_> {
             }
             Shape::Table(version) => {
                 let revision = api::meta::resource_version(object).unwrap_or_default();
-                self.table(version, std::slice::from_ref(object), json!({"resourceVersion": revision}), true)
+                let printer = Printer::of(ty);
+                self.rows(printer, version, std::slice::from_ref(object), json!({"resourceVersion": revision}), true)
             }
         };
         self.document(status, &document, "")
@@ -171,14 +177,22 @@ impl Output<'_> {
 
     /// Objects as a table.
     pub(crate) fn table(&self, version: &str, objects: &[Value], metadata: Value, with_columns: bool) -> Value {
-        let columns: Vec<Value> = match with_columns {
-            true => printers::columns(self.resource),
-            false => Vec::new(),
-        };
+        self.rows(Printer::of(Expected::of(self.resource)), version, objects, metadata, with_columns)
+    }
+
+    fn rows(
+        &self,
+        printer: Printer<'_>,
+        version: &str,
+        objects: &[Value],
+        metadata: Value,
+        with_columns: bool,
+    ) -> Value {
+        let columns = if with_columns { printer.columns() } else { Vec::new() };
         let rows: Vec<Value> = objects
             .iter()
             .map(|object| {
-                let mut row = printers::row(self.resource, object, self.now);
+                let mut row = printer.row(object, self.now);
                 match self.include_object {
                     IncludeObject::None => row["object"] = Value::Null,
                     IncludeObject::Metadata => row["object"] = partial(object, version),

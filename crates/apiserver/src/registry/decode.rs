@@ -20,6 +20,15 @@ pub(crate) struct Decoded {
     pub(crate) warnings: Vec<String>,
 }
 
+/// A configuration out of a body.
+#[derive(Debug)]
+pub(crate) struct Configuration {
+    pub(crate) value: Value,
+    pub(crate) warnings: Vec<String>,
+    /// What strict validation says to it, once it could be applied.
+    pub(crate) refusal: Option<Status>,
+}
+
 /// The type that a body must have.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Expected<'a> {
@@ -64,22 +73,37 @@ fn parse(
     };
     let mut decoded = match expected.custom {
         None => decode::decode_as(body, media, expected.schema)?,
-        Some(_) => decode::decode(body, media)?,
+        Some(_) => decode::decode_custom(body, media, expected.kind)?,
     };
     if let Some(custom) = expected.custom {
-        if api::meta::kind(&decoded.value).is_empty() {
-            let shown = String::from_utf8_lossy(body);
-            return Err(Status::bad_request(format!("Object 'Kind' is missing in '{shown}'")));
-        }
+        check_is_typed(expected, &decoded.value, body)?;
         decoded.findings.extend(conform(expected, custom, &mut decoded.value)?);
     }
     let strict = decoded.strict_error(expected.kind, expected.version);
     Ok((decoded.value, decoded.findings, strict))
 }
 
+/// A custom resource says what it is; nothing stands in for that.
+fn check_is_typed(expected: Expected<'_>, value: &Value, body: &[u8]) -> Result<(), Status> {
+    let api_version = api::meta::api_version(value);
+    if api::meta::kind(value).is_empty() {
+        let version =
+            if api_version.is_empty() { expected.version } else { api::meta::split_api_version(api_version).1 };
+        let why = format!("Object 'Kind' is missing in '{}'", String::from_utf8_lossy(body));
+        return Err(decode::cannot_be_handled(expected.kind, version, &why));
+    }
+    if api_version.is_empty() { Err(other_version("", &expected.api_version())) } else { Ok(()) }
+}
+
+fn other_version(found: &str, wanted: &str) -> Status {
+    Status::bad_request(format!(
+        "the API version in the data ({found}) does not match the expected API version ({wanted})"
+    ))
+}
+
 /// Brings a custom resource into the form that its schema says; answers the findings about unknown fields. What is of
 /// another kind or version stays as it is, to be refused.
-fn conform(expected: Expected<'_>, custom: &Custom, value: &mut Value) -> Result<Vec<String>, Status> {
+pub(super) fn conform(expected: Expected<'_>, custom: &Custom, value: &mut Value) -> Result<Vec<String>, Status> {
     if api::meta::kind(value) != expected.kind || api::meta::api_version(value) != expected.api_version() {
         return Ok(Vec::new());
     }
@@ -127,53 +151,28 @@ pub(crate) fn decode_config(
     expected: Expected<'_>,
     body: &[u8],
     validation: FieldValidation,
-) -> Result<Decoded, Status> {
-    let decoded = decode::decode(body, MediaType::Yaml)?;
-    match api::meta::kind(&decoded.value) {
-        "" => {
-            let shown = String::from_utf8_lossy(body);
-            return Err(Status::bad_request(format!("Object 'Kind' is missing in '{shown}'")));
-        }
-        kind if kind != expected.kind => {
-            return Err(Status::bad_request(format!("{kind} cannot be applied as a {}", expected.kind)));
-        }
-        _ => {}
+) -> Result<Configuration, Status> {
+    let decoded = decode::decode_configuration(body)?;
+    let found = (api::meta::api_version(&decoded.value), api::meta::kind(&decoded.value));
+    if found != (&*expected.api_version(), expected.kind) {
+        return Err(Status::bad_request(format!("invalid object type: {}", api::meta::full_kind(&decoded.value))));
     }
-    let strict = decoded.strict_error(expected.kind, expected.version);
-    let warnings = findings(validation, decoded.findings, strict)?;
-    Ok(Decoded { value: decoded.value, warnings })
-}
-
-/// Checks what a patch has made as if it had come as a body.
-pub(crate) fn check_patched(
-    expected: Expected<'_>,
-    patched: Value,
-    validation: FieldValidation,
-) -> Result<Decoded, Status> {
-    let mut value = patched.clone();
-    let found = match expected.custom {
-        Some(custom) => conform(expected, custom, &mut value),
-        None => decode::check_fields(&mut value, expected.schema),
+    let strict =
+        decoded.strict_findings().into_iter().next().map(|why| {
+            Status::bad_request(format!("error strict decoding YAML: error converting YAML to JSON: {why}"))
+        });
+    let (warnings, refusal) = match findings(validation, decoded.findings, strict) {
+        Ok(warnings) => (warnings, None),
+        Err(refusal) => (Vec::new(), Some(refusal)),
     };
-    let checked = found.and_then(|found| {
-        check_type(expected, &mut value)?;
-        let strict = decode::strict_error(expected.kind, expected.version, &found);
-        findings(validation, found, strict)
-    });
-    match checked {
-        Ok(warnings) => Ok(Decoded { value, warnings }),
-        // Upstream tells of the patch as of an invalid object without a kind, with the decoder's own words.
-        Err(status) => {
-            let path = api::field::Path::new("patch");
-            let handled = decode::cannot_be_handled(expected.kind, expected.version, "").message;
-            let why = status.message.strip_prefix(&handled).unwrap_or(&status.message);
-            let error = api::field::FieldError::invalid(&path, patched.to_string(), why);
-            Err(Status::invalid("", "", "", vec![error]))
-        }
-    }
+    Ok(Configuration { value: decoded.value, warnings, refusal })
 }
 
-fn findings(validation: FieldValidation, found: Vec<String>, strict: Option<Status>) -> Result<Vec<String>, Status> {
+pub(super) fn findings(
+    validation: FieldValidation,
+    found: Vec<String>,
+    strict: Option<Status>,
+) -> Result<Vec<String>, Status> {
     match validation {
         FieldValidation::Ignore => Ok(Vec::new()),
         FieldValidation::Warn => Ok(found),
@@ -182,7 +181,7 @@ fn findings(validation: FieldValidation, found: Vec<String>, strict: Option<Stat
 }
 
 /// The type in the body, if there is one, must be the expected one; then it is set.
-fn check_type(expected: Expected<'_>, value: &mut Value) -> Result<(), Status> {
+pub(super) fn check_type(expected: Expected<'_>, value: &mut Value) -> Result<(), Status> {
     let Some(object) = value.as_object_mut() else {
         return Err(Status::bad_request(format!(
             "the object provided is unrecognized (must be of type {})",
@@ -214,9 +213,7 @@ fn check_type(expected: Expected<'_>, value: &mut Value) -> Result<(), Status> {
                 expected.kind
             )));
         }
-        return Err(Status::bad_request(format!(
-            "the API version in the data ({api_version}) does not match the expected API version ({wanted})"
-        )));
+        return Err(other_version(&api_version, &wanted));
     }
     object.insert("apiVersion".to_owned(), wanted.into());
     if expected.custom.is_none() {

@@ -240,3 +240,38 @@ async fn a_watch_in_protobuf_sends_frames_over_the_wire() {
     let refused = watch(query, "application/yaml").await.expect("an answer");
     assert_eq!(refused.status(), 406);
 }
+
+#[tokio::test]
+async fn patches_are_told_of_as_they_were_sent() {
+    const STRATEGIC: &str = "application/strategic-merge-patch+json";
+    const MERGE: &str = "application/merge-patch+json";
+    let cluster = Cluster::start().await;
+    cluster.post(CONFIG_MAPS, json!({"metadata": {"name": "a"}})).await.expect(201);
+    for (name, content_type, patch, code, message) in [
+        (
+            "a",
+            STRATEGIC,
+            r#"{"data": "x"}"#,
+            422,
+            "patch: Invalid value: \"map[data:x]\": json: cannot unmarshal string",
+        ),
+        ("a", MERGE, r#"{"data": {"k": "1", "k": "2"}}"#, 422, "strict decoding error: duplicate field \"data.k\""),
+        ("a", MERGE, "{", 400, "error decoding patch: unexpected end of JSON input"),
+        (
+            "a",
+            STRATEGIC,
+            r#"{"metadata": {"$deleteFromPrimitiveList/finalizers": "x"}}"#,
+            400,
+            "invalid patch format of primitive list",
+        ),
+        // There is nothing to patch, whatever with.
+        ("b", MERGE, "{", 404, "not found"),
+    ] {
+        let path = format!("{CONFIG_MAPS}/{name}?fieldValidation=Strict");
+        let headers = [("content-type", content_type)];
+        let (status, _, body) = cluster.exchange("PATCH", &path, &headers, patch.as_bytes().to_vec()).await;
+        let refused: Value = serde_json::from_slice(&body).expect("a status");
+        let found = refused["message"].as_str().unwrap_or_default();
+        assert!(status == code && found.contains(message), "{name} {patch}: {found}");
+    }
+}

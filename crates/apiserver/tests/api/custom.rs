@@ -251,3 +251,45 @@ async fn unknown_fields_are_refused_if_that_is_asked_for() {
     cluster.put(&format!("{WIDGETS}/a"), without_version).await.expect(422);
     cluster.get_as(&format!("{WIDGETS}/a"), "application/vnd.kubernetes.protobuf").await.expect(406);
 }
+
+#[tokio::test]
+async fn custom_resources_say_what_they_are() {
+    let cluster = with_widgets(json!({})).await;
+    for (body, message) in [
+        (
+            json!([]),
+            "the object provided is unrecognized (must be of type Widget): couldn't get version/kind; json parse error",
+        ),
+        (
+            json!({"metadata": {"name": "a"}}),
+            "Widget in version \"v1\" cannot be handled as a Widget: Object 'Kind' is missing in",
+        ),
+        (
+            json!({"kind": "Widget", "metadata": {"name": "a"}}),
+            "the API version in the data () does not match the expected API version (example.com/v1)",
+        ),
+    ] {
+        let refused = cluster.post(WIDGETS, body).await.expect(400);
+        assert!(refused["message"].as_str().is_some_and(|found| found.starts_with(message)), "{refused}");
+    }
+}
+
+#[tokio::test]
+async fn a_webhook_without_a_readable_authority_keeps_a_definition_from_being_served() {
+    let cluster = Cluster::start().await;
+    let mut crd = definition(json!({}));
+    let webhook = |bundle: &str| {
+        json!({"strategy": "Webhook", "webhook": {"conversionReviewVersions": ["v1"],
+            "clientConfig": {"url": "https://localhost", "caBundle": bundle}}})
+    };
+    crd["spec"]["conversion"] = webhook("YWJj");
+    cluster.post(CRDS, crd).await.expect(201);
+    let path = format!("{CRDS}/widgets.example.com");
+    let is_refused = |crd: &Value| crd["status"]["conditions"][1]["reason"] == "InvalidCABundle";
+    cluster.eventually_with(&path, is_refused).await;
+    cluster.get(WIDGETS).await.expect(404);
+    cluster.patch(&path, MERGE, json!({"spec": {"conversion": webhook("")}})).await.expect(200);
+    cluster.eventually(WIDGETS).await;
+    let refused = cluster.patch(&path, MERGE, json!({"spec": {"conversion": webhook("YWJj")}})).await.expect(422);
+    assert_eq!(refused["details"]["causes"][0]["field"], "spec.conversion.webhookClientConfig.caBundle");
+}

@@ -119,3 +119,35 @@ async fn a_resize_changes_resources_alone() {
         "{refused}"
     );
 }
+
+#[tokio::test]
+async fn scales_are_checked_and_shown_as_other_objects_are() {
+    let cluster = Cluster::start().await;
+    let path = "/apis/apps/v1/namespaces/default/deployments";
+    let template = json!({"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}});
+    let spec = json!({"replicas": 2, "selector": {"matchLabels": {"a": "b"}}, "template": template});
+    cluster.post(path, json!({"metadata": {"name": "d"}, "spec": spec})).await.expect(201);
+    let scale = format!("{path}/d/scale");
+    for (query, patch, code, message) in [
+        ("", json!({"spec": {"replicas": "x"}}), 422, "cannot unmarshal string into Go struct field"),
+        ("", json!({"spec": {"replicas": 99_999_999_999_i64}}), 422, "cannot unmarshal number 99999999999"),
+        (
+            "",
+            json!({"metadata": {"name": "e"}}),
+            400,
+            "the name of the object (e) does not match the name on the URL (d)",
+        ),
+        ("?fieldValidation=Strict", json!({"spec": {"more": 1}}), 422, "unknown field \"spec.more\""),
+    ] {
+        let refused = cluster.patch(&format!("{scale}{query}"), MERGE, patch).await.expect(code);
+        assert!(refused["message"].as_str().is_some_and(|found| found.contains(message)), "{refused}");
+    }
+    cluster.patch(&scale, MERGE, json!({"spec": {"replicas": 3, "more": 1}})).await.expect(200);
+    let table = cluster.get_as(&scale, "application/json;as=Table;v=v1;g=meta.k8s.io").await.expect(200);
+    let columns: Vec<_> = table["columnDefinitions"].as_array().into_iter().flatten().map(|c| &c["name"]).collect();
+    assert_eq!(columns, ["Name", "Desired", "Available", "Age"]);
+    assert_eq!(
+        table["rows"][0]["cells"].as_array().map(|cells| &cells[..3]),
+        Some(&[json!("d"), json!(3), json!(0)][..])
+    );
+}

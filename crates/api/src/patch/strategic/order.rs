@@ -15,7 +15,7 @@ pub(super) fn apply(
     for directive in directives {
         let name = &directive[SET_ELEMENT_ORDER.len()..];
         let Some(Value::Array(order)) = patch.remove(&directive) else {
-            return Err(bad_format(SET_ELEMENT_ORDER));
+            return Err(bad_format("setElementOrder list"));
         };
         let field = shape.field(name);
         let additions = match patch.remove(name) {
@@ -26,12 +26,12 @@ pub(super) fn apply(
                 target.remove(name);
                 continue;
             }
-            Some(_) => return Err(bad_format(SET_ELEMENT_ORDER)),
+            Some(_) => return Err(bad_format("setElementOrder list")),
         };
         let live = match target.get(name) {
             None | Some(Value::Null) => None,
             Some(Value::Array(live)) => Some(live.clone()),
-            Some(_) => return Err(bad_format(SET_ELEMENT_ORDER)),
+            Some(_) => return Err(bad_format("setElementOrder list")),
         };
         if let Some(additions) = &additions {
             agrees(additions, &order, field)?;

@@ -3,13 +3,37 @@
 use serde_json::Value;
 
 use super::{list, text};
+use crate::custom::conditions;
+use crate::custom::names::ESTABLISHED;
 use crate::field::{ErrorList, FieldError, Path};
-use crate::validation::{check, names, urls};
+use crate::validation::{ca_bundle, check, names, urls};
 
 /// The versions of ConversionReview that the server speaks.
 const KNOWN: [&str; 2] = ["v1", "v1beta1"];
 
-pub(super) fn judge(conversion: &Value, preserves: bool, path: &Path, errors: &mut ErrorList) {
+/// Which bundles of authorities a webhook may have.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Bundle {
+    /// Any: a definition with one that cannot be read is not established.
+    Any,
+    /// One that can be read.
+    Valid,
+}
+
+impl Bundle {
+    /// What is established stays so: it may lose no bundle that can be read.
+    pub(super) fn after(old: &Value) -> Self {
+        let was_valid = invalid_bundle(old).is_none();
+        if conditions::is_true(old, ESTABLISHED) && was_valid { Self::Valid } else { Self::Any }
+    }
+}
+
+/// What is wrong with the bundle of a definition's webhook.
+pub(crate) fn invalid_bundle(crd: &Value) -> Option<String> {
+    ca_bundle::problem(text(&crd["spec"]["conversion"]["webhook"]["clientConfig"]["caBundle"]))
+}
+
+pub(super) fn judge(conversion: &Value, preserves: bool, bundle: Bundle, path: &Path, errors: &mut ErrorList) {
     if conversion.is_null() {
         return;
     }
@@ -25,7 +49,7 @@ pub(super) fn judge(conversion: &Value, preserves: bool, path: &Path, errors: &m
     let versions = list(&webhook["conversionReviewVersions"]);
     if strategy == "Webhook" {
         match config.is_object() {
-            true => client(config, &config_path, errors),
+            true => client(config, bundle, &config_path, errors),
             false => errors.push(FieldError::required(&config_path, "required when strategy is set to Webhook")),
         }
         review_versions(versions, &versions_path, errors);
@@ -40,7 +64,7 @@ pub(super) fn judge(conversion: &Value, preserves: bool, path: &Path, errors: &m
     }
 }
 
-fn client(config: &Value, path: &Path, errors: &mut ErrorList) {
+fn client(config: &Value, bundle: Bundle, path: &Path, errors: &mut ErrorList) {
     match (config["url"].as_str(), &config["service"]) {
         (Some(url), Value::Null) => urls::webhook_url(url, &path.child("url"), errors),
         (None, service @ Value::Object(_)) => {
@@ -53,6 +77,10 @@ fn client(config: &Value, path: &Path, errors: &mut ErrorList) {
             urls::webhook_service(&target, &path.child("service"), errors);
         }
         _ => errors.push(FieldError::required(path, "exactly one of url or service is required")),
+    }
+    let authorities = text(&config["caBundle"]);
+    if let Some(why) = ca_bundle::problem(authorities).filter(|_| bundle == Bundle::Valid) {
+        errors.push(FieldError::invalid(&path.child("caBundle"), authorities, why));
     }
 }
 

@@ -1,6 +1,6 @@
 use serde_json::{Value, json};
 
-use super::{create, update};
+use super::{create, status_update, update};
 
 fn crd() -> Value {
     let schema = json!({"openAPIV3Schema": {"type": "object"}});
@@ -55,6 +55,21 @@ fn definitions_are_judged_as_upstream_does() {
 }
 
 #[test]
+fn what_has_defaults_is_pruned() {
+    check(
+        |crd| {
+            crd["spec"]["preserveUnknownFields"] = true.into();
+            crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"] =
+                json!({"a": {"type": "string", "default": "x"}});
+        },
+        &[
+            "spec.preserveUnknownFields: must be false in order to use defaults in the schema",
+            "spec.preserveUnknownFields: cannot set to true, set x-kubernetes-preserve-unknown-fields to true in spec.versions[*].schema instead",
+        ],
+    );
+}
+
+#[test]
 fn what_versions_share_has_one_place() {
     let wrong = json!({"openAPIV3Schema": {"type": "string"}});
     let why = "must be object at the root";
@@ -88,8 +103,25 @@ fn what_is_established_stays_what_it_is() {
     let mut new = old.clone();
     new["spec"]["scope"] = "Cluster".into();
     new["spec"]["names"]["kind"] = "Y".into();
+    let webhook = json!({"clientConfig": {"url": "https://a", "caBundle": "YWJj"}, "conversionReviewVersions": ["v1"]});
+    new["spec"]["conversion"] = json!({"strategy": "Webhook", "webhook": webhook});
+    let changed = |new: &Value, old: &Value| {
+        let mut errors = Vec::new();
+        update(new, old, &mut errors);
+        errors.into_iter().map(|error| error.field).collect::<Vec<_>>()
+    };
+    assert_eq!(changed(&new, &old), ["spec.conversion.webhookClientConfig.caBundle", "spec.scope", "spec.names.kind"]);
+    // What could not be read before may stay.
+    old["spec"]["conversion"] = new["spec"]["conversion"].clone();
+    assert_eq!(changed(&new, &old), ["spec.scope", "spec.names.kind"]);
+}
+
+#[test]
+fn a_migration_may_forget_versions() {
+    let old = crd();
+    let mut new = old.clone();
+    new["status"]["storedVersions"] = json!([]);
     let mut errors = Vec::new();
-    update(&new, &old, &mut errors);
-    let fields: Vec<&str> = errors.iter().map(|error| error.field.as_str()).collect();
-    assert_eq!(fields, ["spec.scope", "spec.names.kind"]);
+    status_update(&new, &old, &mut errors);
+    assert!(errors.is_empty(), "{errors:?}");
 }

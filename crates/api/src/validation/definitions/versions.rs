@@ -123,6 +123,22 @@ fn selectable_fields(versions: &[Value], path: &Path, errors: &mut ErrorList) {
     }
 }
 
+/// Whether a schema of any version has a default anywhere.
+pub(super) fn have_defaults(versions: &[Value]) -> bool {
+    versions.iter().any(|version| has_default(&version["schema"]["openAPIV3Schema"]))
+}
+
+fn has_default(schema: &Value) -> bool {
+    let Value::Object(fields) = schema else { return false };
+    let is_set = |value: &Value| !value.is_null();
+    fields.get("default").is_some_and(is_set)
+        || ["items", "not", "additionalProperties"].iter().any(|name| fields.get(*name).is_some_and(has_default))
+        || ["allOf", "anyOf", "oneOf"]
+            .iter()
+            .any(|name| fields.get(*name).and_then(Value::as_array).is_some_and(|all| all.iter().any(has_default)))
+        || fields.get("properties").and_then(Value::as_object).is_some_and(|all| all.values().any(has_default))
+}
+
 fn label(name: &str, path: &Path, errors: &mut ErrorList) {
     let messages = names::dns_1035_label(name);
     if !messages.is_empty() {

@@ -155,3 +155,50 @@ fn pods_prove_that_they_have_the_key() {
 fn condition(kind: &str, status: &str) -> Value {
     json!({"type": kind, "status": status, "reason": "R", "message": "m", "lastTransitionTime": "2024-01-01T00:00:00Z"})
 }
+
+#[test]
+fn rules_of_scaling() {
+    let scaled = |rules: Value| {
+        let target = json!({"apiVersion": "apps/v1", "kind": "Deployment", "name": "d"});
+        json!({"apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler",
+            "spec": {"scaleTargetRef": target, "maxReplicas": 2, "behavior": {"scaleUp": rules}}})
+    };
+    check_create(scaled(json!({"tolerance": "0.1"})), &[]);
+    let none = "spec.behavior.scaleUp.policies: Required value: must specify at least one Policy";
+    check_create(scaled(json!({"policies": []})), &[none]);
+    check_create(
+        scaled(json!({"tolerance": "-1"})),
+        &["spec.behavior.scaleUp.tolerance: Invalid value: \"-1\": must be greater than or equal to 0"],
+    );
+}
+
+#[test]
+fn conditions_of_budgets() {
+    let status = json!({"disruptionsAllowed": 0, "currentHealthy": 0, "desiredHealthy": 0, "expectedPods": 0,
+        "conditions": [{"type": "DisruptionAllowed", "status": "Maybe", "reason": "r", "message": "",
+            "lastTransitionTime": "2024-01-01T00:00:00Z"}]});
+    check_status(
+        json!({"apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "spec": {}}),
+        status,
+        &[
+            "status.conditions[0].status: Unsupported value: \"Maybe\": supported values: \"False\", \"True\", \"Unknown\"",
+        ],
+    );
+}
+
+#[test]
+fn names_of_managers() {
+    let managed = |manager: &str, subresource: &str| {
+        let entry = json!({"manager": manager, "subresource": subresource, "operation": "Update", "apiVersion": "v1",
+            "fieldsType": "FieldsV1", "fieldsV1": {}});
+        json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"managedFields": [entry]}})
+    };
+    check_create(managed("m", "status"), &[]);
+    check_create(
+        managed(&"m".repeat(129), &"s".repeat(257)),
+        &[
+            "metadata.managedFields[0].manager: Too long: may not be more than 128 bytes",
+            "metadata.managedFields[0].subresource: Too long: may not be more than 256 bytes",
+        ],
+    );
+}
