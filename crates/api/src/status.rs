@@ -293,6 +293,14 @@ impl Status {
         Self::failure(503, reason::SERVICE_UNAVAILABLE, message, None)
     }
 
+    /// 503 for a path that may be there when the server has started.
+    #[must_use]
+    pub fn not_installed() -> Self {
+        let details = Details { retry_after_seconds: 5, ..Details::default() };
+        let why = "the request has been made before all known HTTP paths have been installed, please try again";
+        Self::failure(503, reason::SERVICE_UNAVAILABLE, why, Some(details))
+    }
+
     /// A status with any code and reason, for the rare answers without a constructor.
     #[must_use]
     pub fn custom(code: u16, reason: &'static str, message: impl Into<String>, details: Option<Details>) -> Self {

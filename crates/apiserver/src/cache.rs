@@ -2,7 +2,8 @@
 //!
 //! One watch on the datastore feeds it. Per resource it keeps an ordered map whose root is cloned for a reader (so a
 //! list never blocks a write, nor is it torn by one) and a ring of the latest events from which watches are served.
-//! Reads are consistent: [`Cache::wait_for`] returns when the cache has seen a revision.
+//! Reads are consistent: [`Cache::wait_for`] returns when the cache has seen a revision. While it is being filled, at the
+//! start and after the watch has broken, reads are told to come back or go to the datastore: [`Cache::ready`].
 
 mod definitions;
 mod derived;
@@ -10,25 +11,28 @@ mod events;
 mod feed;
 mod fields;
 mod object;
+mod readiness;
 mod resource;
 mod texts;
 mod watcher;
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 use api::kinds::Resource;
 use tokio::sync::watch;
 
 use crate::kinds::{Kinds, Remote};
 use crate::runtime_config::RuntimeConfig;
+use readiness::Readiness;
 
 pub(crate) use derived::{Derivation, Derived};
 pub(crate) use events::{EventKind, event_line};
 pub(crate) use fields::selectable;
 pub(crate) use object::{Object, encode, encode_with, split};
 pub(crate) use resource::{ResourceCache, Snapshot};
-pub(crate) use watcher::{Change, Over, Selection, Watcher};
+pub(crate) use watcher::{Change, Over, Selection, TooOld, Watcher};
 
 /// The path of a resource's objects in the datastore behind `/registry/`, without slashes around it.
 pub(crate) fn storage_path(resource: &Resource) -> String {
@@ -49,6 +53,7 @@ pub(crate) struct Cache {
     kinds: watch::Sender<Arc<Kinds>>,
     /// The revision up to which everything is in the cache; 0 before the first load.
     applied: watch::Sender<i64>,
+    readiness: Readiness,
 }
 
 impl Cache {
@@ -61,6 +66,7 @@ impl Cache {
             resources: RwLock::new(resources),
             kinds: watch::Sender::new(Arc::new(Kinds::new(Arc::new(config), []))),
             applied: watch::Sender::new(0),
+            readiness: Readiness::new(),
         }
     }
 
@@ -107,6 +113,17 @@ impl Cache {
     /// The revision that the cache has seen. 0 until it was loaded.
     pub(crate) fn applied(&self) -> i64 {
         *self.applied.borrow()
+    }
+
+    /// Waits until the cache follows the datastore; for how long it has not where that takes longer than `patience`.
+    /// Cancel safe.
+    pub(crate) async fn ready(&self, patience: Duration) -> Result<(), Duration> {
+        self.readiness.wait(patience).await
+    }
+
+    /// Whether the cache follows the datastore.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.readiness.downtime().is_none()
     }
 
     /// Waits until the cache has seen `revision`. Cancel safe.

@@ -84,6 +84,9 @@ impl Core {
 pub(crate) async fn answer(exchange: Exchange) -> Response<Body> {
     let Exchange { core, request, info, identity, seat, audit, error_encoding, .. } = exchange;
     let is_resource = matches!(info.target, Target::Resource(_));
+    if is_resource || info.path.starts_with("/api") {
+        core.registry.loaded().await;
+    }
     let remote = core.aggregation.remote(&info.path);
     let admitted = Admitted { info, identity, request, seat, audit, error_encoding };
     let answer: BoxFuture<'static, Result<Response<Body>, Status>> = match remote {

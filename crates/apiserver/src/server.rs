@@ -170,8 +170,8 @@ impl ApiServer {
         self.address
     }
 
-    /// The API for a client in this process that acts as `identity`. Requests wait until [`ApiServer::run`] has
-    /// loaded the datastore.
+    /// The API for a client in this process that acts as `identity`. Requests wait a moment for [`ApiServer::run`] to
+    /// load the datastore.
     pub fn service(&self, identity: Identity) -> InProcess {
         InProcess::new(self.core.clone(), identity)
     }

@@ -48,6 +48,8 @@ pub(crate) struct Page {
     /// Each with its key.
     pub(crate) objects: Vec<(Bytes, Result<Stored, Unreadable>)>,
     pub(crate) more: bool,
+    /// How many keys the range has, those that the limit left out included.
+    pub(crate) count: usize,
 }
 
 /// Why a write was not made, or may not have been.
@@ -96,7 +98,7 @@ impl Storage {
         for kv in range.kvs {
             objects.push((kv.key.clone(), open(&by, kv).await));
         }
-        Ok(Page { revision: range.revision, objects, more: range.more })
+        Ok(Page { revision: range.revision, objects, more: range.more, count: range.count })
     }
 
     /// The current revision, after every write that was acknowledged before this call.

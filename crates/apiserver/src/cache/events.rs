@@ -188,13 +188,13 @@ impl Ring {
         self.events.get(index).cloned()
     }
 
-    /// The number of the first event after `revision`; `None` if the window begins later.
-    pub(super) fn number_after(&self, revision: i64) -> Option<u64> {
+    /// The number of the first event after `revision`; the oldest that can be asked for if the window begins later.
+    pub(super) fn number_after(&self, revision: i64) -> Result<u64, i64> {
         if revision < self.start {
-            return None;
+            return Err(self.start);
         }
         let skipped = self.events.partition_point(|event| event.object.revision <= revision);
-        Some(self.first + skipped as u64)
+        Ok(self.first + skipped as u64)
     }
 
     /// Some of the events from a number on.
@@ -234,8 +234,8 @@ mod tests {
         assert!(ring.events.iter().rev().take(encoded).all(|event| has_encoded(&event)), "the latest are kept");
         // What is kept is found, and what is not is known to be lost.
         let first = i64::try_from(ring.first).expect("it is small");
-        assert_eq!(ring.number_after(first), Some(ring.first));
-        assert!(first == 0 || ring.number_after(first - 1).is_none());
+        assert_eq!(ring.number_after(first), Ok(ring.first));
+        assert!(first == 0 || ring.number_after(first - 1) == Err(first));
         assert!(first == 0 || matches!(ring.from(ring.first - 1), Window::Lost));
         assert!(matches!(ring.from(ring.first), Window::Events(events, _) if events.len() == kept.min(BATCH)));
     }
@@ -267,9 +267,9 @@ mod tests {
         let mut ring = ring(3, 10);
         ring.restart(7, true);
         assert!(matches!(ring.from(3), Window::Lost));
-        assert_eq!((ring.number_after(6), ring.number_after(7)), (None, Some(4)));
+        assert_eq!((ring.number_after(6), ring.number_after(7)), (Err(7), Ok(4)));
         let mut fresh = Ring::default();
         fresh.restart(7, false);
-        assert_eq!((fresh.number_after(7), fresh.next()), (Some(0), 0));
+        assert_eq!((fresh.number_after(7), fresh.next()), (Ok(0), 0));
     }
 }

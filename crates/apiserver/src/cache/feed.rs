@@ -50,7 +50,10 @@ impl Cache {
                 None => return Ok(()),
                 Some(loaded) => loaded?,
             };
-            match drain.until(self.follow(&storage, revision + 1)).await {
+            self.readiness.gained();
+            let broken = drain.until(self.follow(&storage, revision + 1)).await;
+            self.readiness.lost();
+            match broken {
                 None => return Ok(()),
                 Some(err) => tracing::warn!(%err, "watch on the datastore broke, loading again"),
             }

@@ -218,8 +218,8 @@ impl ResourceCache {
         self.read(|state| (state.revision > 0).then(|| state.events.next()))
     }
 
-    /// The number of the first event after `revision`; `None` if the window begins later.
-    pub(super) fn number_after(&self, revision: i64) -> Option<u64> {
+    /// The number of the first event after `revision`; the oldest that can be asked for if the window begins later.
+    pub(super) fn number_after(&self, revision: i64) -> Result<u64, i64> {
         self.read(|state| state.events.number_after(revision))
     }
 

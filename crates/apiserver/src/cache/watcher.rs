@@ -85,9 +85,12 @@ pub(crate) struct Watcher {
     woken: watch::Receiver<u64>,
 }
 
-/// The watch is too slow for the window of events, or asked for a revision before it.
+/// The window of events begins after the revision that a watch asked for.
 #[derive(Debug)]
-pub(crate) struct TooOld;
+pub(crate) struct TooOld {
+    /// The oldest that it may ask for.
+    pub(crate) oldest: i64,
+}
 
 /// Why a watch sees no more changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -115,7 +118,7 @@ impl Watcher {
         revision: i64,
     ) -> Result<Self, TooOld> {
         let woken = resource.subscribe();
-        let next = resource.number_after(revision).ok_or(TooOld)?;
+        let next = resource.number_after(revision).map_err(|oldest| TooOld { oldest })?;
         Ok(Self { cache, resource, selection, next, since: revision, revision, woken })
     }
 

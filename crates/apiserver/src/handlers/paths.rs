@@ -62,11 +62,12 @@ pub(crate) async fn handle(core: Arc<Core>, admitted: Admitted) -> Result<Respon
         }
         ["apis", group] => match discovery::group(&kinds, group) {
             Some(group) => told(&group, "APIGroup"),
+            None if !core.registry.is_loaded() => Err(Status::not_installed()),
             None => Ok(no_such_path()),
         },
         ["apis", group, version] => match discovery::resources(&kinds, group, version) {
             Some(resources) => told(&resources, "APIResourceList"),
-            None => unknown(group),
+            None => unknown(&core, group),
         },
         // Always indented, whoever asks.
         ["version"] => encoded(Encoding::PrettyJson, &version(), ""),

@@ -52,7 +52,10 @@ pub(super) fn no_such_path() -> Response<Body> {
 }
 
 /// What upstream says about resources and versions that are not there: groups of its own have a router each.
-pub(super) fn unknown(group: &str) -> Result<Response<Body>, Status> {
+pub(super) fn unknown(core: &Core, group: &str) -> Result<Response<Body>, Status> {
+    if !core.registry.is_loaded() {
+        return Err(Status::not_installed());
+    }
     let is_built_in = api::kinds::all().iter().any(|resource| resource.group == group);
     if is_built_in { Err(Status::no_such_resource()) } else { Ok(no_such_path()) }
 }
@@ -61,10 +64,10 @@ pub(crate) async fn handle(core: Arc<Core>, admitted: Admitted) -> Result<Respon
     let Target::Resource(target) = &admitted.info.target else { return Err(Status::no_such_resource()) };
     let kinds = core.registry.kinds();
     let Some(resource) = kinds.find(&target.group, &target.version, &target.resource) else {
-        return unknown(&target.group);
+        return unknown(&core, &target.group);
     };
     if resource.namespaced == target.namespace.is_none() && !may_lack_namespace(resource, target) {
-        return unknown(&target.group);
+        return unknown(&core, &target.group);
     }
     if let Some(backend) = target.subresource.as_deref().and_then(|name| connect::backend(resource, name)) {
         return connect::handle(&core, resource, backend, admitted).await;

@@ -313,7 +313,7 @@ pub(crate) fn failure_with(encoding: Encoding, status: &Status, continue_token: 
     };
     let mut response = response(code, encoding, body::full(body));
     let retry = status.details.as_ref().map_or(0, |details| details.retry_after_seconds);
-    if retry > 0 && matches!(status.code, 429 | 500 | 503 | 504) {
+    if retry > 0 {
         response.headers_mut().insert(http::header::RETRY_AFTER, HeaderValue::from(retry));
     }
     response

@@ -13,8 +13,9 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::lists::check_field_selector;
+use super::read::Reached;
 use super::{ReadVersion, Registry, Scope};
-use crate::cache::{Change, Object, Over, Selection, Watcher, event_line};
+use crate::cache::{Change, Object, Over, Selection, TooOld, Watcher, event_line};
 use crate::flowcontrol::Seat;
 use crate::http::negotiate::StreamEncoding;
 use crate::http::options::ListOptions;
@@ -67,46 +68,48 @@ impl Registry {
         seat: Option<Arc<Seat>>,
     ) -> Result<impl Stream<Item = Bytes> + Send + 'static, Status> {
         check_field_selector(scope.resource, &options)?;
-        self.wait_for(1).await?;
+        self.ready().await?;
         self.check_readable(scope)?;
+        let started = self.begin(scope, &options).await?;
+        // Watches without a timeout end at different times, so that their clients do not all come back at once.
+        let lasts = options.timeout.unwrap_or_else(|| self.env.random().jitter(self.config.min_request_timeout, 1.0));
+        let lasts = lasts.min(LONGEST);
+        Ok(events(self.clone(), started, form, seat, options.bookmarks, lasts))
+    }
+
+    /// Where the watch begins, or what its first and only event says.
+    async fn begin(&self, scope: Scope<'_>, options: &ListOptions) -> Result<Result<(Watcher, Begin), Status>, Status> {
         let selection = Selection {
             namespace: scope.namespace.map(str::to_owned),
             labels: options.labels.clone(),
             fields: options.fields.clone(),
         };
-        let resource = self.resource_cache(scope.resource)?;
+        let (cache, resource) = (self.cache.clone(), self.resource_cache(scope.resource)?);
         let wants_initial = options.send_initial_events.unwrap_or(matches!(options.resource_version, None | Some(0)));
-        let started = if wants_initial {
-            let version = match (options.send_initial_events, options.resource_version) {
-                (Some(true), version) => ReadVersion::from_parameter(version),
-                (_, None) => ReadVersion::Latest,
-                _ => ReadVersion::Any,
-            };
-            self.wait_for_version(version).await?;
-            let (snapshot, watcher) = Watcher::from_now(self.cache.clone(), resource, selection.clone());
-            let objects = snapshot.range(scope.namespace).filter(|object| selection.matches(object)).cloned();
-            let objects: Vec<Change> = objects.map(Change::added).collect();
-            let objects = self.changes_in_version(scope.resource, objects).await?.into();
-            let ends_with_bookmark = options.send_initial_events == Some(true) && options.bookmarks;
-            let bookmark = ends_with_bookmark.then_some(snapshot.revision);
-            Ok((watcher, Begin { objects, bookmark }))
-        } else {
-            match options.resource_version.filter(|revision| *revision > 0) {
-                Some(revision) => {
-                    Watcher::after(self.cache.clone(), resource, selection, revision).map(|w| (w, Begin::default()))
-                }
-                // Without initial events and without a version: from now on.
-                None => {
-                    self.fresh().await?;
-                    Ok((Watcher::from_now(self.cache.clone(), resource, selection).1, Begin::default()))
-                }
-            }
+        if let Some(revision) = options.resource_version.filter(|revision| !wants_initial && *revision > 0) {
+            let watcher = Watcher::after(cache, resource, selection, revision);
+            return Ok(watcher.map(|watcher| (watcher, Begin::default())).map_err(|TooOld { oldest }| {
+                Status::expired(format!("too old resource version: {revision} ({oldest})"))
+            }));
+        }
+        // Without initial events and without a version it begins now.
+        let version = match (options.send_initial_events, options.resource_version) {
+            (_, None) => ReadVersion::Latest,
+            (Some(true), version) => ReadVersion::from_parameter(version),
+            _ => ReadVersion::Any,
         };
-        // Watches without a timeout end at different times, so that their clients do not all come back at once.
-        let lasts = options.timeout.unwrap_or_else(|| self.env.random().jitter(self.config.min_request_timeout, 1.0));
-        let lasts = lasts.min(LONGEST);
-        let requested = options.resource_version.unwrap_or(0);
-        Ok(events(self.clone(), started.map_err(|_| requested), form, seat, options.bookmarks, lasts))
+        if let Reached::Behind(status) = self.reached(version).await? {
+            return Ok(Err(status));
+        }
+        let (snapshot, watcher) = Watcher::from_now(cache, resource, selection.clone());
+        if !wants_initial {
+            return Ok(Ok((watcher, Begin::default())));
+        }
+        let objects = snapshot.range(scope.namespace).filter(|object| selection.matches(object)).cloned();
+        let objects: Vec<Change> = objects.map(Change::added).collect();
+        let objects = self.changes_in_version(scope.resource, objects).await?.into();
+        let ends_with_bookmark = options.send_initial_events == Some(true) && options.bookmarks;
+        Ok(Ok((watcher, Begin { objects, bookmark: ends_with_bookmark.then_some(snapshot.revision) })))
     }
 }
 
@@ -187,10 +190,10 @@ struct Running {
     is_over: bool,
 }
 
-/// The events of a watch. `started` is the revision that was asked for if the window begins after it.
+/// The events of a watch, or what is wrong with it.
 fn events(
     registry: Arc<Registry>,
-    started: Result<(Watcher, Begin), i64>,
+    started: Result<(Watcher, Begin), Status>,
     form: Form,
     seat: Option<Arc<Seat>>,
     bookmarks: bool,
@@ -210,10 +213,7 @@ fn events(
             initial_bookmark: bookmark,
             is_over: false,
         }),
-        Err(requested) => {
-            let message = format!("too old resource version: {requested} ({})", registry.cache.applied());
-            Err(Some(form.error(&Status::expired(message))))
-        }
+        Err(status) => Err(Some(form.error(&status))),
     };
     futures::stream::unfold(state, |state| async move {
         match state {

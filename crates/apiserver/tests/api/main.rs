@@ -25,6 +25,7 @@ mod mutating_policies;
 mod plugins;
 mod pod_security;
 mod policies;
+mod pressure;
 mod proxy;
 mod quotas;
 mod reads;
