@@ -2,7 +2,8 @@
 //!
 //! Time and randomness ([`Env`]), ordered shutdown of tasks ([`Drain`], [`Tasks`]), layered configuration
 //! ([`config`]), files that others replace ([`FileWatch`]), answers that end ([`TtlCache`]), the identity of an
-//! installation on its machine ([`Instance`]), and tracing set-up ([`logging`]).
+//! installation on its machine ([`Instance`]), how many files may be open ([`raise_open_files`]), and tracing set-up
+//! ([`logging`]).
 //! Nothing here knows Kubernetes.
 
 pub mod config;
@@ -10,6 +11,7 @@ mod drain;
 mod env;
 mod files;
 mod instance;
+mod limits;
 pub mod logging;
 mod sys;
 mod tasks;
@@ -19,6 +21,7 @@ pub use drain::{Drain, DrainTrigger, drain};
 pub use env::{Env, Random};
 pub use files::FileWatch;
 pub use instance::Instance;
+pub use limits::{raise_open_files, restore_open_files};
 pub use sys::watch_descriptor;
 pub use tasks::{TaskError, TaskFailure, Tasks};
 pub use ttl_cache::TtlCache;

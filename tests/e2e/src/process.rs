@@ -31,12 +31,22 @@ pub struct Process {
 }
 
 impl Process {
+    /// How many files it may open without asking for more, as most systems have it.
+    pub const OPEN_FILES: u64 = 1024;
+
     /// Starts `skiff ARGUMENTS` in a network namespace; standard error goes to `log`, which is appended to.
     pub fn start(name: &str, namespace: &str, arguments: &[String], log: &Path) -> Self {
         let file = File::options().create(true).append(true).open(log).expect("the log can be written");
         let errors = file.try_clone().expect("a file can be cloned");
-        let mut command = machine::inside(namespace, &skiff_binary().to_string_lossy());
-        command.args(arguments).stdin(Stdio::null()).stdout(file).stderr(errors).env_remove("KUBECONFIG");
+        let mut command = machine::inside(namespace, "prlimit");
+        command
+            .arg(format!("--nofile={}:", Self::OPEN_FILES))
+            .arg(skiff_binary())
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(file)
+            .stderr(errors)
+            .env_remove("KUBECONFIG");
         let child = command.spawn().expect("nsenter is installed");
         Self { name: name.to_owned(), child, log: log.to_owned() }
     }

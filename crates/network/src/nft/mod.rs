@@ -56,13 +56,9 @@ pub fn delete_table(family: &str, table: &str) -> Result<(), NftError> {
 }
 
 fn run(arguments: &[&str], script: &str) -> Result<String, NftError> {
-    let mut child = Command::new("nft")
-        .args(arguments)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .map_err(NftError::Run)?;
+    let mut command = Command::new("nft");
+    command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = base::restore_open_files(&mut command).spawn().map_err(NftError::Run)?;
     let mut stdin = child.stdin.take().expect("stdin is piped");
     // nft reads its whole input before it writes anything, so writing first cannot block for ever. It closes the pipe
     // early only when it fails, and then its own message says why.

@@ -84,7 +84,8 @@ pub(super) fn connect(bundle: &Path) -> io::Result<UnixStream> {
 pub(super) async fn launch(program: &Path, bundle: &Path) -> io::Result<(Child, Response)> {
     let listener = listen(bundle)?;
     let errors = OpenOptions::new().create(true).append(true).open(bundle.join("shim.log"))?;
-    let mut child = tokio::process::Command::new(program)
+    let mut command = tokio::process::Command::new(program);
+    command
         .arg0("skiff")
         .args(["shim", "run"])
         .arg(bundle)
@@ -92,8 +93,10 @@ pub(super) async fn launch(program: &Path, bundle: &Path) -> io::Result<(Child, 
         .current_dir("/")
         .stdin(Stdio::from(OwnedFd::from(listener)))
         .stdout(Stdio::piped())
-        .stderr(Stdio::from(errors))
-        .spawn()?;
+        .stderr(Stdio::from(errors));
+    // What runs in the container has the limit from here.
+    base::restore_open_files(command.as_std_mut());
+    let mut child = command.spawn()?;
     let mut stdout = child.stdout.take().ok_or(io::ErrorKind::BrokenPipe)?;
     let mut buffer = Vec::new();
     let answer = async {

@@ -22,17 +22,17 @@ pub(crate) enum PauseError {
 
 /// Starts the process and binds its pid namespace.
 pub(super) async fn start(program: &Path, paths: &SandboxPaths) -> Result<(), PauseError> {
-    let output = tokio::process::Command::new(program)
+    let mut command = tokio::process::Command::new(program);
+    command
         .arg0("skiff")
         .args(["shim", "pause"])
         .arg(paths.namespace("pid"))
         .arg(paths.pause_pid())
         .stdin(Stdio::null())
         .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .output()
-        .await
-        .map_err(PauseError::Start)?;
+        .stderr(Stdio::piped());
+    base::restore_open_files(command.as_std_mut());
+    let output = command.output().await.map_err(PauseError::Start)?;
     if output.status.success() {
         return Ok(());
     }

@@ -47,9 +47,13 @@ pub fn run(command: Command) -> Result<()> {
     }
 }
 
-/// Runs a role: logs go to standard error, directories exist.
+/// Runs a role: logs go to standard error, directories exist, as many files may be open as the system lets.
 fn role(common: &Common, future: impl Future<Output = Result<()>>) -> Result<()> {
     base::logging::init(&common.log, common.log_format)?;
+    match base::raise_open_files() {
+        Ok(limit) => tracing::debug!(?limit, "limit of open files raised"),
+        Err(err) => tracing::warn!(%err, "limit of open files cannot be raised"),
+    }
     crate::layout::prepare(&common.instance())?;
     block_on(future)
 }
