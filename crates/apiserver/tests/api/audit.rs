@@ -30,6 +30,10 @@ const MAPS: &str = "/api/v1/namespaces/default/configmaps";
 
 /// A cluster with a log, and where that is.
 async fn start(format: AuditFormat) -> (Cluster, tempfile::TempDir) {
+    start_with(POLICY, format).await
+}
+
+async fn start_with(policy: &str, format: AuditFormat) -> (Cluster, tempfile::TempDir) {
     let dir = tempfile::tempdir().expect("a directory");
     let log = AuditLog {
         path: dir.path().join("audit.log"),
@@ -39,7 +43,7 @@ async fn start(format: AuditFormat) -> (Cluster, tempfile::TempDir) {
         compress: false,
         format,
     };
-    let policy = POLICY.parse().expect("a policy");
+    let policy = policy.parse().expect("a policy");
     let audit = AuditConfig { policy, log: Some(log), webhook: None };
     (Cluster::start_with(|config| config.audit = Some(audit)).await, dir)
 }
@@ -99,6 +103,79 @@ async fn events_keep_what_the_policy_says() {
     assert_eq!((&status["reason"], &status["code"]), (&json!("NotFound"), &json!(404)));
     let log = lines(&dir, |_| true).await;
     assert!(!log.iter().any(|line| line.contains("do-not-write-this")));
+}
+
+#[tokio::test]
+async fn stages_left_out_by_the_policy_are_left_out_of_every_rule() {
+    let policy = r#"
+apiVersion: audit.k8s.io/v1
+kind: Policy
+omitStages: [RequestReceived]
+rules:
+- level: Request
+  resources: [{group: "", resources: ["configmaps"]}]
+- level: Metadata
+"#;
+    let (cluster, dir) = start_with(policy, AuditFormat::Json).await;
+    let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "m"}, "data": {"a": "b"}});
+    let headers = |id| [("audit-id", id), ("content-type", "application/json")];
+    cluster.exchange("POST", MAPS, &headers("create"), map.to_string()).await;
+    let created = event(&dir, "create", "ResponseComplete").await;
+    assert_eq!((&created["level"], &created["requestObject"]), (&json!("Request"), &map));
+    assert!(created.get("responseObject").is_none(), "{created}");
+    cluster.exchange("GET", "/api/v1/namespaces/default", &headers("get"), "").await;
+    let got = event(&dir, "get", "ResponseComplete").await;
+    assert_eq!((&got["level"], got.get("requestObject")), (&json!("Metadata"), None));
+    let log = lines(&dir, |_| true).await;
+    assert!(!log.iter().any(|line| line.contains(r#""stage":"RequestReceived""#)), "{log:?}");
+}
+
+#[tokio::test]
+async fn what_webhooks_and_policies_note_is_in_the_event() {
+    let (cluster, dir) = start(AuditFormat::Json).await;
+    let group = "/apis/admissionregistration.k8s.io/v1";
+    let hook = Hook::start(|review| {
+        let response = json!({"uid": review["request"]["uid"], "allowed": true, "auditAnnotations": {"seen": "by me"}});
+        json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": response})
+    })
+    .await;
+    let rules = json!([{"operations": ["*"], "apiGroups": [""], "apiVersions": ["v1"], "resources": ["configmaps"]}]);
+    let webhook = json!({
+        "name": "notes.example.com", "sideEffects": "None", "admissionReviewVersions": ["v1"], "rules": rules,
+        "clientConfig": {"url": hook.url, "caBundle": hook.ca_bundle},
+    });
+    let configuration = json!({"metadata": {"name": "w"}, "webhooks": [webhook]});
+    cluster.post(&format!("{group}/validatingwebhookconfigurations"), configuration).await.expect(201);
+    let policy = json!({
+        "metadata": {"name": "p"},
+        "spec": {
+            "matchConstraints": {"resourceRules": rules},
+            "validations": [{"expression": "has(object.data.a)", "message": "no a"}],
+            "auditAnnotations": [{"key": "keys", "valueExpression": "string(object.data.size())"}],
+        },
+    });
+    cluster.post(&format!("{group}/validatingadmissionpolicies"), policy).await.expect(201);
+    let binding = json!({"metadata": {"name": "b"}, "spec": {"policyName": "p", "validationActions": ["Audit"]}});
+    cluster.post(&format!("{group}/validatingadmissionpolicybindings"), binding).await.expect(201);
+    // Whoever reads them back knows that the server has them.
+    for plural in ["validatingwebhookconfigurations", "validatingadmissionpolicybindings"] {
+        cluster.get(&format!("{group}/{plural}")).await.expect(200);
+    }
+
+    let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "m"}, "data": {"b": "", "c": ""}});
+    let headers = [("audit-id", "noted"), ("content-type", "application/json")];
+    let (status, ..) = cluster.exchange("POST", MAPS, &headers, map.to_string()).await;
+    assert_eq!(status, 201);
+    let event = event(&dir, "noted", "ResponseComplete").await;
+    let annotations = &event["annotations"];
+    assert_eq!(annotations["notes.example.com/seen"], "by me");
+    assert_eq!(annotations["p/keys"], "2");
+    let failure = annotations["validation.policy.admission.k8s.io/validation_failure"].as_str().expect("a failure");
+    let failure: Value = serde_json::from_str(failure).expect("JSON");
+    let expected = json!([{
+        "message": "no a", "policy": "p", "binding": "b", "expressionIndex": 0, "validationActions": ["Audit"],
+    }]);
+    assert_eq!(failure, expected);
 }
 
 #[tokio::test]

@@ -154,3 +154,61 @@ async fn a_front_proxy_says_who_asks() {
     let other = cluster.connect_front_proxy("somebody").await;
     cluster.raw(other, &who(headers)).await.expect(401);
 }
+
+/// A token bound to an object ends with the object, and with its account; no other object of the name revives it.
+#[track_caller]
+fn check_bound(kind: &'static str, path: &'static str, body: Value) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        let cluster = Cluster::start().await;
+        let accounts = "/api/v1/namespaces/default/serviceaccounts";
+        cluster.post(accounts, json!({"metadata": {"name": "a"}})).await.expect(201);
+        cluster.post(path, body.clone()).await.expect(201);
+        let bound = json!({"boundObjectRef": {"apiVersion": "v1", "kind": kind, "name": "bound"}});
+        let (first, second) = (token(&cluster, "default", "a", bound.clone()).await, json!({}));
+        let free = token(&cluster, "default", "a", second).await;
+        let ask = async |token: &str, status: u16| {
+            let request = get("/version", &format!("authorization: Bearer {token}\r\n"));
+            cluster.raw(cluster.connect_anonymous().await, &request).await.expect(status);
+        };
+        ask(&first, 200).await;
+        cluster.delete(&format!("{path}/bound")).await.expect(200);
+        ask(&first, 401).await;
+        cluster.post(path, body).await.expect(201);
+        ask(&first, 401).await;
+        let second = token(&cluster, "default", "a", bound).await;
+        ask(&second, 200).await;
+        cluster.delete(&format!("{accounts}/a")).await.expect(200);
+        cluster.post(accounts, json!({"metadata": {"name": "a"}})).await.expect(201);
+        for token in [&second, &free] {
+            ask(token, 401).await;
+        }
+    });
+}
+
+#[test]
+fn a_token_ends_with_what_it_is_bound_to() {
+    let object = json!({"metadata": {"name": "bound"}});
+    check_bound("Secret", "/api/v1/namespaces/default/secrets", object.clone());
+    check_bound("Node", "/api/v1/nodes", object);
+}
+
+#[tokio::test]
+async fn a_token_ends_with_its_time() {
+    let cluster = Cluster::start().await;
+    let accounts = "/api/v1/namespaces/default/serviceaccounts";
+    let account = cluster.post(accounts, json!({"metadata": {"name": "a"}})).await.expect(201);
+    let issued: pki::Claims =
+        serde_json::from_value(claims(&token(&cluster, "default", "a", json!({})).await)).expect("claims");
+    assert_eq!(issued.kubernetes.serviceaccount.uid.as_deref(), account["metadata"]["uid"].as_str());
+    for (shift, status) in [(0, 200), (-2 * 86_400, 401), (2 * 86_400, 401)] {
+        let mut claims = issued.clone();
+        for time in [&mut claims.exp, &mut claims.iat, &mut claims.nbf] {
+            *time += shift;
+        }
+        let token = cluster.keys().sign(&claims);
+        let request = get("/version", &format!("authorization: Bearer {token}\r\n"));
+        let answer = cluster.raw(cluster.connect_anonymous().await, &request).await;
+        assert_eq!(answer.status(), status, "{shift} seconds");
+    }
+}

@@ -262,6 +262,32 @@ fn only_authorities_of_the_bundle_are_trusted() {
 }
 
 #[test]
+fn a_certificate_is_of_the_host_that_is_asked() {
+    let why = "tls: failed to verify certificate: x509: ";
+    let by_name = |hook: &Hook| {
+        let url = format!("https://localhost:{}/hook", hook.address.port());
+        json!({"clientConfig": {"url": url, "caBundle": hook.ca_bundle}})
+    };
+    check_bad(VALIDATING, by_name, saying(200, "{}"), why);
+}
+
+#[test]
+fn no_webhook_sends_the_server_elsewhere() {
+    check_bad(VALIDATING, |_| json!({}), saying(302, ""), "failed to call webhook: ");
+}
+
+#[test]
+fn an_answer_to_another_request_is_none() {
+    let said = r#"{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","response":{"uid":"1","allowed":true}}"#;
+    check_bad(
+        VALIDATING,
+        |_| json!({}),
+        saying(200, said),
+        "received invalid webhook response: expected response.uid=",
+    );
+}
+
+#[test]
 fn webhooks_that_are_not_there_are_missed() {
     // The listener is kept, so that nobody else gets the port; nobody accepts, and the answer to TLS never comes.
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
