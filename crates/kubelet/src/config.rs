@@ -8,6 +8,8 @@ use std::time::Duration;
 use base::Instance;
 use pki::{Presenter, Trust};
 
+use crate::images::ImageSettings;
+
 /// What the kubelet is told.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -41,8 +43,8 @@ pub struct Config {
     pub max_pods: u32,
     /// The node's resolver configuration, from which pods inherit.
     pub resolv_conf: PathBuf,
-    /// At which percentage of use of the disk images are removed, and down to which.
-    pub image_gc_percent: (u8, u8),
+    /// How images are pulled and removed.
+    pub images: ImageSettings,
     /// `--container-log-max-size`: a container's log is rotated when it is larger, in bytes.
     pub container_log_max_bytes: u64,
     /// `--container-log-max-files`: so many files are kept of a container's log, the current one included.
@@ -77,7 +79,7 @@ impl Config {
             port: 10250,
             max_pods: 110,
             resolv_conf: PathBuf::from("/etc/resolv.conf"),
-            image_gc_percent: (85, 80),
+            images: ImageSettings::new(kubelet_dir(&instance)),
             container_log_max_bytes: 10 << 20,
             container_log_max_files: 5,
             pod_pids_limit: 0,
@@ -88,11 +90,15 @@ impl Config {
 
     /// Where the kubelet keeps what it makes.
     pub fn kubelet_dir(&self) -> PathBuf {
-        self.instance.data_dir().join("kubelet")
+        kubelet_dir(&self.instance)
     }
 
     /// Where the kubelet keeps what it makes for one pod.
     pub fn pod_dir(&self, uid: &str) -> PathBuf {
         self.kubelet_dir().join("pods").join(uid)
     }
+}
+
+fn kubelet_dir(instance: &Instance) -> PathBuf {
+    instance.data_dir().join("kubelet")
 }

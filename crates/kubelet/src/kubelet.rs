@@ -10,7 +10,7 @@ use k8s_openapi::api::core::v1::{Node, Pod, Service};
 
 use crate::config::Config;
 use crate::context::{Context, Shared};
-use crate::images::{self, Puller};
+use crate::images::{self, ProvidersError, Puller};
 use crate::node::{self, Machine, MachineError};
 use crate::pods::{self, NodeDns, NodePods, StatusManager, parse_resolv_conf};
 use crate::resources::{CgroupError, Cgroups};
@@ -30,6 +30,7 @@ pub struct Kubelet {
     config: Config,
     client: kube::Client,
     env: Env,
+    puller: Puller,
     machine: Machine,
     cgroups: Cgroups,
     server: Server,
@@ -47,6 +48,9 @@ pub enum BuildError {
     /// The cgroups cannot be used.
     #[error(transparent)]
     Cgroups(#[from] CgroupError),
+    /// The programs that know credentials for images cannot be used.
+    #[error(transparent)]
+    Providers(#[from] ProvidersError),
     /// The server cannot be set up.
     #[error(transparent)]
     Server(#[from] ServerError),
@@ -63,6 +67,7 @@ pub enum RunError {
 impl Kubelet {
     /// Looks at the machine, makes the cgroups above those of pods, and takes the server's port.
     pub fn build(config: Config, client: kube::Client, env: Env) -> Result<Self, BuildError> {
+        let puller = Puller::new(&config, env.clone())?;
         if config.node_ips.is_empty() {
             return Err(BuildError::NoAddress);
         }
@@ -70,7 +75,7 @@ impl Kubelet {
         let cgroups = Cgroups::of_machine(&config.instance.name())?;
         cgroups.prepare()?;
         let server = Server::bind(&config)?;
-        Ok(Self { config, client, env, machine, cgroups, server })
+        Ok(Self { config, client, env, puller, machine, cgroups, server })
     }
 
     /// The server's port.
@@ -80,7 +85,7 @@ impl Kubelet {
 
     /// Runs until the drain signal. Containers are left running.
     pub async fn run(self, drain: Drain) -> Result<(), RunError> {
-        let Self { config, client, env, machine, cgroups, server } = self;
+        let Self { config, client, env, puller, machine, cgroups, server } = self;
         let Some((runtime, images, version)) = drain.until(connect(&config, &env)).await else { return Ok(()) };
         tracing::info!(runtime = version.runtime_name, version = version.runtime_version, "connected to the runtime");
         let (spawner, task_set) = spawner::spawner(drain.clone());
@@ -108,7 +113,7 @@ impl Kubelet {
             config_maps: Watched::new(client.clone(), env.clone(), spawner.clone()),
             secrets: Watched::new(client.clone(), env.clone(), spawner.clone()),
             tokens: TokenIssuer::default(),
-            puller: Puller::new(env.clone()),
+            puller,
             statuses: StatusManager::new(client.clone(), env.clone()),
             recorder,
             cgroups,

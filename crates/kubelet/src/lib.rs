@@ -23,5 +23,6 @@ mod volumes;
 
 pub use cleanup::cleanup;
 pub use config::Config;
+pub use images::{ImageSettings, InvalidDockerConfig, ProvidersError, Verification, docker_config};
 pub use kubelet::{BuildError, Kubelet, RunError};
 pub use volumes::UnmountError;

@@ -21,6 +21,10 @@ pub struct Config {
     pub shim_program: PathBuf,
     /// The network of pods; without one only pods in the machine's network can run.
     pub pod_network: Option<PodNetwork>,
+    /// The directory of registries' mirrors, authorities and the like, as containerd lays it out.
+    pub registry_config_dir: PathBuf,
+    /// The directory of archives whose images are imported at the start; see [`Config::new`].
+    pub image_preload_dir: PathBuf,
     /// How long a connection of exec, attach or port-forward may be without any use.
     pub stream_idle_timeout: Duration,
     /// Clock and randomness.
@@ -31,14 +35,17 @@ pub struct Config {
 const STREAM_IDLE_TIMEOUT: Duration = Duration::from_secs(4 * 60 * 60);
 
 impl Config {
-    /// The configuration of an installation, with everything else as usual and no pod network.
+    /// The configuration of an installation, with everything else as usual and no pod network: images are preloaded
+    /// from `<data-dir>/images`.
     pub fn new(instance: Instance, env: Env) -> Self {
         let socket = Self::default_socket(&instance);
         Self {
+            image_preload_dir: instance.data_dir().join("images"),
             instance,
             socket,
             shim_program: PathBuf::from("/proc/self/exe"),
             pod_network: None,
+            registry_config_dir: PathBuf::from("/etc/skiff/certs.d"),
             stream_idle_timeout: STREAM_IDLE_TIMEOUT,
             env,
         }
@@ -70,6 +77,11 @@ impl Paths {
     /// Everything that ends with a reboot; a private mount of its own.
     pub(crate) fn run(&self) -> &Path {
         &self.run
+    }
+
+    /// What is kept of archives that were preloaded.
+    pub(crate) fn preloaded(&self) -> PathBuf {
+        self.data.join("preloaded.json")
     }
 
     /// The durable directories of all sandboxes.

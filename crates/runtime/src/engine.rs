@@ -4,15 +4,17 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use base::Env;
 use network::PodNetwork;
-use tokio::sync::{OwnedMutexGuard, broadcast, mpsc, oneshot};
+use tokio::sync::{OwnedMutexGuard, broadcast, mpsc, oneshot, watch};
+use tokio::time::Instant;
 
 use crate::config::Paths;
 use crate::container::Container;
 use crate::id::{ContainerId, SandboxId};
-use crate::image::{ImageStore, Puller};
+use crate::image::{Digest, Health, ImageStore, Puller, Settings};
 use crate::sandbox::Sandbox;
 use crate::status;
 use crate::streaming::Streaming;
@@ -21,6 +23,9 @@ pub(crate) use cri::ContainerEventType as EventKind;
 
 /// Events that a slow subscriber may lag behind before it loses some.
 const EVENT_BACKLOG: usize = 1024;
+
+/// An image whose containers fail is looked at once in this time.
+const SUSPICION: Duration = Duration::from_secs(60 * 60);
 
 type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
 
@@ -85,6 +90,10 @@ pub(crate) struct Engine {
     pub(crate) streaming: Streaming,
     pub(crate) locks: Locks,
     pub(crate) spawner: Spawner,
+    /// Whether the images that lie on the node have been imported.
+    pub(crate) preloaded: watch::Sender<bool>,
+    /// When images were last looked at because containers of theirs fail.
+    suspected: Mutex<HashMap<Digest, Instant>>,
     events: broadcast::Sender<cri::ContainerEventResponse>,
     sandboxes: Mutex<BTreeMap<SandboxId, Arc<Sandbox>>>,
     containers: Mutex<BTreeMap<ContainerId, Arc<Container>>>,
@@ -97,6 +106,7 @@ pub(crate) struct Parts {
     pub(crate) instance: String,
     pub(crate) shim_program: PathBuf,
     pub(crate) images: Arc<ImageStore>,
+    pub(crate) registries: Settings,
     pub(crate) network: Option<PodNetwork>,
     pub(crate) streaming: Streaming,
     pub(crate) spawner: Spawner,
@@ -109,10 +119,10 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Engine {
     pub(crate) fn new(parts: Parts) -> Self {
-        let Parts { paths, env, instance, shim_program, images, network, streaming, spawner } = parts;
+        let Parts { paths, env, instance, shim_program, images, registries, network, streaming, spawner } = parts;
         Self {
             paths,
-            puller: Puller::new(images.clone(), env.clone()),
+            puller: Puller::new(images.clone(), registries, env.clone()),
             env,
             instance,
             shim_program,
@@ -121,6 +131,8 @@ impl Engine {
             streaming,
             locks: Locks::default(),
             spawner,
+            preloaded: watch::Sender::new(false),
+            suspected: Mutex::default(),
             events: broadcast::channel(EVENT_BACKLOG).0,
             sandboxes: Mutex::default(),
             containers: Mutex::default(),
@@ -208,6 +220,31 @@ impl Engine {
         };
         // The last subscriber may have left in this moment.
         let _ = self.events.send(event);
+    }
+
+    /// Has an image looked at of which a container failed: the disk may have damaged it.
+    pub(crate) fn suspect(&self, image: &Digest) {
+        let now = self.env.instant();
+        {
+            let mut suspected = lock(&self.suspected);
+            suspected.retain(|_, at| now.saturating_duration_since(*at) < SUSPICION);
+            if suspected.contains_key(image) {
+                return;
+            }
+            suspected.insert(image.clone(), now);
+        }
+        let Some(image) = self.images.find(image.as_str()) else { return };
+        let store = self.images.clone();
+        self.spawner.spawn("check an image", async move {
+            let _adding = store.adding().await;
+            let (worker, checked) = (store.clone(), image.clone());
+            match tokio::task::spawn_blocking(move || worker.check(&checked)).await {
+                Ok(Ok(Health::Whole)) => {}
+                Ok(Ok(health)) => tracing::warn!(image = %image.id, ?health, "an image was damaged on the disk"),
+                Ok(Err(err)) => tracing::warn!(image = %image.id, %err, "an image cannot be checked"),
+                Err(err) => tracing::error!(image = %image.id, %err, "checking an image failed"),
+            }
+        });
     }
 
     /// The cgroup of the shims.

@@ -5,7 +5,7 @@
 //! its own, the [shim], which outlives this one. All state is on disk and in the shims: a runtime that is killed and
 //! started again finds everything as it is.
 //!
-//! [`Runtime`] is the component; [`import_archive`] and [`image::archive`] are for commands that bring images to it;
+//! [`Runtime`] is the component; [`Images`] and [`image::archive`] are for commands that bring images to it;
 //! [`cleanup`] leaves nothing of it.
 
 mod cgroup;
@@ -34,9 +34,9 @@ use std::error::Error;
 pub use cleanup::{CleanupError, cleanup};
 pub use config::Config;
 pub use disk::DiskError;
-pub use image_client::{ImportArchiveError, import_archive};
+pub use image_client::{ImageClientError, Images};
 pub use runtime::{BuildError, RunError, Runtime};
-pub use service::ImportedImage;
+pub use service::{ImageInfo, RegistryRequest};
 
 /// An error with its causes, each text once.
 pub(crate) fn error_chain(err: &dyn Error) -> String {

@@ -15,7 +15,7 @@ use crate::container;
 use crate::disk::{self, DiskError};
 use crate::engine::{BoxedTask, Engine, Parts, Spawner};
 use crate::id::{ContainerId, SandboxId};
-use crate::image::ImageStore;
+use crate::image::{ImageStore, Patience, Settings, preload};
 use crate::private_mount;
 use crate::sandbox::{self, Sandbox, SandboxPhase};
 use crate::service::{Service, archive_routes};
@@ -91,12 +91,14 @@ impl Runtime {
             instance: config.instance.name(),
             shim_program: config.shim_program,
             images,
+            registries: Settings { hosts_dir: config.registry_config_dir, patience: Patience::default() },
             network: config.pod_network,
             streaming,
             spawner,
         }));
         adopt_sandboxes(&engine).await?;
         adopt_containers(&engine).await?;
+        engine.spawner.spawn("preload images", preload_images(engine.clone(), config.image_preload_dir));
         Ok(Self { engine, listener, streaming: streaming_listener, tasks })
     }
 
@@ -128,6 +130,17 @@ impl Runtime {
         owned.shutdown(Duration::ZERO).await;
         Ok(result?)
     }
+}
+
+/// Imports what lies on the node; whoever pulls meanwhile waits for it.
+async fn preload_images(engine: Arc<Engine>, dir: PathBuf) {
+    let _adding = engine.images.adding().await;
+    let worker = engine.clone();
+    let work = move || preload(&worker.images, &dir, &worker.paths.preloaded(), worker.env.now());
+    if let Err(err) = tokio::task::spawn_blocking(work).await {
+        tracing::error!(%err, "preloading images failed");
+    }
+    engine.preloaded.send_replace(true);
 }
 
 async fn adopt_sandboxes(engine: &Arc<Engine>) -> Result<(), BuildError> {

@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::options::{agent, components, server, user};
+use crate::options::{agent, components, image, server, user};
 
 /// Kubernetes in one binary.
 #[derive(Debug, Parser)]
@@ -36,7 +36,7 @@ pub enum Command {
     /// Run the cluster DNS server alone
     Dns(Box<components::Dns>),
     /// Manage the images of this node's built-in runtime
-    Image(user::Image),
+    Image(image::Image),
     /// Write a kubeconfig for a user, signed by this machine's cluster authority
     Kubeconfig(user::Kubeconfig),
     /// List and renew the certificates of this machine

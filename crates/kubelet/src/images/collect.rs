@@ -1,6 +1,6 @@
 //! Removes images that nothing uses when the disk fills.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
 use base::Drain;
@@ -8,13 +8,14 @@ use client::EventType;
 use cri as v1;
 use jiff::Timestamp;
 
+use super::settings::ImageSettings;
 use crate::context::Shared;
 use crate::node::{disk_usage, node_reference};
 
 /// How often the disk is looked at. There is no event for a disk that fills.
 const INTERVAL: Duration = Duration::from_secs(300);
-/// An image younger than this is kept: it may be about to be used.
-const MIN_AGE: Duration = Duration::from_secs(120);
+/// So long it is remembered who may use an image that is not there.
+const MEMORY: jiff::SignedDuration = jiff::SignedDuration::from_hours(1);
 
 /// Removes images until the drain signal.
 pub async fn collect(context: Shared, drain: Drain) {
@@ -52,20 +53,25 @@ async fn collect_once(context: &Shared, seen: &mut HashMap<String, Seen>) -> Res
             entry.used = Some(now);
         }
     }
+    let known: BTreeSet<String> = images.iter().map(|image| image.id.clone()).collect();
+    context.puller.retain(&known, now.saturating_sub(MEMORY).unwrap_or(Timestamp::MIN));
     let Some(usage) = disk_usage(mountpoint.as_ref()) else { return Ok(()) };
-    let images = images.into_iter().map(|image| Candidate {
-        in_use: seen.get(&image.id).is_some_and(|entry| entry.used == Some(now)) || image.pinned,
-        seen: seen.get(&image.id).copied().unwrap_or(Seen { first: now, used: None }),
-        size: image.size,
-        id: image.id,
-    });
-    let (high, low) = context.config.image_gc_percent;
-    let chosen = choose(images.collect(), usage, (high, low), now);
-    for id in &chosen.ids {
-        let spec = v1::ImageSpec { image: id.clone(), ..v1::ImageSpec::default() };
-        client.remove_image(v1::RemoveImageRequest { image: Some(spec) }).await?;
-        tracing::info!(image = id, "removed an unused image");
-    }
+    let candidates: Vec<Candidate> = images
+        .into_iter()
+        .filter(|image| !image.pinned && seen.get(&image.id).is_none_or(|entry| entry.used != Some(now)))
+        .map(|image| Candidate {
+            seen: seen.get(&image.id).copied().unwrap_or(Seen { first: now, used: None }),
+            size: image.size,
+            id: image.id,
+        })
+        .collect();
+    let settings = &context.config.images;
+    let (old, candidates): (Vec<Candidate>, Vec<Candidate>) =
+        candidates.into_iter().partition(|image| image.is_old(settings.maximum_age, now));
+    let old: Vec<String> = old.into_iter().map(|image| image.id).collect();
+    remove(&mut client, &old, "nothing has used it for long").await?;
+    let chosen = choose(candidates, usage, settings, now);
+    remove(&mut client, &chosen.ids, "the disk is full").await?;
     if chosen.missing > 0 {
         let message = format!(
             "Failed to garbage collect required amount of images. Attempted to free {} bytes, but only found {} bytes eligible to free.",
@@ -82,6 +88,15 @@ async fn collect_once(context: &Shared, seen: &mut HashMap<String, Seen>) -> Res
     Ok(())
 }
 
+async fn remove(client: &mut v1::ImageClient, ids: &[String], reason: &str) -> Result<(), v1::Status> {
+    for id in ids {
+        let spec = v1::ImageSpec { image: id.clone(), ..v1::ImageSpec::default() };
+        client.remove_image(v1::RemoveImageRequest { image: Some(spec) }).await?;
+        tracing::info!(image = id, reason, "removed an unused image");
+    }
+    Ok(())
+}
+
 #[derive(Clone, Copy)]
 struct Seen {
     first: Timestamp,
@@ -92,7 +107,18 @@ struct Candidate {
     id: String,
     size: u64,
     seen: Seen,
-    in_use: bool,
+}
+
+impl Candidate {
+    /// Whether nothing has used it for longer than images are kept.
+    fn is_old(&self, maximum_age: Option<Duration>, now: Timestamp) -> bool {
+        let last = self.seen.used.unwrap_or(self.seen.first);
+        maximum_age.is_some_and(|age| now.duration_since(last) > signed(age))
+    }
+}
+
+fn signed(duration: Duration) -> jiff::SignedDuration {
+    jiff::SignedDuration::try_from(duration).unwrap_or(jiff::SignedDuration::MAX)
 }
 
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -103,20 +129,21 @@ struct Chosen {
 }
 
 /// The images to remove, those unused for longest first, until enough is freed.
-fn choose(mut images: Vec<Candidate>, usage: (u64, u64), (high, low): (u8, u8), now: Timestamp) -> Chosen {
-    let (used, total) = usage;
-    if total == 0 || used * 100 < total * u64::from(high) {
+fn choose(mut images: Vec<Candidate>, usage: (u64, u64), settings: &ImageSettings, now: Timestamp) -> Chosen {
+    let ((used, total), (high, low)) = (usage, settings.gc_percent);
+    // At a hundred nothing is ever removed for the disk's sake.
+    if total == 0 || high >= 100 || used * 100 < total * u64::from(high) {
         return Chosen::default();
     }
     let wanted = used.saturating_sub(total * u64::from(low) / 100);
     let mut chosen = Chosen { wanted, missing: wanted, ids: Vec::new() };
     images.sort_by_key(|image| (image.seen.used, image.seen.first));
-    let min_age = jiff::SignedDuration::try_from(MIN_AGE).unwrap_or_default();
     for image in images {
         if chosen.missing == 0 {
             break;
         }
-        if image.in_use || now.duration_since(image.seen.first) < min_age {
+        // A young one may be about to be used.
+        if now.duration_since(image.seen.first) < signed(settings.minimum_age) {
             continue;
         }
         chosen.missing = chosen.missing.saturating_sub(image.size);
@@ -132,22 +159,22 @@ mod tests {
     #[test]
     fn images_unused_for_longest_go_first_until_enough_is_free() {
         let at = |second| Timestamp::from_second(second).expect("a valid time");
-        let image = |id: &str, used, in_use| Candidate {
-            id: id.to_owned(),
-            size: 10,
-            seen: Seen { first: at(0), used },
-            in_use,
+        let image = |id: &str, used| Candidate { id: id.to_owned(), size: 10, seen: Seen { first: at(0), used } };
+        let images = || vec![image("late", Some(at(900))), image("never", None), image("early", Some(at(100)))];
+        let ids = |used: u64, high: u8, low: u8, now: i64| {
+            let settings = ImageSettings { gc_percent: (high, low), ..ImageSettings::new("/x".into()) };
+            choose(images(), (used, 100), &settings, at(now))
         };
-        let images = || {
-            vec![
-                image("busy", Some(at(1000)), true),
-                image("late", Some(at(900)), false),
-                image("never", None, false),
-                image("early", Some(at(100)), false),
-            ]
+        assert_eq!(ids(80, 85, 80, 1000).ids, Vec::<String>::new());
+        assert_eq!(ids(95, 85, 80, 1000).ids, ["never", "early"]);
+        assert_eq!(ids(99, 85, 60, 1000).missing, 9);
+        assert_eq!(ids(99, 85, 60, 100).ids, Vec::<String>::new(), "all are young");
+        assert_eq!(ids(100, 100, 80, 1000).ids, Vec::<String>::new(), "images stay however full the disk is");
+        let old = |age: Option<u64>| -> Vec<String> {
+            let is_old = |image: &Candidate| image.is_old(age.map(Duration::from_secs), at(1000));
+            images().into_iter().filter(is_old).map(|image| image.id).collect()
         };
-        assert_eq!(choose(images(), (80, 100), (85, 80), at(1000)).ids, Vec::<String>::new());
-        assert_eq!(choose(images(), (95, 100), (85, 80), at(1000)).ids, ["never", "early"]);
-        assert_eq!(choose(images(), (99, 100), (85, 60), at(1000)).missing, 9);
+        assert_eq!(old(None), Vec::<String>::new());
+        assert_eq!(old(Some(500)), ["never", "early"]);
     }
 }

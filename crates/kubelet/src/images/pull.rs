@@ -1,7 +1,8 @@
 //! Makes sure that a container's image is there.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use base::Env;
 use client::EventType;
@@ -9,14 +10,21 @@ use cri as v1;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Container, Pod, Secret};
 
-use super::auth::credentials;
-use super::reference::with_default_tag;
+use super::keyring::{self, Credential, Source};
+use super::limits::{PullLimits, go_duration};
+use super::providers::{Providers, ProvidersError};
+use super::records::Records;
+use super::reference::{repository, with_default_tag};
+use crate::config::Config;
 use crate::context::Context;
 use crate::pods::{BackOff, spec};
 
-/// Keeps the waiting times of images that could not be pulled.
+/// Pulls images within the node's bounds, with the credentials that fit, and keeps the waiting times of failed ones.
 pub struct Puller {
     env: Env,
+    limits: PullLimits,
+    providers: Providers,
+    records: Records,
     failures: Mutex<Failures>,
 }
 
@@ -56,10 +64,34 @@ impl ImageError {
     }
 }
 
+/// What is to be there, for whom.
+struct Request<'a> {
+    context: &'a Context,
+    pod: &'a Pod,
+    container: &'a Container,
+    sandbox: &'a v1::PodSandboxConfig,
+    /// As the container names it.
+    image: &'a str,
+    /// With the tag that it does not name.
+    tagged: String,
+}
+
+impl Request<'_> {
+    fn event(&self, kind: EventType, reason: &'static str, message: String) {
+        self.context.event(self.pod, Some(&self.container.name), kind, reason, message);
+    }
+}
+
 impl Puller {
     /// Nothing has failed yet.
-    pub fn new(env: Env) -> Self {
-        Self { env, failures: Mutex::default() }
+    pub fn new(config: &Config, env: Env) -> Result<Self, ProvidersError> {
+        let providers = match &config.images.credential_providers {
+            Some((file, bin_dir)) => Providers::load(file, bin_dir)?,
+            None => Providers::default(),
+        };
+        let limits = PullLimits::new(&config.images, &env);
+        let records = Records::new(&config.kubelet_dir());
+        Ok(Self { env, limits, providers, records, failures: Mutex::default() })
     }
 
     fn failures(&self) -> std::sync::MutexGuard<'_, Failures> {
@@ -79,6 +111,13 @@ impl Puller {
         failures.last.remove(key);
     }
 
+    /// Forgets who may use images that are gone for a while.
+    pub(super) fn retain(&self, image_refs: &BTreeSet<String>, before: Timestamp) {
+        if let Err(err) = self.records.retain(image_refs, before) {
+            tracing::warn!(%err, "cannot forget images that are gone");
+        }
+    }
+
     /// Makes sure that a container's image is there, by its pull policy. Cancel safe: a pull is asked for again.
     pub async fn ensure(
         &self,
@@ -89,72 +128,149 @@ impl Puller {
         sandbox: &v1::PodSandboxConfig,
     ) -> Result<Present, ImageError> {
         let image = container.image.as_deref().unwrap_or_default();
-        let event = |kind, reason, message| context.event(pod, Some(&container.name), kind, reason, message);
-        let tagged = with_default_tag(image).map_err(|err| {
+        let mut request = Request { context, pod, container, sandbox, image, tagged: String::new() };
+        request.tagged = with_default_tag(image).map_err(|err| {
             let message =
                 format!("Failed to apply default image tag \"{image}\": couldn't parse image name \"{image}\": {err}");
-            event(EventType::Warning, "InspectFailed", message.clone());
+            request.event(EventType::Warning, "InspectFailed", message.clone());
             ImageError::new("InvalidImageName", message)
         })?;
-        let present = inspect(context, &tagged).await.map_err(|status| {
-            let message = format!("Failed to inspect image \"{image}\": {}", rpc_message(&status));
-            event(EventType::Warning, "InspectFailed", message.clone());
-            ImageError::new("ImageInspectError", message)
-        })?;
-        let default_policy = if tagged.ends_with(":latest") { "Always" } else { "IfNotPresent" };
-        match (container.image_pull_policy.as_deref().unwrap_or(default_policy), present) {
-            ("Always", _) | ("IfNotPresent", None) => {}
-            (_, Some((present, _))) => {
-                let message =
-                    format!("Container image \"{image}\" already present on machine and can be accessed by the pod");
-                event(EventType::Normal, "Pulled", message);
-                return Ok(present);
-            }
-            (_, None) => {
-                let message = format!("Container image \"{image}\" is not present with pull policy of Never");
-                event(EventType::Warning, "ErrImageNeverPull", message.clone());
-                return Err(ImageError::new("ErrImageNeverPull", message));
-            }
+        let default_policy = if request.tagged.ends_with(":latest") { "Always" } else { "IfNotPresent" };
+        let policy = container.image_pull_policy.as_deref().unwrap_or(default_policy);
+        let present = match policy {
+            "Always" => None,
+            _ => inspect(context, &request.tagged).await.map_err(|status| {
+                let message = format!("Failed to inspect image \"{image}\": {}", rpc_message(&status));
+                request.event(EventType::Warning, "InspectFailed", message.clone());
+                ImageError::new("ImageInspectError", message)
+            })?,
+        };
+        let never = |message: String| {
+            request.event(EventType::Warning, "ErrImageNeverPull", message.clone());
+            ImageError::new("ErrImageNeverPull", message)
+        };
+        if present.is_none() && policy == "Never" {
+            return Err(never(format!("Container image \"{image}\" is not present with pull policy of Never")));
         }
-        let key = format!("{}_{image}", spec::uid(pod));
+        let mut credentials: Vec<Credential> =
+            secrets.iter().flat_map(|secret| keyring::of_secret(secret, image)).collect();
+        let lets_in = |credentials: &[Credential]| {
+            let (present, _) = present.as_ref()?;
+            let verification = &context.config.images.verification;
+            let pull = self.records.must_pull(verification, image, &present.image_ref, credentials);
+            (!pull).then(|| present.clone())
+        };
+        let mut accessible = lets_in(&credentials);
+        if accessible.is_none() {
+            // Only now, because programs are started for them.
+            credentials.extend(node_credentials(&request).await);
+            credentials.extend(self.providers.credentials(context, pod, &repository(image)).await);
+            accessible = lets_in(&credentials);
+        }
+        if let Some(present) = accessible {
+            let message =
+                format!("Container image \"{image}\" already present on machine and can be accessed by the pod");
+            request.event(EventType::Normal, "Pulled", message);
+            return Ok(present);
+        }
+        if policy == "Never" {
+            return Err(never(format!(
+                "Container image \"{image}\" is present with pull policy of Never but does not have the proper credentials to access the image"
+            )));
+        }
+        self.pull_or_wait(&request, &credentials).await
+    }
+
+    async fn pull_or_wait(&self, request: &Request<'_>, credentials: &[Credential]) -> Result<Present, ImageError> {
+        let image = request.image;
+        let key = format!("{}_{image}", spec::uid(request.pod));
         if let Some((until, last)) = self.waits(&key) {
             let message = format!("Back-off pulling image \"{image}\"");
-            event(EventType::Normal, "BackOff", message.clone());
-            let message = format!("{message}: ErrImagePull: {last}");
+            request.event(EventType::Normal, "BackOff", message.clone());
+            let message = format!("{message}: {last}");
             return Err(ImageError { reason: "ImagePullBackOff", message, retry_at: Some(until) });
         }
-        event(EventType::Normal, "Pulling", format!("Pulling image \"{image}\""));
+        request.event(EventType::Normal, "Pulling", format!("Pulling image \"{image}\""));
         let began = self.env.instant();
-        match pull(context, &tagged, secrets, sandbox).await {
-            Ok(image_ref) => {
+        match self.pull(request, credentials).await {
+            Ok((image_ref, took)) => {
                 self.forget(&key);
-                let took = began.elapsed();
-                let found = inspect(context, &image_ref).await.ok().flatten();
+                let found = inspect(request.context, &image_ref).await.ok().flatten();
                 let size = found.as_ref().map_or(0, |(_, size)| *size);
-                event(
+                request.event(
                     EventType::Normal,
                     "Pulled",
                     format!(
-                        "Successfully pulled image \"{image}\" in {took} ({took} including waiting). Image size: {size} bytes.",
-                        took = seconds(took)
+                        "Successfully pulled image \"{image}\" in {} ({} including waiting). Image size: {size} bytes.",
+                        go_duration(took),
+                        go_duration(began.elapsed()),
                     ),
                 );
                 Ok(found.map_or(Present { image_ref, ..Present::default() }, |(present, _)| present))
             }
-            Err(status) => {
-                let text = rpc_message(&status);
-                event(EventType::Warning, "Failed", format!("Failed to pull image \"{image}\": {text}"));
+            Err(text) => {
+                request.event(EventType::Warning, "Failed", format!("Failed to pull image \"{image}\": {text}"));
+                let (reason, message) = meaning(image, &text);
                 let now = self.env.now();
-                let message = format!("failed to pull image \"{image}\": {text}");
                 let mut failures = self.failures();
                 failures.back_off.next(&key, now, now);
-                failures.last.insert(key.clone(), message.clone());
+                failures.last.insert(key.clone(), format!("{reason}: {message}"));
                 // Half way through the waiting time the reason turns into ImagePullBackOff.
                 let half = now.saturating_add(failures.back_off.delay(&key) / 2).unwrap_or(Timestamp::MAX);
-                Err(ImageError { reason: "ErrImagePull", message, retry_at: Some(half) })
+                Err(ImageError { reason, message, retry_at: Some(half) })
             }
         }
     }
+
+    /// Pulls when its turn has come: what the runtime calls the image, and how long it took without waiting. An error is
+    /// a message for people.
+    async fn pull(&self, request: &Request<'_>, credentials: &[Credential]) -> Result<(String, Duration), String> {
+        let _turn = self.limits.turn().await;
+        let began = self.env.instant();
+        if !self.limits.admits(&self.env) {
+            return Err("pull QPS exceeded".to_owned());
+        }
+        let note = |outcome: std::io::Result<()>| {
+            outcome.map_err(|err| format!("failed to record the pull of image \"{}\": {err}", request.image))
+        };
+        note(self.records.intend(request.image))?;
+        match pull_with_each(request, credentials).await {
+            Ok((image_ref, credential)) => {
+                note(self.records.pulled(request.image, &image_ref, credential, self.env.now()))?;
+                Ok((image_ref, began.elapsed()))
+            }
+            Err(text) => {
+                note(self.records.failed(request.image))?;
+                Err(text)
+            }
+        }
+    }
+}
+
+/// The reason and the message that a container waits with after a pull has failed.
+fn meaning(image: &str, text: &str) -> (&'static str, String) {
+    // Runtimes put these words before what they say.
+    for (reason, because) in [
+        ("RegistryUnavailable", "the registry is unavailable"),
+        ("SignatureValidationFailed", "the signature validation failed"),
+    ] {
+        if let Some(rest) = text.strip_prefix(reason) {
+            return (reason, format!("image pull failed for {image} because {because}{rest}"));
+        }
+    }
+    ("ErrImagePull", text.to_owned())
+}
+
+/// The node's own credentials that fit, from the first of its files that is there.
+async fn node_credentials(request: &Request<'_>) -> Vec<Credential> {
+    for path in &request.context.config.images.docker_configs {
+        let Ok(bytes) = tokio::fs::read(path).await else { continue };
+        match keyring::docker_config(&bytes, request.image) {
+            Ok(found) => return found.into_iter().map(|auth| Credential { auth, source: Source::Node }).collect(),
+            Err(err) => tracing::warn!(file = %path.display(), %err, "the node's credentials cannot be read"),
+        }
+    }
+    Vec::new()
 }
 
 /// A gRPC error as Go's client prints it, which is what users see in messages.
@@ -180,15 +296,6 @@ pub fn rpc_message(status: &v1::Status) -> String {
     format!("rpc error: code = {code} desc = {}", status.message())
 }
 
-/// A duration as Go prints it: `850ms`, `1.234s`.
-fn seconds(duration: std::time::Duration) -> String {
-    if duration.as_secs() == 0 {
-        return format!("{}ms", duration.as_millis());
-    }
-    let text = format!("{:.3}", duration.as_secs_f64());
-    format!("{}s", text.trim_end_matches('0').trim_end_matches('.'))
-}
-
 async fn inspect(context: &Context, image: &str) -> Result<Option<(Present, u64)>, v1::Status> {
     let mut images = context.images.clone();
     let spec = v1::ImageSpec { image: image.to_owned(), ..v1::ImageSpec::default() };
@@ -200,29 +307,58 @@ async fn inspect(context: &Context, image: &str) -> Result<Option<(Present, u64)
     }))
 }
 
-/// Pulls with each credential that fits, or without any.
-async fn pull(
-    context: &Context,
-    image: &str,
-    secrets: &[Arc<Secret>],
-    sandbox: &v1::PodSandboxConfig,
-) -> Result<String, v1::Status> {
-    let mut auths: Vec<Option<v1::AuthConfig>> =
-        secrets.iter().flat_map(|secret| credentials(secret, image)).map(Some).collect();
-    if auths.is_empty() {
-        auths.push(None);
-    }
-    let mut failure = v1::Status::unknown("no credential was tried");
-    for auth in auths {
-        let request = v1::PullImageRequest {
-            image: Some(v1::ImageSpec { image: image.to_owned(), ..v1::ImageSpec::default() }),
-            auth,
-            sandbox_config: Some(sandbox.clone()),
+/// Pulls with each credential that fits, or without any: what the runtime calls the image, and what opened the door.
+async fn pull_with_each<'a>(
+    request: &Request<'_>,
+    credentials: &'a [Credential],
+) -> Result<(String, Option<&'a Credential>), String> {
+    let attempts: Vec<Option<&Credential>> =
+        if credentials.is_empty() { vec![None] } else { credentials.iter().map(Some).collect() };
+    let mut failures: Vec<String> = Vec::new();
+    for credential in attempts {
+        let pull = v1::PullImageRequest {
+            image: Some(v1::ImageSpec { image: request.tagged.clone(), ..v1::ImageSpec::default() }),
+            auth: credential.map(|credential| credential.auth.clone()),
+            sandbox_config: Some(request.sandbox.clone()),
         };
-        match context.images.clone().pull_image(request).await {
-            Ok(answer) => return Ok(answer.into_inner().image_ref),
-            Err(status) => failure = status,
+        match request.context.images.clone().pull_image(pull).await {
+            Ok(answer) => return Ok((answer.into_inner().image_ref, credential)),
+            Err(status) => {
+                // A code that says nothing is left out, as upstream's kubelet does.
+                let unknown = status.code() == v1::Code::Unknown;
+                let text = if unknown { status.message().to_owned() } else { rpc_message(&status) };
+                if !failures.contains(&text) {
+                    failures.push(text);
+                }
+            }
         }
     }
-    Err(failure)
+    match failures.as_slice() {
+        [only] => Err(only.clone()),
+        several => Err(format!("[{}]", several.join(", "))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_runtimes_say_has_a_meaning() {
+        let check = |text: &str, reason: &str, message: &str| {
+            let (told_reason, told) = meaning("r.io/a", text);
+            assert_eq!((told_reason, told.as_str()), (reason, message));
+        };
+        check("no such image", "ErrImagePull", "no such image");
+        check(
+            "RegistryUnavailable: no route",
+            "RegistryUnavailable",
+            "image pull failed for r.io/a because the registry is unavailable: no route",
+        );
+        check(
+            "SignatureValidationFailed: no key",
+            "SignatureValidationFailed",
+            "image pull failed for r.io/a because the signature validation failed: no key",
+        );
+    }
 }

@@ -54,11 +54,17 @@ fn is_component(part: &str) -> bool {
         && part.chars().all(|c| inner(c) || matches!(c, '_' | '.' | '-'))
 }
 
-/// The registry's host in an image's name, `docker.io` where none is named.
-pub fn registry(image: &str) -> &str {
-    match image.split_once('/') {
-        Some((first, _)) if first.contains(['.', ':']) || first == "localhost" => first,
-        _ => "docker.io",
+/// An image's complete name without tag and digest: what stands for `docker.io` is added.
+pub fn repository(image: &str) -> String {
+    let name = image.split('@').next().unwrap_or_default();
+    let name = match name.rsplit_once(':') {
+        Some((name, tag)) if !tag.contains('/') => name,
+        _ => name,
+    };
+    match name.split_once('/') {
+        Some((first, _)) if first.contains(['.', ':']) || first == "localhost" => name.to_owned(),
+        Some(_) => format!("docker.io/{name}"),
+        None => format!("docker.io/library/{name}"),
     }
 }
 
@@ -83,6 +89,19 @@ mod tests {
             ("a//b", Err("invalid reference format")),
         ] {
             assert_eq!(with_default_tag(image), expected.map(str::to_owned), "{image}");
+        }
+    }
+
+    #[test]
+    fn repositories_are_complete() {
+        for (image, expected) in [
+            ("busybox", "docker.io/library/busybox"),
+            ("team/app:1", "docker.io/team/app"),
+            ("localhost:5000/a:1", "localhost:5000/a"),
+            ("r.io/a/b@sha256:00", "r.io/a/b"),
+            ("localhost/a", "localhost/a"),
+        ] {
+            assert_eq!(repository(image), expected);
         }
     }
 }

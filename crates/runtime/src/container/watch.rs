@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use jiff::SignedDuration;
 use tokio::process::Child;
 
 use super::shim::{Later, ask};
@@ -9,10 +10,13 @@ use super::{Container, ContainerState};
 use crate::cgroup::Cgroup;
 use crate::disk;
 use crate::engine::{Engine, EventKind};
-use crate::shim::protocol::{Exit, Failure, Request, Response, exit_file};
+use crate::shim::protocol::{Exit, Failure, Request, Response, Started, exit_file};
 
 /// The exit status of a container of which nobody knows how it ended, as other runtimes give it.
 const LOST: i32 = 255;
+
+/// A container that fails within this time may have damaged files.
+const SOON: SignedDuration = SignedDuration::from_secs(10);
 
 /// Follows a running container to its end, and notes it. `child` is the shim, if it is a child of this process.
 pub(super) async fn watch(engine: Arc<Engine>, container: Arc<Container>, child: Option<Child>) {
@@ -57,11 +61,20 @@ pub(super) async fn recorded_or_lost(engine: &Engine, container: &Arc<Container>
     exit
 }
 
+/// Whether a container failed so soon that its files may be to blame.
+fn fails_at_once(started: Option<&Started>, exit: &Exit) -> bool {
+    let lived = started.map(|started| exit.finished_at.duration_since(started.started_at));
+    exit.exit_code != 0 && !exit.oom_killed && lived.is_none_or(|lived| lived < SOON)
+}
+
 fn note(engine: &Engine, container: &Container, exit: Exit) {
     let started = match container.state() {
         ContainerState::Running(started) => Some(started),
         _ => None,
     };
+    if fails_at_once(started.as_ref(), &exit) {
+        engine.suspect(&container.record().image);
+    }
     container.set_state(ContainerState::Exited { started, exit });
     engine.emit_container(EventKind::ContainerStoppedEvent, container);
 }

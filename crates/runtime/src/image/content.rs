@@ -1,15 +1,25 @@
 //! Blobs by digest: verified while they are written, durable before they have their name.
+//!
+//! What a registry has sent of a blob is kept when the connection or this process breaks, and gone on with.
 
 use std::collections::BTreeSet;
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use sha2::{Digest as _, Sha256};
 use tempfile::NamedTempFile;
 
 use super::Digest;
 use crate::disk::{self, DiskError};
+
+/// The ending of the names of blobs that have come in part.
+const PARTIAL: &str = ".part";
+
+/// How long a part is kept that nobody goes on with.
+const PARTIAL_AGE: Duration = Duration::from_secs(6 * 60 * 60);
 
 /// Why content could not be stored or read.
 #[derive(Debug, thiserror::Error)]
@@ -34,6 +44,33 @@ pub(crate) enum ContentError {
     /// It is not here.
     #[error("no content {0}")]
     Absent(Digest),
+    /// It was here, but was not what it should be any more; now it is gone.
+    #[error("content {0} was damaged and has been removed")]
+    Damaged(Digest),
+}
+
+/// A blob that comes in pieces.
+#[derive(Debug)]
+pub(crate) struct Incoming {
+    path: PathBuf,
+    file: File,
+    hasher: Sha256,
+    size: u64,
+}
+
+impl Incoming {
+    /// How much is there.
+    pub(crate) fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// Adds a piece. Blocks.
+    pub(crate) fn write(&mut self, piece: &[u8]) -> Result<(), ContentError> {
+        self.file.write_all(piece).map_err(DiskError::io("write", &self.path))?;
+        self.hasher.update(piece);
+        self.size += piece.len() as u64;
+        Ok(())
+    }
 }
 
 /// The blobs under one directory.
@@ -44,13 +81,51 @@ pub(crate) struct ContentStore {
 }
 
 impl ContentStore {
-    /// Opens the store in `dir` and drops what earlier processes left unfinished.
+    /// Opens the store in `dir` and drops what earlier processes left unfinished and nobody can go on with.
     pub(crate) fn open(dir: &Path) -> Result<Self, DiskError> {
         let store = Self { blobs: dir.join("sha256"), incoming: dir.join("incoming") };
-        disk::remove_dir(&store.incoming)?;
         disk::create_dir(&store.blobs)?;
         disk::create_dir(&store.incoming)?;
+        store.drop_unfinished(|name| !name.ends_with(PARTIAL))?;
         Ok(store)
+    }
+
+    /// Removes what has not come whole and is too old to be gone on with, or whose name says so.
+    fn drop_unfinished(&self, by_name: impl Fn(&str) -> bool) -> Result<(), DiskError> {
+        for entry in fs::read_dir(&self.incoming).map_err(DiskError::io("list", &self.incoming))? {
+            let entry = entry.map_err(DiskError::io("list", &self.incoming))?;
+            let modified = entry.metadata().and_then(|metadata| metadata.modified());
+            let old = modified.is_ok_and(|time| time.elapsed().is_ok_and(|age| age > PARTIAL_AGE));
+            if old || by_name(&entry.file_name().to_string_lossy()) {
+                disk::remove_file(&entry.path())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What has come of a blob, to be gone on with. One at a time for each blob. Reads what is there; blocks.
+    pub(crate) fn incoming(&self, digest: &Digest) -> Result<Incoming, ContentError> {
+        let path = self.incoming.join(format!("{}{PARTIAL}", digest.hex()));
+        let mut options = OpenOptions::new();
+        let file = options.read(true).append(true).create(true).mode(0o600).open(&path);
+        let mut file = file.map_err(DiskError::io("open", &path))?;
+        let mut hasher = Sha256::new();
+        let size = io::copy(&mut file, &mut hasher).map_err(DiskError::io("read", &path))?;
+        Ok(Incoming { path, file, hasher, size })
+    }
+
+    /// Gives a blob that has come whole its name. Blocks.
+    pub(crate) fn accept(&self, incoming: Incoming, expected: &Digest) -> Result<(), ContentError> {
+        let Incoming { path, file, hasher, .. } = incoming;
+        let actual = Digest::finish(hasher);
+        if actual != *expected {
+            disk::remove_file(&path)?;
+            return Err(ContentError::Mismatch { expected: expected.clone(), actual });
+        }
+        file.sync_all().map_err(DiskError::io("sync", &path))?;
+        let whole = self.path(expected);
+        fs::rename(&path, &whole).map_err(DiskError::io("rename to", &whole))?;
+        Ok(disk::sync_parent(&whole)?)
     }
 
     /// The directory of all blobs.
@@ -68,12 +143,27 @@ impl ContentStore {
         self.path(digest).exists()
     }
 
-    /// The whole blob.
+    /// The whole blob, checked.
     pub(crate) fn read(&self, digest: &Digest) -> Result<Vec<u8>, ContentError> {
         let mut content = Vec::new();
         let path = self.path(digest);
         self.open_blob(digest)?.read_to_end(&mut content).map_err(DiskError::io("read", &path))?;
+        if Digest::of(&content) != *digest {
+            self.remove(digest)?;
+            return Err(ContentError::Damaged(digest.clone()));
+        }
         Ok(content)
+    }
+
+    /// Reads a blob to see whether it is still what it was; one that is not is removed. Blocks.
+    pub(crate) fn check(&self, digest: &Digest) -> Result<(), ContentError> {
+        let (path, mut hasher) = (self.path(digest), Sha256::new());
+        io::copy(&mut self.open_blob(digest)?, &mut hasher).map_err(DiskError::io("read", &path))?;
+        if Digest::finish(hasher) != *digest {
+            self.remove(digest)?;
+            return Err(ContentError::Damaged(digest.clone()));
+        }
+        Ok(())
     }
 
     /// The blob for reading.
@@ -116,16 +206,21 @@ impl ContentStore {
             return Err(ContentError::Mismatch { expected: expected.clone(), actual });
         }
         let path = self.path(&actual);
-        if !path.exists() {
-            file.as_file().sync_all().map_err(DiskError::io("sync", file.path()))?;
-            file.persist(&path).map_err(|err| DiskError::io("rename to", &path)(err.error))?;
-            disk::sync_parent(&path)?;
-        }
+        file.as_file().sync_all().map_err(DiskError::io("sync", file.path()))?;
+        // In place of what has this name, which may have been damaged since.
+        file.persist(&path).map_err(|err| DiskError::io("rename to", &path)(err.error))?;
+        disk::sync_parent(&path)?;
         Ok((actual, size))
     }
 
-    /// Removes every blob that is not in `used`.
+    /// Removes a blob; none there is fine.
+    pub(crate) fn remove(&self, digest: &Digest) -> Result<(), DiskError> {
+        disk::remove_file(&self.path(digest))
+    }
+
+    /// Removes every blob that is not in `used`, and parts that nobody has gone on with for long.
     pub(crate) fn retain(&self, used: &BTreeSet<Digest>) -> Result<(), DiskError> {
+        self.drop_unfinished(|_| false)?;
         let names: BTreeSet<&str> = used.iter().map(Digest::hex).collect();
         let entries = fs::read_dir(&self.blobs).map_err(DiskError::io("list", &self.blobs))?;
         for entry in entries {
@@ -153,8 +248,33 @@ mod tests {
         assert!(matches!(mismatch, Err(ContentError::Mismatch { .. })));
         assert!(matches!(store.write(&mut &b"hello"[..], None, Some(4)), Err(ContentError::TooLarge(4))));
         assert!(matches!(store.read(&other), Err(ContentError::Absent(_))));
+        store.check(&digest).expect("it is as it was");
+        fs::write(store.path(&digest), "hellO").expect("damaged");
+        assert!(matches!(store.check(&digest), Err(ContentError::Damaged(_))));
+        assert!(matches!(store.check(&digest), Err(ContentError::Absent(_))));
+        store.write(&mut &b"hello"[..], Some(&digest), None).expect("stored again");
         assert_eq!(fs::read_dir(dir.path().join("incoming")).expect("listed").count(), 0);
         store.retain(&BTreeSet::new()).expect("collected");
         assert!(!store.contains(&digest));
+    }
+
+    #[test]
+    fn what_has_come_is_gone_on_with_after_a_restart() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let (whole, digest) = (b"hello, world", Digest::of(b"hello, world"));
+        let store = ContentStore::open(dir.path()).expect("opened");
+        store.incoming(&digest).expect("begun").write(&whole[..5]).expect("written");
+        fs::write(dir.path().join("incoming/.tmpX"), "rest").expect("written");
+        let store = ContentStore::open(dir.path()).expect("opened again");
+        let mut incoming = store.incoming(&digest).expect("gone on with");
+        assert_eq!(incoming.size(), 5);
+        incoming.write(&whole[5..]).expect("written");
+        store.accept(incoming, &digest).expect("it is whole");
+        assert_eq!(store.read(&digest).expect("read"), whole);
+        let other = Digest::of(b"other");
+        let mut incoming = store.incoming(&other).expect("begun");
+        incoming.write(b"y").expect("written");
+        assert!(matches!(store.accept(incoming, &other), Err(ContentError::Mismatch { .. })));
+        assert_eq!(fs::read_dir(dir.path().join("incoming")).expect("listed").count(), 0);
     }
 }

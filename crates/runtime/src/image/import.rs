@@ -9,11 +9,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use oci_spec::image::{Descriptor, ImageIndex, ImageManifest};
+use oci_spec::image::{Descriptor, ImageIndex};
 use serde::Deserialize;
 use tar::{Archive, EntryType};
 
 use super::content::ContentError;
+use super::manifest::{self, MAX_DEPTH, ManifestError, Parsed};
 use super::reference::InvalidReference;
 use super::store::{ImageLayer, NewImage};
 use super::{Digest, Image, ImageStore, ImageStoreError, Reference, platform};
@@ -49,8 +50,11 @@ pub(crate) enum ImportError {
     #[error("the archive names {0} but does not have it")]
     Missing(String),
     /// It has no image for this machine.
-    #[error("the archive has no image for linux/{}", platform::architecture())]
+    #[error("the archive has no image for {}", platform::name())]
     Platform,
+    /// What is in it is no image.
+    #[error(transparent)]
+    Manifest(#[from] ManifestError),
     /// It does not say what its image is called, and nobody else did.
     #[error("the archive does not name its image; give a name for it")]
     NoName,
@@ -181,7 +185,10 @@ fn from_layout(
         };
         match images.iter_mut().find(|image| image.manifest.as_ref() == Some(&manifest)) {
             Some(image) => image.references.extend(references),
-            None => images.push(NewImage { references, ..read_manifest(store, &manifest)? }),
+            None => {
+                let image = manifest::read(store.content(), &manifest)?;
+                images.push(NewImage { references, imported: true, ..image });
+            }
         }
     }
     // Archives of `docker save` are both; the names stand only in the other part when they have no registry.
@@ -208,36 +215,37 @@ fn descriptor_names(descriptor: &Descriptor) -> Result<Vec<Reference>, ImportErr
     Ok(name.map(|name| Reference::parse(name)).transpose()?.into_iter().collect())
 }
 
-/// The manifest for this machine that a descriptor leads to, directly or through an index.
+/// The manifest for this machine that a descriptor leads to, directly or through indexes.
 fn image_manifest(store: &ImageStore, descriptor: &Descriptor) -> Result<Option<Digest>, ImportError> {
-    let digest = || platform::digest(descriptor).ok_or_else(|| ImportError::Missing(descriptor.digest().to_string()));
-    let media_type = descriptor.media_type().to_string();
-    if media_type.contains("manifest.list") || media_type.contains("image.index") {
-        let index: ImageIndex = parse(&media_type, &store.content().read(&digest()?)?)?;
-        return Ok(platform::select(&index)
-            .and_then(platform::digest)
-            .filter(|digest| store.content().contains(digest)));
-    }
-    let other_platform = descriptor.platform().as_ref().is_some_and(|platform| {
-        platform.architecture().to_string() != platform::architecture() || platform.os().to_string() != "linux"
+    let other_machine = descriptor.platform().as_ref().is_some_and(|platform| {
+        let variant = platform.variant().as_deref().unwrap_or_default();
+        !platform::fits(&platform.os().to_string(), &platform.architecture().to_string(), variant)
     });
-    let is_manifest = media_type.contains("manifest.v1") || media_type.contains("manifest.v2");
-    if other_platform || !is_manifest { Ok(None) } else { Ok(Some(digest()?)) }
-}
-
-/// The image of a stored manifest, without names.
-pub(super) fn read_manifest(store: &ImageStore, manifest: &Digest) -> Result<NewImage, ImportError> {
-    let parsed: ImageManifest = parse(manifest.as_str(), &store.content().read(manifest)?)?;
-    let missing = |descriptor: &Descriptor| ImportError::Missing(descriptor.digest().to_string());
-    let digest = |descriptor: &Descriptor| platform::digest(descriptor).ok_or_else(|| missing(descriptor));
-    let layer = |descriptor: &Descriptor| Ok(ImageLayer { blob: digest(descriptor)?, size: descriptor.size() });
-    Ok(NewImage {
-        config: digest(parsed.config())?,
-        manifest: Some(manifest.clone()),
-        digest: Some(manifest.clone()),
-        layers: parsed.layers().iter().map(layer).collect::<Result<_, ImportError>>()?,
-        references: Vec::new(),
-    })
+    if other_machine {
+        return Ok(None);
+    }
+    let mut digest = manifest::digest(descriptor)?;
+    for _ in 0..MAX_DEPTH {
+        // An archive may hold a part of what its indexes name.
+        let bytes = match store.content().read(&digest) {
+            Err(ContentError::Absent(_)) => return Ok(None),
+            read => read?,
+        };
+        match manifest::parse(&bytes, descriptor.media_type().as_ref()) {
+            Ok(Parsed::Manifest(parsed)) => {
+                // What else is in the archive, such as signatures, does no harm.
+                let artifact = matches!(manifest::image(&digest, &parsed), Err(ManifestError::Artifact { .. }));
+                return Ok((!artifact).then_some(digest));
+            }
+            Ok(Parsed::Index(index)) => match manifest::select(&index) {
+                Err(ManifestError::Platform(_)) => return Ok(None),
+                selected => digest = selected?,
+            },
+            Err(ManifestError::Artifact { .. }) => return Ok(None),
+            Err(err) => return Err(err.into()),
+        }
+    }
+    Ok(None)
 }
 
 /// An entry of `manifest.json`.
@@ -276,6 +284,7 @@ fn from_docker(contents: &Contents, docker: &[u8], name: Option<&Reference>) -> 
             digest: None,
             layers: manifest.layers.iter().map(layer).collect::<Result<_, ImportError>>()?,
             references,
+            imported: true,
         });
     }
     Ok(images)

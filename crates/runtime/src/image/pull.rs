@@ -1,86 +1,88 @@
-//! Pulling images from registries: manifests, then blobs as streams to the disk.
+//! Pulling images from registries: manifests, then blobs to the disk, each layer unpacked as soon as it can be.
 
-use std::collections::HashMap;
-use std::io;
-use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::Arc;
 
 use base::Env;
-use base64::Engine as _;
 use futures::{StreamExt, TryStreamExt, stream};
-use oci_client::Client;
-use oci_client::client::{ClientConfig, ClientProtocol};
-use oci_client::errors::{OciDistributionError, OciErrorCode};
-use oci_client::manifest::OciDescriptor;
-use oci_client::secrets::RegistryAuth;
-use oci_spec::image::ImageIndex;
-use tokio_util::io::{StreamReader, SyncIoBridge};
+use tokio::sync::{Semaphore, mpsc};
 
 use super::content::ContentError;
-use super::import::{ImportError, read_manifest};
-use super::store::NewImage;
-use super::{Digest, Image, ImageStore, ImageStoreError, Reference, platform};
+use super::fetch::{FetchError, Wanted, fetch};
+use super::manifest::{self, MAX_DEPTH, ManifestError, Parsed};
+use super::progress::Progress;
+use super::registry::{Registry, RegistryError, Settings};
+use super::store::{ImageLayer, NewImage};
+use super::{Digest, Image, ImageEvent, ImageStore, ImageStoreError, Reference};
+use crate::engine::Locks;
+use crate::layer::LayerId;
 
 /// Blobs that are fetched at the same time for one image.
 const PARALLEL_BLOBS: usize = 3;
 
-/// How long a registry may be silent.
-const READ_TIMEOUT: Duration = Duration::from_secs(60);
+/// Blobs that are fetched at the same time for all images.
+const ALL_PARALLEL_BLOBS: usize = 12;
 
-/// How long a connection may take.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
-
-/// What a manifest or an index of them may be.
-const MANIFEST_TYPES: &[&str] = &[
-    "application/vnd.oci.image.index.v1+json",
-    "application/vnd.docker.distribution.manifest.list.v2+json",
-    "application/vnd.oci.image.manifest.v1+json",
-    "application/vnd.docker.distribution.manifest.v2+json",
-];
+/// The largest configuration that is taken.
+const MAX_CONFIG: u64 = 16 << 20;
 
 /// Why an image could not be pulled.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum PullError {
     /// The registry does not have it.
-    #[error("failed to resolve reference {reference:?}: not found")]
+    #[error(
+        "failed to pull and unpack image {reference:?}: failed to resolve reference {reference:?}: {reference}: not found"
+    )]
     NotFound {
         /// The image.
         reference: String,
     },
     /// The registry does not give it to this user.
     #[error(
-        "failed to resolve reference {reference:?}: pull access denied, the repository does not exist or needs authorization: {reason}"
+        "failed to pull and unpack image {reference:?}: failed to resolve reference {reference:?}: pull access denied, repository does not exist or may require authorization: {source}"
     )]
     Denied {
         /// The image.
         reference: String,
         /// What the registry said.
-        reason: String,
+        source: RegistryError,
     },
     /// The registry cannot be reached or said something else.
-    #[error("failed to pull {reference:?}: {reason}")]
+    #[error("failed to pull and unpack image {reference:?}: {source}")]
     Registry {
         /// The image.
         reference: String,
         /// What happened.
-        reason: String,
+        source: RegistryError,
     },
-    /// The index has no image for this machine.
-    #[error("failed to pull {reference:?}: no match for platform linux/{} in manifest", platform::architecture())]
-    Platform {
+    /// A blob does not come, or is another one.
+    #[error("failed to pull and unpack image {reference:?}: failed to copy {digest}: {source}")]
+    Blob {
         /// The image.
         reference: String,
+        /// The blob.
+        digest: Digest,
+        /// Why.
+        source: FetchError,
     },
-    /// What came cannot be understood.
-    #[error(transparent)]
-    Manifest(#[from] ImportError),
+    /// What came is no image for this machine.
+    #[error("failed to pull and unpack image {reference:?}: {source}")]
+    Manifest {
+        /// The image.
+        reference: String,
+        /// Why.
+        source: ManifestError,
+    },
     /// What came cannot be stored.
     #[error(transparent)]
     Content(#[from] ContentError),
     /// The image cannot be added.
-    #[error(transparent)]
-    Store(#[from] ImageStoreError),
+    #[error("failed to pull and unpack image {reference:?}: {source}")]
+    Store {
+        /// The image.
+        reference: String,
+        /// Why.
+        source: ImageStoreError,
+    },
     /// The work was broken off.
     #[error("pulling {reference:?} was broken off")]
     Aborted {
@@ -94,15 +96,28 @@ pub(crate) enum PullError {
 pub(crate) struct Puller {
     store: Arc<ImageStore>,
     env: Env,
-    running: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
+    settings: Settings,
+    running: Locks,
+    blobs: Locks,
+    fetching: Semaphore,
 }
 
 impl Puller {
     /// A puller for this store.
-    pub(crate) fn new(store: Arc<ImageStore>, env: Env) -> Self {
-        // The registry client takes the process's cryptography; whoever chose one before made the same choice.
+    pub(crate) fn new(store: Arc<ImageStore>, settings: Settings, env: Env) -> Self {
+        // The HTTP client takes the process's cryptography; whoever chose one before made the same choice.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        Self { store, env, running: Mutex::new(HashMap::new()) }
+        let fetching = Semaphore::new(ALL_PARALLEL_BLOBS);
+        Self { store, env, settings, running: Locks::default(), blobs: Locks::default(), fetching }
+    }
+
+    /// A conversation with the registry of `reference`.
+    pub(crate) fn registry(
+        &self,
+        reference: &Reference,
+        auth: Option<&cri::AuthConfig>,
+    ) -> Result<Registry, RegistryError> {
+        Registry::open(&self.settings, reference, auth, &self.env)
     }
 
     /// Pulls `reference`; what is here already is not fetched again.
@@ -110,155 +125,158 @@ impl Puller {
         &self,
         reference: &Reference,
         auth: Option<&cri::AuthConfig>,
+        progress: &Progress,
     ) -> Result<Arc<Image>, PullError> {
-        let key = reference.to_string();
-        let lock = {
-            let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
-            running.retain(|_, lock| Arc::strong_count(lock) > 1);
-            running.entry(key).or_default().clone()
-        };
-        let _alone = lock.lock().await;
+        let _alone = self.running.lock(reference.to_string()).await;
         let _adding = self.store.adding().await;
-        let client = Client::new(ClientConfig {
-            protocol: protocol(reference.registry()),
-            read_timeout: Some(READ_TIMEOUT),
-            connect_timeout: Some(CONNECT_TIMEOUT),
-            user_agent: "skiff",
-            ..ClientConfig::default()
-        });
-        let pull = Pull { store: &self.store, client, reference, auth: registry_auth(auth) };
+        let registry = self.registry(reference, auth).map_err(|source| registry_error(reference, source))?;
+        let pull = Pull { puller: self, registry, reference, progress };
         let (top, manifest) = pull.manifest().await?;
-        let new = read_manifest(&self.store, &manifest)?;
-        pull.blobs(&new).await?;
+        progress.tell(|| ImageEvent::Resolved { digest: top.to_string() });
+        let new = manifest::read(self.store.content(), &manifest).map_err(|source| pull.manifest_error(source))?;
+        let diff_ids = pull.config(&new).await?;
+        let (sender, layers) = mpsc::channel(new.layers.len().max(1));
+        let (fetched, unpacked) = tokio::join!(pull.layers(&new.layers, sender), pull.unpack(&diff_ids, layers));
+        unpacked.and(fetched)?;
         let new = NewImage { references: vec![reference.clone()], digest: Some(top), ..new };
         let (store, now) = (self.store.clone(), self.env.now());
-        let add = tokio::task::spawn_blocking(move || store.add(new, now));
-        let aborted = |_| PullError::Aborted { reference: reference.to_string() };
-        Ok(add.await.map_err(aborted)??)
+        let added = pull.blocking(move || store.add(new, now)).await?;
+        added.map_err(|source| pull.store_error(source))
     }
 }
 
 struct Pull<'a> {
-    store: &'a Arc<ImageStore>,
-    client: Client,
+    puller: &'a Puller,
+    registry: Registry,
     reference: &'a Reference,
-    auth: RegistryAuth,
+    progress: &'a Progress,
 }
 
 impl Pull<'_> {
+    fn store(&self) -> &Arc<ImageStore> {
+        &self.puller.store
+    }
+
+    async fn blocking<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, PullError> {
+        let aborted = |_| PullError::Aborted { reference: self.reference.to_string() };
+        tokio::task::spawn_blocking(work).await.map_err(aborted)
+    }
+
     /// Stores the manifest for this machine: the digest that the reference leads to, and the manifest's own.
     async fn manifest(&self) -> Result<(Digest, Digest), PullError> {
-        let top = self.document(self.reference.as_client()).await?;
-        let index: Result<ImageIndex, _> = serde_json::from_slice(&top);
-        let top_digest = Digest::of(&top);
-        let Ok(index) = index else {
-            return Ok((top_digest, self.keep(&top)?));
-        };
-        let selected = platform::select(&index).and_then(platform::digest);
-        let selected = selected.ok_or_else(|| PullError::Platform { reference: self.reference.to_string() })?;
-        let manifest =
-            self.document(&self.reference.as_client().clone_with_digest(selected.as_str().to_owned())).await?;
-        Ok((top_digest, self.keep(&manifest)?))
+        let (mut top, mut wanted) = (None, self.reference.digest().cloned());
+        for _ in 0..MAX_DEPTH {
+            let document = self.registry.manifest(wanted.as_ref()).await;
+            let document = document.map_err(|source| registry_error(self.reference, source))?;
+            let digest = Digest::of(&document.bytes);
+            let top = top.get_or_insert(digest.clone());
+            match manifest::parse(&document.bytes, &document.media_type).map_err(|err| self.manifest_error(err))? {
+                Parsed::Manifest(_) => {
+                    self.store().content().write(&mut &*document.bytes, Some(&digest), None)?;
+                    return Ok((top.clone(), digest));
+                }
+                Parsed::Index(index) => {
+                    wanted = Some(manifest::select(&index).map_err(|err| self.manifest_error(err))?);
+                }
+            }
+        }
+        Err(self.manifest_error(ManifestError::Platform(super::platform::name())))
     }
 
-    async fn document(&self, reference: &oci_client::Reference) -> Result<bytes::Bytes, PullError> {
-        let pulled = self.client.pull_manifest_raw(reference, &self.auth, MANIFEST_TYPES).await;
-        Ok(pulled.map_err(|err| self.error(err))?.0)
+    /// Fetches the configuration: the digests of the plain layers.
+    async fn config(&self, image: &NewImage) -> Result<Vec<Digest>, PullError> {
+        self.blob(&image.config, None).await?;
+        match self.store().diff_ids(image) {
+            Err(err) if err.is_damage() => {
+                self.blob(&image.config, None).await?;
+                self.store().diff_ids(image).map_err(|source| self.store_error(source))
+            }
+            other => other.map_err(|source| self.store_error(source)),
+        }
     }
 
-    fn keep(&self, document: &[u8]) -> Result<Digest, PullError> {
-        Ok(self.store.content().write(&mut &*document, None, None)?.0)
+    /// Fetches layers, several at a time, and says in their order which are here.
+    async fn layers(&self, layers: &[ImageLayer], done: mpsc::Sender<ImageLayer>) -> Result<(), PullError> {
+        let fetches = stream::iter(layers.to_vec()).map(|layer| self.layer(layer));
+        let done = &done;
+        // Where nobody unpacks any more, that has failed, and says so itself.
+        let aborted = |_| PullError::Aborted { reference: self.reference.to_string() };
+        let tell = |layer| async move { done.send(layer).await.map_err(aborted) };
+        fetches.buffered(PARALLEL_BLOBS).try_for_each(tell).await
     }
 
-    async fn blobs(&self, image: &NewImage) -> Result<(), PullError> {
-        let config = (image.config.clone(), None);
-        let layers = image.layers.iter().map(|layer| (layer.blob.clone(), Some(layer.size)));
-        let missing: Vec<(Digest, Option<u64>)> =
-            std::iter::once(config).chain(layers).filter(|(blob, _)| !self.store.content().contains(blob)).collect();
-        let fetches = stream::iter(missing.into_iter().map(|(digest, size)| self.blob(digest, size)));
-        fetches.buffer_unordered(PARALLEL_BLOBS).try_collect::<Vec<()>>().await.map(drop)
+    async fn layer(&self, layer: ImageLayer) -> Result<ImageLayer, PullError> {
+        self.blob(&layer.blob, Some(layer.size)).await?;
+        Ok(layer)
     }
 
-    async fn blob(&self, digest: Digest, size: Option<u64>) -> Result<(), PullError> {
-        tracing::debug!(image = %self.reference, %digest, size, "fetching a blob");
-        let descriptor = OciDescriptor { digest: digest.as_str().to_owned(), ..OciDescriptor::default() };
-        let blob = self.client.pull_blob_stream(self.reference.as_client(), &descriptor).await;
-        let blob = blob.map_err(|err| self.error(err))?;
-        let mut source = SyncIoBridge::new(StreamReader::new(blob.stream.map_err(io::Error::other)));
-        let content = self.store.content().clone();
-        let write = tokio::task::spawn_blocking(move || content.write(&mut source, Some(&digest), size));
-        write.await.map_err(|_| PullError::Aborted { reference: self.reference.to_string() })??;
+    /// Unpacks layers as they come.
+    async fn unpack(&self, diff_ids: &[Digest], mut layers: mpsc::Receiver<ImageLayer>) -> Result<(), PullError> {
+        let mut below = Vec::new();
+        for diff_id in diff_ids {
+            // A fetch that failed is told by who fetches.
+            let Some(layer) = layers.recv().await else { return Ok(()) };
+            let unpacked = match self.unpack_one(&below, &layer, diff_id).await? {
+                // What was here of it was damaged and is gone.
+                Err(err) if err.is_damage() => {
+                    self.blob(&layer.blob, Some(layer.size)).await?;
+                    self.unpack_one(&below, &layer, diff_id).await?
+                }
+                other => other,
+            };
+            below.push(unpacked.map_err(|source| self.store_error(source))?);
+            self.progress.tell(|| ImageEvent::Unpacked { digest: layer.blob.to_string() });
+        }
         Ok(())
     }
 
-    fn error(&self, err: OciDistributionError) -> PullError {
-        let reference = self.reference.to_string();
-        match err {
-            OciDistributionError::ImageManifestNotFoundError(_) => PullError::NotFound { reference },
-            OciDistributionError::RegistryError { ref envelope, .. } => {
-                let has = |codes: &[OciErrorCode]| envelope.errors.iter().any(|err| codes.contains(&err.code));
-                if has(&[OciErrorCode::ManifestUnknown, OciErrorCode::NameUnknown, OciErrorCode::NotFound]) {
-                    PullError::NotFound { reference }
-                } else if has(&[OciErrorCode::Denied, OciErrorCode::Unauthorized]) {
-                    PullError::Denied { reference, reason: err.to_string() }
-                } else {
-                    PullError::Registry { reference, reason: err.to_string() }
-                }
-            }
-            OciDistributionError::UnauthorizedError { .. } | OciDistributionError::AuthenticationFailure(_) => {
-                PullError::Denied { reference, reason: err.to_string() }
-            }
-            OciDistributionError::ServerError { code: 404, .. } => PullError::NotFound { reference },
-            err => PullError::Registry { reference, reason: crate::error_chain(&err) },
+    async fn unpack_one(
+        &self,
+        below: &[LayerId],
+        layer: &ImageLayer,
+        diff_id: &Digest,
+    ) -> Result<Result<LayerId, ImageStoreError>, PullError> {
+        let (store, below, layer, diff_id) = (self.store().clone(), below.to_vec(), layer.clone(), diff_id.clone());
+        self.blocking(move || store.unpack(&below, &layer, &diff_id)).await
+    }
+
+    /// Sees to it that a blob is here.
+    async fn blob(&self, digest: &Digest, size: Option<u64>) -> Result<(), PullError> {
+        let _alone = self.puller.blobs.lock(digest.to_string()).await;
+        if self.store().content().contains(digest) {
+            self.progress.tell(|| ImageEvent::Exists { digest: digest.to_string() });
+            return Ok(());
         }
+        // The semaphore is never closed.
+        let _turn = self.puller.fetching.acquire().await;
+        tracing::debug!(image = %self.reference, %digest, size, "fetching a blob");
+        let wanted = Wanted { digest, size, limit: size.unwrap_or(MAX_CONFIG) };
+        let fetched = fetch(&self.registry, self.store().content(), wanted, self.progress, &self.puller.env).await;
+        fetched.map_err(|source| PullError::Blob {
+            reference: self.reference.to_string(),
+            digest: digest.clone(),
+            source,
+        })
+    }
+
+    fn manifest_error(&self, source: ManifestError) -> PullError {
+        PullError::Manifest { reference: self.reference.to_string(), source }
+    }
+
+    fn store_error(&self, source: ImageStoreError) -> PullError {
+        PullError::Store { reference: self.reference.to_string(), source }
     }
 }
 
-/// Registries on this machine are spoken to without TLS, as every runtime does.
-fn protocol(registry: &str) -> ClientProtocol {
-    let host = registry.rsplit_once(':').map_or(registry, |(host, _)| host).trim_matches(['[', ']']);
-    let loopback = host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
-    if host == "localhost" || loopback { ClientProtocol::Http } else { ClientProtocol::Https }
-}
-
-fn registry_auth(auth: Option<&cri::AuthConfig>) -> RegistryAuth {
-    let Some(auth) = auth else { return RegistryAuth::Anonymous };
-    if !auth.registry_token.is_empty() {
-        return RegistryAuth::Bearer(auth.registry_token.clone());
-    }
-    if !auth.username.is_empty() || !auth.password.is_empty() {
-        return RegistryAuth::Basic(auth.username.clone(), auth.password.clone());
-    }
-    let decoded = base64::engine::general_purpose::STANDARD.decode(auth.auth.trim()).ok();
-    let pair = decoded.and_then(|bytes| String::from_utf8(bytes).ok());
-    match pair.as_deref().and_then(|pair| pair.split_once(':')) {
-        Some((user, password)) => RegistryAuth::Basic(user.to_owned(), password.trim_end_matches('\0').to_owned()),
-        None => RegistryAuth::Anonymous,
+/// What it means for an image that its registry did not do something.
+fn registry_error(reference: &Reference, source: RegistryError) -> PullError {
+    let reference = reference.to_string();
+    match source {
+        RegistryError::NotFound => PullError::NotFound { reference },
+        source if source.is_denial() => PullError::Denied { reference, source },
+        source => PullError::Registry { reference, source },
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_this_machine_goes_without_tls() {
-        for local in ["localhost", "localhost:5000", "127.0.0.1:5000", "[::1]:5000"] {
-            assert_eq!(protocol(local), ClientProtocol::Http, "{local}");
-        }
-        for remote in ["docker.io", "registry.k8s.io", "10.0.0.1:5000", "localhost.example.org"] {
-            assert_eq!(protocol(remote), ClientProtocol::Https, "{remote}");
-        }
-    }
-
-    #[test]
-    fn credentials_are_taken_in_every_form() {
-        let basic = RegistryAuth::Basic("user".to_owned(), "pass:word".to_owned());
-        let config = |auth: &str| cri::AuthConfig { auth: auth.to_owned(), ..Default::default() };
-        assert_eq!(registry_auth(Some(&config("dXNlcjpwYXNzOndvcmQ="))), basic);
-        assert_eq!(registry_auth(Some(&config(""))), RegistryAuth::Anonymous);
-        let pair = cri::AuthConfig { username: "user".into(), password: "pass:word".into(), ..Default::default() };
-        assert_eq!(registry_auth(Some(&pair)), basic);
-        assert_eq!(registry_auth(None), RegistryAuth::Anonymous);
-    }
-}
+mod tests;

@@ -50,6 +50,13 @@ pub(crate) enum ImageStoreError {
     },
 }
 
+impl ImageStoreError {
+    /// Whether content was damaged, which is gone now and may be brought again.
+    pub(crate) fn is_damage(&self) -> bool {
+        matches!(self, Self::Content(ContentError::Damaged(_)))
+    }
+}
+
 /// One layer of an image.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ImageLayer {
@@ -78,6 +85,9 @@ pub(crate) struct Image {
     pub size: u64,
     /// When it came.
     pub created_at: Timestamp,
+    /// It came from an archive, and no registry is known to have it: it goes only if it is told to.
+    #[serde(default)]
+    pub imported: bool,
     /// What to run and how.
     pub config: ImageConfiguration,
 }
@@ -95,6 +105,8 @@ pub(crate) struct NewImage {
     pub layers: Vec<ImageLayer>,
     /// What it is called.
     pub references: Vec<Reference>,
+    /// It comes from an archive.
+    pub imported: bool,
 }
 
 /// All images of an installation.
@@ -120,7 +132,7 @@ impl ImageStore {
         for entry in entries {
             let path = entry.map_err(DiskError::io("list", &dir))?.path();
             if path.extension().is_some_and(|extension| extension == "json")
-                && let Some(image) = disk::read_json::<Image>(&path)?
+                && let Some(image) = read_record(&path)?
             {
                 images.insert(image.id.clone(), Arc::new(image));
             }
@@ -162,34 +174,56 @@ impl ImageStore {
         }
         let reference = Reference::parse(text).ok()?;
         let named = |image: &&Arc<Image>| match (reference.digest(), reference.tagged()) {
-            (Some(digest), _) => image.digests.contains(&reference.with_digest(&digest)),
+            (Some(digest), _) => image.digests.contains(&reference.with_digest(digest)),
             (None, Some(tag)) => image.tags.contains(&tag),
             (None, None) => false,
         };
         images.values().find(named).cloned()
     }
 
+    fn config(&self, image: &NewImage) -> Result<(u64, ImageConfiguration), ImageStoreError> {
+        let bytes = self.content.read(&image.config)?;
+        let config = ImageConfiguration::from_reader(bytes.as_slice())
+            .map_err(|err| ImageStoreError::Config { digest: image.config.clone(), reason: err.to_string() })?;
+        Ok((bytes.len() as u64, config))
+    }
+
+    /// The digests of an image's plain layers, from its configuration.
+    pub(crate) fn diff_ids(&self, image: &NewImage) -> Result<Vec<Digest>, ImageStoreError> {
+        let (_, config) = self.config(image)?;
+        diff_ids(image, &config)
+    }
+
+    /// Unpacks a layer on top of others. Blocks; the caller holds [`ImageStore::adding`].
+    pub(crate) fn unpack(
+        &self,
+        below: &[LayerId],
+        layer: &ImageLayer,
+        diff_id: &Digest,
+    ) -> Result<LayerId, ImageStoreError> {
+        let blob = self.content.open_blob(&layer.blob)?;
+        self.layers.unpack(below, diff_id, blob).map_err(|source| {
+            // The blob was what it should be when it came; what it is now tells whose fault it is.
+            if source.is_about_content()
+                && let Err(damage) = self.content.check(&layer.blob)
+            {
+                return damage.into();
+            }
+            ImageStoreError::Layer { digest: layer.blob.clone(), source }
+        })
+    }
+
     /// Unpacks the layers of an image whose blobs are here, and records it. A tag moves from the image that had it.
     ///
     /// Blocks; the caller holds [`ImageStore::adding`].
     pub(crate) fn add(&self, new: NewImage, now: Timestamp) -> Result<Arc<Image>, ImageStoreError> {
-        let bytes = self.content.read(&new.config)?;
-        let config = ImageConfiguration::from_reader(bytes.as_slice())
-            .map_err(|err| ImageStoreError::Config { digest: new.config.clone(), reason: err.to_string() })?;
-        let diff_ids = config.rootfs().diff_ids();
-        if diff_ids.len() != new.layers.len() {
-            let (layers, diff_ids) = (new.layers.len(), diff_ids.len());
-            return Err(ImageStoreError::LayerCount { digest: new.config, layers, diff_ids });
-        }
+        let (config_size, config) = self.config(&new)?;
         let mut unpacked = Vec::new();
-        for (layer, diff_id) in new.layers.iter().zip(diff_ids) {
-            let failed = |source| ImageStoreError::Layer { digest: layer.blob.clone(), source };
-            let diff_id = Digest::parse(diff_id).map_err(|err| failed(ApplyError::DiffId(err.to_string())))?;
-            let blob = self.content.open_blob(&layer.blob)?;
-            let id = self.layers.unpack(&unpacked, &diff_id, blob).map_err(failed)?;
+        for (layer, diff_id) in new.layers.iter().zip(diff_ids(&new, &config)?) {
+            let id = self.unpack(&unpacked, layer, &diff_id)?;
             unpacked.push(id);
         }
-        let size = bytes.len() as u64 + new.layers.iter().map(|layer| layer.size).sum::<u64>();
+        let size = config_size + new.layers.iter().map(|layer| layer.size).sum::<u64>();
         let mut image = Image {
             id: new.config,
             manifest: new.manifest,
@@ -199,6 +233,7 @@ impl ImageStore {
             unpacked,
             size,
             created_at: now,
+            imported: new.imported,
             config,
         };
         if let Some(digest) = &new.digest {
@@ -259,5 +294,33 @@ impl ImageStore {
         }
         self.content.retain(&blobs)?;
         self.layers.retain(&layers)
+    }
+}
+
+/// What a configuration says of an image's layers.
+fn diff_ids(image: &NewImage, config: &ImageConfiguration) -> Result<Vec<Digest>, ImageStoreError> {
+    let texts = config.rootfs().diff_ids();
+    if texts.len() != image.layers.len() {
+        let (layers, diff_ids) = (image.layers.len(), texts.len());
+        return Err(ImageStoreError::LayerCount { digest: image.config.clone(), layers, diff_ids });
+    }
+    let parse = |(text, layer): (&String, &ImageLayer)| {
+        Digest::parse(text).map_err(|err| ImageStoreError::Layer {
+            digest: layer.blob.clone(),
+            source: ApplyError::DiffId(err.to_string()),
+        })
+    };
+    texts.iter().zip(&image.layers).map(parse).collect()
+}
+
+/// An image's record. One that is damaged goes: the image is pulled again, which is better than no runtime.
+fn read_record(path: &Path) -> Result<Option<Image>, DiskError> {
+    match disk::read_json(path) {
+        Err(err @ DiskError::Content { .. }) => {
+            tracing::warn!(%err, "the record of an image is damaged; the image has to be pulled again");
+            disk::remove_file(path)?;
+            Ok(None)
+        }
+        read => read,
     }
 }

@@ -3,15 +3,17 @@
 use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Timespec, Timestamps, Uid, XattrFlags};
 use rustix::io::Errno;
-use tar::{Archive, Entry, EntryType};
+use tar::EntryType;
 
+use super::entries::{Entries, Item, Segment};
 use super::tree;
 use crate::disk::DiskError;
 use crate::overlay::OverlayError;
@@ -25,8 +27,11 @@ const OPAQUE: &[u8] = b".wh..wh..opq";
 /// Marks what a file system of the past wrote for itself.
 const RESERVED: &[u8] = b".wh..wh.";
 
-/// Extended attributes in the headers of an archive.
-const XATTR_PREFIX: &str = "SCHILY.xattr.";
+/// Extended attributes by which overlayfs keeps its own books, which an archive must not write.
+const OVERLAY_XATTRS: [&str; 2] = ["trusted.overlay.", "user.overlay."];
+
+/// How much of a file is copied at once; so many zeros become a hole.
+const CHUNK: usize = 64 << 10;
 
 /// Why a layer could not be unpacked.
 #[derive(Debug, thiserror::Error)]
@@ -45,6 +50,24 @@ pub(crate) enum ApplyError {
         /// What the system said.
         source: io::Error,
     },
+    /// It is far larger than it was packed.
+    #[error("unpacked, the layer has more than {limit} bytes, of {packed} that came: it is not unpacked any further")]
+    Bomb {
+        /// How much it may have.
+        limit: u64,
+        /// How large it was.
+        packed: u64,
+    },
+    /// Others need what is left of the disk.
+    #[error("unpacking the layer would leave less than {reserve} {what} free on the disk of {}", path.display())]
+    Full {
+        /// The directory of layers.
+        path: PathBuf,
+        /// How much stays free.
+        reserve: u64,
+        /// Of what.
+        what: &'static str,
+    },
     /// The content is not the one that the image's configuration names.
     #[error("wrong layer: {0}")]
     DiffId(String),
@@ -56,15 +79,38 @@ pub(crate) enum ApplyError {
     Overlay(#[from] OverlayError),
 }
 
+impl ApplyError {
+    /// Whether the archive is to blame, not the disk.
+    pub(crate) fn is_about_content(&self) -> bool {
+        matches!(self, Self::Source(_) | Self::Path(_) | Self::Entry { .. } | Self::DiffId(_))
+    }
+}
+
 /// Unpacks `archive` into `root`, which shows the layers below, if there are any.
 pub(super) fn apply(root: BorrowedFd<'_>, archive: impl Read) -> Result<(), ApplyError> {
-    let mut archive = Archive::new(archive);
-    let mut state = Applied { root, unpacked: HashSet::new(), directories: Vec::new() };
-    for entry in archive.entries().map_err(ApplyError::Source)? {
-        let mut entry = entry.map_err(ApplyError::Source)?;
-        let path = entry.path().map_err(ApplyError::Source)?.into_owned();
-        let cleaned = tree::clean(&path).ok_or_else(|| ApplyError::Path(path.clone()))?;
-        state.entry(&mut entry, &cleaned).map_err(|source| ApplyError::Entry { path, source })?;
+    apply_some(root, archive, |_| true)
+}
+
+/// Unpacks the entries of `archive` that are `wanted` by their names.
+pub(super) fn apply_some(
+    root: BorrowedFd<'_>,
+    archive: impl Read,
+    wanted: impl Fn(&Path) -> bool,
+) -> Result<(), ApplyError> {
+    let mut entries = Entries::new(archive);
+    let mut state = Applied {
+        root,
+        unpacked: HashSet::new(),
+        directories: Vec::new(),
+        parent: None,
+        chunk: vec![0; CHUNK].into_boxed_slice(),
+    };
+    while let Some(item) = entries.next().map_err(ApplyError::Source)? {
+        let cleaned = tree::clean(&item.path).ok_or_else(|| ApplyError::Path(item.path.clone()))?;
+        if !wanted(&cleaned) {
+            continue;
+        }
+        state.entry(&item, &cleaned, &mut entries).map_err(|source| ApplyError::Entry { path: item.path, source })?;
     }
     state.finish()
 }
@@ -74,100 +120,124 @@ struct Applied<'fd> {
     /// What this layer brought, which its own whiteouts do not concern.
     unpacked: HashSet<PathBuf>,
     /// Directories and their times, which the files put into them later would change.
-    directories: Vec<(PathBuf, i64)>,
+    directories: Vec<(PathBuf, (i64, u32))>,
+    /// The directory of the last entry, which often is that of the next one.
+    parent: Option<(PathBuf, Rc<OwnedFd>)>,
+    chunk: Box<[u8]>,
 }
 
 impl Applied<'_> {
-    fn entry<R: Read>(&mut self, entry: &mut Entry<'_, R>, path: &Path) -> io::Result<()> {
-        let kind = entry.header().entry_type();
-        if matches!(kind, EntryType::XGlobalHeader) {
-            return Ok(());
-        }
+    fn entry(&mut self, item: &Item, path: &Path, content: &mut impl Read) -> io::Result<()> {
         let Some(name) = path.file_name() else {
-            return self.root_entry(entry);
+            return self.root_entry(item);
         };
         let parent = path.parent().unwrap_or(Path::new(""));
-        let dir = tree::open_dir(self.root, parent)?;
+        let dir = self.parent(parent)?;
         let dir = dir.as_fd();
         if let Some(hidden) = name.as_bytes().strip_prefix(WHITEOUT) {
             return self.whiteout(dir, parent, name, OsStr::from_bytes(hidden));
         }
-        self.unpacked.extend(path.ancestors().map(Path::to_owned));
+        for ancestor in path.ancestors() {
+            if !self.unpacked.insert(ancestor.to_owned()) {
+                break;
+            }
+        }
         let existing = tree::file_type(dir, name)?;
-        if kind == EntryType::Directory {
-            if existing.is_some_and(|existing| existing != FileType::Directory) {
-                tree::remove(dir, name)?;
-            }
-            if existing != Some(FileType::Directory) {
-                rustix::fs::mkdirat(dir, name, Mode::from_raw_mode(0o755))?;
-            }
-            self.directories.push((path.to_owned(), entry.header().mtime()?.try_into().unwrap_or(i64::MAX)));
-        } else {
-            if existing.is_some() {
-                tree::remove(dir, name)?;
-            }
-            self.make(entry, dir, name, kind)?;
+        let is_dir = item.kind == EntryType::Directory;
+        if existing.is_some_and(|existing| !is_dir || existing != FileType::Directory) {
+            self.remove(dir, name)?;
         }
-        if kind == EntryType::Link {
-            return Ok(());
+        match item.kind {
+            EntryType::Directory => {
+                if existing != Some(FileType::Directory) {
+                    rustix::fs::mkdirat(dir, name, Mode::from_raw_mode(0o755))?;
+                }
+                self.directories.push((path.to_owned(), item.mtime));
+            }
+            EntryType::Link => {
+                let (target_dir, target) = self.link_target(item)?;
+                return Ok(rustix::fs::linkat(&target_dir, target, dir, name, AtFlags::empty())?);
+            }
+            EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => {
+                return self.file(item, dir, name, content);
+            }
+            _ => special(item, dir, name)?,
         }
-        set_metadata(entry, dir, name, kind)
+        set_metadata(item, dir, name)
     }
 
-    fn root_entry<R: Read>(&mut self, entry: &mut Entry<'_, R>) -> io::Result<()> {
-        let header = entry.header();
-        rustix::fs::fchown(self.root, uid(header.uid()?), gid(header.gid()?))?;
-        rustix::fs::fchmod(self.root, Mode::from_raw_mode(header.mode()? & 0o7777))?;
+    /// Opens the directory of an entry; makes it where no entry named it.
+    fn parent(&mut self, path: &Path) -> io::Result<Rc<OwnedFd>> {
+        if let Some((known, dir)) = &self.parent
+            && known == path
+        {
+            return Ok(dir.clone());
+        }
+        let dir = Rc::new(tree::open_dir(self.root, path)?);
+        self.parent = Some((path.to_owned(), dir.clone()));
+        Ok(dir)
+    }
+
+    /// Removes what is there; any directory may be another one afterwards.
+    fn remove(&mut self, dir: BorrowedFd<'_>, name: &OsStr) -> io::Result<()> {
+        self.parent = None;
+        tree::remove(dir, name)
+    }
+
+    fn root_entry(&mut self, item: &Item) -> io::Result<()> {
+        rustix::fs::fchown(self.root, uid(item.uid), gid(item.gid))?;
+        rustix::fs::fchmod(self.root, Mode::from_raw_mode(item.mode & 0o7777))?;
         Ok(())
     }
 
-    fn make<R: Read>(
-        &self,
-        entry: &mut Entry<'_, R>,
-        dir: BorrowedFd<'_>,
-        name: &OsStr,
-        kind: EntryType,
-    ) -> io::Result<()> {
-        match kind {
-            EntryType::Symlink => {
-                let target = entry.link_name_bytes().ok_or(io::ErrorKind::InvalidData)?;
-                Ok(rustix::fs::symlinkat(OsStr::from_bytes(&target), dir, name)?)
-            }
-            EntryType::Link => {
-                let (target_dir, target) = self.link_target(entry)?;
-                Ok(rustix::fs::linkat(&target_dir, target, dir, name, AtFlags::empty())?)
-            }
-            EntryType::Char | EntryType::Block | EntryType::Fifo => {
-                let header = entry.header();
-                let device = match (header.device_major()?, header.device_minor()?) {
-                    (Some(major), Some(minor)) => rustix::fs::makedev(major, minor),
-                    _ => 0,
-                };
-                let file_type = match kind {
-                    EntryType::Char => FileType::CharacterDevice,
-                    EntryType::Block => FileType::BlockDevice,
-                    _ => FileType::Fifo,
-                };
-                Ok(rustix::fs::mknodat(dir, name, file_type, Mode::from_raw_mode(0o600), device)?)
-            }
-            // Regular, continuous, sparse: what is left has content.
-            _ => {
-                let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-                let file = rustix::fs::openat(dir, name, flags, Mode::from_raw_mode(0o600))?;
-                io::copy(entry, &mut File::from(file)).map(drop)
-            }
+    fn file(&mut self, item: &Item, dir: BorrowedFd<'_>, name: &OsStr, content: &mut impl Read) -> io::Result<()> {
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let mut file = File::from(rustix::fs::openat(dir, name, flags, Mode::from_raw_mode(0o600))?);
+        let whole = [Segment { offset: 0, length: item.size }];
+        for segment in item.segments.as_deref().unwrap_or(&whole) {
+            self.copy(content, &mut file, *segment)?;
         }
+        // Holes at the end have no content that would have made the file so long.
+        if file.stream_position()? < item.size || item.segments.is_some() {
+            file.set_len(item.size)?;
+        }
+        // Ownership first: changing it takes set-user-ID bits and capabilities away.
+        rustix::fs::fchown(&file, uid(item.uid), gid(item.gid))?;
+        rustix::fs::fchmod(&file, Mode::from_raw_mode(item.mode & 0o7777))?;
+        if !item.xattrs.is_empty() {
+            set_xattrs(item, &tree::through_proc(dir, name))?;
+        }
+        Ok(rustix::fs::futimens(&file, &timestamps(item.mtime))?)
     }
 
-    fn link_target<R: Read>(&self, entry: &Entry<'_, R>) -> io::Result<(OwnedFd, OsString)> {
-        let target = entry.link_name()?.ok_or(io::ErrorKind::InvalidData)?;
-        let target = tree::clean(&target).ok_or(io::ErrorKind::InvalidData)?;
+    /// Writes a piece of a file; zeros in whole chunks stay a hole.
+    fn copy(&mut self, content: &mut impl Read, file: &mut File, segment: Segment) -> io::Result<()> {
+        file.seek(SeekFrom::Start(segment.offset))?;
+        let (mut left, mut hole) = (segment.length, false);
+        while left > 0 {
+            let wanted = self.chunk.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+            let chunk = &mut self.chunk[..wanted];
+            content.read_exact(chunk)?;
+            left -= wanted as u64;
+            hole = wanted == CHUNK && chunk.iter().all(|byte| *byte == 0);
+            if hole {
+                file.seek(SeekFrom::Current(CHUNK as i64))?;
+            } else {
+                file.write_all(chunk)?;
+            }
+        }
+        if hole { file.set_len(segment.offset + segment.length) } else { Ok(()) }
+    }
+
+    fn link_target(&self, item: &Item) -> io::Result<(OwnedFd, OsString)> {
+        let target = tree::clean(item.link.as_deref().ok_or(io::ErrorKind::InvalidData)?);
+        let target = target.ok_or(io::ErrorKind::InvalidData)?;
         let name = target.file_name().ok_or(io::ErrorKind::InvalidData)?.to_owned();
         let dir = tree::open_dir(self.root, target.parent().unwrap_or(Path::new("")))?;
         Ok((dir, name))
     }
 
-    fn whiteout(&self, dir: BorrowedFd<'_>, parent: &Path, name: &OsStr, hidden: &OsStr) -> io::Result<()> {
+    fn whiteout(&mut self, dir: BorrowedFd<'_>, parent: &Path, name: &OsStr, hidden: &OsStr) -> io::Result<()> {
         if name.as_bytes() == OPAQUE {
             return self.clear(dir, parent);
         }
@@ -177,15 +247,15 @@ impl Applied<'_> {
         if hidden.is_empty() || hidden == "." || hidden == ".." {
             return Err(io::ErrorKind::InvalidData.into());
         }
-        tree::remove(dir, hidden)
+        self.remove(dir, hidden)
     }
 
     /// Removes what this layer did not bring.
-    fn clear(&self, dir: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
+    fn clear(&mut self, dir: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
         for name in tree::names(dir)? {
             let child = path.join(&name);
             if !self.unpacked.contains(&child) {
-                tree::remove(dir, &name)?;
+                self.remove(dir, &name)?;
             } else if tree::file_type(dir, &name)? == Some(FileType::Directory) {
                 let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
                 let inner = rustix::fs::openat(dir, &name, flags, Mode::empty())?;
@@ -212,6 +282,25 @@ impl Applied<'_> {
     }
 }
 
+/// Makes what is neither a file nor a directory nor another name of one.
+fn special(item: &Item, dir: BorrowedFd<'_>, name: &OsStr) -> io::Result<()> {
+    let (file_type, device) = match item.kind {
+        EntryType::Symlink => {
+            let target = item.link.as_deref().ok_or(io::ErrorKind::InvalidData)?;
+            return Ok(rustix::fs::symlinkat(target, dir, name)?);
+        }
+        EntryType::Char => (FileType::CharacterDevice, item.device),
+        EntryType::Block => (FileType::BlockDevice, item.device),
+        EntryType::Fifo => (FileType::Fifo, (0, 0)),
+        other => {
+            let reason = format!("an entry is of a kind that is not known: {:?}", char::from(other.as_byte()));
+            return Err(io::Error::new(io::ErrorKind::InvalidData, reason));
+        }
+    };
+    let device = rustix::fs::makedev(device.0, device.1);
+    Ok(rustix::fs::mknodat(dir, name, file_type, Mode::from_raw_mode(0o600), device)?)
+}
+
 fn uid(id: u64) -> Option<Uid> {
     u32::try_from(id).ok().map(Uid::from_raw)
 }
@@ -220,30 +309,22 @@ fn gid(id: u64) -> Option<Gid> {
     u32::try_from(id).ok().map(Gid::from_raw)
 }
 
-fn set_metadata<R: Read>(
-    entry: &mut Entry<'_, R>,
-    dir: BorrowedFd<'_>,
-    name: &OsStr,
-    kind: EntryType,
-) -> io::Result<()> {
-    let header = entry.header();
-    let (mode, mtime) = (header.mode()?, header.mtime()?.try_into().unwrap_or(i64::MAX));
-    // Ownership first: changing it takes set-user-ID bits and capabilities away.
-    rustix::fs::chownat(dir, name, uid(header.uid()?), gid(header.gid()?), AtFlags::SYMLINK_NOFOLLOW)?;
-    if kind != EntryType::Symlink {
+fn set_metadata(item: &Item, dir: BorrowedFd<'_>, name: &OsStr) -> io::Result<()> {
+    rustix::fs::chownat(dir, name, uid(item.uid), gid(item.gid), AtFlags::SYMLINK_NOFOLLOW)?;
+    if item.kind != EntryType::Symlink {
         // The name was made by this process a moment ago and is no symbolic link.
-        rustix::fs::chmodat(dir, name, Mode::from_raw_mode(mode & 0o7777), AtFlags::empty())?;
+        rustix::fs::chmodat(dir, name, Mode::from_raw_mode(item.mode & 0o7777), AtFlags::empty())?;
     }
-    set_xattrs(entry, &tree::through_proc(dir, name))?;
-    set_times(dir, name, mtime)
+    set_xattrs(item, &tree::through_proc(dir, name))?;
+    set_times(dir, name, item.mtime)
 }
 
-fn set_xattrs<R: Read>(entry: &mut Entry<'_, R>, path: &Path) -> io::Result<()> {
-    let Some(extensions) = entry.pax_extensions()? else { return Ok(()) };
-    for extension in extensions {
-        let extension = extension?;
-        let Some(name) = extension.key().ok().and_then(|key| key.strip_prefix(XATTR_PREFIX)) else { continue };
-        match rustix::fs::lsetxattr(path, name, extension.value_bytes(), XattrFlags::empty()) {
+fn set_xattrs(item: &Item, path: &Path) -> io::Result<()> {
+    for (name, value) in &item.xattrs {
+        if OVERLAY_XATTRS.iter().any(|prefix| name.starts_with(prefix)) {
+            continue;
+        }
+        match rustix::fs::lsetxattr(path, name.as_str(), value, XattrFlags::empty()) {
             Ok(()) => {}
             // Attributes that this file system or kernel does not know are left out, as other runtimes do.
             Err(Errno::OPNOTSUPP | Errno::PERM) => {}
@@ -253,8 +334,11 @@ fn set_xattrs<R: Read>(entry: &mut Entry<'_, R>, path: &Path) -> io::Result<()> 
     Ok(())
 }
 
-fn set_times(dir: BorrowedFd<'_>, name: &OsStr, mtime: i64) -> io::Result<()> {
-    let time = Timespec { tv_sec: mtime, tv_nsec: 0 };
-    let times = Timestamps { last_access: time, last_modification: time };
-    Ok(rustix::fs::utimensat(dir, name, &times, AtFlags::SYMLINK_NOFOLLOW)?)
+fn timestamps((seconds, nanoseconds): (i64, u32)) -> Timestamps {
+    let time = Timespec { tv_sec: seconds, tv_nsec: nanoseconds.into() };
+    Timestamps { last_access: time, last_modification: time }
+}
+
+fn set_times(dir: BorrowedFd<'_>, name: &OsStr, mtime: (i64, u32)) -> io::Result<()> {
+    Ok(rustix::fs::utimensat(dir, name, &timestamps(mtime), AtFlags::SYMLINK_NOFOLLOW)?)
 }

@@ -9,8 +9,11 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use super::apply::{ApplyError, apply};
+use super::ahead::Ahead;
+use super::apply::{ApplyError, apply, apply_some};
+use super::bounds::Bounded;
 use super::decompress::Decompressed;
+use super::verify;
 use crate::disk::{self, DiskError};
 use crate::image::Digest;
 use crate::overlay;
@@ -66,27 +69,59 @@ impl LayerStore {
         fs::create_dir(&upper).map_err(DiskError::io("create", &upper))?;
         fs::set_permissions(&upper, std::os::unix::fs::PermissionsExt::from_mode(0o755))
             .map_err(DiskError::io("change", &upper))?;
-        let mut plain = Hashed { source: Decompressed::new(blob).map_err(ApplyError::Source)?, hasher: Sha256::new() };
-        if lower.is_empty() {
-            let root = File::open(&upper).map_err(DiskError::io("open", &upper))?;
-            apply(root.as_fd(), &mut plain)?;
-        } else {
-            fs::create_dir(&work).map_err(DiskError::io("create", &work))?;
-            let roots: Vec<PathBuf> = lower.iter().rev().map(|id| self.root(id)).collect();
-            let mount = overlay::Overlay { lower: roots, upper: upper.clone(), work: work.clone() };
-            let merged = mount.temporary(&new.path().join("merged"))?;
-            apply(merged.root(), &mut plain)?;
-            drop(merged);
-            disk::remove_dir(&work)?;
-        }
-        // The archive's end may be followed by padding that belongs to the digest.
-        io::copy(&mut plain, &mut io::sink()).map_err(ApplyError::Source)?;
+        let packed = blob.metadata().map_err(ApplyError::Source)?.len();
+        let plain = Decompressed::new(blob).and_then(Ahead::new).map_err(ApplyError::Source)?;
+        let plain = Hashed { source: plain, hasher: Sha256::new() };
+        let mut plain = Bounded::new(plain, packed, &self.dir);
+        let applied = self.apply(lower, &upper, &work, new.path(), &mut plain);
+        let (verdict, plain) = plain.finish();
+        verdict.map_or(applied, Err)?;
         let actual = Digest::finish(plain.hasher);
         if actual != *diff_id {
             return Err(ApplyError::DiffId(format!("content has digest {actual}, expected {diff_id}")));
         }
         self.publish(new, &done)?;
         Ok(id)
+    }
+
+    fn apply(
+        &self,
+        lower: &[LayerId],
+        upper: &Path,
+        work: &Path,
+        new: &Path,
+        plain: &mut impl Read,
+    ) -> Result<(), ApplyError> {
+        if lower.is_empty() {
+            let root = File::open(upper).map_err(DiskError::io("open", upper))?;
+            apply(root.as_fd(), &mut *plain)?;
+        } else {
+            fs::create_dir(work).map_err(DiskError::io("create", work))?;
+            let roots: Vec<PathBuf> = lower.iter().rev().map(|id| self.root(id)).collect();
+            let mount = overlay::Overlay { lower: roots, upper: upper.to_owned(), work: work.to_owned() };
+            let merged = mount.temporary(&new.join("merged"))?;
+            apply(merged.root(), &mut *plain)?;
+            drop(merged);
+            disk::remove_dir(work)?;
+        }
+        // The archive's end may be followed by padding that belongs to the digest.
+        io::copy(plain, &mut io::sink()).map_err(ApplyError::Source)?;
+        Ok(())
+    }
+
+    /// Puts back the files of an unpacked layer that are not what its archive has, which is read up to two times: how
+    /// many there were. Blocks.
+    pub(crate) fn repair(&self, id: &LayerId, blob: File, again: File) -> Result<usize, ApplyError> {
+        let path = self.root(id);
+        let root = File::open(&path).map_err(DiskError::io("open", &path))?;
+        let plain = Decompressed::new(blob).map_err(ApplyError::Source)?;
+        let damaged = verify::damaged(root.as_fd(), plain).map_err(ApplyError::Source)?;
+        if !damaged.is_empty() {
+            let plain = Decompressed::new(again).map_err(ApplyError::Source)?;
+            apply_some(root.as_fd(), plain, |path| damaged.contains(path))?;
+            rustix::fs::syncfs(&root).map_err(|err| DiskError::io("sync", &path)(err.into()))?;
+        }
+        Ok(damaged.len())
     }
 
     fn publish(&self, new: tempfile::TempDir, done: &Path) -> Result<(), ApplyError> {

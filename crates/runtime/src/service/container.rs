@@ -28,8 +28,13 @@ pub(super) async fn create_container(
     let id = &request.pod_sandbox_id;
     let sandbox = engine.sandbox(id).ok_or_else(|| no_sandbox(id))?;
     let (worker, config) = (engine.clone(), request.config.unwrap_or_default());
+    let image = config.image.as_ref().and_then(|spec| engine.images.find(&spec.image));
     let create = async move { container::create(&worker, &sandbox, config, request.sandbox_config).await };
-    let id = engine.detached("create a container", create).await??;
+    let created = engine.detached("create a container", create).await?;
+    if let (Err(_), Some(image)) = (&created, image) {
+        engine.suspect(&image.id);
+    }
+    let id = created?;
     Ok(CreateContainerResponse { container_id: id.to_string() })
 }
 
@@ -38,7 +43,13 @@ pub(super) async fn start_container(
     request: StartContainerRequest,
 ) -> Result<StartContainerResponse, Status> {
     let (worker, container) = (engine.clone(), find(engine, &request.container_id)?);
-    engine.detached("start a container", async move { container::start(&worker, &container).await }).await??;
+    let image = container.record().image.clone();
+    let started = engine.detached("start a container", async move { container::start(&worker, &container).await });
+    let started = started.await?;
+    if started.is_err() {
+        engine.suspect(&image);
+    }
+    started?;
     Ok(StartContainerResponse {})
 }
 

@@ -7,7 +7,7 @@ use crate::container::{CreateError, ExecError, RemoveError, ShimError, StartErro
 use crate::disk::DiskError;
 use crate::engine::ShuttingDown;
 use crate::error_chain;
-use crate::image::{ImageStoreError, PullError};
+use crate::image::{ImageStoreError, ManifestError, PullError};
 use crate::sandbox::{RemoveSandboxError, RunSandboxError, StopSandboxError};
 use crate::spec::SpecError;
 
@@ -126,9 +126,11 @@ impl From<PullError> for Status {
     fn from(err: PullError) -> Self {
         let text = error_chain(&err);
         match err {
-            PullError::NotFound { .. } | PullError::Platform { .. } => Self::not_found(text),
+            PullError::NotFound { .. } | PullError::Manifest { source: ManifestError::Platform(_), .. } => {
+                Self::not_found(text)
+            }
             PullError::Denied { .. } => Self::permission_denied(text),
-            PullError::Registry { .. } => Self::unavailable(text),
+            PullError::Registry { .. } | PullError::Blob { .. } => Self::unavailable(text),
             _ => Self::unknown(text),
         }
     }

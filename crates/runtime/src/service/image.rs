@@ -11,7 +11,7 @@ use cri::{
 };
 
 use crate::engine::Engine;
-use crate::image::{Image, Reference};
+use crate::image::{Image, Progress, Reference};
 use crate::layer::LayerId;
 use crate::status::nanoseconds;
 use crate::usage::usage;
@@ -36,7 +36,13 @@ pub(super) async fn image_status(
     let Some(image) = engine.images.find(&name) else { return Ok(ImageStatusResponse::default()) };
     let mut info = HashMap::new();
     if request.verbose {
-        info.insert("info".to_owned(), serde_json::json!({"imageSpec": image.config}).to_string());
+        let text = serde_json::json!({
+            "imageSpec": image.config,
+            "manifest": image.manifest,
+            "layers": image.layers,
+            "created": image.created_at,
+        });
+        info.insert("info".to_owned(), text.to_string());
     }
     Ok(ImageStatusResponse { image: Some(item(&image)), info })
 }
@@ -44,12 +50,26 @@ pub(super) async fn image_status(
 pub(super) async fn pull_image(engine: &Arc<Engine>, request: PullImageRequest) -> Result<PullImageResponse, Status> {
     let name = request.image.unwrap_or_default().image;
     let reference = Reference::parse(&name).map_err(|err| Status::invalid_argument(err.to_string()))?;
+    if let Some(image) = preloaded(engine, &name).await {
+        return Ok(PullImageResponse { image_ref: image.id.to_string() });
+    }
     tracing::info!(image = %reference, "pulling an image");
     let worker = engine.clone();
-    let pull = async move { worker.puller.pull(&reference, request.auth.as_ref()).await };
+    let pull = async move { worker.puller.pull(&reference, request.auth.as_ref(), &Progress::default()).await };
     let image = engine.detached("pull an image", pull).await??;
     tracing::info!(image = name, id = %image.id, bytes = image.size, "pulled an image");
     Ok(PullImageResponse { image_ref: image.id.to_string() })
+}
+
+/// Waits until the images that lie on the node have been imported; the one that is asked for, if it was among them.
+async fn preloaded(engine: &Engine, name: &str) -> Option<Arc<Image>> {
+    let mut preloaded = engine.preloaded.subscribe();
+    if *preloaded.borrow() || engine.images.find(name).is_some() {
+        return None;
+    }
+    // The engine holds the sender.
+    let _ = preloaded.wait_for(|done| *done).await;
+    engine.images.find(name)
 }
 
 pub(super) async fn remove_image(
@@ -117,6 +137,6 @@ fn item(image: &Image) -> cri::Image {
         uid,
         username,
         spec: None,
-        pinned: false,
+        pinned: image.imported,
     }
 }

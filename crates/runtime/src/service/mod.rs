@@ -17,8 +17,8 @@ use cri::image_service_server::ImageService;
 use cri::runtime_service_server::RuntimeService;
 use cri::{Request, Response, Status};
 
-pub(crate) use archives::routes as archive_routes;
-pub use archives::{ARCHIVE_PATH, ImportedImage};
+pub use archives::{ImageInfo, RegistryRequest};
+pub(crate) use archives::{PREFIX as IMAGES_PREFIX, routes as archive_routes};
 
 use crate::engine::Engine;
 

@@ -3,6 +3,7 @@
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use cri::{ImageSpec, ListImagesRequest, PullImageRequest};
 use skiff_runtime::image::archive::ImageOptions;
@@ -69,11 +70,69 @@ async fn an_archive_becomes_an_image_and_goes_again() {
 async fn what_is_no_image_is_refused() {
     skip_without_privileges!();
     let host = Host::start().await;
-    let socket = host.path("run/runtime.sock");
-    let err = skiff_runtime::import_archive(&socket, &b"nonsense"[..], None).await.expect_err("it is no archive");
+    let images = skiff_runtime::Images::new(&host.path("run/runtime.sock"));
+    let err = images.import(&b"nonsense"[..], None).await.expect_err("it is no archive");
     assert!(err.to_string().contains("archive"), "{err}");
-    let err = skiff_runtime::import_archive(&socket, &b""[..], Some("NO")).await.expect_err("it is no name");
+    let err = images.import(&b""[..], Some("NO")).await.expect_err("it is no name");
     assert!(err.to_string().contains("couldn't parse image name"), "{err}");
+}
+
+#[tokio::test]
+async fn archives_leave_and_come_back_and_what_came_so_is_kept() {
+    skip_without_privileges!();
+    let mut host = Host::start().await;
+    host.import_busybox().await;
+    let images = skiff_runtime::Images::new(&host.path("run/runtime.sock"));
+    let mut archive = Vec::new();
+    let size = images.export(&[IMAGE.to_owned()], &mut archive).await.expect("exported");
+    assert_eq!(size, archive.len() as u64);
+    assert!(images.export(&["nobody".to_owned()], Vec::new()).await.is_err());
+    let listed = async |host: &mut Host| {
+        host.images.list_images(ListImagesRequest { filter: None }).await.expect("listed").into_inner().images
+    };
+    assert!(listed(&mut host).await[0].pinned);
+    assert!(images.prune(false).await.expect("nothing is unused that can be had again").is_empty());
+    assert_eq!(images.prune(true).await.expect("all may go").len(), 1);
+    assert!(listed(&mut host).await.is_empty());
+    // What lies on the node is imported at the start.
+    std::fs::create_dir_all(host.path("data/images")).expect("made");
+    std::fs::write(host.path("data/images/busybox.tar"), &archive).expect("written");
+    host.kill();
+    host.restart().await;
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let mut ticks = tokio::time::interval(Duration::from_millis(20));
+    let found = loop {
+        let found = listed(&mut host).await;
+        if !found.is_empty() {
+            break found;
+        }
+        assert!(Instant::now() < deadline, "the archive is not imported");
+        ticks.tick().await;
+    };
+    assert_eq!(found[0].repo_tags, [IMAGE]);
+}
+
+#[tokio::test]
+async fn damage_is_mended_when_containers_fail_of_it() {
+    skip_without_privileges!();
+    let mut host = Host::start().await;
+    host.import_busybox().await;
+    let sandbox = host.sandbox("damage").await;
+    let layers: Vec<_> = std::fs::read_dir(host.path("data/runtime/layers")).expect("readable").flatten().collect();
+    let busybox = layers[0].path().join("fs/bin/busybox");
+    let whole = std::fs::read(&busybox).expect("readable");
+    let mut flipped = whole.clone();
+    // The beginning says what kind of file it is: the kernel does not take it for a program any more.
+    flipped[0] ^= 0x40;
+    std::fs::write(&busybox, &flipped).expect("damaged");
+    let id = host.create(&sandbox, container(&sandbox.1, "c", "true")).await.expect("the container is made");
+    let started = host.start_container(&id).await;
+    if started.is_ok() {
+        assert_ne!(host.exited(&id).await.exit_code, 0);
+    }
+    eventually("the file is as it was", || (std::fs::read(&busybox).ok()? == whole).then_some(())).await;
+    let again = host.run(&sandbox, container(&sandbox.1, "again", "true")).await;
+    assert_eq!(host.exited(&again).await.exit_code, 0);
 }
 
 /// A registry on this machine, filled by skopeo.

@@ -89,10 +89,10 @@ impl Host {
     }
 
     /// Imports an image whose root is busybox.
-    pub async fn import(&self, name: &str, options: ImageOptions) -> Vec<skiff_runtime::ImportedImage> {
+    pub async fn import(&self, name: &str, options: ImageOptions) -> Vec<skiff_runtime::ImageInfo> {
         let archive = archive(self.dir.path(), name, &options);
         let file = tokio::fs::File::open(archive).await.expect("the archive exists");
-        skiff_runtime::import_archive(&socket(self.dir.path()), file, None).await.expect("the archive is imported")
+        skiff_runtime::Images::new(&socket(self.dir.path())).import(file, None).await.expect("the archive is imported")
     }
 
     /// Imports the usual image.

@@ -13,6 +13,7 @@ use network::{NodeRoutes, NodeRoutesConfig, PodNetwork};
 use pki::{Presenter, Trust};
 
 use super::{default_dns, start_informers};
+use crate::options::image::RuntimeImages;
 use crate::options::{KubeletSettings, Node as NodeOptions};
 use crate::supervise::Parts;
 use crate::{host, layout};
@@ -31,6 +32,7 @@ pub struct NodeConfig {
     pub runtime_endpoint: Option<PathBuf>,
     pub resolv_conf: PathBuf,
     pub kubelet: KubeletSettings,
+    pub runtime_images: RuntimeImages,
     pub stream_idle_timeout: Duration,
     pub serving: Arc<Presenter>,
     pub client_ca: Arc<Trust>,
@@ -71,6 +73,7 @@ pub async fn start(parts: &mut Parts, config: NodeConfig, client: kube::Client, 
             let mut runtime = runtime::Config::new(config.instance.clone(), env.clone());
             runtime.pod_network = Some(network);
             runtime.stream_idle_timeout = config.stream_idle_timeout;
+            config.runtime_images.set(&mut runtime);
             start_runtime(parts, runtime).await?
         }
     };

@@ -14,6 +14,7 @@ pub async fn run(options: Runtime) -> Result<()> {
     let mut config = runtime::Config::new(instance, env);
     config.pod_network = Some(network);
     config.stream_idle_timeout = options.streams.streaming_connection_idle_timeout;
+    options.images.set(&mut config);
     if let Some(socket) = options.listen {
         config.socket = socket;
     }

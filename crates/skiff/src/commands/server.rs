@@ -61,6 +61,7 @@ async fn serve(options: Server) -> Result<()> {
             runtime_endpoint: options.node.container_runtime_endpoint,
             resolv_conf: options.node.resolv_conf,
             kubelet: options.node.kubelet,
+            runtime_images: options.node.runtime_images,
             stream_idle_timeout: options.node.streams.streaming_connection_idle_timeout,
             instance,
             ip,

@@ -161,6 +161,8 @@ pub struct Runtime {
     #[arg(long, env = "SKIFF_SERVICE_CIDR", default_value = "10.43.0.0/16", value_name = "CIDR")]
     pub service_cidr: IpNet,
     #[command(flatten)]
+    pub images: super::image::RuntimeImages,
+    #[command(flatten)]
     pub streams: Streams,
 }
 

@@ -5,6 +5,8 @@ mod admission;
 pub mod agent;
 pub mod audit;
 pub mod components;
+pub mod image;
+mod images;
 pub mod limits;
 pub mod server;
 pub mod user;
@@ -188,6 +190,8 @@ pub struct Node {
     #[command(flatten)]
     pub kubelet: KubeletSettings,
     #[command(flatten)]
+    pub runtime_images: image::RuntimeImages,
+    #[command(flatten)]
     pub streams: Streams,
 }
 
@@ -211,28 +215,18 @@ pub struct KubeletSettings {
     /// How many files of a container's log are kept, at least 2
     #[arg(long, env = "SKIFF_CONTAINER_LOG_MAX_FILES", default_value_t = 5, value_parser = log_files, value_name = "COUNT")]
     pub container_log_max_files: usize,
-    /// Percentage of disk use above which unused images are removed; 100 never removes any
-    #[arg(long, env = "SKIFF_IMAGE_GC_HIGH_THRESHOLD", default_value_t = 85, value_parser = clap::value_parser!(u8).range(0..=100), value_name = "PERCENT")]
-    pub image_gc_high_threshold: u8,
-    /// Percentage of disk use down to which unused images are removed
-    #[arg(long, env = "SKIFF_IMAGE_GC_LOW_THRESHOLD", default_value_t = 80, value_parser = clap::value_parser!(u8).range(0..=100), value_name = "PERCENT")]
-    pub image_gc_low_threshold: u8,
+    #[command(flatten)]
+    pub images: images::Images,
 }
 
 impl KubeletSettings {
     /// Puts them into the kubelet's configuration.
     pub fn set(&self, config: &mut kubelet::Config) -> Result<()> {
-        let (high, low) = (self.image_gc_high_threshold, self.image_gc_low_threshold);
-        anyhow::ensure!(
-            low < high || high == 0,
-            "--image-gc-low-threshold {low} must be less than --image-gc-high-threshold {high}"
-        );
         let manifests = || config.instance.data_dir().join("pod-manifests");
         config.static_pod_path = Some(self.pod_manifest_path.clone().unwrap_or_else(manifests));
         config.container_log_max_bytes = self.container_log_max_size;
         config.container_log_max_files = self.container_log_max_files;
-        config.image_gc_percent = (high, low);
-        Ok(())
+        self.images.set(&mut config.images)
     }
 }
 

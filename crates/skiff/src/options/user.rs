@@ -22,65 +22,6 @@ impl Installation {
     }
 }
 
-/// Manage the images of this node's built-in runtime.
-#[derive(Args, Clone, Debug)]
-pub struct Image {
-    #[command(subcommand)]
-    pub action: ImageAction,
-}
-
-/// What to do with images.
-#[derive(Clone, Debug, Subcommand)]
-pub enum ImageAction {
-    /// Import the images of an OCI layout or docker-archive file
-    Import {
-        #[command(flatten)]
-        installation: Installation,
-        /// The tar file
-        file: PathBuf,
-    },
-    /// Make an image of one layer from a directory
-    Build {
-        #[command(flatten)]
-        installation: Installation,
-        /// The directory that becomes the image's root
-        #[arg(long, value_name = "DIR")]
-        from_rootfs: PathBuf,
-        /// Name of the image, such as skiff.local/hello:1
-        #[arg(long, value_name = "NAME")]
-        tag: String,
-        /// The image's entrypoint (repeat it for each argument)
-        #[arg(long, value_name = "ARGUMENT", allow_hyphen_values = true)]
-        entrypoint: Vec<String>,
-        /// The image's command (repeat it for each argument)
-        #[arg(long, value_name = "ARGUMENT", allow_hyphen_values = true)]
-        cmd: Vec<String>,
-        /// An environment variable (may be repeated)
-        #[arg(long, value_name = "NAME=VALUE")]
-        env: Vec<String>,
-        /// User, by name or number, with an optional group after a colon
-        #[arg(long, default_value = "", value_name = "USER")]
-        user: String,
-        /// Working directory
-        #[arg(long, default_value = "/", value_name = "DIR")]
-        workdir: String,
-    },
-    /// List the images
-    #[command(visible_alias = "ls")]
-    List {
-        #[command(flatten)]
-        installation: Installation,
-    },
-    /// Remove images
-    Rm {
-        #[command(flatten)]
-        installation: Installation,
-        /// Names or identifiers
-        #[arg(required = true)]
-        images: Vec<String>,
-    },
-}
-
 /// Write a kubeconfig for a user, signed by this machine's cluster authority.
 #[derive(Args, Clone, Debug)]
 pub struct Kubeconfig {

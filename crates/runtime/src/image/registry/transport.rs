@@ -1,0 +1,173 @@
+//! HTTP to one host: TLS as its settings say, patience with what passes by itself.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use base::Env;
+use bytes::{Bytes, BytesMut};
+use http::header::RETRY_AFTER;
+use http::{Method, StatusCode};
+use reqwest::{Certificate, Client, Identity, RequestBuilder, Response};
+use url::Url;
+
+use super::hosts::Host;
+use crate::error_chain;
+
+/// How often a request is repeated that failed for a reason that passes.
+const RETRIES: u32 = 4;
+
+/// How long to wait before the first repetition; each further one waits twice as long.
+const FIRST_WAIT: Duration = Duration::from_millis(250);
+
+/// The longest wait that a registry may ask for; one that wants more is not waited for.
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
+
+/// How much of a registry's words is repeated in an error.
+const EXCERPT: usize = 512;
+
+/// How long registries may take.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Patience {
+    /// For a connection.
+    pub connect: Duration,
+    /// Between one piece of an answer and the next.
+    pub silence: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self { connect: Duration::from_secs(20), silence: Duration::from_secs(60) }
+    }
+}
+
+/// Why a host gave no answer.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RequestError {
+    /// Certificates or keys of the settings cannot be used.
+    #[error("{}: {reason}", path.display())]
+    Certificate {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// There is no client.
+    #[error("cannot set up a client: {0}")]
+    Client(String),
+    /// The conversation failed.
+    #[error("{0}")]
+    Http(String),
+    /// More came than such an answer has.
+    #[error("the answer from {url} is larger than {limit} bytes")]
+    TooLarge {
+        /// What was asked.
+        url: String,
+        /// The bound.
+        limit: usize,
+    },
+}
+
+/// The means to speak to one host.
+#[derive(Clone, Debug)]
+pub(super) struct Transport {
+    client: Client,
+    env: Env,
+}
+
+impl Transport {
+    pub(super) fn new(host: &Host, patience: Patience, env: Env) -> Result<Self, RequestError> {
+        let mut builder = Client::builder()
+            .user_agent(concat!("skiff/", env!("CARGO_PKG_VERSION")))
+            .connect_timeout(host.dial_timeout.unwrap_or(patience.connect))
+            .read_timeout(patience.silence)
+            .tls_danger_accept_invalid_certs(host.skip_verify);
+        for path in &host.ca {
+            let read = Certificate::from_pem_bundle(&read(path)?);
+            builder = builder.tls_certs_merge(read.map_err(|err| invalid(path, &err))?);
+        }
+        for (certificate, key) in &host.client {
+            let mut pem = read(certificate)?;
+            if let Some(key) = key {
+                pem.push(b'\n');
+                pem.extend(read(key)?);
+            }
+            builder = builder.identity(Identity::from_pem(&pem).map_err(|err| invalid(certificate, &err))?);
+        }
+        let client = builder.build().map_err(|err| RequestError::Client(error_chain(&err)))?;
+        Ok(Self { client, env })
+    }
+
+    /// A request to be filled and given to [`Transport::send`].
+    pub(super) fn request(&self, method: Method, url: Url) -> RequestBuilder {
+        self.client.request(method, url)
+    }
+
+    /// Sends a request, again where the answer says that it may do better later. The last answer is given whatever it is.
+    pub(super) async fn send(&self, request: RequestBuilder) -> Result<Response, RequestError> {
+        let mut wait = FIRST_WAIT;
+        for _ in 0..RETRIES {
+            // A body that is a stream can be sent only once.
+            let Some(again) = request.try_clone() else { break };
+            let answer = again.send().await.map_err(|err| failed(&err))?;
+            let asked = match (passes(answer.status()), retry_after(&answer)) {
+                (false, _) => return Ok(answer),
+                (true, Some(asked)) if asked > LONGEST_WAIT => return Ok(answer),
+                (true, asked) => asked,
+            };
+            tracing::debug!(url = %answer.url(), status = %answer.status(), "a registry asks for patience");
+            self.env.sleep(asked.unwrap_or(self.env.random().jitter(wait, 0.5))).await;
+            wait *= 2;
+        }
+        request.send().await.map_err(|err| failed(&err))
+    }
+
+    /// The whole body of an answer that has at most `limit` bytes.
+    pub(super) async fn body(&self, mut answer: Response, limit: usize) -> Result<Bytes, RequestError> {
+        let mut body = BytesMut::new();
+        while let Some(chunk) = answer.chunk().await.map_err(|err| failed(&err))? {
+            if body.len() + chunk.len() > limit {
+                return Err(RequestError::TooLarge { url: answer.url().to_string(), limit });
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(body.freeze())
+    }
+}
+
+/// Whether an answer may be another one in a while.
+fn passes(status: StatusCode) -> bool {
+    matches!(
+        status,
+        StatusCode::REQUEST_TIMEOUT
+            | StatusCode::TOO_MANY_REQUESTS
+            | StatusCode::INTERNAL_SERVER_ERROR
+            | StatusCode::BAD_GATEWAY
+            | StatusCode::SERVICE_UNAVAILABLE
+            | StatusCode::GATEWAY_TIMEOUT
+    )
+}
+
+fn retry_after(answer: &Response) -> Option<Duration> {
+    let seconds = answer.headers().get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
+    Some(Duration::from_secs(seconds))
+}
+
+/// An error as `do request: ...` with all its causes.
+pub(super) fn failed(err: &reqwest::Error) -> RequestError {
+    RequestError::Http(error_chain(err))
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, RequestError> {
+    fs::read(path).map_err(|err| RequestError::Certificate { path: path.to_owned(), reason: err.to_string() })
+}
+
+fn invalid(path: &Path, err: &reqwest::Error) -> RequestError {
+    RequestError::Certificate { path: path.to_owned(), reason: error_chain(err) }
+}
+
+/// The beginning of what a registry said, on one line, with a colon before it; nothing where it said nothing.
+pub(super) fn excerpt(body: &[u8]) -> String {
+    let text: String = String::from_utf8_lossy(body).split_whitespace().collect::<Vec<_>>().join(" ");
+    if text.is_empty() { text } else { format!(": {}", text.chars().take(EXCERPT).collect::<String>()) }
+}
