@@ -4,11 +4,12 @@
 //! This is the only way to the datastore's values. What cannot be decrypted stays as it is: whoever asks for it is told
 //! which object it is and which key is missing, and nobody takes it for absent.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use base::Drain;
 use bytes::Bytes;
-use encryption::{Encryption, Resource, SealError, Transformers};
+use encryption::{Encryption, KeyName, Report, Resource, SealError, Transformers};
 use futures::StreamExt;
 use prometheus::proto::MetricFamily;
 use store::{
@@ -18,6 +19,9 @@ use store::{
 use tokio::sync::watch;
 
 use crate::cache::REGISTRY;
+
+/// How many values are looked at at a time.
+const PAGE: usize = 1000;
 
 /// The datastore behind the encryption at rest.
 pub(crate) struct Storage {
@@ -154,6 +158,31 @@ impl Storage {
     /// Whether what encrypts is well.
     pub(crate) async fn check(&self, name: &str) -> bool {
         self.encryption.check(name).await
+    }
+
+    /// What is stored under which keys. All values are read, and none is decrypted.
+    pub(crate) async fn report(&self) -> Result<Report, RangeError> {
+        // The keys as they are before anything is counted: what is written with newer ones meanwhile is not stale.
+        let (by, config_hash) = (self.encryption.current(), self.encryption.hash());
+        let mut counts: BTreeMap<(String, String), BTreeMap<KeyName, usize>> = BTreeMap::new();
+        let mut range = KeyRange::prefix(REGISTRY);
+        let mut revision = None;
+        loop {
+            let mut request = RangeRequest::new(range.clone()).limit(PAGE);
+            if let Some(revision) = revision {
+                request = request.at(revision);
+            }
+            let page = self.store.range(request).await?;
+            revision = revision.or(Some(page.revision));
+            for kv in &page.kvs {
+                let of = resource(&kv.key);
+                let stored = counts.entry((of.group.to_owned(), of.plural.to_owned())).or_default();
+                *stored.entry(KeyName::of(&kv.value)).or_default() += 1;
+            }
+            let Some(last) = page.kvs.last().filter(|_| page.more) else { break };
+            range.start = [&last.key[..], b"\0"].concat().into();
+        }
+        Ok(by.report(config_hash, counts))
     }
 
     /// Follows the configuration of the encryption until `drain`.

@@ -3,7 +3,8 @@
 use base::Env;
 use serde::{Deserialize, Serialize};
 
-use crate::handle::new_key;
+use crate::handle::{hash, new_key};
+use crate::validation::{ConfigurationError, parse};
 
 /// The version of the document.
 pub const API_VERSION: &str = "apiserver.config.k8s.io/v1";
@@ -113,6 +114,16 @@ impl EncryptionConfiguration {
     /// A document with these entries.
     pub fn new(resources: Vec<ResourceConfiguration>) -> Self {
         Self { api_version: API_VERSION.to_owned(), kind: KIND.to_owned(), resources }
+    }
+
+    /// Reads and checks a document, YAML or JSON.
+    pub fn parse(text: &str) -> Result<Self, ConfigurationError> {
+        parse(text)
+    }
+
+    /// What a document is known by where it is in use.
+    pub fn hash(text: &str) -> String {
+        hash(text)
     }
 
     /// The document as text.

@@ -15,6 +15,7 @@ use tokio::sync::watch;
 
 use crate::configuration::Key;
 use crate::metrics::Metrics;
+use crate::rotation::GENERATED;
 use crate::transformers::Transformers;
 use crate::validation::{ConfigurationError, parse};
 
@@ -99,6 +100,11 @@ impl Encryption {
     /// Tells when another configuration is in use, by its hash, and when what could not be read can be.
     pub fn subscribe(&self) -> watch::Receiver<String> {
         self.hash.subscribe()
+    }
+
+    /// The hash of the configuration in use.
+    pub fn hash(&self) -> String {
+        self.hash.borrow().clone()
     }
 
     /// What is measured.
@@ -220,7 +226,7 @@ pub(crate) fn hash(text: &str) -> String {
 pub(crate) fn new_key(env: &Env) -> Key {
     let mut secret = [0; 32];
     SystemRandom::new().fill(&mut secret).expect("the system has randomness");
-    let name = format!("key-{}", env.now().strftime("%Y%m%dT%H%M%S%.3fZ"));
+    let name = format!("{GENERATED}{}", env.now().strftime("%Y%m%dT%H%M%S%.3fZ"));
     Key { name, secret: BASE64_STANDARD.encode(secret) }
 }
 

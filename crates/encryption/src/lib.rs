@@ -10,10 +10,13 @@ mod handle;
 mod kms;
 mod local;
 mod metrics;
+mod report;
+mod rotation;
 mod transformers;
 mod validation;
 
 pub use configuration::{EncryptionConfiguration, Identity, Key, Keys, Kms, Provider, ResourceConfiguration};
 pub use handle::{Encryption, LoadError, Source};
+pub use report::{KeyName, Report, ResourceReport, Stored};
 pub use transformers::{OpenError, Opened, Resource, SealError, Transformers};
 pub use validation::ConfigurationError;

@@ -17,7 +17,7 @@ use crate::metrics::Metrics;
 use crate::validation::{split, timeout};
 
 /// With this every encrypted value begins.
-const ENCRYPTED: &[u8] = b"k8s:enc:";
+pub(crate) const ENCRYPTED: &[u8] = b"k8s:enc:";
 
 /// How the values of every resource are encrypted.
 pub struct Transformers {
@@ -42,10 +42,10 @@ pub struct Resource<'a> {
 }
 
 /// The providers of a resource: the first writes.
-type Chain = Vec<Arc<Reader>>;
+pub(crate) type Chain = Vec<Arc<Reader>>;
 
 /// One provider, which reads what has its prefix.
-enum Reader {
+pub(crate) enum Reader {
     Identity,
     Local { kind: CipherKind, prefix: Vec<u8>, keys: Vec<(String, Cipher)> },
     Kms { prefix: Vec<u8>, kms: Arc<Kms> },
@@ -162,10 +162,22 @@ impl Transformers {
     }
 
     /// The chain of a resource: its own, that of its group, that of all.
-    fn chain(&self, Resource { group, plural }: Resource<'_>) -> &Chain {
+    fn chain(&self, resource: Resource<'_>) -> &Chain {
+        self.named(resource).unwrap_or(&self.plain)
+    }
+
+    /// The same; `None` if the configuration does not name it.
+    pub(crate) fn named(&self, Resource { group, plural }: Resource<'_>) -> Option<&Chain> {
         let own = self.chains.get(group).and_then(|chains| chains.get(plural).or_else(|| chains.get("*")));
         let all = || self.chains.get("*").and_then(|chains| chains.get("*"));
-        own.or_else(all).unwrap_or(&self.plain)
+        own.or_else(all)
+    }
+
+    /// The groups and names that the configuration spells out.
+    pub(crate) fn names(&self) -> impl Iterator<Item = (&str, &str)> {
+        let names =
+            self.chains.iter().flat_map(|(group, chains)| chains.keys().map(move |plural| (&**group, &**plural)));
+        names.filter(|(_, plural)| *plural != "*")
     }
 
     /// Encrypts a value that is to be stored under `key`.

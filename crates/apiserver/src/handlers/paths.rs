@@ -80,6 +80,10 @@ pub(crate) async fn handle(core: Arc<Core>, admitted: Admitted) -> Result<Respon
             let key = path.trim_start_matches("/openapi/v3/");
             documents::v3(&core, kinds, key, &info.query, headers).await
         }
+        ["debug", "encryption"] => {
+            let report = core.registry.storage.report().await.map_err(Status::internal)?;
+            ok(&serde_json::to_value(report).map_err(Status::internal)?)
+        }
         ["debug", "api_priority_and_fairness", what] => {
             let with_details = info.query.get("includeRequestDetails").is_some_and(|value| !value.is_empty());
             let text = match &core.limits {

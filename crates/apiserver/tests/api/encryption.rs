@@ -158,6 +158,41 @@ async fn a_wrong_key_of_a_cipher_that_does_not_notice_is_noticed() {
     }
 }
 
+#[tokio::test]
+async fn it_is_told_what_is_stored_under_which_key() {
+    let file = File::new(vec![by("secretbox", "k1", 1), Provider::identity()]);
+    let cluster = Cluster::start_with(file.used()).await;
+    cluster.post("/api/v1/namespaces/default/secrets", secret()).await.expect(201);
+    let told = cluster.get("/debug/encryption").await.expect(200);
+    let [k1, identity] = [json!({"provider": "secretbox", "key": "k1"}), json!({"provider": "identity"})];
+    let secrets =
+        |stored: Value, keys: Value| json!({"group": "", "resource": "secrets", "keys": keys, "stored": stored});
+    let stored = json!([{"provider": "secretbox", "key": "k1", "objects": 1, "isStale": false}]);
+    assert_eq!(told["resources"][0], secrets(stored, json!([k1, identity])));
+    assert_eq!(told["resources"][1]["resource"], "widgets");
+
+    file.write(vec![by("aesgcm", "k2", 2), by("secretbox", "k1", 1)]);
+    let hash = told["configHash"].clone();
+    let told = cluster.until("/debug/encryption", "another configuration", |told| told["configHash"] != hash).await;
+    let stored = json!([{"provider": "secretbox", "key": "k1", "objects": 1, "isStale": true}]);
+    assert_eq!(told["resources"][0], secrets(stored, json!([{"provider": "aesgcm", "key": "k2"}, k1])));
+    // A configuration that does not name what it once named.
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("none.yaml");
+    let entry = ResourceConfiguration { resources: vec!["pods".to_owned()], providers: vec![Provider::identity()] };
+    let text = serde_json::to_vec(&EncryptionConfiguration::new(vec![entry])).expect("it is JSON");
+    std::fs::write(&path, text).expect("it can be written");
+    let none = Source { path, automatic_reload: false };
+    let cluster = cluster.restart_with(|config| config.encryption = Some(none)).await;
+    let told = cluster.get("/debug/encryption").await.expect(200);
+    let of = |told: &Value| {
+        told["resources"].as_array().into_iter().flatten().map(|of| of["resource"].clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(of(&told), ["pods", "secrets"]);
+    assert_eq!(told["resources"][1]["stored"][0]["isStale"], true);
+    cluster.as_user("jane", &[]).get("/debug/encryption").await.expect(403);
+}
+
 /// Whether a file below a directory holds a text.
 fn holds(dir: &Path, text: &str) -> bool {
     let entries = std::fs::read_dir(dir).expect("a directory").map(|entry| entry.expect("an entry").path());

@@ -25,11 +25,12 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::metrics::{KeyUse, Metrics, Way};
-use messages::{DecryptRequest, EncryptedObject, HKDF_SEED};
+use messages::{DecryptRequest, HKDF_SEED};
 use plugin::{Plugin, describe};
 use seed::Seed;
 
 pub(crate) use check::WrongKeyId;
+pub(crate) use messages::EncryptedObject;
 pub(crate) use plugin::socket;
 
 /// The version of the plugin's protocol.
@@ -126,6 +127,11 @@ impl Kms {
     /// Its name in the configuration.
     pub(crate) fn name(&self) -> &str {
         &self.plugin.name
+    }
+
+    /// The key of the plugin that encrypts new values, if it is known.
+    pub(crate) fn key_id(&self) -> Option<String> {
+        self.writer.load().as_ref().map(|writer| writer.source.key_id.clone())
     }
 
     /// Encrypts a value behind what `out` holds.
