@@ -95,8 +95,8 @@ pub(crate) struct Current {
     /// Whether the cache had it, which may be behind the datastore: a write that compares the revision finds out, any
     /// other conclusion has to ask [`Registry::newer`] first.
     pub(crate) from_cache: bool,
-    /// Whether it is encrypted in another way than it would be now: then even a change of nothing is written. The cache
-    /// does not know.
+    /// Whether it is encrypted in another way than it would be now, or stored in another version: then even a change of
+    /// nothing is written. The cache does not know.
     pub(crate) is_stale: bool,
     /// What is empty in it and does not show.
     pub(crate) omitted: Omitted,
@@ -201,7 +201,11 @@ impl Registry {
     pub(crate) async fn stored(&self, resource: &Resource, key: &str) -> Result<Option<Current>, Status> {
         let request = RangeRequest::key(store_key(resource, key));
         let page = self.storage.range(request).await.map_err(Status::internal)?;
-        page.objects.into_iter().next().map(|(_, object)| parse_stored(object)).transpose()
+        let stored = page.objects.into_iter().next().map(|(_, object)| parse_stored(object)).transpose()?;
+        Ok(stored.map(|stored| {
+            let is_old = api::meta::api_version(&stored.value) != resource.storage_api_version();
+            Current { is_stale: stored.is_stale || is_old, ..stored }
+        }))
     }
 
     /// Writes an object if what it replaces is still there.

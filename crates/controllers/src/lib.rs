@@ -27,8 +27,10 @@ mod replicaset;
 mod resource_quota;
 mod root_ca;
 mod service_account;
+mod storage_migration;
 mod storage_protection;
 
 pub use certificates::Signer;
 pub use manager::{BuildError, Config, ControllerManager, RunError};
 pub use registry::{Registration, all};
+pub use storage_migration::{MigrateError, migrate};

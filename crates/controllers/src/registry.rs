@@ -8,7 +8,7 @@ use crate::context::Context;
 use crate::{
     account_tokens, bootstrap, certificates, cluster_role_aggregation, deployment, endpoints, endpointslice, garbage,
     namespace, node_ipam, node_lifecycle, pod_gc, policy_status, replicaset, resource_quota, root_ca, service_account,
-    storage_protection,
+    storage_migration, storage_protection,
 };
 
 /// One controller.
@@ -60,5 +60,6 @@ pub fn all() -> &'static [Registration] {
         "persistentvolume-protection-controller" as "pv-protection-controller" => storage_protection::run_volumes,
         "validatingadmissionpolicy-status-controller" as "validatingadmissionpolicy-status-controller" =>
             policy_status::run,
+        "storage-version-migrator-controller" as "storage-version-migrator-controller" => storage_migration::run,
     }
 }

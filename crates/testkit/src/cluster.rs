@@ -11,6 +11,7 @@ use client::{Accounts, Informers, Source};
 use pki::jwt::SigningKey;
 use pki::kubeconfig::Kubeconfig;
 use pki::{Authority, IssueRequest, ServiceAccountKeys, Usage};
+use store::Store;
 
 /// A running API server with its informers. Dropping it ends everything.
 pub struct Cluster {
@@ -27,6 +28,7 @@ pub struct Cluster {
     service: InProcess,
     drain: Drain,
     port: u16,
+    store: Arc<dyn Store>,
     _trigger: DrainTrigger,
     directory: tempfile::TempDir,
 }
@@ -39,11 +41,33 @@ impl Cluster {
 
     /// The same with other time and randomness: clients by HTTPS need a clock that agrees with their own.
     pub async fn start_in(env: Env) -> Self {
+        Self::start_with(env, |_| {}).await
+    }
+
+    /// The same with a changed configuration.
+    pub async fn start_with(env: Env, change: impl FnOnce(&mut apiserver::Config)) -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory");
+        Self::start_on(Arc::new(store::Memory::new()), directory, env, change).await
+    }
+
+    /// Ends this cluster at once, and starts another on what it has stored.
+    pub async fn restart_with(self, change: impl FnOnce(&mut apiserver::Config)) -> Self {
+        let Self { store, directory, env, tasks, _trigger: trigger, .. } = self;
+        drop((tasks, trigger));
+        Self::start_on(store, directory, env, change).await
+    }
+
+    async fn start_on(
+        store: Arc<dyn Store>,
+        directory: tempfile::TempDir,
+        env: Env,
+        change: impl FnOnce(&mut apiserver::Config),
+    ) -> Self {
         let mut config = apiserver::Config::new(directory.path());
         config.bind_address = IpAddr::from([127, 0, 0, 1]);
         config.secure_port = 0;
-        let server = ApiServer::build(config, Arc::new(store::Memory::new()), env.clone()).expect("an API server");
+        change(&mut config);
+        let server = ApiServer::build(config, store.clone(), env.clone()).expect("an API server");
         let client = connect(&server, Identity::new("admin", &["system:masters"])).await;
         let joining = connect(&server, Identity::new("system:bootstrap:abcdef", &["system:bootstrappers"])).await;
         let service = server.service(Identity::new("admin", &["system:masters"]));
@@ -55,7 +79,12 @@ impl Cluster {
         let informers = Informers::new(client.clone(), env.clone());
         let running = informers.clone();
         tasks.spawn_fallible("informers", async move { running.run(informers_drain).await });
-        Self { client, joining, informers, env, tasks, service, drain, port, _trigger: trigger, directory }
+        Self { client, joining, informers, env, tasks, service, drain, port, store, _trigger: trigger, directory }
+    }
+
+    /// What the API server has stored.
+    pub fn store(&self) -> &dyn Store {
+        &*self.store
     }
 
     /// Where clients come by HTTPS.

@@ -4,6 +4,7 @@ mod account_tokens;
 mod bootstrap;
 mod custom;
 mod garbage;
+mod migrations;
 mod namespaces;
 mod nodes;
 mod policies;

@@ -25,7 +25,11 @@ impl TestCluster {
     }
 
     pub(crate) async fn start_with(nodes: &[&str], config: Config) -> Self {
-        let mut cluster = Cluster::start().await;
+        Self::start_on(Cluster::start().await, nodes, config).await
+    }
+
+    /// Starts the controllers of a cluster.
+    pub(crate) async fn start_on(mut cluster: Cluster, nodes: &[&str], config: Config) -> Self {
         let config = Config {
             root_ca: Some(tokio::sync::watch::channel("certificate".to_owned()).1),
             cluster_cidr: Some("10.42.0.0/16".parse().expect("a network")),

@@ -191,11 +191,11 @@ fn subject_of(text: &str) -> Value {
     }
 }
 
-/// Every role, and after them every binding.
-fn objects() -> Vec<Value> {
-    let roles = all_roles().map(Role::object).chain(controllers::roles());
+/// Every role, and after them every binding, where these groups are served.
+fn objects(is_served: impl Fn(&str) -> bool) -> Vec<Value> {
+    let roles = all_roles().map(Role::object).chain(controllers::roles(&is_served));
     let bindings = users::BINDINGS.iter().chain(components::BINDINGS).chain(skiff::BINDINGS).map(Binding::object);
-    roles.chain(bindings).chain(controllers::bindings()).collect()
+    roles.chain(bindings).chain(controllers::bindings(&is_served)).collect()
 }
 
 #[cfg(test)]
@@ -205,7 +205,7 @@ mod tests {
     #[test]
     fn the_tables_make_valid_objects_with_names_of_their_own() {
         let mut seen = std::collections::BTreeSet::new();
-        for object in objects() {
+        for object in objects(|_| true) {
             let kind = object["kind"].as_str().expect("a kind");
             let resource = api::kinds::find_kind("rbac.authorization.k8s.io", "v1", kind).expect("a built-in kind");
             let errors = api::validation::create(resource, &object);

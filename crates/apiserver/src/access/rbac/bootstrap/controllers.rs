@@ -8,10 +8,17 @@ use super::{EVENTS, Row, Rule, binding_object, named, role_object, row};
 struct Controller {
     account: &'static str,
     rules: &'static [Row],
+    /// The group without which it has nothing to do, if that is not always served.
+    group: Option<&'static str>,
 }
 
 const fn controller(account: &'static str, rules: &'static [Row]) -> Controller {
-    Controller { account, rules }
+    Controller { account, rules, group: None }
+}
+
+/// A controller of a group that is not always served.
+const fn controller_of(group: &'static str, account: &'static str, rules: &'static [Row]) -> Controller {
+    Controller { account, rules, group: Some(group) }
 }
 
 const CONTROLLERS: &[Controller] = &[
@@ -309,6 +316,11 @@ const CONTROLLERS: &[Controller] = &[
             EVENTS,
         ],
     ),
+    controller_of(
+        "storagemigration.k8s.io",
+        "storage-version-migrator-controller",
+        &[row("get list patch", "*", "*"), row("update", "storagemigration.k8s.io", "storageversionmigrations/status")],
+    ),
     controller(
         "validatingadmissionpolicy-status-controller",
         &[
@@ -330,15 +342,21 @@ const CONTROLLERS: &[Controller] = &[
 /// How the names of the roles begin.
 const PREFIX: &str = "system:controller:";
 
-pub(super) fn roles() -> impl Iterator<Item = Value> {
-    CONTROLLERS.iter().map(|controller| {
+fn served(is_served: impl Fn(&str) -> bool) -> impl Iterator<Item = &'static Controller> {
+    CONTROLLERS.iter().filter(move |controller| controller.group.is_none_or(&is_served))
+}
+
+/// The roles of the controllers that have something to do where these groups are served.
+pub(super) fn roles(is_served: impl Fn(&str) -> bool) -> impl Iterator<Item = Value> {
+    served(is_served).map(|controller| {
         let rules: Vec<Rule> = controller.rules.iter().map(Row::rule).collect();
         role_object("", &format!("{PREFIX}{}", controller.account), &rules)
     })
 }
 
-pub(super) fn bindings() -> impl Iterator<Item = Value> {
-    CONTROLLERS.iter().map(|controller| {
+/// The bindings of these roles.
+pub(super) fn bindings(is_served: impl Fn(&str) -> bool) -> impl Iterator<Item = Value> {
+    served(is_served).map(|controller| {
         let name = format!("{PREFIX}{}", controller.account);
         binding_object("", &name, &name, &[&format!("s:kube-system:{}", controller.account)])
     })

@@ -17,8 +17,9 @@ const AT_A_TIME: usize = 32;
 
 /// Makes what is missing. The first namespaces must be there.
 pub(crate) async fn reconcile(registry: &Registry) -> Result<(), Status> {
-    let work =
-        futures::stream::iter(objects()).map(|wanted| reconcile_one(registry, wanted)).buffer_unordered(AT_A_TIME);
+    let kinds = registry.kinds();
+    let wanted = objects(|group| kinds.groups().iter().any(|served| served.name == group));
+    let work = futures::stream::iter(wanted).map(|wanted| reconcile_one(registry, wanted)).buffer_unordered(AT_A_TIME);
     work.try_collect::<()>().await
 }
 
