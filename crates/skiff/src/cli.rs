@@ -43,6 +43,8 @@ pub enum Command {
     Cert(user::Cert),
     /// Print the server's own join token, or manage tokens that end
     Token(user::Token),
+    /// Say under which keys secrets are stored, and change the keys
+    SecretsEncrypt(user::SecretsEncrypt),
     /// Say how the cluster is
     Status(user::Status),
     /// Stop this machine's cluster and remove its containers, interfaces and rules

@@ -12,6 +12,7 @@ mod kubelet;
 mod proxy;
 mod runtime;
 mod scheduler;
+mod secrets_encrypt;
 mod server;
 mod status;
 mod table;
@@ -42,6 +43,7 @@ pub fn run(command: Command) -> Result<()> {
         Command::Kubeconfig(options) => kubeconfig::run(&options),
         Command::Cert(options) => cert::run(options),
         Command::Token(options) => token::run(options),
+        Command::SecretsEncrypt(options) => block_on(secrets_encrypt::run(options)),
         Command::Status(options) => block_on(status::run(options)),
         Command::Down(options) => down::run(&options),
     }

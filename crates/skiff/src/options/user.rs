@@ -134,6 +134,43 @@ pub struct TokenCreate {
     pub server: Option<String>,
 }
 
+/// Say under which keys secrets are stored, and change the keys.
+#[derive(Args, Clone, Debug)]
+pub struct SecretsEncrypt {
+    #[command(subcommand)]
+    pub action: SecretsEncryptAction,
+}
+
+/// What to do with the keys.
+#[derive(Clone, Debug, Subcommand)]
+pub enum SecretsEncryptAction {
+    /// Say which keys there are, and how many objects are stored under which
+    Status(EncryptionKeys),
+    /// Make new keys, let them write once the server knows them, and store everything anew with them; the keys before
+    /// stay for reading until the next rotation
+    Rotate(EncryptionKeys),
+    /// Store everything anew that is stored under an earlier key, or under none
+    Reencrypt {
+        #[command(flatten)]
+        keys: EncryptionKeys,
+        /// Drop the keys that nothing is stored under any more; snapshots from before cannot be read then
+        #[arg(long, action = ArgAction::SetTrue)]
+        prune: bool,
+    },
+}
+
+/// Where the keys are, and how to reach the server that uses them.
+#[derive(Args, Clone, Debug)]
+pub struct EncryptionKeys {
+    #[command(flatten)]
+    pub installation: Installation,
+    #[command(flatten)]
+    pub reach: Reach,
+    /// EncryptionConfiguration that the server uses in place of the one in the data directory; written anew as JSON
+    #[arg(long, env = "SKIFF_ENCRYPTION_PROVIDER_CONFIG", value_name = "FILE")]
+    pub encryption_provider_config: Option<PathBuf>,
+}
+
 /// How a command reaches a running cluster.
 #[derive(Args, Clone, Debug)]
 pub struct Reach {
