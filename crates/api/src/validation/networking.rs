@@ -99,7 +99,10 @@ fn http_path(found: &HTTPIngressPath, path: &Path, errors: &mut ErrorList) {
                 refuse("must be an absolute path".to_owned());
             }
         }
-        "" => errors.push(FieldError::required(&path.child("pathType"), "pathType must be specified")),
+        "" => {
+            errors.push(FieldError::required(&path.child("pathType"), "pathType must be specified"));
+            return;
+        }
         other => {
             let supported = ["Exact", "ImplementationSpecific", "Prefix"];
             errors.push(FieldError::not_supported(&path.child("pathType"), other, &supported));
@@ -248,10 +251,24 @@ fn different_families(first: &str, second: &str) -> bool {
     }
 }
 
-/// Judges an update of a range of service addresses.
+/// Judges an update of a range of service addresses: it may gain a network of its other family.
 pub(super) fn service_cidr_update(new: &ServiceCIDR, old: &ServiceCIDR, errors: &mut ErrorList) {
-    let cidrs = |range: &ServiceCIDR| range.spec.as_ref().and_then(|spec| spec.cidrs.clone());
-    check::immutable(errors, &Path::new("spec").child("cidrs"), &cidrs(new), &cidrs(old));
+    let path = Path::new("spec").child("cidrs");
+    let cidrs = |range: &ServiceCIDR| range.spec.as_ref().and_then(|spec| spec.cidrs.clone()).unwrap_or_default();
+    let (now, before) = (cidrs(new), cidrs(old));
+    let is_second = before.len() == 1 && now.len() == 2;
+    if now.len() != before.len() && !is_second {
+        errors.push(FieldError::invalid(&path, now, check::IMMUTABLE));
+        return;
+    }
+    for (index, (new, old)) in now.iter().zip(&before).enumerate() {
+        if new != old {
+            errors.push(FieldError::invalid(&path.index(index), new.as_str(), check::IMMUTABLE));
+        }
+    }
+    if is_second {
+        service_cidr(new, errors);
+    }
 }
 
 /// Judges a network policy.
@@ -296,11 +313,13 @@ fn policy_ports(ports: Option<&[NetworkPolicyPort]>, path: &Path, errors: &mut E
         let (shown, why) = match &port.port {
             None => (end, "may not be specified when `port` is not specified"),
             Some(IntOrString::String(_)) => (end, "may not be specified when `port` is non-numeric"),
-            // Upstream shows the port here, not its end.
-            Some(IntOrString::Int(start)) if end < *start => (*start, "must be greater than or equal to `port`"),
-            Some(IntOrString::Int(_)) => {
+            Some(IntOrString::Int(start)) => {
                 check::invalid(errors, &path.child("endPort"), end, names::port_number(i64::from(end)));
-                continue;
+                if end >= *start {
+                    continue;
+                }
+                // Upstream shows the port here, not its end.
+                (*start, "must be greater than or equal to `port`")
             }
         };
         errors.push(FieldError::invalid(&path.child("endPort"), shown, why));
@@ -321,10 +340,12 @@ fn policy_peers(peers: Option<&[NetworkPolicyPeer]>, path: &Path, errors: &mut E
         match &peer.ip_block {
             None if !selected => errors.push(FieldError::required(&path, "must specify a peer")),
             None => {}
-            Some(_) if selected => {
-                errors.push(FieldError::forbidden(&path, "may not specify both ipBlock and another peer"));
+            Some(block) => {
+                ip_block(block, &path.child("ipBlock"), errors);
+                if selected {
+                    errors.push(FieldError::forbidden(&path, "may not specify both ipBlock and another peer"));
+                }
             }
-            Some(block) => ip_block(block, &path.child("ipBlock"), errors),
         }
     }
 }

@@ -16,13 +16,20 @@ use crate::field::{ErrorList, FieldError, Path};
 const KUBELET_PORT: i32 = 10250;
 
 const PROTOCOLS: [&str; 3] = ["SCTP", "TCP", "UDP"];
+/// An endpoint says so many things about where it is at most.
+const MAX_TOPOLOGY: usize = 16;
 /// An endpoint is meant for so many zones or nodes at most.
 const MAX_HINTS: usize = 8;
+
+const SOURCE_RANGES: &str = "service.beta.kubernetes.io/load-balancer-source-ranges";
+const TOPOLOGY_HINTS: &str = "service.kubernetes.io/topology-aware-hints";
+const TOPOLOGY_MODE: &str = "service.kubernetes.io/topology-mode";
 
 const ONLY_LOAD_BALANCER: &str = "may only be used when `type` is 'LoadBalancer'";
 
 /// Judges a service.
 pub(super) fn service(service: &Service, errors: &mut ErrorList) {
+    topology(service, errors);
     let path = Path::new("spec");
     let spec = service.spec.clone().unwrap_or_default();
     let kind = check::text(&spec.type_);
@@ -37,7 +44,7 @@ pub(super) fn service(service: &Service, errors: &mut ErrorList) {
     }
     for (index, _) in ports.iter().enumerate().filter(|(_, port)| kind == "LoadBalancer" && port.port == KUBELET_PORT) {
         let why = format!("may not expose port {KUBELET_PORT} externally since it is used by kubelet");
-        errors.push(FieldError::invalid(&path.child("ports").index(index).child("port"), KUBELET_PORT, why));
+        errors.push(FieldError::invalid(&path.child("ports").index(index), KUBELET_PORT, why));
     }
     service_ports(ports, kind, &path.child("ports"), errors);
     check::labels(errors, &path.child("selector"), spec.selector.as_ref());
@@ -51,6 +58,7 @@ pub(super) fn service(service: &Service, errors: &mut ErrorList) {
     for (index, address) in spec.external_ips.iter().flatten().enumerate() {
         usable_ip(errors, &path.child("externalIPs").index(index), address);
     }
+    source_ranges(service, &spec, kind == "LoadBalancer", errors);
     load_balancer(&spec, kind == "LoadBalancer", &path, errors);
     external_traffic(&spec, kind, &path, errors);
     let policies = ["Cluster", "Local"];
@@ -59,6 +67,18 @@ pub(super) fn service(service: &Service, errors: &mut ErrorList) {
     let distributions = ["PreferClose", "PreferSameNode", "PreferSameZone"];
     let distribution_path = path.child("trafficDistribution");
     check::optional_one_of(errors, &distribution_path, &spec.traffic_distribution, &distributions);
+}
+
+/// The annotation that was renamed must not say something else under its new name.
+fn topology(service: &Service, errors: &mut ErrorList) {
+    let annotation = |name: &str| service.metadata.annotations.as_ref().and_then(|all| all.get(name));
+    if let (Some(mode), Some(hints)) = (annotation(TOPOLOGY_MODE), annotation(TOPOLOGY_HINTS))
+        && mode != hints
+    {
+        let path = Path::new("metadata").child("annotations").key(TOPOLOGY_MODE);
+        let why = format!("must match annotations[{TOPOLOGY_HINTS}] when both are specified");
+        errors.push(FieldError::invalid(&path, mode.as_str(), why));
+    }
 }
 
 fn service_ports(ports: &[ServicePort], kind: &str, list: &Path, errors: &mut ErrorList) {
@@ -84,19 +104,18 @@ fn service_ports(ports: &[ServicePort], kind: &str, list: &Path, errors: &mut Er
         // A target that is not given is the port itself.
         let target = port.target_port.clone().unwrap_or(IntOrString::Int(port.port));
         check::port(errors, &path.child("targetPort"), &target);
-        check::optional_name(
-            errors,
-            &path.child("appProtocol"),
-            check::text(&port.app_protocol),
-            names::qualified_name,
-        );
+        if let Some(application) = &port.app_protocol {
+            let judged = names::qualified_name(application);
+            check::invalid(errors, &path.child("appProtocol"), application.as_str(), judged);
+        }
         let node_port = port.node_port.unwrap_or(0);
         if node_port != 0 {
             let path = path.child("nodePort");
             if kind == "ClusterIP" {
                 errors.push(FieldError::forbidden(&path, "may not be used when `type` is 'ClusterIP'"));
-            } else if !seen_node_ports.insert((protocol, node_port)) {
-                errors.push(FieldError::duplicate(&path, json!({"protocol": protocol, "nodePort": node_port})));
+            }
+            if !seen_node_ports.insert((protocol, node_port)) {
+                errors.push(FieldError::duplicate(&path, node_port));
             }
         }
         if !seen_ports.insert((protocol, port.port)) {
@@ -211,23 +230,41 @@ fn cluster_ips(spec: &ServiceSpec, path: &Path, errors: &mut ErrorList) {
     }
 }
 
-fn load_balancer(spec: &ServiceSpec, is_load_balancer: bool, path: &Path, errors: &mut ErrorList) {
-    let ranges_path = path.child("loadBalancerSourceRanges");
+/// Who may use the load balancer, by the field or by the annotation that was before it.
+fn source_ranges(service: &Service, spec: &ServiceSpec, is_load_balancer: bool, errors: &mut ErrorList) {
     let ranges = spec.load_balancer_source_ranges.as_deref().unwrap_or_default();
-    if !ranges.is_empty() && !is_load_balancer {
-        errors.push(FieldError::forbidden(&ranges_path, ONLY_LOAD_BALANCER));
-    } else {
-        for (index, range) in ranges.iter().enumerate() {
-            check::invalid(errors, &ranges_path.index(index), range.as_str(), names::cidr(range.trim()));
-        }
+    let annotation = service.metadata.annotations.as_ref().and_then(|all| all.get(SOURCE_RANGES));
+    // The capital letter is upstream's.
+    let path = Path::new("spec").child("LoadBalancerSourceRanges");
+    for (index, range) in ranges.iter().enumerate() {
+        let range = range.trim();
+        check::invalid(errors, &path.index(index), range, names::cidr(range));
     }
+    let path = match annotation {
+        _ if !ranges.is_empty() => path,
+        Some(annotation) => {
+            let path = Path::new("metadata").child("annotations").key(SOURCE_RANGES);
+            let ranges = annotation.trim().split(',').map(str::trim).filter(|_| !annotation.trim().is_empty());
+            ranges.for_each(|range| check::invalid(errors, &path, range, names::cidr(range)));
+            path
+        }
+        None => return,
+    };
+    if !is_load_balancer {
+        errors.push(FieldError::forbidden(&path, ONLY_LOAD_BALANCER));
+    }
+}
+
+fn load_balancer(spec: &ServiceSpec, is_load_balancer: bool, path: &Path, errors: &mut ErrorList) {
     if is_load_balancer {
         if spec.allocate_load_balancer_node_ports.is_none() {
             let path = path.child("allocateLoadBalancerNodePorts");
             errors.push(FieldError::required(&path, ""));
         }
-        let class = check::text(&spec.load_balancer_class);
-        check::optional_name(errors, &path.child("loadBalancerClass"), class, names::qualified_name);
+        if let Some(class) = &spec.load_balancer_class {
+            let judged = names::qualified_name(class);
+            check::invalid(errors, &path.child("loadBalancerClass"), class.as_str(), judged);
+        }
         return;
     }
     if spec.allocate_load_balancer_node_ports.is_some() {
@@ -241,8 +278,8 @@ fn load_balancer(spec: &ServiceSpec, is_load_balancer: bool, path: &Path, errors
 fn external_traffic(spec: &ServiceSpec, kind: &str, path: &Path, errors: &mut ErrorList) {
     let policy = check::text(&spec.external_traffic_policy);
     let policy_path = path.child("externalTrafficPolicy");
-    let reachable =
-        matches!(kind, "NodePort" | "LoadBalancer") || spec.external_ips.as_ref().is_some_and(|ips| !ips.is_empty());
+    let has_external_ips = spec.external_ips.as_ref().is_some_and(|ips| !ips.is_empty());
+    let reachable = matches!(kind, "NodePort" | "LoadBalancer") || (kind == "ClusterIP" && has_external_ips);
     if reachable {
         let policies = ["Cluster", "Local"];
         check::optional_one_of(errors, &policy_path, &spec.external_traffic_policy, &policies);
@@ -284,6 +321,65 @@ fn usable_ip(errors: &mut ErrorList, path: &Path, text: &str) {
     }
 }
 
+/// A service may gain a second address and lose it again; the others stay.
+fn cluster_ips_update(new: &ServiceSpec, old: &ServiceSpec, path: &Path, errors: &mut ErrorList) {
+    if is_headless(new) && is_headless(old) {
+        return;
+    }
+    let (now, before) =
+        (new.cluster_ips.as_deref().unwrap_or_default(), old.cluster_ips.as_deref().unwrap_or_default());
+    let list = path.child("clusterIPs");
+    second_dropped(new, (now, before), &list, ("primary clusterIP can not be unset", "clusterIP"), errors);
+    for index in changed(now, before) {
+        errors.push(FieldError::invalid(&list.index(index), check::json(&new.cluster_ips), "may not change once set"));
+    }
+}
+
+/// The same for families; headless services may change theirs.
+fn families_update(new: &ServiceSpec, old: &ServiceSpec, path: &Path, errors: &mut ErrorList) {
+    if is_headless(new) || is_headless(old) {
+        return;
+    }
+    let (now, before) =
+        (new.ip_families.as_deref().unwrap_or_default(), old.ip_families.as_deref().unwrap_or_default());
+    let list = path.child("ipFamilies");
+    second_dropped(new, (now, before), &list, ("primary ipFamily can not be unset", "ipFamily"), errors);
+    for _ in changed(now, before) {
+        errors.push(FieldError::invalid(&list.index(0), check::json(&new.ip_families), "may not change once set"));
+    }
+}
+
+fn is_headless(spec: &ServiceSpec) -> bool {
+    spec.cluster_ips.as_ref().is_some_and(|ips| ips.len() == 1 && ips[0] == "None")
+}
+
+/// What differs of what both lists have; of lists of different lengths only the first counts.
+fn changed(now: &[String], before: &[String]) -> Vec<usize> {
+    let counted = if now.len() == before.len() { now.len() } else { now.len().min(before.len()).min(1) };
+    (0..counted).filter(|index| now[*index] != before[*index]).collect()
+}
+
+/// Who gives up the second value must ask for a single family.
+fn second_dropped(
+    new: &ServiceSpec,
+    (now, before): (&[String], &[String]),
+    list: &Path,
+    (unset, what): (&str, &str),
+    errors: &mut ErrorList,
+) {
+    if now.len() >= before.len() {
+        return;
+    }
+    if now.is_empty() {
+        errors.push(FieldError::invalid(&list.index(0), json!(null), unset));
+    }
+    if now.len() == 1 && new.ip_family_policy.as_deref() != Some("SingleStack") {
+        let why = format!("must be set to 'SingleStack' when releasing the secondary {what}");
+        let path = Path::new("spec").child("ipFamilyPolicy");
+        errors.push(FieldError::invalid(&path, check::json(&new.ip_family_policy), why));
+    }
+}
+
 /// Judges an update of a service.
 pub(super) fn service_update(new: &Service, old: &Service, errors: &mut ErrorList) {
     let path = Path::new("spec");
@@ -292,15 +388,9 @@ pub(super) fn service_update(new: &Service, old: &Service, errors: &mut ErrorLis
     if external(&new) || external(&old) {
         return;
     }
-    let first = |list: &Option<Vec<String>>| list.as_ref().and_then(|list| list.first().cloned());
     let why = "may not change once set";
-    for (field, new, old) in
-        [("clusterIPs", &new.cluster_ips, &old.cluster_ips), ("ipFamilies", &new.ip_families, &old.ip_families)]
-    {
-        if first(old).is_some() && first(new) != first(old) {
-            errors.push(FieldError::invalid(&path.child(field).index(0), check::json(new), why));
-        }
-    }
+    cluster_ips_update(&new, &old, &path, errors);
+    families_update(&new, &old, &path, errors);
     let checked = |spec: &ServiceSpec| {
         check::text(&spec.type_) == "LoadBalancer" && check::text(&spec.external_traffic_policy) == "Local"
     };
@@ -324,6 +414,7 @@ pub(super) fn service_status(new: &Service, _: &Service, errors: &mut ErrorList)
     let list = balancer.and_then(|balancer| balancer.ingress.as_deref()).unwrap_or_default();
     if !balanced && !list.is_empty() {
         errors.push(FieldError::forbidden(&path, "may only be used when `spec.type` is \"LoadBalancer\""));
+        return;
     }
     for (index, ingress) in list.iter().enumerate() {
         let path = path.index(index);
@@ -412,6 +503,12 @@ pub(super) fn endpoint_slice(slice: &EndpointSlice, errors: &mut ErrorList) {
         }
         check::optional_name(errors, &path.child("hostname"), check::text(&endpoint.hostname), names::dns_label);
         check::optional_name(errors, &path.child("nodeName"), check::text(&endpoint.node_name), names::dns_subdomain);
+        let topology = endpoint.deprecated_topology.as_ref();
+        if topology.is_some_and(|topology| topology.len() > MAX_TOPOLOGY) {
+            let count = topology.map_or(0, std::collections::BTreeMap::len);
+            errors.push(FieldError::too_many(&path.child("deprecatedTopology"), count, MAX_TOPOLOGY));
+        }
+        check::labels(errors, &path.child("deprecatedTopology"), topology);
         if let Some(found) = &endpoint.hints {
             hints(found, &path.child("hints"), errors);
         }

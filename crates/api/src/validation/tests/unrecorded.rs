@@ -272,7 +272,17 @@ fn addresses_of_services() {
     check_update(
         range(json!(["10.0.0.0/24"])),
         |new| new["spec"]["cidrs"] = json!(["10.1.0.0/24"]),
-        &["spec.cidrs: Invalid value: [\"10.1.0.0/24\"]: field is immutable"],
+        &["spec.cidrs[0]: Invalid value: \"10.1.0.0/24\": field is immutable"],
+    );
+    check_update(
+        range(json!(["10.0.0.0/24"])),
+        |new| new["spec"]["cidrs"] = json!(["10.0.0.0/24", "2001:db8::/64"]),
+        &[],
+    );
+    check_update(
+        range(json!(["10.0.0.0/24", "2001:db8::/64"])),
+        |new| new["spec"]["cidrs"] = json!(["10.0.0.0/24"]),
+        &["spec.cidrs: Invalid value: [\"10.0.0.0/24\"]: field is immutable"],
     );
 }
 
