@@ -1,5 +1,5 @@
 //! An API server alone over a datastore in memory, for replaying records of a real one:
-//! `serve DIR [SERVICE-CIDR]` writes `ca.crt`, `admin.crt`, `admin.key` and `kubeconfig` to DIR, prints its URL and
+//! `serve DIR [SERVICE-CIDR [SERVICE-CIDR]]` writes `ca.crt`, `admin.crt`, `admin.key` and `kubeconfig` to DIR, prints its URL and
 //! serves until it is killed.
 
 use std::path::PathBuf;
@@ -13,14 +13,15 @@ use skiff_apiserver::{ApiServer, Config};
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut arguments = std::env::args().skip(1);
-    let dir = PathBuf::from(arguments.next().ok_or("usage: serve DIR [SERVICE-CIDR]")?);
+    let dir = PathBuf::from(arguments.next().ok_or("usage: serve DIR [SERVICE-CIDR [SERVICE-CIDR]]")?);
     base::logging::init("info", base::logging::Format::Text)?;
     let env = Env::system();
     let mut config = Config::new(&dir);
     config.bind_address = [127, 0, 0, 1].into();
     config.secure_port = 0;
-    if let Some(range) = arguments.next() {
-        config.service_cluster_ip_range = range.parse()?;
+    let ranges: Vec<ipnet::IpNet> = arguments.map(|range| range.parse()).collect::<Result<_, _>>()?;
+    if !ranges.is_empty() {
+        config.service_cluster_ip_range = base::Networks::new(&ranges)?;
     }
     let server = ApiServer::build(config, Arc::new(store::Memory::new()), env.clone())?;
     let authority = Authority::load_or_create(&dir, "ca", &env)?;

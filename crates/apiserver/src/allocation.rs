@@ -1,75 +1,130 @@
 //! Cluster IPs and node ports: each is given to one Service at a time.
 //!
-//! What is in use is kept in memory, rebuilt from the Services in the watch cache when the first one is needed. A
-//! request holds what it takes until its write is done; a write that fails gives it back.
+//! An address is a Service's when its IPAddress says so; which ports are in use is kept in memory, rebuilt from the
+//! Services in the watch cache when the first one is needed. A request holds what it takes until its write is done; a
+//! write that fails gives it back.
 
-mod service;
+mod addresses;
+mod carry;
+mod claims;
+mod families;
+mod fields;
+mod node_ports;
+mod ranges;
+mod repair;
+#[cfg(test)]
+mod tests;
 
-use std::collections::{HashMap, HashSet};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+pub(crate) use ranges::keep as keep_ranges;
+pub(crate) use repair::run as repair;
+
+use std::collections::HashSet;
+use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use api::field::ErrorList;
 use api::kinds::Resource;
 use api::status::Status;
+use base::{Random, nth_address};
 use ipnet::IpNet;
 use serde_json::Value;
 
+use self::claims::Owner;
 use crate::config::Config;
 use crate::registry::Registry;
 
-/// The address at a position of a network.
-pub(crate) fn nth_address(network: &IpNet, position: u128) -> Option<IpAddr> {
-    let address = match network {
-        IpNet::V4(network) => {
-            let position = u32::try_from(position).ok()?;
-            IpAddr::V4(Ipv4Addr::from(u32::from(network.network()).checked_add(position)?))
+/// A family of addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Family {
+    V4,
+    V6,
+}
+
+impl Family {
+    pub(crate) fn of(address: IpAddr) -> Self {
+        if address.is_ipv4() { Self::V4 } else { Self::V6 }
+    }
+
+    /// Its name in the API.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::V4 => "IPv4",
+            Self::V6 => "IPv6",
         }
-        IpNet::V6(network) => IpAddr::V6(Ipv6Addr::from(u128::from(network.network()).checked_add(position)?)),
-    };
-    network.contains(&address).then_some(address)
+    }
+
+    fn named(name: &str) -> Option<Self> {
+        [Self::V4, Self::V6].into_iter().find(|family| family.name() == name)
+    }
 }
 
 #[derive(Debug, Default)]
 struct Used {
-    addresses: HashSet<IpAddr>,
-    /// Node ports, with how many ports of one Service share each (TCP and UDP may).
-    ports: HashMap<u16, usize>,
+    /// Node ports; those of one Service may be of several of its ports.
+    ports: HashSet<u16>,
     is_loaded: bool,
 }
 
 /// Gives out addresses and ports.
 #[derive(Clone, Debug)]
 pub(crate) struct ServiceAllocator {
-    network: IpNet,
+    /// The families that Services may have, the primary first.
+    families: Vec<Family>,
     ports: RangeInclusive<u16>,
     used: Arc<Mutex<Used>>,
 }
 
-/// What a request has taken; dropped without [`Held::keep`], it is given back.
+/// A write that may need addresses and ports.
+#[derive(Clone, Copy)]
+pub(crate) struct Request<'a> {
+    pub(crate) registry: &'a Registry,
+    pub(crate) resource: &'a Resource,
+    pub(crate) dry_run: bool,
+}
+
+/// What a request has taken, until it ends. Where the request is cut off, ports are free at once, and addresses when
+/// somebody looks for such.
+#[must_use]
 pub(crate) struct Held {
-    allocator: Option<ServiceAllocator>,
+    allocator: ServiceAllocator,
+    owner: Owner,
     addresses: Vec<IpAddr>,
     ports: Vec<u16>,
 }
 
 impl Held {
-    /// For requests that need nothing.
-    pub(crate) fn nothing() -> Self {
-        Self { allocator: None, addresses: Vec::new(), ports: Vec::new() }
+    /// The write is done, or came to nothing: then everything is given back.
+    pub(crate) async fn end(mut self, registry: &Registry, is_done: bool) {
+        let addresses = std::mem::take(&mut self.addresses);
+        if is_done {
+            self.ports.clear();
+        } else {
+            give_back(registry, &self.owner, addresses).await;
+        }
     }
 
-    /// The write is done: the Service has it now.
-    pub(crate) fn keep(mut self) {
-        self.allocator = None;
+    fn take_port(&mut self, wanted: u16) -> Result<(), Refused> {
+        self.allocator.take_port(wanted)?;
+        self.ports.push(wanted);
+        Ok(())
+    }
+
+    fn take_any_port(&mut self, random: &Random) -> Result<u16, Refused> {
+        let taken = self.allocator.take_any_port(random)?;
+        self.ports.push(taken);
+        Ok(taken)
+    }
+
+    /// The ports that may be taken, as they are written.
+    fn port_range(&self) -> String {
+        format!("{}-{}", self.allocator.ports.start(), self.allocator.ports.end())
     }
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
-        if let Some(allocator) = self.allocator.take() {
-            allocator.give_back(&self.addresses, &self.ports);
-        }
+        self.allocator.give_back_ports(self.ports.iter());
     }
 }
 
@@ -81,10 +136,16 @@ enum Refused {
     Full,
 }
 
+/// 422 for a Service.
+fn invalid(name: &str, errors: ErrorList) -> Status {
+    Status::invalid("", "Service", name, errors)
+}
+
 impl ServiceAllocator {
     pub(crate) fn new(config: &Config) -> Self {
+        let networks = config.service_cluster_ip_range.iter();
         Self {
-            network: config.service_cluster_ip_range,
+            families: networks.map(|network| Family::of(network.addr())).collect(),
             ports: config.service_node_port_range.clone(),
             used: Arc::default(),
         }
@@ -94,125 +155,81 @@ impl ServiceAllocator {
         self.used.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes what a new Service needs and writes it into the object.
-    pub(crate) async fn allocate_create(
+    /// Takes what a Service needs beyond what it had (nothing, if it is new), and writes it into the object.
+    pub(crate) async fn allocate(
         &self,
-        registry: &Registry,
-        resource: &Resource,
-        object: &mut Value,
-    ) -> Result<Held, Status> {
-        self.allocate_update(registry, resource, object, &Value::Null).await
-    }
-
-    /// Takes what a changed Service needs beyond what it had.
-    pub(crate) async fn allocate_update(
-        &self,
-        registry: &Registry,
-        resource: &Resource,
+        request: Request<'_>,
         object: &mut Value,
         old: &Value,
-    ) -> Result<Held, Status> {
-        if !is_service(resource) {
-            return Ok(Held::nothing());
+    ) -> Result<Option<Held>, Status> {
+        if !is_service(request.resource) {
+            return Ok(None);
         }
-        self.load(registry, resource).await?;
-        service::allocate(self, registry.env.random(), object, old)
+        self.load(request).await?;
+        let mut held =
+            Held { allocator: self.clone(), owner: Owner::of(object), addresses: Vec::new(), ports: Vec::new() };
+        let taken = match self.prepare(&mut held, request.registry.env.random(), object, old) {
+            Ok(()) => take_addresses(&mut held, request, object, old).await,
+            Err(status) => Err(status),
+        };
+        match taken {
+            Ok(()) => Ok(Some(held)),
+            Err(status) => {
+                held.end(request.registry, false).await;
+                Err(status)
+            }
+        }
+    }
+
+    /// Settles families and takes ports.
+    fn prepare(&self, held: &mut Held, random: &Random, object: &mut Value, old: &Value) -> Result<(), Status> {
+        carry::over(object, old);
+        families::settle(&self.families, object, old).map_err(|errors| invalid(api::meta::name(object), errors))?;
+        node_ports::take(held, random, object, old)
     }
 
     /// Gives back what a deleted Service had.
-    pub(crate) fn release(&self, resource: &Resource, object: &Value) {
-        if is_service(resource) {
-            let (addresses, ports) = service::owned(object);
-            self.give_back(&addresses, &ports);
-        }
+    pub(crate) async fn release(&self, registry: &Registry, resource: &Resource, object: &Value) {
+        self.release_replaced(registry, resource, &Value::Null, object).await;
     }
 
     /// Gives back what a Service had and has no more.
-    pub(crate) fn release_replaced(&self, resource: &Resource, new: &Value, old: &Value) {
+    pub(crate) async fn release_replaced(&self, registry: &Registry, resource: &Resource, new: &Value, old: &Value) {
         if !is_service(resource) {
             return;
         }
-        let (new_addresses, mut new_ports) = service::owned(new);
-        let (old_addresses, old_ports) = service::owned(old);
-        let addresses: Vec<IpAddr> = old_addresses.into_iter().filter(|old| !new_addresses.contains(old)).collect();
-        let mut ports = Vec::new();
-        for port in old_ports {
-            match new_ports.iter().position(|new| *new == port) {
-                Some(index) => {
-                    new_ports.swap_remove(index);
-                }
-                None => ports.push(port),
-            }
-        }
-        self.give_back(&addresses, &ports);
+        self.give_back_ports(fields::owned_ports(old).difference(&fields::owned_ports(new)));
+        let kept = fields::owned_addresses(new);
+        let addresses = fields::owned_addresses(old).into_iter().filter(|address| !kept.contains(address)).collect();
+        give_back(registry, &Owner::of(old), addresses).await;
     }
 
-    /// Reads what the Services that are there have, once.
-    async fn load(&self, registry: &Registry, resource: &Resource) -> Result<(), Status> {
+    /// Reads which ports the Services that are there have, and claims the addresses of those from before there were
+    /// claims. Once.
+    async fn load(&self, request: Request<'_>) -> Result<(), Status> {
         if self.lock().is_loaded {
             return Ok(());
         }
-        registry.fresh().await?;
-        let snapshot = registry.resource_cache(resource)?.snapshot(0);
+        request.registry.fresh().await?;
+        repair::complete(request.registry).await?;
+        let snapshot = request.registry.resource_cache(request.resource)?.snapshot(0);
         let mut used = self.lock();
         // Another request may have been first; what was taken since then must stay.
         if !used.is_loaded {
-            for service in snapshot.range(None) {
-                let (addresses, ports) = service::owned(&service.value());
-                used.addresses.extend(addresses);
-                for port in ports {
-                    *used.ports.entry(port).or_default() += 1;
-                }
-            }
+            used.ports.extend(snapshot.range(None).flat_map(|service| fields::owned_ports(&service.value())));
             used.is_loaded = true;
         }
         Ok(())
-    }
-
-    fn take_address(&self, wanted: IpAddr) -> Result<(), Refused> {
-        let is_usable = self.network.contains(&wanted)
-            && wanted != self.network.network()
-            && (matches!(self.network, IpNet::V6(_)) || wanted != self.network.broadcast());
-        if !is_usable {
-            return Err(Refused::NotInRange);
-        }
-        if self.lock().addresses.insert(wanted) { Ok(()) } else { Err(Refused::Taken) }
-    }
-
-    fn take_any_address(&self, random: &base::Random) -> Result<IpAddr, Refused> {
-        let bits = u32::from(self.network.max_prefix_len() - self.network.prefix_len()).min(32);
-        let size = 1_u64 << bits;
-        // The first addresses are left to those who ask for a certain one, as long as there are others.
-        let reserved = (size / 16).clamp(16, 256).min(size / 2);
-        let start = reserved + random.below(size - reserved);
-        let candidates = (start..size).chain(reserved..start).chain(1..reserved);
-        for position in candidates {
-            let Some(address) = nth_address(&self.network, u128::from(position)) else { continue };
-            if self.take_address(address).is_ok() {
-                return Ok(address);
-            }
-        }
-        Err(Refused::Full)
     }
 
     fn take_port(&self, wanted: u16) -> Result<(), Refused> {
         if !self.ports.contains(&wanted) {
             return Err(Refused::NotInRange);
         }
-        let mut used = self.lock();
-        if used.ports.contains_key(&wanted) {
-            return Err(Refused::Taken);
-        }
-        used.ports.insert(wanted, 1);
-        Ok(())
+        if self.lock().ports.insert(wanted) { Ok(()) } else { Err(Refused::Taken) }
     }
 
-    /// Takes a port a second time for another protocol of the same Service.
-    fn share_port(&self, port: u16) {
-        *self.lock().ports.entry(port).or_default() += 1;
-    }
-
-    fn take_any_port(&self, random: &base::Random) -> Result<u16, Refused> {
+    fn take_any_port(&self, random: &Random) -> Result<u16, Refused> {
         let (first, last) = (*self.ports.start(), *self.ports.end());
         let size = u64::from(last.saturating_sub(first)) + 1;
         let offset = u16::try_from(random.below(size)).unwrap_or(0);
@@ -220,20 +237,94 @@ impl ServiceAllocator {
         (start..=last).chain(first..start).find(|port| self.take_port(*port).is_ok()).ok_or(Refused::Full)
     }
 
-    fn give_back(&self, addresses: &[IpAddr], ports: &[u16]) {
+    fn give_back_ports<'a>(&self, ports: impl Iterator<Item = &'a u16>) {
         let mut used = self.lock();
-        for address in addresses {
-            used.addresses.remove(address);
-        }
         for port in ports {
-            if let Some(count) = used.ports.get_mut(port) {
-                *count -= 1;
-                if *count == 0 {
-                    used.ports.remove(port);
-                }
+            used.ports.remove(port);
+        }
+    }
+}
+
+/// Gives addresses back. What fails is found later.
+async fn give_back(registry: &Registry, owner: &Owner, addresses: Vec<IpAddr>) {
+    for address in addresses {
+        if let Err(status) = claims::remove(registry, address, owner).await {
+            tracing::warn!(%address, err = %status.message, "address of a Service could not be given back");
+        }
+    }
+}
+
+/// Takes the addresses that `object` needs beyond those of `old`, and writes them into it.
+async fn take_addresses(held: &mut Held, request: Request<'_>, object: &mut Value, old: &Value) -> Result<(), Status> {
+    let wanted = addresses::wanted(object, old);
+    if wanted.is_empty() {
+        return Ok(());
+    }
+    request.registry.fresh().await?;
+    let networks = ranges::usable(request.registry)?;
+    for wanted in wanted {
+        let given = match wanted.named {
+            Some(named) => {
+                let taken = take_address(held, request, &networks, named).await?;
+                taken.map_err(|refused| addresses::refusal(object, named, &refused))?;
+                named
+            }
+            None => take_any_address(held, request, &networks, wanted.family).await?,
+        };
+        addresses::write(object, wanted, given);
+    }
+    Ok(())
+}
+
+/// Takes an address that was named. A dry run does not look whether somebody has it, as upstream's does not.
+async fn take_address(
+    held: &mut Held,
+    request: Request<'_>,
+    networks: &[IpNet],
+    wanted: IpAddr,
+) -> Result<Result<(), Refused>, Status> {
+    if !networks.iter().any(|network| ranges::has(network, wanted)) {
+        return Ok(Err(Refused::NotInRange));
+    }
+    if !request.dry_run {
+        if !claims::make(request.registry, wanted, &held.owner).await? {
+            return Ok(Err(Refused::Taken));
+        }
+        held.addresses.push(wanted);
+    }
+    Ok(Ok(()))
+}
+
+/// Takes any free address of a family.
+async fn take_any_address(
+    held: &mut Held,
+    request: Request<'_>,
+    networks: &[IpNet],
+    family: Family,
+) -> Result<IpAddr, Status> {
+    let registry = request.registry;
+    for network in networks.iter().filter(|network| Family::of(network.addr()) == family) {
+        let bits = u32::from(network.max_prefix_len() - network.prefix_len()).min(32);
+        let size = 1_u64 << bits;
+        // The first addresses are left to those who ask for a certain one, as long as there are others.
+        let reserved = (size / 16).clamp(16, 256).min(size / 2);
+        let start = reserved + registry.env.random().below(size - reserved);
+        for position in (start..size).chain(reserved..start).chain(1..reserved) {
+            let Some(address) = nth_address(network, u128::from(position)) else { continue };
+            if !ranges::has(network, address) || claims::is_known(registry, address)? {
+                continue;
+            }
+            if request.dry_run {
+                return Ok(address);
+            }
+            // Somebody may have been quicker than the cache.
+            if claims::make(registry, address, &held.owner).await? {
+                held.addresses.push(address);
+                return Ok(address);
             }
         }
     }
+    Err(Status::internal("failed to allocate a serviceIP: range is full"))
 }
 
 fn is_service(resource: &Resource) -> bool {

@@ -89,6 +89,7 @@ async fn sync(registry: &Registry, ca_pem: &str) -> Result<(), Status> {
     }
     publish(registry, ca_pem).await?;
     note_tracking(registry).await?;
+    crate::allocation::keep_ranges(registry).await?;
     let ports = json!([{"name": "https", "port": 443, "protocol": "TCP", "targetPort": registry.config.secure_port}]);
     let service = json!({
         "apiVersion": "v1", "kind": "Service",

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use base::Networks;
 use ipnet::IpNet;
 
 use crate::access::{AuthorizationOptions, OidcFlags, RequestHeaders, TokenWebhookConfig};
@@ -26,8 +27,8 @@ pub struct Config {
     /// `kubernetes` Service. Without it, the bind address unless that is a loopback address, or the address of the
     /// interface with the default route.
     pub advertise_address: Option<IpAddr>,
-    /// `--service-cluster-ip-range`.
-    pub service_cluster_ip_range: IpNet,
+    /// `--service-cluster-ip-range`: one network, or two of different families of which the first is the primary.
+    pub service_cluster_ip_range: Networks,
     /// `--service-node-port-range`.
     pub service_node_port_range: RangeInclusive<u16>,
     /// `--cert-dir`: holds the cluster's CA (`ca.crt`, `ca.key`), the key of service account tokens (`sa.key`) unless
@@ -114,7 +115,7 @@ impl Config {
             bind_address: IpAddr::from([0, 0, 0, 0]),
             secure_port: 6443,
             advertise_address: None,
-            service_cluster_ip_range: IpNet::new_assert(IpAddr::from([10, 43, 0, 0]), 16),
+            service_cluster_ip_range: IpNet::new_assert(IpAddr::from([10, 43, 0, 0]), 16).into(),
             service_node_port_range: 30000..=32767,
             pki_dir: pki_dir.into(),
             tls_sans: Vec::new(),
@@ -168,10 +169,10 @@ impl Config {
         }
     }
 
-    /// The cluster IP of the `kubernetes` Service: the first address of the range.
+    /// The cluster IP of the `kubernetes` Service: the first address of the primary range.
     pub(crate) fn kubernetes_service_ip(&self) -> IpAddr {
-        crate::allocation::nth_address(&self.service_cluster_ip_range, 1)
-            .unwrap_or(self.service_cluster_ip_range.addr())
+        let primary = self.service_cluster_ip_range.primary();
+        base::nth_address(&primary, 1).unwrap_or(primary.addr())
     }
 
     /// The address under which other nodes reach this server.

@@ -15,6 +15,7 @@ use crate::access::RemoteError;
 use crate::access::authentication::{Authenticator, Authorities};
 use crate::access::{Access, AuthenticationError, AuthorizationError, Identity};
 use crate::aggregation::{self, Aggregation};
+use crate::allocation;
 use crate::audit::{self, Audit};
 use crate::bootstrap;
 use crate::cache::Cache;
@@ -204,6 +205,7 @@ impl ApiServer {
             "bootstrap objects",
             bootstrap::run(registry.clone(), core.certificates.authority.subscribe(), registry.drain.clone()),
         );
+        tasks.spawn("addresses of Services", allocation::repair(registry.clone(), registry.drain.clone()));
         if let Limits::Fair(control) = &core.limits {
             tasks.spawn("flow control", control.clone().run(registry.clone(), registry.drain.clone()));
             tasks.spawn("flow schemas", flowcontrol::maintain(registry.clone(), registry.drain.clone()));

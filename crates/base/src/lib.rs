@@ -1,9 +1,9 @@
 //! Leaf library: what every part of Skiff takes from outside itself.
 //!
 //! Time and randomness ([`Env`]), ordered shutdown of tasks ([`Drain`], [`Tasks`]), layered configuration
-//! ([`config`]), files that others replace ([`FileWatch`]), answers that end ([`TtlCache`]), the identity of an
-//! installation on its machine ([`Instance`]), how many files may be open ([`raise_open_files`]), and tracing set-up
-//! ([`logging`]).
+//! ([`config`]), files that others replace ([`FileWatch`]), answers that end ([`TtlCache`]), networks of one or two
+//! families ([`Networks`]), the identity of an installation on its machine ([`Instance`]), how many files may be open
+//! ([`raise_open_files`]), and tracing set-up ([`logging`]).
 //! Nothing here knows Kubernetes.
 
 pub mod config;
@@ -13,6 +13,7 @@ mod files;
 mod instance;
 mod limits;
 pub mod logging;
+mod networks;
 mod sys;
 mod tasks;
 mod ttl_cache;
@@ -22,6 +23,7 @@ pub use env::{Env, Random};
 pub use files::FileWatch;
 pub use instance::Instance;
 pub use limits::{raise_open_files, restore_open_files};
+pub use networks::{Networks, NetworksError, nth_address};
 pub use sys::watch_descriptor;
 pub use tasks::{TaskError, TaskFailure, Tasks};
 pub use ttl_cache::TtlCache;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use base::{Drain, TaskFailure, Tasks};
+use base::{Drain, Networks, TaskFailure, Tasks};
 use client::leader::{self, Outcome};
 use client::{Accounts, ConnectError, EventRecorder, Informers};
 use ipnet::IpNet;
@@ -30,10 +30,12 @@ pub struct Config {
     pub lease_namespace: String,
     /// The certificates of the cluster's authority, PEM, published to every namespace. None: nothing is published.
     pub root_ca: Option<watch::Receiver<String>>,
-    /// The addresses of all pods; each node gets a part. None: nodes get no addresses from here.
-    pub cluster_cidr: Option<IpNet>,
-    /// The size of a node's part.
-    pub node_cidr_mask: u8,
+    /// The addresses of all pods; each node gets a part of each network. None: nodes get no addresses from here.
+    pub cluster_cidr: Option<Networks>,
+    /// The size of a node's part of an IPv4 network.
+    pub node_cidr_mask_ipv4: u8,
+    /// The size of a node's part of an IPv6 network.
+    pub node_cidr_mask_ipv6: u8,
     /// How long a node may be silent before it counts as unreachable.
     pub node_monitor_grace_period: Duration,
     /// What signs certificates for nodes. None: requests stay unsigned.
@@ -55,12 +57,23 @@ impl Default for Config {
             lease_namespace: "kube-system".to_owned(),
             root_ca: None,
             cluster_cidr: None,
-            node_cidr_mask: 24,
+            node_cidr_mask_ipv4: 24,
+            node_cidr_mask_ipv6: 64,
             node_monitor_grace_period: Duration::from_secs(40),
             signer: None,
             terminated_pod_threshold: 12_500,
             service_account_keys: None,
             legacy_token_clean_up_period: Duration::from_secs(365 * 24 * 3600),
+        }
+    }
+}
+
+impl Config {
+    /// The size of a node's part of a network.
+    pub(crate) fn node_cidr_mask(&self, network: IpNet) -> u8 {
+        match network {
+            IpNet::V4(_) => self.node_cidr_mask_ipv4,
+            IpNet::V6(_) => self.node_cidr_mask_ipv6,
         }
     }
 }
@@ -120,8 +133,8 @@ impl ControllerManager {
         accounts: Accounts,
         informers: Informers,
     ) -> Result<Self, BuildError> {
-        if let Some(cluster_cidr) = config.cluster_cidr {
-            let mask = config.node_cidr_mask;
+        for cluster_cidr in config.cluster_cidr.iter().flat_map(Networks::iter) {
+            let mask = config.node_cidr_mask(cluster_cidr);
             if mask < cluster_cidr.prefix_len() || mask > cluster_cidr.max_prefix_len() {
                 return Err(BuildError::NodeMask { cluster_cidr, mask });
             }

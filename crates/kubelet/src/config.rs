@@ -59,14 +59,13 @@ impl Config {
     /// A configuration with the usual values where there are any.
     pub fn new(
         node_name: impl Into<String>,
-        node_ip: IpAddr,
+        node_ips: Vec<IpAddr>,
         instance: Instance,
         serving: Arc<Presenter>,
         client_ca: Arc<Trust>,
     ) -> Self {
         Self {
             node_name: node_name.into(),
-            node_ips: vec![node_ip],
             node_labels: Vec::new(),
             cri_socket: instance.run_dir().join("runtime.sock"),
             static_pod_path: None,
@@ -75,7 +74,13 @@ impl Config {
             client_ca,
             cluster_dns: Vec::new(),
             cluster_domain: "cluster.local".to_owned(),
-            bind_address: IpAddr::from([0, 0, 0, 0]),
+            bind_address: if node_ips.iter().any(IpAddr::is_ipv6) {
+                // Takes connections of IPv4 too.
+                IpAddr::from([0_u16; 8])
+            } else {
+                IpAddr::from([0_u8; 4])
+            },
+            node_ips,
             port: 10250,
             max_pods: 110,
             resolv_conf: PathBuf::from("/etc/resolv.conf"),

@@ -78,7 +78,7 @@ impl Stage {
         let issued = issued.expect("issued");
         let serving = Arc::new(pki::Presenter::new(&issued).expect("a certificate with its key"));
         let ca = self.authority.trust();
-        let mut config = Config::new("n1", IpAddr::from([127, 0, 0, 1]), instance, serving, ca);
+        let mut config = Config::new("n1", vec![IpAddr::from([127, 0, 0, 1])], instance, serving, ca);
         config.pod_logs_dir = self.dir.path().join("logs");
         config.static_pod_path = Some(self.manifests());
         config.bind_address = IpAddr::from([127, 0, 0, 1]);

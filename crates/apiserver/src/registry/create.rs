@@ -7,6 +7,7 @@ use serde_json::Value;
 use super::decode::take_omitted;
 use super::{Caller, Put, Registry, Scope, Subject, Write, set_resource_version};
 use crate::admission::{self, Admitted, Operation};
+use crate::allocation::Request;
 use crate::{convert, strategy};
 
 /// An object to be created: decoded, its defaults set.
@@ -97,7 +98,24 @@ impl Registry {
         let creation = strategy::Creation { identity: caller.identity, now };
         strategy::prepare_create(resource, object, &creation);
         // Validation looks at addresses and ports too; what it refuses gives them back.
-        let allocation = self.services.allocate_create(self, resource, object).await?;
+        let request = Request { registry: self, resource, dry_run: caller.dry_run };
+        let held = self.services.allocate(request, object, &Value::Null).await?;
+        let outcome = self.write_new(scope, object, omitted, caller).await;
+        if let Some(held) = held {
+            held.end(self, matches!(outcome, Ok(Some(_))) && !caller.dry_run).await;
+        }
+        outcome
+    }
+
+    /// Judges and writes an object that has all it needs; `None` if the name is taken.
+    async fn write_new(
+        &self,
+        scope: Scope<'_>,
+        object: &mut Value,
+        omitted: &Omitted,
+        caller: Caller<'_>,
+    ) -> Result<Option<Value>, Status> {
+        let resource = scope.resource;
         *object = convert::round_trip(resource, std::mem::take(object));
         let (stored, judged) = convert::judged(resource, object);
         let mut errors = api::validation::create(stored, &judged);
@@ -122,7 +140,6 @@ impl Registry {
         match result? {
             Put::Applied(revision) => {
                 if !caller.dry_run {
-                    allocation.keep();
                     set_resource_version(object, revision);
                 }
                 Ok(Some(super::kept(resource, std::mem::take(object))))

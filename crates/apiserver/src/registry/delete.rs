@@ -101,7 +101,7 @@ impl Registry {
             }
             match self.remove(resource, &key, last.revision).await? {
                 Put::Applied(_) => {
-                    self.services.release(resource, &last.value);
+                    self.services.release(self, resource, &last.value).await;
                     return Ok(Deleted::Gone(last.value));
                 }
                 // Somebody who saw the mark, such as a controller that collects pods, was quicker with what this asked for.

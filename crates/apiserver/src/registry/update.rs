@@ -1,5 +1,6 @@
 //! Update and patch: a change of what is there.
 
+use api::decode::Omitted;
 use api::kinds::Resource;
 use api::status::{Status, reason};
 use serde_json::Value;
@@ -7,6 +8,7 @@ use serde_json::Value;
 use super::decode::take_omitted;
 use super::{Caller, Current, MAX_RETRIES, NewObject, Put, Registry, Scope, Subject, Write, set_resource_version};
 use crate::admission::{self, Admitted, Attributes, Charge, Operation};
+use crate::allocation::Request;
 use crate::{cache, convert, strategy};
 
 /// Makes the new object from the one that is there. Called again when another write came first.
@@ -36,6 +38,16 @@ pub(crate) enum Part {
     Status,
     /// What a subresource with rules of its own changes; its handler keeps the rest.
     Special,
+}
+
+/// What one attempt changes.
+struct Changed<'a> {
+    name: &'a str,
+    part: Part,
+    /// As it was.
+    current: &'a Current,
+    /// What is empty in the new one and does not show.
+    omitted: &'a Omitted,
 }
 
 impl Registry {
@@ -152,10 +164,28 @@ impl Registry {
             strategy::begin_generation(resource, &mut new, old);
         }
         // Validation looks at addresses and ports too; what it refuses gives them back.
-        let allocation = match part {
-            Part::Main => self.services.allocate_update(self, resource, &mut new, old).await?,
-            Part::Status | Part::Special => crate::allocation::Held::nothing(),
+        let request = Request { registry: self, resource, dry_run: caller.dry_run };
+        let held = match part {
+            Part::Main => self.services.allocate(request, &mut new, old).await?,
+            Part::Status | Part::Special => None,
         };
+        let outcome = self.write_changed(attributes, Changed { name, part, current, omitted: &omitted }, new).await;
+        if let Some(held) = held {
+            held.end(self, matches!(outcome, Ok(Attempt::Written(_)))).await;
+        }
+        outcome
+    }
+
+    /// Judges and writes an object that has all it needs.
+    async fn write_changed(
+        &self,
+        attributes: Attributes<'_>,
+        changed: Changed<'_>,
+        mut new: Value,
+    ) -> Result<Attempt, Status> {
+        let Changed { name, part, current, omitted } = changed;
+        let (scope, caller, old) = (attributes.scope, attributes.caller, &current.value);
+        let resource = scope.resource;
         new = convert::round_trip(resource, new);
         let ((stored, judged), (_, before)) = (convert::judged(resource, &new), convert::judged(resource, old));
         let mut errors = match part {
@@ -191,18 +221,21 @@ impl Registry {
         let key = scope.key(name);
         if ends_with_update(resource, &new, old) {
             return Ok(match self.remove(resource, &key, current.revision).await? {
-                Put::Applied(_) => Attempt::Written(new),
+                Put::Applied(_) => {
+                    self.services.release(self, resource, &new).await;
+                    self.services.release_replaced(self, resource, &new, old).await;
+                    Attempt::Written(new)
+                }
                 Put::Mismatch(now) => {
                     charge.refund(self).await?;
                     Attempt::Superseded(self.convert_current(resource, now).await?)
                 }
             });
         }
-        let write = Write { value: &new, omitted: &omitted, expected: current.revision };
+        let write = Write { value: &new, omitted, expected: current.revision };
         match self.put_converted(resource, &key, write).await? {
             Put::Applied(revision) => {
-                allocation.keep();
-                self.services.release_replaced(resource, &new, old);
+                self.services.release_replaced(self, resource, &new, old).await;
                 set_resource_version(&mut new, revision);
                 Ok(Attempt::Written(super::kept(resource, new)))
             }

@@ -14,6 +14,7 @@ mod documents;
 mod double;
 mod encryption;
 mod fairness;
+mod families;
 mod grants;
 mod hardening;
 mod hooks;

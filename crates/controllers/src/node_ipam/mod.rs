@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use base::Drain;
+use base::{Drain, Networks};
 use client::{Controller, ControllerError, EventType, Lister, ObjectKey, objects};
 use ipnet::IpNet;
 use k8s_openapi::api::core::v1::Node;
@@ -20,9 +20,9 @@ use crate::error::{Attempt, SyncError};
 struct Allocator {
     context: Context,
     nodes: Lister<Node>,
-    cluster: IpNet,
+    cluster: Networks,
     /// What was given away and the informer may not have shown yet, by node.
-    given: Mutex<HashMap<String, IpNet>>,
+    given: Mutex<HashMap<String, Vec<IpNet>>>,
 }
 
 /// Runs the controller until the drain signal. One worker, so that no part is given away twice.
@@ -61,31 +61,34 @@ fn parts(node: &Node) -> Vec<IpNet> {
 }
 
 impl Allocator {
-    fn given(&self) -> std::sync::MutexGuard<'_, HashMap<String, IpNet>> {
+    fn given(&self) -> std::sync::MutexGuard<'_, HashMap<String, Vec<IpNet>>> {
         self.given.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A free part of each network.
+    fn free_parts(&self) -> Option<Vec<IpNet>> {
+        let mut used: Vec<IpNet> = self.nodes.list().iter().flat_map(|node| parts(node)).collect();
+        used.extend(self.given().values().flatten());
+        let free = |network| allocate::first_free(network, self.context.config.node_cidr_mask(network), &used);
+        self.cluster.iter().map(free).collect()
     }
 
     async fn sync(&self, key: &ObjectKey) -> Result<Option<Duration>, SyncError> {
         let node = self.nodes.get_key(key).filter(|node| parts(node).is_empty() && !objects::is_deleting(&**node));
         let Some(node) = node else { return Ok(None) };
-        let already = self.given().get(&key.name).copied();
-        let part = already.or_else(|| {
-            let mut used: Vec<IpNet> = self.nodes.list().iter().flat_map(|node| parts(node)).collect();
-            used.extend(self.given().values());
-            allocate::first_free(self.cluster, self.context.config.node_cidr_mask, &used)
-        });
-        let Some(part) = part else {
+        let already = self.given().get(&key.name).cloned();
+        let Some(given) = already.or_else(|| self.free_parts()) else {
             let (recorder, about) = (self.context.recorder(), objects::reference(&*node));
             let message = format!("Node {} status is now: CIDRNotAvailable", key.name);
             recorder.event(&about, EventType::Normal, "CIDRNotAvailable", message);
             // The end of another node makes room and adds this key again.
             return Ok(None);
         };
-        self.given().insert(key.name.clone(), part);
+        self.given().insert(key.name.clone(), given.clone());
         let api: Api<Node> = self.context.cluster();
         let patch = json!({
             "metadata": { "uid": node.metadata.uid },
-            "spec": { "podCIDR": part.to_string(), "podCIDRs": [part.to_string()] },
+            "spec": { "podCIDR": given.first(), "podCIDRs": given },
         });
         let patched = api.patch(&key.name, &PatchParams::default(), &Patch::Strategic(patch)).await;
         if patched.is_err() {

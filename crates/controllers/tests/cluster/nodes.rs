@@ -35,6 +35,24 @@ async fn nodes_of_pods(test: &TestCluster) -> Vec<String> {
 }
 
 #[tokio::test(start_paused = true)]
+async fn nodes_get_addresses_of_each_family() {
+    let test = TestCluster::start(&["n1", "n2"]).await;
+    let nodes: &Api<Node> = &test.api_all();
+    let mut given = Vec::new();
+    for name in ["n1", "n2"] {
+        let spec = test.eventually("addresses", || async move {
+            nodes.get(name).await.ok().and_then(|node| node.spec).filter(|spec| spec.pod_cidrs.is_some())
+        });
+        let spec = spec.await;
+        let cidrs = spec.pod_cidrs.unwrap_or_default();
+        assert_eq!(spec.pod_cidr.as_ref(), cidrs.first());
+        given.push(cidrs);
+    }
+    given.sort();
+    assert_eq!(given, [["10.42.0.0/24", "fd42::/64"], ["10.42.1.0/24", "fd42:0:0:1::/64"]]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn pods_move_from_a_silent_node_and_end_with_it() {
     let test = TestCluster::start(&["n1", "n2"]).await;
     let nodes: &Api<Node> = &test.api_all();

@@ -6,10 +6,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use apiserver::{ApiServer, Identity};
-use base::{Env, Instance};
+use base::{Env, Instance, Networks};
 use client::{Accounts, Informers, Source};
 use controllers::ControllerManager;
-use ipnet::IpNet;
 use pki::jwt::SigningKey;
 use pki::{Authority, JoinRole, JoinToken, ServiceAccountKeys};
 use tokio::sync::watch;
@@ -154,7 +153,7 @@ fn cluster_id(authority: &Authority) -> String {
 /// What the controllers are told.
 pub struct ControllerOptions {
     pub identity: String,
-    pub cluster_cidr: IpNet,
+    pub cluster_cidr: Networks,
     /// The certificates of the cluster's authority, PEM.
     pub root_ca: watch::Receiver<String>,
     pub node_monitor_grace_period: Duration,

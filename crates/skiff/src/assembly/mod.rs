@@ -19,7 +19,8 @@ use crate::supervise::Parts;
 
 /// The address of cluster DNS where none is given: the tenth of the service CIDR.
 pub fn default_dns(service_cidr: IpNet) -> Result<IpAddr> {
-    service_cidr.hosts().nth(9).with_context(|| format!("the service CIDR {service_cidr} has fewer than ten addresses"))
+    let tenth = base::nth_address(&service_cidr, 10);
+    tenth.with_context(|| format!("the service CIDR {service_cidr} has fewer than ten addresses"))
 }
 
 /// What this replica is called in Leases.
@@ -56,6 +57,7 @@ mod tests {
     #[test]
     fn cluster_dns_is_the_tenth_service_address() {
         assert_eq!(default_dns("10.43.0.0/16".parse().unwrap()).unwrap().to_string(), "10.43.0.10");
+        assert_eq!(default_dns("fd43::/112".parse().unwrap()).unwrap().to_string(), "fd43::a");
         assert!(default_dns("10.43.0.0/30".parse().unwrap()).is_err());
     }
 }

@@ -5,9 +5,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
-use base::{Env, Instance};
-use ipnet::IpNet;
+use anyhow::{Context, Result, bail};
+use base::{Env, Instance, Networks};
 use kubelet::Kubelet;
 use network::{NodeRoutes, NodeRoutesConfig, PodNetwork};
 use pki::{Presenter, Trust};
@@ -22,9 +21,12 @@ use crate::{host, layout};
 pub struct NodeConfig {
     pub instance: Instance,
     pub name: String,
-    pub ip: IpAddr,
-    pub cluster_cidr: IpNet,
-    pub service_cidr: IpNet,
+    /// The node's addresses, at most one of each family; the first counts where only one can.
+    pub ips: Vec<IpAddr>,
+    /// The addresses of pods.
+    pub cluster_cidr: Networks,
+    /// The addresses of services.
+    pub service_cidr: Networks,
     pub cluster_dns: IpAddr,
     pub cluster_domain: String,
     pub kubelet_port: u16,
@@ -49,16 +51,25 @@ pub struct NodeClients {
     pub dns: kube::Client,
 }
 
-/// A node's name and address from its options, or from the machine.
-pub fn identity(options: &NodeOptions) -> Result<(String, IpAddr)> {
+/// A node's name and addresses from its options, or from the machine.
+pub fn identity(options: &NodeOptions, pods: Networks) -> Result<(String, Vec<IpAddr>)> {
     let name = options.node_name.clone().map_or_else(host::name, Ok)?;
-    let ip = options.node_ip.map_or_else(host::address, Ok)?;
-    Ok((name, ip))
+    Ok((name, addresses(&options.node_ip, pods)?))
+}
+
+/// The addresses that are given, or for each family of the pods' networks the machine's own.
+pub fn addresses(given: &[IpAddr], pods: Networks) -> Result<Vec<IpAddr>> {
+    match given {
+        [] => host::addresses(pods),
+        [_] => Ok(given.to_vec()),
+        [first, second] if first.is_ipv4() != second.is_ipv4() => Ok(given.to_vec()),
+        _ => bail!("--node-ip: give one address, or one of IPv4 and one of IPv6"),
+    }
 }
 
 /// The address of cluster DNS from the options, or from the service CIDR.
-pub fn cluster_dns(options: &NodeOptions, service_cidr: IpNet) -> Result<IpAddr> {
-    options.cluster_dns.map_or_else(|| default_dns(service_cidr), Ok)
+pub fn cluster_dns(options: &NodeOptions, service_cidr: Networks) -> Result<IpAddr> {
+    options.cluster_dns.map_or_else(|| default_dns(service_cidr.primary()), Ok)
 }
 
 /// Starts all parts of a node.
@@ -79,7 +90,7 @@ pub async fn start(parts: &mut Parts, config: NodeConfig, client: kube::Client, 
     };
 
     let mut kubelet =
-        kubelet::Config::new(&config.name, config.ip, config.instance.clone(), config.serving, config.client_ca);
+        kubelet::Config::new(&config.name, config.ips, config.instance.clone(), config.serving, config.client_ca);
     kubelet.cri_socket = socket;
     kubelet.pod_logs_dir = layout::pod_logs_dir(&config.instance);
     kubelet.cluster_dns = vec![config.cluster_dns];
@@ -89,7 +100,7 @@ pub async fn start(parts: &mut Parts, config: NodeConfig, client: kube::Client, 
     config.kubelet.set(&mut kubelet)?;
     start_kubelet(parts, kubelet, client, env)?;
 
-    let proxy = proxy::Config::new(config.instance.clone(), &config.name, vec![config.cluster_cidr]);
+    let proxy = proxy::Config::new(config.instance.clone(), &config.name, config.cluster_cidr.iter().collect());
     start_proxy(parts, proxy, &informers)?;
 
     let dns = dns::Config {
@@ -103,11 +114,11 @@ pub async fn start(parts: &mut Parts, config: NodeConfig, client: kube::Client, 
 }
 
 /// Opens the built-in pod network.
-pub async fn open_network(instance: &Instance, cluster_cidr: IpNet, service_cidr: IpNet) -> Result<PodNetwork> {
+pub async fn open_network(instance: &Instance, cluster_cidr: Networks, service_cidr: Networks) -> Result<PodNetwork> {
     let config = network::Config {
         instance: instance.clone(),
-        cluster_cidrs: vec![cluster_cidr],
-        service_cidrs: vec![service_cidr],
+        cluster_cidrs: cluster_cidr.iter().collect(),
+        service_cidrs: service_cidr.iter().collect(),
         mtu: None,
     };
     PodNetwork::open(config).await.context("cannot set up the pod network")

@@ -126,7 +126,7 @@ fn read(path: &Path) -> Result<(String, KeyPairPem)> {
 pub struct ServingRenewal {
     client: kube::Client,
     node: String,
-    ip: IpAddr,
+    ips: Vec<IpAddr>,
     dir: PathBuf,
     presenter: Arc<Presenter>,
     due: Timestamp,
@@ -142,7 +142,7 @@ impl ServingRenewal {
         parts: &mut Parts,
         client: kube::Client,
         dir: &Path,
-        (node, ip): (&str, IpAddr),
+        (node, ips): (&str, &[IpAddr]),
         env: &Env,
     ) -> Result<Arc<Presenter>> {
         let file = |end: &str| dir.join(format!("{ASKED}{end}"));
@@ -155,13 +155,13 @@ impl ServingRenewal {
             (Some(presenter), Some(pair)) => (presenter, due(&pair.certificate, env)),
             _ => {
                 let own = Authority::load_or_create(dir, "serving-ca", env)?;
-                let request = certificate_of(node, ip);
+                let request = certificate_of(node, ips);
                 (Presenter::new(&own.load_or_issue(dir, "kubelet", &request)?)?, Timestamp::MIN)
             }
         };
         let presenter = Arc::new(presenter);
         let (dir, node, env) = (dir.to_owned(), node.to_owned(), env.clone());
-        let renewal = Self { client, node, ip, dir, presenter: presenter.clone(), due, env };
+        let renewal = Self { client, node, ips: ips.to_vec(), dir, presenter: presenter.clone(), due, env };
         parts.spawn_endless("kubelet's certificate", renewal.run(parts.drain()));
         Ok(presenter)
     }
@@ -183,7 +183,7 @@ impl ServingRenewal {
 
     async fn renew(&mut self) -> Result<()> {
         let (name, groups) = (format!("system:node:{}", self.node), ["system:nodes".to_owned()]);
-        let asked = SigningRequest::with_names(&name, &groups, std::slice::from_ref(&self.node), &[self.ip])?;
+        let asked = SigningRequest::with_names(&name, &groups, std::slice::from_ref(&self.node), &self.ips)?;
         let certificate = join::ask(&self.client, &Ask::SERVING, &asked.request, PATIENCE).await?;
         let pair = KeyPairPem { certificate, key: asked.key };
         self.presenter.set(&pair)?;

@@ -12,12 +12,12 @@ use super::control_plane::VALIDITY;
 use crate::supervise::Parts;
 
 /// What a kubelet's serving certificate says.
-pub fn certificate_of(node: &str, ip: IpAddr) -> IssueRequest {
+pub fn certificate_of(node: &str, ips: &[IpAddr]) -> IssueRequest {
     IssueRequest {
         common_name: format!("system:node:{node}"),
         organizations: vec!["system:nodes".to_owned()],
         dns_names: vec![node.to_owned()],
-        ips: vec![ip],
+        ips: ips.to_vec(),
         usage: Usage::Server,
         validity: VALIDITY,
     }
@@ -28,10 +28,10 @@ pub fn issued(
     parts: &mut Parts,
     authority: &Arc<Authority>,
     dir: &Path,
-    (node, ip): (&str, IpAddr),
+    (node, ips): (&str, &[IpAddr]),
     env: &Env,
 ) -> Result<Arc<Presenter>> {
-    let request = certificate_of(node, ip);
+    let request = certificate_of(node, ips);
     let leaf = Arc::new(Leaf::load_or_issue(authority, dir, "kubelet", request, env)?);
     let presenter = leaf.presenter();
     parts.spawn_endless("kubelet's certificate", leaf.run(parts.drain()));
@@ -39,9 +39,9 @@ pub fn issued(
 }
 
 /// The same by an authority of the node's own, which nobody else knows.
-pub fn self_issued(parts: &mut Parts, dir: &Path, (node, ip): (&str, IpAddr), env: &Env) -> Result<Arc<Presenter>> {
+pub fn self_issued(parts: &mut Parts, dir: &Path, (node, ips): (&str, &[IpAddr]), env: &Env) -> Result<Arc<Presenter>> {
     let authority = Arc::new(Authority::load_or_create(dir, "serving-ca", env)?);
-    let presenter = issued(parts, &authority, dir, (node, ip), env)?;
+    let presenter = issued(parts, &authority, dir, (node, ips), env)?;
     parts.spawn_endless("kubelet's certificate authority", authority.run(parts.drain()));
     Ok(presenter)
 }

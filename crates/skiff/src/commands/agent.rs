@@ -15,7 +15,8 @@ use crate::{layout, options, pid};
 pub async fn run(options: Agent) -> Result<()> {
     let (env, instance, mut parts) = (Env::system(), options.common.instance(), Parts::new());
     let _pid = pid::claim(&instance)?;
-    let (name, ip) = node::identity(&options.node)?;
+    let pods = options::networks("--cluster-cidr", &options.cluster_cidr)?;
+    let (name, ips) = node::identity(&options.node, pods)?;
     let dir = layout::agent_dir(&instance);
     let token = options::secret(options.token.as_deref(), options.token_file.as_deref())?;
     let token = token.context("name the token to join with: --token-file")?;
@@ -29,19 +30,20 @@ pub async fn run(options: Agent) -> Result<()> {
     let renewal = ClientRenewal::new(client.clone(), &joined, &env)?;
     parts.spawn_endless("the node's credentials", renewal.run(parts.drain()));
     let serving = match options.rotate_server_certificates {
-        true => ServingRenewal::start(&mut parts, client.clone(), &dir, (&name, ip), &env)?,
-        false => serving::self_issued(&mut parts, &dir, (&name, ip), &env)?,
+        true => ServingRenewal::start(&mut parts, client.clone(), &dir, (&name, &ips), &env)?,
+        false => serving::self_issued(&mut parts, &dir, (&name, &ips), &env)?,
     };
+    let service_cidr = options::networks("--service-cidr", &options.service_cidr)?;
     let config = NodeConfig {
         serving,
         client_ca: join::follow_authorities(&mut parts, &joined.ca_file, &env)?,
         clients,
         keep_dns_service: false,
         name,
-        ip,
-        cluster_cidr: options.cluster_cidr,
-        service_cidr: options.service_cidr,
-        cluster_dns: node::cluster_dns(&options.node, options.service_cidr)?,
+        ips,
+        cluster_cidr: pods,
+        service_cidr,
+        cluster_dns: node::cluster_dns(&options.node, service_cidr)?,
         cluster_domain: options.node.cluster_domain,
         kubelet_port: options.node.kubelet_port,
         runtime_endpoint: options.node.container_runtime_endpoint,

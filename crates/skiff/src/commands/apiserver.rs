@@ -16,7 +16,8 @@ pub async fn run(options: Apiserver) -> Result<()> {
     config.secure_port = options.secure_port;
     config.advertise_address = options.advertise_address;
     config.tls_sans.clone_from(&options.tls_san);
-    config.service_cluster_ip_range = options.service_cluster_ip_range;
+    config.service_cluster_ip_range =
+        options::networks("--service-cluster-ip-range", &options.service_cluster_ip_range)?;
     let ports = options.service_node_port_range;
     config.service_node_port_range = ports.first..=ports.last;
     options.access.apply(&mut config, &options.cluster_domain)?;

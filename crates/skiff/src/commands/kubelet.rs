@@ -7,27 +7,29 @@ use crate::assembly::join::follow_authorities;
 use crate::assembly::{self, node, serving};
 use crate::options::components::Kubelet;
 use crate::supervise::Parts;
-use crate::{host, layout};
+use crate::{host, layout, options};
 
 /// Runs it.
 pub async fn run(options: Kubelet) -> Result<()> {
     let (env, instance, mut parts) = (Env::system(), options.common.instance(), Parts::new());
     let (client, informers) = assembly::connect_alone(&mut parts, "kubelet", &options.connection, &env).await?;
     let name = options.hostname_override.map_or_else(host::name, Ok)?;
-    let ip = options.node_ip.map_or_else(host::address, Ok)?;
+    let pods = options::networks("--cluster-cidr", &options.cluster_cidr)?;
+    let ips = node::addresses(&options.node_ip, pods)?;
     let (certificate, key) = (options.tls_cert_file.as_ref(), options.tls_private_key_file.as_ref());
     let given = serving::from_files(&mut parts, certificate, key, &env)?;
     let certificate = match given {
         Some(certificate) => certificate,
-        None => serving::self_issued(&mut parts, &layout::agent_dir(&instance), (&name, ip), &env)?,
+        None => serving::self_issued(&mut parts, &layout::agent_dir(&instance), (&name, &ips), &env)?,
     };
     let client_ca = follow_authorities(&mut parts, &options.client_ca_file, &env)?;
 
-    let mut config = kubelet::Config::new(&name, ip, instance.clone(), certificate, client_ca);
+    let mut config = kubelet::Config::new(&name, ips, instance.clone(), certificate, client_ca);
     match options.container_runtime_endpoint {
         Some(socket) => config.cri_socket = socket,
         None => {
-            let network = node::open_network(&instance, options.cluster_cidr, options.service_cidr).await?;
+            let services = options::networks("--service-cidr", &options.service_cidr)?;
+            let network = node::open_network(&instance, pods, services).await?;
             node::start_routes(&mut parts, &name, network, &informers);
         }
     }

@@ -4,13 +4,16 @@ use anyhow::Result;
 use base::Env;
 
 use crate::assembly::node;
+use crate::options;
 use crate::options::components::Runtime;
 use crate::supervise::Parts;
 
 /// Runs it.
 pub async fn run(options: Runtime) -> Result<()> {
     let (env, instance, mut parts) = (Env::system(), options.common.instance(), Parts::new());
-    let network = node::open_network(&instance, options.cluster_cidr, options.service_cidr).await?;
+    let pods = options::networks("--cluster-cidr", &options.cluster_cidr)?;
+    let services = options::networks("--service-cidr", &options.service_cidr)?;
+    let network = node::open_network(&instance, pods, services).await?;
     let mut config = runtime::Config::new(instance, env);
     config.pod_network = Some(network);
     config.stream_idle_timeout = options.streams.streaming_connection_idle_timeout;

@@ -23,14 +23,14 @@ pub fn run(options: Server) -> Result<()> {
 async fn serve(options: Server) -> Result<()> {
     let (env, instance, mut parts) = (Env::system(), options.common.instance(), Parts::new());
     let _pid = pid::claim(&instance)?;
-    let (name, ip) = node::identity(&options.node)?;
-    let prepared = prepare_apiserver(&options, ip, &env).await?;
+    let (name, ips) = node::identity(&options.node, options.ranges.pods()?)?;
+    let prepared = prepare_apiserver(&options, ips[0], &env).await?;
 
     let controllers = ControllerOptions {
         // The same after a restart, so that a server that was killed need not wait until its own leases expire. No two
         // servers share it: the datastore's lock lets only one run over a data directory.
         identity: format!("{name}_{}", instance.name()),
-        cluster_cidr: options.ranges.cluster_cidr,
+        cluster_cidr: options.ranges.pods()?,
         root_ca: prepared.authority().subscribe(),
         node_monitor_grace_period: Duration::from_secs(options.node_monitor_grace_period),
         authority: Some(prepared.authority()),
@@ -44,7 +44,7 @@ async fn serve(options: Server) -> Result<()> {
                 &mut parts,
                 &prepared.authority(),
                 &layout::pki_dir(&instance),
-                (&name, ip),
+                (&name, &ips),
                 &env,
             )?,
             client_ca: prepared.authority().trust(),
@@ -53,9 +53,9 @@ async fn serve(options: Server) -> Result<()> {
                 dns: prepared.account_client("kube-dns").await?,
             },
             keep_dns_service: true,
-            cluster_cidr: options.ranges.cluster_cidr,
-            service_cidr: options.ranges.service_cidr,
-            cluster_dns: node::cluster_dns(&options.node, options.ranges.service_cidr)?,
+            cluster_cidr: options.ranges.pods()?,
+            service_cidr: options.ranges.services()?,
+            cluster_dns: node::cluster_dns(&options.node, options.ranges.services()?)?,
             cluster_domain: options.node.cluster_domain,
             kubelet_port: options.node.kubelet_port,
             runtime_endpoint: options.node.container_runtime_endpoint,
@@ -64,7 +64,7 @@ async fn serve(options: Server) -> Result<()> {
             runtime_images: options.node.runtime_images,
             stream_idle_timeout: options.node.streams.streaming_connection_idle_timeout,
             instance,
-            ip,
+            ips,
             name,
         };
         let client = prepared.client("kubelet", &format!("system:node:{}", config.name), &["system:nodes"]).await?;
@@ -81,7 +81,7 @@ async fn prepare_apiserver(options: &Server, ip: std::net::IpAddr, env: &Env) ->
     config.secure_port = options.https_listen_port;
     config.advertise_address = Some(options.advertise_address.unwrap_or(ip));
     config.tls_sans.clone_from(&options.tls_san);
-    config.service_cluster_ip_range = options.ranges.service_cidr;
+    config.service_cluster_ip_range = options.ranges.services()?;
     let ports = options.ranges.service_node_port_range;
     config.service_node_port_range = ports.first..=ports.last;
     options.access.apply(&mut config, &options.node.cluster_domain)?;

@@ -42,9 +42,15 @@ pub struct Apiserver {
     /// A further name or address for the serving certificate (may be repeated)
     #[arg(long, env = "SKIFF_TLS_SAN", value_delimiter = ',', value_name = "NAME")]
     pub tls_san: Vec<String>,
-    /// Addresses of services
-    #[arg(long, env = "SKIFF_SERVICE_CLUSTER_IP_RANGE", default_value = "10.43.0.0/16", value_name = "CIDR")]
-    pub service_cluster_ip_range: IpNet,
+    /// Addresses of services: one network, or one of each family, the primary first
+    #[arg(
+        long,
+        env = "SKIFF_SERVICE_CLUSTER_IP_RANGE",
+        default_value = "10.43.0.0/16",
+        value_delimiter = ',',
+        value_name = "CIDR"
+    )]
+    pub service_cluster_ip_range: Vec<IpNet>,
     /// Ports of NodePort services
     #[arg(long, env = "SKIFF_SERVICE_NODE_PORT_RANGE", default_value = "30000-32767", value_parser = port_range, value_name = "FROM-TO")]
     pub service_node_port_range: PortRange,
@@ -72,9 +78,15 @@ pub struct ControllerManager {
     pub connection: Connection,
     #[command(flatten)]
     pub election: Election,
-    /// Addresses of pods, of which each node gets a part
-    #[arg(long, env = "SKIFF_CLUSTER_CIDR", default_value = "10.42.0.0/16", value_name = "CIDR")]
-    pub cluster_cidr: IpNet,
+    /// Addresses of pods, of which each node gets a part: one network, or one of each family, the primary first
+    #[arg(
+        long,
+        env = "SKIFF_CLUSTER_CIDR",
+        default_value = "10.42.0.0/16",
+        value_delimiter = ',',
+        value_name = "CIDR"
+    )]
+    pub cluster_cidr: Vec<IpNet>,
     /// Certificate authority that is published to every namespace [default: the kubeconfig's]
     #[arg(long, env = "SKIFF_ROOT_CA_FILE", value_name = "FILE")]
     pub root_ca_file: Option<PathBuf>,
@@ -109,9 +121,9 @@ pub struct Kubelet {
     /// Name of this node [default: the host name]
     #[arg(long, env = "SKIFF_HOSTNAME_OVERRIDE", value_name = "NAME")]
     pub hostname_override: Option<String>,
-    /// Address of this node [default: that of the default route's interface]
-    #[arg(long, env = "SKIFF_NODE_IP", value_name = "IP")]
-    pub node_ip: Option<IpAddr>,
+    /// Address of this node, or one of each family [default: for each family of pods that of the default route's interface]
+    #[arg(long, env = "SKIFF_NODE_IP", value_delimiter = ',', value_name = "IP")]
+    pub node_ip: Vec<IpAddr>,
     /// Socket of the container runtime [default: runtime.sock in the run directory]
     #[arg(long, env = "SKIFF_CONTAINER_RUNTIME_ENDPOINT", value_name = "SOCKET")]
     pub container_runtime_endpoint: Option<PathBuf>,
@@ -133,12 +145,24 @@ pub struct Kubelet {
     /// Key of the serving certificate
     #[arg(long, env = "SKIFF_TLS_PRIVATE_KEY_FILE", value_name = "FILE")]
     pub tls_private_key_file: Option<PathBuf>,
-    /// Addresses of pods in the whole cluster, to which routes are kept
-    #[arg(long, env = "SKIFF_CLUSTER_CIDR", default_value = "10.42.0.0/16", value_name = "CIDR")]
-    pub cluster_cidr: IpNet,
-    /// Addresses of services
-    #[arg(long, env = "SKIFF_SERVICE_CIDR", default_value = "10.43.0.0/16", value_name = "CIDR")]
-    pub service_cidr: IpNet,
+    /// Addresses of pods in the whole cluster, to which routes are kept: one network, or one of each family
+    #[arg(
+        long,
+        env = "SKIFF_CLUSTER_CIDR",
+        default_value = "10.42.0.0/16",
+        value_delimiter = ',',
+        value_name = "CIDR"
+    )]
+    pub cluster_cidr: Vec<IpNet>,
+    /// Addresses of services: one network, or one of each family, the primary first
+    #[arg(
+        long,
+        env = "SKIFF_SERVICE_CIDR",
+        default_value = "10.43.0.0/16",
+        value_delimiter = ',',
+        value_name = "CIDR"
+    )]
+    pub service_cidr: Vec<IpNet>,
     /// The resolv.conf whose servers pods with dnsPolicy Default use
     #[arg(long, env = "SKIFF_RESOLV_CONF", default_value = "/etc/resolv.conf", value_name = "FILE")]
     pub resolv_conf: PathBuf,
@@ -154,12 +178,24 @@ pub struct Runtime {
     /// Socket to serve CRI on [default: runtime.sock in the run directory]
     #[arg(long, env = "SKIFF_LISTEN", value_name = "SOCKET")]
     pub listen: Option<PathBuf>,
-    /// Addresses of pods in the whole cluster
-    #[arg(long, env = "SKIFF_CLUSTER_CIDR", default_value = "10.42.0.0/16", value_name = "CIDR")]
-    pub cluster_cidr: IpNet,
-    /// Addresses of services
-    #[arg(long, env = "SKIFF_SERVICE_CIDR", default_value = "10.43.0.0/16", value_name = "CIDR")]
-    pub service_cidr: IpNet,
+    /// Addresses of pods in the whole cluster: one network, or one of each family, the primary first
+    #[arg(
+        long,
+        env = "SKIFF_CLUSTER_CIDR",
+        default_value = "10.42.0.0/16",
+        value_delimiter = ',',
+        value_name = "CIDR"
+    )]
+    pub cluster_cidr: Vec<IpNet>,
+    /// Addresses of services: one network, or one of each family, the primary first
+    #[arg(
+        long,
+        env = "SKIFF_SERVICE_CIDR",
+        default_value = "10.43.0.0/16",
+        value_delimiter = ',',
+        value_name = "CIDR"
+    )]
+    pub service_cidr: Vec<IpNet>,
     #[command(flatten)]
     pub images: super::image::RuntimeImages,
     #[command(flatten)]
@@ -176,9 +212,15 @@ pub struct Proxy {
     /// Name of this node [default: the host name]
     #[arg(long, env = "SKIFF_HOSTNAME_OVERRIDE", value_name = "NAME")]
     pub hostname_override: Option<String>,
-    /// Addresses of pods in the whole cluster
-    #[arg(long, env = "SKIFF_CLUSTER_CIDR", default_value = "10.42.0.0/16", value_name = "CIDR")]
-    pub cluster_cidr: IpNet,
+    /// Addresses of pods in the whole cluster: one network, or one of each family, the primary first
+    #[arg(
+        long,
+        env = "SKIFF_CLUSTER_CIDR",
+        default_value = "10.42.0.0/16",
+        value_delimiter = ',',
+        value_name = "CIDR"
+    )]
+    pub cluster_cidr: Vec<IpNet>,
 }
 
 /// Run the cluster DNS server alone.

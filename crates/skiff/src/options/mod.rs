@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use base::Instance;
+use base::{Instance, Networks};
 use clap::{ArgAction, Args};
 use ipnet::IpNet;
 use jiff::SignedDuration;
@@ -135,15 +135,44 @@ pub struct LegacyTokens {
 /// What makes a cluster's addresses and names.
 #[derive(Args, Clone, Debug)]
 pub struct Ranges {
-    /// Addresses of pods
-    #[arg(long, env = "SKIFF_CLUSTER_CIDR", default_value = "10.42.0.0/16", value_name = "CIDR")]
-    pub cluster_cidr: IpNet,
-    /// Addresses of services
-    #[arg(long, env = "SKIFF_SERVICE_CIDR", default_value = "10.43.0.0/16", value_name = "CIDR")]
-    pub service_cidr: IpNet,
+    /// Addresses of pods: one network, or one of each family, the primary first
+    #[arg(
+        long,
+        env = "SKIFF_CLUSTER_CIDR",
+        default_value = "10.42.0.0/16",
+        value_delimiter = ',',
+        value_name = "CIDR"
+    )]
+    pub cluster_cidr: Vec<IpNet>,
+    /// Addresses of services: one network, or one of each family, the primary first
+    #[arg(
+        long,
+        env = "SKIFF_SERVICE_CIDR",
+        default_value = "10.43.0.0/16",
+        value_delimiter = ',',
+        value_name = "CIDR"
+    )]
+    pub service_cidr: Vec<IpNet>,
     /// Ports of NodePort services
     #[arg(long, env = "SKIFF_SERVICE_NODE_PORT_RANGE", default_value = "30000-32767", value_parser = port_range, value_name = "FROM-TO")]
     pub service_node_port_range: PortRange,
+}
+
+/// What `--option` says of addresses.
+pub fn networks(option: &str, given: &[IpNet]) -> Result<Networks> {
+    Networks::new(given).with_context(|| option.to_owned())
+}
+
+impl Ranges {
+    /// The addresses of pods.
+    pub fn pods(&self) -> Result<Networks> {
+        networks("--cluster-cidr", &self.cluster_cidr)
+    }
+
+    /// The addresses of services.
+    pub fn services(&self) -> Result<Networks> {
+        networks("--service-cidr", &self.service_cidr)
+    }
 }
 
 /// A range of ports, both ends included.
@@ -169,9 +198,9 @@ pub struct Node {
     /// Name of this node [default: the host name]
     #[arg(long, env = "SKIFF_NODE_NAME", value_name = "NAME")]
     pub node_name: Option<String>,
-    /// Address of this node [default: that of the default route's interface]
-    #[arg(long, env = "SKIFF_NODE_IP", value_name = "IP")]
-    pub node_ip: Option<IpAddr>,
+    /// Address of this node, or one of each family [default: for each family of pods that of the default route's interface]
+    #[arg(long, env = "SKIFF_NODE_IP", value_delimiter = ',', value_name = "IP")]
+    pub node_ip: Vec<IpAddr>,
     /// Address of cluster DNS [default: the tenth of the service CIDR]
     #[arg(long, env = "SKIFF_CLUSTER_DNS", value_name = "IP")]
     pub cluster_dns: Option<IpAddr>,

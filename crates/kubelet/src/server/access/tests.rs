@@ -32,7 +32,7 @@ impl Node {
         let own = authority.issue(&request("system:node:n1", &["system:nodes"], Usage::Server)).expect("issued");
         let config = Config::new(
             "n1",
-            IpAddr::from([127, 0, 0, 1]),
+            vec![IpAddr::from([127, 0, 0, 1])],
             Instance::new("/nowhere", "/nowhere"),
             Arc::new(Presenter::new(&own).expect("a certificate with its key")),
             authority.trust(),
