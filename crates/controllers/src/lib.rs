@@ -14,6 +14,7 @@ mod deployment;
 mod endpoints;
 mod endpointslice;
 mod error;
+mod finalizer;
 mod garbage;
 mod manager;
 mod namespace;
@@ -27,6 +28,7 @@ mod replicaset;
 mod resource_quota;
 mod root_ca;
 mod service_account;
+mod service_cidr;
 mod storage_migration;
 mod storage_protection;
 

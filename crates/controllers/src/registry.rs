@@ -8,7 +8,7 @@ use crate::context::Context;
 use crate::{
     account_tokens, bootstrap, certificates, cluster_role_aggregation, deployment, endpoints, endpointslice, garbage,
     namespace, node_ipam, node_lifecycle, pod_gc, policy_status, replicaset, resource_quota, root_ca, service_account,
-    storage_migration, storage_protection,
+    service_cidr, storage_migration, storage_protection,
 };
 
 /// One controller.
@@ -58,6 +58,7 @@ pub fn all() -> &'static [Registration] {
         "resourcequota-controller" as "resourcequota-controller" => resource_quota::run,
         "persistentvolumeclaim-protection-controller" as "pvc-protection-controller" => storage_protection::run_claims,
         "persistentvolume-protection-controller" as "pv-protection-controller" => storage_protection::run_volumes,
+        "service-cidr-controller" as "service-cidrs-controller" => service_cidr::run,
         "validatingadmissionpolicy-status-controller" as "validatingadmissionpolicy-status-controller" =>
             policy_status::run,
         "storage-version-migrator-controller" as "storage-version-migrator-controller" => storage_migration::run,

@@ -3,20 +3,18 @@
 //! Admission gives both a finalizer. The controllers take it away from an object that is being deleted once nothing
 //! uses it, and give it to objects from before there was one.
 
-use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
 
 use base::Drain;
 use client::{Controller, ControllerError, Lister, ObjectKey, objects};
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod};
-use kube::api::{ListParams, PostParams};
+use kube::api::ListParams;
 use kube::{Api, Resource};
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 
 use crate::context::Context;
 use crate::error::{Attempt, SyncError};
+use crate::finalizer;
 
 const CLAIM_FINALIZER: &str = "kubernetes.io/pvc-protection";
 const VOLUME_FINALIZER: &str = "kubernetes.io/pv-protection";
@@ -62,13 +60,9 @@ pub(crate) async fn run_volumes(context: Context, drain: Drain) -> Result<(), Co
         .await
 }
 
-fn has<K: Resource>(object: &K, finalizer: &str) -> bool {
-    object.meta().finalizers.iter().flatten().any(|found| found == finalizer)
-}
-
 /// An object has its finalizer while it lives and loses it when it is being deleted.
 fn needs_change<K: Resource>(object: &K, finalizer: &str) -> bool {
-    objects::is_deleting(object) == has(object, finalizer)
+    objects::is_deleting(object) == finalizer::has(object, finalizer)
 }
 
 /// A claim of a pod.
@@ -115,7 +109,7 @@ async fn sync_claim(
             return Ok(None);
         }
     }
-    toggle(&context.namespaced(namespace), &*claim, CLAIM_FINALIZER, key).await
+    finalizer::toggle(&context.namespaced(namespace), &*claim, CLAIM_FINALIZER, key).await
 }
 
 async fn sync_volume(
@@ -131,22 +125,5 @@ async fn sync_volume(
         // Its release is an update, which adds this key again.
         return Ok(None);
     }
-    toggle(&context.cluster(), &*volume, VOLUME_FINALIZER, key).await
-}
-
-/// Takes the finalizer away, or gives it.
-async fn toggle<K>(api: &Api<K>, object: &K, finalizer: &str, key: &ObjectKey) -> Result<Option<Duration>, SyncError>
-where
-    K: Resource + Clone + DeserializeOwned + Serialize + Debug,
-{
-    let mut changed = object.clone();
-    let finalizers = changed.meta_mut().finalizers.get_or_insert_default();
-    if has(object, finalizer) {
-        finalizers.retain(|found| found != finalizer);
-    } else {
-        finalizers.push(finalizer.to_owned());
-    }
-    let replaced = api.replace(&key.name, &PostParams::default(), &changed).await;
-    objects::ignore_not_found(replaced).attempt("change the protection of", key)?;
-    Ok(None)
+    finalizer::toggle(&context.cluster(), &*volume, VOLUME_FINALIZER, key).await
 }

@@ -9,6 +9,7 @@ mod namespaces;
 mod nodes;
 mod policies;
 mod quotas;
+mod ranges;
 mod roles;
 mod storage_protection;
 mod support;
