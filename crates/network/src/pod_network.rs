@@ -285,6 +285,9 @@ impl Shared {
         sysctl::try_set(&format!("ipv4/conf/{}/send_redirects", self.bridge), "0");
         if pod_cidrs.iter().any(|cidr| matches!(cidr, IpNet::V6(_))) {
             sysctl::try_set("ipv6/conf/all/forwarding", "1");
+            // The kernel looks for pods from the bridge's link-local address, and would not for the time that it asks
+            // whether anybody else has that.
+            sysctl::try_set(&format!("ipv6/conf/{}/accept_dad", self.bridge), "0");
         }
         self.state().pod_cidrs.clone_from(&pod_cidrs);
         self.replace_table()?;

@@ -74,7 +74,11 @@ impl Drop for Host {
 
 /// Serves on `port` in a namespace: answers each connection with the client's address. The thread ends with the test.
 fn serve(netns: &Path, port: u16) {
-    let listener = netns::run_in(netns, || TcpListener::bind(("0.0.0.0", port))).expect("namespace").expect("bind");
+    serve_on(netns, to(ip("0.0.0.0"), port));
+}
+
+fn serve_on(netns: &Path, address: SocketAddr) {
+    let listener = netns::run_in(netns, || TcpListener::bind(address)).expect("namespace").expect("bind");
     std::thread::spawn(move || {
         for mut stream in listener.incoming().flatten() {
             let peer = stream.peer_addr().expect("a peer");
@@ -149,6 +153,44 @@ fn pods_reach_each_other_and_the_node_and_back() {
         assert_eq!(ask(&host.netns, to(b.ips[0], 80)), "10.42.5.1");
         assert_eq!(ask(&host.pod_netns("a"), to(a.gateways[0], 81)), "10.42.5.2");
         assert_eq!(ask(&host.pod_netns("b"), to(b.ips[0], 80)), "10.42.5.3");
+    });
+}
+
+/// Whether the kernel speaks IPv6; a test that needs it says so where it does not.
+fn has_ipv6() -> bool {
+    let disabled = std::fs::read_to_string("/proc/sys/net/ipv6/conf/all/disable_ipv6");
+    let has = disabled.is_ok_and(|disabled| disabled.trim() == "0");
+    if !has {
+        eprintln!("SKIPPED: this kernel does not speak IPv6");
+    }
+    has
+}
+
+#[test]
+fn pods_have_an_address_of_each_family() {
+    if !has_ipv6() {
+        return;
+    }
+    let host = Host::new();
+    host.run(async || {
+        let nets = |texts: &[&str]| texts.iter().map(|text| text.parse().expect("a network")).collect();
+        let mut config = host.config();
+        config.cluster_cidrs = nets(&["10.42.0.0/16", "fd42::/56"]);
+        config.service_cidrs = nets(&["10.43.0.0/16", "fd43::/112"]);
+        let network = PodNetwork::open(config).await.expect("open");
+        network.set_pod_cidrs(nets(&["10.42.5.0/24", "fd42:0:0:5::/64"])).await.expect("set pod CIDRs");
+        let a = host.attach(&network, "a", Vec::new()).await;
+        let b = host.attach(&network, "b", Vec::new()).await;
+        assert_eq!(a.ips, [ip("10.42.5.2"), ip("fd42:0:0:5::2")]);
+        assert_eq!(b.gateways, [ip("10.42.5.1"), ip("fd42:0:0:5::1")]);
+        serve_on(&host.pod_netns("b"), to(ip("::"), 80));
+        serve_on(&host.netns, to(ip("::"), 81));
+        assert_eq!(ask(&host.pod_netns("a"), to(b.ips[1], 80)), "fd42:0:0:5::2");
+        assert_eq!(ask(&host.pod_netns("b"), to(b.ips[1], 80)), "fd42:0:0:5::3");
+        assert_eq!(ask(&host.netns, to(b.ips[1], 80)), "fd42:0:0:5::1");
+        assert_eq!(ask(&host.pod_netns("a"), to(a.gateways[1], 81)), "fd42:0:0:5::2");
+        // A listener on any address takes connections of both families.
+        assert_eq!(ask(&host.pod_netns("a"), to(b.ips[0], 80)), "::ffff:10.42.5.2");
     });
 }
 

@@ -28,7 +28,7 @@ impl Plane {
     fn new() -> Self {
         let mut plane = DataPlane::new(TableConfig {
             name: "test-proxy".to_owned(),
-            cluster_cidrs: vec!["10.42.0.0/16".parse().expect("a network")],
+            cluster_cidrs: ["10.42.0.0/16", "fd42::/56"].map(|net| net.parse().expect("a network")).to_vec(),
             node_port_addresses: Vec::new(),
             localhost_node_ports: true,
         });
@@ -38,15 +38,20 @@ impl Plane {
 
     #[track_caller]
     fn apply(&mut self, name: &str, service: Option<&Service>, slice: Option<&EndpointSlice>) {
-        let change = change(name, service, slice);
+        self.apply_all(name, service, slice.into_iter().cloned().collect());
+    }
+
+    #[track_caller]
+    fn apply_all(&mut self, name: &str, service: Option<&Service>, slices: Vec<EndpointSlice>) {
+        let change = change(name, service, slices);
         self.0.update(vec![change.clone()]).unwrap_or_else(|err| panic!("{err}: {change:#?}"));
     }
 }
 
-fn change(name: &str, service: Option<&Service>, slice: Option<&EndpointSlice>) -> (ObjectKey, Option<ServiceRules>) {
+fn change(name: &str, service: Option<&Service>, slices: Vec<EndpointSlice>) -> (ObjectKey, Option<ServiceRules>) {
     let key = ObjectKey::namespaced("default", name);
     let node = NodeTopology { name: NODE.to_owned(), zone: None };
-    let slices: Vec<_> = slice.into_iter().cloned().map(Arc::new).collect();
+    let slices: Vec<_> = slices.into_iter().map(Arc::new).collect();
     let model = service.and_then(|service| model::service(service, &slices, &node));
     let rules = model.map(|model| service_rules(&key, &model));
     (key, rules)
@@ -75,6 +80,50 @@ fn a_cluster_address_leads_to_all_endpoints_from_everywhere() {
         assert_eq!(from_itself, ["a 10.42.0.1", "b 10.42.0.2"].map(String::from).into());
         let udp = UdpClient::new(&host.pod("c"));
         assert!(udp.ask("10.43.0.7:80").expect("an answer").ends_with(" 10.42.0.4"));
+    });
+}
+
+/// Whether the kernel speaks IPv6; a test that needs it says so where it does not.
+fn has_ipv6() -> bool {
+    let disabled = std::fs::read_to_string("/proc/sys/net/ipv6/conf/all/disable_ipv6");
+    let has = disabled.is_ok_and(|disabled| disabled.trim() == "0");
+    if !has {
+        eprintln!("SKIPPED: this kernel does not speak IPv6");
+    }
+    has
+}
+
+#[test]
+fn each_family_leads_to_the_endpoints_of_its_own() {
+    if !has_ipv6() {
+        return;
+    }
+    let host = Host::new();
+    host.run(async || {
+        let _network = host.with_pods_of(&["10.42.0.0/24", "fd42::/64"], &["a", "b", "c"]).await;
+        let mut plane = Plane::new();
+        let ports = json!([
+            {"name": "tcp", "port": 80, "protocol": "TCP", "nodePort": 30080},
+            {"name": "udp", "port": 80, "protocol": "UDP"},
+        ]);
+        let ips = json!(["10.43.0.7", "fd43::7"]);
+        let web = service("web", "10.43.0.7", json!({"clusterIPs": ips, "type": "NodePort", "ports": ports}));
+        let (v4, v6) = (slice("web", &[("10.42.0.2", NODE, "ready")]), slice("web", &[("fd42::3", NODE, "ready")]));
+        plane.apply_all("web", Some(&web), vec![v4, v6]);
+        assert_eq!(ask(&host.pod("c"), "10.43.0.7:80"), "a 10.42.0.4");
+        assert_eq!(ask(&host.pod("c"), "[fd43::7]:80"), "b fd42::4");
+        assert_eq!(ask(&host.netns, "[fd43::7]:80"), "b fd42::1");
+        // A pod that draws itself sees the node as its client.
+        assert_eq!(ask(&host.pod("b"), "[fd43::7]:80"), "b fd42::1");
+        assert_eq!(ask(&host.pod("a"), "[fd42::1]:30080"), "b fd42::1");
+        assert_eq!(ask(&host.pod("a"), "10.42.0.1:30080"), "a 10.42.0.1");
+        let udp = UdpClient::new_on(&host.pod("c"), "[::]:0");
+        assert_eq!(udp.ask("[fd43::7]:80").expect("an answer"), "b fd42::4");
+        // One family loses its endpoints, the other does not.
+        plane.apply_all("web", Some(&web), vec![slice("web", &[("10.42.0.2", NODE, "ready")])]);
+        let refused = try_ask(&host.pod("c"), "[fd43::7]:80").map_err(|err| err.kind());
+        assert_eq!(refused, Err(ErrorKind::ConnectionRefused));
+        assert_eq!(ask(&host.pod("c"), "10.43.0.7:80"), "a 10.42.0.4");
     });
 }
 

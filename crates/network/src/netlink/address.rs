@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_REPLACE};
-use netlink_packet_route::address::{AddressAttribute, AddressMessage};
+use netlink_packet_route::address::{AddressAttribute, AddressHeaderFlags, AddressMessage};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use nix::errno::Errno;
 
@@ -26,9 +26,14 @@ impl Socket {
         Ok(answers.into_iter().filter_map(address_of).collect())
     }
 
-    /// Gives a link an address; one that it has is no error.
+    /// Gives a link an address; one that it has is no error. Nobody is asked whether he has it too: the addresses are
+    /// ours to give, and could not be used for a second while the kernel asked.
     pub fn add_address(&mut self, link: &Link, net: IpNet) -> Result<(), NetlinkError> {
-        let message = RouteNetlinkMessage::NewAddress(message(link, net));
+        let mut message = message(link, net);
+        if net.addr().is_ipv6() {
+            message.header.flags = AddressHeaderFlags::Nodad;
+        }
+        let message = RouteNetlinkMessage::NewAddress(message);
         self.request(message, NLM_F_CREATE | NLM_F_REPLACE, || format!("add address {net} to {}", link.name))
     }
 

@@ -30,9 +30,20 @@ struct Candidate {
     hints: Option<EndpointHints>,
 }
 
-/// Picks the endpoints of a port from the service's slices.
+/// Picks the endpoints of a port from the service's slices, for each family by itself: what one lacks the other does not
+/// make good.
 pub(super) fn usable(port: &SpecPort, slices: &[Arc<EndpointSlice>], node: &NodeTopology) -> Usable {
-    let candidates = candidates(port, slices, node);
+    let (v4, v6): (Vec<Candidate>, Vec<Candidate>) =
+        candidates(port, slices, node).into_iter().partition(|candidate| candidate.endpoint.ip.is_ipv4());
+    let (mut all, v6) = (usable_of(&v4, node), usable_of(&v6, node));
+    all.cluster.extend(v6.cluster);
+    all.local.extend(v6.local);
+    // A pod has an address of each family.
+    all.local_ready = all.local_ready.max(v6.local_ready);
+    all
+}
+
+fn usable_of(candidates: &[Candidate], node: &NodeTopology) -> Usable {
     let ready: Vec<&Candidate> = candidates.iter().filter(|candidate| candidate.ready).collect();
     let local_ready = ready.iter().filter(|candidate| candidate.endpoint.local).count();
     let near = near(ready, node);

@@ -68,6 +68,14 @@ fn endpoints_that_shut_down_serve_where_none_is_ready() {
 }
 
 #[test]
+fn families_do_not_stand_in_for_each_other() {
+    let leaving = json!({"ready": false, "serving": true, "terminating": true});
+    let (v4, v6) =
+        (endpoint("10.42.0.2", "here", json!({}), Value::Null), endpoint("fd42::2", "here", leaving, Value::Null));
+    check(json!([v4, v6]), "10.42.0.2:8080* fd42::2:8080*", "10.42.0.2:8080* fd42::2:8080*");
+}
+
+#[test]
 fn hints_are_followed_where_all_have_them_and_one_is_meant_for_here() {
     let zone = |zone: &str| json!({"forZones": [{"name": zone}]});
     let node = |node: &str| json!({"forNodes": [{"name": node}], "forZones": [{"name": "z1"}]});

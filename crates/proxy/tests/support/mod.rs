@@ -70,21 +70,27 @@ impl Host {
 
     /// The pod network with pods 10.42.0.2, 10.42.0.3, ... of the given names, each serving on TCP and UDP port 8080.
     pub async fn with_pods(&self, names: &[&str]) -> PodNetwork {
+        self.with_pods_of(&["10.42.0.0/24"], names).await
+    }
+
+    /// The same with an address of each of these networks: pods fd42::2, fd42::3, ... for fd42::/64.
+    pub async fn with_pods_of(&self, cidrs: &[&str], names: &[&str]) -> PodNetwork {
         let net = |text: &str| text.parse().expect("a network");
         let config = network::Config {
             instance: self.instance(),
-            cluster_cidrs: vec![net("10.42.0.0/16")],
-            service_cidrs: vec![net("10.43.0.0/16")],
+            cluster_cidrs: vec![net("10.42.0.0/16"), net("fd42::/56")],
+            service_cidrs: vec![net("10.43.0.0/16"), net("fd43::/112")],
             mtu: Some(1500),
         };
         let network = PodNetwork::open(config).await.expect("open");
-        network.set_pod_cidrs(vec![net("10.42.0.0/24")]).await.expect("set pod CIDRs");
+        network.set_pod_cidrs(cidrs.iter().map(|cidr| net(cidr)).collect()).await.expect("set pod CIDRs");
+        let any = if cidrs.iter().any(|cidr| cidr.contains(':')) { "::" } else { "0.0.0.0" };
         for name in names {
             let path = self.pod(name);
             netns::create(&path).expect("a namespace");
             let attach = Attach { sandbox_id: (*name).to_owned(), netns: path.clone(), host_ports: Vec::new() };
             network.attach(attach).await.expect("attach");
-            serve(&path, name, 8080);
+            serve(&path, name, any, 8080);
         }
         network
     }
@@ -117,21 +123,21 @@ fn up(address: &str) {
 }
 
 /// Answers each connection and datagram with the server's name and the client's address. The threads end with the test.
-pub fn serve(netns: &Path, name: &str, port: u16) {
-    let any = ("0.0.0.0", port);
+fn serve(netns: &Path, name: &str, any: &str, port: u16) {
+    let any = (any, port);
     let listener = netns::run_in(netns, || TcpListener::bind(any)).expect("namespace").expect("bind");
     let socket = netns::run_in(netns, || UdpSocket::bind(any)).expect("namespace").expect("bind");
     let (name, udp_name) = (name.to_owned(), name.to_owned());
     std::thread::spawn(move || {
         for mut stream in listener.incoming().flatten() {
-            let peer = stream.peer_addr().expect("a peer").ip();
+            let peer = stream.peer_addr().expect("a peer").ip().to_canonical();
             let _ = stream.write_all(format!("{name} {peer}").as_bytes());
         }
     });
     std::thread::spawn(move || {
         let mut buffer = [0; 64];
         while let Ok((_, peer)) = socket.recv_from(&mut buffer) {
-            let _ = socket.send_to(format!("{udp_name} {}", peer.ip()).as_bytes(), peer);
+            let _ = socket.send_to(format!("{udp_name} {}", peer.ip().to_canonical()).as_bytes(), peer);
         }
     });
 }
@@ -154,7 +160,11 @@ pub struct UdpClient(UdpSocket);
 
 impl UdpClient {
     pub fn new(netns: &Path) -> Self {
-        let socket = netns::run_in(netns, || UdpSocket::bind("0.0.0.0:0")).expect("namespace").expect("bind");
+        Self::new_on(netns, "0.0.0.0:0")
+    }
+
+    pub fn new_on(netns: &Path, address: &str) -> Self {
+        let socket = netns::run_in(netns, || UdpSocket::bind(address)).expect("namespace").expect("bind");
         socket.set_read_timeout(Some(TIMEOUT)).expect("a timeout");
         Self(socket)
     }
@@ -202,7 +212,7 @@ pub fn slice(service: &str, endpoints: &[(&str, &str, &str)]) -> EndpointSlice {
             "namespace": "default", "name": format!("{service}-1"),
             "labels": {"kubernetes.io/service-name": service},
         },
-        "addressType": "IPv4",
+        "addressType": if endpoints.iter().any(|(ip, ..)| ip.contains(':')) { "IPv6" } else { "IPv4" },
         "endpoints": endpoints.iter().map(endpoint).collect::<Vec<_>>(),
         "ports": [
             {"name": "tcp", "port": 8080, "protocol": "TCP"},
