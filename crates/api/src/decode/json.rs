@@ -27,9 +27,11 @@ pub(super) fn told(bytes: &[u8], error: &serde_json::Error) -> String {
         return "unexpected end of JSON input".to_owned();
     }
     let line = bytes.split(|byte| *byte == b'\n').nth(error.line().saturating_sub(1)).unwrap_or_default();
-    let line = String::from_utf8_lossy(line).into_owned();
-    let found = line.get(error.column().saturating_sub(1)..).and_then(|rest| rest.chars().next());
-    let Some(found) = found else { return error.to_string() };
+    // The error is of a text in which what is no UTF-8 is replaced; a place behind that is found in there.
+    let replaced = String::from_utf8_lossy(line);
+    let at = error.column().saturating_sub(1);
+    let line = if line.get(..at) == replaced.as_bytes().get(..at) { line } else { replaced.as_bytes() };
+    let Some(found) = line.get(at).copied() else { return error.to_string() };
     let text = error.to_string();
     let place = [
         ("expected value", "looking for beginning of value"),
@@ -50,12 +52,18 @@ pub(super) fn told(bytes: &[u8], error: &serde_json::Error) -> String {
     }
 }
 
-/// A character in single quotes.
-fn quoted(found: char) -> String {
+/// A byte in single quotes, as the character of its number.
+fn quoted(found: u8) -> String {
     match found {
-        '\'' => "'\\''".to_owned(),
-        '"' => "'\"'".to_owned(),
-        other => format!("'{}'", other.escape_default()),
+        b'\'' => "'\\''".to_owned(),
+        b'"' => "'\"'".to_owned(),
+        0x80..=0xa0 | 0xad => format!("'\\u{found:04x}'"),
+        0xa1.. => format!("'{}'", char::from(found)),
+        7 => "'\\a'".to_owned(),
+        8 => "'\\b'".to_owned(),
+        11 => "'\\v'".to_owned(),
+        12 => "'\\f'".to_owned(),
+        _ => format!("'{}'", found.escape_ascii()),
     }
 }
 

@@ -33,13 +33,17 @@ pub(super) fn limit_range(range: &LimitRange, errors: &mut ErrorList) {
     }
 }
 
-/// Reads amounts, judging names and numbers.
-fn amounts(amounts: &Amounts, path: &Path, errors: &mut ErrorList) -> BTreeMap<String, Quantity> {
+/// Reads amounts, judging their names; what runs in pods has the names of containers' resources.
+fn amounts(kind: &str, amounts: &Amounts, path: &Path, errors: &mut ErrorList) -> BTreeMap<String, Quantity> {
     let mut read = BTreeMap::new();
     for (name, amount) in amounts.iter().flatten() {
         let path = path.key(name);
-        resources::name(name, &path, errors);
-        if let Some(amount) = resources::amount(name, amount, &path, errors) {
+        if ["Container", "Pod"].contains(&kind) {
+            resources::container_name(name, &path, errors);
+        } else {
+            resources::name(name, &path, errors);
+        }
+        if let Some(amount) = check::quantity(errors, &path, amount) {
             read.insert(name.clone(), amount);
         }
     }
@@ -47,57 +51,64 @@ fn amounts(amounts: &Amounts, path: &Path, errors: &mut ErrorList) -> BTreeMap<S
 }
 
 fn limits(item: &LimitRangeItem, path: &Path, errors: &mut ErrorList) {
-    let max = amounts(&item.max, &path.child("max"), errors);
-    let min = amounts(&item.min, &path.child("min"), errors);
+    let kind = item.type_.as_str();
+    let max = amounts(kind, &item.max, &path.child("max"), errors);
+    let min = amounts(kind, &item.min, &path.child("min"), errors);
     let default_path = path.child("default");
     let request_path = path.child("defaultRequest");
-    if item.type_ == "Pod" {
-        for (path, field) in [(&default_path, &item.default), (&request_path, &item.default_request)] {
-            if field.as_ref().is_some_and(|field| !field.is_empty()) {
-                errors.push(FieldError::forbidden(path, "may not be specified when `type` is 'Pod'"));
-            }
+    let mut default = BTreeMap::new();
+    let mut request = BTreeMap::new();
+    for (path, field, read) in
+        [(&default_path, &item.default, &mut default), (&request_path, &item.default_request, &mut request)]
+    {
+        if kind != "Pod" {
+            *read = amounts(kind, field, path, errors);
+        } else if field.as_ref().is_some_and(|field| !field.is_empty()) {
+            errors.push(FieldError::forbidden(path, "may not be specified when `type` is 'Pod'"));
         }
     }
-    let default = amounts(&item.default, &default_path, errors);
-    let request = amounts(&item.default_request, &request_path, errors);
-    if item.type_ == "PersistentVolumeClaim" && !max.contains_key("storage") && !min.contains_key("storage") {
+    if kind == "PersistentVolumeClaim" && !max.contains_key("storage") && !min.contains_key("storage") {
         let why = "either minimum or maximum storage value is required, but neither was provided";
         errors.push(FieldError::required(&path.child("limits"), why));
     }
-    let mut ordered = |low: Option<&Quantity>, high: Option<&Quantity>, told: Told<'_>| {
-        if let (Some(low), Some(high)) = (low, high)
-            && low > high
-        {
-            let why = format!("{} {low} is greater than {} {high}", told.low, told.high);
-            let shown = if told.shows_low { low } else { high };
-            errors.push(FieldError::invalid(&told.path, shown.to_string(), why));
-        }
-    };
-    let keys: BTreeSet<&String> = max.keys().chain(min.keys()).chain(default.keys()).chain(request.keys()).collect();
+    let ratio_path = path.child("maxLimitRequestRatio");
+    let ratios = amounts(kind, &item.max_limit_request_ratio, &ratio_path, errors);
+    let keys: BTreeSet<&String> =
+        max.keys().chain(min.keys()).chain(default.keys()).chain(request.keys()).chain(ratios.keys()).collect();
     for key in keys {
         let (min, max, default, request) = (min.get(key), max.get(key), default.get(key), request.get(key));
         let told = |path: &Path, low, high, shows_low| Told { path: path.key(key), low, high, shows_low };
-        ordered(min, max, told(&path.child("min"), "min value", "max value", true));
-        ordered(min, request, told(&request_path, "min value", "default request value", false));
-        ordered(request, max, told(&request_path, "default request value", "max value", true));
-        ordered(request, default, told(&request_path, "default request value", "default limit value", true));
-        ordered(min, default, told(&default_path, "min value", "default value", true));
-        ordered(default, max, told(&default_path, "default value", "max value", true));
-    }
-    let ratio_path = path.child("maxLimitRequestRatio");
-    for (key, ratio) in amounts(&item.max_limit_request_ratio, &ratio_path, errors) {
-        let path = ratio_path.key(&key);
-        if ratio < Quantity::new(1, Format::DecimalSi) {
-            errors.push(FieldError::invalid(&path, ratio.to_string(), format!("ratio {ratio} is less than 1")));
+        ordered(min, max, told(&path.child("min"), "min value", "max value", true), errors);
+        ordered(min, request, told(&request_path, "min value", "default request value", false), errors);
+        ordered(request, max, told(&request_path, "default request value", "max value", true), errors);
+        ordered(request, default, told(&request_path, "default request value", "default limit value", true), errors);
+        ordered(min, default, told(&default_path, "min value", "default value", true), errors);
+        ordered(default, max, told(&default_path, "default value", "max value", false), errors);
+        if let Some(ratio) = ratios.get(key) {
+            self::ratio(ratio, min, max, &ratio_path.key(key), errors);
         }
-        if let (Some(min), Some(max)) = (min.get(&key), max.get(&key))
-            && !min.is_zero()
+        if let (Some(default), Some(request)) = (default, request)
+            && default != request
+            && !resources::can_overcommit(key)
         {
-            let limit = max.as_f64() / min.as_f64();
-            if ratio.as_f64() > limit {
-                let why = format!("ratio {ratio} is greater than max/min = {limit:.6}");
-                errors.push(FieldError::invalid(&path, ratio.to_string(), why));
-            }
+            let why = format!("default value {default} must equal to defaultRequest value {request} in {key}");
+            errors.push(FieldError::invalid(&request_path.key(key), request.to_string(), why));
+        }
+    }
+}
+
+/// How much more than its request a limit may be.
+fn ratio(ratio: &Quantity, min: Option<&Quantity>, max: Option<&Quantity>, path: &Path, errors: &mut ErrorList) {
+    if *ratio < Quantity::new(1, Format::DecimalSi) {
+        errors.push(FieldError::invalid(path, ratio.to_string(), format!("ratio {ratio} is less than 1")));
+    }
+    if let (Some(min), Some(max)) = (min, max)
+        && !min.is_zero()
+    {
+        let limit = max.as_f64() / min.as_f64();
+        if ratio.as_f64() > limit {
+            let why = format!("ratio {ratio} is greater than max/min = {limit:.6}");
+            errors.push(FieldError::invalid(path, ratio.to_string(), why));
         }
     }
 }
@@ -108,6 +119,16 @@ struct Told<'a> {
     low: &'a str,
     high: &'a str,
     shows_low: bool,
+}
+
+fn ordered(low: Option<&Quantity>, high: Option<&Quantity>, told: Told<'_>, errors: &mut ErrorList) {
+    if let (Some(low), Some(high)) = (low, high)
+        && low > high
+    {
+        let why = format!("{} {low} is greater than {} {high}", told.low, told.high);
+        let shown = if told.shows_low { low } else { high };
+        errors.push(FieldError::invalid(&told.path, shown.to_string(), why));
+    }
 }
 
 const SCOPES: [&str; 7] = [
@@ -137,17 +158,18 @@ pub(super) fn resource_quota(quota: &ResourceQuota, errors: &mut ErrorList) {
 fn hard(amounts: &Amounts, path: &Path, errors: &mut ErrorList) {
     for (name, amount) in amounts.iter().flatten() {
         let path = path.key(name);
-        let qualified = resources::name(name, &path, errors);
-        if qualified && !name.contains('/') && !resources::is_standard_for_quota(name) {
+        resources::name(name, &path, errors);
+        if !name.contains('/') && !resources::is_standard_for_quota(name) {
             errors.push(FieldError::invalid(&path, name.as_str(), "must be a standard resource for quota"));
         }
         resources::amount(name, amount, &path, errors);
     }
 }
 
-/// Whether pods of a scope can be counted by a resource.
+/// Whether pods of a scope can be counted by a resource; of what is no standard resource nobody knows.
 fn applies(scope: &str, resource: &str) -> bool {
     match scope {
+        _ if !resources::is_standard_for_quota(resource) => true,
         "BestEffort" => resource == "pods",
         "NotBestEffort" | "Terminating" | "NotTerminating" | "PriorityClass" | "CrossNamespacePodAffinity" => {
             POD_RESOURCES.contains(&resource)
@@ -167,10 +189,15 @@ fn scopes(spec: &ResourceQuotaSpec, path: &Path, errors: &mut ErrorList) {
             refuse("unsupported scope applied to resource");
         }
     }
-    let has = |scope: &str| scopes.iter().any(|found| found == scope);
-    if has("BestEffort") && has("NotBestEffort") || has("Terminating") && has("NotTerminating") {
+    for _ in conflicts(scopes.iter().map(String::as_str)) {
         refuse("conflicting scopes");
     }
+}
+
+/// The pairs of scopes that exclude each other and are both there.
+fn conflicts<'a>(scopes: impl Iterator<Item = &'a str> + Clone) -> impl Iterator<Item = [&'static str; 2]> {
+    let pairs = [["BestEffort", "NotBestEffort"], ["Terminating", "NotTerminating"]];
+    pairs.into_iter().filter(move |pair| pair.iter().all(|scope| scopes.clone().any(|found| found == *scope)))
 }
 
 fn scope_selector(selector: &ScopeSelector, spec: &ResourceQuotaSpec, path: &Path, errors: &mut ErrorList) {
@@ -204,6 +231,10 @@ fn scope_selector(selector: &ScopeSelector, spec: &ResourceQuotaSpec, path: &Pat
                 errors.push(FieldError::invalid(&path.child("operator"), operator, why));
             }
         }
+    }
+    let names = selector.match_expressions.iter().flatten().map(|requirement| requirement.scope_name.as_str());
+    for _ in conflicts(names) {
+        errors.push(FieldError::invalid(path, check::json(&spec.scopes), "conflicting scopes"));
     }
 }
 

@@ -19,6 +19,14 @@ pub(super) use classes::{
 };
 
 const ACCESS_MODES: [&str; 4] = ["ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod"];
+/// How far the resizing of a claim's volume is.
+const RESIZE_STATES: [&str; 5] = [
+    "ControllerResizeInProgress",
+    "ControllerResizeInfeasible",
+    "NodeResizeInProgress",
+    "NodeResizeInfeasible",
+    "NodeResizePending",
+];
 const VOLUME_MODES: [&str; 2] = ["Block", "Filesystem"];
 
 /// Judges the name of a CSI driver.
@@ -45,63 +53,87 @@ fn positive(amount: &WireQuantity, path: &Path, errors: &mut ErrorList) {
     }
 }
 
+/// What there is of a resource is not negative.
+fn basic(amount: &WireQuantity, path: &Path, errors: &mut ErrorList) -> bool {
+    let amount = check::quantity(errors, path, amount).map(Quantity::value).filter(|amount| *amount < 0);
+    if let Some(amount) = amount {
+        errors.push(FieldError::invalid(path, amount, "must be a valid resource quantity"));
+    }
+    amount.is_none()
+}
+
 /// Judges a persistent volume.
 pub(super) fn persistent_volume(volume: &PersistentVolume, errors: &mut ErrorList) {
-    let path = Path::new("spec");
     let spec = volume.spec.clone().unwrap_or_default();
-    volume_spec(&spec, &path, errors);
+    volume_spec(&spec, Some(check::text(&volume.metadata.name)), &Path::new("spec"), errors);
 }
 
 /// Judges a volume that is described where it is attached.
 fn inline_volume(spec: &PersistentVolumeSpec, path: &Path, errors: &mut ErrorList) {
-    for (field, set) in [
-        ("claimRef", spec.claim_ref.is_some()),
-        ("persistentVolumeReclaimPolicy", spec.persistent_volume_reclaim_policy.is_some()),
-        ("storageClassName", !check::text(&spec.storage_class_name).is_empty()),
-        ("nodeAffinity", spec.node_affinity.is_some()),
-        ("volumeMode", spec.volume_mode.is_some()),
-    ] {
+    let mut forbid = |field: &str, set: bool| {
         if set {
             let why = "may not be specified in the context of inline volumes";
             errors.push(FieldError::forbidden(&path.child(field), why));
         }
-    }
+    };
+    forbid("claimRef", spec.claim_ref.is_some());
+    forbid("capacity", spec.capacity.as_ref().is_some_and(|capacity| !capacity.is_empty()));
+    forbid("volumeAttributesClassName", spec.volume_attributes_class_name.is_some());
     if spec.csi.is_none() {
         let why = "has to be specified in the context of inline volumes";
         errors.push(FieldError::required(&path.child("csi"), why));
     }
-    volume_spec(spec, path, errors);
+    volume_spec(spec, None, path, errors);
 }
 
-fn volume_spec(spec: &PersistentVolumeSpec, path: &Path, errors: &mut ErrorList) {
+/// Judges what volumes have in common, in upstream's order; those that are described where they are attached have no
+/// name.
+fn volume_spec(spec: &PersistentVolumeSpec, name: Option<&str>, path: &Path, errors: &mut ErrorList) {
+    const CONTEXT: &str = "in the context of inline volumes";
     let modes_path = path.child("accessModes");
     let modes = spec.access_modes.as_deref().unwrap_or_default();
     if modes.is_empty() {
         errors.push(FieldError::required(&modes_path, ""));
     }
     access_modes(modes, &modes_path, errors);
-    let capacity_path = path.child("capacity");
-    let capacity = spec.capacity.clone().unwrap_or_default();
-    if capacity.is_empty() {
-        errors.push(FieldError::required(&capacity_path, ""));
-    }
-    if capacity.len() != 1 || !capacity.contains_key("storage") {
-        errors.push(FieldError::not_supported(&capacity_path, check::json(&capacity), &["storage"]));
-    }
-    for (name, amount) in &capacity {
-        positive(amount, &capacity_path.key(name), errors);
-    }
-    let policies = ["Delete", "Recycle", "Retain"];
     let policy_path = path.child("persistentVolumeReclaimPolicy");
-    check::optional_one_of(errors, &policy_path, &spec.persistent_volume_reclaim_policy, &policies);
-    let root = spec.host_path.as_ref().is_some_and(|source| source.path == "/");
-    if root && spec.persistent_volume_reclaim_policy.as_deref() == Some("Recycle") {
+    let policy = check::text(&spec.persistent_volume_reclaim_policy);
+    if name.is_some() {
+        volume_capacity(spec, &path.child("capacity"), errors);
+        let policies = ["Delete", "Recycle", "Retain"];
+        check::optional_one_of(errors, &policy_path, &spec.persistent_volume_reclaim_policy, &policies);
+    } else if !matches!(policy, "" | "Retain") {
+        errors.push(FieldError::forbidden(&policy_path, format!("may only be Retain {CONTEXT}")));
+    }
+    if let Some(affinity) = &spec.node_affinity {
+        let path = path.child("nodeAffinity");
+        match &affinity.required {
+            _ if name.is_none() => errors.push(FieldError::forbidden(&path, format!("may not be specified {CONTEXT}"))),
+            None => {
+                errors.push(FieldError::required(&path.child("required"), "must specify required node constraints"))
+            }
+            Some(selector) => pods::node_selector(selector, &path.child("required"), errors),
+        }
+    }
+    volume_source(spec, name.unwrap_or_default(), path, errors);
+    if spec.host_path.as_ref().is_some_and(|source| is_root(&source.path)) && policy == "Recycle" {
         errors.push(FieldError::forbidden(&policy_path, "may not be 'recycle' for a hostPath mount of '/'"));
     }
-    volume_source(spec, path, errors);
+    let class_path = path.child("storageClassName");
     let class = check::text(&spec.storage_class_name);
-    check::optional_name(errors, &path.child("storageClassName"), class, names::dns_subdomain);
-    check::optional_one_of(errors, &path.child("volumeMode"), &spec.volume_mode, &VOLUME_MODES);
+    let mode_path = path.child("volumeMode");
+    if name.is_some() {
+        check::optional_name(errors, &class_path, class, names::dns_subdomain);
+        check::optional_one_of(errors, &mode_path, &spec.volume_mode, &VOLUME_MODES);
+    } else {
+        if !class.is_empty() {
+            errors.push(FieldError::forbidden(&class_path, format!("may not be specified {CONTEXT}")));
+        }
+        if spec.volume_mode.as_deref().is_some_and(|mode| mode != "Filesystem") {
+            let why = format!("may not specify volumeMode other than Filesystem {CONTEXT}");
+            errors.push(FieldError::forbidden(&mode_path, why));
+        }
+    }
     if let Some(class) = &spec.volume_attributes_class_name {
         let path = path.child("volumeAttributesClassName");
         if class.is_empty() {
@@ -113,13 +145,34 @@ fn volume_spec(spec: &PersistentVolumeSpec, path: &Path, errors: &mut ErrorList)
             errors.push(FieldError::required(&Path::new("spec").child("csi"), why));
         }
     }
-    if let Some(affinity) = &spec.node_affinity {
-        let path = path.child("nodeAffinity").child("required");
-        match &affinity.required {
-            None => errors.push(FieldError::required(&path, "must specify required node constraints")),
-            Some(selector) => pods::node_selector(selector, &path, errors),
+}
+
+fn volume_capacity(spec: &PersistentVolumeSpec, path: &Path, errors: &mut ErrorList) {
+    let capacity = spec.capacity.clone().unwrap_or_default();
+    if capacity.is_empty() {
+        errors.push(FieldError::required(path, ""));
+    }
+    if capacity.len() != 1 || !capacity.contains_key("storage") {
+        errors.push(FieldError::not_supported(path, check::json(&capacity), &["storage"]));
+    }
+    for (name, amount) in &capacity {
+        let path = path.key(name);
+        basic(amount, &path, errors);
+        positive(amount, &path, errors);
+    }
+}
+
+/// Whether a path is `/` in other words.
+fn is_root(path: &str) -> bool {
+    let mut depth = 0_u32;
+    for part in path.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => depth = depth.saturating_sub(1),
+            _ => depth += 1,
         }
     }
+    path.starts_with('/') && depth == 0
 }
 
 /// The sources of a volume, in the order in which upstream looks at them.
@@ -150,37 +203,39 @@ fn sources(spec: &PersistentVolumeSpec) -> [(&'static str, bool); 22] {
     ]
 }
 
-fn volume_source(spec: &PersistentVolumeSpec, path: &Path, errors: &mut ErrorList) {
-    let set: Vec<&str> = sources(spec).into_iter().filter(|(_, set)| *set).map(|(field, _)| field).collect();
-    if set.is_empty() {
+fn volume_source(spec: &PersistentVolumeSpec, name: &str, path: &Path, errors: &mut ErrorList) {
+    let mut first = true;
+    for (field, _) in sources(spec).into_iter().filter(|(_, set)| *set) {
+        // Upstream looks at drivers of that kind whatever else there is.
+        if std::mem::take(&mut first) || field == "flexVolume" {
+            first_source(spec, (name, field), path, errors);
+        } else {
+            let path = path.child(pods::drivers::second_name(field));
+            errors.push(FieldError::forbidden(&path, "may not specify more than 1 volume type"));
+        }
+    }
+    if first {
         errors.push(FieldError::required(path, "must specify a volume type"));
     }
-    for field in set.iter().skip(1) {
-        errors.push(FieldError::forbidden(&path.child(field), "may not specify more than 1 volume type"));
-    }
-    match set.first() {
-        Some(&"hostPath") => {
-            spec.host_path.iter().for_each(|source| pods::host_path(source, &path.child("hostPath"), errors));
-        }
-        Some(&"nfs") => spec.nfs.iter().for_each(|source| pods::nfs(source, &path.child("nfs"), errors)),
-        Some(&"local") => {
-            let local_path = path.child("local").child("path");
+}
+
+fn first_source(spec: &PersistentVolumeSpec, (name, field): (&str, &str), path: &Path, errors: &mut ErrorList) {
+    let source = path.child(pods::drivers::first_name(field));
+    match field {
+        "hostPath" => spec.host_path.iter().for_each(|host| pods::host_path(host, &source, errors)),
+        "nfs" => spec.nfs.iter().for_each(|server| pods::nfs(server, &source, errors)),
+        "local" => {
             let local = spec.local.as_ref().map(|local| local.path.as_str()).unwrap_or_default();
-            if check::required(errors, &local_path, local) {
-                check::no_backsteps(errors, &local_path, local);
+            if check::required(errors, &source.child("path"), local) {
+                check::no_backsteps(errors, &source.child("path"), local);
             }
-            if spec.node_affinity.is_none() {
-                let path = Path::new("metadata").child("annotations");
+            if spec.node_affinity.as_ref().is_none_or(|affinity| affinity.required.is_none()) {
+                let path = path.child("nodeAffinity");
                 errors.push(FieldError::required(&path, "Local volume requires node affinity"));
             }
         }
-        Some(&"csi") => {
-            if let Some(csi) = &spec.csi {
-                csi_source(csi, &path.child("csi"), errors);
-            }
-        }
-        Some(field) => pods::drivers::of_volume(spec, field, &path.child(field), errors),
-        None => {}
+        "csi" => spec.csi.iter().for_each(|csi| csi_source(csi, &source, errors)),
+        _ => pods::drivers::of_volume(spec, name, field, &source, errors),
     }
 }
 
@@ -195,8 +250,9 @@ fn csi_source(csi: &CSIPersistentVolumeSource, path: &Path, errors: &mut ErrorLi
     ] {
         if let Some(secret) = secret {
             let path = path.child(field);
-            check::required(errors, &path.child("name"), check::text(&secret.name));
-            check::required(errors, &path.child("namespace"), check::text(&secret.namespace));
+            check::required_name(errors, &path.child("name"), check::text(&secret.name), names::dns_subdomain);
+            let namespace = check::text(&secret.namespace);
+            check::required_name(errors, &path.child("namespace"), namespace, names::dns_label);
         }
     }
 }
@@ -226,9 +282,10 @@ pub(super) fn persistent_volume_update(new: &PersistentVolume, old: &PersistentV
         let why = "spec.persistentvolumesource is immutable after creation";
         errors.push(FieldError::forbidden(&path.child("persistentvolumesource"), why));
     }
-    check::immutable(errors, &path.child("volumeMode"), &new.volume_mode, &old.volume_mode);
+    // Upstream names these without the spec.
+    check::immutable(errors, &Path::new("volumeMode"), &new.volume_mode, &old.volume_mode);
     if old.node_affinity.is_some() {
-        check::immutable(errors, &path.child("nodeAffinity"), &new.node_affinity, &old.node_affinity);
+        check::immutable(errors, &Path::new("nodeAffinity"), &new.node_affinity, &old.node_affinity);
     }
 }
 
@@ -269,21 +326,17 @@ pub(super) fn claim_spec(spec: &PersistentVolumeClaimSpec, path: &Path, errors: 
     if let Some(reference) = &spec.data_source_ref {
         data_source_ref(reference, &path.child("dataSourceRef"), errors);
     }
-    if let (Some(source), Some(reference)) = (&spec.data_source, &spec.data_source_ref)
-        && reference.namespace.as_ref().is_none_or(String::is_empty)
-    {
+    if let (Some(source), Some(reference)) = (&spec.data_source, &spec.data_source_ref) {
         let same =
             source.api_group == reference.api_group && source.kind == reference.kind && source.name == reference.name;
-        if !same {
-            let path = path.child("dataSource");
-            errors.push(FieldError::invalid(&path, check::json(source), "must match dataSourceRef"));
-        }
-    }
-    if spec.data_source.is_some()
-        && spec.data_source_ref.as_ref().is_some_and(|reference| !check::text(&reference.namespace).is_empty())
-    {
-        let why = "may not be specified when dataSourceRef.namespace is specified";
-        errors.push(FieldError::invalid(&path.child("dataSource"), check::json(&spec.data_source), why));
+        let why = if !check::text(&reference.namespace).is_empty() {
+            Some("may not be specified when dataSourceRef.namespace is specified")
+        } else {
+            (!same).then_some("must match dataSourceRef")
+        };
+        // Upstream shows a path, of which nothing is to be seen.
+        let shown = || serde_json::Value::Object(serde_json::Map::new());
+        errors.extend(why.map(|why| FieldError::invalid(path, shown(), why)));
     }
     if let Some(class) = &spec.volume_attributes_class_name {
         let path = path.child("volumeAttributesClassName");
@@ -307,6 +360,7 @@ fn data_source_ref(reference: &TypedObjectReference, path: &Path, errors: &mut E
 /// Judges an update of a claim.
 pub(super) fn claim_update(new: &PersistentVolumeClaim, old: &PersistentVolumeClaim, errors: &mut ErrorList) {
     let path = Path::new("spec");
+    class_annotation(new, old, errors);
     let bound = old.status.as_ref().is_some_and(|status| status.phase.as_deref() == Some("Bound"));
     let capacity = old.status.as_ref().and_then(|status| status.capacity.clone()).unwrap_or_default();
     let (new, old) = (new.spec.clone().unwrap_or_default(), old.spec.clone().unwrap_or_default());
@@ -320,18 +374,35 @@ pub(super) fn claim_update(new: &PersistentVolumeClaim, old: &PersistentVolumeCl
         rest.storage_class_name.clone_from(&old.storage_class_name);
     }
     if bound {
-        if let (Some(resources), Some(old)) = (&mut rest.resources, &old.resources) {
-            resources.requests.clone_from(&old.requests);
+        let size =
+            |spec: &PersistentVolumeClaimSpec| spec.resources.as_ref()?.requests.as_ref()?.get("storage").cloned();
+        let requests = rest.resources.as_mut().and_then(|resources| resources.requests.as_mut());
+        if let (Some(requests), Some(size)) = (requests, size(&old)) {
+            requests.insert("storage".to_owned(), size);
         }
         rest.volume_attributes_class_name.clone_from(&old.volume_attributes_class_name);
-        shrinking(&new, &old, capacity.get("storage"), &path, errors);
     }
+    shrinking(&new, &old, capacity.get("storage"), &path, errors);
     if rest != old {
         let why =
             "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims";
         errors.push(FieldError::forbidden(&path, why));
     }
-    check::immutable(errors, &path.child("volumeMode"), &new.volume_mode, &old.volume_mode);
+    check::immutable(errors, &Path::new("volumeMode"), &new.volume_mode, &old.volume_mode);
+}
+
+/// A class that a claim has by its annotation stays, but it may become the field.
+fn class_annotation(new: &PersistentVolumeClaim, old: &PersistentVolumeClaim, errors: &mut ErrorList) {
+    const ANNOTATION: &str = "volume.beta.kubernetes.io/storage-class";
+    let class = |claim: &PersistentVolumeClaim| claim.metadata.annotations.as_ref()?.get(ANNOTATION).cloned();
+    let field = |claim: &PersistentVolumeClaim| claim.spec.as_ref()?.storage_class_name.clone();
+    let (before, now) = (class(old), class(new));
+    let is_upgrade =
+        before.is_some() && field(old).is_none() && field(new) == before && (now.is_none() || now == before);
+    if !is_upgrade && before.clone().unwrap_or_default() != now.clone().unwrap_or_default() {
+        let path = Path::new("metadata").child("annotations").child(ANNOTATION);
+        errors.push(FieldError::invalid(&path, now.unwrap_or_default(), check::IMMUTABLE));
+    }
 }
 
 fn shrinking(
@@ -348,7 +419,7 @@ fn shrinking(
     let capacity = capacity.and_then(|capacity| Quantity::from_k8s(capacity).ok());
     if let (Some(now), Some(before)) = (size(new), size(old))
         && now < before
-        && capacity.is_none_or(|capacity| now <= capacity)
+        && capacity.is_some_and(|capacity| now <= capacity)
     {
         let path = path.child("resources").child("requests").child("storage");
         errors.push(FieldError::forbidden(&path, "field can not be less than status.capacity"));
@@ -357,8 +428,37 @@ fn shrinking(
 
 /// Judges an update of the status of a claim.
 pub(super) fn claim_status(new: &PersistentVolumeClaim, _: &PersistentVolumeClaim, errors: &mut ErrorList) {
-    let path = Path::new("status").child("capacity");
-    for (name, amount) in new.status.iter().flat_map(|status| status.capacity.iter().flatten()) {
-        pods::resources::amount(name, amount, &path.key(name), errors);
+    let path = Path::new("status");
+    let status = new.status.clone().unwrap_or_default();
+    for (name, amount) in status.capacity.iter().flatten() {
+        basic(amount, &path.child("capacity").key(name), errors);
     }
+    for (name, state) in status.allocated_resource_statuses.iter().flatten() {
+        let path = path.child("allocatedResourceStatus");
+        resource_key(name, &path, errors);
+        if !RESIZE_STATES.contains(&state.as_str()) {
+            errors.push(FieldError::not_supported(&path, name.as_str(), &RESIZE_STATES));
+        }
+    }
+    for (name, amount) in status.allocated_resources.iter().flatten() {
+        let path = path.child("allocatedResources");
+        if resource_key(name, &path, errors) {
+            basic(amount, &path.key(name), errors);
+        }
+    }
+}
+
+/// What volumes have: their size, and what names of their own drivers give them.
+fn resource_key(name: &str, path: &Path, errors: &mut ErrorList) -> bool {
+    let whys = names::qualified_name(name);
+    if !whys.is_empty() {
+        check::invalid(errors, path, name, whys);
+        return false;
+    }
+    let is_native = !name.contains('/') || name.contains("kubernetes.io/");
+    if is_native && name != "storage" {
+        errors.push(FieldError::not_supported(path, name, &["storage"]));
+        return false;
+    }
+    true
 }

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use api::kinds::Resource;
 use api::status::Status;
-use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use base64::{DecodeError, Engine};
 use serde::{Deserialize, Serialize};
 use store::{KeyRange, RangeError, RangeRequest};
 use tokio::time::Instant;
@@ -50,8 +50,15 @@ impl Continue {
     fn decode(text: &str) -> Result<Self, Status> {
         let invalid =
             |why: &str| Status::bad_request(format!("invalid continue token: continue key is not valid: {why}"));
-        let bytes = BASE64_URL_SAFE_NO_PAD.decode(text).map_err(|err| invalid(&err.to_string()))?;
-        let token: Self = serde_json::from_slice(&bytes).map_err(|err| invalid(&err.to_string()))?;
+        let bytes = BASE64_URL_SAFE_NO_PAD.decode(text).map_err(|err| {
+            let at = match err {
+                DecodeError::InvalidByte(at, _) | DecodeError::InvalidLastSymbol(at, _) => at,
+                DecodeError::InvalidLength(_) | DecodeError::InvalidPadding => text.len().saturating_sub(1),
+            };
+            invalid(&format!("illegal base64 data at input byte {at}"))
+        })?;
+        let (token, _) = api::decode::json_document(&bytes).map_err(|err| invalid(&err))?;
+        let token: Self = serde_json::from_value(token).map_err(|err| invalid(&err.to_string()))?;
         if token.version != CONTINUE_VERSION {
             let version = api::field::quote(&token.version);
             return Err(invalid(&format!("server does not recognize this encoded version {version}")));

@@ -118,7 +118,17 @@ async fn pages_show_the_moment_of_the_first() {
     let again = list(&cluster, &format!("limit=2&continue={token}")).await.expect(200);
     assert_eq!(names(&again), ["c", "d"]);
     list(&cluster, &format!("continue={token}&resourceVersion=1")).await.expect(400);
-    list(&cluster, "continue=nonsense").await.expect(400);
+    // The tokens of `{"v":"v2","rv":1,"start":"a"}` and of `{"v":"meta.k8s.io/v1"`, and no tokens at all.
+    for (token, why) in [
+        ("eyJ2IjoidjIiLCJydiI6MSwic3RhcnQiOiJhIn0", "server does not recognize this encoded version \"v2\""),
+        ("eyJ2IjoibWV0YS5rOHMuaW8vdjEi", "unexpected end of JSON input"),
+        ("nonsense", r"invalid character '\u009e' looking for beginning of value"),
+        ("non%3Dense", "illegal base64 data at input byte 3"),
+        ("aaaaa", "illegal base64 data at input byte 4"),
+    ] {
+        let refused = list(&cluster, &format!("continue={token}")).await.expect(400);
+        assert_eq!(refused["message"], format!("invalid continue token: continue key is not valid: {why}"));
+    }
 }
 
 #[tokio::test]

@@ -1,5 +1,7 @@
 //! Volume sources of single storage systems, of pods and of persistent volumes.
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::api::core::v1::{PersistentVolumeSpec, Volume};
 use serde::Deserialize;
 use serde_json::Value;
@@ -42,6 +44,10 @@ pub(in crate::validation) struct Source {
     volume_path: String,
     registry: String,
     volume: String,
+    tenant: String,
+    options: BTreeMap<String, String>,
+    endpoints_namespace: Option<String>,
+    volume_namespace: String,
     disk_name: String,
     #[serde(rename = "diskURI")]
     disk_uri: String,
@@ -61,17 +67,37 @@ pub(in crate::validation) enum In {
     PersistentVolume,
 }
 
+/// What upstream calls a source in errors about it.
+pub(in crate::validation) fn first_name(field: &str) -> &str {
+    if field == "gcePersistentDisk" { "persistentDisk" } else { field }
+}
+
+/// What upstream calls a source where there is another one already.
+pub(in crate::validation) fn second_name(field: &str) -> &str {
+    match field {
+        "cephfs" => "cephFS",
+        "downwardAPI" => "downwarAPI",
+        field => field,
+    }
+}
+
 /// Judges the source of a volume in this field, if it is of a system that has rules here.
 pub(super) fn of_pod(volume: &Volume, field: &str, path: &Path, errors: &mut ErrorList) {
-    judge(&check::json(volume), field, In::Pod, path, errors);
+    judge(&check::json(volume), field, (In::Pod, ""), path, errors);
 }
 
-/// Judges the source of a persistent volume.
-pub(in crate::validation) fn of_volume(spec: &PersistentVolumeSpec, field: &str, path: &Path, errors: &mut ErrorList) {
-    judge(&check::json(spec), field, In::PersistentVolume, path, errors);
+/// Judges the source of a persistent volume of that name.
+pub(in crate::validation) fn of_volume(
+    spec: &PersistentVolumeSpec,
+    name: &str,
+    field: &str,
+    path: &Path,
+    errors: &mut ErrorList,
+) {
+    judge(&check::json(spec), field, (In::PersistentVolume, name), path, errors);
 }
 
-fn judge(document: &Value, field: &str, place: In, path: &Path, errors: &mut ErrorList) {
+fn judge(document: &Value, field: &str, (place, name): (In, &str), path: &Path, errors: &mut ErrorList) {
     let Some(Ok(source)) = document.get(field).map(Source::deserialize) else {
         return;
     };
@@ -93,8 +119,11 @@ fn judge(document: &Value, field: &str, place: In, path: &Path, errors: &mut Err
             required(&[("repository", &source.repository)]);
             check::descending_path(errors, &path.child("directory"), &source.directory);
         }
-        "iscsi" => iscsi(&source, place, path, errors),
-        "glusterfs" => required(&[("endpoints", &source.endpoints), ("path", &source.path)]),
+        "iscsi" => iscsi(&source, place, name, path, errors),
+        "glusterfs" => {
+            required(&[("endpoints", &source.endpoints), ("path", &source.path)]);
+            endpoints_namespace(&source, path, errors);
+        }
         "rbd" => {
             monitors(&source, path, errors);
             check::required(errors, &path.child("image"), &source.image);
@@ -106,8 +135,7 @@ fn judge(document: &Value, field: &str, place: In, path: &Path, errors: &mut Err
         }
         "flexVolume" => {
             required(&[("driver", &source.driver)]);
-            // The names of drivers follow the rule of label keys.
-            check::optional_name(errors, &path.child("driver"), &source.driver, names::qualified_name);
+            flex_options(&source.options, &path.child("options"), errors);
         }
         "fc" => fibre_channel(&source, path, errors),
         "flocker" => flocker(&source, path, errors),
@@ -132,8 +160,32 @@ fn judge(document: &Value, field: &str, place: In, path: &Path, errors: &mut Err
 
 fn partition(partition: Option<i32>, path: &Path, errors: &mut ErrorList) {
     if let Some(partition) = partition.filter(|partition| !(0..=255).contains(partition)) {
-        let why = names::in_range(0, 255);
+        let why = names::in_range(1, 255);
         errors.push(FieldError::invalid(&path.child("partition"), partition, why));
+    }
+}
+
+fn endpoints_namespace(source: &Source, path: &Path, errors: &mut ErrorList) {
+    let path = path.child("endpointsNamespace");
+    match source.endpoints_namespace.as_deref() {
+        None => {}
+        Some("") => {
+            let why = "if the endpointnamespace is set, it must be a valid namespace name";
+            errors.push(FieldError::invalid(&path, "", why));
+        }
+        Some(namespace) => check::invalid(errors, &path, namespace, names::dns_label(namespace)),
+    }
+}
+
+/// Options of drivers may not look like Kubernetes' own.
+fn flex_options(options: &BTreeMap<String, String>, path: &Path, errors: &mut ErrorList) {
+    for name in options.keys() {
+        let domain = name.split_once('/').map_or(name.as_str(), |(domain, _)| domain);
+        let domain = format!(".{}", domain.to_lowercase());
+        if domain.ends_with(".kubernetes.io") || domain.ends_with(".k8s.io") {
+            let why = "kubernetes.io and k8s.io namespaces are reserved";
+            errors.push(FieldError::invalid(&path.key(name), name.as_str(), why));
+        }
     }
 }
 
@@ -161,24 +213,45 @@ fn lun(lun: Option<i32>, path: &Path, errors: &mut ErrorList) {
     }
 }
 
-fn iscsi(source: &Source, place: In, path: &Path, errors: &mut ErrorList) {
+const LONG_NAME: &str = "Total length of <volume name>:<iscsi.targetPortal> must be under 64 characters if \
+                         iscsi.initiatorName is specified.";
+
+/// Whether the name of a volume with the portal is too long.
+fn is_long(name: &str, portal: &str) -> bool {
+    name.len() + 1 + portal.len() > 64
+}
+
+/// Judges the name of a pod's volume by the portal that it is at.
+pub(super) fn portal_name(volume: &Volume, path: &Path, errors: &mut ErrorList) {
+    let Some(iscsi) = &volume.iscsi else { return };
+    if iscsi.initiator_name.is_some() && is_long(&volume.name, &iscsi.target_portal) {
+        errors.push(FieldError::invalid(&path.child("name"), volume.name.as_str(), LONG_NAME));
+    }
+}
+
+/// `name` is that of a persistent volume.
+fn iscsi(source: &Source, place: In, name: &str, path: &Path, errors: &mut ErrorList) {
     check::required(errors, &path.child("targetPortal"), &source.target_portal);
-    iqn(&source.iqn, "iqn", path, errors);
+    if place == In::PersistentVolume && source.initiator_name.is_some() && is_long(name, &source.target_portal) {
+        errors.push(FieldError::invalid(&path.child("targetportal"), source.target_portal.as_str(), LONG_NAME));
+    }
+    if check::required(errors, &path.child("iqn"), &source.iqn) {
+        iqn(&source.iqn, place, &path.child("iqn"), errors);
+    }
     lun(source.lun, path, errors);
     if (source.chap_auth_discovery || source.chap_auth_session) && source.secret_ref.is_none() {
         errors.push(FieldError::required(&path.child("secretRef"), ""));
     }
     if let Some(name) = &source.initiator_name {
-        iqn(name, "initiatorName", path, errors);
+        iqn(name, place, &path.child("initiatorname"), errors);
     }
-    secret(source.secret_ref.as_ref(), place, path, errors);
+    if let Some(secret) = source.secret_ref.as_ref().filter(|_| place == In::PersistentVolume) {
+        let name = secret.get("name").and_then(Value::as_str).unwrap_or_default();
+        check::required(errors, &path.child("secretRef").child("name"), name);
+    }
 }
 
-fn iqn(name: &str, field: &str, path: &Path, errors: &mut ErrorList) {
-    let path = path.child(field);
-    if !check::required(errors, &path, name) {
-        return;
-    }
+fn iqn(name: &str, place: In, path: &Path, errors: &mut ErrorList) {
     let known = ["iqn", "eui", "naa"].iter().any(|prefix| name.starts_with(prefix));
     let hex = |text: &str| text.len() == 16 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
     let fine = match name.split_once('.') {
@@ -186,8 +259,10 @@ fn iqn(name: &str, field: &str, path: &Path, errors: &mut ErrorList) {
         Some(("eui" | "naa", rest)) => hex(rest) || (name.starts_with("naa") && rest.len() == 32 && hex(&rest[..16])),
         _ => false,
     };
-    if !known || !fine {
-        errors.push(FieldError::invalid(&path, name, "must be valid format"));
+    if !known && place == In::Pod {
+        errors.push(FieldError::invalid(path, name, "must be valid format starting with iqn, eui, or naa"));
+    } else if !known || !fine {
+        errors.push(FieldError::invalid(path, name, "must be valid format"));
     }
 }
 
@@ -232,7 +307,7 @@ fn flocker(source: &Source, path: &Path, errors: &mut ErrorList) {
             errors.push(FieldError::required(path, why));
         }
         (false, false) => {
-            let why = "resource can not be specified simultaneously";
+            let why = "datasetName and datasetUUID can not be specified simultaneously";
             errors.push(FieldError::invalid(path, "resource", why));
         }
         _ => {}
@@ -247,12 +322,15 @@ fn quobyte(source: &Source, path: &Path, errors: &mut ErrorList) {
     if source.registry.is_empty() {
         let why = "must be a host:port pair or multiple pairs separated by commas";
         errors.push(FieldError::required(&path.child("registry"), why));
+    } else if source.tenant.len() > 64 {
+        let why = "must be a UUID and may not exceed a length of 64 characters";
+        errors.push(FieldError::required(&path.child("tenant"), why));
     } else {
         let is_pair =
             |pair: &str| matches!(pair.split_once(':'), Some((host, port)) if !host.is_empty() && !port.is_empty());
-        for pair in source.registry.split(',').filter(|pair| !is_pair(pair)) {
+        for _ in source.registry.split(',').filter(|pair| !is_pair(pair)) {
             let why = "must be a host:port pair or multiple pairs separated by commas";
-            errors.push(FieldError::invalid(&path.child("registry"), pair, why));
+            errors.push(FieldError::invalid(&path.child("registry"), source.registry.as_str(), why));
         }
     }
     check::required(errors, &path.child("volume"), &source.volume);
@@ -278,7 +356,7 @@ fn azure_disk(source: &Source, path: &Path, errors: &mut ErrorList) {
         ),
         false => ("https://", "https://{account-name}.blob.core.windows.net/{container-name}/{disk-name}.vhd"),
     };
-    if !source.disk_uri.is_empty() && !source.disk_uri.to_lowercase().starts_with(prefix) {
+    if source.kind.is_some() && !source.disk_uri.to_lowercase().starts_with(prefix) {
         errors.push(FieldError::not_supported(&uri_path, source.disk_uri.as_str(), &[shape]));
     }
 }
@@ -290,5 +368,7 @@ fn storage_os(source: &Source, place: In, path: &Path, errors: &mut ErrorList) {
     } else {
         check::invalid(errors, &name_path, source.volume_name.as_str(), names::dns_label(&source.volume_name));
     }
+    let namespace = source.volume_namespace.as_str();
+    check::optional_name(errors, &path.child("volumeNamespace"), namespace, names::dns_label);
     secret(source.secret_ref.as_ref(), place, path, errors);
 }

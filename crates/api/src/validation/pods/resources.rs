@@ -71,8 +71,8 @@ pub(in crate::validation) fn is_integer(name: &str) -> bool {
     INTEGER_RESOURCES.contains(&name) || is_extended(name)
 }
 
-/// The name of any resource; tells whether it is fine.
-pub(in crate::validation) fn name(name: &str, path: &Path, errors: &mut ErrorList) -> bool {
+/// The name of any resource.
+pub(in crate::validation) fn name(name: &str, path: &Path, errors: &mut ErrorList) {
     let judged = names::qualified_name(name);
     let qualified = judged.is_empty();
     check::invalid(errors, path, name, judged);
@@ -80,13 +80,11 @@ pub(in crate::validation) fn name(name: &str, path: &Path, errors: &mut ErrorLis
         let why = "must be a standard resource type or fully qualified";
         errors.push(FieldError::invalid(path, name, why));
     }
-    qualified
 }
 
-fn container_name(name: &str, path: &Path, errors: &mut ErrorList) {
-    if !self::name(name, path, errors) {
-        return;
-    }
+/// The name of a resource that a container can have.
+pub(in crate::validation) fn container_name(name: &str, path: &Path, errors: &mut ErrorList) {
+    self::name(name, path, errors);
     if !name.contains('/') {
         if !CONTAINER_RESOURCES.contains(&name) && !is_huge_pages(name) {
             errors.push(FieldError::invalid(path, name, "must be a standard resource for containers"));
@@ -120,7 +118,7 @@ pub(super) fn resource(name: &str, wire: &WireQuantity, path: &Path, errors: &mu
 }
 
 /// Whether more of it can be promised than there is.
-fn can_overcommit(name: &str) -> bool {
+pub(in crate::validation) fn can_overcommit(name: &str) -> bool {
     is_native(name) && !is_huge_pages(name)
 }
 

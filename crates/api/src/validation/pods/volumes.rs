@@ -33,6 +33,7 @@ pub(super) fn volumes(volumes: &[Volume], path: &Path, errors: &mut ErrorList) -
             errors.push(FieldError::duplicate(&path.child("name"), volume.name.as_str()));
         }
         source(volume, &path, errors);
+        drivers::portal_name(volume, &path, errors);
         let claim = volume.persistent_volume_claim.is_some() || volume.ephemeral.is_some();
         seen.insert(volume.name.clone(), if claim { Kind::Claim } else { Kind::Other });
     }
@@ -58,11 +59,12 @@ fn source(volume: &Volume, path: &Path, errors: &mut ErrorList) {
     let mut found = false;
     for (field, _) in sources(volume).into_iter().filter(|(_, set)| *set) {
         if found {
-            errors.push(FieldError::forbidden(&path.child(field), "may not specify more than 1 volume type"));
+            let path = path.child(drivers::second_name(field));
+            errors.push(FieldError::forbidden(&path, "may not specify more than 1 volume type"));
             continue;
         }
         found = true;
-        source_field(volume, field, &path.child(field), errors);
+        source_field(volume, field, &path.child(drivers::first_name(field)), errors);
     }
     if !found {
         errors.push(FieldError::required(path, "must specify a volume type"));
@@ -81,24 +83,24 @@ fn sources(volume: &Volume) -> [(&'static str, bool); 30] {
         ("nfs", volume.nfs.is_some()),
         ("iscsi", volume.iscsi.is_some()),
         ("glusterfs", volume.glusterfs.is_some()),
-        ("flexVolume", volume.flex_volume.is_some()),
-        ("configMap", volume.config_map.is_some()),
+        ("flocker", volume.flocker.is_some()),
+        ("persistentVolumeClaim", volume.persistent_volume_claim.is_some()),
         ("rbd", volume.rbd.is_some()),
         ("cinder", volume.cinder.is_some()),
         ("cephfs", volume.cephfs.is_some()),
-        ("flocker", volume.flocker.is_some()),
+        ("quobyte", volume.quobyte.is_some()),
         ("downwardAPI", volume.downward_api.is_some()),
         ("fc", volume.fc.is_some()),
+        ("flexVolume", volume.flex_volume.is_some()),
+        ("configMap", volume.config_map.is_some()),
         ("azureFile", volume.azure_file.is_some()),
         ("vsphereVolume", volume.vsphere_volume.is_some()),
-        ("quobyte", volume.quobyte.is_some()),
-        ("azureDisk", volume.azure_disk.is_some()),
-        ("storageos", volume.storageos.is_some()),
         ("photonPersistentDisk", volume.photon_persistent_disk.is_some()),
         ("portworxVolume", volume.portworx_volume.is_some()),
-        ("persistentVolumeClaim", volume.persistent_volume_claim.is_some()),
-        ("scaleIO", volume.scale_io.is_some()),
+        ("azureDisk", volume.azure_disk.is_some()),
+        ("storageos", volume.storageos.is_some()),
         ("projected", volume.projected.is_some()),
+        ("scaleIO", volume.scale_io.is_some()),
         ("csi", volume.csi.is_some()),
         ("ephemeral", volume.ephemeral.is_some()),
         ("image", volume.image.is_some()),
@@ -149,8 +151,12 @@ fn source_field(volume: &Volume, field: &str, path: &Path, errors: &mut ErrorLis
             if let Some(csi) = &volume.csi {
                 storage::driver_name(&csi.driver, &path.child("driver"), errors);
                 if let Some(secret) = &csi.node_publish_secret_ref {
-                    let path = path.child("nodePublishSecretRef").child("name");
-                    check::required(errors, &path, &secret.name);
+                    let required_path = path.child("nodePublishSecretRef").child("name");
+                    if check::required(errors, &required_path, &secret.name) {
+                        // Upstream tells of a wrong name in another place.
+                        let why = names::dns_subdomain(&secret.name);
+                        check::invalid(errors, &path.child("name"), secret.name.as_str(), why);
+                    }
                 }
             }
         }
@@ -179,13 +185,14 @@ fn source_field(volume: &Volume, field: &str, path: &Path, errors: &mut ErrorLis
 pub(in crate::validation) fn host_path(source: &HostPathVolumeSource, path: &Path, errors: &mut ErrorList) {
     if check::required(errors, &path.child("path"), &source.path) {
         check::no_backsteps(errors, &path.child("path"), &source.path);
+        check::optional_one_of(errors, &path.child("type"), &source.type_, &HOST_PATH_TYPES);
     }
-    check::optional_one_of(errors, &path.child("type"), &source.type_, &HOST_PATH_TYPES);
 }
 
 pub(in crate::validation) fn nfs(source: &NFSVolumeSource, path: &Path, errors: &mut ErrorList) {
     check::required(errors, &path.child("server"), &source.server);
-    if check::required(errors, &path.child("path"), &source.path) && !source.path.starts_with('/') {
+    check::required(errors, &path.child("path"), &source.path);
+    if !source.path.starts_with('/') {
         errors.push(FieldError::invalid(&path.child("path"), source.path.as_str(), "must be an absolute path"));
     }
 }
@@ -248,15 +255,15 @@ fn projection(
     errors: &mut ErrorList,
 ) {
     let set = [
-        ("secret", source.secret.is_some()),
-        ("configMap", source.config_map.is_some()),
-        ("downwardAPI", source.downward_api.is_some()),
-        ("serviceAccountToken", source.service_account_token.is_some()),
-        ("clusterTrustBundle", source.cluster_trust_bundle.is_some()),
-        ("podCertificate", source.pod_certificate.is_some()),
+        source.secret.is_some(),
+        source.config_map.is_some(),
+        source.downward_api.is_some(),
+        source.service_account_token.is_some(),
+        source.cluster_trust_bundle.is_some(),
+        source.pod_certificate.is_some(),
     ];
-    for (field, _) in set.into_iter().filter(|(_, set)| *set).skip(1) {
-        errors.push(FieldError::forbidden(&path.child(field), "may not specify more than 1 volume type"));
+    if set.into_iter().filter(|set| *set).count() > 1 {
+        errors.push(FieldError::forbidden(path, "may not specify more than 1 volume type"));
     }
     let mut claim = |file: &str, shown: &str, errors: &mut ErrorList| {
         if !file.is_empty() && !paths.insert(file.to_owned()) {
@@ -283,13 +290,13 @@ fn projection(
         }
     }
     if let Some(token) = &source.service_account_token {
-        let path = path.child("serviceAccountToken");
         let seconds = token.expiration_seconds.unwrap_or(3600);
-        token_lifetime(seconds, &path.child("expirationSeconds"), errors);
-        if check::required(errors, &path.child("path"), &token.path) {
-            check::volume_file_path(errors, &path.child("path"), &token.path);
+        token_lifetime(seconds, &path.child("serviceAccountToken").child("expirationSeconds"), errors);
+        // Upstream tells of the path as if it were the volume's.
+        let file_path = volume_path.child("path");
+        if check::required(errors, &file_path, &token.path) {
+            check::volume_file_path(errors, &file_path, &token.path);
         }
-        claim(&token.path, &token.path, errors);
     }
     if let Some(bundle) = &source.cluster_trust_bundle {
         let path = path.child("clusterTrustBundle");

@@ -2,6 +2,7 @@
 
 mod devices;
 mod others;
+mod storage;
 mod workloads;
 
 use serde_json::{Value, json};

@@ -92,7 +92,7 @@ fn sources_of_single_storage_systems() {
         with(json!({"iscsi": {"targetPortal": "", "iqn": "x", "lun": 256}})),
         &[
             "spec.volumes[0].iscsi.targetPortal: Required value",
-            "spec.volumes[0].iscsi.iqn: Invalid value: \"x\": must be valid format",
+            "spec.volumes[0].iscsi.iqn: Invalid value: \"x\": must be valid format starting with iqn, eui, or naa",
             "spec.volumes[0].iscsi.lun: Invalid value: 256: must be between 0 and 255, inclusive",
         ],
     );
