@@ -7,7 +7,7 @@
 //! [`JoinToken`] lets a machine find out that it talks to the right cluster and ask for its own certificate.
 //! Every file with a secret is written whole, by rename, readable by its owner only.
 
-mod any_client;
+mod any_peer;
 mod authority;
 mod bootstrap_token;
 mod file;
@@ -24,7 +24,7 @@ mod signing_request;
 mod trust;
 mod usages;
 
-pub use any_client::AnyClient;
+pub use any_peer::AnyPeer;
 pub use authority::{Authority, AuthorityError};
 pub use bootstrap_token::BootstrapToken;
 pub use file::{FileError, write_private};
