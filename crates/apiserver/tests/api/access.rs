@@ -149,3 +149,33 @@ async fn the_first_roles_are_there_for_the_first_request() {
     let view = cluster.get(&format!("{RBAC}/clusterroles/view")).await.expect(200);
     assert!(view["aggregationRule"].is_object() && view["rules"].as_array().is_some_and(|rules| !rules.is_empty()));
 }
+
+#[tokio::test]
+async fn rules_that_an_older_version_needed_go_when_this_one_starts() {
+    let (own, upstream) =
+        (format!("{RBAC}/clusterroles/skiff:agent"), format!("{RBAC}/clusterroles/system:monitoring"));
+    let cluster = Cluster::start().await;
+    let mut before = Vec::new();
+    for path in [&own, &upstream] {
+        let mut found = cluster.eventually(path).await;
+        before.push(found["rules"].clone());
+        let more = json!({"verbs": ["list"], "apiGroups": [""], "resources": ["secrets"]});
+        found["rules"].as_array_mut().expect("rules").push(more);
+        cluster.put(path, found).await.expect(200);
+    }
+    let cluster = cluster.restart().await;
+    cluster.eventually_with(&own, |role| role["rules"] == before[0]).await;
+    // Upstream leaves what was added to its own roles.
+    assert_ne!(cluster.get(&upstream).await.expect(200)["rules"], before[1]);
+    let mut left = cluster.get(&own).await.expect(200);
+    left["metadata"]["annotations"]["rbac.authorization.kubernetes.io/autoupdate"] = "false".into();
+    left["rules"] = json!([]);
+    cluster.put(&own, left).await.expect(200);
+    let cluster = cluster.restart().await;
+    // By the time that its binding is there again the roles have been looked at.
+    cluster.delete(&format!("{RBAC}/clusterrolebindings/skiff:agent")).await.expect(200);
+    let cluster = cluster.restart().await;
+    cluster.eventually(&format!("{RBAC}/clusterrolebindings/skiff:agent")).await;
+    let rules = cluster.get(&own).await.expect(200)["rules"].clone();
+    assert!(rules.as_array().is_none_or(Vec::is_empty), "{rules}");
+}

@@ -1,4 +1,5 @@
-//! Brings the cluster's roles and bindings up to the tables: what is missing is added, what is more stays.
+//! Brings the cluster's roles and bindings up to the tables: what is missing is added, what is more stays, as upstream
+//! leaves it. In roles and bindings that are this server's alone it does not stay: it is what an older version needed.
 //!
 //! An object that says `rbac.authorization.kubernetes.io/autoupdate: "false"` is left alone.
 
@@ -6,7 +7,7 @@ use api::status::{Status, reason};
 use futures::{StreamExt, TryStreamExt};
 use serde_json::{Value, json};
 
-use super::{AUTOUPDATE, objects};
+use super::{AUTOUPDATE, objects, skiff};
 use crate::access::Identity;
 use crate::access::rbac::cover::uncovered;
 use crate::access::rbac::rule::Rule;
@@ -74,6 +75,14 @@ fn merged(found: &Value, wanted: &Value) -> Option<Value> {
             }
         }
     }
+    if skiff::is_own(api::meta::name(wanted)) {
+        for part in ["rules", "subjects"] {
+            if let Some(value) = wanted.get(part) {
+                object[part] = value.clone();
+            }
+        }
+        return (object != *found).then_some(object);
+    }
     let rules = |object: &Value| -> Vec<Rule> { serde_json::from_value(object["rules"].clone()).unwrap_or_default() };
     let missing = uncovered(&rules(found), &rules(wanted));
     append(&mut object, "/rules", missing.iter().map(|rule| json!(rule)));
@@ -131,5 +140,20 @@ mod tests {
         check(bound(json!(["a"])), bound(json!(["a", "b"])), Some(bound(json!(["a", "b"]))));
         check(json!({"metadata": {}}), bound(json!(["a"])), Some(bound(json!(["a"]))));
         check(bound(json!(["a", "b"])), bound(json!(["a"])), None);
+    }
+
+    #[test]
+    fn what_is_this_servers_own_is_as_it_is_wanted() {
+        let own = |rules: Value, kept_up: &str| {
+            let annotations = json!({AUTOUPDATE: kept_up});
+            json!({"metadata": {"name": "skiff:agent", "annotations": annotations}, "rules": rules})
+        };
+        let rule = |verb: &str| json!({"verbs": [verb], "apiGroups": [""], "resources": ["pods"]});
+        let wanted = own(json!([rule("get")]), "true");
+        check(own(json!([rule("get"), rule("list")]), "true"), wanted.clone(), Some(wanted.clone()));
+        check(wanted.clone(), wanted.clone(), None);
+        check(own(json!([rule("list")]), "false"), wanted, None);
+        let bound = |subjects: Value| json!({"metadata": {"name": "skiff:agent"}, "subjects": subjects});
+        check(bound(json!(["a", "b"])), bound(json!(["a"])), Some(bound(json!(["a"]))));
     }
 }

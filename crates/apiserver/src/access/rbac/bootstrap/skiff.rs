@@ -3,6 +3,11 @@
 
 use super::{Binding, Role, bind, named, role, row};
 
+/// Whether a role or binding is this server's alone, and nobody else's to add to.
+pub(super) fn is_own(name: &str) -> bool {
+    name.starts_with("skiff:")
+}
+
 pub(super) const ROLES: &[Role] = &[
     // What the manifest of the usual DNS server asks for.
     role(
