@@ -52,6 +52,8 @@ pub fn all() -> &'static [Registration] {
         "certificatesigningrequest-approving-controller" as "certificate-controller" => certificates::approve::run,
         "certificatesigningrequest-signing-controller" as "certificate-controller" => certificates::sign::run,
         "certificatesigningrequest-cleaner-controller" as "certificate-controller" => certificates::clean::run,
+        "kube-apiserver-serving-clustertrustbundle-publisher-controller" as
+            "kube-apiserver-serving-clustertrustbundle-publisher" => certificates::publish::run,
         "bootstrap-signer-controller" as "bootstrap-signer" => bootstrap::sign::run,
         "token-cleaner-controller" as "token-cleaner" => bootstrap::clean::run,
         "clusterrole-aggregation-controller" as "clusterrole-aggregation-controller" => cluster_role_aggregation::run,

@@ -49,6 +49,7 @@ const SELECTABLE: &[((&str, &str), &[&str])] = &[
     (("apps", "replicasets"), &["status.replicas"]),
     (("batch", "jobs"), &["status.successful"]),
     (("certificates.k8s.io", "certificatesigningrequests"), &["spec.signerName"]),
+    (("certificates.k8s.io", "clustertrustbundles"), &["spec.signerName"]),
     (("resource.k8s.io", "resourceslices"), &["spec.nodeName", "spec.driver"]),
 ];
 

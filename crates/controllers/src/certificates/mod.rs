@@ -1,7 +1,9 @@
-//! Certificate signing requests: approved where a node asks for its own, signed, and cleaned up when they are old.
+//! Certificate signing requests: approved where a node asks for its own, signed, and cleaned up when they are old; and
+//! the authority's own certificates, published.
 
 pub(crate) mod approve;
 pub(crate) mod clean;
+pub(crate) mod publish;
 pub(crate) mod sign;
 mod signers;
 

@@ -13,4 +13,5 @@ mod ranges;
 mod roles;
 mod storage_protection;
 mod support;
+mod trust_bundles;
 mod workloads;

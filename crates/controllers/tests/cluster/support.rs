@@ -30,9 +30,10 @@ impl TestCluster {
 
     /// Starts the controllers of a cluster.
     pub(crate) async fn start_on(mut cluster: Cluster, nodes: &[&str], config: Config) -> Self {
+        let root_ca = config.root_ca.unwrap_or_else(|| tokio::sync::watch::channel("certificate".to_owned()).1);
         let networks = ["10.42.0.0/16", "fd42::/56"].map(|network| network.parse().expect("a network"));
         let config = Config {
-            root_ca: Some(tokio::sync::watch::channel("certificate".to_owned()).1),
+            root_ca: Some(root_ca),
             cluster_cidr: Some(base::Networks::new(&networks).expect("one of each family")),
             service_account_keys: Some(Arc::new(cluster.service_account_keys())),
             ..config

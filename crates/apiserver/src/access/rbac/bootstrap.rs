@@ -6,6 +6,7 @@ mod components;
 mod controllers;
 mod reconcile;
 mod skiff;
+mod trust_bundles;
 mod users;
 
 use serde_json::{Value, json};
@@ -191,11 +192,15 @@ fn subject_of(text: &str) -> Value {
     }
 }
 
-/// Every role, and after them every binding, where these groups are served.
+/// Every role, and after them every binding, where these groups (or `resource.group`) are served.
 fn objects(is_served: impl Fn(&str) -> bool) -> Vec<Value> {
-    let roles = all_roles().map(Role::object).chain(controllers::roles(&is_served));
-    let bindings = users::BINDINGS.iter().chain(components::BINDINGS).chain(skiff::BINDINGS).map(Binding::object);
-    roles.chain(bindings).chain(controllers::bindings(&is_served)).collect()
+    let (more_roles, more_bindings) = match is_served(trust_bundles::RESOURCE) {
+        true => (trust_bundles::ROLES, trust_bundles::BINDINGS),
+        false => (&[][..], &[][..]),
+    };
+    let roles = all_roles().chain(more_roles).map(Role::object).chain(controllers::roles(&is_served));
+    let bindings = users::BINDINGS.iter().chain(components::BINDINGS).chain(skiff::BINDINGS).chain(more_bindings);
+    roles.chain(bindings.map(Binding::object)).chain(controllers::bindings(&is_served)).collect()
 }
 
 #[cfg(test)]

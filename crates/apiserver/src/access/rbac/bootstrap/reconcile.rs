@@ -18,9 +18,14 @@ const AT_A_TIME: usize = 32;
 
 /// Makes what is missing. The first namespaces must be there.
 pub(crate) async fn reconcile(registry: &Registry) -> Result<(), Status> {
-    let kinds = registry.kinds();
-    let wanted = objects(|group| kinds.groups().iter().any(|served| served.name == group));
-    let work = futures::stream::iter(wanted).map(|wanted| reconcile_one(registry, wanted)).buffer_unordered(AT_A_TIME);
+    let (kinds, config) = (registry.kinds(), &registry.config.runtime_config);
+    let of_resource = |name: &str| {
+        let mut rows = api::kinds::all().iter().filter(|row| config.serves(row));
+        rows.any(|row| name.split_once('.') == Some((&*row.plural, &*row.group)))
+    };
+    let is_served = |name: &str| kinds.groups().iter().any(|served| served.name == name) || of_resource(name);
+    let wanted = futures::stream::iter(objects(is_served));
+    let work = wanted.map(|wanted| reconcile_one(registry, wanted)).buffer_unordered(AT_A_TIME);
     work.try_collect::<()>().await
 }
 
