@@ -5,6 +5,7 @@
 //! CertificateSigningRequest; what it gets is kept, and asked for anew when it is near its end.
 
 mod failure;
+mod kubeconfig;
 mod server;
 
 use std::path::{Path, PathBuf};
@@ -23,6 +24,7 @@ use pki::{FollowedFile, JoinToken, KeyPairPem, SigningRequest, Trust};
 use crate::supervise::Parts;
 
 use failure::JoinFailure;
+pub use kubeconfig::bootstrap;
 use server::Believed;
 
 /// How long the agent waits for its certificate before it asks again.

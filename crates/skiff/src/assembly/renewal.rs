@@ -40,7 +40,8 @@ fn until(due: Timestamp, env: &Env) -> Duration {
 pub struct ClientRenewal {
     client: kube::Client,
     kubeconfig: PathBuf,
-    ca_file: PathBuf,
+    /// Where the authorities are kept that the server names; of a server that names none the kubeconfig's stay.
+    ca_file: Option<PathBuf>,
     due: Timestamp,
     env: Env,
 }
@@ -48,9 +49,17 @@ pub struct ClientRenewal {
 impl ClientRenewal {
     /// Keeps the files of a node that has joined; `client` goes with the kubeconfig.
     pub fn new(client: kube::Client, joined: &join::Joined, env: &Env) -> Result<Self> {
-        let (kubeconfig, ca_file) = (joined.kubeconfig.clone(), joined.ca_file.clone());
-        let (_, pair) = read(&kubeconfig)?;
-        Ok(Self { client, kubeconfig, ca_file, due: due(&pair.certificate, env), env: env.clone() })
+        Self::of_kubeconfig(client, &joined.kubeconfig, Some(joined.ca_file.clone()), env)
+    }
+
+    /// Keeps a kubeconfig alone, and its authorities as they are.
+    pub fn alone(client: kube::Client, kubeconfig: &Path, env: &Env) -> Result<Self> {
+        Self::of_kubeconfig(client, kubeconfig, None, env)
+    }
+
+    fn of_kubeconfig(client: kube::Client, kubeconfig: &Path, ca_file: Option<PathBuf>, env: &Env) -> Result<Self> {
+        let due = due(&client_of(kubeconfig)?.certificate, env);
+        Ok(Self { client, kubeconfig: kubeconfig.to_owned(), ca_file, due, env: env.clone() })
     }
 
     /// Keeps them until `drain`.
@@ -70,12 +79,18 @@ impl ClientRenewal {
 
     /// Brings both files up to date.
     pub async fn tend(&mut self) -> Result<()> {
-        let request = http::Request::get("/cacerts").body(Vec::new())?;
-        let authorities = self.client.request_text(request).await.context("cannot read the server's authorities")?;
-        Trust::new(&authorities).context("the server's authorities cannot be used")?;
-        let (server, mut pair) = read(&self.kubeconfig)?;
+        let Read { server, authorities: known, mut pair } = read(&self.kubeconfig)?;
+        let (authorities, has_changed) = match &self.ca_file {
+            None => (known, false),
+            Some(kept) => {
+                let request = http::Request::get("/cacerts").body(Vec::new())?;
+                let named = self.client.request_text(request).await.context("cannot read the server's authorities")?;
+                Trust::new(&named).context("the server's authorities cannot be used")?;
+                let has_changed = std::fs::read_to_string(kept).unwrap_or_default() != named;
+                (named, has_changed)
+            }
+        };
         let is_due = self.due <= self.env.now();
-        let has_changed = std::fs::read_to_string(&self.ca_file).unwrap_or_default() != authorities;
         if is_due {
             pair = self.ask(&pair.certificate).await?;
             tracing::info!("the node has a new client certificate");
@@ -88,7 +103,9 @@ impl ClientRenewal {
                 client: &pair,
             };
             written.write(&self.kubeconfig)?;
-            pki::write_private(&self.ca_file, &authorities)?;
+            if let Some(kept) = &self.ca_file {
+                pki::write_private(kept, &authorities)?;
+            }
             self.due = due(&pair.certificate, &self.env);
         }
         Ok(())
@@ -102,23 +119,38 @@ impl ClientRenewal {
     }
 }
 
-/// The server and the client certificate of a kubeconfig.
-fn read(path: &Path) -> Result<(String, KeyPairPem)> {
+/// What a kubeconfig says that was written for a node.
+struct Read {
+    server: String,
+    authorities: String,
+    pair: KeyPairPem,
+}
+
+/// The client certificate of a node's kubeconfig.
+pub fn client_of(path: &Path) -> Result<KeyPairPem> {
+    Ok(read(path)?.pair)
+}
+
+fn read(path: &Path) -> Result<Read> {
     let context = || format!("cannot use {}", path.display());
     let kubeconfig = Kubeconfig::read_from(path).with_context(context)?;
-    let server = kubeconfig.clusters.first().and_then(|named| named.cluster.as_ref()?.server.clone());
+    let cluster = kubeconfig.clusters.first().and_then(|named| named.cluster.as_ref());
+    let server = cluster.and_then(|cluster| cluster.server.clone());
     let user = kubeconfig.auth_infos.first().and_then(|named| named.auth_info.as_ref());
     // Written out, secrets are as they were read.
     let user = serde_json::to_value(user).with_context(context)?;
-    let decode = |entry: &str| {
-        let bytes = base64::prelude::BASE64_STANDARD.decode(user[entry].as_str()?).ok()?;
+    let decode = |data: &str| {
+        let bytes = base64::prelude::BASE64_STANDARD.decode(data).ok()?;
         String::from_utf8(bytes).ok()
     };
-    let (certificate, key) = (decode("client-certificate-data"), decode("client-key-data"));
-    let (Some(server), Some(certificate), Some(key)) = (server, certificate, key) else {
-        return Err(anyhow::anyhow!("it holds no server or no client certificate")).with_context(context);
+    let authorities = cluster.and_then(|cluster| decode(cluster.certificate_authority_data.as_ref()?));
+    let of_user = |entry: &str| decode(user[entry].as_str()?);
+    let (certificate, key) = (of_user("client-certificate-data"), of_user("client-key-data"));
+    let (Some(server), Some(authorities), Some(certificate), Some(key)) = (server, authorities, certificate, key)
+    else {
+        return Err(anyhow::anyhow!("it holds no server, no authority or no client certificate")).with_context(context);
     };
-    Ok((server, KeyPairPem { certificate, key }))
+    Ok(Read { server, authorities, pair: KeyPairPem { certificate, key } })
 }
 
 /// A kubelet's serving certificate of the cluster's authority (`--rotate-server-certificates`), which somebody has to

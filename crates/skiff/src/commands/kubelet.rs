@@ -3,7 +3,8 @@
 use anyhow::Result;
 use base::Env;
 
-use crate::assembly::join::follow_authorities;
+use crate::assembly::join::{self, follow_authorities};
+use crate::assembly::renewal::{ClientRenewal, client_of};
 use crate::assembly::{self, node, serving};
 use crate::options::components::Kubelet;
 use crate::supervise::Parts;
@@ -12,8 +13,17 @@ use crate::{host, layout, options};
 /// Runs it.
 pub async fn run(options: Kubelet) -> Result<()> {
     let (env, instance, mut parts) = (Env::system(), options.common.instance(), Parts::new());
-    let (client, informers) = assembly::connect_alone(&mut parts, "kubelet", &options.connection, &env).await?;
     let name = options.hostname_override.map_or_else(host::name, Ok)?;
+    let kubeconfig = &options.connection.kubeconfig;
+    if let Some(bootstrap) = &options.bootstrap_kubeconfig {
+        join::bootstrap(bootstrap, kubeconfig, &name, &env).await?;
+    }
+    let (client, informers) = assembly::connect_alone(&mut parts, "kubelet", &options.connection, &env).await?;
+    // One with other credentials is somebody else's to keep.
+    if options.bootstrap_kubeconfig.is_some() && client_of(kubeconfig).is_ok() {
+        let renewal = ClientRenewal::alone(client.clone(), kubeconfig, &env)?;
+        parts.spawn_endless("the kubelet's credentials", renewal.run(parts.drain()));
+    }
     let pods = options::networks("--cluster-cidr", &options.cluster_cidr)?;
     let ips = node::addresses(&options.node_ip, pods)?;
     let (certificate, key) = (options.tls_cert_file.as_ref(), options.tls_private_key_file.as_ref());

@@ -118,6 +118,10 @@ pub struct Kubelet {
     pub common: Common,
     #[command(flatten)]
     pub connection: Connection,
+    /// Kubeconfig, with a bootstrap token for example, by which a client certificate is asked for; with that --kubeconfig
+    /// is written, unless it is there and its certificate is good
+    #[arg(long, env = "SKIFF_BOOTSTRAP_KUBECONFIG", value_name = "FILE")]
+    pub bootstrap_kubeconfig: Option<PathBuf>,
     /// Name of this node [default: the host name]
     #[arg(long, env = "SKIFF_HOSTNAME_OVERRIDE", value_name = "NAME")]
     pub hostname_override: Option<String>,

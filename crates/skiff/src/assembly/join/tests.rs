@@ -189,3 +189,54 @@ async fn a_server_that_is_not_there_is_told() {
     let url = format!("{}/elsewhere", server.cluster.url());
     check_refused(&url, &token, &env, false, &["is no Skiff server", "403", "check --server"]).await;
 }
+
+/// A kubeconfig that shows a bootstrap token.
+fn bootstrap_kubeconfig(dir: &Path, server: &Server, token: &str) -> PathBuf {
+    let config = serde_json::json!({
+        "apiVersion": "v1", "kind": "Config", "current-context": "c",
+        "clusters": [{"name": "c", "cluster": {
+            "server": server.cluster.url(), "certificate-authority": "ca.crt",
+        }}],
+        "users": [{"name": "u", "user": {"token": token}}],
+        "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
+    });
+    let file = dir.join("bootstrap.kubeconfig");
+    std::fs::write(dir.join("ca.crt"), server.cluster.authority().certificate_pem()).expect("written");
+    std::fs::write(&file, config.to_string()).expect("written");
+    file
+}
+
+#[tokio::test]
+async fn a_bootstrap_kubeconfig_makes_a_kubelets_own() {
+    let server = Server::start().await;
+    let env = Env::system();
+    let token = server.token(&["cccccc.0123456789abcdef"], &env).await;
+    let (_, bare) = token.split_once("::").expect("a hash and a token");
+    let dir = tempfile::tempdir().expect("a directory");
+    let (given, kubeconfig) = (bootstrap_kubeconfig(dir.path(), &server, bare), dir.path().join("kubelet/kubeconfig"));
+    bootstrap(&given, &kubeconfig, "n4", &env).await.expect("it gets a certificate");
+    let source = client::Source::Kubeconfig(kubeconfig.clone());
+    let client = client::connect(source, "kubelet").await.expect("a client");
+    let node = testkit::node("n4").with(|node| node.metadata.uid = None).build();
+    Api::all(client.clone()).create(&PostParams::default(), &node).await.expect("it is the node");
+
+    // One whose certificate is good stays; one whose certificate has ended is made anew.
+    let read = || std::fs::read_to_string(&kubeconfig).expect("readable");
+    let first = read();
+    bootstrap(&given, &kubeconfig, "n4", &env).await.expect("there is one");
+    assert_eq!(read(), first);
+    let later = Env::simulated(env.now() + SignedDuration::from_hours(24 * 400), 1);
+    bootstrap(&given, &kubeconfig, "n4", &later).await.expect("it gets another one");
+    let second = read();
+    assert_ne!(second, first);
+    // Before that the kubelet renews it itself.
+    let soon = Env::simulated(env.now() + SignedDuration::from_hours(24 * 335), 1);
+    ClientRenewal::alone(client, &kubeconfig, &soon).expect("credentials").tend().await.expect("renewed");
+    assert_ne!(read(), second);
+    // What somebody else wrote is his.
+    std::fs::copy(&given, &kubeconfig).expect("written");
+    std::fs::copy(dir.path().join("ca.crt"), dir.path().join("kubelet/ca.crt")).expect("written");
+    let his = read();
+    bootstrap(&given, &kubeconfig, "n4", &env).await.expect("it is left alone");
+    assert_eq!(read(), his);
+}
