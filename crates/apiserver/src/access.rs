@@ -5,6 +5,7 @@
 
 pub(crate) mod attributes;
 pub(crate) mod authentication;
+mod authorities;
 pub(crate) mod authorization;
 pub(crate) mod identity;
 pub(crate) mod impersonation;
@@ -14,6 +15,8 @@ pub(crate) mod remote;
 pub(crate) mod shown;
 
 pub use authentication::{AuthenticationError, ConfigurationError, OidcFlags, RequestHeaders, TokenWebhookConfig};
+pub(crate) use authorities::Authorities;
+pub use authorities::AuthoritiesError;
 pub use authorization::{
     Access, AuthorizationError, AuthorizationMode, AuthorizationOptions, AuthorizationWebhook, DEFAULT_MODES,
     ModeError, PolicyFileError,

@@ -51,6 +51,9 @@ pub struct Config {
     /// `--service-account-extend-token-expiration`: whether tokens in pods live a year, for clients that read them
     /// once.
     pub service_account_extend_token_expiration: bool,
+    /// `--client-ca-file`: authorities whose clients are believed beside those of the cluster's own, taken up again
+    /// whenever it changes.
+    pub client_ca_file: Option<PathBuf>,
     /// `--token-auth-file`.
     pub token_auth_file: Option<PathBuf>,
     /// `--enable-bootstrap-token-auth`.
@@ -126,6 +129,7 @@ impl Config {
             api_audiences: Vec::new(),
             service_account_max_token_expiration: Duration::from_secs(1 << 32),
             service_account_extend_token_expiration: true,
+            client_ca_file: None,
             token_auth_file: None,
             bootstrap_token_auth: true,
             anonymous_auth: None,

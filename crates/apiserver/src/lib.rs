@@ -42,9 +42,9 @@ mod tokens;
 mod webhook;
 
 pub use access::{
-    Access, AuthenticationError, AuthorizationError, AuthorizationMode, AuthorizationOptions, AuthorizationWebhook,
-    ConfigurationError, DEFAULT_MODES, Identity, ModeError, OidcFlags, PolicyFileError, RemoteError, RequestHeaders,
-    TokenWebhookConfig,
+    Access, AuthenticationError, AuthoritiesError, AuthorizationError, AuthorizationMode, AuthorizationOptions,
+    AuthorizationWebhook, ConfigurationError, DEFAULT_MODES, Identity, ModeError, OidcFlags, PolicyFileError,
+    RemoteError, RequestHeaders, TokenWebhookConfig,
 };
 pub use admission::control_config::{
     AdmissionConfiguration, AdmissionConfigurationError, load as load_admission_configuration,

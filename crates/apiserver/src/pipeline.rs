@@ -13,7 +13,7 @@ use futures::future::BoxFuture;
 use http::{Request, Response};
 
 use crate::access::authentication::Authenticator;
-use crate::access::{Identity, Peer};
+use crate::access::{Authorities, Identity, Peer};
 use crate::aggregation::{self, Aggregation};
 use crate::audit::{Audit, Trail};
 use crate::certificates::Certificates;
@@ -35,6 +35,7 @@ use crate::tokens::TokenIssuer;
 pub(crate) struct Core {
     pub(crate) registry: Arc<Registry>,
     pub(crate) authenticator: Authenticator,
+    pub(crate) authorities: Authorities,
     pub(crate) tokens: TokenIssuer,
     pub(crate) dialer: Dialer,
     pub(crate) documents: Arc<OpenApi>,

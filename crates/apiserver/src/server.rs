@@ -12,8 +12,8 @@ use pki::jwt::{SigningKey, SigningKeyError};
 use store::{Store, Txn};
 
 use crate::access::RemoteError;
-use crate::access::authentication::{Authenticator, Authorities};
-use crate::access::{Access, AuthenticationError, AuthorizationError, Identity};
+use crate::access::authentication::Authenticator;
+use crate::access::{Access, AuthenticationError, Authorities, AuthoritiesError, AuthorizationError, Identity};
 use crate::aggregation::{self, Aggregation};
 use crate::allocation;
 use crate::audit::{self, Audit};
@@ -51,6 +51,9 @@ pub enum BuildError {
     /// The encryption at rest cannot be set up.
     #[error(transparent)]
     Encryption(#[from] encryption::LoadError),
+    /// An authority of clients cannot be used.
+    #[error(transparent)]
+    Authorities(#[from] AuthoritiesError),
     /// A way of authentication cannot be set up.
     #[error(transparent)]
     Authentication(#[from] AuthenticationError),
@@ -139,10 +142,7 @@ impl ApiServer {
         let (trigger, drain) = base::drain();
         let cache = Arc::new(Cache::new(config.runtime_config.clone()));
         let registry = Arc::new(Registry::new(storage, cache, env.clone(), config.clone(), drain)?);
-        let authorities = Authorities {
-            clients: certificates.authority.trust(),
-            front_proxies: certificates.front_proxy_authority.trust(),
-        };
+        let authorities = Authorities::load(&config, &certificates)?;
         let authenticator = Authenticator::new(&authorities, keys.clone(), &config, env.clone())?;
         let log = config.audit.clone().map(|config| Audit::new(config, env.clone())).transpose();
         let log = log.map_err(BuildError::AuditWebhook)?;
@@ -154,6 +154,7 @@ impl ApiServer {
             tokens: TokenIssuer::new(keys.clone(), &config, env.clone()),
             aggregation: Aggregation::new(FrontProxy::new(&certificates.front_proxy)),
             metrics: Metrics::new(),
+            authorities,
             limits: limits(&config, &env),
             dialer: Dialer::new(&certificates, config.verify_kubelets)?,
             certificates,
@@ -200,6 +201,7 @@ impl ApiServer {
             registry.cache.clone().run(registry.storage.clone(), env.clone(), cache_drain),
         );
         core.certificates.spawn(&mut tasks, &registry.drain);
+        core.authorities.spawn(&mut tasks, &env, &registry.drain);
         tasks.spawn("encryption", registry.storage.clone().run(registry.drain.clone()));
         tasks.spawn(
             "bootstrap objects",

@@ -82,12 +82,18 @@ fn read(path: &Path) -> Result<String, FileError> {
 }
 
 impl Trust {
-    /// Trusts whichever authorities a text names, until `drain`.
-    pub async fn follow(self: Arc<Self>, mut authorities: watch::Receiver<String>, drain: Drain) {
+    /// Trusts whichever authorities a text names, until `drain`, and tells of each text that is taken.
+    pub async fn follow(
+        self: Arc<Self>,
+        mut authorities: watch::Receiver<String>,
+        drain: Drain,
+        tell: impl Fn(String),
+    ) {
         while let Some(Ok(())) = drain.until(authorities.changed()).await {
             let pem = authorities.borrow_and_update().clone();
-            if let Err(err) = self.set(&pem) {
-                tracing::warn!(%err, "authorities stay as they were");
+            match self.set(&pem) {
+                Ok(()) => tell(pem),
+                Err(err) => tracing::warn!(%err, "authorities stay as they were"),
             }
         }
         drain.drained().await;

@@ -14,7 +14,6 @@ mod webhook;
 mod x509;
 
 use std::fmt;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use api::status::Status;
@@ -24,6 +23,7 @@ use rustls_pki_types::CertificateDer;
 
 use super::identity::{Identity, Peer};
 use super::remote::RemoteError;
+use super::authorities::Authorities;
 use super::shown::Verdict;
 use crate::config::Config;
 use crate::registry::Registry;
@@ -44,9 +44,6 @@ use x509::ClientCertificates;
 /// Why the ways of authentication cannot be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum AuthenticationError {
-    /// An authority of clients cannot be used.
-    #[error(transparent)]
-    Clients(#[from] pki::TrustError),
     /// The file of static tokens cannot be used.
     #[error(transparent)]
     Tokens(#[from] TokenFileError),
@@ -56,14 +53,6 @@ pub enum AuthenticationError {
     /// A server that is asked about tokens cannot be used.
     #[error("--authentication-token-webhook-config-file: {0}")]
     Webhook(#[from] RemoteError),
-    /// A file cannot be read.
-    #[error("cannot read {}: {source}", path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        source: std::io::Error,
-    },
 }
 
 /// Somebody who is believed.
@@ -76,14 +65,6 @@ pub(crate) struct Authenticated {
 
 /// What a way says: somebody, nothing, or that what it was shown is bad and why.
 type Outcome = Result<Option<Authenticated>, String>;
-
-/// Authorities of clients.
-pub(crate) struct Authorities {
-    /// Of ordinary clients.
-    pub(crate) clients: Arc<pki::Trust>,
-    /// Of front proxies, unless the configuration names another.
-    pub(crate) front_proxies: Arc<pki::Trust>,
-}
 
 /// A way to find out by the connection who asks.
 enum Connection {
@@ -123,18 +104,10 @@ impl Authenticator {
         config: &Config,
         env: Env,
     ) -> Result<Self, AuthenticationError> {
-        let read = |path: &PathBuf| {
-            std::fs::read_to_string(path).map_err(|source| AuthenticationError::Read { path: path.clone(), source })
-        };
-        let front_proxies = match &config.request_headers.client_ca_file {
-            Some(path) => Arc::new(pki::Trust::new(&read(path)?)?),
-            None => authorities.front_proxies.clone(),
-        };
-        let front_proxies = FrontProxies::new(front_proxies, &config.request_headers, env.clone());
-        let connections = vec![
-            Connection::FrontProxy(Box::new(front_proxies)),
-            Connection::Certificate(ClientCertificates::new(authorities.clients.clone(), env.clone())),
-        ];
+        let front_proxies = FrontProxies::new(authorities.front_proxies.clone(), &config.request_headers, env.clone());
+        let clients = authorities.clients.iter().map(|trust| ClientCertificates::new(trust.clone(), env.clone()));
+        let mut connections = vec![Connection::FrontProxy(Box::new(front_proxies))];
+        connections.extend(clients.map(Connection::Certificate));
         let beside = Beside { own: config.service_account_issuers.clone(), anonymous_auth: config.anonymous_auth };
         let (issuers, configuration) = match (&config.authentication_config, &config.oidc) {
             (Some(path), _) => Configuration::load(path, &beside).map(|(issuers, file)| (issuers, Some(file)))?,

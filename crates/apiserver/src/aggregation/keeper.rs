@@ -98,9 +98,7 @@ impl Keeper {
         let (Some(mut apis), Some(mut services), Some(mut slices)) = watches else { return };
         let mut served = registry.cache.kinds_changed();
         let mut renewed = self.core.aggregation.front_proxy.renewed();
-        let certificates = &self.core.certificates;
-        let mut successor = certificates.authority.subscribe();
-        let mut front_proxy_successor = certificates.front_proxy_authority.subscribe();
+        let mut authorities = self.core.authorities.changes();
         let mut checks = Checks::default();
         loop {
             let done = self.sync(&mut checks).await;
@@ -114,8 +112,7 @@ impl Keeper {
                 changes = services.changes(), if has_remotes => changes.is_ok(),
                 changes = slices.changes(), if has_remotes => changes.is_ok(),
                 changed = served.changed() => changed.is_ok(),
-                changed = successor.changed() => changed.is_ok(),
-                changed = front_proxy_successor.changed() => changed.is_ok(),
+                changed = authorities.changed() => changed.is_ok(),
                 changed = renewed.changed() => {
                     self.core.aggregation.retire_connections();
                     changed.is_ok()

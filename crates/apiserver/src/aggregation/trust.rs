@@ -4,7 +4,7 @@ use api::status::Status;
 use serde_json::{Value, json};
 
 use super::FRONT_PROXY;
-use crate::access::Identity;
+use crate::access::{Identity, RequestHeaders};
 use crate::bootstrap;
 use crate::pipeline::Core;
 use crate::registry::{Caller, Part, Scope};
@@ -37,14 +37,28 @@ pub(super) async fn publish(core: &Core) -> Result<(), Status> {
 }
 
 fn data(core: &Core) -> Value {
-    let list = |name: &str| json!([name]).to_string();
+    let list = |names: &[String]| json!(names).to_string();
+    let headers = &core.config.request_headers;
+    // Where names count, this server's own is one of them.
+    let mut names = headers.allowed_names.clone();
+    if !names.is_empty() && !names.iter().any(|name| name == FRONT_PROXY) {
+        names.push(FRONT_PROXY.to_owned());
+    }
+    // It tells extension API servers who asks in its own headers, whichever it believes itself.
+    let own = RequestHeaders::default();
+    let with_own = |given: &[String], own: &[String]| {
+        let is_given = |name: &&String| given.iter().any(|given| given.eq_ignore_ascii_case(name));
+        let mut all = given.to_vec();
+        all.extend(own.iter().filter(|name| !is_given(name)).cloned());
+        list(&all)
+    };
     json!({
-        "client-ca-file": core.certificates.authority.certificate_pem(),
-        "requestheader-allowed-names": list(FRONT_PROXY),
-        "requestheader-client-ca-file": core.certificates.front_proxy_authority.certificate_pem(),
-        "requestheader-extra-headers-prefix": list("X-Remote-Extra-"),
-        "requestheader-group-headers": list("X-Remote-Group"),
-        "requestheader-uid-headers": list("X-Remote-Uid"),
-        "requestheader-username-headers": list("X-Remote-User"),
+        "client-ca-file": core.authorities.clients_pem(),
+        "requestheader-allowed-names": list(&names),
+        "requestheader-client-ca-file": core.authorities.front_proxies_pem(),
+        "requestheader-extra-headers-prefix": with_own(&headers.extra_headers_prefixes, &own.extra_headers_prefixes),
+        "requestheader-group-headers": with_own(&headers.group_headers, &own.group_headers),
+        "requestheader-uid-headers": with_own(&headers.uid_headers, &own.uid_headers),
+        "requestheader-username-headers": with_own(&headers.username_headers, &own.username_headers),
     })
 }

@@ -4,6 +4,7 @@ mod access;
 mod aggregation;
 mod attacks;
 mod audit;
+mod authorities;
 mod authorizers;
 mod behaviour;
 mod content_types;

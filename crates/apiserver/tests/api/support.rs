@@ -156,6 +156,11 @@ impl Cluster {
         self.secured(Some(issue((self.dir.path(), "ca"), user, groups)), &[]).await
     }
 
+    /// The same with a certificate of the authority `ca` in another directory.
+    pub async fn connect_by(&self, dir: &std::path::Path, user: &str, groups: &[&str]) -> Secured {
+        self.secured(Some(issue((dir, "ca"), user, groups)), &[]).await
+    }
+
     /// The same for HTTP/2.
     pub async fn connect_http2(&self, user: &str, groups: &[&str]) -> Secured {
         self.secured(Some(issue((self.dir.path(), "ca"), user, groups)), &["h2"]).await

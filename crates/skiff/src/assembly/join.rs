@@ -45,7 +45,7 @@ pub fn follow_authorities(parts: &mut Parts, path: &Path, env: &Env) -> Result<A
     let authorities = file.subscribe();
     let trust = Trust::new(&authorities.borrow()).with_context(|| format!("cannot use {}", path.display()))?;
     let trust = Arc::new(trust);
-    parts.spawn_endless("authorities of clients", trust.clone().follow(authorities, parts.drain()));
+    parts.spawn_endless("authorities of clients", trust.clone().follow(authorities, parts.drain(), |_| {}));
     parts.spawn_endless("file of authorities of clients", file.run(env.clone(), parts.drain()));
     Ok(trust)
 }

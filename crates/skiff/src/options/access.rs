@@ -18,6 +18,9 @@ pub struct Access {
     pub service_accounts: ServiceAccounts,
     #[command(flatten)]
     pub front_proxies: FrontProxies,
+    /// Authorities whose clients are believed beside those of the cluster's own; the file may change meanwhile
+    #[arg(long, env = "SKIFF_CLIENT_CA_FILE", value_name = "FILE")]
+    pub client_ca_file: Option<PathBuf>,
     /// Let those without credentials ask as system:anonymous, who may read health and version and no more [default: true]
     #[arg(long, env = "SKIFF_ANONYMOUS_AUTH", action = ArgAction::Set, num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
     pub anonymous_auth: Option<bool>,
@@ -267,6 +270,7 @@ impl Access {
     /// Writes the options into the configuration of an API server of a cluster with this domain.
     pub fn apply(&self, config: &mut apiserver::Config, cluster_domain: &str) -> Result<()> {
         config.authorization = self.authorization.options();
+        config.client_ca_file.clone_from(&self.client_ca_file);
         config.token_auth_file.clone_from(&self.token_auth_file);
         config.bootstrap_token_auth = self.enable_bootstrap_token_auth;
         config.anonymous_auth = self.anonymous_auth;

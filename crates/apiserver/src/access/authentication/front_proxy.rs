@@ -14,7 +14,8 @@ use crate::access::shown::Verified;
 /// The flags `--requestheader-*`.
 #[derive(Clone, Debug)]
 pub struct RequestHeaders {
-    /// `--requestheader-client-ca-file`: the authority of front proxies; without it, the cluster's own.
+    /// `--requestheader-client-ca-file`: the authority of front proxies, taken up again whenever it changes; without it,
+    /// the cluster's own.
     pub client_ca_file: Option<PathBuf>,
     /// `--requestheader-allowed-names`: the common names of front proxies; empty allows all of the authority.
     pub allowed_names: Vec<String>,
