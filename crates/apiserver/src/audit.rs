@@ -8,6 +8,7 @@ mod annotations;
 mod event;
 mod file;
 mod losses;
+mod metrics;
 mod policy;
 mod trail;
 mod webhook;
@@ -17,6 +18,7 @@ use std::sync::Arc;
 use base::{Drain, Env, Random};
 use bytes::Bytes;
 use http::HeaderValue;
+use prometheus::proto::MetricFamily;
 use tokio::sync::mpsc;
 
 pub(crate) use annotations::Annotations;
@@ -26,8 +28,11 @@ pub(crate) use trail::{Trail, filter, refused};
 pub use webhook::{AuditWebhook, Truncation};
 
 use crate::access::RemoteError;
+use crate::access::attributes::Attributes;
 use event::Event;
 use losses::Losses;
+use metrics::Metrics;
+use policy::Verdict;
 
 /// Events that wait to be written.
 const BUFFER: usize = 10_000;
@@ -52,11 +57,14 @@ pub struct AuditConfig {
 pub(crate) struct Audit {
     policy: AuditPolicy,
     outlets: Vec<Outlet>,
+    metrics: Metrics,
     env: Env,
 }
 
 /// A way that events take.
 struct Outlet {
+    /// What upstream calls it.
+    name: &'static str,
     format: AuditFormat,
     sender: mpsc::Sender<Bytes>,
     losses: Arc<Losses>,
@@ -77,24 +85,37 @@ impl Audit {
     /// A log by a policy, and what writes it.
     pub(crate) fn new(config: AuditConfig, env: Env) -> Result<(Self, Vec<Writer>), RemoteError> {
         let (mut outlets, mut writers) = (Vec::new(), Vec::new());
-        let mut open = |format, buffer, losses: Arc<Losses>, end| {
+        let mut open = |name, format, buffer, losses: Arc<Losses>, end| {
             let (sender, receiver) = mpsc::channel(buffer);
-            outlets.push(Outlet { format, sender, losses });
+            outlets.push(Outlet { name, format, sender, losses });
             writers.push(Writer { receiver, end });
         };
         if let Some(log) = config.log {
             let losses = Arc::<Losses>::default();
-            open(log.format, BUFFER, losses.clone(), End::File(log, losses));
+            open("log", log.format, BUFFER, losses.clone(), End::File(log, losses));
         }
         if let Some(webhook) = config.webhook {
             let (losses, buffer) = (Arc::<Losses>::default(), webhook.buffer_size.max(1));
             let sender = webhook::Sender::new(webhook, losses.clone(), env.clone())?;
-            open(AuditFormat::Json, buffer, losses, End::Webhook(Box::new(sender)));
+            open("webhook", AuditFormat::Json, buffer, losses, End::Webhook(Box::new(sender)));
         }
-        Ok((Self { policy: config.policy, outlets, env }, writers))
+        Ok((Self { policy: config.policy, outlets, metrics: Metrics::new(), env }, writers))
+    }
+
+    /// How much is kept of a request; nothing if the policy says so.
+    fn judge(&self, attributes: &Attributes<'_>) -> Option<Verdict> {
+        let verdict = self.policy.judge(attributes);
+        self.metrics.judged(verdict.as_ref().map(|verdict| verdict.level));
+        verdict
+    }
+
+    /// What is counted.
+    pub(crate) fn metrics(&self) -> Vec<MetricFamily> {
+        self.metrics.collect(self.outlets.iter().map(|outlet| (outlet.name, outlet.losses.count())))
     }
 
     fn write(&self, event: &Event) {
+        self.metrics.written();
         let formats = [AuditFormat::Json, AuditFormat::Legacy];
         for format in formats {
             let mut outlets = self.outlets.iter().filter(|outlet| outlet.format == format).peekable();

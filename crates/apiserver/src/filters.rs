@@ -239,7 +239,7 @@ fn authorize(exchange: Exchange, next: Next) -> Answer {
     Box::pin(async move {
         let method = exchange.request.method().as_str().to_ascii_lowercase();
         let attributes = Attributes::of_request(&exchange.identity, &exchange.info, &method);
-        let refusal = match exchange.core.registry.decide(&attributes).await {
+        let refusal = match exchange.core.registry.decide_request(&attributes).await {
             Ok(decision) => {
                 if let Some(trail) = &exchange.audit {
                     trail.annotations().decided(&decision);

@@ -14,6 +14,7 @@ mod filter;
 mod in_flight;
 mod level;
 mod maintenance;
+mod metrics;
 mod queueset;
 mod retry;
 mod schema;
@@ -26,8 +27,10 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use base::{Drain, Env};
+use prometheus::proto::MetricFamily;
 use serde_json::Value;
 use tokio::sync::{Notify, oneshot};
+use tokio::time::Instant;
 
 pub(crate) use dump::dump;
 pub(crate) use filter::filter;
@@ -36,7 +39,7 @@ pub(crate) use maintenance::run as maintain;
 
 use crate::access::Identity;
 use crate::cache::{Selection, Watcher};
-use crate::http::request_info::RequestInfo;
+use crate::http::request_info::{RequestInfo, Target, Verb};
 use crate::registry::Registry;
 use estimate::Estimate;
 use level::{Level, Ticket, wake};
@@ -56,6 +59,16 @@ pub(crate) enum Limits {
     InFlight(Arc<InFlight>),
 }
 
+impl Limits {
+    /// What they count.
+    pub(crate) fn metrics(&self) -> Vec<MetricFamily> {
+        match self {
+            Self::Fair(control) => control.metrics(),
+            Self::InFlight(_) => Vec::new(),
+        }
+    }
+}
+
 /// The levels at work.
 pub(crate) struct FlowControl {
     snapshot: ArcSwap<Snapshot>,
@@ -71,16 +84,30 @@ pub(crate) struct FlowControl {
 /// A seat, or several, of a level. They are given back when this is dropped.
 pub(crate) struct Seat {
     control: Arc<FlowControl>,
-    level: Arc<Level>,
+    schema: Arc<Schema>,
+    is_watch: bool,
+    /// When the request came, or was given its seat.
+    since: Instant,
     /// Nothing once a request has left the level without ever having had its seat.
     id: Option<Id>,
+}
+
+impl Seat {
+    /// The request that waited has it now.
+    fn begin(mut self) -> Self {
+        let now = self.control.env.instant();
+        self.schema.counters.dispatched(Some(now.saturating_duration_since(self.since)));
+        self.since = now;
+        self
+    }
 }
 
 impl Drop for Seat {
     fn drop(&mut self) {
         let Some(id) = self.id.take() else { return };
         let now = self.control.env.instant();
-        let mut set = self.level.set();
+        self.schema.counters.executed(now.saturating_duration_since(self.since), self.is_watch);
+        let mut set = self.schema.level.set();
         let started = set.finish(now, id);
         wake(&mut set, started);
         if set.next_release().is_some() {
@@ -100,7 +127,7 @@ impl Place {
         let mut seat = self.seat.take()?;
         let id = seat.id?;
         {
-            let mut set = seat.level.set();
+            let mut set = seat.schema.level.set();
             if let Some(started) = set.give_up(seat.control.env.instant(), id, timed_out) {
                 wake(&mut set, started);
                 // There is no seat to be given back.
@@ -113,7 +140,10 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        drop(self.give_up(false));
+        if let Some(seat) = &self.seat {
+            seat.schema.counters.rejected(None, seat.control.env.instant().saturating_duration_since(seat.since));
+            drop(self.give_up(false));
+        }
     }
 }
 
@@ -152,8 +182,9 @@ impl FlowControl {
         patience: Duration,
     ) -> Result<Seat, TurnedAway> {
         let level = &schema.level;
+        let now = self.env.instant();
+        schema.counters.arrived(estimate);
         let (mut place, woken) = {
-            let now = self.env.instant();
             let (sender, woken) = oneshot::channel();
             let ticket =
                 Ticket { schema: schema.clone(), info: info.clone(), identity: identity.clone(), wake: Some(sender) };
@@ -165,12 +196,15 @@ impl FlowControl {
                 Ok(arrival) => arrival,
                 Err(why) => {
                     drop(set);
-                    return Err(self.turn_away(level, why));
+                    return Err(self.turn_away(schema, why, now));
                 }
             };
             wake(&mut set, arrival.others);
-            let seat = Seat { control: self.clone(), level: level.clone(), id: Some(arrival.id) };
+            let is_watch = matches!(&info.target, Target::Resource(target) if target.verb == Verb::Watch);
+            let id = Some(arrival.id);
+            let seat = Seat { control: self.clone(), schema: schema.clone(), is_watch, since: now, id };
             if arrival.starts {
+                schema.counters.dispatched((!level.is_exempt).then_some(Duration::ZERO));
                 return Ok(seat);
             }
             if set.next_release().is_some() {
@@ -181,7 +215,7 @@ impl FlowControl {
         // An error means that the level is gone, which it cannot while it is held here.
         let is_late = tokio::time::timeout(patience, woken).await.is_err();
         let seat = if is_late { place.give_up(true) } else { place.seat.take() };
-        seat.ok_or_else(|| self.turn_away(level, Refusal::TimeOut))
+        seat.map(Seat::begin).ok_or_else(|| self.turn_away(schema, Refusal::TimeOut, now))
     }
 
     /// Waits until a request with its seat may begin.
@@ -189,8 +223,11 @@ impl FlowControl {
         self.turns.take(shuffle::hash_flow(&schema.name, schema.distinguisher(identity, info))).await
     }
 
-    fn turn_away(&self, level: &Level, why: Refusal) -> TurnedAway {
-        TurnedAway { why, retry_after: level.retry_after.dropped(self.env.instant()) }
+    /// Turns a request away that came at a time.
+    fn turn_away(&self, schema: &Schema, why: Refusal, came: Instant) -> TurnedAway {
+        let now = self.env.instant();
+        schema.counters.rejected(Some(why), now.saturating_duration_since(came));
+        TurnedAway { why, retry_after: schema.level.retry_after.dropped(now) }
     }
 
     /// Follows the configuration and the demand until `drain`.

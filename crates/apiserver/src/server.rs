@@ -151,10 +151,10 @@ impl ApiServer {
             audit: log,
             documents: Arc::new(OpenApi::new(env.clone())),
             authenticator,
+            authorities,
             tokens: TokenIssuer::new(keys.clone(), &config, env.clone()),
             aggregation: Aggregation::new(FrontProxy::new(&certificates.front_proxy)),
             metrics: Metrics::new(),
-            authorities,
             limits: limits(&config, &env),
             dialer: Dialer::new(&certificates, config.verify_kubelets)?,
             certificates,
@@ -213,8 +213,8 @@ impl ApiServer {
             tasks.spawn("flow schemas", flowcontrol::maintain(registry.clone(), registry.drain.clone()));
         }
         tasks.spawn("definitions", definitions::run(registry.clone(), registry.drain.clone()));
-        let following = (core.clone(), registry.drain.clone());
-        tasks.spawn("authentication configuration", async move { following.0.authenticator.follow(following.1).await });
+        let (following, of, until) = (core.clone(), env.clone(), registry.drain.clone());
+        tasks.spawn("authentication configuration", async move { following.authenticator.follow(&of, until).await });
         let following = (registry.authorization.clone(), registry.drain.clone());
         tasks.spawn("authorization configuration", async move { following.0.follow(following.1).await });
         tasks.spawn("aggregation", aggregation::run(core.clone(), registry.drain.clone()));

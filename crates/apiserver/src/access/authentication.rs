@@ -7,6 +7,7 @@
 mod bearer;
 mod bootstrap_token;
 mod front_proxy;
+mod metrics;
 mod oidc;
 mod service_account;
 mod token_file;
@@ -19,11 +20,12 @@ use std::sync::Arc;
 use api::status::Status;
 use base::{Drain, Env};
 use http::HeaderMap;
+use prometheus::proto::MetricFamily;
 use rustls_pki_types::CertificateDer;
 
+use super::authorities::Authorities;
 use super::identity::{Identity, Peer};
 use super::remote::RemoteError;
-use super::authorities::Authorities;
 use super::shown::Verdict;
 use crate::config::Config;
 use crate::registry::Registry;
@@ -32,6 +34,7 @@ use crate::reload::ConfigFile;
 use bootstrap_token::BootstrapTokens;
 use front_proxy::FrontProxies;
 pub use front_proxy::RequestHeaders;
+use metrics::{Attempt, Metrics};
 use oidc::{Beside, Configuration, Oidc};
 pub use oidc::{ConfigurationError, OidcFlags};
 use service_account::ServiceAccounts;
@@ -90,6 +93,7 @@ pub(crate) struct Authenticator {
     /// The issuers, and who may ask as nobody; with the file that they are read from, if they are.
     oidc: Arc<Oidc>,
     configuration: Option<ConfigFile>,
+    metrics: Metrics,
 }
 
 /// The user and group of a machine that joins with the server's own token.
@@ -126,14 +130,14 @@ impl Authenticator {
             .chain([Tokens::Oidc(oidc.clone())])
             .chain(webhook.map(|webhook| Tokens::Webhook(Box::new(webhook))))
             .collect();
-        Ok(Self { connections, tokens, audiences: config.audiences(), oidc, configuration })
+        Ok(Self { connections, tokens, audiences: config.audiences(), oidc, configuration, metrics: Metrics::new() })
     }
 
     /// Takes up changes of the configuration file, if there is one, until `drain`.
-    pub(crate) async fn follow(&self, drain: Drain) {
+    pub(crate) async fn follow(&self, env: &Env, drain: Drain) {
         // A part of the server that ends by itself would end the server.
         let Some(file) = self.configuration.clone() else { return drain.drained().await };
-        file.follow(|text| self.oidc.replace(text).map_err(|err| err.to_string()), drain).await;
+        file.follow(|text| self.oidc.replace(text).map_err(|err| err.to_string()), env, drain).await;
     }
 
     /// Who makes a request for a path. Headers that say who somebody is are taken out, so that nothing behind believes
@@ -145,6 +149,7 @@ impl Authenticator {
         headers: &mut HeaderMap,
         registry: &Registry,
     ) -> Result<Identity, Status> {
+        let began = registry.env.instant();
         let found = match peer {
             Some(Peer::InProcess(identity)) => Ok(Some(identity.clone())),
             Some(Peer::Tls(certificates)) => {
@@ -154,15 +159,30 @@ impl Authenticator {
             None => self.remote(&[], headers, registry).await,
         };
         self.strip(headers);
+        let found = match found {
+            Ok(None) if self.oidc.allows_anonymous(path) => Ok(Some(Identity::anonymous())),
+            found => found,
+        };
+        let attempt = match &found {
+            Ok(Some(identity)) => Attempt::Success(identity),
+            Ok(None) => Attempt::Failure,
+            Err(_) => Attempt::Error,
+        };
+        self.metrics.attempted(&attempt, registry.env.instant().saturating_duration_since(began));
         match found {
             Ok(Some(identity)) => Ok(identity),
-            Ok(None) if self.oidc.allows_anonymous(path) => Ok(Identity::anonymous()),
             Ok(None) => Err(Status::unauthorized()),
             Err(why) => {
                 tracing::debug!(%why, "credentials refused");
                 Err(Status::unauthorized())
             }
         }
+    }
+
+    /// What is counted.
+    pub(crate) fn metrics(&self) -> Vec<MetricFamily> {
+        let reloads = self.configuration.iter().flat_map(|file| file.reloads.collect());
+        self.metrics.collect().into_iter().chain(reloads).collect()
     }
 
     /// What the authorities of all ways make of a connection's certificates.

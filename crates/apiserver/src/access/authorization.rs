@@ -2,6 +2,7 @@
 
 mod abac;
 mod configuration;
+mod metrics;
 mod modes;
 mod webhook;
 
@@ -11,6 +12,7 @@ use api::status::Status;
 use arc_swap::ArcSwap;
 use base::{Drain, Env};
 use futures::FutureExt;
+use prometheus::proto::MetricFamily;
 use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::watch;
 
@@ -26,6 +28,7 @@ use abac::Policies;
 pub use abac::PolicyFileError;
 use configuration::Configured;
 pub use configuration::{AuthorizationError, AuthorizationOptions, AuthorizationWebhook};
+use metrics::{Decisions, Metrics};
 pub use modes::{AuthorizationMode, DEFAULT_MODES, ModeError};
 use webhook::WebhookAuthorizer;
 
@@ -87,9 +90,21 @@ enum Authorizer {
     OpenPaths,
 }
 
+/// An authorizer in a chain, and how often it had an opinion: nobody counts those of what holds in every chain.
+struct Member {
+    authorizer: Authorizer,
+    decisions: Option<Decisions>,
+}
+
+impl From<Authorizer> for Member {
+    fn from(authorizer: Authorizer) -> Self {
+        Self { authorizer, decisions: None }
+    }
+}
+
 /// The authorizers, in order.
 struct Chain {
-    authorizers: Vec<Authorizer>,
+    members: Vec<Member>,
     /// Whether other servers are among them.
     asks_others: bool,
 }
@@ -101,6 +116,8 @@ struct Heard {
     others: Vec<Decision>,
     /// Whether somebody had no opinion who decides by what the cache has.
     may_be_stale: bool,
+    /// The place of the authorizer that had an opinion.
+    decided_by: Option<usize>,
 }
 
 impl Chain {
@@ -108,7 +125,7 @@ impl Chain {
     async fn decide(&self, attributes: &Attributes<'_>, heard: &mut Heard) -> Decision {
         let (mut reasons, mut errors): (Vec<String>, Vec<String>) = (Vec::new(), Vec::new());
         let mut asked = 0;
-        for authorizer in &self.authorizers {
+        for (place, Member { authorizer, .. }) in self.members.iter().enumerate() {
             let decision = match authorizer {
                 Authorizer::Webhook(webhook) => {
                     if heard.others.len() == asked {
@@ -120,7 +137,10 @@ impl Chain {
                 }
                 local => local.decide(attributes),
             };
-            let Decision::NoOpinion(refused) = decision else { return decision };
+            let Decision::NoOpinion(refused) = decision else {
+                heard.decided_by = Some(place);
+                return decision;
+            };
             heard.may_be_stale |= matches!(authorizer, Authorizer::Node(_) | Authorizer::Rbac(_));
             reasons.extend(Some(refused.reason).filter(|reason| !reason.is_empty()));
             errors.extend(refused.error);
@@ -132,6 +152,15 @@ impl Chain {
         };
         Decision::NoOpinion(Refused { reason: reasons.join("\n"), error })
     }
+
+    /// Counts a decision that is final.
+    fn count(&self, decision: Decision, heard: &Heard) -> Decision {
+        let member = heard.decided_by.and_then(|place| self.members.get(place));
+        if let Some(decisions) = member.and_then(|member| member.decisions.as_ref()) {
+            decisions.count(&decision);
+        }
+        decision
+    }
 }
 
 /// What authorizers are made of.
@@ -142,17 +171,20 @@ struct Parts {
     /// Those that the first chain has.
     node: Option<Arc<NodeAuthorizer>>,
     policies: Option<Arc<Policies>>,
+    metrics: Metrics,
     env: Env,
 }
 
 impl Parts {
     /// The chain of what is configured, with what holds in every chain around it.
     fn chain(&self, configured: Vec<Configured>) -> Result<Chain, AuthorizationError> {
-        let mut authorizers = vec![Authorizer::Strangers, Authorizer::Masters];
+        let mut members = vec![Authorizer::Strangers.into(), Authorizer::Masters.into()];
         let asks_others = configured.iter().any(|each| each.webhook.is_some());
         for Configured { mode, webhook } in configured {
             let missing = || AuthorizationError::NotStarted(mode);
-            authorizers.push(match (mode, webhook) {
+            let name = webhook.as_ref().map(|(settings, _)| settings.name.clone());
+            let decisions = self.metrics.of(mode, &name.unwrap_or_else(|| mode.as_str().to_lowercase()));
+            let authorizer = match (mode, webhook) {
                 (AuthorizationMode::Node, _) => Authorizer::Node(self.node.clone().ok_or_else(missing)?),
                 (AuthorizationMode::Rbac, _) => Authorizer::Rbac(self.rbac.clone()),
                 (AuthorizationMode::Abac, _) => Authorizer::Abac(self.policies.clone().ok_or_else(missing)?),
@@ -168,10 +200,11 @@ impl Parts {
                 }
                 // A webhook has settings, or it is not in the chain.
                 (AuthorizationMode::Webhook, None) | (AuthorizationMode::AlwaysDeny, _) => Authorizer::AlwaysDeny,
-            });
+            };
+            members.push(Member { authorizer, decisions: Some(decisions) });
         }
-        authorizers.push(Authorizer::OpenPaths);
-        Ok(Chain { authorizers, asks_others })
+        members.push(Authorizer::OpenPaths.into());
+        Ok(Chain { members, asks_others })
     }
 }
 
@@ -195,14 +228,14 @@ impl Authorization {
         let (configured, file) = match &options.config_file {
             Some(path) => {
                 let text = configuration::read(path)?;
-                (configuration::parse(&text, &[])?, Some(ConfigFile { path: path.clone(), text }))
+                (configuration::parse(&text, &[])?, Some(ConfigFile::new(path.clone(), text, "authorization")))
             }
             None => (configuration::of_flags(options)?, None),
         };
         let modes: Vec<AuthorizationMode> = configured.iter().map(|each| each.mode).collect();
         let has_node = modes.contains(&AuthorizationMode::Node);
         let node = has_node.then(|| Arc::new(NodeAuthorizer::new(cache)));
-        let parts = Parts { modes, rbac: rbac.clone(), node, policies, env };
+        let parts = Parts { modes, rbac: rbac.clone(), node, policies, metrics: Metrics::new(), env };
         let chain = ArcSwap::from_pointee(parts.chain(configured)?);
         Ok(Self { chain, parts, file, rbac, has_roles: watch::Sender::new(false) })
     }
@@ -217,7 +250,13 @@ impl Authorization {
             self.chain.store(Arc::new(chain.map_err(|err| err.to_string())?));
             Ok(())
         };
-        file.follow(apply, drain).await;
+        file.follow(apply, &self.parts.env, drain).await;
+    }
+
+    /// What is counted.
+    pub(crate) fn metrics(&self) -> Vec<MetricFamily> {
+        let reloads = self.file.iter().flat_map(|file| file.reloads.collect());
+        self.parts.metrics.collect().into_iter().chain(reloads).collect()
     }
 
     /// Says that the first roles are there.
@@ -234,26 +273,27 @@ impl Authorization {
     pub(crate) fn decide_now(&self, attributes: &Attributes<'_>) -> Decision {
         let chain = self.chain.load_full();
         let mut heard = Heard::default();
-        let decided = chain.decide(attributes, &mut heard);
-        if !chain.asks_others {
-            return decided.now_or_never().expect("authorizers of this process never wait");
-        }
-        match Handle::try_current() {
+        let decision = match Handle::try_current() {
+            _ if !chain.asks_others => {
+                let decided = chain.decide(attributes, &mut heard).now_or_never();
+                decided.expect("authorizers of this process never wait")
+            }
             Ok(runtime) if runtime.runtime_flavor() == RuntimeFlavor::MultiThread => {
-                tokio::task::block_in_place(|| runtime.block_on(decided))
+                tokio::task::block_in_place(|| runtime.block_on(chain.decide(attributes, &mut heard)))
             }
             _ => {
                 let error = Some("a thread that serves everything cannot wait for another server".to_owned());
                 Decision::NoOpinion(Refused { reason: String::new(), error })
             }
-        }
+        };
+        chain.count(decision, &heard)
     }
 
     /// The rules of a user in a namespace, and what is missing from them.
     pub(crate) fn rules_for(&self, identity: &Identity, namespace: &str) -> (Vec<Rule>, Vec<String>) {
         let (mut rules, mut missing) = (Vec::new(), Vec::new());
-        for authorizer in &self.chain.load().authorizers {
-            match authorizer {
+        for member in &self.chain.load().members {
+            match &member.authorizer {
                 Authorizer::Rbac(rbac) => {
                     let (more, error) = rbac.rules_for(identity, namespace);
                     rules.extend(more);
@@ -342,13 +382,23 @@ impl Registry {
         let mut heard = Heard::default();
         let decision = chain.decide(attributes, &mut heard).await;
         if decision.is_allowed() || matches!(decision, Decision::Deny(_)) && !heard.may_be_stale {
-            return Ok(decision);
+            return Ok(chain.count(decision, &heard));
         }
         let mut has_roles = self.authorization.has_roles.subscribe();
         // Roles that could not be made in time are no reason to refuse for another.
         let _ = tokio::time::timeout(ROLES_TIMEOUT, has_roles.wait_for(|there| *there)).await;
         self.fresh().await?;
-        Ok(chain.decide(attributes, &mut heard).await)
+        let decision = chain.decide(attributes, &mut heard).await;
+        Ok(chain.count(decision, &heard))
+    }
+
+    /// What authorization says of a request, counted.
+    pub(crate) async fn decide_request(&self, attributes: &Attributes<'_>) -> Result<Decision, Status> {
+        let began = self.env.instant();
+        let decision = self.decide(attributes).await?;
+        let took = self.env.instant().saturating_duration_since(began);
+        self.authorization.parts.metrics.decided(&decision, took);
+        Ok(decision)
     }
 
     /// Upstream's 403 unless it may be done.

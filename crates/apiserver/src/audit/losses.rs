@@ -35,6 +35,11 @@ impl Losses {
         }
     }
 
+    /// How many were lost.
+    pub(super) fn count(&self) -> u64 {
+        self.count.load(Ordering::Relaxed)
+    }
+
     /// How long the writer may wait before it tells of losses that came since the last message.
     pub(super) fn patience(&self) -> Duration {
         let is_told = self.told.load(Ordering::Relaxed) == self.count.load(Ordering::Relaxed);

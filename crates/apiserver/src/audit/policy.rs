@@ -16,6 +16,17 @@ pub(super) enum Level {
     RequestResponse,
 }
 
+impl Level {
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "None",
+            Self::Metadata => "Metadata",
+            Self::Request => "Request",
+            Self::RequestResponse => "RequestResponse",
+        }
+    }
+}
+
 /// When an event is written.
 #[derive(Clone, Copy, Debug, Deserialize, Serialize, PartialEq, Eq)]
 pub(super) enum Stage {

@@ -108,7 +108,7 @@ impl Trail {
         let audit = exchange.core.audit.as_ref()?;
         let method = exchange.request.method().as_str().to_ascii_lowercase();
         let attributes = Attributes::of_request(&exchange.identity, &exchange.info, &method);
-        let verdict = audit.policy.judge(&attributes)?;
+        let verdict = audit.judge(&attributes)?;
         let headers = exchange.request.headers();
         let text = |name| headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
         let now = api::meta::format_micro_time(audit.env.now());

@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::allocation::{Bounds, Share, Wanted};
-use super::demand::Demand;
+use super::demand::{Demand, Observed};
 use super::queueset::{Id, Mode, QueueSet, Queuing};
 use super::retry::RetryAfter;
 use super::schema::Schema;
@@ -110,6 +110,8 @@ pub(super) struct Level {
 struct Tuning {
     bounds: Bounds,
     demand: Demand,
+    /// What was wanted in the last period.
+    observed: Observed,
 }
 
 impl Level {
@@ -157,8 +159,19 @@ impl Level {
         let observed = self.set().take_demand(now);
         let mut tuning = self.tuning();
         tuning.demand.update(observed);
+        tuning.observed = observed;
         let Demand { high, smoothed } = tuning.demand;
         Wanted { bounds: tuning.bounds, high, smoothed, is_exempt: self.is_exempt }
+    }
+
+    /// Its seats in numbers: its own, the least and the most that it may have, those that it has, and of those that were
+    /// wanted in the last period the most, the average and the deviation from that, and what is wanted by and large.
+    pub(super) fn seats(&self) -> [f64; 8] {
+        let limit = self.set().limit();
+        let Tuning { bounds, demand, observed } = &*self.tuning();
+        let counts = [bounds.nominal, bounds.min, bounds.max, limit].map(f64::from);
+        let [nominal, min, max, limit] = counts;
+        [nominal, min, max, limit, observed.max, observed.average, observed.deviation, demand.smoothed]
     }
 
     /// Takes another limit.

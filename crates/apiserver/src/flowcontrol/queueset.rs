@@ -131,6 +131,10 @@ impl<T> QueueSet<T> {
         set
     }
 
+    pub(super) fn limit(&self) -> u32 {
+        self.limit
+    }
+
     pub(super) fn totals(&self) -> Totals {
         self.totals
     }

@@ -6,6 +6,7 @@ use http::HeaderValue;
 use serde::Deserialize;
 
 use super::level::Level;
+use super::metrics::Counters;
 use crate::access::Identity;
 use crate::access::attributes::ResourceAttributes;
 use crate::access::identity::service_account;
@@ -105,13 +106,19 @@ pub(super) struct Schema {
     pub(super) uid: HeaderValue,
     pub(super) level: Arc<Level>,
     pub(super) level_uid: HeaderValue,
+    pub(super) counters: Counters,
     spec: SchemaSpec,
 }
 
 impl Schema {
-    pub(super) fn new(name: String, uid: HeaderValue, level: (Arc<Level>, HeaderValue), spec: SchemaSpec) -> Self {
-        let (level, level_uid) = level;
-        Self { name, uid, level, level_uid, spec }
+    /// A schema of a name and UID, with its level and the UID of that.
+    pub(super) fn new(
+        (name, uid): (String, HeaderValue),
+        (level, level_uid): (Arc<Level>, HeaderValue),
+        spec: SchemaSpec,
+        counters: Counters,
+    ) -> Self {
+        Self { name, uid, level, level_uid, counters, spec }
     }
 
     /// Where it stands among others: the first that matches counts.

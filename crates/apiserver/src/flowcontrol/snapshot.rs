@@ -10,13 +10,15 @@ use tokio::time::Instant;
 
 use super::bootstrap;
 use super::level::{Level, LevelSpec};
+use super::metrics::{Counters, Metrics};
 use super::schema::{Digest, Schema, SchemaSpec};
 
 /// Schemas in the order in which they are asked, and levels by name.
 #[derive(Default)]
 pub(super) struct Snapshot {
-    schemas: Vec<Arc<Schema>>,
+    pub(super) schemas: Vec<Arc<Schema>>,
     pub(super) levels: BTreeMap<String, Arc<Level>>,
+    pub(super) metrics: Arc<Metrics>,
 }
 
 /// An object with its specification.
@@ -60,12 +62,13 @@ impl Snapshot {
             let level = &spec.priority_level_configuration.name;
             // A schema without its level is passed over.
             let level = (kept.get(level)?.clone(), uids.get(level)?.clone());
-            Some(Arc::new(Schema::new(name, uid, level, spec)))
+            let counters = Counters::new(self.metrics.clone(), &level.0.name, &name);
+            Some(Arc::new(Schema::new((name, uid), level, spec, counters)))
         };
         let mut schemas: Vec<_> =
             found(schemas, &bootstrap::mandatory_schemas()).into_iter().filter_map(schema).collect();
         schemas.sort_by(|one, other| one.order().cmp(&other.order()));
-        Self { schemas, levels: kept }
+        Self { schemas, levels: kept, metrics: self.metrics.clone() }
     }
 
     /// The first schema that matches.

@@ -10,6 +10,7 @@ use skiff_apiserver::{AuditConfig, AuditFormat, AuditLog, AuditWebhook, Truncati
 use crate::hooks::Hook;
 use crate::support::Cluster;
 
+use crate::metrics::metric;
 const POLICY: &str = r#"
 apiVersion: audit.k8s.io/v1
 kind: Policy
@@ -92,6 +93,11 @@ async fn events_keep_what_the_policy_says() {
 
     // Secrets are not in it, and failures are.
     let secret = json!({"metadata": {"name": "s"}, "stringData": {"password": "do-not-write-this"}});
+    let kept = metric(&cluster, "apiserver_audit_level_total", r#"level="RequestResponse""#).await;
+    assert!(kept.is_some_and(|kept| kept >= 1.0), "{kept:?}");
+    assert!(metric(&cluster, "apiserver_audit_event_total", "").await.is_some_and(|events| events >= 1.0));
+    assert_eq!(metric(&cluster, "apiserver_audit_error_total", r#"plugin="log""#).await, Some(0.0));
+
     let path = "/api/v1/namespaces/default/secrets";
     cluster.exchange("POST", path, &headers("secret"), secret.to_string()).await;
     let secret = event(&dir, "secret", "ResponseComplete").await;

@@ -211,6 +211,7 @@ async fn a_changed_configuration_is_taken_up() {
     replace(&configuration(&double, condition("john")));
     until(&john, 200).await;
     until(&jane, 403).await;
+    crate::metrics::until_reloaded(&cluster, "authorization").await;
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde_json::{Value, json};
 
+use crate::metrics::metric;
 use crate::support::{Client, Cluster};
 
 const SCHEMAS: &str = "/apis/flowcontrol.apiserver.k8s.io/v1/flowschemas";
@@ -132,6 +133,21 @@ async fn a_flood_is_turned_away_and_others_are_not() {
     let status: Value = serde_json::from_slice(answer.body()).expect("a Status");
     assert_eq!((&status["reason"], &status["code"]), (&json!("TooManyRequests"), &json!(429)));
     quiet.get("/version").await.expect(200);
+    let own = r#"flow_schema="flood",priority_level="narrow""#;
+    let count = async |name: &str, labels: &str| {
+        metric(&cluster, &format!("apiserver_flowcontrol_{name}"), labels).await.unwrap_or_default()
+    };
+    let refused = format!(r#"{own},reason="concurrency-limit""#);
+    assert!(count("rejected_requests_total", &refused).await >= 1.0);
+    assert!(count("request_wait_duration_seconds_count", &format!(r#"execute="false",{own}"#)).await >= 1.0);
+    assert_eq!(count("current_executing_requests", own).await, held.len() as f64);
+    assert_eq!(count("current_executing_seats", own).await, held.len() as f64);
+    assert_eq!(count("current_inqueue_requests", own).await, 0.0);
+    assert!(count("dispatched_requests_total", own).await >= held.len() as f64);
+    let level = r#"priority_level="narrow""#;
+    for name in ["nominal_limit_seats", "current_limit_seats", "upper_limit_seats"] {
+        assert_eq!(count(name, level).await, 3.0, "{name}");
+    }
     drop(held);
     flood.until_fetched("/version", 200).await;
 }

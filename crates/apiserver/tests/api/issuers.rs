@@ -158,6 +158,7 @@ async fn a_changed_configuration_is_taken_up() {
         }
         assert!(tokio::time::Instant::now() < deadline, "{jane}");
     }
+    crate::metrics::until_reloaded(&cluster, "authentication").await;
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 
 use serde_json::json;
 
+use crate::hooks::Hook;
 use crate::support::{Client, Cluster};
 
 const WATCH: &str = r#"group="",resource="configmaps",scope="cluster",subresource="",verb="WATCH",version="v1""#;
@@ -23,6 +24,26 @@ pub async fn until(client: &Client, name: &str, labels: &str, wanted: f64) {
     let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(30);
     while metric(client, name, labels).await != Some(wanted) {
         assert!(tokio::time::Instant::now() < deadline, "{name}{{{labels}}} is never {wanted}");
+        tokio::task::yield_now().await;
+    }
+}
+
+/// Waits until the server has counted that it took a changed configuration of a part.
+pub async fn until_reloaded(client: &Client, part: &str) {
+    let name = format!("apiserver_{part}_config_controller_automatic_reload");
+    let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(30);
+    loop {
+        let text = client.fetch("/metrics", &[]).await.into_body();
+        let text = String::from_utf8(text.to_vec()).expect("text");
+        let of = |suffix: &str| {
+            let start = format!("{name}{suffix}{{apiserver_id_hash=\"sha256:");
+            let mut lines = text.lines().filter(|line| line.starts_with(&start) && line.contains("status=\"success\""));
+            lines.next().and_then(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).unwrap_or_default()
+        };
+        if of("s_total") >= 1.0 && of("_last_timestamp_seconds") > 0.0 {
+            return;
+        }
+        assert!(tokio::time::Instant::now() < deadline, "{name} was never counted: {text}");
         tokio::task::yield_now().await;
     }
 }
@@ -91,4 +112,68 @@ async fn findings_of_policies_are_counted() {
         let count = metric(&cluster, "apiserver_validating_admission_policy_check_total", &labels).await;
         assert_eq!(count, Some(1.0), "{labels}");
     }
+}
+
+#[tokio::test]
+async fn who_asks_and_whether_he_may_is_counted() {
+    let cluster = Cluster::start().await;
+    let count = async |name: &str, labels: &str| metric(&cluster, name, labels).await.unwrap_or_default();
+    let rbac = r#"decision="allowed",name="rbac",type="RBAC""#;
+    let before = count("apiserver_authorization_decisions_total", rbac).await;
+    cluster.as_user("somebody@example.com", &["system:authenticated"]).eventually_answers("/api", 200).await;
+    cluster.as_user("somebody@example.com", &[]).get("/api/v1/nodes").await.expect(403);
+    assert!(count("apiserver_authorization_decisions_total", rbac).await > before);
+    assert!(count("authenticated_user_requests", r#"username="email_id""#).await >= 2.0);
+    assert!(count("authentication_attempts", r#"result="success""#).await >= 2.0);
+    assert!(count("authorization_attempts_total", r#"result="allowed""#).await >= 1.0);
+    assert!(count("authorization_attempts_total", r#"result="no-opinion""#).await >= 1.0);
+    assert!(count("authorization_duration_seconds_count", r#"result="allowed""#).await >= 1.0);
+    assert_eq!(count("authentication_attempts", r#"result="error""#).await, 0.0);
+    let bad = crate::credentials::get("/version", "authorization: Bearer nonsense\r\n");
+    cluster.raw(cluster.connect_anonymous().await, &bad).await.expect(401);
+    assert_eq!(count("authentication_attempts", r#"result="error""#).await, 1.0);
+    assert_eq!(count("authentication_duration_seconds_count", r#"result="error""#).await, 1.0);
+}
+
+#[tokio::test]
+async fn admission_is_timed_and_its_refusals_counted() {
+    let hook = Hook::start(|review| {
+        let is_allowed = review["request"]["name"] != "bad";
+        let response = json!({"uid": review["request"]["uid"], "allowed": is_allowed, "status": {"code": 418}});
+        json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": response})
+    })
+    .await;
+    let cluster = Cluster::start().await;
+    let webhook = |name: &str, url: &str, policy: &str| {
+        json!({
+            "name": format!("{name}.example.com"), "sideEffects": "None", "admissionReviewVersions": ["v1"],
+            "failurePolicy": policy, "clientConfig": {"url": url, "caBundle": hook.ca_bundle},
+            "rules": [{"operations": ["CREATE"], "apiGroups": [""], "apiVersions": ["v1"], "resources": ["configmaps"]}],
+        })
+    };
+    // Nobody has the second's port.
+    let webhooks = json!([webhook("asked", &hook.url, "Fail"), webhook("away", "https://127.0.0.1:1", "Ignore")]);
+    let path = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations";
+    cluster.post(path, json!({"metadata": {"name": "w"}, "webhooks": webhooks})).await.expect(201);
+    cluster.get(path).await.expect(200);
+    let maps = "/api/v1/namespaces/default/configmaps";
+    cluster.post(maps, json!({"metadata": {"name": "good"}})).await.expect(201);
+    cluster.post(maps, json!({"metadata": {"name": "bad"}})).await.expect(418);
+    let count = async |name: &str, labels: &str| {
+        metric(&cluster, &format!("apiserver_admission_{name}"), labels).await.unwrap_or_default()
+    };
+    let asked = r#"name="asked.example.com",operation="CREATE""#;
+    for (code, rejected) in [("200", "false"), ("418", "true")] {
+        let labels = format!(r#"code="{code}",{asked},rejected="{rejected}",type="validating""#);
+        assert_eq!(count("webhook_request_total", &labels).await, 1.0, "{labels}");
+        let labels = format!(r#"{asked},rejected="{rejected}",type="validating""#);
+        assert_eq!(count("webhook_admission_duration_seconds_count", &labels).await, 1.0, "{labels}");
+    }
+    let refusal = format!(r#"error_type="no_error",{asked},rejection_code="418",type="validating""#);
+    assert_eq!(count("webhook_rejection_count", &refusal).await, 1.0);
+    assert_eq!(count("webhook_fail_open_count", r#"name="away.example.com",type="validating""#).await, 2.0);
+    let plugin = r#"name="ValidatingAdmissionWebhook",operation="CREATE",rejected="true",type="validate""#;
+    assert_eq!(count("controller_admission_duration_seconds_count", plugin).await, 1.0);
+    let step = r#"operation="CREATE",rejected="true",type="validate""#;
+    assert_eq!(count("step_admission_duration_seconds_count", step).await, 1.0);
 }

@@ -183,7 +183,7 @@ impl Configuration {
     pub(in super::super) fn load(path: &Path, beside: &Beside) -> Result<(Self, ConfigFile), ConfigurationError> {
         let text = std::fs::read_to_string(path)
             .map_err(|source| ConfigurationError::Read { path: path.to_owned(), source })?;
-        Ok((Self::parse(&text, beside)?, ConfigFile { path: path.to_owned(), text }))
+        Ok((Self::parse(&text, beside)?, ConfigFile::new(path.to_owned(), text, "authentication")))
     }
 
     /// Reads the text of a file.
