@@ -9,7 +9,7 @@ use serde_json::Value;
 
 pub use amounts::Amounts;
 pub use evaluator::Evaluator;
-pub use scopes::{contain, is_best_effort};
+pub use scopes::{ScopeTerm, contain, is_best_effort};
 
 /// Names the storage class of a claim from before there was a field for it.
 pub const STORAGE_CLASS: &str = "volume.beta.kubernetes.io/storage-class";

@@ -4,6 +4,7 @@
 //! refusal counts only when the cache was fresh.
 
 mod always_pull_images;
+mod anti_affinity;
 mod certificates;
 pub(crate) mod control_config;
 mod default_class;
@@ -11,8 +12,11 @@ mod deny_external_ips;
 mod documents;
 mod event_rate_limit;
 mod extended_resource_toleration;
+mod image_policy;
 mod limit_ranger;
 pub(crate) mod matching;
+mod metrics;
+mod namespace_exists;
 mod namespace_lifecycle;
 mod node_restriction;
 mod node_taint;
@@ -23,6 +27,7 @@ mod pod_priority;
 mod pod_security;
 mod pod_toleration_restriction;
 mod pod_tolerations;
+mod pod_topology_labels;
 mod policies;
 mod reinvocation;
 mod resource_quota;
@@ -36,16 +41,18 @@ mod webhooks;
 use std::sync::Arc;
 
 use api::status::Status;
+use base::Env;
 use prometheus::proto::MetricFamily;
 use serde_json::Value;
 
-use crate::access::rbac;
+use crate::access::{RemoteError, rbac};
 use crate::cache::{Cache, Derived, Object};
 use crate::config::Config;
 use crate::registry::{Caller, Registry, Scope};
 
 use documents::Documents;
 use matching::Configurations;
+use metrics::{Metrics, Times};
 pub use plugin::{AdmissionPlugins, PluginsError};
 use plugin::{Handler, Plugin};
 pub use pod_security::PodSecurityConfiguration;
@@ -78,6 +85,8 @@ pub(crate) enum Operation {
     /// To what runs in a pod, behind a service or on a node.
     Connect,
 }
+
+const OPERATIONS: [Operation; 4] = [Operation::Create, Operation::Update, Operation::Delete, Operation::Connect];
 
 impl Operation {
     /// The name in rules and reviews.
@@ -169,13 +178,17 @@ impl<'a> Attributes<'a> {
 }
 
 /// Every plugin, in upstream's order.
-const PLUGINS: [&Plugin; 29] = [
+const PLUGINS: [&Plugin; 34] = [
+    &namespace_exists::AUTO_PROVISION,
     &namespace_lifecycle::PLUGIN,
+    &namespace_exists::EXISTS,
+    &anti_affinity::PLUGIN,
     &limit_ranger::PLUGIN,
     &service_account::PLUGIN,
     &node_restriction::PLUGIN,
     &node_taint::PLUGIN,
     &always_pull_images::PLUGIN,
+    &image_policy::PLUGIN,
     &pod_security::PLUGIN,
     &pod_node_selector::PLUGIN,
     &pod_priority::PLUGIN,
@@ -194,6 +207,7 @@ const PLUGINS: [&Plugin; 29] = [
     &certificates::SUBJECT_RESTRICTION,
     &default_class::INGRESS,
     &deny_external_ips::PLUGIN,
+    &pod_topology_labels::PLUGIN,
     &policies::mutating::PLUGIN,
     &webhooks::MUTATING,
     &policies::validating::PLUGIN,
@@ -202,17 +216,78 @@ const PLUGINS: [&Plugin; 29] = [
 ];
 
 /// When a plugin is asked.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     Admit,
     Validate,
 }
 
+impl Phase {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Admit => "admit",
+            Self::Validate => "validate",
+        }
+    }
+}
+
+/// What the plugins that are on do in a phase of an operation.
+struct Step {
+    phase: Phase,
+    operation: Operation,
+    handlers: Vec<(Handler, Times)>,
+    times: Times,
+}
+
+impl Step {
+    fn all(plugins: &[&Plugin], metrics: &Metrics) -> Vec<Self> {
+        let phases = [Phase::Admit, Phase::Validate];
+        let all = phases.into_iter().flat_map(|phase| OPERATIONS.map(|operation| (phase, operation)));
+        let step = |(phase, operation)| {
+            let handlers = plugins.iter().flat_map(|plugin| {
+                let handlers = match phase {
+                    Phase::Admit => plugin.admit,
+                    Phase::Validate => plugin.validate,
+                };
+                let handlers = handlers.iter().filter(move |(of, _)| *of == operation);
+                handlers.map(move |(_, handler)| (*handler, metrics.of_plugin(plugin, phase, operation)))
+            });
+            Self { phase, operation, handlers: handlers.collect(), times: metrics.of_step(phase, operation) }
+        };
+        all.map(step).collect()
+    }
+
+    async fn run(&self, attributes: &Attributes<'_>, object: &mut Value) -> Result<(), Status> {
+        let env = &attributes.registry.env;
+        let began = env.instant();
+        let mut last = began;
+        let mut outcome = Ok(());
+        for (handler, times) in &self.handlers {
+            outcome = match handler {
+                Handler::Now(handler) => ask(*handler, attributes, object).await,
+                Handler::Later(handler) => handler(attributes, object).await,
+            };
+            let now = env.instant();
+            times.took(now.saturating_duration_since(last), outcome.is_err());
+            last = now;
+            if outcome.is_err() {
+                break;
+            }
+        }
+        self.times.took(last.saturating_duration_since(began), outcome.is_err());
+        outcome
+    }
+}
+
 /// The plugins that are on.
 pub(crate) struct Admission {
-    plugins: Vec<&'static Plugin>,
+    steps: Vec<Step>,
+    metrics: Metrics,
+    charges_quota: bool,
     quota_locks: QuotaLocks,
     event_limits: event_rate_limit::EventLimits,
+    /// Where ImagePolicyWebhook is on.
+    image_reviews: Option<image_policy::ImageReviews>,
     policies: policies::Policies,
     documents: Derived<Documents>,
     mutating_webhooks: Derived<Configurations<webhooks::Mutating>>,
@@ -220,21 +295,29 @@ pub(crate) struct Admission {
 }
 
 impl Admission {
-    pub(crate) fn new(config: &Config, cache: &Cache) -> Self {
-        Self {
-            plugins: config.admission_plugins.enabled().collect(),
+    pub(crate) fn new(config: &Config, cache: &Cache, env: &Env) -> Result<Self, RemoteError> {
+        let settings = config.admission.image_policy.as_ref();
+        let settings = settings.filter(|_| config.admission_plugins.has(image_policy::PLUGIN.name));
+        let (metrics, plugins) = (Metrics::new(), config.admission_plugins.enabled().collect::<Vec<_>>());
+        Ok(Self {
+            steps: Step::all(&plugins, &metrics),
+            metrics,
+            charges_quota: config.admission_plugins.has(resource_quota::PLUGIN.name),
+            image_reviews: settings
+                .map(|settings| image_policy::ImageReviews::new(settings, env.clone()))
+                .transpose()?,
             quota_locks: QuotaLocks::default(),
             event_limits: event_rate_limit::EventLimits::new(&config.admission.event_limits),
             policies: policies::Policies::new(cache),
             documents: Derived::new(cache),
             mutating_webhooks: Derived::new(cache),
             validating_webhooks: Derived::new(cache),
-        }
+        })
     }
 
     /// What plugins count.
     pub(crate) fn metrics(&self) -> Vec<MetricFamily> {
-        self.policies.metrics()
+        self.policies.metrics().into_iter().chain(self.metrics.collect()).collect()
     }
 
     /// Whether there are webhooks: to them everything is shown as the datastore has it, once.
@@ -243,24 +326,12 @@ impl Admission {
         mutating || self.validating_webhooks.read(|all| !all.all().is_empty())
     }
 
-    fn has(&self, plugin: &Plugin) -> bool {
-        self.plugins.iter().any(|each| each.name == plugin.name)
-    }
-
     async fn run(&self, phase: Phase, attributes: &Attributes<'_>, object: &mut Value) -> Result<(), Status> {
-        for plugin in &self.plugins {
-            let handlers = match phase {
-                Phase::Admit => plugin.admit,
-                Phase::Validate => plugin.validate,
-            };
-            for (_, handler) in handlers.iter().filter(|(operation, _)| *operation == attributes.operation) {
-                match handler {
-                    Handler::Now(handler) => ask(*handler, attributes, object).await?,
-                    Handler::Later(handler) => handler(attributes, object).await?,
-                }
-            }
+        let mut steps = self.steps.iter();
+        match steps.find(|step| step.phase == phase && step.operation == attributes.operation) {
+            Some(step) => step.run(attributes, object).await,
+            None => Ok(()),
         }
-        Ok(())
     }
 }
 
@@ -318,7 +389,7 @@ pub(crate) async fn validate(attributes: &Attributes<'_>, object: &mut Value) ->
 
 /// Uses up quota for an object that is about to be written: last, when nothing else can refuse it.
 pub(crate) async fn charge(attributes: &Attributes<'_>, object: &Value) -> Result<Charge, Status> {
-    match attributes.registry.admission.has(&resource_quota::PLUGIN) {
+    match attributes.registry.admission.charges_quota {
         true => resource_quota::charge(attributes, object).await,
         false => Ok(Charge::default()),
     }

@@ -28,13 +28,14 @@ use serde_json::Value;
 use store::{RangeRequest, Txn, TxnError};
 
 use crate::access::Identity;
-use crate::access::authorization::{Authorization, AuthorizationError};
+use crate::access::authorization::Authorization;
 use crate::admission::Admission;
 use crate::audit::Annotations;
 use crate::cache::{self, Cache, Object, REGISTRY, ResourceCache, storage_path};
 use crate::config::Config;
 use crate::http::options::{DeleteOptions, WriteOptions};
 use crate::kinds::Kinds;
+use crate::server::BuildError;
 use crate::storage::{Storage, Stored, Unreadable, WriteError, Written};
 use crate::webhook::Webhooks;
 
@@ -138,11 +139,11 @@ impl Registry {
         env: Env,
         config: Arc<Config>,
         drain: Drain,
-    ) -> Result<Self, AuthorizationError> {
+    ) -> Result<Self, BuildError> {
         let services = crate::allocation::ServiceAllocator::new(&config);
         let authorization = Arc::new(Authorization::new(&config.authorization, &cache, env.clone())?);
         let (rules, pages) = (crate::rules::RuleCache::default(), lists::Pages::default());
-        let admission = Admission::new(&config, &cache);
+        let admission = Admission::new(&config, &cache, &env).map_err(BuildError::ImagePolicy)?;
         let webhooks = Webhooks::new(cache.clone(), env.clone());
         Ok(Self { storage, cache, env, config, services, admission, webhooks, rules, authorization, pages, drain })
     }

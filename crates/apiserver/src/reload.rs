@@ -60,8 +60,8 @@ static SERVER_ID: LazyLock<String> = LazyLock::new(|| {
 /// Bytes in base 32, in small letters and without padding.
 fn base32(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
-    let bit = |at: usize| bytes.get(at / 8).map_or(0, |byte| byte >> (7 - at % 8) & 1);
-    let digit = |first: usize| (first..first + 5).fold(0, |digit, at| digit << 1 | usize::from(bit(at)));
+    let bit = |at: usize| bytes.get(at / 8).map_or(0, |byte| (byte >> (7 - at % 8)) & 1);
+    let digit = |first: usize| (first..first + 5).fold(0, |digit, at| (digit << 1) | usize::from(bit(at)));
     (0..bytes.len() * 8).step_by(5).map(|first| char::from(DIGITS[digit(first)])).collect()
 }
 

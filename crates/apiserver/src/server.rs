@@ -60,6 +60,9 @@ pub enum BuildError {
     /// The chain of authorizers cannot be set up.
     #[error(transparent)]
     Authorization(#[from] AuthorizationError),
+    /// The server that is asked about images cannot be asked.
+    #[error("admission plugin ImagePolicyWebhook: {0}")]
+    ImagePolicy(#[source] RemoteError),
     /// The server that audit events go to cannot be asked.
     #[error("--audit-webhook-config-file: {0}")]
     AuditWebhook(#[source] RemoteError),

@@ -10,7 +10,9 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::event_rate_limit::{self, EventLimit};
+use super::image_policy::{self, ImagePolicy};
 use super::pod_toleration_restriction::{self, PodTolerations};
+use super::resource_quota::{self, LimitedResource};
 use super::{AdmissionPlugins, PLUGINS, PodSecurityConfiguration, pod_node_selector};
 
 /// The configurations of all plugins.
@@ -25,6 +27,10 @@ pub struct AdmissionConfiguration {
     /// Of PodNodeSelector: the selector of namespaces that have none under `clusterDefaultNodeSelector`, and the one that
     /// bounds the pods of a namespace under its name.
     pub(crate) node_selectors: BTreeMap<String, String>,
+    /// Of ResourceQuota: what nobody uses without a quota.
+    pub(crate) limited_resources: Vec<LimitedResource>,
+    /// Of ImagePolicyWebhook.
+    pub(crate) image_policy: Option<ImagePolicy>,
 }
 
 impl AdmissionConfiguration {
@@ -34,10 +40,13 @@ impl AdmissionConfiguration {
     ///
     /// A plugin has no configuration.
     pub fn check(&self, plugins: &AdmissionPlugins) -> Result<(), AdmissionConfigurationError> {
-        let name = event_rate_limit::PLUGIN.name;
-        match plugins.has(name) && self.event_limits.is_empty() {
-            true => Err(AdmissionConfigurationError::Missing(name)),
-            false => Ok(()),
+        let needed = [
+            (event_rate_limit::PLUGIN.name, self.event_limits.is_empty()),
+            (image_policy::PLUGIN.name, self.image_policy.is_none()),
+        ];
+        match needed.into_iter().find(|(name, is_missing)| *is_missing && plugins.has(name)) {
+            Some((name, _)) => Err(AdmissionConfigurationError::Missing(name)),
+            None => Ok(()),
         }
     }
 }
@@ -89,8 +98,10 @@ pub enum AdmissionConfigurationError {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct File {
-    api_version: String,
-    kind: String,
+    #[serde(rename = "apiVersion")]
+    _api_version: String,
+    #[serde(rename = "kind")]
+    _kind: String,
     #[serde(default)]
     plugins: Vec<PluginConfiguration>,
 }
@@ -108,8 +119,10 @@ struct PluginConfiguration {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct PodSecurity {
-    api_version: String,
-    kind: String,
+    #[serde(rename = "apiVersion")]
+    _api_version: String,
+    #[serde(rename = "kind")]
+    _kind: String,
     #[serde(default)]
     defaults: BTreeMap<String, String>,
     #[serde(default)]
@@ -139,16 +152,23 @@ fn read(path: &Path) -> Result<String, AdmissionConfigurationError> {
 }
 
 fn yaml<T: DeserializeOwned>(what: &'static str, text: &str) -> Result<T, AdmissionConfigurationError> {
-    serde_saphyr::from_str(text).map_err(|err| AdmissionConfigurationError::Malformed { what, why: err.to_string() })
+    serde_saphyr::from_str(text).map_err(|err| malformed(what, err))
 }
 
-fn check_type(
+/// Something is wrong with a document of a type.
+pub(super) fn malformed(what: &'static str, why: impl ToString) -> AdmissionConfigurationError {
+    AdmissionConfigurationError::Malformed { what, why: why.to_string() }
+}
+
+/// Whether a document is of a type, which is given as `group/version Kind`.
+pub(super) fn check_type(
     expected: &'static str,
-    group: &str,
     versions: &[&str],
-    (api_version, kind): (&str, &str),
+    document: &Value,
 ) -> Result<(), AdmissionConfigurationError> {
+    let (api_version, kind) = (api::meta::api_version(document), api::meta::kind(document));
     let (found, version) = api::meta::split_api_version(api_version);
+    let group = expected.split('/').next().unwrap_or_default();
     if found == group && versions.contains(&version) && expected.rsplit(' ').next() == Some(kind) {
         return Ok(());
     }
@@ -156,9 +176,8 @@ fn check_type(
 }
 
 fn parse(text: &str, beside: &Path) -> Result<AdmissionConfiguration, AdmissionConfigurationError> {
-    let file: File = yaml("AdmissionConfiguration", text)?;
-    let expected = "apiserver.config.k8s.io/v1 AdmissionConfiguration";
-    check_type(expected, "apiserver.config.k8s.io", &["v1", "v1alpha1"], (&file.api_version, &file.kind))?;
+    let document = yaml("AdmissionConfiguration", text)?;
+    let file: File = typed("apiserver.config.k8s.io/v1 AdmissionConfiguration", &["v1", "v1alpha1"], document)?;
     let mut found = AdmissionConfiguration::default();
     let mut seen: Vec<String> = Vec::new();
     for PluginConfiguration { name, path, configuration } in file.plugins {
@@ -178,6 +197,8 @@ fn parse(text: &str, beside: &Path) -> Result<AdmissionConfiguration, AdmissionC
             "PodSecurity" => found.pod_security = pod_security(configuration)?,
             "EventRateLimit" => found.event_limits = event_rate_limit::configure(configuration)?,
             "PodTolerationRestriction" => found.pod_tolerations = pod_toleration_restriction::configure(configuration)?,
+            "ResourceQuota" => found.limited_resources = resource_quota::configure(configuration)?,
+            "ImagePolicyWebhook" => found.image_policy = Some(image_policy::configure(configuration)?),
             "PodNodeSelector" => found.node_selectors = pod_node_selector::configure(configuration)?,
             _ => return Err(AdmissionConfigurationError::Unconfigurable(name)),
         }
@@ -192,21 +213,13 @@ pub(super) fn typed<T: DeserializeOwned>(
     versions: &[&str],
     document: Value,
 ) -> Result<T, AdmissionConfigurationError> {
-    let group = expected.split('/').next().unwrap_or_default();
-    check_type(expected, group, versions, (api::meta::api_version(&document), api::meta::kind(&document)))?;
-    let malformed =
-        |err: serde_json::Error| AdmissionConfigurationError::Malformed { what: expected, why: err.to_string() };
-    serde_json::from_value(document).map_err(malformed)
+    check_type(expected, versions, &document)?;
+    serde_json::from_value(document).map_err(|err| malformed(expected, err))
 }
 
 fn pod_security(configuration: Value) -> Result<PodSecurityConfiguration, AdmissionConfigurationError> {
-    let what = "PodSecurityConfiguration";
-    let read = serde_json::from_value(configuration);
-    let read: PodSecurity =
-        read.map_err(|err| AdmissionConfigurationError::Malformed { what, why: err.to_string() })?;
     let expected = "pod-security.admission.config.k8s.io/v1 PodSecurityConfiguration";
-    let versions = ["v1", "v1beta1", "v1alpha1"];
-    check_type(expected, "pod-security.admission.config.k8s.io", &versions, (&read.api_version, &read.kind))?;
+    let read: PodSecurity = typed(expected, &["v1", "v1beta1", "v1alpha1"], configuration)?;
     let known = ["enforce", "audit", "warn"];
     let is_known = |key: &str| known.contains(&key.strip_suffix("-version").unwrap_or(key));
     if let Some(key) = read.defaults.keys().find(|key| !is_known(key)) {

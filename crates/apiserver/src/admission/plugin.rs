@@ -43,16 +43,11 @@ impl Plugin {
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PluginsError {
     /// A plugin does not exist.
-    #[error("admission-control plugin {0:?} is unknown; the plugins are {known}", known = names().join(", "))]
+    #[error("admission-control plugin {0:?} is unknown; the plugins are {known}", known = AdmissionPlugins::names().join(", "))]
     Unknown(String),
     /// Plugins are to be on and off.
     #[error("[{}] in enable-admission-plugins and disable-admission-plugins overlapped", .0.join(" "))]
     Overlapping(Vec<String>),
-}
-
-/// The names of all plugins, in their order.
-fn names() -> Vec<&'static str> {
-    PLUGINS.iter().map(|plugin| plugin.name).collect()
 }
 
 /// Which plugins are on: `--enable-admission-plugins` and `--disable-admission-plugins`.
@@ -69,6 +64,12 @@ impl Default for AdmissionPlugins {
 }
 
 impl AdmissionPlugins {
+    /// The names of all plugins, in their order.
+    #[must_use]
+    pub fn names() -> Vec<&'static str> {
+        PLUGINS.iter().map(|plugin| plugin.name).collect()
+    }
+
     /// The plugins that are on by default, with those of the first list and without those of the second.
     ///
     /// # Errors
@@ -97,7 +98,8 @@ impl AdmissionPlugins {
     }
 
     /// Whether a plugin is on.
-    pub(super) fn has(&self, name: &str) -> bool {
+    #[must_use]
+    pub fn has(&self, name: &str) -> bool {
         self.enabled().any(|plugin| plugin.name == name)
     }
 
@@ -136,12 +138,12 @@ mod tests {
     fn unknown_names_are_refused() {
         let error = AdmissionPlugins::new(&["podsecurity"], &[]).expect_err("it is unknown").to_string();
         assert!(error.starts_with("admission-control plugin \"podsecurity\" is unknown; the plugins are "), "{error}");
-        assert!(error.contains("NamespaceLifecycle, LimitRanger, "), "{error}");
+        assert!(error.contains("NamespaceAutoProvision, NamespaceLifecycle, "), "{error}");
     }
 
     #[test]
     fn every_plugin_has_one_name() {
-        let mut names = names();
+        let mut names = AdmissionPlugins::names();
         names.sort_unstable();
         names.dedup();
         assert_eq!(names.len(), PLUGINS.len());

@@ -4,7 +4,10 @@
 //! the object is written, so that requests that run at once never use more than there is; the quota controller lowers
 //! it when objects go. Limits are those of the status too: a quota counts once its controller has seen it.
 
+mod limited;
+
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
+use std::sync::Arc;
 
 use api::kinds::Resource;
 use api::status::Status;
@@ -12,9 +15,11 @@ use serde_json::Value;
 use tokio::sync::Mutex;
 
 use super::{Attributes, Operation, Plugin};
+use crate::cache::Object;
 use crate::registry::{Current, MAX_RETRIES, Put, Registry, Scope, Subject, Write, Writer};
 use api::quota::Evaluator;
 use api::quota::amounts::{self, Amounts};
+pub(super) use limited::{LimitedResource, configure};
 
 /// Who owns what is used: upstream writes it with a client that has no name of its own.
 const WRITER: Writer<'static> = Writer { manager: "Go-http-client", subresource: "status" };
@@ -82,12 +87,18 @@ pub(super) async fn charge(attributes: &Attributes<'_>, object: &Value) -> Resul
     let (Some(namespace), Some(quotas)) = (namespace.filter(|_| is_counted), quotas()) else {
         return Ok(Charge::default());
     };
-    let limiting = attributes.in_namespace("", "v1", "resourcequotas");
-    if limiting.is_empty() {
+    let registry = attributes.registry;
+    let limited = registry.config.admission.limited_resources.as_slice();
+    let mut limiting = attributes.in_namespace("", "v1", "resourcequotas");
+    if limiting.is_empty() && limited.is_empty() {
         return Ok(Charge::default());
     }
-    let registry = attributes.registry;
     let request = Request { attributes, evaluator, object, usage: evaluator.usage(object, registry.env.now()) };
+    if request.check_covered(limited, &values(&limiting)).is_err() {
+        registry.fresh().await?;
+        limiting = attributes.in_namespace("", "v1", "resourcequotas");
+        request.check_covered(limited, &values(&limiting))?;
+    }
     let _turn = registry.admission.quota_locks.of(namespace).lock().await;
     let mut charge = Charge::default();
     for quota in limiting {
@@ -104,6 +115,10 @@ pub(super) async fn charge(attributes: &Attributes<'_>, object: &Value) -> Resul
     Ok(charge)
 }
 
+fn values(objects: &[Arc<Object>]) -> Vec<Value> {
+    objects.iter().map(|object| object.value()).collect()
+}
+
 fn quotas() -> Option<&'static Resource> {
     api::kinds::find("", "v1", "resourcequotas").map(AsRef::as_ref)
 }
@@ -117,6 +132,18 @@ struct Request<'a> {
 }
 
 impl Request<'_> {
+    /// What the object uses more than before.
+    fn added(&self) -> Amounts {
+        let mut added = self.usage.clone();
+        if let Some(old) = self.attributes.old {
+            for (name, before) in self.evaluator.usage(old, self.attributes.registry.env.now()) {
+                added.entry(name).and_modify(|amount| *amount -= before);
+            }
+        }
+        added.retain(|_, amount| amount.sign() > 0);
+        added
+    }
+
     /// Uses up one quota; returns what was used up.
     async fn spend(&self, quotas: &Resource, key: &str, current: Current) -> Result<Amounts, Status> {
         let registry = self.attributes.registry;

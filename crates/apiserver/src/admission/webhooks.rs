@@ -5,12 +5,16 @@ mod mutating;
 mod review;
 mod validating;
 
+use std::time::Duration;
+
 use api::field::quote;
 use api::status::Status;
 use serde_json::Value;
 
 use super::matching::{FailurePolicy, Match, MatchOutcome, Needs, Subject, VersionedAttributes, WEBHOOKS};
+use super::metrics::Called;
 use super::{Attributes, Operation};
+use crate::webhook::WebhookError;
 pub(super) use configuration::{Mutating, Validating};
 use configuration::{SideEffects, Webhook};
 pub(super) use mutating::PLUGIN as MUTATING;
@@ -20,10 +24,18 @@ pub(super) use validating::PLUGIN as VALIDATING;
 /// Why a webhook's answer is none or no.
 #[derive(Debug)]
 enum Failure {
-    /// It could not be asked; what that means is for its failure policy to say.
-    Call(String),
-    /// It refused, or what it wants cannot be done.
+    /// It could not be asked, and the status that this is; what it means is for its failure policy to say.
+    Call(String, u16),
+    /// It refused.
     Refused(Box<Status>),
+    /// What it wants, or what is asked of it, cannot be done.
+    Impossible(Box<Status>),
+}
+
+impl Failure {
+    fn internal(why: impl std::fmt::Display) -> Self {
+        Self::Impossible(Box::new(Status::internal(why)))
+    }
 }
 
 /// The request as it is reviewed, and the object that may be changed: a deletion has none.
@@ -65,18 +77,21 @@ impl Webhook {
     /// Asks the webhook.
     async fn call(&self, request: &VersionedAttributes<'_>, is_mutating: bool) -> Result<Response, Failure> {
         let attributes = request.attributes;
-        let refused = |status: Status| Failure::Refused(Box::new(status));
         if attributes.caller.dry_run && self.side_effects == SideEffects::Possible {
             let why = format!("admission webhook {} does not support dry run", quote(&self.name));
-            return Err(refused(Status::bad_request(why)));
+            return Err(Failure::Impossible(Box::new(Status::bad_request(why))));
         }
         let uid = attributes.registry.env.random().uuid();
         let review = Review::new(&uid, self.review_version, request);
         let webhooks = &attributes.registry.webhooks;
         let answer = webhooks.post(&self.client_config, self.timeout, review.to_bytes()).await;
-        let answer = answer.map_err(|err| Failure::Call(format!("failed to call webhook: {err}")))?;
+        let answer = answer.map_err(|err| {
+            let code = if let WebhookError::Status { status, .. } = &err { status.as_u16() } else { 400 };
+            Failure::Call(format!("failed to call webhook: {err}"), code)
+        })?;
         let response = Response::read(answer, &uid, self.review_version, is_mutating);
-        let response = response.map_err(|why| Failure::Call(format!("received invalid webhook response: {why}")))?;
+        let response =
+            response.map_err(|why| Failure::Call(format!("received invalid webhook response: {why}"), 503))?;
         if let Some(annotations) = attributes.caller.annotations {
             for (key, value) in &response.audit_annotations {
                 annotations.add(format!("{}/{key}", self.name), value.as_str());
@@ -85,20 +100,36 @@ impl Webhook {
         response.warnings.iter().for_each(|warning| attributes.warn(warning.clone()));
         match response.is_allowed {
             true => Ok(response),
-            false => Err(refused(response.refusal(&self.name))),
+            false => Err(Failure::Refused(Box::new(response.refusal(&self.name)))),
         }
+    }
+
+    /// Counts a call in a step that took so long, and what came of it.
+    fn count(&self, attributes: &Attributes<'_>, step: &'static str, took: Duration, failure: Option<&Failure>) {
+        let metrics = &attributes.registry.admission.metrics;
+        let (code, refusal) = match failure {
+            None => (200, None),
+            Some(Failure::Call(_, code)) if self.failure_policy == FailurePolicy::Ignore => {
+                metrics.failed_open(&self.name, step);
+                (*code, None)
+            }
+            Some(Failure::Call(_, code)) => (*code, Some("calling_webhook_error")),
+            Some(Failure::Refused(status)) => (status.code, Some("no_error")),
+            Some(Failure::Impossible(_)) => (0, Some("apiserver_internal_error")),
+        };
+        metrics.asked(&self.name, &Called { step, operation: attributes.operation, took, code, refusal });
     }
 
     /// Whether the request goes on although this failed.
     fn fails_open(&self, failure: &Failure) -> bool {
-        matches!((failure, &self.failure_policy), (Failure::Call(_), FailurePolicy::Ignore))
+        matches!((failure, &self.failure_policy), (Failure::Call(..), FailurePolicy::Ignore))
     }
 
     /// What comes of a failure: an error, or nothing where the webhook may be missed.
     fn failed(&self, failure: Failure) -> Result<(), Status> {
         match failure {
-            Failure::Refused(status) => Err(*status),
-            Failure::Call(why) => {
+            Failure::Refused(status) | Failure::Impossible(status) => Err(*status),
+            Failure::Call(why, _) => {
                 let why = format!("failed calling webhook {}: {why}", quote(&self.name));
                 match self.failure_policy {
                     FailurePolicy::Fail => {

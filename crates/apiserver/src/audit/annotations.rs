@@ -2,19 +2,40 @@
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use super::policy::Level;
 use crate::access::authorization::{Decision, Refused};
 
 /// The annotations of one request, under keys such as `authorization.k8s.io/decision`.
-#[derive(Debug, Default)]
-pub(crate) struct Annotations(Mutex<BTreeMap<String, String>>);
+#[derive(Debug)]
+pub(crate) struct Annotations {
+    /// How much is kept of the request.
+    level: Level,
+    noted: Mutex<BTreeMap<String, String>>,
+}
 
 impl Annotations {
+    /// Nothing is noted yet about a request of which so much is kept.
+    pub(super) fn new(level: Level) -> Self {
+        Self { level, noted: Mutex::default() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, String>> {
+        self.noted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes something that shows parts of the request's body: where that is kept.
+    pub(crate) fn add_of_body(&self, key: impl Into<String>, value: impl FnOnce() -> String) {
+        if self.level >= Level::Request {
+            self.add(key, value());
+        }
+    }
+
     /// Notes something. What is noted first under a key stays; another value is told to the operator.
     pub(crate) fn add(&self, key: impl Into<String>, value: impl Into<String>) {
         let value = value.into();
-        match self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(key.into()) {
+        match self.lock().entry(key.into()) {
             Entry::Vacant(entry) => drop(entry.insert(value)),
             Entry::Occupied(entry) if *entry.get() == value => {}
             Entry::Occupied(entry) => {
@@ -39,7 +60,7 @@ impl Annotations {
 
     /// Everything that was noted until now.
     pub(crate) fn all(&self) -> BTreeMap<String, String> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.lock().clone()
     }
 }
 
@@ -49,7 +70,7 @@ mod tests {
 
     #[test]
     fn the_first_value_of_a_key_stays() {
-        let annotations = Annotations::default();
+        let annotations = Annotations::new(Level::Metadata);
         annotations.decided(&Decision::NoOpinion(Refused::default()));
         annotations.add("authorization.k8s.io/decision", "allow");
         let all = annotations.all();

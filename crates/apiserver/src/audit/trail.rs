@@ -132,7 +132,7 @@ impl Trail {
             stage_timestamp: now,
             annotations: Default::default(),
         };
-        let annotations = Annotations::default();
+        let annotations = Annotations::new(verdict.level);
         Some(Self { audit: audit.clone(), verdict, annotations, event: Mutex::new(event) })
     }
 

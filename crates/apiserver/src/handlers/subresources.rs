@@ -186,9 +186,7 @@ impl Call<'_> {
         let pods = api::kinds::find("", "v1", "pods").ok_or_else(Status::no_such_resource)?;
         let scope = Scope { resource: pods, namespace: self.request.namespace.as_deref() };
         let now = self.core.registry.env.now();
-        let target = binding.pointer("/target/name").and_then(Value::as_str).unwrap_or_default();
-        let node = self.core.registry.cached_by("", "v1", "nodes", None, target).map(|node| node.value());
-        let change = |pod: &Value| binding::apply(pod, &binding, node.as_ref(), now);
+        let change = |pod: &Value| binding::apply(pod, &binding, now);
         let caller = Caller { subresource: "binding", is_admitted: true, ..caller };
         self.core.registry.update(scope, &name, Part::Special, caller, &change).await?;
         self.output()?.success(StatusCode::CREATED)

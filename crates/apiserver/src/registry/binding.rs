@@ -3,11 +3,8 @@
 use api::status::Status;
 use serde_json::{Value, json};
 
-/// Labels of a node that its pods get too.
-const TOPOLOGY_LABELS: [&str; 2] = ["topology.kubernetes.io/region", "topology.kubernetes.io/zone"];
-
-/// The pod with the node that a Binding names; `node` is that node, if it is there.
-pub(crate) fn apply(pod: &Value, binding: &Value, node: Option<&Value>, now: jiff::Timestamp) -> Result<Value, Status> {
+/// The pod with the node that a Binding names.
+pub(crate) fn apply(pod: &Value, binding: &Value, now: jiff::Timestamp) -> Result<Value, Status> {
     let name = api::meta::name(pod);
     let conflict = |why: String| Err(Status::conflict("", "pods/binding", name, why));
     let target = binding.pointer("/target/name").and_then(Value::as_str).unwrap_or_default();
@@ -32,9 +29,7 @@ pub(crate) fn apply(pod: &Value, binding: &Value, node: Option<&Value>, now: jif
     for (key, value) in api::meta::annotations(binding).into_iter().flatten() {
         api::meta::set_annotation(&mut bound, key, value.as_str().unwrap_or_default());
     }
-    let given = api::meta::labels(binding).into_iter().flatten().map(|(key, value)| (key.as_str(), value));
-    let of_node = node.and_then(api::meta::labels).into_iter().flatten().map(|(key, value)| (key.as_str(), value));
-    for (key, value) in given.chain(of_node.filter(|(key, _)| TOPOLOGY_LABELS.contains(key))) {
+    for (key, value) in api::meta::labels(binding).into_iter().flatten() {
         api::meta::set_label(&mut bound, key, value.as_str().unwrap_or_default());
     }
     let conditions = &mut bound["status"]["conditions"];

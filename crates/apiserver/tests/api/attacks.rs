@@ -2,6 +2,8 @@
 
 use crate::credentials::{get, token, who};
 use crate::support::{Answer, Cluster};
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use serde_json::{Value, json};
 
 const RBAC: &str = "/apis/rbac.authorization.k8s.io/v1";
@@ -117,6 +119,22 @@ async fn a_node_is_no_other_node() {
         "spec": {"serviceAccountName": "app", "nodeName": "n2", "containers": [{"name": "c", "image": "i"}]},
     });
     other.post("/api/v1/namespaces/mine/pods", mirror).await.expect(403);
+    // It acts as nobody but the parts of its own machine, and neither gets nor decides about another's certificate.
+    for user in ["system:node:n1", "system:admin", "system:serviceaccount:mine:app", "system:kube-controller-manager"] {
+        let secrets = other.fetch("/api/v1/namespaces/mine/secrets", &[("impersonate-user", user)]).await;
+        assert_eq!(secrets.status(), 403, "{user}");
+    }
+    let requests = "/apis/certificates.k8s.io/v1/certificatesigningrequests";
+    let asked = pki::SigningRequest::new("system:node:n1", &["system:nodes".to_owned()]).expect("a request");
+    let spec = json!({
+        "request": BASE64_STANDARD.encode(asked.request), "usages": ["digital signature", "client auth"],
+        "signerName": "kubernetes.io/kube-apiserver-client-kubelet",
+    });
+    let asked = json!({"metadata": {"name": "as-n1"}, "spec": spec});
+    other.post(requests, asked.clone()).await.expect(403);
+    cluster.post(requests, asked).await.expect(201);
+    let approved = json!({"status": {"conditions": [{"type": "Approved", "status": "True", "reason": "r"}]}});
+    other.patch(&format!("{requests}/as-n1/approval"), merge, approved).await.expect(403);
     // The group alone makes no kubelet, and the name alone none either.
     let pod = "/api/v1/namespaces/mine/pods/app";
     cluster.as_user("system:node:n1", &["system:nodes"]).get(pod).await.expect(200);

@@ -3,14 +3,16 @@
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use serde_json::{Value, json};
 use skiff_apiserver::{AuditConfig, AuditFormat, AuditLog, AuditWebhook, Truncation};
 
 use crate::hooks::Hook;
+use crate::metrics::metric;
 use crate::support::Cluster;
 
-use crate::metrics::metric;
 const POLICY: &str = r#"
 apiVersion: audit.k8s.io/v1
 kind: Policy
@@ -91,13 +93,13 @@ async fn events_keep_what_the_policy_says() {
     let log = lines(&dir, |_| true).await;
     assert!(!log.iter().any(|line| line.contains(r#""auditID":"create","stage":"RequestReceived""#)));
 
-    // Secrets are not in it, and failures are.
-    let secret = json!({"metadata": {"name": "s"}, "stringData": {"password": "do-not-write-this"}});
     let kept = metric(&cluster, "apiserver_audit_level_total", r#"level="RequestResponse""#).await;
     assert!(kept.is_some_and(|kept| kept >= 1.0), "{kept:?}");
     assert!(metric(&cluster, "apiserver_audit_event_total", "").await.is_some_and(|events| events >= 1.0));
     assert_eq!(metric(&cluster, "apiserver_audit_error_total", r#"plugin="log""#).await, Some(0.0));
 
+    // Secrets are not in it, and failures are.
+    let secret = json!({"metadata": {"name": "s"}, "stringData": {"password": "do-not-write-this"}});
     let path = "/api/v1/namespaces/default/secrets";
     cluster.exchange("POST", path, &headers("secret"), secret.to_string()).await;
     let secret = event(&dir, "secret", "ResponseComplete").await;
@@ -220,11 +222,44 @@ async fn a_webhook_that_is_away_has_failed_open_only_where_it_may_be_missed() {
     // The keys of a JSON object are in their order.
     let open = annotations.iter().filter(|(key, _)| key.starts_with("failed-open."));
     let wanted = [
-        ("failed-open.mutating.webhook.admission.k8s.io/round_0_index_0", "m.example.com"),
+        ("failed-open.mutation.webhook.admission.k8s.io/round_0_index_0", "m.example.com"),
         ("failed-open.validating.webhook.admission.k8s.io/round_0_index_1", "open.example.com"),
     ];
     let open: Vec<_> = open.map(|(key, name)| (key.as_str(), name.as_str().expect("a name"))).collect();
     assert_eq!(open, wanted);
+}
+
+#[tokio::test]
+async fn patches_of_webhooks_are_kept_with_bodies() {
+    let hook = Hook::start(|review| {
+        let patch = json!([{"op": "add", "path": "/metadata/labels", "value": {"a": "b"}}]).to_string();
+        let response = json!({"uid": review["request"]["uid"], "allowed": true, "patchType": "JSONPatch",
+            "patch": BASE64_STANDARD.encode(patch)});
+        json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": response})
+    })
+    .await;
+    let (cluster, dir) = start(AuditFormat::Json).await;
+    let webhook = json!({
+        "name": "m.example.com", "sideEffects": "None", "admissionReviewVersions": ["v1"],
+        "clientConfig": {"url": hook.url, "caBundle": hook.ca_bundle},
+        "rules": [{"operations": ["CREATE"], "apiGroups": [""], "apiVersions": ["v1"],
+            "resources": ["configmaps", "secrets"]}],
+    });
+    let configuration = json!({"metadata": {"name": "w"}, "webhooks": [webhook]});
+    let path = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations";
+    cluster.post(path, configuration).await.expect(201);
+    cluster.get(path).await.expect(200);
+    let mutation = r#"{"configuration":"w","webhook":"m.example.com","mutated":true}"#;
+    let patch = r#"{"configuration":"w","webhook":"m.example.com","patch":[{"op":"add","path":"/metadata/labels","value":{"a":"b"}}],"patchType":"JSONPatch"}"#;
+    for (plural, patch) in [("configmaps", json!(patch)), ("secrets", Value::Null)] {
+        let headers = [("audit-id", plural), ("content-type", "application/json")];
+        let path = format!("/api/v1/namespaces/default/{plural}");
+        let response = cluster.request("POST", &path, &headers, json!({"metadata": {"name": "m"}}).to_string()).await;
+        assert_eq!(response.status(), 201);
+        let annotations = &event(&dir, plural, "ResponseComplete").await["annotations"];
+        let of = |prefix: &str| &annotations[format!("{prefix}.webhook.admission.k8s.io/round_0_index_0")];
+        assert_eq!((of("mutation"), of("patch")), (&json!(mutation), &patch), "{annotations}");
+    }
 }
 
 #[tokio::test]

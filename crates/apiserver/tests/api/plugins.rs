@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 use skiff_apiserver::AdmissionPlugins;
 
+use crate::double::Double;
 use crate::support::{Answer, Cluster};
 
 const PODS: &str = "/api/v1/namespaces/default/pods";
@@ -23,27 +24,6 @@ fn pod(name: &str, more: Value) -> Value {
         spec[field] = value.clone();
     }
     json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": spec})
-}
-
-#[tokio::test]
-async fn always_pull_images() {
-    for (is_on, policy) in [(true, "Always"), (false, "IfNotPresent")] {
-        let cluster = cluster("AlwaysPullImages", is_on).await;
-        let created = cluster.post(PODS, pod("p", json!({}))).await.expect(201);
-        assert_eq!(created["spec"]["containers"][0]["imagePullPolicy"], policy);
-    }
-}
-
-#[tokio::test]
-async fn extended_resource_toleration() {
-    let resources = json!({"limits": {"example.com/gpu": "1"}, "requests": {"example.com/gpu": "1"}});
-    let containers = json!({"containers": [{"name": "a", "image": "busybox", "resources": resources}]});
-    for is_on in [true, false] {
-        let cluster = cluster("ExtendedResourceToleration", is_on).await;
-        let created = cluster.post(PODS, pod("p", containers.clone())).await.expect(201);
-        let tolerations = created["spec"]["tolerations"].as_array().expect("tolerations");
-        assert_eq!(tolerations.contains(&json!({"key": "example.com/gpu", "operator": "Exists"})), is_on);
-    }
 }
 
 #[tokio::test]
@@ -165,17 +145,6 @@ async fn event_rate_limit() {
     assert!(missing.is_err_and(|why| why.contains("EventRateLimit needs a configuration")));
 }
 
-#[tokio::test]
-async fn deny_service_external_ips() {
-    for is_on in [true, false] {
-        let cluster = cluster("DenyServiceExternalIPs", is_on).await;
-        let service = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "s"},
-            "spec": {"ports": [{"port": 80}], "externalIPs": ["203.0.113.7"]}});
-        let answer = cluster.post("/api/v1/namespaces/default/services", service).await;
-        answer.expect(if is_on { 403 } else { 201 });
-    }
-}
-
 /// Lets a user write config maps, but delete none.
 async fn let_write(cluster: &Cluster, rules: Value) {
     let meta = json!({"name": "writer"});
@@ -219,28 +188,67 @@ async fn owner_references_permission_enforcement() {
     }
 }
 
+/// A pod whose images are asked about, with an annotation that is shown and one that is not.
+fn reviewed(name: &str, image: &str) -> Value {
+    let mut pod = pod(
+        name,
+        json!({"containers": [{"name": "a", "image": image}], "initContainers": [{"name": "b", "image": "init"}]}),
+    );
+    pod["metadata"]["annotations"] = json!({"mine.image-policy.k8s.io/break-glass": "yes", "other": "no"});
+    pod
+}
+
 #[tokio::test]
-async fn cluster_trust_bundle_attest() {
-    for (is_on, status) in [(true, 403), (false, 201)] {
-        let name = "ClusterTrustBundleAttest";
-        let (enabled, disabled): (&[&str], &[&str]) = if is_on { (&[name], &[]) } else { (&[], &[name]) };
-        let plugins = AdmissionPlugins::new(enabled, disabled).expect("a plugin");
-        let cluster = Cluster::start_with(move |config| {
-            config.admission_plugins = plugins;
-            config.runtime_config = "certificates.k8s.io/v1beta1=true".parse().expect("settings");
-        })
-        .await;
-        let resources = json!(["clustertrustbundles"]);
-        let rules = json!([{"apiGroups": ["certificates.k8s.io"], "resources": resources, "verbs": ["create"]}]);
-        let_write(&cluster, rules).await;
-        let dir = tempfile::tempdir().expect("a directory");
-        let authority = pki::Authority::load_or_create(dir.path(), "ca", &base::Env::system()).expect("an authority");
-        let bundle = json!({
-            "apiVersion": "certificates.k8s.io/v1beta1", "kind": "ClusterTrustBundle",
-            "metadata": {"name": "example.com:signer:a"},
-            "spec": {"signerName": "example.com/signer", "trustBundle": authority.certificate_pem()},
+async fn image_policy_webhook() {
+    let double = Double::start().await;
+    double.answers(|path, review| {
+        let first = &review["spec"]["containers"][0]["image"];
+        let status = match first.as_str().unwrap_or_default() {
+            "good" => json!({"allowed": true}),
+            "bad" => json!({"allowed": false, "reason": "it is bad"}),
+            "silent" => json!({"allowed": false}),
+            _ => return None,
+        };
+        (path == "/images")
+            .then(|| json!({"apiVersion": review["apiVersion"], "kind": "ImageReview", "status": status}))
+    });
+    let kubeconfig = double.kubeconfig("/images");
+    for default_allow in [false, true] {
+        let configuration = format!(
+            "{{imagePolicy: {{kubeConfigFile: {}, allowTTL: 50, denyTTL: -1, retryBackoff: 1, defaultAllow: {default_allow}}}}}",
+            kubeconfig.display()
+        );
+        let cluster = configured("ImagePolicyWebhook", &configuration).await;
+        double.asked();
+        cluster.post(PODS, reviewed("a", "good")).await.expect(201);
+        let spec = json!({
+            "containers": [{"image": "good"}, {"image": "init"}], "namespace": "default",
+            "annotations": {"mine.image-policy.k8s.io/break-glass": "yes"},
         });
-        let path = "/apis/certificates.k8s.io/v1beta1/clustertrustbundles";
-        cluster.as_user("u", &[]).post(path, bundle).await.expect(status);
+        let review = json!({"apiVersion": "imagepolicy.k8s.io/v1alpha1", "kind": "ImageReview", "spec": spec});
+        assert_eq!(double.asked(), [("/images".to_owned(), review)]);
+        // The answer is good for a while; refusals are not kept here.
+        cluster.post(PODS, reviewed("b", "good")).await.expect(201);
+        assert_eq!(double.asked(), []);
+        for _ in 0..2 {
+            let refused = cluster.post(PODS, reviewed("c", "bad")).await.expect(403);
+            let why = "pods \"c\" is forbidden: image policy webhook backend denied one or more images: it is bad";
+            assert_eq!((refused["message"].as_str(), double.asked().len()), (Some(why), 1));
+        }
+        let refused = cluster.post(PODS, reviewed("c", "silent")).await.expect(403);
+        let why = "pods \"c\" is forbidden: one or more images rejected by webhook backend";
+        assert_eq!(refused["message"], why);
+        // Nobody answers.
+        let answer = cluster.post(PODS, reviewed("d", "unknown")).await;
+        if default_allow {
+            let annotations = &answer.expect(201)["metadata"]["annotations"];
+            assert_eq!(annotations["alpha.image-policy.k8s.io/failed-open"], "true");
+        } else {
+            let why = "pods \"d\" is forbidden: the server could not find the requested resource";
+            assert_eq!(answer.expect(403)["message"], why);
+        }
     }
+    let plugins = AdmissionPlugins::new(&["ImagePolicyWebhook"], &[]).expect("a plugin");
+    let missing = skiff_apiserver::AdmissionConfiguration::default().check(&plugins).map_err(|err| err.to_string());
+    assert!(missing.is_err_and(|why| why.contains("ImagePolicyWebhook needs a configuration")));
 }

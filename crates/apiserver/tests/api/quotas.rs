@@ -67,6 +67,64 @@ async fn changes_use_what_they_add() {
     assert_eq!(refused["message"], why);
 }
 
+/// A cluster in which nobody uses processors nor has the high priority without a quota for it.
+async fn limited() -> Cluster {
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = dir.path().join("admission.yaml");
+    let text = r#"
+apiVersion: apiserver.config.k8s.io/v1
+kind: AdmissionConfiguration
+plugins:
+- name: ResourceQuota
+  configuration:
+    apiVersion: apiserver.config.k8s.io/v1
+    kind: ResourceQuotaConfiguration
+    limitedResources:
+    - resource: pods
+      matchContains: [cpu]
+      matchScopes:
+      - {scopeName: PriorityClass, operator: In, values: [high]}
+"#;
+    std::fs::write(&file, text).expect("written");
+    let admission = skiff_apiserver::load_admission_configuration(&file).expect("a configuration");
+    let cluster = Cluster::start_with(move |config| config.admission = admission).await;
+    cluster.post("/api/v1/namespaces/default/serviceaccounts", json!({"metadata": {"name": "default"}})).await;
+    let class = json!({"metadata": {"name": "high"}, "value": 100});
+    cluster.post("/apis/scheduling.k8s.io/v1/priorityclasses", class).await.expect(201);
+    cluster
+}
+
+#[tokio::test]
+async fn what_is_limited_needs_a_quota() {
+    let cluster = limited().await;
+    let pods = "/api/v1/namespaces/default/pods";
+    let pod = |name: &str, requests: Value, class: Value| {
+        let container = json!({"name": "a", "image": "a", "resources": {"requests": requests}});
+        json!({"metadata": {"name": name}, "spec": {"containers": [container], "priorityClassName": class}})
+    };
+    let cpu = || json!({"cpu": "1"});
+    cluster.post(pods, pod("idle", json!({}), Value::Null)).await.expect(201);
+    let refused = cluster.post(pods, pod("busy", cpu(), Value::Null)).await.expect(403);
+    let why = "pods \"busy\" is forbidden: insufficient quota to consume: cpu,requests.cpu";
+    assert_eq!(refused["message"], why);
+    let refused = cluster.post(pods, pod("high", json!({}), json!("high"))).await.expect(500);
+    assert_eq!(refused["message"], "insufficient quota to match these scopes: [{PriorityClass In [high]}]");
+    // A quota for part of it is not enough.
+    limit(&cluster, "requests", json!({"requests.cpu": "2"})).await;
+    let refused = cluster.post(pods, pod("busy", cpu(), Value::Null)).await.expect(403);
+    assert_eq!(refused["message"], "pods \"busy\" is forbidden: insufficient quota to consume: cpu");
+    limit(&cluster, "all", json!({"cpu": "2"})).await;
+    cluster.post(pods, pod("busy", cpu(), Value::Null)).await.expect(201);
+    let terms = json!([{"scopeName": "PriorityClass", "operator": "In", "values": ["high"]}]);
+    let spec = json!({"hard": {"pods": "1"}, "scopeSelector": {"matchExpressions": terms}});
+    cluster.post(QUOTAS, json!({"metadata": {"name": "high"}, "spec": spec})).await.expect(201);
+    let status = json!({"status": {"hard": {"pods": "1"}, "used": {"pods": "0"}}});
+    cluster.patch(&format!("{QUOTAS}/high/status"), MERGE, status).await.expect(200);
+    cluster.get(QUOTAS).await.expect(200);
+    cluster.post(pods, pod("high", cpu(), json!("high"))).await.expect(201);
+    check_used(&cluster.get(&format!("{QUOTAS}/high")).await.expect(200), "pods", "1");
+}
+
 #[tokio::test]
 async fn claims_grow_only_where_their_class_allows_it() {
     let cluster = Cluster::start().await;

@@ -6,13 +6,15 @@ use api::decode;
 use api::field::quote;
 use api::patch;
 use api::status::Status;
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::Value;
 
 use super::configuration::Webhook;
 use super::{Failure, Mutating, reviewed};
 use crate::admission::matching::{VersionedAttributes, is_exempt};
 use crate::admission::reinvocation::{Callers, Calls};
 use crate::admission::{Attributes, Handler, Operation, Plugin};
+use crate::audit::Annotations;
 use crate::registry::{check_applied, complete};
 
 pub(in crate::admission) const PLUGIN: Plugin = Plugin {
@@ -48,6 +50,7 @@ async fn call_all(
 ) -> Result<(), Status> {
     let webhooks = configurations.iter().flat_map(|configuration| &configuration.0);
     for (index, webhook) in webhooks.enumerate() {
+        let notes = Notes::new(attributes, webhook, index);
         let (changed, outcome) = {
             let (attributes, object) = reviewed(attributes, object);
             let Some(found) = webhook.invocation(&attributes, object).await? else { continue };
@@ -55,7 +58,12 @@ async fn call_all(
                 continue;
             }
             let request = found.show(&attributes, object).await.map_err(|err| Status::internal(err.message))?;
-            match call(webhook, &request).await {
+            let env = &attributes.registry.env;
+            let began = env.instant();
+            let called = call(webhook, &request, notes.as_ref()).await;
+            let took = env.instant().saturating_duration_since(began);
+            webhook.count(&attributes, "admit", took, called.as_ref().err());
+            match called {
                 Ok(changed) => match changed.zip(object) {
                     Some((changed, shown)) => (Some(found.take_back(&attributes, shown, changed).await?), Ok(())),
                     None => (None, Ok(())),
@@ -63,7 +71,10 @@ async fn call_all(
                 Err(failure) => (None, Err(failure)),
             }
         };
-        note(attributes, webhook, index, changed.is_some(), outcome.as_ref().err());
+        if let Some(notes) = &notes {
+            let has_failed_open = outcome.as_ref().is_err_and(|failure| webhook.fails_open(failure));
+            notes.called(changed.is_some(), has_failed_open);
+        }
         calls.called(webhook.id.clone(), webhook.is_reinvoked, changed.is_some());
         if let Some(changed) = changed {
             *object = changed;
@@ -73,27 +84,72 @@ async fn call_all(
     Ok(())
 }
 
-/// Notes for the audit log what came of a call.
-fn note(attributes: &Attributes<'_>, webhook: &Webhook, index: usize, mutated: bool, failure: Option<&Failure>) {
-    let Some(annotations) = attributes.caller.annotations else { return };
-    let round = attributes.reinvocation.map_or(0, |rounds| rounds.round());
-    let at = format!("webhook.admission.k8s.io/round_{round}_index_{index}");
-    if failure.is_some_and(|failure| webhook.fails_open(failure)) {
-        annotations.add(format!("failed-open.mutating.{at}"), webhook.name.as_str());
-    } else {
-        let note = json!({"configuration": webhook.configuration, "webhook": webhook.name, "mutated": mutated});
-        annotations.add(format!("mutation.{at}"), note.to_string());
+/// What came of a call, for the audit log.
+struct Notes<'a> {
+    annotations: &'a Annotations,
+    webhook: &'a Webhook,
+    /// The end of the keys: which call it is.
+    at: String,
+}
+
+/// The annotation of a call: its fields in upstream's order.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Note<'a> {
+    configuration: &'a str,
+    webhook: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mutated: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    patch: Option<&'a Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    patch_type: Option<&'static str>,
+}
+
+impl<'a> Notes<'a> {
+    /// None if nobody reads them.
+    fn new(attributes: &Attributes<'a>, webhook: &'a Webhook, index: usize) -> Option<Self> {
+        let annotations = attributes.caller.annotations?;
+        let round = attributes.reinvocation.map_or(0, |rounds| rounds.round());
+        Some(Self { annotations, webhook, at: format!("webhook.admission.k8s.io/round_{round}_index_{index}") })
+    }
+
+    fn note(&self) -> Note<'_> {
+        let Webhook { configuration, name, .. } = self.webhook;
+        Note { configuration, webhook: name, mutated: None, patch: None, patch_type: None }
+    }
+
+    /// The webhook was called.
+    fn called(&self, mutated: bool, has_failed_open: bool) {
+        let note = Note { mutated: Some(mutated), ..self.note() };
+        self.annotations.add(format!("mutation.{}", self.at), text(&note));
+        if has_failed_open {
+            self.annotations.add(format!("failed-open.mutation.{}", self.at), self.webhook.name.as_str());
+        }
+    }
+
+    /// Its patch was applied: that is about as much as the body of the request.
+    fn patched(&self, patch: &Value) {
+        let note = || text(&Note { patch: Some(patch), patch_type: Some("JSONPatch"), ..self.note() });
+        self.annotations.add_of_body(format!("patch.{}", self.at), note);
     }
 }
 
+fn text(note: &Note<'_>) -> String {
+    serde_json::to_string(note).expect("its keys are texts")
+}
+
 /// Asks a webhook; answers what it makes of the object, if it changes it.
-async fn call(webhook: &Webhook, request: &VersionedAttributes<'_>) -> Result<Option<Value>, Failure> {
+async fn call(
+    webhook: &Webhook,
+    request: &VersionedAttributes<'_>,
+    notes: Option<&Notes<'_>>,
+) -> Result<Option<Value>, Failure> {
     let response = webhook.call(request, true).await?;
-    let internal = |why: &dyn std::fmt::Display| Failure::Refused(Box::new(Status::internal(why)));
     if response.patch.is_empty() {
         return Ok(None);
     }
-    let patch: Value = serde_json::from_slice(&response.patch).map_err(|err| internal(&err))?;
+    let patch: Value = serde_json::from_slice(&response.patch).map_err(Failure::internal)?;
     if patch.as_array().is_some_and(Vec::is_empty) {
         return Ok(None);
     }
@@ -102,13 +158,16 @@ async fn call(webhook: &Webhook, request: &VersionedAttributes<'_>) -> Result<Op
         let why = format!(
             "admission webhook {name} attempted to modify the object, which is not supported for this operation"
         );
-        return Err(internal(&why));
+        return Err(Failure::internal(why));
     };
     let patched = patch::json::apply(before.clone(), &patch).map_err(|err| {
         let name = quote(&webhook.name);
-        internal(&format!("the patch of admission webhook {name} does not apply: {}", err.message))
+        Failure::internal(format!("the patch of admission webhook {name} does not apply: {}", err.message))
     })?;
-    let patched = settle(request, before, patched).map_err(|err| internal(&err.message))?;
+    let patched = settle(request, before, patched).map_err(|err| Failure::internal(err.message))?;
+    if let Some(notes) = notes {
+        notes.patched(&patch);
+    }
     Ok((patched != *before).then_some(patched))
 }
 

@@ -34,8 +34,13 @@ async fn validate(attributes: &Attributes<'_>, object: &Value) -> Result<(), Sta
     }
     let calls = found.iter().map(async |(webhook, invocation)| {
         let request = invocation.show(&attributes, object).await;
-        let request = request.map_err(|err| Failure::Refused(Box::new(Status::internal(err.message))))?;
-        webhook.call(&request, false).await
+        let request = request.map_err(|err| Failure::internal(err.message))?;
+        let env = &attributes.registry.env;
+        let began = env.instant();
+        let answer = webhook.call(&request, false).await;
+        let took = env.instant().saturating_duration_since(began);
+        webhook.count(&attributes, "validating", took, answer.as_ref().err());
+        answer
     });
     let mut outcome = Ok(());
     for (index, ((webhook, _), answer)) in found.iter().zip(join_all(calls).await).enumerate() {
