@@ -245,6 +245,8 @@ impl ImageStore {
     fn record(&self, mut image: Image) -> Result<Arc<Image>, ImageStoreError> {
         let mut images = self.images();
         if let Some(known) = images.get(&image.id) {
+            // Under a name that came from an archive alone, no registry is known to have it.
+            image.imported |= known.imported && !known.tags.is_subset(&image.tags);
             image.tags.extend(known.tags.iter().cloned());
             image.digests.extend(known.digests.iter().cloned());
             image.created_at = known.created_at;

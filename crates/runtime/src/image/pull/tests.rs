@@ -381,4 +381,80 @@ async fn an_image_goes_to_another_registry_and_to_an_archive() {
     assert_eq!((&found.id, found.tags.iter().cloned().collect::<Vec<_>>()), (&image.id, names));
     assert_eq!((&found.manifest, &found.layers), (&image.manifest, &image.layers));
     assert!(found.imported && !image.imported);
+    // A name that only an archive brought keeps an image that can be pulled under another.
+    for (names, pinned) in [(vec![bench.name()], false), (vec!["r.io/a:1".to_owned()], true)] {
+        let mut archive = Vec::new();
+        crate::image::export(&bench.store, &[(image.clone(), names)], &mut archive).expect("exported");
+        crate::image::import(&bench.store, &archive[..], None, Env::system().now()).expect("imported");
+        assert_eq!(bench.pull().await.expect("pulled").imported, pinned);
+    }
+}
+
+/// An authority with a certificate for `localhost`, in PEM: the authority's, the certificate and its key.
+struct Authority {
+    issuer: rcgen::CertifiedIssuer<'static, rcgen::KeyPair>,
+}
+
+impl Authority {
+    fn new() -> Self {
+        let mut parameters = rcgen::CertificateParams::default();
+        parameters.distinguished_name.push(rcgen::DnType::CommonName, "authority");
+        parameters.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        let key = rcgen::KeyPair::generate().expect("a key");
+        Self { issuer: rcgen::CertifiedIssuer::self_signed(parameters, key).expect("an authority") }
+    }
+
+    fn issue(&self) -> (rcgen::Certificate, rcgen::KeyPair) {
+        let key = rcgen::KeyPair::generate().expect("a key");
+        let parameters = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).expect("a name");
+        (parameters.signed_by(&key, &*self.issuer).expect("a certificate"), key)
+    }
+
+    /// How a server of this authority speaks, which may let in only clients of the authority.
+    fn server(&self, only_clients: bool) -> rustls::ServerConfig {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let (certificate, key) = self.issue();
+        let builder = rustls::ServerConfig::builder_with_provider(provider.clone());
+        let builder = builder.with_safe_default_protocol_versions().expect("versions");
+        let builder = if only_clients {
+            let mut roots = rustls::RootCertStore::empty();
+            roots.add(self.issuer.der().clone()).expect("an authority");
+            let clients = rustls::server::WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+            builder.with_client_cert_verifier(clients.build().expect("a verifier"))
+        } else {
+            builder.with_no_client_auth()
+        };
+        let key = rustls::pki_types::PrivatePkcs8KeyDer::from(key.serialize_der());
+        builder.with_single_cert(vec![certificate.der().clone()], key.into()).expect("a configuration")
+    }
+}
+
+#[tokio::test]
+async fn registries_are_trusted_as_their_settings_say() {
+    if !is_root() {
+        return;
+    }
+    let authority = Authority::new();
+    let (certificate, key) = authority.issue();
+    let ca = "ca = \"ca.pem\"\n";
+    for (only_clients, settings, trusted) in [
+        (false, "", false),
+        (false, ca, true),
+        (false, "skip_verify = true\n", true),
+        (true, ca, false),
+        (true, "ca = [\"ca.pem\"]\nclient = [[\"client.pem\", \"client.key\"]]\n", true),
+    ] {
+        let bench = Bench::start().await;
+        let registry = FakeRegistry::start_with_tls(authority.server(only_clients)).await;
+        registry.put_image("team/app", "1", &[large(1)], plain);
+        let address = &registry.address;
+        bench.settings(address, &format!("server = \"https://{address}\"\n{settings}"));
+        let dir = bench.dir.path().join("certs.d").join(address);
+        fs::write(dir.join("ca.pem"), authority.issuer.pem()).expect("written");
+        fs::write(dir.join("client.pem"), certificate.pem()).expect("written");
+        fs::write(dir.join("client.key"), key.serialize_pem()).expect("written");
+        let reference = Reference::parse(&format!("{address}/team/app:1")).expect("a name");
+        let pulled = bench.puller.pull(&reference, None, &Progress::default()).await;
+        assert_eq!(pulled.is_ok(), trusted, "{settings:?}: {:?}", pulled.err());
+    }
 }

@@ -14,10 +14,13 @@ use bytes::Bytes;
 use futures::{StreamExt, stream};
 use http::header::{AUTHORIZATION, CONTENT_RANGE, CONTENT_TYPE, LOCATION, RANGE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderMap, Method, StatusCode};
+use hyper_util::rt::TokioIo;
+use hyper_util::service::TowerToHyperService;
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
+use tokio_rustls::TlsAcceptor;
 
 /// What goes wrong with one request.
 #[derive(Clone, Debug)]
@@ -120,6 +123,28 @@ impl FakeRegistry {
             let _ = axum::serve(listener, router).await;
         });
         Self { address, content, task }
+    }
+
+    /// One that speaks TLS, with a certificate for `localhost`.
+    pub(crate) async fn start_with_tls(tls: rustls::ServerConfig) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let port = listener.local_addr().expect("an address").port();
+        let content = Arc::new(Mutex::new(Content::default()));
+        let router = Router::new().fallback(serve).with_state(content.clone());
+        let acceptor = TlsAcceptor::from(Arc::new(tls));
+        let task = tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let (acceptor, service) = (acceptor.clone(), TowerToHyperService::new(router.clone()));
+                // Each ends with its client, which ends with the test.
+                tokio::spawn(async move {
+                    if let Ok(stream) = acceptor.accept(stream).await {
+                        let builder = hyper::server::conn::http1::Builder::new();
+                        let _ = builder.serve_connection(TokioIo::new(stream), service).await;
+                    }
+                });
+            }
+        });
+        Self { address: format!("localhost:{port}"), content, task }
     }
 
     fn content(&self) -> MutexGuard<'_, Content> {
