@@ -185,8 +185,12 @@ impl Config {
             .or_else(|| Some(self.bind_address).filter(|address| !address.is_unspecified() && !address.is_loopback()))
             .unwrap_or_else(|| {
                 // Connecting a datagram socket sends nothing; it only asks which address the default route would use.
-                let probe = std::net::UdpSocket::bind("0.0.0.0:0").and_then(|socket| {
-                    socket.connect("192.0.2.1:9")?;
+                let (any, far) = match self.service_cluster_ip_range.primary() {
+                    IpNet::V4(_) => ("0.0.0.0:0", "192.0.2.1:9"),
+                    IpNet::V6(_) => ("[::]:0", "[2001:db8::1]:9"),
+                };
+                let probe = std::net::UdpSocket::bind(any).and_then(|socket| {
+                    socket.connect(far)?;
                     socket.local_addr()
                 });
                 probe.map_or(IpAddr::from([127, 0, 0, 1]), |address| address.ip())

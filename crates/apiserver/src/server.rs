@@ -66,6 +66,16 @@ pub enum BuildError {
     /// The server that audit events go to cannot be asked.
     #[error("--audit-webhook-config-file: {0}")]
     AuditWebhook(#[source] RemoteError),
+    /// The `kubernetes` Service would lead to an address of another family than its own.
+    #[error(
+        "the first network of Services, {services}, must be of the same family as the advertised address {advertised}"
+    )]
+    Families {
+        /// The primary network of Services.
+        services: ipnet::IpNet,
+        /// Where other nodes reach this server.
+        advertised: std::net::IpAddr,
+    },
     /// The address cannot be listened on.
     #[error("cannot listen on {address}: {source}")]
     Listen {
@@ -125,6 +135,10 @@ impl ApiServer {
     ///
     /// Reads and writes files: call it where blocking is allowed.
     pub fn build(mut config: Config, store: Arc<dyn Store>, env: Env) -> Result<Self, BuildError> {
+        let (services, advertised) = (config.service_cluster_ip_range.primary(), config.advertised_address());
+        if !advertised.is_loopback() && advertised.is_ipv4() != services.addr().is_ipv4() {
+            return Err(BuildError::Families { services, advertised });
+        }
         let wanted = SocketAddr::new(config.bind_address, config.secure_port);
         let listen = |source| BuildError::Listen { address: wanted, source };
         let listener = TcpListener::bind(wanted).map_err(listen)?;

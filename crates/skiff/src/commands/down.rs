@@ -22,7 +22,10 @@ pub fn run(options: &Down) -> Result<()> {
     runtime::cleanup(&instance, options.purge).context("cannot remove the containers")?;
     kubelet::cleanup(&instance).context("cannot remove the pods' volumes and cgroups")?;
     proxy::cleanup(&instance).context("cannot remove the services' rules")?;
-    let every_address: [IpNet; 1] = [IpNet::new(std::net::Ipv4Addr::UNSPECIFIED.into(), 0)?];
+    let every_address: [IpNet; 2] = [
+        IpNet::new(std::net::Ipv4Addr::UNSPECIFIED.into(), 0)?,
+        IpNet::new(std::net::Ipv6Addr::UNSPECIFIED.into(), 0)?,
+    ];
     network::cleanup(&instance, &every_address).context("cannot remove the pod network")?;
     dns::cleanup(&layout::noted_dns(&instance)).context("cannot remove the cluster DNS address")?;
     layout::remove(instance.run_dir())?;
