@@ -13,6 +13,7 @@ mod fields;
 mod object;
 mod readiness;
 mod resource;
+mod selectable;
 mod texts;
 mod watcher;
 
@@ -29,9 +30,9 @@ use readiness::Readiness;
 
 pub(crate) use derived::{Derivation, Derived};
 pub(crate) use events::{EventKind, event_line};
-pub(crate) use fields::selectable;
 pub(crate) use object::{Object, encode, encode_with, split};
 pub(crate) use resource::{ResourceCache, Snapshot};
+pub(crate) use selectable::field_selector;
 pub(crate) use watcher::{Change, Over, Selection, TooOld, Watcher};
 
 /// The path of a resource's objects in the datastore behind `/registry/`, without slashes around it.

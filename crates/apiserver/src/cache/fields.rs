@@ -1,74 +1,15 @@
-//! The fields by which objects of a resource can be selected, and reading them out of a document without building it,
-//! together with what else is indexed.
+//! Reading the fields by which objects can be selected out of a document without building it, together with what else
+//! is indexed.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 
 use api::kinds::{Resource, Text};
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
+use super::selectable::selectable;
 use super::texts::{Labels, Texts};
-
-/// Selectable fields besides `metadata.name` and `metadata.namespace`, by storage group and plural.
-const SELECTABLE: &[((&str, &str), &[&str])] = &[
-    (
-        ("", "pods"),
-        &[
-            "spec.nodeName",
-            "spec.restartPolicy",
-            "spec.schedulerName",
-            "spec.serviceAccountName",
-            "spec.hostNetwork",
-            "status.phase",
-            "status.podIP",
-            "status.nominatedNodeName",
-        ],
-    ),
-    (
-        ("", "events"),
-        &[
-            "involvedObject.kind",
-            "involvedObject.namespace",
-            "involvedObject.name",
-            "involvedObject.uid",
-            "involvedObject.apiVersion",
-            "involvedObject.resourceVersion",
-            "involvedObject.fieldPath",
-            "reason",
-            "reportingComponent",
-            "source",
-            "type",
-        ],
-    ),
-    (("", "namespaces"), &["status.phase"]),
-    (("", "nodes"), &["spec.unschedulable"]),
-    (("", "replicationcontrollers"), &["status.replicas"]),
-    (("", "secrets"), &["type"]),
-    (("", "services"), &["spec.clusterIP", "spec.type"]),
-    (("apps", "replicasets"), &["status.replicas"]),
-    (("batch", "jobs"), &["status.successful"]),
-    (("certificates.k8s.io", "certificatesigningrequests"), &["spec.signerName"]),
-    (("certificates.k8s.io", "clustertrustbundles"), &["spec.signerName"]),
-    (("resource.k8s.io", "resourceslices"), &["spec.nodeName", "spec.driver"]),
-];
-
-type Table = HashMap<(&'static str, &'static str), Arc<[Text]>>;
-
-/// The selectable fields of a resource besides name and namespace.
-pub(crate) fn selectable(resource: &Resource) -> Arc<[Text]> {
-    static TABLE: LazyLock<Table> = LazyLock::new(|| {
-        let row = |(key, fields): &((&'static str, &'static str), &'static [&'static str])| {
-            (*key, fields.iter().map(|field| Text::Borrowed(field)).collect())
-        };
-        SELECTABLE.iter().map(row).collect()
-    });
-    static NONE: LazyLock<Arc<[Text]>> = LazyLock::new(|| Arc::new([]));
-    match &resource.custom {
-        Some(custom) => custom.version().selectable.clone(),
-        None => TABLE.get(&(&*resource.storage_group, &*resource.plural)).unwrap_or(&NONE).clone(),
-    }
-}
 
 /// Selectable fields with their values.
 #[derive(Clone, Debug)]

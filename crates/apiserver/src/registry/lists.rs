@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use super::read::{Reached, too_large};
 use super::{ReadVersion, Registry, Scope};
-use crate::cache::{Object, REGISTRY, Selection, Snapshot, storage_path};
+use crate::cache::{Object, REGISTRY, Selection, Snapshot, field_selector, storage_path};
 use crate::http::options::{ListOptions, VersionMatch};
 
 /// The objects of a list, or of one page of it.
@@ -132,7 +132,7 @@ impl Pages {
 impl Registry {
     /// The objects that the options select.
     pub(crate) async fn list(&self, scope: Scope<'_>, options: &ListOptions) -> Result<Listed, Status> {
-        check_field_selector(scope.resource, options)?;
+        let fields = field_selector(scope.resource, &options.fields)?;
         let source = match self.ready().await {
             Ok(()) => {
                 self.check_readable(scope)?;
@@ -140,11 +140,8 @@ impl Registry {
             }
             Err(initializing) => self.stored_source(scope, options, initializing).await?,
         };
-        let selection = Selection {
-            namespace: scope.namespace.map(str::to_owned),
-            labels: options.labels.clone(),
-            fields: options.fields.clone(),
-        };
+        let selection =
+            Selection { namespace: scope.namespace.map(str::to_owned), labels: options.labels.clone(), fields };
         let mut listed = select(&source, &selection, options);
         if listed.continue_token.is_some() && source.left_out == 0 {
             self.pages.keep(scope.resource, source.snapshot);
@@ -369,23 +366,4 @@ fn select(source: &Source, selection: &Selection, options: &ListOptions) -> List
     // Not where the next page begins now: who goes on later without consistency sees what was made before that.
     let continue_token = last.map(|last| Continue::encode(snapshot.revision, &format!("{}\0", last.key)));
     Listed { objects, revision: snapshot.revision, continue_token, remaining }
-}
-
-/// Refuses selectors on fields that cannot be selected by.
-pub(super) fn check_field_selector(resource: &Resource, options: &ListOptions) -> Result<(), Status> {
-    let selectable = crate::cache::selectable(resource);
-    let is_known = |field: &str| {
-        field == "metadata.name"
-            || (field == "metadata.namespace" && resource.namespaced)
-            || selectable.iter().any(|each| each == field)
-            || (resource.plural == "pods" && field == "status.podIPs")
-    };
-    match options.fields.terms().iter().find(|term| !is_known(&term.field)) {
-        None => Ok(()),
-        Some(term) if selectable.is_empty() && resource.custom.is_none() => Err(Status::bad_request(format!(
-            "{} is not a known field selector: only \"metadata.name\", \"metadata.namespace\"",
-            api::field::quote(&term.field)
-        ))),
-        Some(term) => Err(Status::bad_request(format!("field label not supported: {}", term.field))),
-    }
 }

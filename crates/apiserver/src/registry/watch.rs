@@ -12,10 +12,9 @@ use prometheus::IntCounter;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::lists::check_field_selector;
 use super::read::Reached;
 use super::{ReadVersion, Registry, Scope};
-use crate::cache::{Change, Object, Over, Selection, TooOld, Watcher, event_line};
+use crate::cache::{Change, Object, Over, Selection, TooOld, Watcher, event_line, field_selector};
 use crate::flowcontrol::Seat;
 use crate::http::negotiate::StreamEncoding;
 use crate::http::options::ListOptions;
@@ -67,7 +66,7 @@ impl Registry {
         form: Form,
         seat: Option<Arc<Seat>>,
     ) -> Result<impl Stream<Item = Bytes> + Send + 'static, Status> {
-        check_field_selector(scope.resource, &options)?;
+        let options = ListOptions { fields: field_selector(scope.resource, &options.fields)?, ..options };
         self.ready().await?;
         self.check_readable(scope)?;
         let started = self.begin(scope, &options).await?;
