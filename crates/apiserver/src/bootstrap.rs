@@ -177,7 +177,7 @@ pub(crate) async fn create(registry: &Registry, scope: Scope<'_>, mut value: Val
     let identity = Identity::server();
     let caller = Caller::server(&identity);
     complete(scope.resource, &mut value);
-    match registry.create(scope, NewObject { value }, caller).await {
+    match registry.create(scope, NewObject { value, by_update: false }, caller).await {
         // Another server was first.
         Err(status) if status.reason == api::status::reason::ALREADY_EXISTS => Ok(()),
         other => other.map(drop),

@@ -9,8 +9,10 @@ mod definition;
 mod devices;
 mod node;
 mod pod;
+mod replacement;
 mod workload;
 
+pub(crate) use replacement::{is_created_by_update, needs_resource_version};
 pub(crate) use workload::TEMPLATE_GENERATION;
 
 use api::kinds::Resource;
@@ -374,28 +376,4 @@ const RETURNS_DELETED: &[(&str, &str)] = &[
 /// Whether a deletion answers the object.
 pub(crate) fn returns_deleted(resource: &Resource) -> bool {
     RETURNS_DELETED.contains(&key(resource))
-}
-
-/// Kinds that an update of a missing object creates.
-const CREATED_BY_UPDATE: &[(&str, &str)] = &[
-    ("", "endpoints"),
-    ("", "events"),
-    ("", "limitranges"),
-    ("coordination.k8s.io", "leases"),
-    ("events.k8s.io", "events"),
-    ("node.k8s.io", "runtimeclasses"),
-    ("rbac.authorization.k8s.io", "clusterrolebindings"),
-    ("rbac.authorization.k8s.io", "clusterroles"),
-    ("rbac.authorization.k8s.io", "rolebindings"),
-    ("rbac.authorization.k8s.io", "roles"),
-];
-
-/// Whether an update must say which version of the object it replaces.
-pub(crate) fn needs_resource_version(resource: &Resource) -> bool {
-    resource.custom.is_some() || key(resource) == ("apiextensions.k8s.io", "customresourcedefinitions")
-}
-
-/// Whether an update of a missing object creates it.
-pub(crate) fn is_created_by_update(resource: &Resource) -> bool {
-    CREATED_BY_UPDATE.contains(&key(resource))
 }

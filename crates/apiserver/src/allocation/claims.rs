@@ -74,7 +74,7 @@ pub(super) fn make<'a>(
         });
         complete(scope.resource, &mut value);
         let identity = Identity::server();
-        match registry.create(scope, NewObject { value }, Caller::server(&identity)).await {
+        match registry.create(scope, NewObject { value, by_update: false }, Caller::server(&identity)).await {
             Ok(_) => Ok(true),
             Err(status) if status.reason == reason::ALREADY_EXISTS => Ok(false),
             Err(status) => Err(status),

@@ -103,7 +103,7 @@ async fn keep(registry: &Registry, kind: &Kind, wanted: &Value, is_mandatory: bo
     let Some(found) = registry.cached(kind.resource, name) else {
         let mut value = wanted.clone();
         value["metadata"]["annotations"] = json!({AUTOUPDATE: "true"});
-        return match registry.create(scope, NewObject { value }, caller).await {
+        return match registry.create(scope, NewObject { value, by_update: false }, caller).await {
             // Another server was first.
             Err(status) if status.reason == reason::ALREADY_EXISTS => Ok(()),
             other => other.map(drop),

@@ -316,7 +316,7 @@ impl Call<'_> {
         self.check_namespace(&value)?;
         complete(self.resource, &mut value);
         let caller = self.caller(&options);
-        let created = self.core.registry.create(self.scope(), NewObject { value }, caller).await?;
+        let created = self.core.registry.create(self.scope(), NewObject { value, by_update: false }, caller).await?;
         self.output()?.object(StatusCode::CREATED, &created)
     }
 
@@ -346,7 +346,9 @@ impl Call<'_> {
         complete(self.resource, &mut value);
         let caller = self.caller(&options);
         let change = |current: &Value| {
-            if let (Some(wanted), Some(found)) = (api::meta::uid(&value), api::meta::uid(current))
+            // An object that the update would make has no uid yet.
+            let found = api::meta::uid(current).unwrap_or_default();
+            if let Some(wanted) = api::meta::uid(&value)
                 && wanted != found
             {
                 let key = format!("/registry/{}/{}", self.resource.plural, self.scope().key(name));

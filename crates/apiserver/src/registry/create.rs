@@ -1,19 +1,26 @@
 //! Create: a new object.
 
 use api::decode::Omitted;
+use api::kinds::Resource;
 use api::status::Status;
 use serde_json::Value;
 
 use super::decode::take_omitted;
 use super::{Caller, Put, Registry, Scope, Subject, Write, set_resource_version};
+use crate::access::Identity;
+use crate::access::attributes::{Attributes, ResourceAttributes};
+use crate::access::authorization::Decision;
 use crate::admission::{self, Admitted, Operation};
 use crate::allocation::Request;
+use crate::http::request_info::Verb;
 use crate::{convert, strategy};
 
 /// An object to be created: decoded, its defaults set.
 #[derive(Clone, Debug)]
 pub(crate) struct NewObject {
     pub(crate) value: Value,
+    /// Whether the request was to replace or to apply it: then nobody has asked yet whether it may be created.
+    pub(crate) by_update: bool,
 }
 
 /// How many names are tried for one `generateName`.
@@ -34,7 +41,7 @@ impl Registry {
         caller: Caller<'_>,
     ) -> Result<Value, Status> {
         admission::prepare(self).await?;
-        let mut object = object.value;
+        let NewObject { value: mut object, by_update } = object;
         begin(scope, &mut object)?;
         let mut omitted = take_omitted(scope.resource, &mut object);
         if let Some(writer) = caller.writer {
@@ -54,14 +61,14 @@ impl Registry {
         let attempts = if generate.is_some() { NAME_ATTEMPTS } else { 1 };
         let mut last = String::new();
         for _ in 0..attempts {
-            let mut attempt = object.clone();
+            let mut attempt = NewObject { value: object.clone(), by_update };
             if let Some(prefix) = &generate {
-                api::meta::set_name(&mut attempt, &self.generated_name(prefix));
+                api::meta::set_name(&mut attempt.value, &self.generated_name(prefix));
             }
             if let Some(created) = self.try_create(scope, &mut attempt, &omitted, caller).await? {
                 return Ok(created);
             }
-            last = api::meta::name(&attempt).to_owned();
+            last = api::meta::name(&attempt.value).to_owned();
         }
         let (group, plural) = (&scope.resource.group, &scope.resource.plural);
         if generate.is_some() {
@@ -87,11 +94,12 @@ impl Registry {
     async fn try_create(
         &self,
         scope: Scope<'_>,
-        object: &mut Value,
+        attempt: &mut NewObject,
         omitted: &Omitted,
         caller: Caller<'_>,
     ) -> Result<Option<Value>, Status> {
         let resource = scope.resource;
+        let object = &mut attempt.value;
         api::meta::set_uid(object, &self.env.random().uuid());
         let now = self.env.now();
         api::meta::set_creation_timestamp(object, now);
@@ -100,7 +108,7 @@ impl Registry {
         // Validation looks at addresses and ports too; what it refuses gives them back.
         let request = Request { registry: self, resource, dry_run: caller.dry_run };
         let held = self.services.allocate(request, object, &Value::Null).await?;
-        let outcome = self.write_new(scope, object, omitted, caller).await;
+        let outcome = self.write_new(scope, attempt, omitted, caller).await;
         if let Some(held) = held {
             held.end(self, matches!(outcome, Ok(Some(_))) && !caller.dry_run).await;
         }
@@ -111,11 +119,12 @@ impl Registry {
     async fn write_new(
         &self,
         scope: Scope<'_>,
-        object: &mut Value,
+        attempt: &mut NewObject,
         omitted: &Omitted,
         caller: Caller<'_>,
     ) -> Result<Option<Value>, Status> {
         let resource = scope.resource;
+        let NewObject { value: object, by_update } = attempt;
         *object = convert::round_trip(resource, std::mem::take(object));
         let (stored, judged) = convert::judged(resource, object);
         let mut errors = api::validation::create(stored, &judged);
@@ -126,6 +135,9 @@ impl Registry {
             return Err(Status::invalid(&resource.storage_group, kind, name, errors));
         }
         api::warnings::create(resource, object).into_iter().for_each(|warning| caller.warn(warning));
+        if *by_update {
+            self.authorize_create(scope, api::meta::name(object), caller.identity).await?;
+        }
         let attributes = admission::Attributes::new(self, scope, caller, Operation::Create);
         admission::validate(&attributes, object).await?;
         let charge = admission::charge(&attributes, object).await?;
@@ -148,6 +160,23 @@ impl Registry {
                 charge.refund(self).await?;
                 Ok(None)
             }
+        }
+    }
+}
+
+impl Registry {
+    /// 403 unless somebody who may update or patch an object may create it as well.
+    async fn authorize_create(&self, scope: Scope<'_>, name: &str, identity: &Identity) -> Result<(), Status> {
+        let Resource { group, version, plural, .. } = scope.resource;
+        let namespace = scope.namespace.unwrap_or_default();
+        let asked = ResourceAttributes { group, version, resource: plural, namespace, name, ..Default::default() };
+        match self.decide(&Attributes::of_verb(identity, Verb::Create.as_str(), asked)).await? {
+            Decision::Allow(_) => Ok(()),
+            Decision::Deny(refused) | Decision::NoOpinion(refused) => Err(match refused.error {
+                Some(error) => Status::internal(error),
+                // Upstream says nothing of the user here.
+                None => Status::forbidden(group, plural, name, refused.reason),
+            }),
         }
     }
 }

@@ -120,7 +120,7 @@ impl Registry {
         // A patch of nothing is not found; a replacement does not look at what was there.
         let mut value = change(&Value::Null)?;
         api::meta::remove(&mut value, "resourceVersion");
-        let value = self.create(scope, NewObject { value }, caller).await?;
+        let value = self.create(scope, NewObject { value, by_update: true }, caller).await?;
         Ok(Updated { value, created: true })
     }
 

@@ -352,7 +352,9 @@ async fn what_is_empty_and_does_not_show_begins_generations_of_kinds_that_are_co
     // Others are compared by what they mean.
     let sets = "/apis/policy/v1/namespaces/default/poddisruptionbudgets";
     let set = json!({"metadata": {"name": "b"}, "spec": {"selector": {"matchExpressions": []}}});
-    cluster.post(sets, set.clone()).await.expect(201);
+    let created = cluster.post(sets, set.clone()).await.expect(201);
+    let mut set = set;
+    set["metadata"]["resourceVersion"] = created["metadata"]["resourceVersion"].clone();
     assert_eq!(generation(&cluster.put(&format!("{sets}/b"), set).await.expect(200)), Some(1));
 }
 

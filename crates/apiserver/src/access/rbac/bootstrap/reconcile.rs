@@ -56,7 +56,7 @@ async fn reconcile_one(registry: &Registry, wanted: Value) -> Result<(), Status>
 
 async fn create(registry: &Registry, scope: Scope<'_>, mut value: Value, caller: Caller<'_>) -> Result<(), Status> {
     complete(scope.resource, &mut value);
-    match registry.create(scope, NewObject { value }, caller).await {
+    match registry.create(scope, NewObject { value, by_update: false }, caller).await {
         // Another server was first.
         Err(status) if status.reason == reason::ALREADY_EXISTS => Ok(()),
         other => other.map(drop),
