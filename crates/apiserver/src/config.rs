@@ -14,6 +14,7 @@ use crate::admission::AdmissionPlugins;
 use crate::admission::control_config::AdmissionConfiguration;
 use crate::audit::AuditConfig;
 use crate::edge::ConnectionLimits;
+use crate::features::FeatureGates;
 use crate::runtime_config::RuntimeConfig;
 
 /// The options of an API server. Each names the flag of kube-apiserver that it stands for.
@@ -94,6 +95,8 @@ pub struct Config {
     pub min_request_timeout: Duration,
     /// `--runtime-config`: versions that are served beside the stable ones, or not at all.
     pub runtime_config: RuntimeConfig,
+    /// `--feature-gates`: features that are on or off unlike upstream's defaults.
+    pub feature_gates: FeatureGates,
     /// `--enable-admission-plugins` and `--disable-admission-plugins`.
     pub admission_plugins: AdmissionPlugins,
     /// What `--admission-control-config-file` says for PodSecurity.
@@ -149,6 +152,7 @@ impl Config {
             connections: ConnectionLimits::default(),
             min_request_timeout: Duration::from_secs(1800),
             runtime_config: RuntimeConfig::default(),
+            feature_gates: FeatureGates::default(),
             admission_plugins: AdmissionPlugins::default(),
             admission: AdmissionConfiguration::default(),
             verify_kubelets: false,

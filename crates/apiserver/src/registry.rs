@@ -33,6 +33,7 @@ use crate::admission::Admission;
 use crate::audit::Annotations;
 use crate::cache::{self, Cache, Object, REGISTRY, ResourceCache, storage_path};
 use crate::config::Config;
+use crate::features::DisabledFields;
 use crate::http::options::{DeleteOptions, WriteOptions};
 use crate::kinds::Kinds;
 use crate::server::BuildError;
@@ -59,6 +60,7 @@ pub(crate) struct Registry {
     pub(crate) admission: Admission,
     pub(crate) webhooks: Webhooks,
     rules: crate::rules::RuleCache,
+    disabled_fields: DisabledFields,
     pub(crate) authorization: Arc<Authorization>,
     pages: lists::Pages,
     /// Fires when the server ends; watches end with it.
@@ -144,8 +146,22 @@ impl Registry {
         let authorization = Arc::new(Authorization::new(&config.authorization, &cache, env.clone())?);
         let (rules, pages) = (crate::rules::RuleCache::default(), lists::Pages::default());
         let admission = Admission::new(&config, &cache, &env).map_err(BuildError::ImagePolicy)?;
+        let disabled_fields = DisabledFields::new(&config.feature_gates);
         let webhooks = Webhooks::new(cache.clone(), env.clone());
-        Ok(Self { storage, cache, env, config, services, admission, webhooks, rules, authorization, pages, drain })
+        Ok(Self {
+            storage,
+            cache,
+            env,
+            config,
+            services,
+            admission,
+            webhooks,
+            rules,
+            disabled_fields,
+            authorization,
+            pages,
+            drain,
+        })
     }
 
     /// Waits until the cache holds everything that was acknowledged before this call; returns the revision.

@@ -146,6 +146,9 @@ impl ApiServer {
         let address = listener.local_addr().map_err(listen)?;
         config.secure_port = address.port();
 
+        for gate in config.feature_gates.without_effect() {
+            tracing::warn!(gate, "feature gate is set, but changes nothing in this server");
+        }
         let certificates = Certificates::load(&config, &env)?;
         let keys = Arc::new(service_account_keys(&config)?);
 

@@ -104,6 +104,7 @@ impl Registry {
         let now = self.env.now();
         api::meta::set_creation_timestamp(object, now);
         let creation = strategy::Creation { identity: caller.identity, now };
+        self.disabled_fields.drop_from(resource, object, None);
         strategy::prepare_create(resource, object, &creation);
         // Validation looks at addresses and ports too; what it refuses gives them back.
         let request = Request { registry: self, resource, dry_run: caller.dry_run };

@@ -152,13 +152,13 @@ impl Registry {
         }
         api::decode::settle(&mut new, resource.schema);
         let now = self.env.now();
-        prepare(resource, part, &mut new, old, now);
+        self.prepare(resource, part, &mut new, old, now);
         let attributes = Attributes::new(self, scope, caller, Operation::Update);
         let attributes = Attributes { path_name: Some(name), old: Some(old), ..attributes };
         if !caller.is_admitted && admission::admit(&attributes, &mut new).await? == Admitted::Changed {
             check_identity(resource, name, &new, current)?;
             omitted = take_omitted(resource, &mut new);
-            prepare(resource, part, &mut new, old, now);
+            self.prepare(resource, part, &mut new, old, now);
         }
         if part == Part::Main && omitted != current.omitted {
             strategy::begin_generation(resource, &mut new, old);
@@ -245,6 +245,30 @@ impl Registry {
             }
         }
     }
+
+    /// Puts back what an update may not touch.
+    fn prepare(&self, resource: &Resource, part: Part, new: &mut Value, old: &Value, now: jiff::Timestamp) {
+        self.disabled_fields.drop_from(resource, new, Some(old));
+        strategy::copy_at(new, old, &["metadata", "creationTimestamp"]);
+        // What is left out stays; a value that differs is for validation to refuse.
+        for field in ["uid", "namespace", "deletionGracePeriodSeconds"] {
+            if api::meta::metadata(new).is_none_or(|metadata| !metadata.contains_key(field)) {
+                strategy::copy_at(new, old, &["metadata", field]);
+            }
+        }
+        if api::meta::is_deleting(old) {
+            strategy::copy_at(new, old, &["metadata", "deletionTimestamp"]);
+        }
+        api::meta::remove(new, "selfLink");
+        if !old.is_null() && api::meta::metadata(new).is_some_and(|m| m.get("resourceVersion").is_some()) {
+            strategy::copy_at(new, old, &["metadata", "resourceVersion"]);
+        }
+        match part {
+            Part::Main => strategy::prepare_update(resource, new, old, now),
+            Part::Status => strategy::prepare_status_update(resource, new, old, now),
+            Part::Special => strategy::prepare_special_update(resource, new, old, now),
+        }
+    }
 }
 
 /// Whether this is still the object that the client means.
@@ -267,29 +291,6 @@ fn check_identity(resource: &Resource, name: &str, new: &Value, current: &Curren
             })?;
             if version == current.revision { Ok(()) } else { Err(Status::modified(group, plural, name)) }
         }
-    }
-}
-
-/// Puts back what an update may not touch.
-fn prepare(resource: &Resource, part: Part, new: &mut Value, old: &Value, now: jiff::Timestamp) {
-    strategy::copy_at(new, old, &["metadata", "creationTimestamp"]);
-    // What is left out stays; a value that differs is for validation to refuse.
-    for field in ["uid", "namespace", "deletionGracePeriodSeconds"] {
-        if api::meta::metadata(new).is_none_or(|metadata| !metadata.contains_key(field)) {
-            strategy::copy_at(new, old, &["metadata", field]);
-        }
-    }
-    if api::meta::is_deleting(old) {
-        strategy::copy_at(new, old, &["metadata", "deletionTimestamp"]);
-    }
-    api::meta::remove(new, "selfLink");
-    if !old.is_null() && api::meta::metadata(new).is_some_and(|m| m.get("resourceVersion").is_some()) {
-        strategy::copy_at(new, old, &["metadata", "resourceVersion"]);
-    }
-    match part {
-        Part::Main => strategy::prepare_update(resource, new, old, now),
-        Part::Status => strategy::prepare_status_update(resource, new, old, now),
-        Part::Special => strategy::prepare_special_update(resource, new, old, now),
     }
 }
 

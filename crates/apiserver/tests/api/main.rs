@@ -36,6 +36,7 @@ mod reads;
 mod replacements;
 mod rules;
 mod samples;
+mod served;
 mod subresources;
 mod support;
 mod webhooks;

@@ -78,6 +78,9 @@ pub struct Api {
     /// GROUP/VERSION or GROUP/VERSION/RESOURCE, each with =true or =false (may be repeated)
     #[arg(long, env = "SKIFF_RUNTIME_CONFIG", value_delimiter = ',', value_name = "KEY=BOOL")]
     pub runtime_config: Vec<String>,
+    /// Features to switch on or off, each as Name=true or Name=false (may be repeated)
+    #[arg(long, env = "SKIFF_FEATURE_GATES", value_delimiter = ',', value_name = "NAME=BOOL", long_help = apiserver::FeatureGates::help())]
+    pub feature_gates: Vec<String>,
     /// How long events are kept after they were last written, such as 1h30m
     #[arg(long, env = "SKIFF_EVENT_TTL", default_value = "1h", value_parser = duration, value_name = "DURATION")]
     pub event_ttl: Duration,
@@ -109,6 +112,7 @@ impl Api {
     /// Writes the options into the configuration of an API server.
     pub fn apply(&self, config: &mut apiserver::Config) -> Result<()> {
         config.runtime_config = self.runtime_config.join(",").parse().context("--runtime-config")?;
+        config.feature_gates = self.feature_gates.join(",").parse().context("--feature-gates")?;
         config.event_ttl = self.event_ttl;
         self.admission.apply(config)?;
         self.limits.apply(config)?;
