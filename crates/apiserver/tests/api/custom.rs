@@ -293,3 +293,74 @@ async fn a_webhook_without_a_readable_authority_keeps_a_definition_from_being_se
     let refused = cluster.patch(&path, MERGE, json!({"spec": {"conversion": webhook("YWJj")}})).await.expect(422);
     assert_eq!(refused["details"]["causes"][0]["field"], "spec.conversion.webhookClientConfig.caBundle");
 }
+
+#[tokio::test]
+async fn a_schema_without_structure_is_refused() {
+    let cluster = Cluster::start().await;
+    let mut crd = definition(json!({}));
+    crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"] = json!({"properties": {"a": {}}});
+    let refused = cluster.post(CRDS, crd.clone()).await.expect(422);
+    let causes = refused["details"]["causes"].as_array().expect("causes");
+    let fields: Vec<&str> = causes.iter().filter_map(|cause| cause["field"].as_str()).collect();
+    let schema = "spec.validation.openAPIV3Schema.properties[spec]";
+    assert_eq!(fields, [format!("{schema}.properties[a].type"), format!("{schema}.type")], "{refused}");
+    crd["spec"]["preserveUnknownFields"] = true.into();
+    crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"] = json!({"type": "object"});
+    let refused = cluster.post(CRDS, crd.clone()).await.expect(422);
+    assert!(refused["message"].as_str().is_some_and(|why| why.contains("spec.preserveUnknownFields")), "{refused}");
+    // So no definition that there is has the condition.
+    crd["spec"]["preserveUnknownFields"] = false.into();
+    cluster.post(CRDS, crd).await.expect(201);
+    cluster.eventually(WIDGETS).await;
+    let crd = cluster.get(&format!("{CRDS}/widgets.example.com")).await.expect(200);
+    let conditions = crd["status"]["conditions"].as_array().into_iter().flatten();
+    let conditions: Vec<&str> = conditions.filter_map(|condition| condition["type"].as_str()).collect();
+    assert_eq!(conditions, ["NamesAccepted", "Established"]);
+}
+
+#[tokio::test]
+async fn resources_in_resources_are_checked_and_pruned_as_such() {
+    let embedded = json!({"type": "object", "x-kubernetes-embedded-resource": true,
+        "properties": {"spec": {"type": "object", "properties": {"size": {"type": "integer"}}}}});
+    let spec = json!({"type": "object", "properties": {"inner": embedded}});
+    let schema = json!({"openAPIV3Schema": {"type": "object", "properties": {"spec": spec}}});
+    let cluster = with_widgets(json!({"schema": schema})).await;
+    let inner = |metadata: Value| json!({"inner": {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": {"size": 1, "other": 2}, "more": 3}});
+    let made = cluster.post(WIDGETS, widget("a", inner(json!({"name": "x", "labels": {"a": "b"}, "odd": 1})))).await;
+    let kept = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "x", "labels": {"a": "b"}}, "spec": {"size": 1}});
+    assert_eq!(made.expect(201)["spec"]["inner"], kept);
+    let wrong = cluster.post(WIDGETS, widget("b", inner(json!({"labels": {"-": "b"}})))).await.expect(422);
+    assert!(
+        wrong["details"]["causes"][0]["field"]
+            .as_str()
+            .is_some_and(|field| field.starts_with("spec.inner.metadata.labels")),
+        "{wrong}"
+    );
+    let none = cluster.post(WIDGETS, widget("c", json!({"inner": {"spec": {"size": 1}}}))).await.expect(422);
+    let fields: Vec<&Value> =
+        none["details"]["causes"].as_array().into_iter().flatten().map(|cause| &cause["field"]).collect();
+    assert!(fields.contains(&&json!("spec.inner.apiVersion")) && fields.contains(&&json!("spec.inner.kind")), "{none}");
+}
+
+#[tokio::test]
+async fn what_was_wrong_before_keeps_no_change_of_anything_else_out() {
+    let cluster = with_widgets(json!({})).await;
+    cluster.post(WIDGETS, widget("a", json!({"color": "vermilion", "size": 5}))).await.expect(201);
+    let color = "/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties/color/maxLength";
+    let shorter = json!([{"op": "replace", "path": color, "value": 5}]);
+    let path = format!("{CRDS}/widgets.example.com");
+    cluster.patch(&path, "application/json-patch+json", shorter).await.expect(200);
+    // The server has taken up the rule as soon as it refuses a new object.
+    let refused = widget("b", json!({"color": "vermilion"}));
+    let deadline = tokio::time::Instant::now() + crate::support::DEADLINE;
+    while cluster.post(&format!("{WIDGETS}?dryRun=All"), refused.clone()).await.status() != 422 {
+        assert!(tokio::time::Instant::now() < deadline, "the rule never held");
+        tokio::task::yield_now().await;
+    }
+    let one = format!("{WIDGETS}/a");
+    let changed = cluster.patch(&one, MERGE, json!({"spec": {"size": 6}})).await.expect(200);
+    assert_eq!(changed["spec"]["color"], "vermilion");
+    let wrong = cluster.patch(&one, MERGE, json!({"spec": {"color": "magenta"}})).await.expect(422);
+    assert_eq!(wrong["details"]["causes"][0]["field"], "spec.color", "{wrong}");
+    cluster.patch(&one, MERGE, json!({"spec": {"color": "red"}})).await.expect(200);
+}

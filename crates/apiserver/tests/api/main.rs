@@ -41,3 +41,4 @@ mod subresources;
 mod support;
 mod webhooks;
 mod wire;
+mod writes;

@@ -263,3 +263,37 @@ async fn a_body_that_breaks_off_changes_nothing() {
     assert_eq!(cluster.broken("POST", CONFIG_MAPS, r#"{"metadata":{"name":"cut"}}"#).await, 400);
     cluster.get(&format!("{CONFIG_MAPS}/cut")).await.expect(404);
 }
+
+#[tokio::test]
+async fn a_watch_can_show_tables() {
+    let cluster = Cluster::start().await;
+    let before = cluster.get(CONFIG_MAPS).await.expect(200)["metadata"]["resourceVersion"].clone();
+    create(&cluster, "a").await;
+    create(&cluster, "b").await;
+    cluster.delete(&format!("{CONFIG_MAPS}/a")).await.expect(200);
+    let path =
+        format!("{CONFIG_MAPS}?watch=1&timeoutSeconds=1&resourceVersion={}", before.as_str().expect("a version"));
+    let accept = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json";
+    let (status, content_type, body) = cluster.exchange("GET", &path, &[("accept", accept)], "").await;
+    assert_eq!((status, content_type.as_str()), (200, "application/json"));
+    let lines = body.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+    let events: Vec<serde_json::Value> = lines.map(|line| serde_json::from_slice(line).expect("JSON")).collect();
+    let shown: Vec<String> = events
+        .iter()
+        .map(|event| {
+            let table = &event["object"];
+            assert_eq!((&table["kind"], &table["apiVersion"]), (&json!("Table"), &json!("meta.k8s.io/v1")));
+            let row = &table["rows"][0];
+            assert_eq!((&row["cells"][1], &row["object"]["kind"]), (&json!(0), &json!("PartialObjectMetadata")));
+            assert_eq!(row["object"]["metadata"]["resourceVersion"], table["metadata"]["resourceVersion"]);
+            let columns = table["columnDefinitions"].as_array().map_or(0, Vec::len);
+            format!(
+                "{} {} {columns}",
+                event["type"].as_str().unwrap_or_default(),
+                row["cells"][0].as_str().unwrap_or_default()
+            )
+        })
+        .collect();
+    // The first says what the columns are.
+    assert_eq!(shown, ["ADDED a 3", "ADDED b 0", "DELETED a 0"]);
+}
