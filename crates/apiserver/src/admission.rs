@@ -169,7 +169,7 @@ impl<'a> Attributes<'a> {
 
     /// 403 about the object.
     pub(crate) fn forbidden(&self, object: &Value, why: impl std::fmt::Display) -> Status {
-        let name = match api::meta::name(object) {
+        let name = match self.name(Some(object)) {
             "" => api::meta::generate_name(object).unwrap_or_default(),
             name => name,
         };

@@ -4,6 +4,7 @@
 
 mod labels;
 mod pods;
+mod tokens;
 
 use api::field::quote;
 use api::status::Status;
@@ -120,32 +121,6 @@ impl Asked<'_> {
             "node {} is not allowed to update fields other than status.quantity and status.conditions",
             self.quoted()
         ))
-    }
-
-    /// A token is for a pod of the node, by name and UID.
-    fn token(&self) -> Refusal {
-        let bound = |field: &str| text(self.object, &format!("/spec/boundObjectRef/{field}"));
-        if (bound("apiVersion"), bound("kind")) != ("v1", "Pod") || bound("name").is_empty() {
-            return Err("node requested token not bound to a pod".to_owned());
-        }
-        if bound("uid").is_empty() {
-            return Err("node requested token with a pod binding without a uid".to_owned());
-        }
-        let namespace = self.attributes.scope.namespace;
-        let Some(pod) = self.attributes.registry.cached_by("", "v1", "pods", namespace, bound("name")) else {
-            return Err(format!("pod {} not found", quote(bound("name"))));
-        };
-        if *pod.uid != *bound("uid") {
-            return Err(format!(
-                "the UID in the bound object reference ({}) does not match the UID in record. The object might have been deleted \
-                 and then recreated",
-                bound("uid")
-            ));
-        }
-        if pod.field("spec.nodeName") != Some(self.node) {
-            return Err("node requested token bound to a pod scheduled on a different node".to_owned());
-        }
-        Ok(())
     }
 
     fn lease(&self) -> Refusal {

@@ -25,6 +25,7 @@ mod issuers;
 mod kms;
 mod metrics;
 mod mutating_policies;
+mod node_tokens;
 mod plugin_table;
 mod plugins;
 mod pod_security;
