@@ -7,13 +7,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use base::Networks;
+use edge::ConnectionLimits;
 use ipnet::IpNet;
 
 use crate::access::{AuthorizationOptions, OidcFlags, RequestHeaders, TokenWebhookConfig};
 use crate::admission::AdmissionPlugins;
 use crate::admission::control_config::AdmissionConfiguration;
 use crate::audit::AuditConfig;
-use crate::edge::ConnectionLimits;
 use crate::features::FeatureGates;
 use crate::runtime_config::RuntimeConfig;
 

@@ -1,6 +1,6 @@
 //! The API server: Kubernetes' HTTP API over a datastore.
 //!
-//! A request passes the [edge](crate) (TLS, HTTP), is authenticated and authorized, and is answered by the registry,
+//! A request passes the [edge](edge) (TLS, HTTP), is authenticated and authorized, and is answered by the registry,
 //! which serves every verb of every resource from tables of kinds. Reads come from the watch cache, which one watch on
 //! the datastore feeds; writes are compare-and-swap transactions. Clients in this process use the same service without
 //! a socket ([`ApiServer::service`]).
@@ -18,13 +18,13 @@ mod connect;
 mod convert;
 mod definitions;
 mod discovery;
-mod edge;
 mod expressions;
 mod features;
 mod filters;
 mod flowcontrol;
 mod handlers;
 mod http;
+mod https;
 mod kinds;
 mod maintenance;
 mod metrics;
@@ -53,9 +53,10 @@ pub use admission::control_config::{
 pub use admission::{AdmissionPlugins, PluginsError, PodSecurityConfiguration};
 pub use audit::{AuditConfig, AuditFormat, AuditLog, AuditPolicy, AuditPolicyError, AuditWebhook, Truncation};
 pub use config::Config;
-pub use edge::{ConnectionLimits, TlsError};
+pub use edge::ConnectionLimits;
 pub use features::{FeatureGates, FeatureGatesError};
 pub use http::body::{Body, BodyError};
 pub use pipeline::InProcess;
 pub use runtime_config::{RuntimeConfig, RuntimeConfigError};
 pub use server::{ApiServer, BuildError, RunError};
+pub use webhook::TlsError;

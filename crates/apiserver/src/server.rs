@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use base::{Drain, DrainTrigger, Env, TaskFailure, Tasks};
+use edge::Edge;
 use encryption::Encryption;
 use pki::ServiceAccountKeys;
 use pki::jwt::{SigningKey, SigningKeyError};
@@ -23,8 +24,8 @@ use crate::certificates::Certificates;
 use crate::config::Config;
 use crate::connect::{Dialer, FrontProxy};
 use crate::definitions;
-use crate::edge;
 use crate::flowcontrol::{self, FlowControl, InFlight, Limits};
+use crate::https;
 use crate::maintenance;
 use crate::metrics::Metrics;
 use crate::openapi::OpenApi;
@@ -32,6 +33,7 @@ use crate::pipeline::{Core, InProcess};
 use crate::registry::Registry;
 use crate::storage::{Storage, Written};
 use crate::tokens::TokenIssuer;
+use crate::webhook::TlsError;
 
 /// Why an API server could not be built.
 #[derive(Debug, thiserror::Error)]
@@ -47,7 +49,7 @@ pub enum BuildError {
     ServiceAccountKey(#[from] SigningKeyError),
     /// TLS cannot be set up.
     #[error(transparent)]
-    Tls(#[from] edge::TlsError),
+    Tls(#[from] TlsError),
     /// The encryption at rest cannot be set up.
     #[error(transparent)]
     Encryption(#[from] encryption::LoadError),
@@ -123,7 +125,7 @@ pub struct ApiServer {
     core: Arc<Core>,
     listener: TcpListener,
     address: SocketAddr,
-    tls: Arc<rustls::ServerConfig>,
+    tls: rustls::ServerConfig,
     env: Env,
     trigger: DrainTrigger,
     /// What writes audit events, if they are kept.
@@ -183,7 +185,7 @@ impl ApiServer {
             registry,
             background: tokio::sync::Mutex::new(Tasks::new()),
         };
-        let tls = Arc::new(edge::server_config(core.certificates.serving.presenter())?);
+        let tls = edge::server_config(core.certificates.serving.presenter()).map_err(TlsError::from)?;
         Ok(Self { core: Arc::new(core), listener, address, tls, env, trigger, audit })
     }
 
@@ -240,10 +242,9 @@ impl ApiServer {
         tasks.spawn("aggregation", aggregation::run(core.clone(), registry.drain.clone()));
         tasks.spawn("compaction", maintenance::compact(registry.clone(), registry.drain.clone()));
         tasks.spawn("event expiry", maintenance::expire_events(registry.clone(), registry.drain.clone()));
-        tasks.spawn(
-            "https",
-            edge::serve(listener, tls, core.clone(), registry.drain.clone(), core.config.shutdown_grace),
-        );
+        let (limits, grace) = (core.config.connections.clone(), core.config.shutdown_grace);
+        let edge = Edge { listener, tls: Arc::new(tls), limits, grace, env: env.clone() };
+        tasks.spawn("https", https::serve(edge, core.clone(), registry.drain.clone()));
         tracing::info!(%address, "API server is serving");
         let outcome = tasks.run_until(&drain).await.map_err(RunError::from);
         trigger.drain();

@@ -22,6 +22,7 @@ use serde_json::Value;
 
 use crate::cache::Cache;
 pub(crate) use https::Https;
+pub use tls::TlsError;
 pub(crate) use tls::config as tls_config;
 
 /// How many kinds of connections are remembered: those with other authorities differ.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use base::Instance;
+use edge::ConnectionLimits;
 use pki::{Presenter, Trust};
 
 use crate::images::ImageSettings;
@@ -39,6 +40,8 @@ pub struct Config {
     pub bind_address: IpAddr,
     /// The server's port; 0 for any that is free.
     pub port: u16,
+    /// What clients get of the server before it knows who they are.
+    pub connections: ConnectionLimits,
     /// How many pods the node takes.
     pub max_pods: u32,
     /// The node's resolver configuration, from which pods inherit.
@@ -82,6 +85,7 @@ impl Config {
             },
             node_ips,
             port: 10250,
+            connections: ConnectionLimits::default(),
             max_pods: 110,
             resolv_conf: PathBuf::from("/etc/resolv.conf"),
             images: ImageSettings::new(kubelet_dir(&instance)),

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use base::{DrainTrigger, Env, Instance, Tasks};
+use edge::ConnectionLimits;
 use fake_cri::FakeRuntime;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{
@@ -23,11 +24,12 @@ use serde_json::json;
 use skiff_kubelet::{Config, Kubelet};
 use tempfile::TempDir;
 use testkit::{Maker, MemoryApi, object, pod};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
-const DEADLINE: Duration = Duration::from_secs(20);
+const DEADLINE: Duration = Duration::from_secs(60);
 
 /// A kubelet that runs, and both sides of it.
 struct Stage {
@@ -37,6 +39,7 @@ struct Stage {
     dir: TempDir,
     authority: pki::Authority,
     port: u16,
+    connections: ConnectionLimits,
     kubelet: Option<(DrainTrigger, Tasks)>,
     _runtime: (DrainTrigger, Tasks),
 }
@@ -54,8 +57,8 @@ impl Stage {
         api.allow_group("operators");
         let client = api.client();
         let authority = pki::Authority::load_or_create(&dir.path().join("pki"), "test", &Env::system()).expect("made");
-        let mut stage =
-            Self { api, client, runtime, dir, authority, port: 0, kubelet: None, _runtime: (trigger, tasks) };
+        let (connections, _runtime) = (ConnectionLimits::default(), (trigger, tasks));
+        let mut stage = Self { api, client, runtime, dir, authority, port: 0, connections, kubelet: None, _runtime };
         stage.start();
         // The controller that gives nodes their pods' addresses.
         let nodes: Api<Node> = Api::all(stage.client.clone());
@@ -83,6 +86,7 @@ impl Stage {
         config.static_pod_path = Some(self.manifests());
         config.bind_address = IpAddr::from([127, 0, 0, 1]);
         config.port = 0;
+        config.connections = self.connections.clone();
         let kubelet = Kubelet::build(config, self.client.clone(), Env::system()).expect("built");
         self.port = kubelet.port();
         let (trigger, drain) = base::drain();
@@ -123,21 +127,7 @@ impl Stage {
             usage: pki::Usage::Client,
             validity: Duration::from_secs(3600),
         });
-        let issued = issued.expect("issued");
-        let mut roots = RootCertStore::empty();
-        roots.add(self.authority.certificates().remove(0)).expect("an authority");
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let chain = CertificateDer::pem_slice_iter(issued.certificate.as_bytes()).collect::<Result<_, _>>();
-        let key = PrivateKeyDer::from_pem_slice(issued.key.as_bytes()).expect("a key");
-        let config = rustls::ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .expect("versions")
-            .with_root_certificates(roots)
-            .with_client_auth_cert(chain.expect("certificates"), key)
-            .expect("a certificate");
-        let stream = TcpStream::connect(("127.0.0.1", self.port)).await.expect("connected");
-        let name = ServerName::try_from("n1").expect("a name");
-        let mut stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await.expect("a handshake");
+        let mut stream = self.connect(Some(&issued.expect("issued"))).await.expect("a handshake");
         let request = format!("GET {path} HTTP/1.1\r\nHost: n1\r\nConnection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).await.expect("written");
         let mut answer = Vec::new();
@@ -146,6 +136,28 @@ impl Stage {
         let answer = String::from_utf8_lossy(&answer).into_owned();
         let (head, body) = answer.split_once("\r\n\r\n").expect("an answer");
         (head.to_owned(), body.to_owned())
+    }
+
+    /// A connection with the kubelet's server, with or without a certificate.
+    async fn connect(&self, shown: Option<&pki::KeyPairPem>) -> std::io::Result<TlsStream<TcpStream>> {
+        let mut roots = RootCertStore::empty();
+        roots.add(self.authority.certificates().remove(0)).expect("an authority");
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = rustls::ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("versions")
+            .with_root_certificates(roots);
+        let config = match shown {
+            None => config.with_no_client_auth(),
+            Some(pair) => {
+                let chain = CertificateDer::pem_slice_iter(pair.certificate.as_bytes()).collect::<Result<_, _>>();
+                let key = PrivateKeyDer::from_pem_slice(pair.key.as_bytes()).expect("a key");
+                config.with_client_auth_cert(chain.expect("certificates"), key).expect("a certificate")
+            }
+        };
+        let stream = TcpStream::connect(("127.0.0.1", self.port)).await?;
+        let name = ServerName::try_from("n1").expect("a name");
+        TlsConnector::from(Arc::new(config)).connect(name, stream).await
     }
 
     fn pods(&self) -> Api<Pod> {
@@ -460,10 +472,39 @@ async fn the_server_gives_logs_to_those_alone_who_may_use_the_nodes_proxy() {
     stage.until_phase("web", "Running").await;
     let (head, body) = stage.get("/containerLogs/default/web/a", "operators").await;
     assert!(head.starts_with("HTTP/1.1 200") && body.contains("hello from a\n"), "{head} {body}");
+    assert!(head.contains("x-content-type-options: nosniff"), "{head}");
     let (head, body) = stage.get("/containerLogs/default/web/a?previous=true", "operators").await;
     assert!(head.starts_with("HTTP/1.1 400") && body.contains("previous terminated container"), "{head} {body}");
     let (head, _) = stage.get("/containerLogs/default/web/a", "developers").await;
-    assert!(head.starts_with("HTTP/1.1 403"), "{head}");
+    assert!(head.starts_with("HTTP/1.1 403") && head.contains("x-content-type-options: nosniff"), "{head}");
+}
+
+/// Waits until the server has ended a connection on which it says nothing.
+async fn ended(mut connection: impl AsyncRead + Unpin) {
+    let mut said = Vec::new();
+    // A connection that is reset has ended too.
+    let _ = tokio::time::timeout(DEADLINE, connection.read_to_end(&mut said)).await.expect("the server ends it");
+    assert!(said.is_empty() || said.starts_with(b"HTTP/1.1 408"), "{said:?}");
+}
+
+#[tokio::test]
+async fn nobody_holds_up_the_server_by_what_he_does_not_do() {
+    let mut stage = Stage::new(&[]).await;
+    stage.stop().await;
+    let short = Duration::from_millis(200);
+    stage.connections = ConnectionLimits { handshake: short, ..ConnectionLimits::default() };
+    stage.start();
+    ended(TcpStream::connect(("127.0.0.1", stage.port)).await.expect("it listens")).await;
+    stage.stop().await;
+    stage.connections = ConnectionLimits { head: short, connections: 4, ..ConnectionLimits::default() };
+    stage.start();
+    ended(stage.connect(None).await.expect("a stranger may shake hands")).await;
+    let held = [(); 4].map(|()| std::net::TcpStream::connect(("127.0.0.1", stage.port)).expect("it listens"));
+    // There is no room for more of the same.
+    ended(TcpStream::connect(("127.0.0.1", stage.port)).await.expect("it listens")).await;
+    drop(held);
+    let served = async || stage.connect(None).await.ok();
+    stage.until("a place", served).await;
 }
 
 #[tokio::test]

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use base::{Drain, DrainTrigger, Tasks};
 use client::ObjectKey;
+use edge::Crowd;
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -16,6 +17,9 @@ use crate::model::HealthCheck;
 
 /// How long a client may take to ask.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How many clients a port has at once; beyond it, whoever has the most makes room for others.
+const CONNECTIONS: usize = 256;
 
 /// The servers of all services that have such a port.
 pub(crate) struct HealthChecks {
@@ -81,17 +85,22 @@ async fn serve(key: ObjectKey, port: u16, local_endpoints: Arc<AtomicUsize>, sto
             return;
         }
     };
+    let crowd = Crowd::new(CONNECTIONS);
     let mut connections = Tasks::new();
     loop {
         tokio::select! {
             () = stopped.drained() => break,
             Some(_) = connections.join_next(), if !connections.is_empty() => {}
             accepted = listener.accept() => {
-                let Ok((stream, _)) = accepted else { continue };
+                let Ok((stream, address)) = accepted else { continue };
+                let Some(place) = crowd.join(address.ip()) else { continue };
                 let response = response(&key, local_endpoints.load(Ordering::Relaxed));
                 connections.spawn("health check connection", async move {
-                    // A client that goes away in the middle is its own affair.
-                    let _ = tokio::time::timeout(REQUEST_TIMEOUT, answer(stream, response)).await;
+                    tokio::select! {
+                        () = place.lost() => {}
+                        // A client that goes away in the middle is its own affair.
+                        _ = tokio::time::timeout(REQUEST_TIMEOUT, answer(stream, response)) => {}
+                    }
                 });
             }
         }

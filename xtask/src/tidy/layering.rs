@@ -20,6 +20,7 @@ const ORDER: &[&str] = &[
     "cri",
     "client",
     "store",
+    "edge",
     "encryption",
     "pki",
     "spdy",

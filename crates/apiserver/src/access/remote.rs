@@ -15,7 +15,7 @@ use rustls_pki_types::pem::PemObject;
 use serde_json::Value;
 use url::Url;
 
-use crate::edge::TlsError;
+use crate::webhook::TlsError;
 use crate::webhook::{Https, WebhookError, tls_config};
 
 /// How long an answer may take whose asker does not say.

@@ -16,7 +16,7 @@ use super::policy::{Level, Stage, Verdict};
 use super::{Annotations, Audit};
 use crate::access::Identity;
 use crate::access::attributes::{Attributes, ResourceAttributes};
-use crate::edge::ClientAddress;
+use crate::https::ClientAddress;
 use crate::filters::{AUDIT_ID, Answer, Exchange, Next, is_long_running};
 use crate::http::body::{self, Body};
 use crate::http::request_info::{RequestInfo, Target};

@@ -48,7 +48,7 @@ pub(crate) struct Dialer {
 impl Dialer {
     /// A dialer that shows kubelets the certificate that is for them, and with `verify` takes only those that have one of
     /// the cluster's authority.
-    pub(crate) fn new(certificates: &Certificates, verify: bool) -> Result<Self, crate::edge::TlsError> {
+    pub(crate) fn new(certificates: &Certificates, verify: bool) -> Result<Self, crate::webhook::TlsError> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let (presenter, trust) = (certificates.to_kubelets.presenter(), certificates.authority.trust());
         let verified = ClientConfig::builder_with_provider(provider.clone())
@@ -112,7 +112,7 @@ async fn secure(
 }
 
 /// The authorities of a bundle in PEM; of an empty one those that this machine trusts.
-pub(crate) fn authorities(ca_bundle: &[u8]) -> Result<Arc<RootCertStore>, crate::edge::TlsError> {
+pub(crate) fn authorities(ca_bundle: &[u8]) -> Result<Arc<RootCertStore>, crate::webhook::TlsError> {
     static SYSTEM: LazyLock<Arc<RootCertStore>> = LazyLock::new(|| {
         let mut roots = RootCertStore::empty();
         // What cannot be read is trusted by nobody.
@@ -143,7 +143,7 @@ impl FrontProxy {
     }
 
     /// TLS with a server whose certificate comes from one of the authorities in `ca_bundle`, or with any.
-    pub(crate) fn connector(&self, ca_bundle: &[u8], insecure: bool) -> Result<TlsConnector, crate::edge::TlsError> {
+    pub(crate) fn connector(&self, ca_bundle: &[u8], insecure: bool) -> Result<TlsConnector, crate::webhook::TlsError> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let builder = if insecure {
             trusting(&provider)?

@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use api::status::Status;
+use edge::PassedOn;
 use http::header::{CONNECTION, HeaderMap, HeaderName, HeaderValue, UPGRADE};
 use http::request::Parts;
 use http::uri::PathAndQuery;
@@ -16,9 +17,8 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::dial::{Security, Transport};
-use crate::edge::ClientAddress;
 use crate::http::body::{self, Body};
-use crate::http::gzip::AsIs;
+use crate::https::ClientAddress;
 use crate::metrics::LongRunning;
 use crate::pipeline::Core;
 
@@ -146,7 +146,7 @@ pub(crate) fn passed(answer: Response<Incoming>) -> Response<Body> {
     let (mut parts, body) = answer.into_parts();
     drop_hop_headers(&mut parts.headers);
     parts.extensions = http::Extensions::new();
-    parts.extensions.insert(AsIs);
+    parts.extensions.insert(PassedOn);
     Response::from_parts(parts, body::boxed(body))
 }
 

@@ -3,6 +3,7 @@
 use std::io::{Read, Write};
 
 use bytes::Bytes;
+use edge::PassedOn;
 use flate2::read::GzDecoder;
 use flate2::write::{DeflateEncoder, GzEncoder};
 use flate2::{Compression, Crc};
@@ -19,7 +20,8 @@ const THRESHOLD: u64 = 128 * 1024;
 
 /// Compresses the answer if it is big and has a known size; watches and tunnels pass.
 pub(crate) fn compress(response: Response<Body>) -> Response<Body> {
-    if response.extensions().get::<AsIs>().is_some() || response.headers().contains_key(CONTENT_ENCODING) {
+    // Somebody else gave it, packed or not as they liked.
+    if response.extensions().get::<PassedOn>().is_some() || response.headers().contains_key(CONTENT_ENCODING) {
         return response;
     }
     if response.body().size_hint().lower() < THRESHOLD {
@@ -83,10 +85,6 @@ fn step(
     let compressed = std::mem::take(encoder.get_mut());
     Ok((encoder, compressed.into()))
 }
-
-/// Marks an answer that somebody else gave, packed or not as they liked.
-#[derive(Clone, Copy)]
-pub(crate) struct AsIs;
 
 /// Whether the client takes compressed answers.
 pub(crate) fn is_accepted(headers: &HeaderMap) -> bool {

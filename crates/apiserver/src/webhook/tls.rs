@@ -8,7 +8,17 @@ use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 use crate::connect::authorities;
-use crate::edge::TlsError;
+
+/// Why TLS cannot be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// The certificate or its key cannot be read.
+    #[error("a certificate or key is not PEM: {0}")]
+    Pem(#[from] rustls_pki_types::pem::Error),
+    /// They do not fit together.
+    #[error("a certificate cannot be used: {0}")]
+    Rustls(#[from] rustls::Error),
+}
 
 /// TLS with whoever has a certificate of the authorities in a PEM text; without any, of those that this machine
 /// trusts. `client` is shown to those who ask for a certificate: it and its key in PEM.

@@ -5,11 +5,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Extension;
 use axum::body::{Body, Bytes};
 use axum::extract::{Path as UrlPath, Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use base::Drain;
+use edge::PassedOn;
 use rustix::fs::inotify;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::mpsc;
@@ -58,7 +60,7 @@ pub async fn serve(
     let drain = context.spawner.drain().clone();
     context.spawner.spawn(format!("log of {namespace}/{name}/{container}"), reader.run(drain));
     let body = Body::from_stream(ReceiverStream::new(receiver).map(Ok::<Bytes, io::Error>));
-    Ok(([(header::CONTENT_TYPE, "text/plain")], body).into_response())
+    Ok(([(header::CONTENT_TYPE, "text/plain")], Extension(PassedOn), body).into_response())
 }
 
 /// The instance that ended last: the one before a running one, or the newest if it has ended.

@@ -7,37 +7,38 @@ mod pods;
 mod rotate;
 mod stats;
 mod tail;
-mod tls;
 mod tunnel;
 
 use std::net::{SocketAddr, TcpListener as StdListener};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::middleware::from_fn_with_state;
+use axum::body::Body;
+use axum::middleware::{from_fn_with_state, map_response};
+use axum::response::Response;
 use axum::routing::{any, get};
 use axum::{Extension, Router};
 use base::{Drain, Tasks};
-use hyper_util::rt::{TokioExecutor, TokioIo};
-use hyper_util::server::conn::auto;
-use hyper_util::service::TowerToHyperService;
-use tokio::net::{TcpListener, TcpStream};
-use tokio_rustls::TlsAcceptor;
+use edge::{Client, ConnectionLimits, Edge};
+use http::{HeaderValue, Request, header};
+use hyper::body::Incoming;
+use tokio::net::TcpListener;
+use tower::ServiceExt;
 
 use crate::config::Config;
 use crate::context::Shared;
 use access::{Access, Shown};
 
-/// How long a client may take for the TLS handshake.
-const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
-/// After an error of accept (out of file descriptors), before the next attempt.
-const ACCEPT_RETRY: Duration = Duration::from_millis(100);
+/// How long what is being answered may take when the kubelet ends.
+const GRACE: Duration = Duration::from_secs(2);
 
 /// The server, its port taken.
 pub struct Server {
     listener: StdListener,
     address: SocketAddr,
-    acceptor: TlsAcceptor,
+    tls: rustls::ServerConfig,
+    limits: ConnectionLimits,
 }
 
 /// The server cannot be set up.
@@ -61,11 +62,11 @@ impl Server {
     pub fn bind(config: &Config) -> Result<Self, ServerError> {
         let address = SocketAddr::new(config.bind_address, config.port);
         let error = |source| ServerError::Bind { address, source };
-        let acceptor = tls::acceptor(config.serving.clone())?;
+        let tls = edge::server_config(config.serving.clone())?;
         let listener = StdListener::bind(address).map_err(error)?;
         listener.set_nonblocking(true).map_err(error)?;
         let address = listener.local_addr().map_err(error)?;
-        Ok(Self { listener, address, acceptor })
+        Ok(Self { listener, address, tls, limits: config.connections.clone() })
     }
 
     /// The port.
@@ -86,50 +87,46 @@ impl Server {
         let router = router(Arc::clone(&context), Arc::new(access));
         let mut tasks = Tasks::new();
         tasks.spawn("log rotation", rotate::run(Arc::clone(&context), drain.clone()));
+        let edge = Edge {
+            listener,
+            tls: Arc::new(self.tls),
+            limits: self.limits,
+            grace: GRACE,
+            env: context.env.clone(),
+        };
+        let serving = edge.serve(move |client| answerer(&router, &client), drain);
+        tokio::pin!(serving);
         loop {
             tokio::select! {
-                () = drain.drained() => break,
-                accepted = listener.accept() => match accepted {
-                    Ok((stream, _)) => {
-                        let (acceptor, router, drain) = (self.acceptor.clone(), router.clone(), drain.clone());
-                        tasks.spawn("kubelet connection", serve(stream, acceptor, router, drain));
-                    }
-                    Err(err) => {
-                        tracing::warn!(err = %err, "connection cannot be accepted");
-                        context.env.sleep(ACCEPT_RETRY).await;
-                    }
-                },
-                Some((_, end)) = tasks.join_next(), if !tasks.is_empty() => {
+                () = serving.as_mut() => break,
+                Some((task, end)) = tasks.join_next(), if !tasks.is_empty() => {
                     if let Err(err) = end {
-                        tracing::warn!(err = %err, "connection failed");
+                        tracing::warn!(task, err = %err, "part of the kubelet's server failed");
                     }
                 }
             }
         }
-        for err in tasks.shutdown(Duration::from_secs(2)).await {
-            tracing::debug!(err = %err, "connection was cut");
+        for err in tasks.shutdown(GRACE).await {
+            tracing::debug!(err = %err, "log rotation was cut off");
         }
     }
 }
 
-async fn serve(stream: TcpStream, acceptor: TlsAcceptor, router: Router, drain: Drain) {
-    // A small answer should not wait for a larger one.
-    let _ = stream.set_nodelay(true);
-    let stream = match tokio::time::timeout(HANDSHAKE_LIMIT, acceptor.accept(stream)).await {
-        Ok(Ok(stream)) => stream,
-        Ok(Err(err)) => {
-            tracing::debug!(err = %err, "TLS handshake failed");
-            return;
-        }
-        Err(_) => return,
-    };
-    let router = router.layer(Extension(Shown::new(stream.get_ref().1.peer_certificates().unwrap_or_default())));
-    let builder = auto::Builder::new(TokioExecutor::new());
-    let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), TowerToHyperService::new(router));
-    // An idle connection ends with the drain; a log that is followed ends with its client.
-    if let Some(Err(err)) = drain.until(connection).await {
-        tracing::debug!(err = %err, "connection ended");
+/// What answers the requests of a client.
+fn answerer(router: &Router, client: &Client) -> impl Fn(Request<Incoming>) -> Answer + use<> {
+    let router = router.clone().layer(Extension(Shown::new(&client.certificates)));
+    move |request| {
+        let answer = router.clone().oneshot(request.map(Body::new));
+        Box::pin(async move { answer.await.unwrap_or_else(|never| match never {}) })
     }
+}
+
+type Answer = Pin<Box<dyn Future<Output = Response> + Send>>;
+
+/// Nothing that containers write is to be taken for a page or a script.
+async fn nosniff(mut response: Response) -> Response {
+    response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
 }
 
 /// All that the server answers.
@@ -148,4 +145,5 @@ fn router(context: Shared, access: Arc<Access>) -> Router {
         .route("/metrics/resource", get(stats::resource_metrics))
         .with_state(context)
         .layer(from_fn_with_state(access, access::check))
+        .layer(map_response(nosniff))
 }

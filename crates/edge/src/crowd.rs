@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use base::{Drain, DrainTrigger};
 
 /// The connections that there are, by the address that they come from.
-pub(super) struct Crowd {
+pub struct Crowd {
     limit: usize,
     state: Mutex<State>,
 }
@@ -30,7 +30,7 @@ struct Member {
 }
 
 /// A connection's place. It is free again when this is dropped.
-pub(super) struct Place {
+pub struct Place {
     crowd: Arc<Crowd>,
     address: IpAddr,
     number: u64,
@@ -39,7 +39,7 @@ pub(super) struct Place {
 
 impl Place {
     /// Completes when the place is another's.
-    pub(super) async fn lost(&self) {
+    pub async fn lost(&self) {
         self.evicted.drained().await;
     }
 }
@@ -51,13 +51,15 @@ impl Drop for Place {
 }
 
 impl Crowd {
-    pub(super) fn new(limit: usize) -> Arc<Self> {
+    /// So many connections there may be.
+    #[must_use]
+    pub fn new(limit: usize) -> Arc<Self> {
         Arc::new(Self { limit, state: Mutex::default() })
     }
 
     /// A place for a connection from an address. When all are taken, it is the youngest of the address that has the most;
     /// `None` if that would have no more than this one then.
-    pub(super) fn join(self: &Arc<Self>, address: IpAddr) -> Option<Place> {
+    pub fn join(self: &Arc<Self>, address: IpAddr) -> Option<Place> {
         let address = network(address);
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if state.count >= self.limit {

@@ -14,17 +14,17 @@ use tokio::time::{Instant, Sleep};
 /// Whether a connection may stall, because what is sent on it is another's who waits for as long: `kubectl logs` stands
 /// still while its user reads a page.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Patience(Arc<AtomicBool>);
+pub(crate) struct Patience(Arc<AtomicBool>);
 
 impl Patience {
     /// From now on it may.
-    pub(super) fn have(&self) {
+    pub(crate) fn have(&self) {
         self.0.store(true, Ordering::Relaxed);
     }
 }
 
 /// A stream of which no write may wait longer than a limit.
-pub(super) struct Stalling<S> {
+pub(crate) struct Stalling<S> {
     stream: S,
     limit: Duration,
     patience: Patience,
@@ -34,7 +34,7 @@ pub(super) struct Stalling<S> {
 }
 
 impl<S> Stalling<S> {
-    pub(super) fn new(stream: S, limit: Duration, patience: Patience) -> Self {
+    pub(crate) fn new(stream: S, limit: Duration, patience: Patience) -> Self {
         Self { stream, limit, patience, timer: None, waits: false }
     }
 

@@ -7,13 +7,11 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body::{Frame, SizeHint};
-
-use crate::http::body::{Body, BodyError};
+use http_body::{Body, Frame, SizeHint};
 
 /// The requests of a connection.
 #[derive(Default)]
-pub(super) struct Activity {
+pub(crate) struct Activity {
     /// How many have begun.
     begun: AtomicUsize,
     /// How many of them have ended.
@@ -21,7 +19,7 @@ pub(super) struct Activity {
 }
 
 /// A request that has begun. It ends when this is dropped.
-pub(super) struct Ongoing(Arc<Activity>);
+pub(crate) struct Ongoing(Arc<Activity>);
 
 impl Drop for Ongoing {
     fn drop(&mut self) {
@@ -31,19 +29,19 @@ impl Drop for Ongoing {
 
 impl Activity {
     /// A request begins.
-    pub(super) fn begin(self: &Arc<Self>) -> Ongoing {
+    pub(crate) fn begin(self: &Arc<Self>) -> Ongoing {
         self.begun.fetch_add(1, Ordering::Relaxed);
         Ongoing(self.clone())
     }
 
     /// Whether there was any request.
-    pub(super) fn is_new(&self) -> bool {
+    pub(crate) fn is_new(&self) -> bool {
         self.begun.load(Ordering::Relaxed) == 0
     }
 
     /// Completes when no first request comes in time, or when there was none for a while: for as long as `idle` at
     /// least, and twice as long at most.
-    pub(super) async fn idle(&self, first: Duration, idle: Duration) {
+    pub(crate) async fn idle(&self, first: Duration, idle: Duration) {
         tokio::time::sleep(first).await;
         if self.is_new() {
             return;
@@ -60,22 +58,22 @@ impl Activity {
 }
 
 /// The body of an answer, with whose end the request ends.
-pub(super) struct Answered {
-    body: Body,
+pub(crate) struct Answered<B> {
+    body: B,
     _ongoing: Ongoing,
 }
 
-impl Answered {
-    pub(super) fn new(body: Body, ongoing: Ongoing) -> Self {
+impl<B> Answered<B> {
+    pub(crate) fn new(body: B, ongoing: Ongoing) -> Self {
         Self { body, _ongoing: ongoing }
     }
 }
 
-impl http_body::Body for Answered {
+impl<B: Body<Data = Bytes> + Unpin> Body for Answered<B> {
     type Data = Bytes;
-    type Error = BodyError;
+    type Error = B::Error;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
         Pin::new(&mut self.body).poll_frame(cx)
     }
 
