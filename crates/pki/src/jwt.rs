@@ -1,4 +1,5 @@
-//! Signed JSON web tokens (RFC 7519) and the keys behind them, over `ring`.
+//! Signed JSON web tokens (RFC 7519) and the keys behind them, over `ring`; signatures on P-521, which that has not, are
+//! checked over `p521`.
 //!
 //! Only public-key algorithms exist here: a token cannot choose `none` or turn a public key into a shared secret.
 
@@ -17,7 +18,7 @@ use serde::de::DeserializeOwned;
 pub use public::{KeyError, PublicKey};
 pub use signing::{SigningKey, SigningKeyError};
 
-/// How a token is signed. Upstream knows ES512 as well, which `ring` does not.
+/// How a token is signed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Algorithm {
     /// RSA PKCS #1 v1.5 with SHA-256.
@@ -36,10 +37,12 @@ pub enum Algorithm {
     Es256,
     /// ECDSA on P-384 with SHA-384.
     Es384,
+    /// ECDSA on P-521 with SHA-512.
+    Es512,
 }
 
 /// Every algorithm with its name.
-const ALGORITHMS: [(&str, Algorithm); 8] = [
+const ALGORITHMS: [(&str, Algorithm); 9] = [
     ("RS256", Algorithm::Rs256),
     ("RS384", Algorithm::Rs384),
     ("RS512", Algorithm::Rs512),
@@ -48,6 +51,7 @@ const ALGORITHMS: [(&str, Algorithm); 8] = [
     ("PS512", Algorithm::Ps512),
     ("ES256", Algorithm::Es256),
     ("ES384", Algorithm::Es384),
+    ("ES512", Algorithm::Es512),
 ];
 
 /// A name that stands for no algorithm known here.

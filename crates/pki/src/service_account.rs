@@ -222,7 +222,7 @@ mod tests {
 
     const ISSUER: &str = "https://kubernetes.default.svc";
 
-    /// Keys as `openssl` writes them: P-256 (SEC 1), P-384 (PKCS #8).
+    /// Keys as `openssl` writes them: P-256 (SEC 1), P-384 (PKCS #8), and the public half of P-521.
     const P256: &str = "-----BEGIN EC PARAMETERS-----
 BggqhkjOPQMBBw==
 -----END EC PARAMETERS-----
@@ -239,6 +239,29 @@ GUAlA6QDp+330QPWHQYiz1uMQ5oWdFP4hWI1ars89YfvjPLCxsHj4UrfFHJ4ZL78
 KkUKZnqZh+qvXeuI9U8rTDvZPj/5faJNFh25IvVvoGMoegyhmDRTOAU=
 -----END PRIVATE KEY-----
 ";
+
+    const P521: &str = "-----BEGIN PUBLIC KEY-----
+MIGbMBAGByqGSM49AgEGBSuBBAAjA4GGAAQAD2QscFJyjMZtxzEdhvMOUan1OXOL
+tqt9wmh67UjsjxvXhN0VlTdsRMfm8xMrKZmqRB2JncsI5Hwi2F4M6vTwRs4AS5A8
+86ydBIIui6rpuTy/9vFCniM0xMORTAe2n1bD6BTiCB23JNhf4YqOzkgZ8Do6Y5f8
+7hhXyPchF7rxaiEV0bU=
+-----END PUBLIC KEY-----
+";
+    /// What `openssl` has signed with it.
+    const SIGNED: &str = "eyJhbGciOiAiRVM1MTIifQ.eyJzdWIiOiJqYW5lIn0.ABE9Nrd4ILWEh2IYV22HsRWVtIqD3h6ai0OCcvxqS9VpWhn4lWDGNCv0Cre-\
+        P2Vq6HAKjQeo_fMeyIs10dz57-JkARxoTa6jIz-6hd7jKa6ZAp3h-0fnk8FAa6bqWNZPVFRg9D8IGxIe7_YCrxDq2ykLL4GZa8diJPUZpvA-IjVTj\
+        J3q";
+
+    #[test]
+    fn what_others_sign_on_p521_is_checked() {
+        let key = PublicKey::from_pem(P521).expect("a key").remove(0);
+        let shown = PublicKey::from_jwk(&key.to_jwk()).expect("a key for signatures");
+        assert_eq!(shown, key);
+        let signed = crate::jwt::parse(SIGNED).expect("a token");
+        assert!(signed.algorithm == Algorithm::Es512 && signed.is_signed_by([&shown]));
+        let forged = SIGNED.replace("eyJzdWIiOiJqYW5lIn0", "eyJzdWIiOiJKYW5lIn0");
+        assert!(!crate::jwt::parse(&forged).expect("a token").is_signed_by([&shown]));
+    }
 
     fn claims() -> Claims {
         let bound = |name: &str| BoundObject { name: name.to_owned(), uid: Some("u".to_owned()) };

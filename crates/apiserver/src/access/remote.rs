@@ -133,6 +133,18 @@ impl Remote {
         Ok(Answer { document: serde_json::from_slice(answer.body())?, max_age: seconds.map(Duration::from_secs) })
     }
 
+    /// Gets a text from somebody who wants to see this token, in place of what is shown to others.
+    pub(super) async fn get_text(&self, url: &Url, bearer: Option<&str>) -> Result<String, WebhookError> {
+        let config = |err: &dyn std::fmt::Display| WebhookError::Config(err.to_string());
+        let mut request = Request::get(url.as_str()).header(USER_AGENT, "kube-apiserver");
+        if let Some(token) = bearer {
+            request = request.header(AUTHORIZATION, format!("Bearer {token}"));
+        }
+        let request = request.body(Full::default()).map_err(|err| config(&err))?;
+        let answer = self.client.send(request, TIMEOUT).await?;
+        String::from_utf8(answer.into_body().to_vec()).map_err(|err| config(&err))
+    }
+
     async fn exchange(
         &self,
         method: Method,

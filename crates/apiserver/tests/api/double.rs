@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::hooks::TlsServer;
 
-/// What a path and a document are answered; nothing is 404.
+/// What a path and a document are answered, a string as it is; nothing is 404.
 type Answer = Box<dyn Fn(&str, &Value) -> Option<Value> + Send>;
 
 /// A server that runs as long as this lives.
@@ -22,6 +22,7 @@ pub struct Double {
     pub ca_pem: String,
     answer: Arc<Mutex<Answer>>,
     asked: Arc<Mutex<Vec<(String, Value)>>>,
+    shown: Arc<Mutex<Vec<String>>>,
     server: TlsServer,
 }
 
@@ -29,11 +30,16 @@ impl Double {
     pub async fn start() -> Self {
         let answer: Arc<Mutex<Answer>> = Arc::new(Mutex::new(Box::new(|_, _| None)));
         let asked = Arc::new(Mutex::new(Vec::new()));
-        let shared = (answer.clone(), asked.clone());
-        let server =
-            TlsServer::start(Ipv4Addr::LOCALHOST.into(), move |request| respond(request, shared.clone())).await;
+        let shown = Arc::new(Mutex::new(Vec::new()));
+        let (shared, headers) = ((answer.clone(), asked.clone()), shown.clone());
+        let server = TlsServer::start(Ipv4Addr::LOCALHOST.into(), move |request| {
+            let header = request.headers().get(http::header::AUTHORIZATION);
+            headers.lock().expect("a lock").extend(header.and_then(|value| value.to_str().ok()).map(str::to_owned));
+            respond(request, shared.clone())
+        })
+        .await;
         let (url, ca_pem) = (format!("https://{}", server.address), server.ca_pem.clone());
-        Self { url, ca_pem, answer, asked, server }
+        Self { url, ca_pem, answer, asked, shown, server }
     }
 
     /// Answers otherwise from now on.
@@ -44,6 +50,11 @@ impl Double {
     /// What it was asked since the last look.
     pub fn asked(&self) -> Vec<(String, Value)> {
         std::mem::take(&mut self.asked.lock().expect("a lock"))
+    }
+
+    /// What it was shown in the header `Authorization` since the last look.
+    pub fn shown(&self) -> Vec<String> {
+        std::mem::take(&mut self.shown.lock().expect("a lock"))
     }
 
     /// A kubeconfig that leads to a path of it.
@@ -79,6 +90,7 @@ async fn respond(request: Request<Incoming>, (answer, asked): Shared) -> Result<
     let found = answer.lock().expect("a lock")(&path, &body);
     asked.lock().expect("a lock").push((path, body));
     let (status, text) = match found {
+        Some(Value::String(text)) => (StatusCode::OK, text),
         Some(document) => (StatusCode::OK, document.to_string()),
         None => (StatusCode::NOT_FOUND, String::new()),
     };

@@ -162,6 +162,63 @@ async fn a_changed_configuration_is_taken_up() {
 }
 
 #[tokio::test]
+async fn groups_are_fetched_from_where_they_are_kept() {
+    let (double, elsewhere) = (Double::start().await, Double::start().await);
+    let dir = tempfile::tempdir().expect("a directory");
+    let (signing, other) = (key(dir.path(), "signing"), key(dir.path(), "other"));
+    let both = format!("{}{}", double.ca_pem, elsewhere.ca_pem);
+    serve_keys(&double, &[&signing]);
+    let mappings =
+        json!({"username": {"claim": "sub", "prefix": ""}, "groups": {"claim": "groups", "prefix": "oidc:"}});
+    let issuer = json!({"url": double.url, "audiences": ["skiff"], "certificateAuthority": both});
+    let text = configuration(&double, &mappings, &json!({"issuer": issuer}));
+    let cluster = cluster(double.file("config", &text)).await;
+    // Another party keeps the groups, and signs what it says of them.
+    let keep = |document: Value| {
+        let (url, keys) = (elsewhere.url.clone(), [other.public().to_jwk()]);
+        elsewhere.answers(move |path, _| match path {
+            "/.well-known/openid-configuration" => Some(json!({"issuer": url, "jwks_uri": format!("{url}/keys")})),
+            "/keys" => Some(json!({"keys": keys})),
+            "/groups" => Some(document.clone()),
+            _ => None,
+        });
+    };
+    let kept = |more: Value| {
+        let mut kept = json!({"iss": elsewhere.url, "aud": "skiff", "exp": 4_000_000_000_i64, "groups": ["a", "b"]});
+        kept.as_object_mut().expect("claims").extend(more.as_object().expect("claims").clone());
+        kept
+    };
+    let source = json!({"endpoint": format!("{}/groups", elsewhere.url), "access_token": "pass"});
+    let spread = json!({"_claim_names": {"groups": "there"}, "_claim_sources": {"there": source}});
+    let jane = signing.sign(&claims(&double, spread.clone()));
+    keep(other.sign(&kept(json!({}))).into());
+    let found = user(&cluster, &jane).await.expect("a good token");
+    assert_eq!(found["groups"], json!(["oidc:a", "oidc:b", "system:authenticated"]));
+    assert_eq!(elsewhere.shown(), ["Bearer pass"]);
+    for (what, document) in [
+        ("for somebody else", other.sign(&kept(json!({"aud": "other"}))).into()),
+        ("expired", other.sign(&kept(json!({"exp": 1}))).into()),
+        ("signed by nobody who may", signing.sign(&kept(json!({}))).into()),
+        ("of an issuer that is none", other.sign(&kept(json!({"iss": "http://plain.example.com"}))).into()),
+        ("about something else", other.sign(&json!({"iss": elsewhere.url, "aud": "skiff", "exp": 4e9})).into()),
+        ("no token", json!({"groups": ["a"]})),
+    ] {
+        keep(document);
+        assert_eq!(user(&cluster, &jane).await, None, "{what}");
+    }
+    // What the token has itself comes first, what is not named is missing, and names without sources are wrong.
+    let mut own = spread;
+    own["groups"] = json!(["own"]);
+    let found = user(&cluster, &signing.sign(&claims(&double, own))).await.expect("a good token");
+    assert_eq!(found["groups"], json!(["oidc:own", "system:authenticated"]));
+    let unnamed = json!({"_claim_names": {"teams": "there"}, "_claim_sources": {}});
+    let found = user(&cluster, &signing.sign(&claims(&double, unnamed))).await.expect("a good token");
+    assert_eq!(found["groups"], json!(["system:authenticated"]));
+    let nowhere = json!({"_claim_names": {"groups": "there"}});
+    assert_eq!(user(&cluster, &signing.sign(&claims(&double, nowhere))).await, None);
+}
+
+#[tokio::test]
 async fn nobody_is_let_in_where_the_configuration_says_so() {
     let double = Double::start().await;
     let text = json!({

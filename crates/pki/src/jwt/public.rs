@@ -2,6 +2,8 @@
 
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use p521::ecdsa::signature::Verifier;
+use p521::ecdsa::{Signature, VerifyingKey};
 use ring::signature::{self, RsaPublicKeyComponents, UnparsedPublicKey};
 use rustls_pki_types::pem::{PemObject, SectionKind};
 use serde_json::{Value, json};
@@ -19,7 +21,7 @@ pub enum KeyError {
     #[error("not PEM: {0}")]
     Pem(String),
     /// There is no key in it.
-    #[error("holds no RSA, P-256 or P-384 key")]
+    #[error("holds no RSA, P-256, P-384 or P-521 key")]
     None,
     /// A part of it is not what it says.
     #[error("holds a key that cannot be read: {0}")]
@@ -34,9 +36,10 @@ enum Numbers {
         modulus: Vec<u8>,
         exponent: Vec<u8>,
     },
-    /// Points of P-256 and P-384: 4, x, y.
+    /// Points of P-256, P-384 and P-521: 4, x, y.
     P256(Vec<u8>),
     P384(Vec<u8>),
+    P521(Vec<u8>),
 }
 
 /// A key that checks signatures.
@@ -82,6 +85,7 @@ impl PublicKey {
             },
             Parsed::EC(point) if point.data().len() == 65 => Numbers::P256(point.data().to_vec()),
             Parsed::EC(point) if point.data().len() == 97 => Numbers::P384(point.data().to_vec()),
+            Parsed::EC(point) if point.data().len() == 133 => Numbers::P521(point.data().to_vec()),
             _ => return Err(KeyError::None),
         };
         let key_id = BASE64_URL_SAFE_NO_PAD.encode(Sha256::digest(info));
@@ -109,6 +113,7 @@ impl PublicKey {
             }
             ("EC", Some("P-256")) => Numbers::P256(point(32)?),
             ("EC", Some("P-384")) => Numbers::P384(point(48)?),
+            ("EC", Some("P-521")) => Numbers::P521(point(66)?),
             _ => return None,
         };
         Some(Self { numbers, key_id: text("kid").unwrap_or_default().to_owned() })
@@ -132,6 +137,7 @@ impl PublicKey {
             }),
             Numbers::P256(point) => curve("P-256", point),
             Numbers::P384(point) => curve("P-384", point),
+            Numbers::P521(point) => curve("P-521", point),
         }
     }
 
@@ -146,6 +152,7 @@ impl PublicKey {
             Numbers::Rsa { .. } => Algorithm::Rs256,
             Numbers::P256(_) => Algorithm::Es256,
             Numbers::P384(_) => Algorithm::Es384,
+            Numbers::P521(_) => Algorithm::Es512,
         }
     }
 
@@ -154,7 +161,7 @@ impl PublicKey {
             Numbers::Rsa { modulus, exponent } => {
                 RsaPublicKeyComponents { n: modulus, e: exponent }.verify(parameters, message, signature).is_ok()
             }
-            Numbers::P256(_) | Numbers::P384(_) => false,
+            Numbers::P256(_) | Numbers::P384(_) | Numbers::P521(_) => false,
         };
         let point = |parameters: &'static signature::EcdsaVerificationAlgorithm, point: &[u8]| {
             UnparsedPublicKey::new(parameters, point).verify(message, signature).is_ok()
@@ -168,7 +175,15 @@ impl PublicKey {
             (Algorithm::Ps512, _) => rsa(&signature::RSA_PSS_2048_8192_SHA512),
             (Algorithm::Es256, Numbers::P256(key)) => point(&signature::ECDSA_P256_SHA256_FIXED, key),
             (Algorithm::Es384, Numbers::P384(key)) => point(&signature::ECDSA_P384_SHA384_FIXED, key),
-            (Algorithm::Es256 | Algorithm::Es384, _) => false,
+            (Algorithm::Es512, Numbers::P521(key)) => is_by_p521(key, message, signature),
+            (Algorithm::Es256 | Algorithm::Es384 | Algorithm::Es512, _) => false,
         }
     }
+}
+
+fn is_by_p521(point: &[u8], message: &[u8], signature: &[u8]) -> bool {
+    let (Ok(key), Ok(signature)) = (VerifyingKey::from_sec1_bytes(point), Signature::from_slice(signature)) else {
+        return false;
+    };
+    key.verify(message, &signature).is_ok()
 }

@@ -2,7 +2,9 @@
 
 mod claims;
 mod configuration;
+mod distributed;
 mod issuer;
+mod provider;
 
 use arc_swap::ArcSwap;
 use base::Env;
@@ -28,8 +30,7 @@ struct Current {
 
 impl Current {
     fn new(configuration: Configuration, env: &Env) -> Result<Self, ConfigurationError> {
-        let issuers = configuration.jwt.into_iter().enumerate();
-        let issuers = issuers.map(|(index, jwt)| Issuer::new(index, jwt, env.clone()));
+        let issuers = configuration.jwt.iter().enumerate().map(|(index, jwt)| Issuer::new(index, jwt, env));
         Ok(Self { issuers: issuers.collect::<Result<_, _>>()?, anonymous: configuration.anonymous })
     }
 }
