@@ -54,6 +54,8 @@ pub struct Config {
     pub container_log_max_files: usize,
     /// How many processes a pod may have; 0 for no limit.
     pub pod_pids_limit: i64,
+    /// `--seccomp-default`: whether containers that name no seccomp profile get the runtime's.
+    pub seccomp_default: bool,
     /// How often the node's status is written though nothing has changed.
     pub status_interval: Duration,
 }
@@ -92,6 +94,7 @@ impl Config {
             container_log_max_bytes: 10 << 20,
             container_log_max_files: 5,
             pod_pids_limit: 0,
+            seccomp_default: false,
             status_interval: Duration::from_secs(300),
             instance,
         }

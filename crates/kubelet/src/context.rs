@@ -77,6 +77,7 @@ impl Context {
             pod_logs_dir: &self.config.pod_logs_dir,
             dns: &self.dns,
             memory_capacity: self.machine.memory_bytes,
+            seccomp_default: self.config.seccomp_default,
         }
     }
 

@@ -16,6 +16,8 @@ pub struct NodeFacts<'a> {
     pub dns: &'a dns::NodeDns,
     /// Bytes of memory of the node.
     pub memory_capacity: i64,
+    /// Whether the runtime's seccomp profile is for containers that name none.
+    pub seccomp_default: bool,
 }
 
 /// A container's configuration that cannot be carried out. The messages are shown to users.
@@ -165,13 +167,14 @@ fn selinux(options: &SELinuxOptions) -> v1::SeLinuxOption {
     }
 }
 
-fn seccomp(profile: Option<&SeccompProfile>) -> v1::SecurityProfile {
+fn seccomp(profile: Option<&SeccompProfile>, by_default: bool) -> v1::SecurityProfile {
     use v1::security_profile::ProfileType;
     let (profile_type, localhost_ref) = match profile {
         Some(profile) if profile.type_ == "RuntimeDefault" => (ProfileType::RuntimeDefault, String::new()),
         Some(profile) if profile.type_ == "Localhost" => {
             (ProfileType::Localhost, profile.localhost_profile.clone().unwrap_or_default())
         }
+        None if by_default => (ProfileType::RuntimeDefault, String::new()),
         _ => (ProfileType::Unconfined, String::new()),
     };
     v1::SecurityProfile { profile_type: profile_type as i32, localhost_ref }
@@ -202,7 +205,7 @@ pub fn container_config(
     inputs: ContainerInputs,
     node: &NodeFacts<'_>,
 ) -> Result<v1::ContainerConfig, ConfigError> {
-    let security = container_security(pod, container, &inputs)?;
+    let security = container_security(pod, container, &inputs, node)?;
     let image = container.image.clone().unwrap_or_default();
     Ok(v1::ContainerConfig {
         metadata: Some(v1::ContainerMetadata { name: container.name.clone(), attempt: inputs.restart_count }),
@@ -250,6 +253,7 @@ fn container_security(
     pod: &Pod,
     container: &Container,
     inputs: &ContainerInputs,
+    node: &NodeFacts<'_>,
 ) -> Result<v1::LinuxContainerSecurityContext, ConfigError> {
     let of_pod = spec::spec(pod).security_context.clone().unwrap_or_default();
     let own = container.security_context.clone().unwrap_or_default();
@@ -281,9 +285,9 @@ fn container_security(
         masked_paths: paths(&MASKED_PATHS),
         readonly_paths: paths(&READONLY_PATHS),
         seccomp: Some(if privileged {
-            seccomp(None)
+            seccomp(None, false)
         } else {
-            seccomp(own.seccomp_profile.as_ref().or(of_pod.seccomp_profile.as_ref()))
+            seccomp(own.seccomp_profile.as_ref().or(of_pod.seccomp_profile.as_ref()), node.seccomp_default)
         }),
         ..v1::LinuxContainerSecurityContext::default()
     })
@@ -323,5 +327,32 @@ fn check_non_root(
             Err(ConfigError::ImageUser { message, pod, container })
         }
         (None, Some(_)) => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use cri::security_profile::ProfileType;
+
+    use super::*;
+
+    #[track_caller]
+    fn check_seccomp(named: Option<&str>, by_default: bool, expected: ProfileType) {
+        let profile =
+            named.map(|name| SeccompProfile { type_: name.to_owned(), localhost_profile: Some("a.json".to_owned()) });
+        let found = seccomp(profile.as_ref(), by_default);
+        assert_eq!(found.profile_type, expected as i32, "{named:?} {by_default}");
+        assert_eq!(found.localhost_ref.is_empty(), expected != ProfileType::Localhost);
+    }
+
+    #[test]
+    fn the_runtimes_seccomp_profile_is_for_those_who_name_none() {
+        for by_default in [false, true] {
+            check_seccomp(Some("RuntimeDefault"), by_default, ProfileType::RuntimeDefault);
+            check_seccomp(Some("Unconfined"), by_default, ProfileType::Unconfined);
+            check_seccomp(Some("Localhost"), by_default, ProfileType::Localhost);
+        }
+        check_seccomp(None, false, ProfileType::Unconfined);
+        check_seccomp(None, true, ProfileType::RuntimeDefault);
     }
 }

@@ -250,6 +250,9 @@ pub struct KubeletSettings {
     pub container_log_max_files: usize,
     #[command(flatten)]
     pub images: images::Images,
+    /// Give containers that name no seccomp profile the runtime's (RuntimeDefault); the built-in runtime has none and says so
+    #[arg(long, env = "SKIFF_SECCOMP_DEFAULT", action = ArgAction::Set, num_args = 0..=1, default_missing_value = "true", default_value = "false", value_name = "BOOL")]
+    pub seccomp_default: bool,
 }
 
 impl KubeletSettings {
@@ -259,6 +262,7 @@ impl KubeletSettings {
         config.static_pod_path = Some(self.pod_manifest_path.clone().unwrap_or_else(manifests));
         config.container_log_max_bytes = self.container_log_max_size;
         config.container_log_max_files = self.container_log_max_files;
+        config.seccomp_default = self.seccomp_default;
         self.images.set(&mut config.images)
     }
 }
