@@ -14,6 +14,7 @@ use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
 use jiff::SignedDuration;
 
 use crate::access::attributes::Attributes;
+use crate::access::authentication::Remarks;
 use crate::access::authorization::Decision;
 use crate::access::{Identity, Peer, impersonation};
 use crate::audit::{self, Trail};
@@ -52,6 +53,8 @@ pub(crate) struct Exchange {
     pub(crate) info: Arc<RequestInfo>,
     /// Who makes it; nobody before it is authenticated.
     pub(crate) identity: Arc<Identity>,
+    /// What the audit log is to know of how that was found out.
+    pub(crate) remarks: Remarks,
     /// How long it may take.
     pub(crate) time_limit: Duration,
     /// The seat of a watch, which it gives back once it has sent what was there before.
@@ -67,6 +70,7 @@ impl Exchange {
         Self {
             info: Arc::new(RequestInfo::parse(request.method(), request.uri())),
             identity: Arc::default(),
+            remarks: Remarks::default(),
             time_limit: core.config.request_timeout,
             seat: None,
             audit: None,
@@ -199,11 +203,15 @@ fn authenticate(mut exchange: Exchange, next: Next) -> Answer {
     Box::pin(async move {
         let core = exchange.core.clone();
         let peer = exchange.request.extensions().get::<Peer>().cloned();
-        let (path, headers) = (&exchange.info.path, exchange.request.headers_mut());
-        match core.authenticator.authenticate(peer.as_ref(), path, headers, &core.registry).await {
+        let asked = (exchange.info.path.as_str(), exchange.request.headers_mut());
+        let mut remarks = Remarks::default();
+        let found = core.authenticator.authenticate(peer.as_ref(), asked, &core.registry, &mut remarks).await;
+        let warnings = std::mem::take(&mut remarks.warnings);
+        exchange.remarks = remarks;
+        match found {
             Ok(identity) => {
                 exchange.identity = Arc::new(identity);
-                next.run(exchange).await
+                output::with_warnings(next.run(exchange).await, warnings)
             }
             Err(status) => {
                 audit::refused(&exchange, &status);

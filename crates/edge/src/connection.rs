@@ -73,8 +73,7 @@ impl Accepted {
             let patient = patient.clone();
             async move {
                 let answer = answer.await;
-                if answer.extensions().get::<PassedOn>().is_some()
-                    || answer.status() == StatusCode::SWITCHING_PROTOCOLS
+                if answer.extensions().get::<PassedOn>().is_some() || answer.status() == StatusCode::SWITCHING_PROTOCOLS
                 {
                     patient.have();
                 }

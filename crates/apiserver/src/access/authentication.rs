@@ -9,6 +9,7 @@ mod bootstrap_token;
 mod front_proxy;
 mod metrics;
 mod oidc;
+mod remarks;
 mod service_account;
 mod token_file;
 mod webhook;
@@ -37,6 +38,7 @@ pub use front_proxy::RequestHeaders;
 use metrics::{Attempt, Metrics};
 use oidc::{Beside, Configuration, Oidc};
 pub use oidc::{ConfigurationError, OidcFlags};
+pub(crate) use remarks::Remarks;
 use service_account::ServiceAccounts;
 use token_file::TokenFile;
 pub use token_file::TokenFileError;
@@ -145,18 +147,18 @@ impl Authenticator {
     pub(crate) async fn authenticate(
         &self,
         peer: Option<&Peer>,
-        path: &str,
-        headers: &mut HeaderMap,
+        (path, headers): (&str, &mut HeaderMap),
         registry: &Registry,
+        remarks: &mut Remarks,
     ) -> Result<Identity, Status> {
         let began = registry.env.instant();
         let found = match peer {
             Some(Peer::InProcess(identity)) => Ok(Some(identity.clone())),
             Some(Peer::Tls(certificates)) => {
                 let verdicts = certificates.verdicts(registry.env.now(), |chain| self.judge(chain));
-                self.remote(&verdicts, headers, registry).await
+                self.remote(&verdicts, headers, registry, remarks).await
             }
-            None => self.remote(&[], headers, registry).await,
+            None => self.remote(&[], headers, registry, remarks).await,
         };
         self.strip(headers);
         let found = match found {
@@ -199,6 +201,7 @@ impl Authenticator {
         verdicts: &[Verdict],
         headers: &mut HeaderMap,
         registry: &Registry,
+        remarks: &mut Remarks,
     ) -> Result<Option<Identity>, Refusals> {
         let mut refusals = Refusals::default();
         for (connection, verdict) in self.connections.iter().zip(verdicts) {
@@ -218,7 +221,7 @@ impl Authenticator {
             }
         }
         match bearer::token(headers) {
-            Ok(Some(token)) => match self.token(&token, &self.audiences, registry).await {
+            Ok(Some(token)) => match self.token(&token, &self.audiences, registry, remarks).await {
                 Ok(found) => return Ok(Some(found.identity)),
                 Err(more) => refusals.0.extend(more.0),
             },
@@ -234,10 +237,11 @@ impl Authenticator {
         token: &str,
         audiences: &[String],
         registry: &Registry,
+        remarks: &mut Remarks,
     ) -> Result<Authenticated, Refusals> {
         let mut refusals = Refusals(vec!["invalid bearer token".to_owned()]);
         for way in &self.tokens {
-            match way.authenticate(token, (audiences, &self.audiences), registry).await {
+            match way.authenticate(token, (audiences, &self.audiences), registry, remarks).await {
                 Ok(Some(found)) => return Ok(Authenticated { identity: found.identity.authenticated(), ..found }),
                 Ok(None) => {}
                 Err(why) => refusals.0.push(why),
@@ -259,7 +263,13 @@ impl Authenticator {
 
 impl Tokens {
     /// `audiences`: those that were asked for, and those of this server.
-    async fn authenticate(&self, token: &str, (asked, own): (&[String], &[String]), registry: &Registry) -> Outcome {
+    async fn authenticate(
+        &self,
+        token: &str,
+        (asked, own): (&[String], &[String]),
+        registry: &Registry,
+        remarks: &mut Remarks,
+    ) -> Outcome {
         // What knows no audiences is good for those of this server alone.
         let shared: Vec<String> = asked.iter().filter(|audience| own.contains(audience)).cloned().collect();
         let knows_audiences = matches!(self, Self::ServiceAccount(_) | Self::Webhook(_));
@@ -269,7 +279,7 @@ impl Tokens {
         let for_all = |identity: Identity| Authenticated { identity, audiences: shared };
         match self {
             Self::File(file) => Ok(file.find(token).map(for_all)),
-            Self::ServiceAccount(accounts) => accounts.authenticate(token, asked, registry).await,
+            Self::ServiceAccount(accounts) => accounts.authenticate(token, asked, registry, remarks).await,
             Self::Join(expected) if expected.accepts(token) => {
                 Ok(Some(for_all(Identity::new(JOIN_USER, &[BOOTSTRAPPERS]))))
             }

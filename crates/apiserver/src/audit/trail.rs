@@ -16,10 +16,10 @@ use super::policy::{Level, Stage, Verdict};
 use super::{Annotations, Audit};
 use crate::access::Identity;
 use crate::access::attributes::{Attributes, ResourceAttributes};
-use crate::https::ClientAddress;
 use crate::filters::{AUDIT_ID, Answer, Exchange, Next, is_long_running};
 use crate::http::body::{self, Body};
 use crate::http::request_info::{RequestInfo, Target};
+use crate::https::ClientAddress;
 
 /// What is kept of one request.
 pub(crate) struct Trail {
@@ -133,6 +133,9 @@ impl Trail {
             annotations: Default::default(),
         };
         let annotations = Annotations::new(verdict.level);
+        for (key, value) in &exchange.remarks.annotations {
+            annotations.add(*key, value.as_str());
+        }
         Some(Self { audit: audit.clone(), verdict, annotations, event: Mutex::new(event) })
     }
 

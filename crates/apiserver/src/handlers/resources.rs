@@ -111,7 +111,7 @@ pub(crate) async fn handle(core: Arc<Core>, admitted: Admitted) -> Result<Respon
     };
     // What the client is warned of holds if the request fails, too.
     Ok(answer.unwrap_or_else(|status| {
-        output::with_warnings(output::failure(error_encoding, &status), resource, &call.warnings)
+        output::with_warnings(output::failure(error_encoding, &status), output::warnings_of(resource, &call.warnings))
     }))
 }
 

@@ -9,6 +9,7 @@ use super::resources::Call;
 use crate::access::Identity;
 use crate::access::attributes::review::AskedSelectors;
 use crate::access::attributes::{Asked, Attributes, ResourceAttributes};
+use crate::access::authentication::Remarks;
 use crate::access::authorization::Decision;
 use crate::http::body::Body;
 use crate::http::options::WriteOptions;
@@ -220,7 +221,13 @@ async fn token(call: &Call<'_>, review: &Value) -> Value {
     let audiences = review.pointer("/spec/audiences").and_then(Value::as_array);
     let audiences: Vec<String> = audiences.into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect();
     let audiences = if audiences.is_empty() { call.core.config.audiences() } else { audiences };
-    match call.core.authenticator.token(token, &audiences, &call.core.registry).await {
+    let mut remarks = Remarks::default();
+    let found = call.core.authenticator.token(token, &audiences, &call.core.registry, &mut remarks).await;
+    if let Some(annotations) = call.annotations {
+        remarks.annotations.into_iter().for_each(|(key, value)| annotations.add(key, value));
+    }
+    remarks.warnings.into_iter().for_each(|warning| call.warnings.add(warning.to_owned()));
+    match found {
         Ok(found) => json!({"authenticated": true, "user": user_info(&found.identity), "audiences": found.audiences}),
         Err(why) => json!({"user": {}, "error": why.to_string()}),
     }

@@ -107,7 +107,7 @@ impl Output<'_> {
     /// The answer with its warnings: one if the version is deprecated, and those that the request deserves.
     pub(crate) fn with_warnings(&self, response: Response<Body>) -> Response<Body> {
         match self.warnings {
-            Some(warnings) => with_warnings(response, self.resource, warnings),
+            Some(warnings) => with_warnings(response, warnings_of(self.resource, warnings)),
             None => response,
         }
     }
@@ -319,11 +319,18 @@ pub(crate) fn failure_with(encoding: Encoding, status: &Status, continue_token: 
     response
 }
 
-/// An answer with its warnings: one if the version is deprecated, and those that the request deserves.
-pub(crate) fn with_warnings(mut response: Response<Body>, resource: &Resource, warnings: &Warnings) -> Response<Body> {
-    let deprecation = resource.deprecation().map(str::to_owned);
-    for warning in deprecation.into_iter().chain(warnings.all()) {
-        let text = format!("299 - {}", api::field::quote(&warning));
+/// The warnings that an answer deserves: one if the version is deprecated, and those of the request.
+pub(crate) fn warnings_of(resource: &Resource, warnings: &Warnings) -> impl Iterator<Item = String> {
+    resource.deprecation().map(str::to_owned).into_iter().chain(warnings.all())
+}
+
+/// An answer with warnings.
+pub(crate) fn with_warnings<S: AsRef<str>>(
+    mut response: Response<Body>,
+    warnings: impl IntoIterator<Item = S>,
+) -> Response<Body> {
+    for warning in warnings {
+        let text = format!("299 - {}", api::field::quote(warning.as_ref()));
         if let Ok(value) = HeaderValue::from_str(&text) {
             response.headers_mut().append(WARNING, value);
         }

@@ -32,7 +32,7 @@ rules:
 const MAPS: &str = "/api/v1/namespaces/default/configmaps";
 
 /// A cluster with a log, and where that is.
-async fn start(format: AuditFormat) -> (Cluster, tempfile::TempDir) {
+pub async fn start(format: AuditFormat) -> (Cluster, tempfile::TempDir) {
     start_with(POLICY, format).await
 }
 
@@ -66,7 +66,7 @@ async fn lines(dir: &tempfile::TempDir, is_wanted: impl Fn(&str) -> bool) -> Vec
 }
 
 /// The event of a request at a stage.
-async fn event(dir: &tempfile::TempDir, id: &str, stage: &str) -> Value {
+pub async fn event(dir: &tempfile::TempDir, id: &str, stage: &str) -> Value {
     let is_wanted = |line: &str| line.contains(&format!(r#""auditID":"{id}","stage":"{stage}""#));
     let lines = lines(dir, is_wanted).await;
     let line = lines.iter().find(|line| is_wanted(line)).expect("it is there");

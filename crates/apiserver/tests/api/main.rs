@@ -38,6 +38,7 @@ mod replacements;
 mod rules;
 mod samples;
 mod served;
+mod stale_tokens;
 mod subresources;
 mod support;
 mod webhooks;

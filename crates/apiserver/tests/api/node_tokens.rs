@@ -121,7 +121,8 @@ async fn roles_open_further_audiences_to_kubelets() {
         json!({"verbs": ["request-serviceaccounts-token-audience"], "apiGroups": [""], "resources": [audience],
             "resourceNames": accounts})
     };
-    let rules = json!([rule("registry", json!([])), rule("limited", json!(["default"])), rule("not", json!(["other"]))]);
+    let rules =
+        json!([rule("registry", json!([])), rule("limited", json!(["default"])), rule("not", json!(["other"]))]);
     let role = json!({"metadata": {"name": "audiences"}, "rules": rules});
     node.cluster.post(&format!("{rbac}/clusterroles"), role).await.expect(201);
     let binding = json!({

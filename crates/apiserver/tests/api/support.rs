@@ -37,9 +37,15 @@ pub struct Cluster {
 pub struct Answer {
     status: u16,
     body: Value,
+    warnings: Vec<String>,
 }
 
 impl Answer {
+    /// The headers `Warning`.
+    pub fn warnings(&self) -> Vec<String> {
+        self.warnings.clone()
+    }
+
     /// The status.
     pub fn status(&self) -> u16 {
         self.status
@@ -220,8 +226,10 @@ impl Cluster {
         let _ = tokio::time::timeout(DEADLINE, connection.read_to_end(&mut answer)).await.expect("in time");
         let answer = String::from_utf8_lossy(&answer).into_owned();
         let status = answer.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or_default();
-        let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body);
-        Answer { status, body: serde_json::from_str(body).unwrap_or_else(|_| Value::String(answer.clone())) }
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_default();
+        let warnings = head.lines().filter_map(|line| line.strip_prefix("warning: ")).map(str::to_owned).collect();
+        let body = serde_json::from_str(body).unwrap_or_else(|_| Value::String(answer.clone()));
+        Answer { status, body, warnings }
     }
 
     /// The directory of the keys.
@@ -389,10 +397,12 @@ impl Client {
 
     async fn read(response: Response<skiff_apiserver::Body>) -> Answer {
         let status = response.status().as_u16();
+        let warnings = response.headers().get_all("warning").iter().filter_map(|value| value.to_str().ok());
+        let warnings = warnings.map(str::to_owned).collect();
         let bytes = response.into_body().collect().await.expect("a body").to_bytes();
         let body = serde_json::from_slice(&bytes)
             .unwrap_or_else(|_| Value::String(String::from_utf8_lossy(&bytes).into_owned()));
-        Answer { status, body }
+        Answer { status, body, warnings }
     }
 
     pub async fn get(&self, path: &str) -> Answer {
@@ -455,7 +465,7 @@ impl Client {
     pub async fn until(&self, path: &str, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
         let deadline = tokio::time::Instant::now() + DEADLINE;
         loop {
-            let Answer { status, body } = self.get(path).await;
+            let Answer { status, body, .. } = self.get(path).await;
             if status == 200 && wanted(&body) {
                 return body;
             }
@@ -468,7 +478,7 @@ impl Client {
     pub async fn until_status(&self, path: &str, wanted: u16) {
         let deadline = tokio::time::Instant::now() + DEADLINE;
         loop {
-            let Answer { status, body } = self.get(path).await;
+            let Answer { status, body, .. } = self.get(path).await;
             if status == wanted {
                 return;
             }

@@ -87,13 +87,8 @@ impl Server {
         let router = router(Arc::clone(&context), Arc::new(access));
         let mut tasks = Tasks::new();
         tasks.spawn("log rotation", rotate::run(Arc::clone(&context), drain.clone()));
-        let edge = Edge {
-            listener,
-            tls: Arc::new(self.tls),
-            limits: self.limits,
-            grace: GRACE,
-            env: context.env.clone(),
-        };
+        let edge =
+            Edge { listener, tls: Arc::new(self.tls), limits: self.limits, grace: GRACE, env: context.env.clone() };
         let serving = edge.serve(move |client| answerer(&router, &client), drain);
         tokio::pin!(serving);
         loop {

@@ -10,7 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 use pki::{Claims, LegacyClaims, VerifiedToken, VerifyError};
 use serde_json::{Value, json};
 
-use super::{Authenticated, Outcome};
+use super::{Authenticated, Outcome, Remarks};
 use crate::access::identity::{CREDENTIAL_ID, Identity};
 use crate::config::Config;
 use crate::registry::{Caller, Part, Registry, Scope};
@@ -35,7 +35,13 @@ impl ServiceAccounts {
         Self { keys, issuers: config.service_account_issuers.clone(), audiences: config.audiences(), env }
     }
 
-    pub(super) async fn authenticate(&self, token: &str, audiences: &[String], registry: &Registry) -> Outcome {
+    pub(super) async fn authenticate(
+        &self,
+        token: &str,
+        audiences: &[String],
+        registry: &Registry,
+        remarks: &mut Remarks,
+    ) -> Outcome {
         let verified = match self.keys.verify(token, &self.issuers, self.env.now()) {
             Ok(verified) => verified,
             Err(VerifyError::NotOurs) => return Ok(None),
@@ -50,22 +56,42 @@ impl ServiceAccounts {
         if shared.is_empty() {
             return Err(format!("token audiences {meant:?} is invalid for the target audiences {audiences:?}"));
         }
+        if let VerifiedToken::Legacy(claims) = &verified {
+            remarks.note("authentication.k8s.io/legacy-token", claims.sub.as_str());
+        }
         let judge = || match &verified {
-            VerifiedToken::Bound(claims) => self.bound(claims, registry),
-            VerifiedToken::Legacy(claims) => self.legacy(claims, token, registry),
+            VerifiedToken::Bound(claims) => self.bound(claims, registry).map(|identity| (identity, None)),
+            VerifiedToken::Legacy(claims) => {
+                self.legacy(claims, token, registry).map(|(identity, origin)| (identity, Some(origin)))
+            }
         };
-        let identity = match judge() {
-            Ok(identity) => identity,
+        let (identity, origin) = match judge() {
+            Ok(judged) => judged,
             // What the token is bound to may have been made a moment ago.
             Err(_) => {
                 registry.fresh().await.map_err(|status| status.message)?;
                 judge()?
             }
         };
-        if let VerifiedToken::Legacy(claims) = &verified {
-            self.note_use(claims, registry).await;
+        match (&verified, origin) {
+            (VerifiedToken::Legacy(claims), Some(origin)) => {
+                self.note_use(claims, registry).await;
+                remark(claims, origin, remarks)?;
+            }
+            (VerifiedToken::Bound(claims), _) => self.remark_age(claims, remarks),
+            (VerifiedToken::Legacy(_), None) => {}
         }
         Ok(Some(Authenticated { identity, audiences: shared }))
+    }
+
+    /// Whoever still uses a token which lives so long for clients that read theirs once should be mended before such
+    /// tokens live no longer.
+    fn remark_age(&self, claims: &Claims, remarks: &mut Remarks) {
+        let late = claims.kubernetes.warnafter.map(|after| self.env.now().as_second() - after).filter(|late| *late > 0);
+        if let Some(late) = late {
+            let why = format!("subject: {}, seconds after warning threshold: {late}", claims.sub);
+            remarks.note("authentication.k8s.io/stale-token", why);
+        }
     }
 
     /// An object that a token names, unless it is gone, about to go, or another of the same name.
@@ -126,7 +152,7 @@ impl ServiceAccounts {
         Ok(identity)
     }
 
-    fn legacy(&self, claims: &LegacyClaims, token: &str, registry: &Registry) -> Result<Identity, String> {
+    fn legacy(&self, claims: &LegacyClaims, token: &str, registry: &Registry) -> Result<(Identity, Origin), String> {
         if claims.secret.is_empty() || claims.account.is_empty() || claims.account_uid.is_empty() {
             return Err("claims are not those of a service account token".to_owned());
         }
@@ -140,14 +166,19 @@ impl ServiceAccounts {
             return Err("token does not match server's copy".to_owned());
         }
         let account = (claims.account.as_str(), Some(claims.account_uid.as_str()));
-        self.there(registry, ("serviceaccounts", namespace), account)?;
-        if let Some(since) = secret["metadata"]["labels"][INVALID_SINCE].as_str() {
-            return Err(format!("the token in secret {}/{} is invalid since {since}", claims.namespace, claims.secret));
-        }
-        Ok(Identity {
+        let account = self.there(registry, ("serviceaccounts", namespace), account)?;
+        let is_marked = secret["metadata"]["labels"][INVALID_SINCE].as_str().is_some_and(|since| !since.is_empty());
+        let mut named = account["secrets"].as_array().into_iter().flatten();
+        let origin = match () {
+            () if is_marked => Origin::Invalidated,
+            () if named.any(|secret| secret["name"] == claims.secret.as_str()) => Origin::Generated,
+            () => Origin::Manual,
+        };
+        let identity = Identity {
             uid: Some(claims.account_uid.clone()),
             ..Identity::service_account(&claims.namespace, &claims.account)
-        })
+        };
+        Ok((identity, origin))
     }
 
     /// Says in the secret that its token was used, once a day. What cannot be noted is no reason to refuse.
@@ -159,6 +190,44 @@ impl ServiceAccounts {
         }
         if let Err(err) = write_use(registry, &claims.namespace, &claims.secret, &today).await {
             tracing::warn!(namespace = claims.namespace, name = claims.secret, err = %err.message, "use of a token could not be noted");
+        }
+    }
+}
+
+/// Where a token that a secret holds comes from.
+#[derive(Clone, Copy)]
+enum Origin {
+    /// The cluster made it, in versions that did that for every account.
+    Generated,
+    /// Somebody asked for it.
+    Manual,
+    /// It was made by the cluster, and not used for so long that it is no longer good.
+    Invalidated,
+}
+
+/// Says what upstream says of tokens that secrets hold.
+fn remark(claims: &LegacyClaims, origin: Origin, remarks: &mut Remarks) -> Result<(), String> {
+    let LegacyClaims { namespace, secret, account, .. } = claims;
+    match origin {
+        Origin::Generated => {
+            remarks.note("authentication.k8s.io/legacy-token-autogenerated-secret", secret.as_str());
+            remarks.warn(
+                "Use tokens from the TokenRequest API or manually created secret-based tokens instead of auto-generated \
+                 secret-based tokens.",
+            );
+            Ok(())
+        }
+        Origin::Manual => {
+            remarks.note("authentication.k8s.io/legacy-token-manual-secret", secret.as_str());
+            Ok(())
+        }
+        Origin::Invalidated => {
+            remarks.note("authentication.k8s.io/legacy-token-invalidated", format!("{secret}/{namespace}"));
+            Err(format!(
+                "the token in secret {namespace}/{secret} for service account {namespace}/{account} has been marked invalid. \
+                 Use tokens from the TokenRequest API or manually created secret-based tokens, or remove the \
+                 '{INVALID_SINCE}' label from the secret to temporarily allow use of this token"
+            ))
         }
     }
 }

@@ -139,9 +139,7 @@ impl Provider {
                 keys.fetched = Some(now);
                 Ok(keys.known.clone())
             }
-            Err(why) => {
-                Err(format!("oidc: authenticator for issuer {:?} is not initialized: {why}", self.url))
-            }
+            Err(why) => Err(format!("oidc: authenticator for issuer {:?} is not initialized: {why}", self.url)),
         }
     }
 

@@ -1,0 +1,129 @@
+//! Tokens that somebody should no longer use: what the audit log and the client are told.
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use pki::{BoundObject, Claims, KubernetesClaims, LegacyClaims};
+use serde_json::{Value, json};
+use skiff_apiserver::AuditFormat;
+
+use crate::audit::{event, start};
+use crate::credentials::get;
+use crate::support::{Answer, Cluster};
+
+const NAMESPACE: &str = "/api/v1/namespaces/default";
+const NOTES: &str = "authentication.k8s.io/";
+
+/// A cluster with an account, and a log of what is asked of it.
+struct Stage {
+    cluster: Cluster,
+    log: tempfile::TempDir,
+    uid: String,
+}
+
+impl Stage {
+    async fn start() -> Self {
+        let (cluster, log) = start(AuditFormat::Json).await;
+        let account = json!({"metadata": {"name": "a"}, "secrets": [{"name": "generated"}]});
+        let account = cluster.post(&format!("{NAMESPACE}/serviceaccounts"), account).await.expect(201);
+        let uid = account["metadata"]["uid"].as_str().expect("a UID").to_owned();
+        Self { cluster, log, uid }
+    }
+
+    /// The answer to the bearer of a token, and what the log has under its keys about the credentials.
+    async fn ask(&self, token: &str, id: &str) -> (Answer, Value) {
+        let headers = format!("authorization: Bearer {token}\r\naudit-id: {id}\r\n");
+        let answer = self.cluster.raw(self.cluster.connect_anonymous().await, &get("/version", &headers)).await;
+        let stage = if answer.status() == 401 { "ResponseStarted" } else { "ResponseComplete" };
+        let mut noted = event(&self.log, id, stage).await["annotations"].take();
+        if let Some(all) = noted.as_object_mut() {
+            all.retain(|key, _| key.starts_with(NOTES));
+        }
+        (answer, noted)
+    }
+
+    /// A token that a secret of the account holds.
+    async fn held_by(&self, secret: &str) -> String {
+        let token = self.cluster.keys().sign_legacy(&LegacyClaims::new("default", "a", &self.uid, secret));
+        let secret = json!({
+            "metadata": {"name": secret, "annotations": {"kubernetes.io/service-account.name": "a"}},
+            "type": "kubernetes.io/service-account-token", "data": {"token": BASE64_STANDARD.encode(&token)},
+        });
+        self.cluster.post(&format!("{NAMESPACE}/secrets"), secret).await.expect(201);
+        token
+    }
+
+    /// A token of the account that is worth a note after so many seconds from now.
+    fn to_be_renewed_in(&self, seconds: i64) -> String {
+        let now = base::Env::system().now().as_second();
+        let issuer = "https://kubernetes.default.svc.cluster.local";
+        let claims = Claims {
+            aud: vec![issuer.to_owned()],
+            exp: now + 3600,
+            iat: now - 7200,
+            iss: issuer.to_owned(),
+            jti: "1".to_owned(),
+            kubernetes: KubernetesClaims {
+                namespace: "default".to_owned(),
+                node: None,
+                pod: None,
+                secret: None,
+                serviceaccount: BoundObject { name: "a".to_owned(), uid: Some(self.uid.clone()) },
+                warnafter: Some(now + seconds),
+            },
+            nbf: now - 7200,
+            sub: "system:serviceaccount:default:a".to_owned(),
+        };
+        self.cluster.keys().sign(&claims)
+    }
+}
+
+#[tokio::test]
+async fn a_token_that_was_read_once_and_never_again_is_noted() {
+    let stage = Stage::start().await;
+    let (answer, noted) = stage.ask(&stage.to_be_renewed_in(600), "fresh").await;
+    assert_eq!((answer.status(), noted), (200, json!({})));
+    let (answer, noted) = stage.ask(&stage.to_be_renewed_in(-600), "stale").await;
+    assert_eq!(answer.status(), 200);
+    let why = noted["authentication.k8s.io/stale-token"].as_str().expect("a note").to_owned();
+    let late = why.strip_prefix("subject: system:serviceaccount:default:a, seconds after warning threshold: ");
+    assert!(late.and_then(|late| late.parse::<i64>().ok()).is_some_and(|late| late >= 600), "{why}");
+}
+
+#[tokio::test]
+async fn tokens_of_secrets_are_noted_and_those_that_the_cluster_made_warned_of() {
+    let stage = Stage::start().await;
+    let subject = "system:serviceaccount:default:a";
+    let (answer, noted) = stage.ask(&stage.held_by("manual").await, "manual").await;
+    assert_eq!((answer.status(), answer.warnings()), (200, Vec::new()));
+    let legacy = "authentication.k8s.io/legacy-token";
+    assert_eq!(noted, json!({legacy: subject, "authentication.k8s.io/legacy-token-manual-secret": "manual"}));
+
+    let token = stage.held_by("generated").await;
+    let (answer, noted) = stage.ask(&token, "generated").await;
+    let warning = "299 - \"Use tokens from the TokenRequest API or manually created secret-based tokens instead of \
+                   auto-generated secret-based tokens.\"";
+    assert_eq!((answer.status(), answer.warnings()), (200, vec![warning.to_owned()]));
+    assert_eq!(noted, json!({legacy: subject, "authentication.k8s.io/legacy-token-autogenerated-secret": "generated"}));
+
+    // A review of it says the same, in the name of who asks for that.
+    let review = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview", "spec": {"token": token}});
+    let headers = [("audit-id", "review"), ("content-type", "application/json")];
+    let reviews = "/apis/authentication.k8s.io/v1/tokenreviews";
+    let answer = stage.cluster.request("POST", reviews, &headers, review.to_string()).await;
+    assert_eq!((answer.status().as_u16(), answer.headers()["warning"].as_bytes()), (201, warning.as_bytes()));
+    let noted = event(&stage.log, "review", "ResponseComplete").await["annotations"].take();
+    assert_eq!(noted["authentication.k8s.io/legacy-token-autogenerated-secret"], "generated");
+
+    let secret = format!("{NAMESPACE}/secrets/generated");
+    let labels = json!({"metadata": {"labels": {
+        "kubernetes.io/legacy-token-invalid-since": "2026-01-01", "kubernetes.io/legacy-token-last-used": null,
+    }}});
+    stage.cluster.patch(&secret, "application/merge-patch+json", labels).await.expect(200);
+    let (answer, noted) = stage.ask(&token, "invalidated").await;
+    assert_eq!(answer.status(), 401);
+    let expected = json!({legacy: subject, "authentication.k8s.io/legacy-token-invalidated": "generated/default"});
+    assert_eq!(noted, expected);
+    // Somebody wants to use it: that is worth knowing, too.
+    let kept = stage.cluster.get(&secret).await.expect(200);
+    assert!(kept["metadata"]["labels"]["kubernetes.io/legacy-token-last-used"].is_string(), "{kept}");
+}
