@@ -46,6 +46,8 @@ const START_DEADLINE: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub struct Cluster {
     layout: Layout,
+    /// Further options of [`Layout::OneProcess`].
+    options: Vec<String>,
     machines: Machines,
     processes: Vec<Process>,
     agent: Option<Process>,
@@ -62,11 +64,21 @@ impl Cluster {
         cluster
     }
 
+    /// The same in one process with further options.
+    #[track_caller]
+    pub fn start_with(tag: &str, options: &[(&str, &str)]) -> Self {
+        let mut cluster = Self::prepare(tag, Layout::OneProcess);
+        cluster.options = flags(options);
+        cluster.start_processes();
+        cluster.wait_node_ready("first");
+        cluster
+    }
+
     /// Makes the machines and the empty directories; nothing runs yet.
     pub fn prepare(tag: &str, layout: Layout) -> Self {
         let machines = Machines::new(tag);
         let dir = TempDir::with_prefix(format!("skiff-e2e-{tag}-")).expect("a temporary directory can be made");
-        Self { layout, machines, processes: Vec::new(), agent: None, dir }
+        Self { layout, options: Vec::new(), machines, processes: Vec::new(), agent: None, dir }
     }
 
     /// Starts the processes of the first machine, over whatever an earlier run left in the directories.
@@ -83,6 +95,7 @@ impl Cluster {
                     ("--container-log-max-files", LOG_FILES),
                     ("--image-gc-high-threshold", NO_IMAGE_GC),
                 ]));
+                arguments.extend(self.options.clone());
                 self.spawn("server", &arguments);
             }
             Layout::Separate => self.start_parts(),

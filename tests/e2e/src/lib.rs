@@ -15,7 +15,7 @@ mod usage;
 pub use cluster::{Cluster, Layout};
 pub use images::build_hello;
 pub use kubectl::{Kubectl, Running};
-pub use machine::{Machines, run_inside};
+pub use machine::{Machines, has_ipv6, run_inside};
 pub use process::{Process, skiff_binary};
 pub use usage::Usage;
 

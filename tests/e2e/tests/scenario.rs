@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use skiff_e2e::{Cluster, Kubectl, Layout, http};
+use skiff_e2e::{Cluster, Kubectl, Layout, Machines, http};
 
 const SOON: Duration = Duration::from_secs(40);
 
@@ -16,6 +16,53 @@ fn one_process_serves_a_deployment() {
 #[test]
 fn separate_processes_serve_a_deployment() {
     scenario("sep", Layout::Separate);
+}
+
+#[test]
+fn a_cluster_of_two_families_serves_on_both() {
+    if !skiff_e2e::has_ipv6() {
+        eprintln!("SKIPPED: this kernel does not speak IPv6");
+        return;
+    }
+    let mut cluster = Cluster::start_with(
+        "fam",
+        &[
+            ("--cluster-cidr", "10.42.0.0/16,fd42::/56"),
+            ("--service-cidr", "10.43.0.0/16,fd43::/112"),
+            ("--node-ip", Machines::FIRST_IPV6),
+        ],
+    );
+    cluster.build_hello("1");
+    let kubectl = cluster.kubectl();
+    let example = skiff_e2e::workspace().join("examples/hello.yaml");
+    kubectl.run(&["apply", "-f", &example.to_string_lossy()]);
+    kubectl.run(&["rollout", "status", "deployment/hello", "--timeout=60s"]);
+    kubectl.run(&["patch", "service", "hello", "-p", r#"{"spec": {"ipFamilyPolicy": "RequireDualStack"}}"#]);
+
+    let pod = &kubectl.json(&["get", "pods", "-l", "app=hello"])["items"][0]["status"];
+    for (list, v4, v6) in [("podIPs", "10.42.0.", "fd42::"), ("hostIPs", Machines::FIRST_IP, Machines::FIRST_IPV6)] {
+        let ips: Vec<&str> = pod[list].as_array().expect("a list").iter().filter_map(|ip| ip["ip"].as_str()).collect();
+        assert!(ips.len() == 2 && ips[0].starts_with(v4) && ips[1].starts_with(v6), "{list}: {ips:?}");
+    }
+    let six = "-l=kubernetes.io/service-name=hello";
+    let endpoints = r#"{.items[?(@.addressType=="IPv6")].endpoints[*].addresses[0]}"#;
+    kubectl.wait(&["endpointslices", six], endpoints, SOON, |ips| ips.split_whitespace().count() == 3);
+
+    let address = kubectl.run(&["get", "service", "hello", "-o", "jsonpath={.spec.clusterIPs[1]}"]);
+    let service: SocketAddr = format!("[{address}]:80").parse().expect("an address");
+    let (first, outside) = (cluster.machines().first(), cluster.machines().second());
+    all_pods_answer(&kubectl, "the cluster IP", || http::get(first, service, "/cgi-bin/whoami").ok());
+    let node_port: SocketAddr = format!("[{}]:30080", Machines::FIRST_IPV6).parse().expect("an address");
+    all_pods_answer(&kubectl, "the node port", || http::get(outside, node_port, "/cgi-bin/whoami").ok());
+    let wget = format!("http://[{address}]/cgi-bin/whoami");
+    all_pods_answer(&kubectl, "the cluster IP from a pod", || {
+        Some(kubectl.run(&["exec", "deploy/hello", "--", "wget", "-q", "-O-", &wget]).trim().to_owned())
+    });
+    let lookup = kubectl.run(&["exec", "deploy/hello", "--", "nslookup", "hello.default.svc.cluster.local"]);
+    assert!(lookup.contains(&address), "{lookup}");
+
+    let left = cluster.remove();
+    assert!(left.is_empty(), "left behind:\n{}", left.join("\n"));
 }
 
 fn scenario(tag: &str, layout: Layout) {
