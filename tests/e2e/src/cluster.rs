@@ -18,8 +18,8 @@ pub enum Layout {
     OneProcess,
     /// Every part a process of its own, over HTTPS.
     Separate,
-    /// The API server alone, with no node.
-    ApiServer,
+    /// The API server alone with these further flags, and no node.
+    ApiServer(&'static [(&'static str, &'static str)]),
 }
 
 /// The parts of [`Layout::Separate`] that speak to the API server, with the user and groups of each.
@@ -99,20 +99,21 @@ impl Cluster {
                 self.spawn("server", &arguments);
             }
             Layout::Separate => self.start_parts(),
-            Layout::ApiServer => self.start_apiserver(),
+            Layout::ApiServer(further) => self.start_apiserver(further),
         }
     }
 
-    fn start_apiserver(&mut self) {
+    fn start_apiserver(&mut self, further: &[(&str, &str)]) {
         let mut apiserver = self.arguments("apiserver");
         apiserver.extend(flags(&[("--advertise-address", Machines::FIRST_IP)]));
+        apiserver.extend(flags(further));
         self.spawn("apiserver", &apiserver);
         let written = self.kubeconfig();
         testkit::until(START_DEADLINE, "the administrator's kubeconfig", || written.is_file().then_some(()));
     }
 
     fn start_parts(&mut self) {
-        self.start_apiserver();
+        self.start_apiserver(&[]);
         self.spawn("runtime", &self.arguments("runtime"));
         for (part, user, groups) in PARTS {
             let kubeconfig = self.dir.path().join(format!("{part}.kubeconfig"));
@@ -140,7 +141,8 @@ impl Cluster {
         }
     }
 
-    fn write_kubeconfig(&self, out: &Path, user: &str, groups: &[&str]) {
+    /// Writes a kubeconfig for somebody on the first machine.
+    pub fn write_kubeconfig(&self, out: &Path, user: &str, groups: &[&str]) {
         let mut command = Command::new(skiff_binary());
         command.arg("kubeconfig").arg("--data-dir").arg(self.data_dir()).arg("--run-dir").arg(self.run_dir());
         command.args(["--user", user, "--server", "https://127.0.0.1:6443", "--out"]).arg(out);

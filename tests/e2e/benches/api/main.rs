@@ -35,7 +35,7 @@ const CHANGES: usize = 20;
 const DEFINITIONS: usize = 20;
 
 fn main() {
-    let mut cluster = Cluster::prepare("bench", Layout::ApiServer);
+    let mut cluster = Cluster::prepare("bench", Layout::ApiServer(&[]));
     cluster.start_processes();
     let target = Target::new(&cluster.kubeconfig());
     skiff_e2e::run_inside(cluster.machines().first(), || {
