@@ -17,6 +17,17 @@ pub struct Kubectl {
     speaks_spdy: bool,
 }
 
+/// For how many seconds a tool that is to end by itself may run: longer than anything takes, so that one that hangs is
+/// told of by the test that waits for it.
+const PATIENCE: &str = "300";
+
+/// Where a tool is.
+fn program(tool: &str) -> String {
+    let program = crate::workspace().join("target/tools").join(tool);
+    assert!(program.is_file(), "{} is missing: run `make tools`", program.display());
+    program.to_string_lossy().into_owned()
+}
+
 /// A tool that goes on until it is dropped.
 #[derive(Debug)]
 pub struct Running {
@@ -57,9 +68,7 @@ impl Kubectl {
     }
 
     fn spawn(&self, tool: &str, arguments: &[&str]) -> Child {
-        let program = crate::workspace().join("target/tools").join(tool);
-        assert!(program.is_file(), "{} is missing: run `make tools`", program.display());
-        self.spawn_program(&program.to_string_lossy(), arguments)
+        self.spawn_program(&program(tool), arguments)
     }
 
     fn spawn_program(&self, program: &str, arguments: &[&str]) -> Child {
@@ -73,8 +82,13 @@ impl Kubectl {
         command.spawn().expect("nsenter is installed")
     }
 
+    /// Starts a program that is to end by itself, and is ended where it does not.
+    fn spawn_bounded(&self, program: &str, arguments: &[&str]) -> Child {
+        self.spawn_program("timeout", &[&["--kill-after=5", PATIENCE, program][..], arguments].concat())
+    }
+
     fn output(&self, tool: &str, arguments: &[&str], input: &str) -> Output {
-        let mut child = self.spawn(tool, arguments);
+        let mut child = self.spawn_bounded(&program(tool), arguments);
         let mut stdin = child.stdin.take().expect("standard input is a pipe");
         // A tool that does not read its input closes it early.
         let _ = stdin.write_all(input.as_bytes());
@@ -128,7 +142,7 @@ impl Kubectl {
     /// Runs a program with the kubeconfig in its environment; what it printed.
     #[track_caller]
     pub fn program(&self, program: &str, arguments: &[&str], input: &str) -> String {
-        let mut child = self.spawn_program(program, arguments);
+        let mut child = self.spawn_bounded(program, arguments);
         let mut stdin = child.stdin.take().expect("standard input is a pipe");
         stdin.write_all(input.as_bytes()).expect("it reads");
         drop(stdin);
@@ -161,7 +175,7 @@ impl Kubectl {
         let tools = crate::workspace().join("target/tools");
         let tools = tools.display();
         let script = format!("exec 2>&1\nexport PATH={tools}:$PATH PYTHONPATH={tools}/python\n{line}");
-        let child = self.spawn_program("sh", &["-c", &script]);
+        let child = self.spawn_bounded("sh", &["-c", &script]);
         let output = child.wait_with_output().expect("the child is ours");
         (texts(&output).0, output.status.code().unwrap_or(-1))
     }
