@@ -3,7 +3,8 @@
 //! A transcript reads like a terminal.
 //!
 //! - `$ COMMAND` runs in a shell; lines that begin with `> ` continue it. The lines below are what it prints on both of
-//!   its outputs. Empty lines do not count, and runs of blanks are as good as one.
+//!   its outputs. Empty lines do not count, nor does what client-go logs of a watch that it ends itself, and runs of
+//!   blanks are as good as one.
 //! - `$~ COMMAND` runs until it prints that, for what comes to be in time.
 //! - `[..]` stands for any text within a line, `...` alone for any lines, and a last line `[exit N]` for an exit code
 //!   other than 0.
@@ -118,7 +119,12 @@ fn command_begins(line: &str) -> bool {
 /// The lines without what does not count.
 fn normal<'a>(lines: impl Iterator<Item = &'a str>) -> Vec<String> {
     let words = lines.map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "));
-    words.filter(|line| !line.is_empty()).collect()
+    words.filter(|line| !line.is_empty() && !is_given_up_watch(line)).collect()
+}
+
+/// Whether client-go logs here that it ended a watch itself, which Helm lets it say or not, as it happens.
+fn is_given_up_watch(line: &str) -> bool {
+    line.contains(" reflector.go:") && line.contains("watch ended with error") && line.contains("context canceled")
 }
 
 impl Expected {
@@ -203,6 +209,10 @@ mod tests {
         check("pod/[..] made", "pod/x-1 kept", false);
         check("[..]a", "bab", false);
         check("a[..]a", "a", false);
+        let watch =
+            r#"I1130 1:2:3.4 5 reflector.go:578] "Warning: watch ended with error" err="(\"context canceled\")""#;
+        check("a", &format!("{watch}\na"), true);
+        check("a", &format!("{}\na", watch.replace("context canceled", "EOF")), false);
         check("no\n[exit 1]", "no", false);
         check("no\n[exit 1]", "no\n[exit 1]", true);
     }
