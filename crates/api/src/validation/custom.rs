@@ -5,6 +5,7 @@ use serde_json::Value;
 use super::{metadata, metadata_update, names};
 use crate::custom::{Custom, Scale};
 use crate::field::{ErrorList, FieldError, Path};
+use crate::go_value;
 use crate::kinds::Resource;
 use crate::meta;
 
@@ -62,7 +63,8 @@ fn scale(custom: &Custom, object: &Value, below: &[&str], errors: &mut ErrorList
     if let Some(path) = label_selector.as_ref().filter(|_| below.contains(&"status"))
         && let Some(found) = at(object, path).filter(|found| !found.is_string())
     {
-        let why = format!("{path} accessor error: {found} is of the type {}, expected string", go_type(found));
+        let why =
+            format!("{path} accessor error: {found} is of the type {}, expected string", go_value::type_name(found));
         errors.push(FieldError::invalid(&Path::new(path), "", why));
     }
 }
@@ -70,7 +72,7 @@ fn scale(custom: &Custom, object: &Value, below: &[&str], errors: &mut ErrorList
 fn replicas(object: &Value, path: &str, errors: &mut ErrorList) {
     let Some(found) = at(object, path) else { return };
     let why = match found.as_i64() {
-        None => format!("{path} accessor error: {found} is of the type {}, expected int64", go_type(found)),
+        None => format!("{path} accessor error: {found} is of the type {}, expected int64", go_value::type_name(found)),
         Some(negative) if negative < 0 => "should be a non-negative integer".to_owned(),
         Some(large) if large > i64::from(i32::MAX) => format!("should be less than or equal to {}", i32::MAX),
         Some(_) => return,
@@ -81,16 +83,4 @@ fn replicas(object: &Value, path: &str, errors: &mut ErrorList) {
 /// The value at a path of fields, each behind a dot.
 fn at<'a>(object: &'a Value, path: &str) -> Option<&'a Value> {
     path.trim_start_matches('.').split('.').try_fold(object, |value, field| value.get(field))
-}
-
-fn go_type(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "<nil>",
-        Value::Bool(_) => "bool",
-        Value::Number(number) if number.is_f64() => "float64",
-        Value::Number(_) => "int64",
-        Value::String(_) => "string",
-        Value::Array(_) => "[]interface {}",
-        Value::Object(_) => "map[string]interface {}",
-    }
 }

@@ -11,9 +11,8 @@ use store::{
 };
 use tokio::sync::Semaphore;
 
+use crate::reads::{CONFIG_MAPS, create, names, version};
 use crate::support::Cluster;
-
-const CONFIG_MAPS: &str = "/api/v1/namespaces/default/configmaps";
 
 /// A datastore from which everything is read only as often as it is let, and whose watches may fail.
 struct Slow {
@@ -59,21 +58,6 @@ impl Store for Slow {
 
 async fn start(store: &Arc<Slow>) -> Cluster {
     Cluster::start_on(store.clone(), tempfile::tempdir().expect("a directory"), |_| {}).await
-}
-
-async fn create(cluster: &Cluster, name: &str) -> i64 {
-    let created = cluster.post(CONFIG_MAPS, json!({"metadata": {"name": name}})).await.expect(201);
-    version(&created)
-}
-
-#[track_caller]
-fn version(object: &Value) -> i64 {
-    object["metadata"]["resourceVersion"].as_str().expect("a version").parse().expect("a number")
-}
-
-#[track_caller]
-fn names(list: &Value) -> Vec<&str> {
-    list["items"].as_array().expect("a list").iter().filter_map(|item| item["metadata"]["name"].as_str()).collect()
 }
 
 /// A read of something, and the failure or the names that it is answered with.

@@ -6,20 +6,20 @@ use serde_json::{Value, json};
 
 use crate::support::{Answer, Cluster};
 
-const CONFIG_MAPS: &str = "/api/v1/namespaces/default/configmaps";
+pub const CONFIG_MAPS: &str = "/api/v1/namespaces/default/configmaps";
 
-async fn create(cluster: &Cluster, name: &str) -> i64 {
+pub async fn create(cluster: &Cluster, name: &str) -> i64 {
     let created = cluster.post(CONFIG_MAPS, json!({"metadata": {"name": name}})).await.expect(201);
     version(&created)
 }
 
 #[track_caller]
-fn version(object: &Value) -> i64 {
+pub fn version(object: &Value) -> i64 {
     object["metadata"]["resourceVersion"].as_str().expect("a version").parse().expect("a number")
 }
 
 #[track_caller]
-fn names(list: &Value) -> Vec<&str> {
+pub fn names(list: &Value) -> Vec<&str> {
     list["items"].as_array().expect("a list").iter().filter_map(|item| item["metadata"]["name"].as_str()).collect()
 }
 
