@@ -27,9 +27,9 @@ use tower::Service;
 const MEASURED: Duration = Duration::from_secs(5);
 /// The connections of the flood.
 const FLOOD: usize = 512;
-/// The users that read at a steady pace, and the time from one of their requests to the next.
-const USERS: usize = 4;
-const PACE: Duration = Duration::from_millis(5);
+/// The users that read at a steady pace, and the time from one of their requests to the next: 10,000 requests a second.
+const USERS: usize = 40;
+const PACE: Duration = Duration::from_millis(4);
 /// How many objects a list has.
 const OBJECTS: usize = 50;
 
