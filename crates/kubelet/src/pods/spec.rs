@@ -51,6 +51,11 @@ pub fn full_name(pod: &Pod) -> String {
     format!("{}_{}({})", name(pod), namespace(pod), uid(pod))
 }
 
+/// The group that the pod's volumes are given to, if any.
+pub fn fs_group(pod: &Pod) -> Option<i64> {
+    spec(pod).security_context.as_ref().and_then(|security| security.fs_group)
+}
+
 /// The pod's restart policy.
 pub fn restart_policy(pod: &Pod) -> RestartPolicy {
     RestartPolicy::parse(spec(pod).restart_policy.as_deref().unwrap_or("Always"))

@@ -117,10 +117,9 @@ async fn start_container(
     let ips = if spec::host_network(pod) { &context.node_ips } else { &sandbox.ips };
     let environment = variables(context, around, container, ips).await.map_err(config_error)?;
     let command = environment::command(container, &environment);
-    let mut mounts =
-        volumes::container_mounts(context, pod, container, around.mounted, &environment, start.restart_count)
-            .await
-            .map_err(|err| config_error(err.to_string()))?;
+    let mut mounts = volumes::container_mounts(context, pod, container, around.mounted, &environment)
+        .await
+        .map_err(|err| config_error(err.to_string()))?;
     mounts.extend(own_mounts(context, pod, container, ips, start.restart_count, &mounts).await.map_err(config_error)?);
     let inputs = ContainerInputs {
         restart_count: start.restart_count,

@@ -245,6 +245,9 @@ impl Worker {
             None => Ok(None),
             Some(Ok(mounted)) => {
                 self.mount_failures = 0;
+                for err in &mounted.outdated {
+                    context.event(&pod, None, EventType::Warning, "FailedMount", err.to_string());
+                }
                 Ok(Some(mounted))
             }
             Some(Err(err)) => {

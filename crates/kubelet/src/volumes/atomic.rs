@@ -6,8 +6,10 @@
 use std::collections::BTreeSet;
 use std::fs::{self, DirBuilder, Permissions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt, symlink};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt, chown, symlink};
 use std::path::{Component, Path, PathBuf};
+
+use jiff::Timestamp;
 
 use super::payload::Payload;
 
@@ -35,30 +37,27 @@ fn io_error(path: &Path) -> impl FnOnce(io::Error) -> WriteError + '_ {
 }
 
 /// Writes a set of files; true where something changed.
-pub fn write(dir: &Path, payload: &Payload) -> Result<bool, WriteError> {
+///
+/// `own` gives the volume to its owners, before anybody sees the new set. What an earlier call left half done is completed.
+pub fn write(
+    dir: &Path,
+    payload: &Payload,
+    now: Timestamp,
+    own: impl FnOnce() -> io::Result<()>,
+) -> Result<bool, WriteError> {
     for path in payload.keys() {
         let inside = Path::new(path).components().all(|part| matches!(part, Component::Normal(_)));
         if path.is_empty() || !inside || path.starts_with("..") {
             return Err(WriteError::Path(path.clone()));
         }
     }
-    let current = fs::read_link(dir.join(DATA)).ok();
-    if current.as_ref().is_some_and(|current| is_same(&dir.join(current), payload)) {
-        return Ok(false);
-    }
-    let new = make_dir(dir)?;
-    for (path, file) in payload {
-        let target = new.join(path);
-        if let Some(parent) = target.parent() {
-            fs::create_dir_all(parent).map_err(io_error(parent))?;
-        }
-        fs::write(&target, &file.data).map_err(io_error(&target))?;
-        fs::set_permissions(&target, Permissions::from_mode(file.mode)).map_err(io_error(&target))?;
-    }
-    let (link, temporary) = (dir.join(DATA), dir.join(NEW_DATA));
-    let _ = fs::remove_file(&temporary);
-    symlink(new.file_name().unwrap_or_default(), &temporary).map_err(io_error(&temporary))?;
-    fs::rename(&temporary, &link).map_err(io_error(&link))?;
+    let current = fs::read_link(dir.join(DATA)).ok().map(|current| dir.join(current));
+    let kept = current.filter(|current| is_same(current, payload));
+    let changed = kept.is_none();
+    let set = match kept {
+        Some(current) => current,
+        None => replace(dir, payload, now, own)?,
+    };
     let names: BTreeSet<&str> = payload.keys().filter_map(|path| path.split('/').next()).collect();
     for name in &names {
         let visible = dir.join(name);
@@ -66,14 +65,47 @@ pub fn write(dir: &Path, payload: &Payload) -> Result<bool, WriteError> {
             symlink(Path::new(DATA).join(name), &visible).map_err(io_error(&visible))?;
         }
     }
-    remove_stale(dir, &names, &new)?;
-    Ok(true)
+    remove_stale(dir, &names, &set)?;
+    Ok(changed)
 }
 
-/// A directory with a name that no earlier one had.
-fn make_dir(dir: &Path) -> Result<PathBuf, WriteError> {
-    for number in 0u64.. {
-        let new = dir.join(format!("..{number:010}"));
+/// Whether a set was written to a directory before.
+pub fn is_written(dir: &Path) -> bool {
+    fs::symlink_metadata(dir.join(DATA)).is_ok()
+}
+
+/// Writes a new set beside the old one and turns the link to it.
+fn replace(
+    dir: &Path,
+    payload: &Payload,
+    now: Timestamp,
+    own: impl FnOnce() -> io::Result<()>,
+) -> Result<PathBuf, WriteError> {
+    let new = make_dir(dir, now)?;
+    for (path, file) in payload {
+        let target = new.join(path);
+        if let Some(parent) = target.parent() {
+            fs::create_dir_all(parent).map_err(io_error(parent))?;
+        }
+        fs::write(&target, &file.data).map_err(io_error(&target))?;
+        fs::set_permissions(&target, Permissions::from_mode(file.mode)).map_err(io_error(&target))?;
+        if let Some(owner) = file.owner {
+            chown(&target, Some(owner), None).map_err(io_error(&target))?;
+        }
+    }
+    own().map_err(io_error(dir))?;
+    let (link, temporary) = (dir.join(DATA), dir.join(NEW_DATA));
+    let _ = fs::remove_file(&temporary);
+    symlink(new.file_name().unwrap_or_default(), &temporary).map_err(io_error(&temporary))?;
+    fs::rename(&temporary, &link).map_err(io_error(&link))?;
+    Ok(new)
+}
+
+/// A directory named by the time, with a number that tells it from others of the same second.
+fn make_dir(dir: &Path, now: Timestamp) -> Result<PathBuf, WriteError> {
+    let time = now.strftime("%Y_%m_%d_%H_%M_%S");
+    for number in now.subsec_nanosecond().. {
+        let new = dir.join(format!("..{time}.{number:09}"));
         match DirBuilder::new().mode(0o755).create(&new) {
             Ok(()) => {
                 fs::set_permissions(&new, Permissions::from_mode(0o755)).map_err(io_error(&new))?;
@@ -87,13 +119,15 @@ fn make_dir(dir: &Path) -> Result<PathBuf, WriteError> {
 }
 
 /// Removes names and sets that are no longer there.
-fn remove_stale(dir: &Path, names: &BTreeSet<&str>, new: &Path) -> Result<(), WriteError> {
+fn remove_stale(dir: &Path, names: &BTreeSet<&str>, current: &Path) -> Result<(), WriteError> {
     for entry in fs::read_dir(dir).map_err(io_error(dir))?.flatten() {
         let (name, path) = (entry.file_name(), entry.path());
         let name = name.to_string_lossy();
         let is_set = name.starts_with("..") && name != DATA;
-        if is_set && path != new {
-            fs::remove_dir_all(&path).map_err(io_error(&path))?;
+        if is_set && path != current {
+            let is_dir = entry.file_type().is_ok_and(|kind| kind.is_dir());
+            let removed = if is_dir { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+            removed.map_err(io_error(&path))?;
         } else if !name.starts_with("..") && !names.contains(&*name) {
             fs::remove_file(&path).map_err(io_error(&path))?;
         }
@@ -130,21 +164,26 @@ mod tests {
     use super::*;
 
     fn payload(files: &[(&str, &str)]) -> Payload {
-        let file = |data: &str| File { data: data.as_bytes().to_vec(), mode: 0o640 };
+        let file = |data: &str| File { data: data.as_bytes().to_vec(), mode: 0o640, owner: None };
         files.iter().map(|(path, data)| ((*path).to_owned(), file(data))).collect()
+    }
+
+    fn put(dir: &Path, files: &[(&str, &str)]) -> Result<bool, WriteError> {
+        write(dir, &payload(files), Timestamp::UNIX_EPOCH, || Ok(()))
     }
 
     #[test]
     fn a_set_is_replaced_as_a_whole() {
         let dir = tempfile::tempdir().expect("a directory");
         let path = dir.path();
-        assert!(write(path, &payload(&[("a", "1"), ("sub/b", "2")])).expect("written"));
-        assert!(!write(path, &payload(&[("a", "1"), ("sub/b", "2")])).expect("written"));
+        assert!(put(path, &[("a", "1"), ("sub/b", "2")]).expect("written"));
+        assert!(!put(path, &[("a", "1"), ("sub/b", "2")]).expect("written"));
         assert_eq!(fs::read_to_string(path.join("sub/b")).expect("read"), "2");
         let mode = fs::metadata(path.join("a")).expect("there").permissions().mode() & 0o777;
         assert_eq!(mode, 0o640);
         let before = fs::read_link(path.join(DATA)).expect("a link");
-        assert!(write(path, &payload(&[("a", "3")])).expect("written"));
+        assert_eq!(before, Path::new("..1970_01_01_00_00_00.000000000"));
+        assert!(put(path, &[("a", "3")]).expect("written"));
         assert_ne!(fs::read_link(path.join(DATA)).expect("a link"), before);
         assert_eq!(fs::read_to_string(path.join("a")).expect("read"), "3");
         assert!(fs::symlink_metadata(path.join("sub")).is_err());
@@ -152,10 +191,39 @@ mod tests {
     }
 
     #[test]
+    fn a_set_has_its_owners_before_it_is_seen() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path();
+        put(path, &[("a", "1")]).expect("written");
+        let owned = write(path, &payload(&[("a", "2")]), Timestamp::UNIX_EPOCH, || {
+            let new = path.join("..1970_01_01_00_00_00.000000001/a");
+            assert_eq!(fs::read_to_string(new).expect("read"), "2");
+            assert_eq!(fs::read_to_string(path.join("a")).expect("read"), "1");
+            Err(io::ErrorKind::PermissionDenied.into())
+        });
+        assert!(matches!(owned, Err(WriteError::Io { .. })), "{owned:?}");
+        assert_eq!(fs::read_to_string(path.join("a")).expect("read"), "1");
+    }
+
+    #[test]
+    fn what_was_left_half_done_is_completed() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path();
+        put(path, &[("a", "1")]).expect("written");
+        // Ended after the link was turned, and in the middle of another set.
+        fs::remove_file(path.join("a")).expect("removed");
+        fs::create_dir(path.join("..2020_01_01_00_00_00.1")).expect("made");
+        symlink("nowhere", path.join(NEW_DATA)).expect("linked");
+        assert!(!put(path, &[("a", "1")]).expect("written"));
+        assert_eq!(fs::read_to_string(path.join("a")).expect("read"), "1");
+        assert_eq!(fs::read_dir(path).expect("read").count(), 3);
+    }
+
+    #[test]
     fn a_path_out_of_the_volume_is_refused() {
         let dir = tempfile::tempdir().expect("a directory");
         for path in ["../x", "/etc/x", "a/../../x", "..data/x", ""] {
-            assert!(matches!(write(dir.path(), &payload(&[(path, "")])), Err(WriteError::Path(_))), "{path}");
+            assert!(matches!(put(dir.path(), &[(path, "")]), Err(WriteError::Path(_))), "{path}");
         }
     }
 }

@@ -4,18 +4,21 @@
 //! whenever the pod or something it refers to changes, and writes only what differs.
 
 mod atomic;
+mod empty_dir;
+mod host_path;
 mod mounts;
 mod ownership;
 mod payload;
 mod sorts;
 mod subpath;
+mod table;
 mod tokens;
 mod unmount;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{Pod, Volume};
 
 pub use mounts::container_mounts;
@@ -32,10 +35,15 @@ pub struct Mounted {
     pub paths: BTreeMap<String, PathBuf>,
     /// When something in them has to be renewed.
     pub refresh_at: Option<Timestamp>,
+    /// Those that could not be brought up to date. What they showed before is still in place.
+    pub outdated: Vec<VolumeError>,
 }
 
+/// When a volume that could not be brought up to date is tried again, if nothing else gives a reason before.
+const RETRY_UPDATE: SignedDuration = SignedDuration::from_secs(60);
+
 /// A volume that cannot be brought in place. The messages are shown to users.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 #[error("MountVolume.SetUp failed for volume \"{volume}\" : {message}")]
 pub struct VolumeError {
     /// The volume's name.
@@ -51,7 +59,12 @@ pub async fn mount(context: &Context, pod: &Pod, references: &References) -> Res
         let fail = |message| VolumeError { volume: volume.name.clone(), message };
         let place = sorts::bring(context, pod, volume, references).await.map_err(fail)?;
         mounted.paths.insert(volume.name.clone(), place.path);
-        mounted.refresh_at = [mounted.refresh_at, place.refresh_at].into_iter().flatten().min();
+        let mut refresh_at = place.refresh_at;
+        if let Some(message) = place.outdated {
+            mounted.outdated.push(fail(message));
+            refresh_at = context.env.now().checked_add(RETRY_UPDATE).ok();
+        }
+        mounted.refresh_at = [mounted.refresh_at, refresh_at].into_iter().flatten().min();
     }
     Ok(mounted)
 }

@@ -40,7 +40,6 @@ pub async fn container_mounts(
     container: &Container,
     mounted: &Mounted,
     environment: &[(String, String)],
-    restart_count: u32,
 ) -> Result<Vec<v1::Mount>, MountError> {
     let mut mounts = Vec::new();
     for (index, mount) in container.volume_mounts.iter().flatten().enumerate() {
@@ -56,9 +55,9 @@ pub async fn container_mounts(
         let host_path = match sub_path {
             None => volume.clone(),
             Some(path) => {
-                let place = subpath_place(context, pod, container, &mount.name, restart_count, index);
-                let (volume, fs_group) = (volume.clone(), fs_group(pod));
-                let prepared = tokio::task::spawn_blocking(move || subpath::prepare(&volume, &path, &place, fs_group));
+                let place = subpath_place(context, pod, container, &mount.name, index);
+                let volume = volume.clone();
+                let prepared = tokio::task::spawn_blocking(move || subpath::prepare(&volume, &path, &place));
                 let prepared = prepared.await.unwrap_or(Err(subpath::SubPathError::Interrupted));
                 prepared.map_err(|source| MountError::SubPath {
                     volume: mount.name.clone(),
@@ -93,10 +92,6 @@ fn absolute(path: &str, container: &Container) -> String {
     Path::new("/").join(base).join(path).to_string_lossy().into_owned()
 }
 
-fn fs_group(pod: &Pod) -> Option<i64> {
-    spec::spec(pod).security_context.as_ref().and_then(|security| security.fs_group)
-}
-
 /// What comes from the API cannot be written by containers.
 fn is_read_only(pod: &Pod, volume: &str) -> bool {
     spec::spec(pod).volumes.iter().flatten().any(|one| {
@@ -106,14 +101,9 @@ fn is_read_only(pod: &Pod, volume: &str) -> bool {
     })
 }
 
-fn subpath_place(
-    context: &Context,
-    pod: &Pod,
-    container: &Container,
-    volume: &str,
-    restart_count: u32,
-    index: usize,
-) -> PathBuf {
+/// Where a path in a volume is bound for a container. Every instance of the container has the same place: what an
+/// earlier one was given stays in the namespace that it had.
+fn subpath_place(context: &Context, pod: &Pod, container: &Container, volume: &str, index: usize) -> PathBuf {
     let dir = context.config.pod_dir(spec::uid(pod)).join("volume-subpaths");
-    dir.join(volume).join(&container.name).join(format!("{restart_count}-{index}"))
+    dir.join(volume).join(&container.name).join(index.to_string())
 }

@@ -1,31 +1,120 @@
 //! Gives a volume to a group.
+//!
+//! Whoever writes in a volume that other pods use may turn files into links while this runs, so that nothing is changed
+//! by its path: each file is opened without following links, and what was opened is changed.
 
 use std::fs::{self, Permissions};
 use std::io;
-use std::os::unix::fs::{PermissionsExt, lchown};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-/// Gives everything below `dir` to `group`: readable, writable unless `read_only`, and new files in it too.
-pub fn apply(dir: &Path, group: i64, read_only: bool) -> io::Result<()> {
-    let group = u32::try_from(group).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
-    give(dir, group, read_only)
+use rustix::fs::{AtFlags, CWD, Dir, FileType, Gid, Mode, OFlags, chownat, fstat, openat};
+
+/// What files of the group have, what they have in a volume that is only read, and what directories have beside it.
+const READ_WRITE: u32 = 0o660;
+const READ_ONLY: u32 = 0o440;
+const DIRECTORY: u32 = 0o2110;
+
+/// A group, and what it gets.
+#[derive(Clone, Copy, Debug)]
+pub struct Ownership {
+    /// The group.
+    pub group: i64,
+    /// Whether it may only read.
+    pub read_only: bool,
+    /// Whether a volume whose root has it already is left as it is: `fsGroupChangePolicy: OnRootMismatch`.
+    pub on_root_mismatch: bool,
 }
 
-fn give(path: &Path, group: u32, read_only: bool) -> io::Result<()> {
-    let metadata = fs::symlink_metadata(path)?;
-    lchown(path, None, Some(group))?;
-    if metadata.is_symlink() {
+/// Gives everything below `dir` to a group: readable, writable unless it may only read, and new files in it too.
+pub fn apply(dir: &Path, ownership: Ownership) -> io::Result<()> {
+    let group = u32::try_from(ownership.group).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
+    let bits = if ownership.read_only { READ_ONLY } else { READ_WRITE };
+    let root = open(CWD, dir)?;
+    let stat = fstat(&root)?;
+    let wanted = bits | if is_dir(stat.st_mode) { DIRECTORY } else { 0 };
+    if ownership.on_root_mismatch && stat.st_gid == group && stat.st_mode & wanted == wanted {
         return Ok(());
     }
-    let mut mode = metadata.permissions().mode() | if read_only { 0o440 } else { 0o660 };
-    if metadata.is_dir() {
-        mode |= 0o2110;
+    give(&root, Gid::from_raw(group), bits)
+}
+
+fn is_dir(mode: u32) -> bool {
+    FileType::from_raw_mode(mode) == FileType::Directory
+}
+
+fn open(dir: impl AsFd, name: impl rustix::path::Arg) -> io::Result<OwnedFd> {
+    Ok(openat(dir, name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?)
+}
+
+fn give(file: &OwnedFd, group: Gid, bits: u32) -> io::Result<()> {
+    chownat(file, "", None, Some(group), AtFlags::EMPTY_PATH)?;
+    // After the owner, because a change of that takes bits away.
+    let mode = fstat(file)?.st_mode;
+    if FileType::from_raw_mode(mode) == FileType::Symlink {
+        return Ok(());
     }
-    fs::set_permissions(path, Permissions::from_mode(mode))?;
-    if metadata.is_dir() {
-        for entry in fs::read_dir(path)? {
-            give(&entry?.path(), group, read_only)?;
+    let more = bits | if is_dir(mode) { DIRECTORY } else { 0 };
+    let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+    fs::set_permissions(path, Permissions::from_mode((mode & 0o7777) | more))?;
+    if !is_dir(mode) {
+        return Ok(());
+    }
+    let entries = openat(file, ".", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+    for entry in Dir::new(entries)? {
+        let entry = entry?;
+        if matches!(entry.file_name().to_bytes(), b"." | b"..") {
+            continue;
+        }
+        match open(file, entry.file_name()) {
+            Ok(inner) => give(&inner, group, bits)?,
+            // Somebody else who uses the volume has removed it by now.
+            Err(err) if err.kind() == io::ErrorKind::NotFound => {}
+            Err(err) => return Err(err),
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{MetadataExt, symlink};
+
+    use super::*;
+
+    #[track_caller]
+    fn check(path: &Path, expected: (u32, u32)) {
+        let metadata = fs::symlink_metadata(path).expect("there");
+        assert_eq!((metadata.gid(), metadata.mode() & 0o7777), expected, "{}", path.display());
+    }
+
+    #[test]
+    fn a_volume_is_given_to_a_group_and_what_links_lead_to_is_not() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let (volume, outside) = (dir.path().join("volume"), dir.path().join("outside"));
+        fs::create_dir_all(volume.join("sub")).expect("made");
+        for path in [&outside, &volume.join("sub/file")] {
+            fs::write(path, "x").expect("written");
+            fs::set_permissions(path, Permissions::from_mode(0o600)).expect("set");
+        }
+        fs::set_permissions(&volume, Permissions::from_mode(0o755)).expect("set");
+        symlink(&outside, volume.join("link")).expect("linked");
+        let mut ownership = Ownership { group: 4321, read_only: false, on_root_mismatch: false };
+        apply(&volume, ownership).expect("given");
+        check(&volume, (4321, 0o2775));
+        check(&volume.join("sub/file"), (4321, 0o660));
+        check(&outside, (fs::metadata(dir.path()).expect("there").gid(), 0o600));
+
+        // What has the right root is left alone where that is wanted.
+        fs::write(volume.join("new"), "x").expect("written");
+        fs::set_permissions(volume.join("new"), Permissions::from_mode(0o600)).expect("set");
+        ownership.on_root_mismatch = true;
+        apply(&volume, ownership).expect("given");
+        check(&volume.join("new"), (4321, 0o600));
+        ownership.group = 4322;
+        ownership.read_only = true;
+        apply(&volume, ownership).expect("given");
+        check(&volume.join("new"), (4322, 0o640));
+    }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{
-    ConfigMap, ConfigMapVolumeSource, DownwardAPIVolumeFile, KeyToPath, Pod, ProjectedVolumeSource, Secret,
+    ConfigMap, ConfigMapVolumeSource, Container, DownwardAPIVolumeFile, KeyToPath, Pod, ProjectedVolumeSource, Secret,
     SecretVolumeSource,
 };
 
@@ -22,6 +22,14 @@ pub struct File {
     pub data: Vec<u8>,
     /// Its permissions.
     pub mode: u32,
+    /// The user whose it is; root where it says nothing.
+    pub owner: Option<u32>,
+}
+
+impl File {
+    fn new(data: Vec<u8>, mode: u32) -> Self {
+        Self { data, mode, owner: None }
+    }
 }
 
 /// Permissions as the API gives them, 0644 where it says nothing.
@@ -77,14 +85,14 @@ fn of_secret(object: &Secret) -> Data {
 /// All keys, or those that are listed, under their paths.
 fn select(data: Data, items: Option<&[KeyToPath]>, default_mode: u32, optional: bool) -> Result<Payload, String> {
     let Some(items) = items.filter(|items| !items.is_empty()) else {
-        return Ok(data.into_iter().map(|(key, data)| (key, File { data, mode: default_mode })).collect());
+        return Ok(data.into_iter().map(|(key, data)| (key, File::new(data, default_mode))).collect());
     };
     let mut payload = Payload::new();
     for item in items {
         match data.get(&item.key) {
             Some(data) => {
                 let mode = item.mode.map_or(default_mode, |own| mode(Some(own)));
-                payload.insert(item.path.clone(), File { data: data.clone(), mode });
+                payload.insert(item.path.clone(), File::new(data.clone(), mode));
             }
             None if optional => {}
             None => return Err(format!("references non-existent config key: {}", item.key)),
@@ -113,7 +121,7 @@ pub fn downward_api(
             continue;
         };
         let mode = item.mode.map_or(default_mode, |own| mode(Some(own)));
-        payload.insert(item.path.clone(), File { data: text.into_bytes(), mode });
+        payload.insert(item.path.clone(), File::new(text.into_bytes(), mode));
     }
     Ok(payload)
 }
@@ -146,14 +154,59 @@ pub async fn projected(
         if let Some(source) = &source.service_account_token {
             let token = context.tokens.token(context, pod, volume, source).await.map_err(|err| err.to_string())?;
             refresh_at = Some(refresh_at.map_or(token.refresh_at, |at| at.min(token.refresh_at)));
-            let group = spec::spec(pod).security_context.as_ref().and_then(|security| security.fs_group);
-            // A token is for those who run in the pod: its group where there is one.
-            let mode = if group.is_some() { 0o600 } else { default_mode };
-            payload.insert(source.path.clone(), File { data: token.token.into_bytes(), mode });
+            // A token is for those who run in the pod, where that is known: its group gets it afterwards.
+            let owner = only_user(pod);
+            let mode = if owner.is_some() || spec::fs_group(pod).is_some() { 0o600 } else { default_mode };
+            payload.insert(source.path.clone(), File { data: token.token.into_bytes(), mode, owner });
         }
         if source.cluster_trust_bundle.is_some() || source.pod_certificate.is_some() {
             return Err("projected volume source is not supported by this kubelet".to_owned());
         }
     }
     Ok((payload, refresh_at))
+}
+
+/// The user that all containers run as, if the pod says so.
+fn only_user(pod: &Pod) -> Option<u32> {
+    let of_pod = spec::spec(pod).security_context.as_ref().and_then(|security| security.run_as_user);
+    let user = |container: &Container| {
+        container.security_context.as_ref().and_then(|security| security.run_as_user).or(of_pod)
+    };
+    let mut users = spec::all_containers(pod).iter().map(user).collect::<Vec<_>>();
+    users.dedup();
+    match users[..] {
+        [Some(user)] => u32::try_from(user).ok(),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use testkit::pod;
+
+    use super::*;
+
+    #[track_caller]
+    fn check_user(users: &[Option<i64>], of_pod: Option<i64>, expected: Option<u32>) {
+        let pod = pod("web").with(|pod| {
+            let spec = pod.spec.as_mut().expect("a specification");
+            spec.security_context.get_or_insert_default().run_as_user = of_pod;
+            for user in users {
+                let mut container = Container::default();
+                container.security_context.get_or_insert_default().run_as_user = *user;
+                spec.containers.push(container);
+            }
+        });
+        assert_eq!(only_user(&pod.build()), expected, "{users:?} {of_pod:?}");
+    }
+
+    #[test]
+    fn a_token_is_for_the_user_that_all_containers_run_as() {
+        check_user(&[None], None, None);
+        check_user(&[None], Some(7), Some(7));
+        check_user(&[Some(8), Some(8)], None, Some(8));
+        check_user(&[Some(8), None], Some(8), Some(8));
+        check_user(&[Some(8), None], Some(7), None);
+        check_user(&[Some(8), None, Some(8)], None, None);
+    }
 }

@@ -6,9 +6,10 @@
 use std::fs;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Component, Path, PathBuf};
 
-use rustix::fs::{Mode, OFlags, ResolveFlags, mkdirat, openat2};
+use rustix::fs::{Mode, OFlags, ResolveFlags, fstat, mkdirat, openat2};
 use rustix::io::Errno;
 use rustix::mount::mount_bind;
 
@@ -34,7 +35,7 @@ pub enum SubPathError {
 }
 
 /// Binds `path` inside `volume` to `place`, making directories that are missing.
-pub fn prepare(volume: &Path, path: &str, place: &Path, fs_group: Option<i64>) -> Result<PathBuf, SubPathError> {
+pub fn prepare(volume: &Path, path: &str, place: &Path) -> Result<PathBuf, SubPathError> {
     let relative = Path::new(path);
     if !relative.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir)) {
         return Err(SubPathError::NotInside(path.to_owned()));
@@ -43,12 +44,12 @@ pub fn prepare(volume: &Path, path: &str, place: &Path, fs_group: Option<i64>) -
         let at = at.to_owned();
         move |source: io::Error| SubPathError::Io { action, path: at, source }
     };
-    let target = open(volume, relative, fs_group).map_err(error("open", &volume.join(path)))?;
+    let target = open(volume, relative).map_err(error("open", &volume.join(path)))?;
     let is_dir = fs::metadata(format!("/proc/self/fd/{}", target.as_raw_fd()))
         .map_err(error("look at", &volume.join(path)))?
         .is_dir();
     // What an earlier attempt bound here may be out of date.
-    super::unmount::detach(place).map_err(error("unmount", place))?;
+    super::table::detach(place).map_err(error("unmount", place))?;
     let parent = place.parent().unwrap_or(place);
     fs::create_dir_all(parent).map_err(error("create", parent))?;
     let made = if is_dir { fs::create_dir_all(place) } else { fs::write(place, b"") };
@@ -58,8 +59,8 @@ pub fn prepare(volume: &Path, path: &str, place: &Path, fs_group: Option<i64>) -
     Ok(place.to_owned())
 }
 
-/// Opens a path below `volume`, making what is missing as directories.
-fn open(volume: &Path, relative: &Path, fs_group: Option<i64>) -> io::Result<OwnedFd> {
+/// Opens a path below `volume`, making what is missing as directories with the permissions of the volume itself.
+fn open(volume: &Path, relative: &Path) -> io::Result<OwnedFd> {
     let flags = OFlags::PATH | OFlags::CLOEXEC;
     let root = rustix::fs::open(volume, flags | OFlags::DIRECTORY, Mode::empty())?;
     match openat2(&root, relative, flags, Mode::empty(), ResolveFlags::BENEATH) {
@@ -67,20 +68,20 @@ fn open(volume: &Path, relative: &Path, fs_group: Option<i64>) -> io::Result<Own
         Err(Errno::NOENT) => {}
         Err(err) => return Err(err.into()),
     }
+    let permissions = fs::Permissions::from_mode(fstat(&root)?.st_mode & 0o2777);
     let mut dir = root;
     for part in relative.components().filter(|part| matches!(part, Component::Normal(_))) {
-        match mkdirat(&dir, part.as_os_str(), Mode::from_raw_mode(0o750)) {
-            Ok(()) | Err(Errno::EXIST) => {}
+        let made = match mkdirat(&dir, part.as_os_str(), Mode::from_raw_mode(0o750)) {
+            Ok(()) => true,
+            Err(Errno::EXIST) => false,
             Err(err) => return Err(err.into()),
-        }
+        };
         let flags = flags | OFlags::DIRECTORY;
         dir = openat2(&dir, part.as_os_str(), flags, Mode::empty(), ResolveFlags::BENEATH)?;
-    }
-    let mode = if fs_group.is_some() { 0o770 } else { 0o755 };
-    let path = format!("/proc/self/fd/{}", dir.as_raw_fd());
-    fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(mode))?;
-    if let Some(group) = fs_group.and_then(|group| u32::try_from(group).ok()) {
-        std::os::unix::fs::chown(&path, None, Some(group))?;
+        if made {
+            // Whatever the process's mask says.
+            fs::set_permissions(format!("/proc/self/fd/{}", dir.as_raw_fd()), permissions.clone())?;
+        }
     }
     Ok(dir)
 }
@@ -95,9 +96,13 @@ mod tests {
         let volume = dir.path().join("volume");
         fs::create_dir_all(&volume).expect("made");
         std::os::unix::fs::symlink("/etc", volume.join("out")).expect("linked");
-        assert!(matches!(prepare(&volume, "../x", &dir.path().join("p"), None), Err(SubPathError::NotInside(_))));
-        assert!(matches!(prepare(&volume, "out/passwd", &dir.path().join("p"), None), Err(SubPathError::Io { .. })));
-        assert!(open(&volume, Path::new("a/b"), None).is_ok());
-        assert!(volume.join("a/b").is_dir());
+        assert!(matches!(prepare(&volume, "../x", &dir.path().join("p")), Err(SubPathError::NotInside(_))));
+        assert!(matches!(prepare(&volume, "out/passwd", &dir.path().join("p")), Err(SubPathError::Io { .. })));
+        fs::set_permissions(&volume, fs::Permissions::from_mode(0o2777)).expect("opened");
+        assert!(open(&volume, Path::new("a/b")).is_ok());
+        for made in ["a", "a/b"] {
+            let mode = fs::metadata(volume.join(made)).expect("a directory").permissions().mode();
+            assert_eq!(mode & 0o7777, 0o2777, "{made}");
+        }
     }
 }

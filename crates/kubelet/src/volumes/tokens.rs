@@ -16,6 +16,8 @@ use crate::pods::spec;
 const DEFAULT_LIFETIME: i64 = 3600;
 /// However long a token lives, it is renewed after this time.
 const LONGEST_USE: SignedDuration = SignedDuration::from_hours(24);
+/// After a token could not be renewed.
+const RETRY: SignedDuration = SignedDuration::from_secs(30);
 
 /// Asks for tokens and keeps them until they have to be renewed.
 #[derive(Default)]
@@ -30,6 +32,8 @@ pub struct Token {
     pub token: String,
     /// When it has to be renewed.
     pub refresh_at: Timestamp,
+    /// When nobody believes it any more.
+    expires_at: Timestamp,
 }
 
 /// A token that was not given.
@@ -55,10 +59,17 @@ impl TokenIssuer {
         let key = (spec::uid(pod).to_owned(), format!("{volume}/{}", source.path));
         let now = context.env.now();
         let kept = self.lock().get(&key).cloned();
-        if let Some(token) = kept.filter(|token| token.refresh_at > now) {
-            return Ok(token);
+        if let Some(token) = kept.as_ref().filter(|token| token.refresh_at > now) {
+            return Ok(token.clone());
         }
-        let token = request(context, pod, source, now).await?;
+        let token = match request(context, pod, source, now).await {
+            Ok(token) => token,
+            Err(err) => {
+                // As long as the old one is good, there is time to try again.
+                let kept = kept.filter(|token| token.expires_at > now).ok_or(err)?;
+                return Ok(Token { refresh_at: now.checked_add(RETRY).unwrap_or(kept.expires_at), ..kept });
+            }
+        };
         self.lock().insert(key, token.clone());
         Ok(token)
     }
@@ -102,7 +113,8 @@ async fn request(
     if status.token.is_empty() {
         return Err(TokenError::Empty);
     }
-    Ok(Token { token: status.token, refresh_at: refresh_at(now, status.expiration_timestamp.0) })
+    let expires_at = status.expiration_timestamp.0;
+    Ok(Token { token: status.token, refresh_at: refresh_at(now, expires_at), expires_at })
 }
 
 /// A token is renewed when four fifths of its life are over, and at least once a day.

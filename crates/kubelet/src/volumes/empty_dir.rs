@@ -1,0 +1,150 @@
+//! Directories that live as long as their pod: on the node's disk, in memory, or in huge pages.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::Path;
+
+use api::quantity::Quantity;
+use k8s_openapi::api::core::v1::{EmptyDirVolumeSource, Pod};
+use rustix::mount::{MountFlags, mount};
+
+use super::ownership::{self, Ownership};
+use crate::pods::spec;
+use crate::resources::{self, Amounts};
+
+/// Where the files of an emptyDir are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Medium {
+    /// On the node's disk.
+    Disk,
+    /// In memory, up to so many bytes.
+    Memory(i64),
+    /// In huge pages of so many bytes.
+    HugePages(i64),
+}
+
+impl Medium {
+    /// What a volume asks for; an error is a message for the user.
+    pub fn of(pod: &Pod, source: &EmptyDirVolumeSource, allocatable: &Amounts) -> Result<Self, String> {
+        match source.medium.as_deref().unwrap_or_default() {
+            "" => Ok(Self::Disk),
+            "Memory" => {
+                // What is in memory counts for the pod's limit, so that more is of no use.
+                let of_node = allocatable.get("memory").copied();
+                let of_pod = resources::pod_limits(pod).get("memory").copied();
+                let all = [of_node, of_pod, size_limit(source)?];
+                let size = all.into_iter().flatten().filter(|bytes| *bytes > 0).min();
+                Ok(Self::Memory(size.unwrap_or(i64::MAX)))
+            }
+            "HugePages" => only_page_size(pod).map(Self::HugePages),
+            medium => match medium.strip_prefix("HugePages-").map(Quantity::parse) {
+                Some(Ok(size)) => Ok(Self::HugePages(size.value())),
+                _ => Err(format!("unknown storage medium \"{medium}\"")),
+            },
+        }
+    }
+}
+
+/// The bytes that a volume may take, if it says so.
+pub fn size_limit(source: &EmptyDirVolumeSource) -> Result<Option<i64>, String> {
+    let limit = source.size_limit.as_ref().map(|limit| Quantity::parse(&limit.0).map(Quantity::value));
+    let limit = limit.transpose().map_err(|err| format!("invalid sizeLimit: {err}"))?;
+    Ok(limit.filter(|limit| *limit > 0))
+}
+
+/// The one size of huge pages that the pod's containers ask for.
+fn only_page_size(pod: &Pod) -> Result<i64, String> {
+    let names: BTreeSet<String> = resources::pod_requests(pod).into_keys().collect();
+    let mut sizes = names.iter().filter_map(|name| Quantity::parse(name.strip_prefix("hugepages-")?).ok());
+    match (sizes.next(), sizes.next()) {
+        (Some(size), None) => Ok(size.value()),
+        (None, _) => Err(format!("medium HugePages is used by pod {}, which asks for no huge pages", spec::name(pod))),
+        (Some(_), Some(_)) => {
+            Err("medium HugePages can only be used if one size of huge pages is asked for".to_owned())
+        }
+    }
+}
+
+/// Makes the directory, unless it is there; an error is a message for the user.
+pub fn bring(dir: &Path, medium: &Medium, fs_group: Option<i64>) -> Result<(), String> {
+    let made = !dir.exists();
+    fs::create_dir_all(dir).map_err(|err| format!("cannot create {}: {err}", dir.display()))?;
+    let mounted = match medium {
+        Medium::Disk => false,
+        Medium::Memory(i64::MAX) => mount_once(dir, "tmpfs", "mode=0777")?,
+        Medium::Memory(size) => mount_once(dir, "tmpfs", &format!("mode=0777,size={size}"))?,
+        Medium::HugePages(size) => mount_once(dir, "hugetlbfs", &format!("mode=0777,pagesize={size}"))?,
+    };
+    if !made && !mounted {
+        return Ok(());
+    }
+    // Whoever the containers run as may write here.
+    fs::set_permissions(dir, fs::Permissions::from_mode(0o777))
+        .map_err(|err| format!("cannot open {}: {err}", dir.display()))?;
+    let Some(group) = fs_group else { return Ok(()) };
+    ownership::apply(dir, Ownership { group, read_only: false, on_root_mismatch: false })
+        .map_err(|err| format!("cannot set the owner of {}: {err}", dir.display()))
+}
+
+/// Mounts a file system unless one is there already; true where it was mounted now.
+pub fn mount_once(dir: &Path, kind: &str, options: &str) -> Result<bool, String> {
+    let is_mounted = || -> io::Result<bool> {
+        let parent = dir.parent().unwrap_or(dir);
+        Ok(fs::metadata(dir)?.dev() != fs::metadata(parent)?.dev())
+    };
+    if is_mounted().map_err(|err| format!("cannot look at {}: {err}", dir.display()))? {
+        return Ok(false);
+    }
+    let options = std::ffi::CString::new(options).map_err(|err| err.to_string())?;
+    mount(kind, dir, kind, MountFlags::empty(), Some(options.as_c_str()))
+        .map_err(|err| format!("cannot mount a {kind} at {}: {err}", dir.display()))?;
+    Ok(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::apimachinery::pkg::api::resource::Quantity as ApiQuantity;
+    use testkit::pod;
+
+    use super::*;
+
+    #[track_caller]
+    fn check(requests: &[(&str, &str)], medium: &str, limit: Option<&str>, expected: Result<Medium, &str>) {
+        let source = EmptyDirVolumeSource {
+            medium: Some(medium.to_owned()),
+            size_limit: limit.map(|limit| ApiQuantity(limit.to_owned())),
+        };
+        let pod = pod("web").requests(requests).with(|pod| {
+            let container = &mut pod.spec.as_mut().expect("a specification").containers[0];
+            let resources = container.resources.as_mut().expect("resources");
+            resources.limits.clone_from(&resources.requests);
+        });
+        let allocatable = Amounts::from([("memory".to_owned(), 1 << 30)]);
+        let found = Medium::of(&pod.build(), &source, &allocatable);
+        match expected {
+            Ok(medium) => assert_eq!(found, Ok(medium)),
+            Err(part) => assert!(found.as_ref().is_err_and(|err| err.contains(part)), "{found:?}"),
+        }
+    }
+
+    #[test]
+    fn a_volume_in_memory_is_as_large_as_volume_pod_and_node_allow() {
+        check(&[], "", Some("1Mi"), Ok(Medium::Disk));
+        check(&[], "Memory", None, Ok(Medium::Memory(1 << 30)));
+        check(&[], "Memory", Some("2Gi"), Ok(Medium::Memory(1 << 30)));
+        check(&[("memory", "1Mi")], "Memory", None, Ok(Medium::Memory(1 << 20)));
+        check(&[("memory", "1Mi")], "Memory", Some("512Ki"), Ok(Medium::Memory(1 << 19)));
+        check(&[], "Memory", Some("0"), Ok(Medium::Memory(1 << 30)));
+        check(&[], "Tape", None, Err("unknown storage medium \"Tape\""));
+    }
+
+    #[test]
+    fn huge_pages_have_the_size_that_is_named_or_the_only_one() {
+        check(&[], "HugePages-2Mi", None, Ok(Medium::HugePages(2 << 20)));
+        check(&[("hugepages-1Gi", "1Gi")], "HugePages", None, Ok(Medium::HugePages(1 << 30)));
+        check(&[], "HugePages", None, Err("asks for no huge pages"));
+        check(&[("hugepages-1Gi", "1Gi"), ("hugepages-2Mi", "2Mi")], "HugePages", None, Err("one size"));
+    }
+}

@@ -1,0 +1,127 @@
+//! What is mounted on the machine, and the removal of directories in which something may be.
+
+use std::ffi::OsString;
+use std::fs;
+use std::io;
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, CWD, StatxAttributes, StatxFlags, statx};
+use rustix::mount::{UnmountFlags, unmount};
+
+/// The mount points at and below a directory, the deepest first.
+pub fn mounts_below(dir: &Path) -> io::Result<Vec<PathBuf>> {
+    // Read as bytes: a name need not be text, and none may be missed.
+    let table = fs::read("/proc/self/mountinfo")?;
+    let mut points = points(&table);
+    points.retain(|point| point.starts_with(dir));
+    points.sort_by_key(|point| std::cmp::Reverse(point.components().count()));
+    Ok(points)
+}
+
+/// The mount points of a table.
+fn points(table: &[u8]) -> Vec<PathBuf> {
+    let lines = table.split(|byte| *byte == b'\n');
+    lines.filter_map(|line| line.split(|byte| *byte == b' ').nth(4)).map(unescape).collect()
+}
+
+/// Blanks and the like stand in the table as a backslash and three octal digits.
+fn unescape(field: &[u8]) -> PathBuf {
+    let mut name = Vec::with_capacity(field.len());
+    let mut rest = field;
+    while let Some((first, after)) = rest.split_first() {
+        let octal = after.get(..3).filter(|_| *first == b'\\').and_then(|digits| {
+            digits.iter().try_fold(0_u16, |sum, digit| {
+                Some(sum * 8 + u16::from(digit.checked_sub(b'0').filter(|digit| *digit < 8)?))
+            })
+        });
+        match octal.and_then(|byte| u8::try_from(byte).ok()) {
+            Some(byte) => {
+                name.push(byte);
+                rest = &after[3..];
+            }
+            None => {
+                name.push(*first);
+                rest = after;
+            }
+        }
+    }
+    PathBuf::from(OsString::from_vec(name))
+}
+
+/// Whether something is mounted at a path. What is not there is none.
+pub fn is_mount_point(path: &Path) -> io::Result<bool> {
+    match statx(CWD, path, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::BASIC_STATS) {
+        Ok(stat) => Ok(stat.stx_attributes.contains(StatxAttributes::MOUNT_ROOT)),
+        Err(rustix::io::Errno::NOENT) => Ok(false),
+        // A file system that has lost its server answers nothing, and is mounted all the same.
+        Err(rustix::io::Errno::STALE | rustix::io::Errno::NOTCONN | rustix::io::Errno::IO) => Ok(true),
+        Err(err) => Err(err.into()),
+    }
+}
+
+/// Unmounts what is mounted at a path, if anything, however often.
+pub fn detach(path: &Path) -> io::Result<()> {
+    loop {
+        match unmount(path, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW) {
+            Ok(()) => {}
+            Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOENT) => return Ok(()),
+            Err(err) => return Err(err.into()),
+        }
+    }
+}
+
+/// Removes a file or directory with what is in it, but nothing of what is mounted there: that is somebody's data, and
+/// an error. What is not there is none.
+pub fn remove_tree(path: &Path) -> io::Result<()> {
+    let metadata = match fs::symlink_metadata(path) {
+        Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(()),
+        metadata => metadata?,
+    };
+    if is_mount_point(path)? {
+        let message = format!("{} is still mounted", path.display());
+        return Err(io::Error::new(io::ErrorKind::ResourceBusy, message));
+    }
+    if !metadata.is_dir() {
+        return fs::remove_file(path);
+    }
+    for entry in fs::read_dir(path)? {
+        remove_tree(&entry?.path())?;
+    }
+    fs::remove_dir(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_read_from_the_table_as_they_are() {
+        let table = b"1 2 0:3 / /a\\040b rw - ext4 x rw\n4 1 0:5 / /c\\134040 rw\n\n6 1 0:7 / /d\\012\\999 rw\n";
+        let expected = ["/a b", "/c\\040", "/d\n\\999"].map(PathBuf::from);
+        assert_eq!(points(table), expected);
+    }
+
+    #[test]
+    fn what_is_mounted_is_never_removed() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let (data, volumes) = (dir.path().join("data"), dir.path().join("volumes"));
+        let place = volumes.join("deep down/place");
+        for made in [&data, &place] {
+            fs::create_dir_all(made).expect("made");
+        }
+        fs::write(data.join("file"), "precious").expect("written");
+        rustix::mount::mount_bind(&data, &place).expect("mounted");
+        assert!(is_mount_point(&place).expect("seen"));
+        assert_eq!(mounts_below(dir.path()).expect("read"), std::slice::from_ref(&place));
+        let refused = remove_tree(&volumes);
+        let found = fs::read_to_string(data.join("file"));
+        detach(&place).expect("unmounted");
+        assert_eq!(refused.expect_err("refused").kind(), io::ErrorKind::ResourceBusy);
+        assert_eq!(found.expect("still there"), "precious");
+        assert!(!is_mount_point(&place).expect("seen"));
+        remove_tree(&volumes).expect("removed");
+        assert!(data.join("file").exists() && !volumes.exists());
+        remove_tree(&volumes).expect("nothing is there");
+    }
+}
