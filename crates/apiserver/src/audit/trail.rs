@@ -1,10 +1,13 @@
 //! The filter: what is kept of a request while it is served.
 
+use std::any::Any;
 use std::net::IpAddr;
+use std::panic::{AssertUnwindSafe, resume_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use api::status::Status;
+use api::status::{Status, reason};
 use bytes::Bytes;
+use futures::FutureExt;
 use http::header::{ACCEPT_ENCODING, CONTENT_TYPE, USER_AGENT};
 use http::{HeaderMap, Response, StatusCode};
 use http_body::Body as _;
@@ -45,8 +48,13 @@ pub(crate) fn filter(mut exchange: Exchange, next: Next) -> Answer {
     Box::pin(async move {
         trail.write(Stage::RequestReceived);
         let given_up = Ending { trail: Some(trail.clone()) };
-        let response = next.run(exchange).await;
-        given_up.end(response, lasts).await
+        match AssertUnwindSafe(async { next.run(exchange).await }).catch_unwind().await {
+            Ok(response) => given_up.end(response, lasts).await,
+            Err(panic) => {
+                given_up.panicked(&*panic);
+                resume_unwind(panic)
+            }
+        }
     })
 }
 
@@ -78,18 +86,26 @@ impl Ending {
         trail.write(Stage::ResponseComplete);
         response
     }
+
+    fn panicked(mut self, panic: &(dyn Any + Send)) {
+        let Some(trail) = self.trail.take() else { return };
+        let said = panic.downcast_ref::<&str>().copied();
+        let said = said.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no text");
+        let message = format!("APIServer panic'd: {said}");
+        trail.event().response_status = Some(json!({
+            "metadata": {}, "status": "Failure", "message": message, "reason": reason::INTERNAL_ERROR, "code": 500,
+        }));
+        trail.write(Stage::Panic);
+    }
 }
 
 impl Drop for Ending {
     fn drop(&mut self) {
         let Some(trail) = self.trail.take() else { return };
-        let (stage, code, message) = match std::thread::panicking() {
-            true => (Stage::Panic, 500, "APIServer panic'd"),
-            false => (Stage::ResponseComplete, 504, "the request was given up before it was answered"),
-        };
+        let message = "the request was given up before it was answered";
         trail.event().response_status =
-            Some(json!({"metadata": {}, "status": "Failure", "message": message, "code": code}));
-        trail.write(stage);
+            Some(json!({"metadata": {}, "status": "Failure", "message": message, "code": 504}));
+        trail.write(Stage::ResponseComplete);
     }
 }
 

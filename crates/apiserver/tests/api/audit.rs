@@ -37,6 +37,16 @@ pub async fn start(format: AuditFormat) -> (Cluster, tempfile::TempDir) {
 }
 
 async fn start_with(policy: &str, format: AuditFormat) -> (Cluster, tempfile::TempDir) {
+    let (audit, dir) = log_by(policy, format);
+    (Cluster::start_with(|config| config.audit = Some(audit)).await, dir)
+}
+
+/// A log by these tests' policy, and where it will be.
+pub fn log(format: AuditFormat) -> (AuditConfig, tempfile::TempDir) {
+    log_by(POLICY, format)
+}
+
+fn log_by(policy: &str, format: AuditFormat) -> (AuditConfig, tempfile::TempDir) {
     let dir = tempfile::tempdir().expect("a directory");
     let log = AuditLog {
         path: dir.path().join("audit.log"),
@@ -47,8 +57,7 @@ async fn start_with(policy: &str, format: AuditFormat) -> (Cluster, tempfile::Te
         format,
     };
     let policy = policy.parse().expect("a policy");
-    let audit = AuditConfig { policy, log: Some(log), webhook: None };
-    (Cluster::start_with(|config| config.audit = Some(audit)).await, dir)
+    (AuditConfig { policy, log: Some(log), webhook: None }, dir)
 }
 
 /// The lines of the log, once one of them is as wanted.

@@ -26,6 +26,7 @@ mod kms;
 mod metrics;
 mod mutating_policies;
 mod node_tokens;
+mod panics;
 mod plugin_table;
 mod plugins;
 mod pod_security;
