@@ -44,6 +44,9 @@ pub(crate) enum WebhookError {
         /// What went wrong.
         why: String,
     },
+    /// Its answer could not be read to its end.
+    #[error("unexpected error when reading response body. Please retry. Original error: {0}")]
+    Body(String),
     /// It answered that it could not.
     #[error("{}", refusal(*.status, .body))]
     Status {
@@ -61,7 +64,7 @@ impl WebhookError {
     /// Whether it may go well when asked again a little later.
     pub(crate) fn is_passing(&self) -> bool {
         match self {
-            Self::Unreachable { why, .. } => {
+            Self::Unreachable { why, .. } | Self::Body(why) => {
                 why.contains("reset") || why.contains("EOF") || why.contains("broken pipe")
             }
             Self::Status { status, .. } => matches!(status.as_u16(), 429 | 500 | 504),
@@ -147,7 +150,9 @@ impl Webhooks {
             return Ok(client.clone());
         }
         let bundle = BASE64_STANDARD.decode(ca_bundle).map_err(|err| WebhookError::Config(err.to_string()))?;
-        let tls = tls_config(&bundle, None).map_err(|err| WebhookError::Config(err.to_string()))?;
+        let mut tls = tls_config(&bundle, None).map_err(|err| WebhookError::Config(err.to_string()))?;
+        // Over HTTP/2 all requests would share one connection, and so go to one of the service's endpoints.
+        tls.alpn_protocols = vec![b"http/1.1".to_vec()];
         let services = (lookup == Lookup::Service).then(|| self.cache.clone());
         let client = Https::new(tls, services, self.env.clone());
         if clients.len() >= MAX_CLIENTS {

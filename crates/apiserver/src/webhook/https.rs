@@ -2,6 +2,7 @@
 //! HTTP/2 where the other side speaks it.
 
 use std::error::Error;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +13,8 @@ use hyper::body::Bytes;
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::ClientConfig;
+use tokio::time::Instant;
+use tokio::time::error::Elapsed;
 
 use super::WebhookError;
 use super::connector::Connector;
@@ -47,14 +50,14 @@ impl Https {
         timeout: Duration,
     ) -> Result<Response<Bytes>, WebhookError> {
         let (method, url) = (request.method().clone(), request.uri().to_string());
-        let exchanged = async {
-            let (parts, body) = self.0.request(request).await.map_err(|err| root_cause(&err))?.into_parts();
-            let body = Limited::new(body, MAX_ANSWER).collect().await;
-            Ok(Response::from_parts(parts, body.map_err(|err| root_cause(&*err))?.to_bytes()))
-        };
-        let exchanged = tokio::time::timeout(timeout, exchanged).await;
-        let exchanged = exchanged.unwrap_or_else(|_| Err("context deadline exceeded".to_owned()));
-        let answer = exchanged.map_err(|why| WebhookError::Unreachable { method, url, why })?;
+        let deadline = Instant::now() + timeout;
+        let head = async { self.0.request(request).await.map_err(|err| root_cause(&err, "EOF")) };
+        let head = tokio::time::timeout_at(deadline, head).await.unwrap_or_else(too_late);
+        let (parts, body) = head.map_err(|why| WebhookError::Unreachable { method, url, why })?.into_parts();
+        let body = Limited::new(body, MAX_ANSWER);
+        let body = async { Ok(body.collect().await.map_err(|err| root_cause(&*err, "unexpected EOF"))?.to_bytes()) };
+        let body = tokio::time::timeout_at(deadline, body).await.unwrap_or_else(too_late);
+        let answer = Response::from_parts(parts, body.map_err(WebhookError::Body)?);
         let status = answer.status();
         if !status.is_success() {
             let body = answer.body();
@@ -65,14 +68,22 @@ impl Https {
     }
 }
 
-/// What lies at the bottom of an error, as upstream shows it.
-fn root_cause(err: &(dyn Error + 'static)) -> String {
+fn too_late<T>(_: Elapsed) -> Result<T, String> {
+    Err("context deadline exceeded".to_owned())
+}
+
+/// What lies at the bottom of an error, as upstream shows it; `end` is what it says of a connection that ends.
+fn root_cause(err: &(dyn Error + 'static), end: &str) -> String {
     let mut cause = err;
-    while let Some(below) = cause.source() {
+    loop {
+        if cause.downcast_ref::<io::Error>().is_some_and(|err| err.kind() == io::ErrorKind::UnexpectedEof) {
+            return end.to_owned();
+        }
+        let Some(below) = cause.source() else { break };
         cause = below;
     }
     match cause.to_string().as_str() {
-        "connection closed before message completed" => "EOF".to_owned(),
+        "connection closed before message completed" => end.to_owned(),
         "length limit exceeded" => format!("the answer is larger than {MAX_ANSWER} bytes"),
         other => other.to_owned(),
     }

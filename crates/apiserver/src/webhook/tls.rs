@@ -1,11 +1,13 @@
 //! TLS with webhooks: which authorities their certificates may come from, and what is said of those that do not.
 
 use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use rustls::{CertificateError, ClientConfig};
 use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 
 use crate::connect::authorities;
 
@@ -51,21 +53,80 @@ pub(super) fn failure(err: &io::Error) -> String {
         CertificateError::UnknownIssuer | CertificateError::BadSignature => {
             "certificate signed by unknown authority".to_owned()
         }
-        CertificateError::Expired
-        | CertificateError::ExpiredContext { .. }
-        | CertificateError::NotValidYet
-        | CertificateError::NotValidYetContext { .. } => "certificate has expired or is not yet valid".to_owned(),
-        CertificateError::NotValidForNameContext { expected, presented } => {
-            let names: Vec<&str> = presented.iter().map(|name| name_of(name)).collect();
-            format!("certificate is valid for {}, not {}", names.join(", "), expected.to_str())
+        CertificateError::Expired | CertificateError::NotValidYet => NOT_VALID_NOW.to_owned(),
+        CertificateError::ExpiredContext { time, not_after } => {
+            format!("{NOT_VALID_NOW}: current time {} is after {}", shown(*time), shown(*not_after))
         }
+        CertificateError::NotValidYetContext { time, not_before } => {
+            format!("{NOT_VALID_NOW}: current time {} is before {}", shown(*time), shown(*not_before))
+        }
+        CertificateError::NotValidForNameContext { expected, presented } => wrong_name(&expected.to_str(), presented),
         other => other.to_string(),
     };
     format!("tls: failed to verify certificate: x509: {why}")
 }
 
-/// `DnsName("a")` and `IpAddress(1.2.3.4)` without what is around the names.
-fn name_of(presented: &str) -> &str {
-    let inner = presented.split_once('(').and_then(|(_, rest)| rest.strip_suffix(')'));
-    inner.unwrap_or(presented).trim_matches('"')
+/// What upstream says of a certificate whose time is another.
+const NOT_VALID_NOW: &str = "certificate has expired or is not yet valid";
+
+fn shown(time: UnixTime) -> String {
+    let seconds = i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
+    Timestamp::from_second(seconds).unwrap_or(Timestamp::MAX).to_string()
+}
+
+/// What upstream says of a certificate for other hosts: of a name, the names that it is for, of an address, the
+/// addresses. They come as `DnsName("a")` and `IpAddress(1.2.3.4)`.
+fn wrong_name(host: &str, presented: &[String]) -> String {
+    let is_address = host.parse::<IpAddr>().is_ok();
+    let kind = if is_address { "IpAddress(" } else { "DnsName(" };
+    let names = presented.iter().filter_map(|name| name.strip_prefix(kind)?.strip_suffix(')'));
+    let names: Vec<&str> = names.map(|name| name.trim_matches('"')).collect();
+    match (names.as_slice(), is_address) {
+        ([], true) => format!("cannot validate certificate for {host} because it doesn't contain any IP SANs"),
+        ([], false) => format!("certificate is not valid for any names, but wanted to match {host}"),
+        _ => format!("certificate is valid for {}, not {host}", names.join(", ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use rustls_pki_types::ServerName;
+
+    use super::*;
+
+    #[track_caller]
+    fn check(reason: CertificateError, expected: &str) {
+        let err = io::Error::other(rustls::Error::InvalidCertificate(reason));
+        assert_eq!(failure(&err), format!("tls: failed to verify certificate: x509: {expected}"));
+    }
+
+    #[test]
+    fn certificates_of_another_time_are_told_with_both_times() {
+        let at = |seconds| UnixTime::since_unix_epoch(Duration::from_secs(seconds));
+        check(
+            CertificateError::ExpiredContext { time: at(90), not_after: at(60) },
+            "certificate has expired or is not yet valid: current time 1970-01-01T00:01:30Z is after 1970-01-01T00:01:00Z",
+        );
+        check(
+            CertificateError::NotValidYetContext { time: at(90), not_before: at(120) },
+            "certificate has expired or is not yet valid: current time 1970-01-01T00:01:30Z is before 1970-01-01T00:02:00Z",
+        );
+    }
+
+    #[test]
+    fn certificates_of_other_hosts_are_told_with_the_hosts() {
+        let wrong = |host: &str, presented: &[&str]| CertificateError::NotValidForNameContext {
+            expected: ServerName::try_from(host.to_owned()).expect("a name"),
+            presented: presented.iter().map(|name| (*name).to_owned()).collect(),
+        };
+        let (name, address) = ("DnsName(\"a.example\")", "IpAddress(192.0.2.1)");
+        check(wrong("b.example", &[name, address]), "certificate is valid for a.example, not b.example");
+        check(wrong("192.0.2.2", &[name, address]), "certificate is valid for 192.0.2.1, not 192.0.2.2");
+        let why = "cannot validate certificate for 192.0.2.2 because it doesn't contain any IP SANs";
+        check(wrong("192.0.2.2", &[name]), why);
+        let why = "certificate is not valid for any names, but wanted to match b.example";
+        check(wrong("b.example", &[address]), why);
+    }
 }

@@ -1,5 +1,6 @@
 //! A webhook that runs in the test: a TLS server that answers reviews as it is told.
 
+use std::error::Error;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -38,12 +39,27 @@ pub struct TlsServer {
 
 impl TlsServer {
     /// A server at an address of this machine, or as the service `hooks` of the namespace `default`.
-    pub async fn start<F>(ip: IpAddr, serve: impl Fn(Request<Incoming>) -> F + Clone + Send + Sync + 'static) -> Self
+    pub async fn start<F, B>(ip: IpAddr, serve: impl Fn(Request<Incoming>) -> F + Clone + Send + Sync + 'static) -> Self
     where
-        F: Future<Output = Result<Response<Full<Bytes>>, hyper::Error>> + Send + 'static,
+        F: Future<Output = Result<Response<B>, hyper::Error>> + Send + 'static,
+        B: http_body::Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static,
+    {
+        Self::start_at(&base::Env::system(), ip, serve).await
+    }
+
+    /// The same with a certificate of another time than now.
+    pub async fn start_at<F, B>(
+        env: &base::Env,
+        ip: IpAddr,
+        serve: impl Fn(Request<Incoming>) -> F + Clone + Send + Sync + 'static,
+    ) -> Self
+    where
+        F: Future<Output = Result<Response<B>, hyper::Error>> + Send + 'static,
+        B: http_body::Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static,
     {
         let dir = tempfile::tempdir().expect("a directory");
-        let authority = pki::Authority::load_or_create(dir.path(), "ca", &base::Env::system()).expect("an authority");
+        pki::Authority::load_or_create(dir.path(), "ca", &base::Env::system()).expect("an authority");
+        let authority = pki::Authority::load_or_create(dir.path(), "ca", env).expect("an authority");
         let request = pki::IssueRequest {
             common_name: "webhook".to_owned(),
             organizations: Vec::new(),

@@ -6,6 +6,7 @@ mod attacks;
 mod audit;
 mod authorities;
 mod authorizers;
+mod bad_webhooks;
 mod behaviour;
 mod content_types;
 mod conversion;

@@ -1,23 +1,20 @@
 //! Admission webhooks: real servers, good and bad.
 
-use std::net::{Ipv4Addr, TcpListener};
-
 use bytes::Bytes;
-use futures::future::BoxFuture;
 use serde_json::{Value, json};
 
-use crate::hooks::{Hook, Said};
+use crate::hooks::Hook;
 use crate::support::{Cluster, own_address};
 
-const MAPS: &str = "/api/v1/namespaces/default/configmaps";
-const GROUP: &str = "/apis/admissionregistration.k8s.io/v1";
+pub const MAPS: &str = "/api/v1/namespaces/default/configmaps";
+pub const GROUP: &str = "/apis/admissionregistration.k8s.io/v1";
 
-fn map(name: &str) -> Value {
+pub fn map(name: &str) -> Value {
     json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": {"a": "1"}})
 }
 
 /// An answer to a review.
-fn answer(review: &Value, response: Value) -> Value {
+pub fn answer(review: &Value, response: Value) -> Value {
     let mut response = response;
     response["uid"] = review["request"]["uid"].clone();
     json!({"apiVersion": review["apiVersion"], "kind": "AdmissionReview", "response": response})
@@ -35,7 +32,7 @@ fn patching(review: &Value, patch: &Value) -> Value {
 }
 
 /// A webhook for config maps; `more` overrides its fields.
-fn webhook(name: &str, hook: &Hook, more: Value) -> Value {
+pub fn webhook(name: &str, hook: &Hook, more: Value) -> Value {
     let mut webhook = json!({
         "name": format!("{name}.example.com"),
         "clientConfig": {"url": hook.url, "caBundle": hook.ca_bundle},
@@ -51,7 +48,7 @@ fn webhook(name: &str, hook: &Hook, more: Value) -> Value {
 }
 
 /// Makes a configuration, and waits until the server has it.
-async fn configure(cluster: &Cluster, kind: &str, name: &str, webhooks: Vec<Value>) {
+pub async fn configure(cluster: &Cluster, kind: &str, name: &str, webhooks: Vec<Value>) {
     let plural = format!("{}s", kind.to_lowercase());
     let configuration = json!({
         "apiVersion": "admissionregistration.k8s.io/v1", "kind": kind, "metadata": {"name": name},
@@ -135,7 +132,7 @@ async fn updates_and_deletions_show_what_was_there() {
         json!(["DELETE", "b", null, {"a": "1"}, "DeleteOptions"]),
     ];
     assert_eq!(seen, expected);
-    assert_eq!(hook.connections(), 1);
+    assert!(hook.connections() < seen.len(), "connections are kept: {}", hook.connections());
 }
 
 #[tokio::test]
@@ -187,118 +184,6 @@ async fn what_a_webhook_adds_gets_its_defaults_and_is_validated() {
     assert_eq!(side["volumeMounts"][0]["mountPath"], "/var/run/secrets/kubernetes.io/serviceaccount");
     let invalid = cluster.post(pods, pod("bad")).await.expect(422);
     assert_eq!(invalid["details"]["causes"][0]["field"], "spec.containers[1].name");
-}
-
-/// A configuration whose one webhook answers badly: what a create is told, and what if the webhook may be missed.
-#[track_caller]
-fn check_bad(
-    kind: &'static str,
-    client: impl FnOnce(&Hook) -> Value,
-    said: impl Fn(Value) -> BoxFuture<'static, Said> + Send + Sync + 'static,
-    why: &str,
-) {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    let message = runtime.block_on(async {
-        let hook = Hook::start_with(Ipv4Addr::LOCALHOST.into(), said).await;
-        let cluster = Cluster::start().await;
-        let more = client(&hook);
-        configure(&cluster, kind, "x", vec![webhook("x", &hook, more.clone())]).await;
-        let message = cluster.post(MAPS, map("a")).await.expect(500)["message"].as_str().map(str::to_owned);
-        cluster.delete(&format!("{GROUP}/{}s/x", kind.to_lowercase())).await.expect(200);
-        let mut open = webhook("x", &hook, more);
-        open["failurePolicy"] = "Ignore".into();
-        configure(&cluster, kind, "open", vec![open]).await;
-        cluster.post(MAPS, map("a")).await.expect(201);
-        message.unwrap_or_default()
-    });
-    assert!(message.starts_with("Internal error occurred: failed calling webhook \"x.example.com\": "), "{message}");
-    assert!(message.contains(why), "{message}");
-}
-
-const VALIDATING: &str = "ValidatingWebhookConfiguration";
-const MUTATING: &str = "MutatingWebhookConfiguration";
-
-fn saying(status: u16, body: &'static str) -> impl Fn(Value) -> BoxFuture<'static, Said> + Send + Sync {
-    move |_| Box::pin(std::future::ready((status, Bytes::from_static(body.as_bytes()))))
-}
-
-#[test]
-fn garbage_is_no_answer() {
-    let why = "failed to call webhook: couldn't get version/kind; json parse error: ";
-    check_bad(VALIDATING, |_| json!({}), saying(200, "<html>"), why);
-    let why = "received invalid webhook response: webhook response was absent";
-    check_bad(VALIDATING, |_| json!({}), saying(200, "{}"), why);
-    let why = "an error on the server (\"boom\") has prevented the request from succeeding";
-    check_bad(MUTATING, |_| json!({}), saying(500, "boom"), why);
-}
-
-#[test]
-fn huge_answers_are_not_read_to_their_end() {
-    let why = "the answer is larger than 16777216 bytes";
-    let huge =
-        |_| -> BoxFuture<'static, Said> { Box::pin(std::future::ready((200, Bytes::from(vec![b' '; 17 << 20])))) };
-    check_bad(VALIDATING, |_| json!({}), huge, why);
-}
-
-#[test]
-fn slow_webhooks_are_not_waited_for() {
-    let never = |_| -> BoxFuture<'static, Said> { Box::pin(std::future::pending()) };
-    check_bad(MUTATING, |_| json!({"timeoutSeconds": 1}), never, "/hook?timeout=1s\": context deadline exceeded");
-}
-
-#[test]
-fn only_authorities_of_the_bundle_are_trusted() {
-    let why = "tls: failed to verify certificate: x509: certificate signed by unknown authority";
-    let stranger = |hook: &Hook| {
-        let dir = tempfile::tempdir().expect("a directory");
-        let other = pki::Authority::load_or_create(dir.path(), "ca", &base::Env::system()).expect("an authority");
-        use base64::Engine;
-        let bundle = base64::prelude::BASE64_STANDARD.encode(other.certificate_pem());
-        json!({"clientConfig": {"url": hook.url, "caBundle": bundle}})
-    };
-    check_bad(VALIDATING, stranger, saying(200, "{}"), why);
-    let nobody = |hook: &Hook| json!({"clientConfig": {"url": hook.url}});
-    check_bad(VALIDATING, nobody, saying(200, "{}"), why);
-}
-
-#[test]
-fn a_certificate_is_of_the_host_that_is_asked() {
-    let why = "tls: failed to verify certificate: x509: ";
-    let by_name = |hook: &Hook| {
-        let url = format!("https://localhost:{}/hook", hook.address.port());
-        json!({"clientConfig": {"url": url, "caBundle": hook.ca_bundle}})
-    };
-    check_bad(VALIDATING, by_name, saying(200, "{}"), why);
-}
-
-#[test]
-fn no_webhook_sends_the_server_elsewhere() {
-    check_bad(VALIDATING, |_| json!({}), saying(302, ""), "failed to call webhook: ");
-}
-
-#[test]
-fn an_answer_to_another_request_is_none() {
-    let said = r#"{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","response":{"uid":"1","allowed":true}}"#;
-    check_bad(
-        VALIDATING,
-        |_| json!({}),
-        saying(200, said),
-        "received invalid webhook response: expected response.uid=",
-    );
-}
-
-#[test]
-fn webhooks_that_are_not_there_are_missed() {
-    // The listener is kept, so that nobody else gets the port; nobody accepts, and the answer to TLS never comes.
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let url = format!("https://{}/", listener.local_addr().expect("an address"));
-    let gone =
-        move |hook: &Hook| json!({"timeoutSeconds": 1, "clientConfig": {"url": url, "caBundle": hook.ca_bundle}});
-    check_bad(VALIDATING, gone, saying(200, "{}"), "context deadline exceeded");
-    let service = json!({"name": "hooks", "namespace": "default", "path": "/x"});
-    let missing = |hook: &Hook| json!({"clientConfig": {"service": service, "caBundle": hook.ca_bundle}});
-    let why = "Post \"https://hooks.default.svc:443/x?timeout=30s\": service \"hooks\" not found";
-    check_bad(VALIDATING, missing, saying(200, "{}"), why);
 }
 
 #[tokio::test]

@@ -10,6 +10,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::configuration::Webhook;
+use super::review::JSON_PATCH;
 use super::{Failure, Mutating, reviewed};
 use crate::admission::matching::{VersionedAttributes, is_exempt};
 use crate::admission::reinvocation::{Callers, Calls};
@@ -130,7 +131,7 @@ impl<'a> Notes<'a> {
 
     /// Its patch was applied: that is about as much as the body of the request.
     fn patched(&self, patch: &Value) {
-        let note = || text(&Note { patch: Some(patch), patch_type: Some("JSONPatch"), ..self.note() });
+        let note = || text(&Note { patch: Some(patch), patch_type: Some(JSON_PATCH), ..self.note() });
         self.annotations.add_of_body(format!("patch.{}", self.at), note);
     }
 }
@@ -160,6 +161,9 @@ async fn call(
         );
         return Err(Failure::internal(why));
     };
+    if response.patch_type != JSON_PATCH {
+        return Err(Failure::Call(format!("unsupported patch type {}", quote(&response.patch_type)), 0));
+    }
     let patched = patch::json::apply(before.clone(), &patch).map_err(|err| {
         let name = quote(&webhook.name);
         Failure::internal(format!("the patch of admission webhook {name} does not apply: {}", err.message))

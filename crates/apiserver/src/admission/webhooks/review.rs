@@ -45,6 +45,9 @@ impl<'a> Review<'a> {
     }
 }
 
+/// The one type of patches that there is.
+pub(super) const JSON_PATCH: &str = "JSONPatch";
+
 /// What a webhook answers.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
@@ -63,8 +66,10 @@ struct Answer {
 pub(super) struct Response {
     pub(super) is_allowed: bool,
     status: Option<Value>,
-    /// The JSON patch; empty if nothing is to be changed.
+    /// The patch; empty if nothing is to be changed.
     pub(super) patch: Vec<u8>,
+    /// What kind of a patch it is.
+    pub(super) patch_type: String,
     pub(super) audit_annotations: BTreeMap<String, String>,
     pub(super) warnings: Vec<String>,
 }
@@ -87,9 +92,15 @@ impl Response {
             check(&review, &answer, uid, is_mutating)?;
         }
         let patch = answer.patch.filter(|_| is_mutating).unwrap_or_default();
+        let patch_type = match version {
+            ReviewVersion::V1 => answer.patch_type.unwrap_or_default(),
+            // That version knew one type alone.
+            ReviewVersion::V1beta1 => JSON_PATCH.to_owned(),
+        };
         Ok(Self {
             is_allowed: answer.allowed,
             status: answer.status,
+            patch_type,
             patch: BASE64_STANDARD.decode(patch).map_err(|err| err.to_string())?,
             audit_annotations: answer.audit_annotations.unwrap_or_default(),
             warnings: answer.warnings.unwrap_or_default(),
@@ -150,9 +161,8 @@ fn check(review: &Value, answer: &Answer, uid: &str, is_mutating: bool) -> Resul
         (false, false, Some(_)) => Err("validating webhook may not return response.patchType".to_owned()),
         (true, true, None) => Err("webhook returned response.patch but not response.patchType".to_owned()),
         (true, false, Some(_)) => Err("webhook returned response.patchType but not response.patch".to_owned()),
-        (true, true, Some("JSONPatch")) | (_, false, None) => Ok(()),
         (true, true, Some("")) => Err("webhook returned invalid response.patchType of \"\"".to_owned()),
-        (true, true, Some(other)) => Err(format!("unsupported patch type {}", quote(other))),
+        (true, true, Some(_)) | (_, false, None) => Ok(()),
     }
 }
 
@@ -195,7 +205,7 @@ mod tests {
         check(answer("W10=", Value::Null), V1, true, Err("webhook returned response.patch but not response.patchType"));
         let why = "webhook returned response.patchType but not response.patch";
         check(answer("", json!("JSONPatch")), V1, true, Err(why));
-        check(answer("W10=", json!("Merge")), V1, true, Err("unsupported patch type \"Merge\""));
+        check(answer("W10=", json!("")), V1, true, Err("webhook returned invalid response.patchType of \"\""));
         check(answer("W10=", Value::Null), V1, false, Err("validating webhook may not return response.patch"));
     }
 
