@@ -10,6 +10,7 @@ mod bad_webhooks;
 mod behaviour;
 mod content_types;
 mod conversion;
+mod costs;
 mod credentials;
 mod custom;
 mod documents;

@@ -3,15 +3,15 @@
 use crate::support::Cluster;
 use serde_json::{Value, json};
 
-const GROUP: &str = "/apis/admissionregistration.k8s.io/v1beta1";
-const DEPLOYMENTS: &str = "/apis/apps/v1/namespaces/default/deployments";
+pub const GROUP: &str = "/apis/admissionregistration.k8s.io/v1beta1";
+pub const DEPLOYMENTS: &str = "/apis/apps/v1/namespaces/default/deployments";
 
-async fn start() -> Cluster {
+pub async fn start() -> Cluster {
     let settings = "admissionregistration.k8s.io/v1beta1=true,admissionregistration.k8s.io/v1alpha1=true";
     Cluster::start_with(|config| config.runtime_config = settings.parse().expect("settings")).await
 }
 
-fn apply(expression: &str) -> Value {
+pub fn apply(expression: &str) -> Value {
     json!({"patchType": "ApplyConfiguration", "applyConfiguration": {"expression": expression}})
 }
 
@@ -20,7 +20,7 @@ fn patch(expression: &str) -> Value {
 }
 
 /// Puts a policy for deployments into force, with `changes` made to its spec and to its binding's.
-async fn put_into_force(cluster: &Cluster, name: &str, mutations: Value, changes: Value, bound: Value) {
+pub async fn put_into_force(cluster: &Cluster, name: &str, mutations: Value, changes: Value, bound: Value) {
     let rules = json!([{"apiGroups": ["apps"], "apiVersions": ["v1"], "resources": ["deployments"],
         "operations": ["CREATE", "UPDATE"]}]);
     let mut policy = json!({"metadata": {"name": name}, "spec": {
@@ -37,7 +37,7 @@ async fn put_into_force(cluster: &Cluster, name: &str, mutations: Value, changes
     cluster.get(&format!("{GROUP}/mutatingadmissionpolicybindings")).await.expect(200);
 }
 
-fn deployment(name: &str) -> Value {
+pub fn deployment(name: &str) -> Value {
     let labels = json!({"app": name});
     json!({"metadata": {"name": name}, "spec": {"replicas": 2, "selector": {"matchLabels": labels}, "template": {
         "metadata": {"labels": labels}, "spec": {"containers": [{"name": "main", "image": "example.com/a:1"}]}}}})

@@ -4,12 +4,12 @@ use crate::support::{Client, Cluster};
 use serde_json::{Value, json};
 
 const MERGE: &str = "application/merge-patch+json";
-const POLICIES: &str = "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies";
-const BINDINGS: &str = "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicybindings";
+pub const POLICIES: &str = "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies";
+pub const BINDINGS: &str = "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicybindings";
 const CONFIG_MAPS: &str = "/api/v1/namespaces/default/configmaps";
 
 /// A policy for config maps, with `changes` made to its spec.
-fn policy(name: &str, changes: Value) -> Value {
+pub fn policy(name: &str, changes: Value) -> Value {
     let rules = json!([{"apiGroups": [""], "apiVersions": ["v1"], "resources": ["configmaps"],
         "operations": ["CREATE", "UPDATE", "DELETE"]}]);
     let mut policy = json!({"metadata": {"name": name}, "spec": {"matchConstraints": {"resourceRules": rules}}});
@@ -19,7 +19,7 @@ fn policy(name: &str, changes: Value) -> Value {
     policy
 }
 
-fn binding(name: &str, policy: &str, changes: Value) -> Value {
+pub fn binding(name: &str, policy: &str, changes: Value) -> Value {
     let mut binding =
         json!({"metadata": {"name": name}, "spec": {"policyName": policy, "validationActions": ["Deny"]}});
     for (field, value) in changes.as_object().expect("a spec") {
@@ -29,14 +29,14 @@ fn binding(name: &str, policy: &str, changes: Value) -> Value {
 }
 
 /// Puts a policy into force.
-async fn put_into_force(cluster: &Cluster, policy: Value, binding: Value) {
+pub async fn put_into_force(cluster: &Cluster, policy: Value, binding: Value) {
     cluster.post(POLICIES, policy).await.expect(201);
     cluster.post(BINDINGS, binding).await.expect(201);
     settle(cluster).await;
 }
 
 /// A list is as new as the writes before it, so the cache has them after this.
-async fn settle(cluster: &Cluster) {
+pub async fn settle(cluster: &Cluster) {
     cluster.get(BINDINGS).await.expect(200);
     cluster.get(POLICIES).await.expect(200);
 }
