@@ -18,6 +18,7 @@ mod double;
 mod encryption;
 mod fairness;
 mod families;
+mod first_roles;
 mod grants;
 mod hardening;
 mod hooks;

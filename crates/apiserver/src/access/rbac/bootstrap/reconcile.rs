@@ -11,7 +11,8 @@ use super::{AUTOUPDATE, objects, skiff};
 use crate::access::Identity;
 use crate::access::rbac::cover::uncovered;
 use crate::access::rbac::rule::Rule;
-use crate::registry::{Caller, NewObject, Part, Registry, Scope, complete};
+use crate::http::options::DeleteOptions;
+use crate::registry::{Caller, DeleteTarget, NewObject, Part, Registry, Scope, complete};
 
 /// How many objects are written at a time: the datastore puts them into one commit.
 const AT_A_TIME: usize = 32;
@@ -43,9 +44,9 @@ async fn reconcile_one(registry: &Registry, wanted: Value) -> Result<(), Status>
     let found = found.value();
     if found.get("roleRef") != wanted.get("roleRef") && is_kept_up(&found) {
         // The role of a binding cannot be changed.
-        let target = crate::registry::DeleteTarget { scope, name, options: &Default::default(), caller };
-        registry.delete(target).await?;
-        return create(registry, scope, wanted.clone(), caller).await;
+        let options = DeleteOptions { uid: api::meta::uid(&found).map(str::to_owned), ..DeleteOptions::default() };
+        registry.delete(DeleteTarget { scope, name, options: &options, caller }).await?;
+        return create(registry, scope, anew(&found, wanted), caller).await;
     }
     if merged(&found, wanted).is_none() {
         return Ok(());
@@ -103,6 +104,15 @@ fn merged(found: &Value, wanted: &Value) -> Option<Value> {
     }
     append(&mut object, "/aggregationRule/clusterRoleSelectors", selectors.into_iter());
     (object != *found).then_some(object)
+}
+
+/// A binding for the wanted role, with what it lacks, that can be made in the place of the found one.
+fn anew(found: &Value, wanted: &Value) -> Value {
+    let mut object = merged(found, wanted).unwrap_or_else(|| found.clone());
+    object["roleRef"] = wanted["roleRef"].clone();
+    api::meta::metadata_mut(&mut object)
+        .retain(|field, _| ["name", "namespace", "labels", "annotations"].contains(&field.as_str()));
+    object
 }
 
 /// Adds to a list that may be absent.
