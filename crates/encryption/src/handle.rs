@@ -80,8 +80,9 @@ pub struct Encryption {
 impl Encryption {
     /// Encrypts nothing.
     pub fn none(env: Env) -> Self {
-        let current = ArcSwap::from_pointee(Transformers::identity(env.clone()));
-        Self { current, source: None, hash: watch::Sender::new(String::new()), env, metrics: Arc::new(Metrics::new()) }
+        let metrics = Arc::new(Metrics::new());
+        let current = ArcSwap::from_pointee(Transformers::identity(env.clone(), metrics.clone()));
+        Self { current, source: None, hash: watch::Sender::new(String::new()), env, metrics }
     }
 
     /// What a file says.

@@ -1,5 +1,6 @@
 //! What is measured of the encryption at rest, under upstream's names.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -7,11 +8,14 @@ use std::time::Duration;
 use base::Env;
 use prometheus::core::Collector;
 use prometheus::proto::MetricFamily;
-use prometheus::{Gauge, GaugeVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGaugeVec, Opts};
+use prometheus::{
+    Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGaugeVec, Opts,
+};
 use tonic::Code;
 
 use crate::handle::hash;
 use crate::kms::WrongKeyId;
+use crate::transformers::Resource;
 
 /// How many keys of plugins are told apart: others would come and go forever.
 const MAX_KEYS: usize = 100;
@@ -21,6 +25,10 @@ const FIXED: &str = "fixed names and labels are valid";
 
 /// The counters of one server.
 pub(crate) struct Metrics {
+    transformations: IntCounterVec,
+    transformation_times: HistogramVec,
+    seeds_made: Histogram,
+    seeds_missed: IntCounter,
     kms_calls: HistogramVec,
     key_uses: IntCounterVec,
     key_last_used: GaugeVec,
@@ -38,6 +46,25 @@ pub(crate) struct Metrics {
 pub(crate) enum Way {
     FromStorage,
     ToStorage,
+}
+
+impl Way {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::FromStorage => "from_storage",
+            Self::ToStorage => "to_storage",
+        }
+    }
+}
+
+/// A value that was to be encrypted or decrypted.
+pub(crate) struct Transformation<'a> {
+    pub(crate) resource: Resource<'a>,
+    pub(crate) way: Way,
+    /// What such values begin with, or a word where nothing.
+    pub(crate) prefix: &'a str,
+    pub(crate) took: Duration,
+    pub(crate) is_done: bool,
 }
 
 /// Counts the uses of one key, one way.
@@ -58,6 +85,11 @@ fn seconds(env: &Env) -> f64 {
     env.now().as_duration().as_secs_f64()
 }
 
+/// Buckets that double, from 5 microseconds.
+fn doubling(count: u32) -> Vec<f64> {
+    (0..count).map(|power| 5e-6 * f64::from(1 << power)).collect()
+}
+
 fn counters(name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
     IntCounterVec::new(Opts::new(name, help), labels).expect(FIXED)
 }
@@ -75,7 +107,29 @@ impl Metrics {
         // From 0.1 ms to 52 s.
         let calls = calls.buckets((0..20).map(|power| 0.0001 * f64::from(1 << power)).collect());
         let key = ["transformation_type", "provider_name", "key_id_hash"];
+        let times = HistogramOpts::new(
+            "apiserver_storage_transformation_duration_seconds",
+            "How long it took to encrypt and decrypt values of the datastore.",
+        );
+        let of_value = ["resource", "transformation_type", "transformer_prefix", "status"];
+        let seeds_made = HistogramOpts::new(
+            "apiserver_storage_data_key_generation_duration_seconds",
+            "How long it took to make keys that encrypt values.",
+        );
         Self {
+            transformations: counters(
+                "apiserver_storage_transformation_operations_total",
+                "How often values of the datastore were encrypted and decrypted, by their resource, with what they begin, \
+                 and whether it could be done.",
+                &of_value,
+            ),
+            transformation_times: HistogramVec::new(times.buckets(doubling(25)), &of_value[..3]).expect(FIXED),
+            seeds_made: Histogram::with_opts(seeds_made.buckets(doubling(14))).expect(FIXED),
+            seeds_missed: IntCounter::new(
+                "apiserver_storage_envelope_transformation_cache_misses_total",
+                "How often a value's key was not at hand, so that a plugin had to decrypt it.",
+            )
+            .expect(FIXED),
             kms_calls: HistogramVec::new(calls, &["provider_name", "method_name", "grpc_status_code"]).expect(FIXED),
             key_uses: counters(
                 "apiserver_envelope_encryption_key_id_hash_total",
@@ -112,6 +166,31 @@ impl Metrics {
         }
     }
 
+    /// Notes that a value was encrypted or decrypted, or could not be.
+    pub(crate) fn transformed(&self, done: &Transformation<'_>) {
+        let Resource { group, plural } = done.resource;
+        let resource = match group {
+            "" => Cow::Borrowed(plural),
+            group => Cow::Owned(format!("{plural}.{group}")),
+        };
+        let labels = [&*resource, done.way.as_str(), done.prefix];
+        let status = if done.is_done { "OK" } else { "unknown-non-grpc" };
+        self.transformations.with_label_values(&[labels[0], labels[1], labels[2], status]).inc();
+        if done.is_done {
+            self.transformation_times.with_label_values(&labels).observe(done.took.as_secs_f64());
+        }
+    }
+
+    /// Notes that a seed was made.
+    pub(crate) fn seed_made(&self, took: Duration) {
+        self.seeds_made.observe(took.as_secs_f64());
+    }
+
+    /// Notes that a seed was not at hand.
+    pub(crate) fn seed_missed(&self) {
+        self.seeds_missed.inc();
+    }
+
     /// Notes a call of a plugin.
     pub(crate) fn kms_call(&self, plugin: &str, method: &str, code: Code, took: Duration) {
         // As Go's client names them.
@@ -125,11 +204,7 @@ impl Metrics {
 
     /// The counter of a key.
     pub(crate) fn key_use(&self, plugin: &str, key_id: &str, way: Way) -> KeyUse {
-        let way = match way {
-            Way::FromStorage => "from_storage",
-            Way::ToStorage => "to_storage",
-        };
-        let labels = [way.to_owned(), plugin.to_owned(), hash(key_id)];
+        let labels = [way.as_str().to_owned(), plugin.to_owned(), hash(key_id)];
         let oldest = remember(&self.used, &labels);
         if let Some(oldest) = oldest {
             // Whoever still holds its counter counts for nobody.
@@ -166,7 +241,11 @@ impl Metrics {
     /// All that was measured; `hash` is that of the configuration in use.
     pub(crate) fn collect(&self, config_hash: &str, seeds: &[(String, usize)]) -> Vec<MetricFamily> {
         let mut families = Vec::new();
-        let collectors: [&dyn Collector; 7] = [
+        let collectors: [&dyn Collector; 11] = [
+            &self.transformations,
+            &self.transformation_times,
+            &self.seeds_made,
+            &self.seeds_missed,
             &self.kms_calls,
             &self.key_uses,
             &self.key_last_used,

@@ -140,7 +140,7 @@ fn keys(chain: &Chain) -> Vec<KeyName> {
         match &**reader {
             Reader::Identity => keys.push(KeyName::new(IDENTITY, "")),
             Reader::Local { kind, keys: own, .. } => {
-                keys.extend(own.iter().map(|(name, _)| KeyName::new(kind.as_str(), name)));
+                keys.extend(own.iter().map(|key| KeyName::new(kind.as_str(), &*key.name)));
             }
             Reader::Kms { kms, .. } => {
                 let key = kms.key_id().unwrap_or_default();

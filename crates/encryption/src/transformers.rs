@@ -9,11 +9,12 @@ use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use futures::future::join_all;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use crate::configuration::{EncryptionConfiguration, Provider};
 use crate::kms::{self, Kms};
 use crate::local::{Cipher, CipherKind};
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, Transformation, Way};
 use crate::validation::{split, timeout};
 
 /// With this every encrypted value begins.
@@ -23,13 +24,12 @@ pub(crate) const ENCRYPTED: &[u8] = b"k8s:enc:";
 pub struct Transformers {
     /// By group and then by resource, each with `*` for all that are not named.
     chains: HashMap<String, HashMap<String, Chain>>,
-    /// Of all that no entry names.
-    plain: Chain,
     /// The key management plugins, in the order of the configuration.
     plugins: Vec<Arc<Kms>>,
     /// Told when a plugin reads what it could not read before.
     recovered: Arc<Notify>,
     env: Env,
+    metrics: Arc<Metrics>,
 }
 
 /// The resource that a value is of.
@@ -47,8 +47,16 @@ pub(crate) type Chain = Vec<Arc<Reader>>;
 /// One provider, which reads what has its prefix.
 pub(crate) enum Reader {
     Identity,
-    Local { kind: CipherKind, prefix: Vec<u8>, keys: Vec<(String, Cipher)> },
-    Kms { prefix: Vec<u8>, kms: Arc<Kms> },
+    Local { kind: CipherKind, prefix: String, keys: Vec<LocalKey> },
+    Kms { prefix: String, kms: Arc<Kms> },
+}
+
+/// A key of the configuration.
+pub(crate) struct LocalKey {
+    pub(crate) name: String,
+    /// The name with a colon, which its values have behind the prefix of their provider.
+    prefix: String,
+    cipher: Cipher,
 }
 
 /// A value from the datastore.
@@ -112,14 +120,13 @@ pub struct SealError {
 
 impl Transformers {
     /// Encrypts nothing, and reads only what is not encrypted.
-    pub fn identity(env: Env) -> Self {
-        let (plain, recovered) = (vec![Arc::new(Reader::Identity)], Arc::default());
-        Self { chains: HashMap::new(), plain, plugins: Vec::new(), recovered, env }
+    pub(crate) fn identity(env: Env, metrics: Arc<Metrics>) -> Self {
+        Self { chains: HashMap::new(), plugins: Vec::new(), recovered: Arc::default(), env, metrics }
     }
 
     /// What a checked configuration says.
     pub(crate) fn new(configuration: &EncryptionConfiguration, env: Env, metrics: &Arc<Metrics>) -> Self {
-        let mut transformers = Self::identity(env);
+        let mut transformers = Self::identity(env, metrics.clone());
         for entry in &configuration.resources {
             let readers: Chain =
                 entry.providers.iter().map(|provider| Arc::new(transformers.reader(provider, metrics))).collect();
@@ -137,7 +144,7 @@ impl Transformers {
         if let Some(kms) = &provider.kms {
             let socket = kms::socket(&kms.endpoint).unwrap_or_default();
             let address = kms::Address { name: &kms.name, socket, timeout: timeout(kms).unwrap_or(kms::TIMEOUT) };
-            let prefix = format!("k8s:enc:kms:{}:{}:", kms::VERSION, kms.name).into_bytes();
+            let prefix = format!("k8s:enc:kms:{}:{}:", kms::VERSION, kms.name);
             let kms = Arc::new(Kms::new(address, self.recovered.clone(), self.env.clone(), metrics.clone()));
             self.plugins.push(kms.clone());
             return Reader::Kms { prefix, kms };
@@ -161,12 +168,7 @@ impl Transformers {
         self.recovered.notified().await;
     }
 
-    /// The chain of a resource: its own, that of its group, that of all.
-    fn chain(&self, resource: Resource<'_>) -> &Chain {
-        self.named(resource).unwrap_or(&self.plain)
-    }
-
-    /// The same; `None` if the configuration does not name it.
+    /// The chain of a resource: its own, that of its group, that of all. `None` if the configuration does not name it.
     pub(crate) fn named(&self, Resource { group, plural }: Resource<'_>) -> Option<&Chain> {
         let own = self.chains.get(group).and_then(|chains| chains.get(plural).or_else(|| chains.get("*")));
         let all = || self.chains.get("*").and_then(|chains| chains.get("*"));
@@ -182,61 +184,100 @@ impl Transformers {
 
     /// Encrypts a value that is to be stored under `key`.
     pub async fn seal(&self, resource: Resource<'_>, key: &[u8], plain: Bytes) -> Result<Bytes, SealError> {
-        let Some(writer) = self.chain(resource).first() else { return Ok(plain) };
-        Ok(match &**writer {
-            Reader::Identity => plain,
+        let Some(writer) = self.named(resource).and_then(|chain| chain.first()) else { return Ok(plain) };
+        let measure = Measure { by: self, resource, way: Way::ToStorage, began: self.env.instant() };
+        let sealed = match &**writer {
+            Reader::Identity => Ok(plain),
             Reader::Local { prefix, keys, .. } => {
-                let (name, cipher) = keys.first().expect("a checked configuration has keys");
-                let mut sealed = Vec::with_capacity(prefix.len() + name.len() + plain.len() + 64);
-                sealed.extend_from_slice(prefix);
-                sealed.extend_from_slice(name.as_bytes());
-                sealed.push(b':');
-                cipher.seal(&plain, key, &mut sealed, &self.env);
-                sealed.into()
+                let own = keys.first().expect("a checked configuration has keys");
+                let mut sealed = Vec::with_capacity(prefix.len() + own.prefix.len() + plain.len() + 64);
+                sealed.extend_from_slice(prefix.as_bytes());
+                sealed.extend_from_slice(own.prefix.as_bytes());
+                own.cipher.seal(&plain, key, &mut sealed, &self.env);
+                measure.note(&own.prefix, true);
+                Ok(sealed.into())
             }
             Reader::Kms { prefix, kms } => {
-                let mut sealed = prefix.clone();
+                let mut sealed = prefix.clone().into_bytes();
                 let done = kms.seal(&plain, key, &mut sealed).await;
-                done.map_err(|reason| SealError { plugin: kms.name().to_owned(), reason })?;
-                sealed.into()
+                done.map(|()| sealed.into()).map_err(|reason| SealError { plugin: kms.name().to_owned(), reason })
             }
-        })
+        };
+        measure.note(writer.prefix(), sealed.is_ok());
+        sealed
     }
 
     /// Decrypts a value that is stored under `key`.
     pub async fn open(&self, resource: Resource<'_>, key: &[u8], stored: Bytes) -> Result<Opened, OpenError> {
-        let chain = self.chain(resource);
         let is_encrypted = stored.starts_with(ENCRYPTED);
         let mut failure = match is_encrypted {
             true => OpenError::NoProvider { prefix: shown_prefix(&stored) },
             false => OpenError::NotEncrypted,
         };
+        let Some(chain) = self.named(resource) else {
+            return if is_encrypted { Err(failure) } else { Ok(Opened { value: stored, is_stale: false }) };
+        };
+        let measure = Measure { by: self, resource, way: Way::FromStorage, began: self.env.instant() };
+        let mut is_known = false;
         for (number, reader) in chain.iter().enumerate() {
             let read = match &**reader {
-                Reader::Identity if !is_encrypted => return Ok(Opened { value: stored, is_stale: number > 0 }),
+                Reader::Identity if !is_encrypted => {
+                    measure.note("identity", true);
+                    return Ok(Opened { value: stored, is_stale: number > 0 });
+                }
                 Reader::Identity => continue,
                 Reader::Local { kind, prefix, keys } => {
-                    let Some(rest) = stored.strip_prefix(&prefix[..]) else { continue };
-                    open_local(*kind, keys, rest, key).map(|(value, is_first)| (value, !is_first))
+                    let Some(rest) = stored.strip_prefix(prefix.as_bytes()) else { continue };
+                    open_local(*kind, keys, rest, key, &measure).map(|(value, is_first)| (value, !is_first))
                 }
                 Reader::Kms { prefix, kms } => {
-                    if !stored.starts_with(prefix) {
+                    if !stored.starts_with(prefix.as_bytes()) {
                         continue;
                     }
                     let read = kms.open(stored.slice(prefix.len()..), key).await;
                     read.map_err(|reason| OpenError::Kms { plugin: kms.name().to_owned(), reason })
                 }
             };
+            measure.note(reader.prefix(), read.is_ok());
+            is_known = true;
             match read {
                 Ok((value, is_stale)) => return Ok(Opened { value, is_stale: number > 0 || is_stale }),
                 Err(err) => failure = err,
             }
         }
+        if !is_known {
+            measure.note("unknown", false);
+        }
         Err(failure)
     }
 }
 
+/// Measures what is made of one value.
+struct Measure<'a> {
+    by: &'a Transformers,
+    resource: Resource<'a>,
+    way: Way,
+    began: Instant,
+}
+
+impl Measure<'_> {
+    /// Notes what was done for values with a prefix.
+    fn note(&self, prefix: &str, is_done: bool) {
+        let took = self.by.env.instant().saturating_duration_since(self.began);
+        let (resource, way) = (self.resource, self.way);
+        self.by.metrics.transformed(&Transformation { resource, way, prefix, took, is_done });
+    }
+}
+
 impl Reader {
+    /// With what its values begin.
+    fn prefix(&self) -> &str {
+        match self {
+            Self::Identity => "",
+            Self::Local { prefix, .. } | Self::Kms { prefix, .. } => prefix,
+        }
+    }
+
     /// An element without a plugin.
     fn local(provider: &Provider) -> Self {
         let ciphers = [
@@ -248,9 +289,10 @@ impl Reader {
             let Some(keys) = keys else { continue };
             let cipher = |key: &crate::Key| {
                 let secret = BASE64_STANDARD.decode(&key.secret).ok()?;
-                Some((key.name.clone(), Cipher::new(kind, &secret)?))
+                let (name, prefix) = (key.name.clone(), format!("{}:", key.name));
+                Some(LocalKey { name, prefix, cipher: Cipher::new(kind, &secret)? })
             };
-            let prefix = format!("k8s:enc:{}:v1:", kind.as_str()).into_bytes();
+            let prefix = format!("k8s:enc:{}:v1:", kind.as_str());
             return Self::Local { kind, prefix, keys: keys.keys.iter().filter_map(cipher).collect() };
         }
         // A checked element that has no keys is this one.
@@ -261,18 +303,22 @@ impl Reader {
 /// Decrypts with the key that the value names; tells whether it is the first.
 fn open_local(
     kind: CipherKind,
-    keys: &[(String, Cipher)],
+    keys: &[LocalKey],
     rest: &[u8],
     bound: &[u8],
+    measure: &Measure<'_>,
 ) -> Result<(Bytes, bool), OpenError> {
     let provider = kind.as_str();
     let name_end = rest.iter().position(|byte| *byte == b':').unwrap_or(rest.len());
     let (name, sealed) = (&rest[..name_end], rest.get(name_end + 1..).unwrap_or_default());
     let shown = || String::from_utf8_lossy(&name[..name.len().min(MAX_SHOWN)]).into_owned();
-    let Some(number) = keys.iter().position(|(key, _)| key.as_bytes() == name) else {
+    let Some(number) = keys.iter().position(|key| key.name.as_bytes() == name) else {
+        measure.note("unknown", false);
         return Err(OpenError::NoKey { provider, key: shown() });
     };
-    match keys[number].1.open(sealed, bound) {
+    let opened = keys[number].cipher.open(sealed, bound);
+    measure.note(&keys[number].prefix, opened.is_ok());
+    match opened {
         Ok(value) => Ok((value.into(), number == 0)),
         Err(_) => Err(OpenError::WrongKey { provider, key: shown() }),
     }
@@ -347,7 +393,7 @@ mod tests {
     #[test]
     fn the_first_provider_writes_and_all_read() {
         let identity = || "identity: {}".to_owned();
-        let none = Transformers::identity(Env::system());
+        let none = Transformers::identity(Env::system(), Arc::new(Metrics::new()));
         for kind in ["aescbc", "aesgcm", "secretbox"] {
             let old = transformers(&[("secrets", &[local(kind, &[key("k1", 1)]), identity()])]);
             let sealed = seal(&old, KEY);
@@ -377,6 +423,47 @@ mod tests {
         // The same value below another key of the datastore.
         let moved = seal(&right, b"/registry/core/secrets/default/other");
         check_open(&right, &moved, Err("does not decrypt it"));
+    }
+
+    /// How often values with a prefix went a way, and how that ended.
+    #[track_caller]
+    fn check_measured(by: &Transformers, way: &str, prefix: &str, status: &str, expected: f64) {
+        let families = by.metrics.collect("", &[]);
+        let name = "apiserver_storage_transformation_operations_total";
+        let family = families.iter().find(|family| family.name() == name).expect("it is measured");
+        let wanted =
+            [("resource", "secrets"), ("status", status), ("transformation_type", way), ("transformer_prefix", prefix)];
+        let is_wanted = |metric: &&prometheus::proto::Metric| {
+            metric.get_label().iter().map(|label| (label.name(), label.value())).eq(wanted)
+        };
+        let count = family.get_metric().iter().find(is_wanted).map_or(0.0, |metric| metric.get_counter().get_value());
+        assert!((count - expected).abs() < f64::EPSILON, "{way} {prefix} {status}: {count}");
+    }
+
+    #[test]
+    fn values_are_counted_by_what_they_begin_with() {
+        let by = transformers(&[("secrets", &[local("aesgcm", &[key("k1", 1)]), "identity: {}".to_owned()])]);
+        let sealed = seal(&by, KEY);
+        check_open(&by, &sealed, Ok(false));
+        check_open(&by, &plain(), Ok(true));
+        let mut changed = sealed.to_vec();
+        changed.truncate(sealed.len() - 1);
+        check_open(&by, &changed.into(), Err("does not decrypt it"));
+        check_open(&by, &Bytes::from_static(b"k8s:enc:other:v1:k:"), Err("no provider"));
+        // What the configuration does not name is not looked at.
+        let pods = Resource { group: "", plural: "pods" };
+        at_once(by.seal(pods, KEY, plain())).expect("it can be stored");
+        for (way, prefix, status, expected) in [
+            ("to_storage", "k8s:enc:aesgcm:v1:", "OK", 1.0),
+            ("to_storage", "k1:", "OK", 1.0),
+            ("from_storage", "k8s:enc:aesgcm:v1:", "OK", 1.0),
+            ("from_storage", "k8s:enc:aesgcm:v1:", "unknown-non-grpc", 1.0),
+            ("from_storage", "k1:", "unknown-non-grpc", 1.0),
+            ("from_storage", "identity", "OK", 1.0),
+            ("from_storage", "unknown", "unknown-non-grpc", 1.0),
+        ] {
+            check_measured(&by, way, prefix, status, expected);
+        }
     }
 
     #[test]

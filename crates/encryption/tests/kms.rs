@@ -87,7 +87,10 @@ fn check_error<T: std::fmt::Debug>(result: Result<T, String>, expected: &str) {
 fn metric(by: &Encryption, name: &str, label: &str) -> Option<f64> {
     let families = by.metrics();
     let family = families.iter().find(|family| family.name() == name)?;
-    let has = |metric: &&prometheus::proto::Metric| metric.get_label().iter().any(|pair| pair.value() == label);
+    let has = |metric: &&prometheus::proto::Metric| {
+        let labels = metric.get_label();
+        labels.iter().any(|pair| pair.value() == label) || (label.is_empty() && labels.is_empty())
+    };
     let metric = family.get_metric().iter().find(has)?;
     Some(match family.get_field_type() {
         MetricType::COUNTER => metric.get_counter().get_value(),
@@ -127,6 +130,11 @@ async fn values_hold_a_seed_that_is_decrypted_once() {
     assert_eq!(metric(&reader, &name("key_id_hash_total"), hash), Some(3.0));
     assert_eq!(metric(&reader, &name("dek_source_cache_size"), "vault"), Some(2.0));
     assert_eq!(metric(&reader, &name("kms_operations_latency_seconds"), "Decrypt"), Some(1.0));
+
+    let storage = |rest: &str| format!("apiserver_storage_{rest}");
+    assert_eq!(metric(&reader, &storage("envelope_transformation_cache_misses_total"), ""), Some(1.0));
+    assert_eq!(metric(&reader, &storage("data_key_generation_duration_seconds"), ""), Some(1.0));
+    assert_eq!(metric(&reader, &storage("transformation_operations_total"), "k8s:enc:kms:v2:vault:"), Some(3.0));
 
     let moved = reader.current().open(SECRETS, b"/registry/core/secrets/default/other", first.clone()).await;
     check_error(moved.map_err(|err| err.to_string()), "does not decrypt it");

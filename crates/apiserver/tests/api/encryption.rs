@@ -76,8 +76,22 @@ async fn secrets_are_encrypted_and_other_objects_are_not() {
         check_begins(&stored(&cluster, KEY).await, &format!("k8s:enc:{kind}:v1:k1:"));
         check_begins(&stored(&cluster, "/registry/core/namespaces/default").await, "{\"apiVersion\":\"v1\"");
         assert_eq!(cluster.get(SECRET).await.expect(200), created);
+        check_counted(&cluster, "to_storage", kind).await;
         let cluster = cluster.restart_with(file.used()).await;
         assert_eq!(cluster.get(SECRET).await.expect(200), created);
+        check_counted(&cluster, "from_storage", kind).await;
+    }
+}
+
+/// That the metrics tell of secrets that went a way.
+async fn check_counted(cluster: &Cluster, way: &str, kind: &str) {
+    let labels = |status: &str| {
+        format!(r#"resource="secrets",{status}transformation_type="{way}",transformer_prefix="k8s:enc:{kind}:v1:""#)
+    };
+    for (name, status) in [("operations_total", r#"status="OK","#), ("duration_seconds_count", "")] {
+        let name = format!("apiserver_storage_transformation_{name}");
+        let count = crate::metrics::metric(cluster, &name, &labels(status)).await;
+        assert!(count.is_some_and(|count| count >= 1.0), "{name} {way} {kind}: {count:?}");
     }
 }
 

@@ -238,9 +238,11 @@ impl Kms {
             self.writer.store(Some(Arc::new(Writer { expires, ..(*writer).clone() })));
             return Ok(());
         }
+        let began = self.env.instant();
         let mut bytes = vec![0; seed::LENGTH];
         SystemRandom::new().fill(&mut bytes).expect("the system has randomness");
         let seed = Seed::new(HKDF_SEED, &bytes).expect("it has the length of a seed");
+        self.metrics.seed_made(self.env.instant().saturating_duration_since(began));
         let answer = self.plugin.encrypt(bytes).await.map_err(|err| format!("Encrypt failed: {}", describe(&err)))?;
         let (data, source_type) = (Bytes::new(), HKDF_SEED);
         let (source, annotations) = (answer.ciphertext, answer.annotations);
@@ -265,6 +267,7 @@ impl Kms {
         if let Some(reading) = self.seeds.get(&id) {
             return Ok(reading);
         }
+        self.metrics.seed_missed();
         if let Some((_, why)) = self.missed().away.as_ref().filter(|(until, _)| self.env.instant() < *until) {
             return Err(why.clone());
         }
