@@ -61,14 +61,15 @@ impl Registry {
         let attempts = if generate.is_some() { NAME_ATTEMPTS } else { 1 };
         let mut last = String::new();
         for _ in 0..attempts {
-            let mut attempt = NewObject { value: object.clone(), by_update };
+            let object = object.clone();
+            let mut attempt = Attempt { registry: self, scope, caller, omitted: &omitted, object, by_update };
             if let Some(prefix) = &generate {
-                api::meta::set_name(&mut attempt.value, &self.generated_name(prefix));
+                api::meta::set_name(&mut attempt.object, &self.generated_name(prefix));
             }
-            if let Some(created) = self.try_create(scope, &mut attempt, &omitted, caller).await? {
+            if let Some(created) = attempt.run().await? {
                 return Ok(created);
             }
-            last = api::meta::name(&attempt.value).to_owned();
+            last = api::meta::name(&attempt.object).to_owned();
         }
         let (group, plural) = (&scope.resource.group, &scope.resource.plural);
         if generate.is_some() {
@@ -89,66 +90,66 @@ impl Registry {
         }
         format!("{}{}", &prefix[..end], self.env.random().suffix(SUFFIX))
     }
+}
 
-    /// One attempt; `None` if the name is taken.
-    async fn try_create(
-        &self,
-        scope: Scope<'_>,
-        attempt: &mut NewObject,
-        omitted: &Omitted,
-        caller: Caller<'_>,
-    ) -> Result<Option<Value>, Status> {
-        let resource = scope.resource;
-        let object = &mut attempt.value;
-        api::meta::set_uid(object, &self.env.random().uuid());
-        let now = self.env.now();
+/// One attempt to create an object.
+struct Attempt<'a> {
+    registry: &'a Registry,
+    scope: Scope<'a>,
+    caller: Caller<'a>,
+    omitted: &'a Omitted,
+    object: Value,
+    by_update: bool,
+}
+
+impl Attempt<'_> {
+    /// Gives the object what the server alone gives, and creates it; `None` if the name is taken.
+    async fn run(&mut self) -> Result<Option<Value>, Status> {
+        let Self { registry, scope: Scope { resource, .. }, caller, .. } = *self;
+        let object = &mut self.object;
+        api::meta::set_uid(object, &registry.env.random().uuid());
+        let now = registry.env.now();
         api::meta::set_creation_timestamp(object, now);
         let creation = strategy::Creation { identity: caller.identity, now };
-        self.disabled_fields.drop_from(resource, object, None);
+        registry.disabled_fields.drop_from(resource, object, None);
         strategy::prepare_create(resource, object, &creation);
         // Validation looks at addresses and ports too; what it refuses gives them back.
-        let request = Request { registry: self, resource, dry_run: caller.dry_run };
-        let held = self.services.allocate(request, object, &Value::Null).await?;
-        let outcome = self.write_new(scope, attempt, omitted, caller).await;
+        let request = Request { registry, resource, dry_run: caller.dry_run };
+        let held = registry.services.allocate(request, object, &Value::Null).await?;
+        let outcome = self.write().await;
         if let Some(held) = held {
-            held.end(self, matches!(outcome, Ok(Some(_))) && !caller.dry_run).await;
+            held.end(registry, matches!(outcome, Ok(Some(_))) && !caller.dry_run).await;
         }
         outcome
     }
 
-    /// Judges and writes an object that has all it needs; `None` if the name is taken.
-    async fn write_new(
-        &self,
-        scope: Scope<'_>,
-        attempt: &mut NewObject,
-        omitted: &Omitted,
-        caller: Caller<'_>,
-    ) -> Result<Option<Value>, Status> {
-        let resource = scope.resource;
-        let NewObject { value: object, by_update } = attempt;
+    /// Judges and writes the object, which has all it needs; `None` if the name is taken.
+    async fn write(&mut self) -> Result<Option<Value>, Status> {
+        let Self { registry, scope, caller, omitted, by_update, .. } = *self;
+        let (resource, object) = (scope.resource, &mut self.object);
         *object = convert::round_trip(resource, std::mem::take(object));
         let (stored, judged) = convert::judged(resource, object);
         let mut errors = api::validation::create(stored, &judged);
         // Warnings of rules are about what was wrong before.
-        self.rules.judge(&self.kinds(), stored, &judged, None, &mut errors);
+        registry.rules.judge(&registry.kinds(), stored, &judged, None, &mut errors);
         if !errors.is_empty() {
             let (kind, name) = (api::meta::kind(object), api::meta::name(object));
             return Err(Status::invalid(&resource.storage_group, kind, name, errors));
         }
         api::warnings::create(resource, object).into_iter().for_each(|warning| caller.warn(warning));
-        if *by_update {
-            self.authorize_create(scope, api::meta::name(object), caller.identity).await?;
+        if by_update {
+            registry.authorize_create(scope, api::meta::name(object), caller.identity).await?;
         }
-        let attributes = admission::Attributes::new(self, scope, caller, Operation::Create);
+        let attributes = admission::Attributes::new(registry, scope, caller, Operation::Create);
         admission::validate(&attributes, object).await?;
         let charge = admission::charge(&attributes, object).await?;
         let key = scope.key(api::meta::name(object));
         let result = if caller.dry_run {
-            let is_there = self.stored(resource, &key).await?.is_some();
+            let is_there = registry.stored(resource, &key).await?.is_some();
             Ok(if is_there { Put::Mismatch(None) } else { Put::Applied(0) })
         } else {
             let write = Write { value: object, omitted, expected: 0 };
-            self.put_converted(resource, &key, write).await
+            registry.put_converted(resource, &key, write).await
         };
         match result? {
             Put::Applied(revision) => {
@@ -158,7 +159,7 @@ impl Registry {
                 Ok(Some(super::kept(resource, std::mem::take(object))))
             }
             Put::Mismatch(_) => {
-                charge.refund(self).await?;
+                charge.refund(registry).await?;
                 Ok(None)
             }
         }
