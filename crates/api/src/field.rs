@@ -17,6 +17,12 @@ impl Path {
         Self(name.to_owned())
     }
 
+    /// The path of no field, as upstream prints one with an empty name.
+    #[must_use]
+    pub fn nameless() -> Self {
+        Self::new("[]")
+    }
+
     /// The path of the field `name` below this one.
     #[must_use]
     pub fn child(&self, name: &str) -> Self {

@@ -13,7 +13,7 @@ mod bundles;
 mod issued;
 mod pods;
 
-pub(super) use bundles::{trust_bundle, trust_bundle_update};
+pub(super) use bundles::{trust_bundle, trust_bundle_name, trust_bundle_update};
 pub(super) use pods::{pod_request, pod_request_status, pod_request_update};
 
 /// What a certificate can be asked for.

@@ -208,10 +208,14 @@ fn set_operator(errors: &mut ErrorList, path: &Path, operator: &str, values: &[S
     }
 }
 
-/// One term of a node selector.
-pub(super) fn node_selector_term(errors: &mut ErrorList, path: &Path, term: &NodeSelectorTerm) {
+/// One term of a node selector; those that must match have values that labels can have.
+pub(super) fn node_selector_term(errors: &mut ErrorList, path: &Path, term: &NodeSelectorTerm, must_match: bool) {
     for (index, requirement) in term.match_expressions.iter().flatten().enumerate() {
-        node_requirement(errors, &path.child("matchExpressions").index(index), requirement);
+        let path = path.child("matchExpressions").index(index);
+        node_requirement(errors, &path, requirement);
+        for (index, value) in requirement.values.iter().flatten().enumerate().filter(|_| must_match) {
+            invalid(errors, &path.child("values").index(index), value.as_str(), names::label_value(value));
+        }
     }
     for (index, requirement) in term.match_fields.iter().flatten().enumerate() {
         node_field_requirement(errors, &path.child("matchFields").index(index), requirement);

@@ -30,8 +30,8 @@ pub(super) fn config_map(map: &ConfigMap, errors: &mut ErrorList) {
         size += value.0.len();
     }
     if size > SIZE_LIMIT {
-        // The whole object is too long; this is how upstream prints a path of nothing.
-        errors.push(FieldError::too_long(&Path::new("[]"), SIZE_LIMIT));
+        // The whole object is too long.
+        errors.push(FieldError::too_long(&Path::nameless(), SIZE_LIMIT));
     }
 }
 

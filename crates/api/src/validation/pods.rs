@@ -2,44 +2,56 @@
 
 use std::collections::BTreeSet;
 
-use k8s_openapi::api::core::v1::{Pod, PodDNSConfig, PodSpec, PodTemplate, PodTemplateSpec};
+use k8s_openapi::api::core::v1::{Pod, PodSpec, PodTemplate, PodTemplateSpec, ResourceRequirements};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::{check, metadata, names};
-use crate::field::{ErrorList, FieldError, Path, quote};
+use crate::field::{ErrorList, FieldError, Path};
 
 mod affinity;
+mod annotations;
 mod claims;
 mod containers;
+mod dns;
 pub(super) mod drivers;
 mod env;
 mod mounts;
 mod probes;
+mod projected;
 mod resize;
 pub(super) mod resources;
 mod restart;
 mod scheduling;
 mod security;
+mod status;
 mod update;
 mod volumes;
 mod windows;
 
 pub(super) use affinity::node_selector;
+pub(super) use projected::token_lifetime;
 pub(super) use resize::pod_resize;
 pub(super) use scheduling::{taint_effect, tolerations};
-pub(super) use update::{ephemeral_containers_update, pod_status, pod_update};
-pub(super) use volumes::{host_path, nfs, token_lifetime};
-
-const APP_ARMOR_PREFIX: &str = "container.apparmor.security.beta.kubernetes.io/";
-const MIRROR_ANNOTATION: &str = "kubernetes.io/config.mirror";
-const DELETION_COST: &str = "controller.kubernetes.io/pod-deletion-cost";
+pub(super) use status::pod_status;
+pub(super) use update::{ephemeral_containers_update, pod_update};
+pub(super) use volumes::{host_path, nfs};
 
 /// Judges a new pod.
 pub(super) fn pod(pod: &Pod, errors: &mut ErrorList) {
+    whole_pod(pod, errors);
     let path = Path::new("spec");
-    if pod.spec.as_ref().is_some_and(|spec| spec.ephemeral_containers.as_ref().is_some_and(|list| !list.is_empty())) {
+    let Some(spec) = &pod.spec else {
+        return;
+    };
+    if spec.ephemeral_containers.as_ref().is_some_and(|list| !list.is_empty()) {
         errors.push(FieldError::forbidden(&path.child("ephemeralContainers"), "cannot be set on create"));
     }
-    whole_pod(pod, errors);
+    let is_gated = spec.scheduling_gates.as_ref().is_some_and(|gates| !gates.is_empty());
+    if is_gated && !check::text(&spec.node_name).is_empty() {
+        let why = "cannot be set until all schedulingGates have been cleared";
+        errors.push(FieldError::forbidden(&path.child("nodeName"), why));
+    }
+    annotations::profiles(&pod.metadata.annotations, spec, &path, errors);
 }
 
 /// Judges what every pod must be, new or updated.
@@ -47,11 +59,9 @@ fn whole_pod(pod: &Pod, errors: &mut ErrorList) {
     let path = Path::new("spec");
     let default = PodSpec::default();
     let spec = pod.spec.as_ref().unwrap_or(&default);
-    annotations(pod.metadata.annotations.iter().flatten(), spec, &Path::new("metadata").child("annotations"), errors);
-    pod_spec(spec, &path, errors);
-    for (index, volume) in spec.volumes.iter().flatten().enumerate() {
-        volumes::of_named_pod(volume, pod.metadata.name.as_deref(), &path.child("volumes").index(index), errors);
-    }
+    let annotations_path = Path::new("metadata").child("annotations");
+    annotations::annotations(&pod.metadata.annotations, spec, &annotations_path, errors);
+    pod_spec(spec, Some(&pod.metadata), &path, errors);
     // Templates may refer to a service account that admission fills in; pods have it by now.
     if check::text(&spec.service_account_name).is_empty() {
         for (index, volume) in spec.volumes.iter().flatten().enumerate() {
@@ -63,17 +73,11 @@ fn whole_pod(pod: &Pod, errors: &mut ErrorList) {
             }
         }
     }
-    let images = |list: &str, index: usize, image: &Option<String>| {
-        let image = check::text(image);
-        let path = path.child(list).index(index).child("image");
-        let why = "must not have leading or trailing whitespace";
-        (image.trim() != image).then(|| FieldError::invalid(&path, image, why))
-    };
     for (index, container) in spec.containers.iter().enumerate() {
-        errors.extend(images("containers", index, &container.image));
+        containers::trimmed_image(&container.image, &path.child("containers").index(index), errors);
     }
     for (index, container) in spec.init_containers.iter().flatten().enumerate() {
-        errors.extend(images("initContainers", index, &container.image));
+        containers::trimmed_image(&container.image, &path.child("initContainers").index(index), errors);
     }
 }
 
@@ -88,122 +92,80 @@ pub(super) fn pod_template(template: &PodTemplate, errors: &mut ErrorList) {
 pub(super) fn template_spec(template: &PodTemplateSpec, path: &Path, errors: &mut ErrorList) {
     let default = PodSpec::default();
     let spec = template.spec.as_ref().unwrap_or(&default);
+    let found = template.metadata.as_ref().and_then(|meta| meta.annotations.clone());
     if let Some(meta) = &template.metadata {
         metadata::template(meta, &path.child("metadata"), errors);
-        // Upstream leaves "metadata" out of this path.
-        annotations(meta.annotations.iter().flatten(), spec, &path.child("annotations"), errors);
     }
-    pod_spec(spec, &path.child("spec"), errors);
+    // Upstream leaves "metadata" out of this path.
+    annotations::annotations(&found, spec, &path.child("annotations"), errors);
+    let spec_path = path.child("spec");
+    pod_spec(spec, None, &spec_path, errors);
+    annotations::profiles(&found, spec, &spec_path, errors);
     if spec.ephemeral_containers.as_ref().is_some_and(|list| !list.is_empty()) {
-        let path = path.child("spec").child("ephemeralContainers");
+        let path = spec_path.child("ephemeralContainers");
         errors.push(FieldError::forbidden(&path, "ephemeral containers not allowed in pod template"));
     }
 }
 
-fn annotations<'a>(
-    annotations: impl Iterator<Item = (&'a String, &'a String)>,
-    spec: &PodSpec,
-    path: &Path,
-    errors: &mut ErrorList,
-) {
-    for (key, value) in annotations {
-        if key == MIRROR_ANNOTATION && check::text(&spec.node_name).is_empty() {
-            let why = "must set spec.nodeName if mirror pod annotation is set";
-            errors.push(FieldError::invalid(&path.key(key), value.as_str(), why));
-        }
-        if key == DELETION_COST && !is_deletion_cost(value) {
-            errors.push(FieldError::invalid(&path.key(key), value.as_str(), "must be a 32bit integer"));
-        }
-        let Some(container) = key.strip_prefix(APP_ARMOR_PREFIX) else {
-            continue;
-        };
-        let names =
-            spec.containers.iter().chain(spec.init_containers.iter().flatten()).map(|container| &container.name);
-        if !names.into_iter().any(|name| name == container) {
-            errors.push(FieldError::invalid(&path.key(key), container, "container not found"));
-        }
-        let known = ["", "runtime/default", "unconfined"].contains(&value.as_str()) || value.starts_with("localhost/");
-        if !known {
-            let why = format!("invalid AppArmor profile name: {}", quote(value));
-            errors.push(FieldError::invalid(&path.key(key), value.as_str(), why));
-        }
-    }
-}
-
-/// A number in its one form: without a plus or leading zeros.
-fn is_deletion_cost(text: &str) -> bool {
-    text.parse::<i32>().is_ok_and(|cost| cost.to_string() == text)
-}
-
-/// Judges a pod spec, of a pod or of a template.
-fn pod_spec(spec: &PodSpec, path: &Path, errors: &mut ErrorList) {
-    let volumes = volumes::volumes(spec.volumes.as_deref().unwrap_or_default(), &path.child("volumes"), errors);
-    claims::claims(spec.resource_claims.as_deref().unwrap_or_default(), &path.child("resourceClaims"), errors);
+/// Judges a pod spec in upstream's order; pods have metadata, and templates have none that counts here.
+fn pod_spec(spec: &PodSpec, meta: Option<&ObjectMeta>, path: &Path, errors: &mut ErrorList) {
+    let volumes = volumes::volumes(spec.volumes.as_deref().unwrap_or_default(), meta, &path.child("volumes"), errors);
+    let claims = spec.resource_claims.as_deref().unwrap_or_default();
+    claims::claims(claims, meta, &path.child("resourceClaims"), errors);
     containers::all(spec, &volumes, path, errors);
     claims::pod_resources(spec, &path.child("resources"), errors);
-    let policies = ["Always", "Never", "OnFailure"];
+    containers::host_network_ports(spec, meta.is_some(), path, errors);
+    let policies = ["Always", "OnFailure", "Never"];
     check::required_one_of(errors, &path.child("restartPolicy"), check::text(&spec.restart_policy), &policies);
-    dns(spec, path, errors);
+    dns::policy(spec, &path.child("dnsPolicy"), errors);
     check::labels(errors, &path.child("nodeSelector"), spec.node_selector.as_ref());
-    security::pod(spec, path, errors);
+    security::pod(spec, &path.child("securityContext"), errors);
     if let Some(affinity) = &spec.affinity {
         affinity::affinity(affinity, &path.child("affinity"), errors);
     }
+    dns::config(spec, &path.child("dnsConfig"), errors);
     readiness_gates(spec, path, errors);
     scheduling::pod(spec, path, errors);
-    let subdomain_name = names::dns_subdomain as fn(&str) -> Vec<String>;
-    for (field, value, rule) in [
-        ("serviceAccountName", &spec.service_account_name, subdomain_name),
-        ("nodeName", &spec.node_name, subdomain_name),
-        ("hostname", &spec.hostname, names::dns_label),
-        ("subdomain", &spec.subdomain, names::dns_label),
-        ("priorityClassName", &spec.priority_class_name, subdomain_name),
-        ("runtimeClassName", &spec.runtime_class_name, subdomain_name),
-    ] {
-        check::optional_name(errors, &path.child(field), check::text(value), rule);
+    windows::host_processes(spec, path, errors);
+    security::host_users(spec, path, errors);
+    dns::host_name(spec, &path.child("hostnameOverride"), errors);
+    for (field, value) in [("serviceAccountName", &spec.service_account_name), ("nodeName", &spec.node_name)] {
+        check::optional_name(errors, &path.child(field), check::text(value), names::dns_subdomain);
     }
     if let Some(seconds) = spec.active_deadline_seconds {
-        active_deadline(seconds, path, errors);
-    }
-    let aliases = path.child("hostAliases");
-    for alias in spec.host_aliases.iter().flatten() {
-        check::ip(errors, &aliases.child("ip"), &alias.ip);
-        for hostname in alias.hostnames.iter().flatten() {
-            check::invalid(errors, &aliases.child("hostnames"), hostname.as_str(), names::dns_subdomain(hostname));
+        let highest = i64::from(i32::MAX);
+        if !(1..=highest).contains(&seconds) {
+            let path = path.child("activeDeadlineSeconds");
+            errors.push(FieldError::invalid(&path, seconds, names::in_range(1, highest)));
         }
     }
-    let preemption = ["Never", "PreemptLowerPriority"];
-    check::optional_one_of(errors, &path.child("preemptionPolicy"), &spec.preemption_policy, &preemption);
-    for (name, quantity) in spec.overhead.iter().flatten() {
-        resources::resource(name, quantity, &path.child("overhead").key(name), errors);
+    for (field, value) in [("hostname", &spec.hostname), ("subdomain", &spec.subdomain)] {
+        check::optional_name(errors, &path.child(field), check::text(value), names::dns_label);
     }
-    if let Some(name) = &spec.hostname_override {
-        host_name(name, spec, &path.child("hostnameOverride"), errors);
-    }
-    windows::host_processes(spec, path, errors);
+    scheduling::tolerations(spec.tolerations.as_deref().unwrap_or_default(), &path.child("tolerations"), errors);
+    dns::host_aliases(spec.host_aliases.as_deref().unwrap_or_default(), &path.child("hostAliases"), errors);
+    classes(spec, path, errors);
     if let Some(os) = &spec.os {
         windows::os(os, spec, path, errors);
     }
+    env::files(spec, path, errors);
 }
 
-/// Judges a name that the pod has instead of that of its host or its own.
-fn host_name(name: &str, spec: &PodSpec, path: &Path, errors: &mut ErrorList) {
-    check::invalid(errors, path, name, names::dns_subdomain(name));
-    if name.len() > 64 {
-        errors.push(FieldError::too_long(path, 64));
+/// What other objects say of how the pod runs.
+fn classes(spec: &PodSpec, path: &Path, errors: &mut ErrorList) {
+    let priority = check::text(&spec.priority_class_name);
+    check::optional_name(errors, &path.child("priorityClassName"), priority, names::dns_subdomain);
+    if let Some(name) = &spec.runtime_class_name {
+        check::invalid(errors, &path.child("runtimeClassName"), name.as_str(), names::dns_subdomain(name));
     }
-    for (field, set) in [("setHostnameAsFQDN", spec.set_hostname_as_fqdn), ("hostNetwork", spec.host_network)] {
-        if set == Some(true) {
-            errors.push(FieldError::forbidden(path, format!("cannot be set when `{field}` is true")));
-        }
+    if let Some(policy) = &spec.preemption_policy {
+        let policies = ["PreemptLowerPriority", "Never"];
+        check::required_one_of(errors, &path.child("preemptionPolicy"), policy, &policies);
     }
-}
-
-fn active_deadline(seconds: i64, path: &Path, errors: &mut ErrorList) {
-    let highest = i64::from(i32::MAX);
-    if !(1..=highest).contains(&seconds) {
-        let path = path.child("activeDeadlineSeconds");
-        errors.push(FieldError::invalid(&path, seconds, names::in_range(1, highest)));
+    if let Some(overhead) = &spec.overhead {
+        // Upstream judges it as what a container is limited to.
+        let limits = ResourceRequirements { limits: Some(overhead.clone()), ..ResourceRequirements::default() };
+        resources::requirements(&limits, &BTreeSet::new(), &path.child("overhead"), errors);
     }
 }
 
@@ -214,59 +176,8 @@ fn readiness_gates(spec: &PodSpec, path: &Path, errors: &mut ErrorList) {
     }
 }
 
-fn dns(spec: &PodSpec, path: &Path, errors: &mut ErrorList) {
-    let policy = check::text(&spec.dns_policy);
-    let policies = ["ClusterFirst", "ClusterFirstWithHostNet", "Default", "None"];
-    check::required_one_of(errors, &path.child("dnsPolicy"), policy, &policies);
-    let path = path.child("dnsConfig");
-    if policy == "None" {
-        match &spec.dns_config {
-            None => errors.push(FieldError::required(&path, "must provide `dnsConfig` when `dnsPolicy` is None")),
-            Some(config) if config.nameservers.as_ref().is_none_or(Vec::is_empty) => {
-                let why = "must provide at least one DNS nameserver when `dnsPolicy` is None";
-                errors.push(FieldError::required(&path.child("nameservers"), why));
-            }
-            Some(_) => {}
-        }
-    }
-    if let Some(config) = &spec.dns_config {
-        dns_config(config, &path, errors);
-    }
-}
-
-fn dns_config(config: &PodDNSConfig, path: &Path, errors: &mut ErrorList) {
-    let servers = config.nameservers.as_deref().unwrap_or_default();
-    let servers_path = path.child("nameservers");
-    if servers.len() > 3 {
-        let why = "must not have more than 3 nameservers";
-        errors.push(FieldError::invalid(&servers_path, servers.to_vec(), why));
-    }
-    for (index, server) in servers.iter().enumerate() {
-        check::ip(errors, &servers_path.index(index), server);
-    }
-    let searches = config.searches.as_deref().unwrap_or_default();
-    let searches_path = path.child("searches");
-    if searches.len() > 32 {
-        let why = "must not have more than 32 search paths";
-        errors.push(FieldError::invalid(&searches_path, searches.to_vec(), why));
-    }
-    if searches.join(" ").len() > 2048 {
-        let why = "must not have more than 2048 characters (including spaces) in the search list";
-        errors.push(FieldError::invalid(&searches_path, searches.to_vec(), why));
-    }
-    for (index, search) in searches.iter().enumerate().filter(|(_, search)| *search != ".") {
-        let name = search.strip_suffix('.').unwrap_or(search);
-        let judged = names::dns_subdomain_with_underscore(name);
-        check::invalid(errors, &searches_path.index(index), name, judged);
-    }
-    for (index, option) in config.options.iter().flatten().enumerate() {
-        if check::text(&option.name).is_empty() {
-            errors.push(FieldError::required(&path.child("options").index(index), "must not be empty"));
-        }
-    }
-}
-
 /// The names of the claims that a pod's containers may use.
 fn resource_claims(spec: &PodSpec) -> BTreeSet<&str> {
-    spec.resource_claims.iter().flatten().map(|claim| claim.name.as_str()).collect()
+    let claims = spec.resource_claims.iter().flatten();
+    claims.map(|claim| claim.name.as_str()).filter(|name| !name.is_empty()).collect()
 }

@@ -33,25 +33,27 @@ pub(in crate::validation) fn trust_bundle_update(
     check::immutable(errors, &signer_path, check::text(&new.spec.signer_name), check::text(&old.spec.signer_name));
 }
 
-/// A bundle is named after its signer, if it has one.
 fn named(bundle: &ClusterTrustBundle, errors: &mut ErrorList) {
     let name = check::text(&bundle.metadata.name);
     let signer = check::text(&bundle.spec.signer_name);
-    let judged = if signer.is_empty() {
-        match name.contains(':') {
-            true => vec!["ClusterTrustBundle without signer name must not have \":\" in its name".to_owned()],
-            false => names::dns_subdomain(name),
-        }
-    } else {
-        let prefix = format!("{}:", signer.replace('/', ":"));
-        match name.strip_prefix(&prefix) {
-            None => vec![format!("ClusterTrustBundle for signerName {signer} must be named with prefix {prefix}")],
-            Some(rest) => names::dns_subdomain(rest),
-        }
-    };
-    check::invalid(errors, &Path::new("metadata").child("name"), name, judged);
+    check::invalid(errors, &Path::new("metadata").child("name"), name, trust_bundle_name(name, signer));
     if !signer.is_empty() {
         signer_name(errors, &Path::new("spec").child("signerName"), signer);
+    }
+}
+
+/// A bundle is named after its signer, if it has one.
+pub(in crate::validation) fn trust_bundle_name(name: &str, signer: &str) -> Vec<String> {
+    if signer.is_empty() {
+        return match name.contains(':') {
+            true => vec!["ClusterTrustBundle without signer name must not have \":\" in its name".to_owned()],
+            false => names::dns_subdomain(name),
+        };
+    }
+    let prefix = format!("{}:", signer.replace('/', ":"));
+    match name.strip_prefix(&prefix) {
+        None => vec![format!("ClusterTrustBundle for signerName {signer} must be named with prefix {prefix}")],
+        Some(rest) => names::dns_subdomain(rest),
     }
 }
 

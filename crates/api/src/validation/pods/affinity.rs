@@ -1,6 +1,9 @@
 //! Affinity to nodes and to other pods.
 
+use std::collections::BTreeSet;
+
 use k8s_openapi::api::core::v1::{Affinity, NodeAffinity, NodeSelector, PodAffinityTerm, WeightedPodAffinityTerm};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
 use crate::field::{ErrorList, FieldError, Path};
 use crate::validation::{check, names};
@@ -33,7 +36,8 @@ fn node_affinity(affinity: &NodeAffinity, path: &Path, errors: &mut ErrorList) {
     for (index, term) in terms.enumerate() {
         let path = path.child(PREFERRED).index(index);
         weight(term.weight, &path, errors);
-        check::node_selector_term(errors, &path.child("preference"), &term.preference);
+        // What is only preferred may have values that no label has.
+        check::node_selector_term(errors, &path.child("preference"), &term.preference, false);
     }
 }
 
@@ -44,7 +48,7 @@ pub(in crate::validation) fn node_selector(selector: &NodeSelector, path: &Path,
         errors.push(FieldError::required(&path, "must have at least one node selector term"));
     }
     for (index, term) in selector.node_selector_terms.iter().enumerate() {
-        check::node_selector_term(errors, &path.index(index), term);
+        check::node_selector_term(errors, &path.index(index), term, true);
     }
 }
 
@@ -78,15 +82,8 @@ fn pod_term(term: &PodAffinityTerm, path: &Path, errors: &mut ErrorList) {
     for namespace in term.namespaces.iter().flatten() {
         check::invalid(errors, &path.child("namespace"), namespace.as_str(), names::dns_label(namespace));
     }
-    for (field, keys) in [("matchLabelKeys", &term.match_label_keys), ("mismatchLabelKeys", &term.mismatch_label_keys)]
-    {
-        label_keys(keys.as_deref(), term.label_selector.is_some(), &path.child(field), errors);
-    }
-    let others = term.mismatch_label_keys.as_deref().unwrap_or_default();
-    for (index, key) in term.match_label_keys.iter().flatten().enumerate().filter(|(_, key)| others.contains(key)) {
-        let why = "exists in both matchLabelKeys and mismatchLabelKeys";
-        errors.push(FieldError::invalid(&path.child("matchLabelKeys").index(index), key.as_str(), why));
-    }
+    let (keys, others) = (term.match_label_keys.as_deref(), term.mismatch_label_keys.as_deref());
+    label_keys(keys, others, term.label_selector.as_ref(), path, errors);
     let key_path = path.child("topologyKey");
     if term.topology_key.is_empty() {
         errors.push(FieldError::required(&key_path, "can not be empty"));
@@ -94,13 +91,39 @@ fn pod_term(term: &PodAffinityTerm, path: &Path, errors: &mut ErrorList) {
     check::invalid(errors, &key_path, term.topology_key.as_str(), names::label_key(&term.topology_key));
 }
 
-/// Label keys whose values are taken from the pod.
-pub(super) fn label_keys(keys: Option<&[String]>, has_selector: bool, path: &Path, errors: &mut ErrorList) {
-    let keys = keys.unwrap_or_default();
-    if !keys.is_empty() && !has_selector {
-        errors.push(FieldError::forbidden(path, "must not be specified when labelSelector is not set"));
+/// Label keys whose values are taken from the pod; its creation has added them to the selector.
+pub(super) fn label_keys(
+    keys: Option<&[String]>,
+    others: Option<&[String]>,
+    selector: Option<&LabelSelector>,
+    path: &Path,
+    errors: &mut ErrorList,
+) {
+    let (keys, others) = (keys.unwrap_or_default(), others.unwrap_or_default());
+    for (field, keys) in [("matchLabelKeys", keys), ("mismatchLabelKeys", others)] {
+        let path = path.child(field);
+        if selector.is_none() && !keys.is_empty() {
+            errors.push(FieldError::forbidden(&path, "must not be specified when labelSelector is not set"));
+            continue;
+        }
+        for (index, key) in keys.iter().enumerate() {
+            check::invalid(errors, &path.index(index), key.as_str(), names::label_key(key));
+        }
     }
-    for (index, key) in keys.iter().enumerate() {
-        check::invalid(errors, &path.index(index), key.as_str(), names::label_key(key));
+    if let Some(selector) = selector {
+        let mut seen: BTreeSet<&String> = selector.match_labels.iter().flatten().map(|(key, _)| key).collect();
+        for expression in selector.match_expressions.iter().flatten() {
+            let key = &expression.key;
+            if !seen.insert(key)
+                && let Some(index) = keys.iter().rposition(|found| found == key)
+            {
+                let why = "exists in both matchLabelKeys and labelSelector";
+                errors.push(FieldError::invalid(&path.index(index), key.as_str(), why));
+            }
+        }
+    }
+    for (index, key) in keys.iter().enumerate().filter(|(_, key)| others.contains(key)) {
+        let why = "exists in both matchLabelKeys and mismatchLabelKeys";
+        errors.push(FieldError::invalid(&path.child("matchLabelKeys").index(index), key.as_str(), why));
     }
 }

@@ -4,14 +4,22 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::api::core::v1::{Container, PodResourceClaim, PodSpec};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity as WireQuantity;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
-use super::resources;
+use super::{annotations, resources, restart};
 use crate::field::{ErrorList, FieldError, Path};
 use crate::quantity::{Format, Quantity};
 use crate::validation::{check, names};
 
 /// Judges the claims of a pod.
-pub(super) fn claims(claims: &[PodResourceClaim], list: &Path, errors: &mut ErrorList) {
+pub(super) fn claims(claims: &[PodResourceClaim], meta: Option<&ObjectMeta>, list: &Path, errors: &mut ErrorList) {
+    let annotations = meta.and_then(|meta| meta.annotations.as_ref());
+    if annotations.is_some_and(|annotations| annotations.contains_key(annotations::MIRROR)) {
+        for _ in claims {
+            errors.push(FieldError::forbidden(&Path::nameless(), "static pods do not support resource claims"));
+        }
+        return;
+    }
     let mut seen = BTreeSet::new();
     for (index, claim) in claims.iter().enumerate() {
         let path = list.index(index);
@@ -45,39 +53,45 @@ pub(super) fn claims(claims: &[PodResourceClaim], list: &Path, errors: &mut Erro
 
 type Amounts = Option<BTreeMap<String, WireQuantity>>;
 
-fn is_for_pods(name: &str) -> bool {
-    ["cpu", "memory"].contains(&name) || name.starts_with("hugepages-")
-}
-
 /// Judges the resources of a pod as a whole, which its containers share.
 pub(super) fn pod_resources(spec: &PodSpec, path: &Path, errors: &mut ErrorList) {
     let Some(found) = &spec.resources else {
         return;
     };
-    if found.claims.as_ref().is_some_and(|claims| !claims.is_empty()) {
-        let why = "claims cannot be set for Resources at pod-level";
+    if spec.os.as_ref().is_some_and(|os| os.name == "windows") {
+        errors.push(FieldError::forbidden(path, "may not be set for a windows pod"));
+        return;
+    }
+    if found.claims.is_some() {
+        let why = "claims may not be set for Resources at pod-level";
         errors.push(FieldError::forbidden(&path.child("claims"), why));
     }
-    for (field, amounts) in [("limits", &found.limits), ("requests", &found.requests)] {
-        for name in amounts.iter().flatten().map(|(name, _)| name).filter(|name| !is_for_pods(name)) {
-            let supported = ["cpu", "hugepages-", "memory"];
-            errors.push(FieldError::not_supported(&path.child(field).key(name), name.as_str(), &supported));
-        }
-    }
-    resources::requirements(found, &super::resource_claims(spec), path, errors);
+    resources::named_requirements(found, resources::pod_name, &super::resource_claims(spec), path, errors);
     for (name, wanted) in read(&found.requests) {
-        let total = aggregate(spec, &name);
+        let total = aggregate(spec, Amount::Request, &name);
         if wanted < total {
             let why = format!("must be greater than or equal to aggregate container requests of {total}");
             errors.push(FieldError::invalid(&path.child("requests").key(&name), wanted.to_string(), why));
         }
     }
     let limits = read(&found.limits);
-    for (list, containers) in
-        [("containers", spec.containers.as_slice()), ("initContainers", spec.init_containers.as_deref().unwrap_or(&[]))]
-    {
-        for (index, container) in containers.iter().enumerate() {
-            container_limits(container, &limits, path, list, index, errors);
+    for (name, limit) in limits.iter().filter(|(name, _)| resources::is_huge_pages(name)) {
+        let total = aggregate(spec, Amount::Limit, name);
+        if *limit < total {
+            let why = format!("must be greater than or equal to aggregate container limits of {total}");
+            errors.push(FieldError::invalid(&path.child("limits").key(name), limit.to_string(), why));
+        }
+    }
+    for (index, container) in spec.containers.iter().enumerate() {
+        let own = container.resources.as_ref().map(|resources| read(&resources.limits)).unwrap_or_default();
+        for (name, limit) in own {
+            let of_pod = limits.iter().find(|(found, of_pod)| *found == name && limit > *of_pod);
+            if let Some((_, of_pod)) = of_pod {
+                // Upstream tells of the container as if it were in the pod's resources.
+                let path = path.child("containers").index(index).key(&name).child("limits");
+                let why = format!("must be less than or equal to pod limits of {of_pod}");
+                errors.push(FieldError::invalid(&path, limit.to_string(), why));
+            }
         }
     }
 }
@@ -87,50 +101,35 @@ fn read(amounts: &Amounts) -> Vec<(String, Quantity)> {
     entries.filter_map(|(name, wire)| Some((name.clone(), Quantity::from_k8s(wire).ok()?))).collect()
 }
 
-fn container_limits(
-    container: &Container,
-    limits: &[(String, Quantity)],
-    path: &Path,
-    list: &str,
-    index: usize,
-    errors: &mut ErrorList,
-) {
-    let Some(own) = &container.resources else {
-        return;
-    };
-    for (name, limit) in read(&own.limits) {
-        let of_pod = limits.iter().find(|(found, _)| *found == name);
-        if let Some((_, of_pod)) = of_pod.filter(|(_, of_pod)| limit > *of_pod) {
-            // The path begins at the pod's spec, not at its resources.
-            let spec = path.to_string();
-            let spec = Path::new(spec.strip_suffix(".resources").unwrap_or(&spec));
-            let path = spec.child(list).index(index).child("resources").child("limits").key(&name);
-            let why = format!("must be less than or equal to pod limits of {of_pod}");
-            errors.push(FieldError::invalid(&path, limit.to_string(), why));
-        }
-    }
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Amount {
+    Request,
+    Limit,
 }
 
-fn request(container: &Container, name: &str) -> Quantity {
-    let requests = container.resources.as_ref().and_then(|resources| resources.requests.as_ref());
-    let wire = requests.and_then(|requests| requests.get(name));
+fn of(container: &Container, amount: Amount, name: &str) -> Quantity {
+    let amounts = container.resources.as_ref().and_then(|resources| match amount {
+        Amount::Request => resources.requests.as_ref(),
+        Amount::Limit => resources.limits.as_ref(),
+    });
+    let wire = amounts.and_then(|amounts| amounts.get(name));
     wire.and_then(|wire| Quantity::from_k8s(wire).ok()).unwrap_or(Quantity::new(0, Format::DecimalSi))
 }
 
-/// What all containers ask for together: those that run side by side are added up, those that run before are not.
-fn aggregate(spec: &PodSpec, name: &str) -> Quantity {
+/// What all containers have together: those that run side by side are added up, those that run before are not.
+fn aggregate(spec: &PodSpec, amount: Amount, name: &str) -> Quantity {
     let zero = Quantity::new(0, Format::DecimalSi);
     let (mut running, mut peak) = (zero, zero);
     for container in spec.init_containers.iter().flatten() {
         let mut together = running;
-        together += request(container, name);
-        if container.restart_policy.as_deref() == Some("Always") {
+        together += of(container, amount, name);
+        if restart::is_sidecar(container) {
             running = together;
         }
         peak = peak.max(together);
     }
     for container in &spec.containers {
-        running += request(container, name);
+        running += of(container, amount, name);
     }
     running.max(peak)
 }

@@ -253,10 +253,15 @@ fn iscsi(source: &Source, place: In, name: &str, path: &Path, errors: &mut Error
 
 fn iqn(name: &str, place: In, path: &Path, errors: &mut ErrorList) {
     let known = ["iqn", "eui", "naa"].iter().any(|prefix| name.starts_with(prefix));
-    let hex = |text: &str| text.len() == 16 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
-    let fine = match name.split_once('.') {
-        Some(("iqn", rest)) => is_dated_domain(rest),
-        Some(("eui" | "naa", rest)) => hex(rest) || (name.starts_with("naa") && rest.len() == 32 && hex(&rest[..16])),
+    // A letter of any kind stands between the format and the number.
+    let is_number = |length: usize| {
+        let number = name.chars().skip(4).collect::<String>();
+        number.len() == length && number.bytes().all(|byte| byte.is_ascii_alphanumeric())
+    };
+    let fine = match name.get(..3) {
+        Some("iqn") => name.match_indices("iqn.").any(|(at, format)| is_dated_domain(&name[at + format.len()..])),
+        Some("eui") => is_number(16),
+        Some("naa") => is_number(32),
         _ => false,
     };
     if !known && place == In::Pod {
@@ -266,16 +271,16 @@ fn iqn(name: &str, place: In, path: &Path, errors: &mut ErrorList) {
     }
 }
 
-/// `2001-04.com.example` and what may follow after a colon.
+/// `2001-04.com.example` and what must follow after a colon.
 fn is_dated_domain(text: &str) -> bool {
     let (date, rest) = text.split_once('.').unwrap_or((text, ""));
-    let (domain, _) = rest.split_once(':').unwrap_or((rest, ""));
+    let (domain, target) = rest.split_once(':').unwrap_or((rest, ""));
     let is_date = date.len() == 7
         && date.bytes().enumerate().all(|(index, byte)| if index == 4 { byte == b'-' } else { byte.is_ascii_digit() });
-    let is_domain = !domain.is_empty()
-        && domain.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-".contains(&byte))
-        && !domain.starts_with(['.', '-']);
-    is_date && is_domain
+    let is_domain =
+        !domain.is_empty() && domain.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-".contains(&byte));
+    let is_target = !target.is_empty() && !target.contains(|c: char| c.is_ascii_whitespace() || ",;*&$|".contains(c));
+    is_date && is_domain && is_target
 }
 
 fn fibre_channel(source: &Source, path: &Path, errors: &mut ErrorList) {
@@ -326,8 +331,11 @@ fn quobyte(source: &Source, path: &Path, errors: &mut ErrorList) {
         let why = "must be a UUID and may not exceed a length of 64 characters";
         errors.push(FieldError::required(&path.child("tenant"), why));
     } else {
-        let is_pair =
-            |pair: &str| matches!(pair.split_once(':'), Some((host, port)) if !host.is_empty() && !port.is_empty());
+        // A host with colons stands in brackets.
+        let is_pair = |pair: &str| match pair.strip_prefix('[').map(|rest| rest.split_once("]:")) {
+            Some(bracketed) => bracketed.is_some_and(|(host, port)| !host.contains(['[', ']']) && !port.contains(':')),
+            None => pair.matches(':').count() == 1,
+        };
         for _ in source.registry.split(',').filter(|pair| !is_pair(pair)) {
             let why = "must be a host:port pair or multiple pairs separated by commas";
             errors.push(FieldError::invalid(&path.child("registry"), source.registry.as_str(), why));

@@ -1,7 +1,10 @@
 //! Environment variables and what they may refer to.
 
-use k8s_openapi::api::core::v1::{EnvFromSource, EnvVar, EnvVarSource, ObjectFieldSelector, ResourceFieldSelector};
+use k8s_openapi::api::core::v1::{
+    EnvFromSource, EnvVar, EnvVarSource, ObjectFieldSelector, PodSpec, ResourceFieldSelector,
+};
 
+use super::containers;
 use crate::field::{ErrorList, FieldError, Path};
 use crate::quantity::Quantity;
 use crate::validation::{check, names};
@@ -56,25 +59,25 @@ fn value_from(source: &EnvVarSource, value: &str, path: &Path, errors: &mut Erro
         sources += 1;
         resource_field_ref(resource, false, &path.child("resourceFieldRef"), errors);
     }
-    if let Some(key) = &source.config_map_key_ref {
-        sources += 1;
-        let path = path.child("configMapKeyRef");
-        check::required(errors, &path.child("name"), &key.name);
-        check::required_name(errors, &path.child("key"), &key.key, names::config_map_key);
-    }
-    if let Some(key) = &source.secret_key_ref {
-        sources += 1;
-        let path = path.child("secretKeyRef");
-        check::required(errors, &path.child("name"), &key.name);
-        check::required_name(errors, &path.child("key"), &key.key, names::config_map_key);
+    let keys = [
+        ("configMapKeyRef", source.config_map_key_ref.as_ref().map(|found| (&found.name, &found.key))),
+        ("secretKeyRef", source.secret_key_ref.as_ref().map(|found| (&found.name, &found.key))),
+    ];
+    for (field, found) in keys {
+        if let Some((name, key)) = found {
+            sources += 1;
+            let path = path.child(field);
+            check::invalid(errors, &path.child("name"), name.as_str(), names::dns_subdomain(name));
+            check::required_name(errors, &path.child("key"), key, names::config_map_key);
+        }
     }
     if let Some(key) = &source.file_key_ref {
         sources += 1;
         let path = path.child("fileKeyRef");
         check::required_name(errors, &path.child("key"), &key.key, names::env_var_name);
-        check::required(errors, &path.child("volumeName"), &key.volume_name);
+        check::required_name(errors, &path.child("volumeName"), &key.volume_name, names::dns_label);
         if check::required(errors, &path.child("path"), &key.path) {
-            check::volume_file_path(errors, &path.child("path"), &key.path);
+            check::no_backsteps(errors, &path.child("path"), &key.path);
         }
     }
     let why = match (sources, value.is_empty()) {
@@ -86,16 +89,38 @@ fn value_from(source: &EnvVarSource, value: &str, path: &Path, errors: &mut Erro
     errors.push(FieldError::invalid(path, "", why));
 }
 
+/// Judges where the files with variables are: on volumes that begin empty.
+pub(super) fn files(spec: &PodSpec, path: &Path, errors: &mut ErrorList) {
+    for container in containers::every(spec) {
+        for (index, variable) in container.env.iter().enumerate() {
+            let Some(file) = variable.value_from.as_ref().and_then(|source| source.file_key_ref.as_ref()) else {
+                continue;
+            };
+            let name = file.volume_name.as_str();
+            let volume = spec.volumes.iter().flatten().rfind(|volume| volume.name == name);
+            if volume.is_some_and(|volume| volume.empty_dir.is_some()) {
+                continue;
+            }
+            let path = container.path(path).child("env").index(index).child("valueFrom").child("fileKeyRef");
+            let path = path.child("volumeName");
+            errors.push(match volume {
+                None => FieldError::not_found(&path, name),
+                Some(_) => FieldError::invalid(&path, name, "referenced volume must be of type emptyDir"),
+            });
+        }
+    }
+}
+
 /// Judges variables taken over from ConfigMaps and Secrets.
 pub(super) fn env_from(sources: &[EnvFromSource], path: &Path, errors: &mut ErrorList) {
     for (index, source) in sources.iter().enumerate() {
         let entry = path.index(index);
         check::optional_name(errors, &entry.child("prefix"), check::text(&source.prefix), names::env_var_name);
         if let Some(config_map) = &source.config_map_ref {
-            check::required(errors, &entry.child("configMapRef").child("name"), &config_map.name);
+            named(&config_map.name, &entry.child("configMapRef").child("name"), errors);
         }
         if let Some(secret) = &source.secret_ref {
-            check::required(errors, &entry.child("secretRef").child("name"), &secret.name);
+            named(&secret.name, &entry.child("secretRef").child("name"), errors);
         }
         // Upstream tells these of the whole list.
         match (&source.config_map_ref, &source.secret_ref) {
@@ -110,6 +135,13 @@ pub(super) fn env_from(sources: &[EnvFromSource], path: &Path, errors: &mut Erro
     }
 }
 
+/// The name of an object, of which something may be to come.
+fn named(name: &str, path: &Path, errors: &mut ErrorList) {
+    if check::required(errors, path, name) {
+        check::invalid(errors, path, name, names::dns_subdomain(&names::without_trailing_dash(name)));
+    }
+}
+
 /// Judges a reference to a field of the pod.
 pub(super) fn field_ref(field: &ObjectFieldSelector, allowed: &[&str], path: &Path, errors: &mut ErrorList) {
     let version = check::text(&field.api_version);
@@ -117,67 +149,70 @@ pub(super) fn field_ref(field: &ObjectFieldSelector, allowed: &[&str], path: &Pa
         return;
     }
     let name = field.field_path.as_str();
-    let path = path.child("fieldPath");
-    if !check::required(errors, &path, name) {
+    let field_path = path.child("fieldPath");
+    if !check::required(errors, &field_path, name) {
         return;
     }
-    let unconvertible = |why: String| FieldError::invalid(&path, name, format!("error converting fieldPath: {why}"));
+    let unconvertible =
+        |why: String| FieldError::invalid(&field_path, name, format!("error converting fieldPath: {why}"));
     if version != "v1" {
         errors.push(unconvertible(format!("unsupported pod version: {version}")));
         return;
     }
     if let Some((base, subscript)) = subscript(name) {
+        // Upstream tells of a wrong key as if it were the reference.
         match base {
             "metadata.annotations" => {
-                check::invalid(errors, &path, subscript, names::qualified_name(&subscript.to_lowercase()));
+                let key = subscript.to_lowercase();
+                check::invalid(errors, path, key.as_str(), names::qualified_name(&key));
             }
-            "metadata.labels" => check::invalid(errors, &path, subscript, names::qualified_name(subscript)),
-            _ => errors.push(FieldError::invalid(&path, name, "does not support subscript")),
+            "metadata.labels" => check::invalid(errors, path, subscript, names::qualified_name(subscript)),
+            _ => errors.push(unconvertible(format!("field label does not support subscript: {name}"))),
         }
         return;
     }
+    // What the first clients called the field.
+    let name = if name == "spec.host" { "spec.nodeName" } else { name };
     let known = [&ENV_FIELDS[..], &VOLUME_FIELDS, &OTHER_FIELDS].concat();
     if !known.contains(&name) {
         errors.push(unconvertible(format!("field label not supported: {name}")));
         return;
     }
-    check::one_of(errors, &path, name, allowed);
+    check::one_of(errors, &field_path, name, allowed);
 }
 
 /// Splits `metadata.labels['key']` into the map and the key.
 fn subscript(path: &str) -> Option<(&str, &str)> {
-    path.strip_suffix("']")?.split_once("['")
+    path.strip_suffix("']")?.split_once("['").filter(|(map, _)| !map.is_empty())
 }
 
 /// Judges a reference to a container's resources.
 pub(super) fn resource_field_ref(field: &ResourceFieldSelector, volume: bool, path: &Path, errors: &mut ErrorList) {
-    if volume {
-        check::required(errors, &path.child("containerName"), check::text(&field.container_name));
-    }
     let name = field.resource.as_str();
-    if !check::required(errors, &path.child("resource"), name) {
-        return;
-    }
     let resource = name.strip_prefix("limits.").or_else(|| name.strip_prefix("requests.")).unwrap_or_default();
-    if !RESOURCES.contains(&name) && !resource.starts_with("hugepages-") {
+    if volume && check::text(&field.container_name).is_empty() {
+        errors.push(FieldError::required(&path.child("containerName"), ""));
+    } else if check::required(errors, &path.child("resource"), name)
+        && !RESOURCES.contains(&name)
+        && !resource.starts_with("hugepages-")
+    {
         errors.push(FieldError::not_supported(&path.child("resource"), name, &RESOURCES));
-        return;
     }
     let Some(divisor) = field.divisor.as_ref().and_then(|divisor| Quantity::from_k8s(divisor).ok()) else {
         return;
     };
-    let bytes = ["1", "1k", "1M", "1G", "1T", "1P", "1E", "1Ki", "1Mi", "1Gi", "1Ti", "1Pi", "1Ei"];
+    const BYTES: [&str; 13] = ["1", "1k", "1M", "1G", "1T", "1P", "1E", "1Ki", "1Mi", "1Gi", "1Ti", "1Pi", "1Ei"];
     let (allowed, what): (&[&str], &str) = match resource {
         "cpu" => (&["1m", "1"], "cpu resource"),
-        "memory" => (&bytes, "memory resource"),
-        "ephemeral-storage" => (&bytes, "local ephemeral storage resource"),
-        _ => (&bytes, "hugepages resource"),
+        "memory" => (&BYTES, "memory resource"),
+        "ephemeral-storage" => (&BYTES, "local ephemeral storage resource"),
+        _ if resource.starts_with("hugepages-") => (&BYTES, "hugepages resource"),
+        _ => return,
     };
-    let fits = allowed.iter().any(|text| Quantity::parse(text) == Ok(divisor));
-    if !divisor.is_zero() && !fits {
+    if !divisor.is_zero() && !allowed.contains(&divisor.to_string().as_str()) {
         let list = match resource {
             "cpu" => "1m and 1".to_owned(),
-            _ => bytes.join(", "),
+            _ => BYTES.join(", "),
         };
         let why = format!("only divisor's values {list} are supported with the {what}");
         errors.push(FieldError::invalid(&path.child("divisor"), name, why));

@@ -8,6 +8,75 @@ use super::containers::Context;
 use crate::field::{ErrorList, FieldError, Path};
 use crate::validation::{check, names};
 
+/// The signals that can stop a container on Linux, sorted.
+const SIGNALS: [&str; 65] = [
+    "SIGABRT",
+    "SIGALRM",
+    "SIGBUS",
+    "SIGCHLD",
+    "SIGCLD",
+    "SIGCONT",
+    "SIGFPE",
+    "SIGHUP",
+    "SIGILL",
+    "SIGINT",
+    "SIGIO",
+    "SIGIOT",
+    "SIGKILL",
+    "SIGPIPE",
+    "SIGPOLL",
+    "SIGPROF",
+    "SIGPWR",
+    "SIGQUIT",
+    "SIGRTMAX",
+    "SIGRTMAX-1",
+    "SIGRTMAX-10",
+    "SIGRTMAX-11",
+    "SIGRTMAX-12",
+    "SIGRTMAX-13",
+    "SIGRTMAX-14",
+    "SIGRTMAX-2",
+    "SIGRTMAX-3",
+    "SIGRTMAX-4",
+    "SIGRTMAX-5",
+    "SIGRTMAX-6",
+    "SIGRTMAX-7",
+    "SIGRTMAX-8",
+    "SIGRTMAX-9",
+    "SIGRTMIN",
+    "SIGRTMIN+1",
+    "SIGRTMIN+10",
+    "SIGRTMIN+11",
+    "SIGRTMIN+12",
+    "SIGRTMIN+13",
+    "SIGRTMIN+14",
+    "SIGRTMIN+15",
+    "SIGRTMIN+2",
+    "SIGRTMIN+3",
+    "SIGRTMIN+4",
+    "SIGRTMIN+5",
+    "SIGRTMIN+6",
+    "SIGRTMIN+7",
+    "SIGRTMIN+8",
+    "SIGRTMIN+9",
+    "SIGSEGV",
+    "SIGSTKFLT",
+    "SIGSTOP",
+    "SIGSYS",
+    "SIGTERM",
+    "SIGTRAP",
+    "SIGTSTP",
+    "SIGTTIN",
+    "SIGTTOU",
+    "SIGURG",
+    "SIGUSR1",
+    "SIGUSR2",
+    "SIGVTALRM",
+    "SIGWINCH",
+    "SIGXCPU",
+    "SIGXFSZ",
+];
+
 /// Judges the probes and hooks of a container.
 pub(super) fn container(container: &Container, context: &Context<'_>, path: &Path, errors: &mut ErrorList) {
     if let Some(lifecycle) = &container.lifecycle {
@@ -18,26 +87,38 @@ pub(super) fn container(container: &Container, context: &Context<'_>, path: &Pat
                 Actions::of_hook(hook).judge(context.grace_period, &path.child(name), errors);
             }
         }
-    }
-    let once = |probe: &Probe, path: &Path, errors: &mut ErrorList| {
-        if let Some(threshold) = probe.success_threshold.filter(|threshold| *threshold != 1) {
-            errors.push(FieldError::invalid(&path.child("successThreshold"), threshold, "must be 1"));
-        }
-    };
-    for (name, found) in [("livenessProbe", &container.liveness_probe), ("startupProbe", &container.startup_probe)] {
-        if let Some(found) = found {
-            let path = path.child(name);
-            probe(found, context, &path, errors);
-            once(found, &path, errors);
+        if let Some(signal) = &lifecycle.stop_signal {
+            stop_signal(signal, context.os, &path.child("stopSignal"), errors);
         }
     }
-    if let Some(found) = &container.readiness_probe {
-        let path = path.child("readinessProbe");
+    for (name, found) in [
+        ("livenessProbe", &container.liveness_probe),
+        ("readinessProbe", &container.readiness_probe),
+        ("startupProbe", &container.startup_probe),
+    ] {
+        let Some(found) = found else { continue };
+        let path = path.child(name);
         probe(found, context, &path, errors);
-        if let Some(seconds) = found.termination_grace_period_seconds {
+        if name != "readinessProbe" {
+            if let Some(threshold) = found.success_threshold.filter(|threshold| *threshold != 1) {
+                errors.push(FieldError::invalid(&path.child("successThreshold"), threshold, "must be 1"));
+            }
+        } else if let Some(seconds) = found.termination_grace_period_seconds {
             let path = path.child("terminationGracePeriodSeconds");
             errors.push(FieldError::invalid(&path, seconds, "must not be set for readinessProbes"));
         }
+    }
+}
+
+/// What a signal means is the operating system's, so that one must be named.
+fn stop_signal(signal: &str, os: Option<&str>, path: &Path, errors: &mut ErrorList) {
+    match os {
+        None => {
+            errors.push(FieldError::forbidden(path, "may not be set for containers with empty `spec.os.name`"));
+        }
+        Some("windows") => check::one_of(errors, path, signal, &["SIGKILL", "SIGTERM"]),
+        Some("linux") => check::one_of(errors, path, signal, &SIGNALS),
+        Some(_) => {}
     }
 }
 

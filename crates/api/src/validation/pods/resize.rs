@@ -2,63 +2,82 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::core::v1::{Container, Pod, PodSpec, ResourceRequirements};
+use k8s_openapi::api::core::v1::{Container, ContainerStatus, Pod, PodSpec, ResourceRequirements};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity as WireQuantity;
 
-use super::{MIRROR_ANNOTATION, whole_pod};
+use super::restart::is_sidecar;
+use super::{annotations, whole_pod};
 use crate::field::{ErrorList, FieldError, Path};
 
-/// Judges an update of the resources of a pod. `qos` tells the class of service that a pod would have.
+/// Judges an update of the resources of a pod.
 pub(in crate::validation) fn pod_resize(new: &Pod, old: &Pod, errors: &mut ErrorList) {
+    let is_static = old.metadata.annotations.as_ref().is_some_and(|all| all.contains_key(annotations::MIRROR));
+    let is_windows = old.spec.iter().any(|spec| spec.os.as_ref().is_some_and(|os| os.name == "windows"));
+    for (is, kind) in [(is_static, "static"), (is_windows, "windows")] {
+        if is {
+            errors.clear();
+            errors.push(FieldError::forbidden(&Path::nameless(), format!("{kind} pods cannot be resized")));
+            return;
+        }
+    }
     whole_pod(new, errors);
     let path = Path::new("spec");
     let (Some(new_spec), Some(old_spec)) = (&new.spec, &old.spec) else {
         return;
     };
-    let nowhere = Path::new("<nil>");
-    if old.metadata.annotations.as_ref().is_some_and(|all| all.contains_key(MIRROR_ANNOTATION)) {
-        errors.clear();
-        errors.push(FieldError::forbidden(&nowhere, "static pods cannot be resized"));
-        return;
-    }
-    if old_spec.os.as_ref().is_some_and(|os| os.name == "windows") {
-        errors.clear();
-        errors.push(FieldError::forbidden(&nowhere, "windows pods cannot be resized"));
-        return;
-    }
-    if old_spec.resources.is_some() {
-        errors.push(FieldError::forbidden(&path, "pods with pod-level resources cannot be resized"));
-    }
-    let (class, before) = (quality(new_spec), quality(old_spec));
-    if class != before {
+    let before = quality(old_spec);
+    if quality(new_spec) != before {
         let why = "Pod QOS Class may not change as a result of resizing";
         errors.push(FieldError::invalid(&path, before, why));
     }
-    if !same_containers(new_spec, old_spec, &path, errors) {
+    if !is_supported(old) {
+        errors.push(FieldError::forbidden(&path, "Pod running on node without support for resize"));
+    }
+    if has_own_resources(new_spec) || has_own_resources(old_spec) {
+        let why = "resize of pods with pod-level resources is forbidden when InPlacePodLevelResourcesVerticalScalingEnabled feature gate is disabled";
+        errors.push(FieldError::forbidden(&Path::nameless(), why));
         return;
     }
-    let lists = [
-        ("containers", new_spec.containers.as_slice(), old_spec.containers.as_slice()),
-        ("initContainers", init(new_spec), init(old_spec)),
-    ];
-    for (list, new, old) in lists {
-        let is_init = list == "initContainers";
-        for (index, (new, old)) in new.iter().zip(old).enumerate() {
-            let is_sidecar = old.restart_policy.as_deref() == Some("Always");
-            if is_init && !is_sidecar {
-                if new != old {
-                    let why = "only cpu and memory resources for sidecar containers are mutable";
-                    errors.push(FieldError::forbidden(&path, why));
-                }
-                continue;
-            }
-            kept(new, old, &path.child(list).index(index).child("resources"), errors);
-            if without_compute(new, old) != *old {
-                let whose = if is_init { " for sidecar containers" } else { "" };
-                let why = format!("only cpu and memory resources{whose} are mutable");
-                errors.push(FieldError::forbidden(&path, why));
-            }
+    if same_containers(new_spec, old_spec, &path, errors) {
+        containers(new_spec, old_spec, &path, errors);
+    }
+}
+
+/// A node that resizes says what its running containers have.
+fn is_supported(pod: &Pod) -> bool {
+    let statuses = pod.status.iter().flat_map(|status| status.container_statuses.iter().flatten());
+    let is_running = |status: &&ContainerStatus| status.state.as_ref().is_some_and(|state| state.running.is_some());
+    statuses.into_iter().find(is_running).is_none_or(|status| status.resources.is_some())
+}
+
+fn has_own_resources(spec: &PodSpec) -> bool {
+    let has = |amounts: &Amounts| amounts.as_ref().is_some_and(|amounts| !amounts.is_empty());
+    spec.resources.as_ref().is_some_and(|resources| has(&resources.requests) || has(&resources.limits))
+}
+
+/// Of containers, and of init containers that run beside them, CPU and memory may change.
+fn containers(new: &PodSpec, old: &PodSpec, path: &Path, errors: &mut ErrorList) {
+    let list = path.child("initContainers");
+    for (index, (new, old)) in init(new).iter().zip(init(old)).enumerate().filter(|(_, (_, old))| is_sidecar(old)) {
+        kept(new, old, &list.index(index).child("resources"), errors);
+    }
+    let list = path.child("containers");
+    for (index, (new, old)) in new.containers.iter().zip(&old.containers).enumerate() {
+        kept(new, old, &list.index(index).child("resources"), errors);
+    }
+    for (new, old) in new.containers.iter().zip(&old.containers) {
+        if without_compute(new, old) != *old {
+            errors.push(FieldError::forbidden(path, "only cpu and memory resources are mutable"));
         }
+    }
+    for (new, old) in init(new).iter().zip(init(old)) {
+        let why = if !is_sidecar(new) {
+            (new != old).then_some("resources for non-sidecar init containers are immutable")
+        } else {
+            let differs = without_compute(new, old) != *old;
+            differs.then_some("only cpu and memory resources for sidecar containers are mutable")
+        };
+        errors.extend(why.map(|why| FieldError::forbidden(path, why)));
     }
 }
 
@@ -75,11 +94,11 @@ fn same_containers(new: &PodSpec, old: &PodSpec, path: &Path, errors: &mut Error
     for (list, new, old) in lists {
         let path = path.child(list);
         if new.len() != old.len() {
-            errors.push(FieldError::forbidden(&path, "containers may not be added or removed on resize"));
+            errors.push(FieldError::forbidden(&path, format!("{list} may not be added or removed on resize")));
             continue;
         }
         for (index, _) in new.iter().zip(old).enumerate().filter(|(_, (new, old))| new.name != old.name) {
-            let why = "containers may not be renamed or reordered on resize";
+            let why = format!("{list} may not be renamed or reordered on resize");
             errors.push(FieldError::forbidden(&path.index(index).child("name"), why));
         }
     }
@@ -129,9 +148,10 @@ fn without_compute(new: &Container, old: &Container) -> Container {
     };
     restore(&mut resources.requests, &before.requests);
     restore(&mut resources.limits, &before.limits);
+    // What has claims cannot be resized.
+    resources.claims = None;
     let is_nothing = resources == ResourceRequirements::default() && old.resources.is_none();
     container.resources = (!is_nothing).then_some(resources);
-    container.resize_policy.clone_from(&old.resize_policy);
     container
 }
 

@@ -25,7 +25,7 @@ const INTEGER_RESOURCES: [&str; 9] = [
 ];
 
 /// Resources without a domain that quotas know.
-const QUOTA_RESOURCES: [&str; 11] = [
+const QUOTA_RESOURCES: [&str; 10] = [
     "requests.cpu",
     "requests.memory",
     "requests.storage",
@@ -33,27 +33,26 @@ const QUOTA_RESOURCES: [&str; 11] = [
     "limits.cpu",
     "limits.memory",
     "limits.ephemeral-storage",
-    "storage",
     "cpu",
     "memory",
     "ephemeral-storage",
 ];
 
-fn is_huge_pages(name: &str) -> bool {
+pub(super) fn is_huge_pages(name: &str) -> bool {
     name.starts_with("hugepages-")
 }
 
 /// Whether a name without a domain is known.
 fn is_standard(name: &str) -> bool {
-    QUOTA_RESOURCES.contains(&name)
-        || INTEGER_RESOURCES.contains(&name)
-        || is_huge_pages(name)
-        || name.strip_prefix("requests.").is_some_and(is_huge_pages)
+    name == "storage" || is_standard_for_quota(name)
 }
 
 /// Whether a quota may limit it without a domain or `count/`.
 pub(in crate::validation) fn is_standard_for_quota(name: &str) -> bool {
-    is_standard(name)
+    QUOTA_RESOURCES.contains(&name)
+        || INTEGER_RESOURCES.contains(&name)
+        || is_huge_pages(name)
+        || name.strip_prefix("requests.").is_some_and(is_huge_pages)
 }
 
 /// Whether Kubernetes itself, not a device plugin, defines it.
@@ -111,10 +110,25 @@ pub(in crate::validation) fn amount(
     Some(quantity)
 }
 
-/// A resource of a container with its amount.
-pub(super) fn resource(name: &str, wire: &WireQuantity, path: &Path, errors: &mut ErrorList) -> Option<Quantity> {
-    container_name(name, path, errors);
-    amount(name, wire, path, errors)
+/// The name of a resource that a pod as a whole can have.
+pub(super) fn pod_name(name: &str, path: &Path, errors: &mut ErrorList) {
+    let before = errors.len();
+    self::name(name, path, errors);
+    if errors.len() == before && !["cpu", "memory"].contains(&name) && !is_huge_pages(name) {
+        errors.push(FieldError::not_supported(path, name, &["cpu", "hugepages-", "memory"]));
+    }
+}
+
+/// Huge pages come whole.
+fn whole_pages(name: &str, amount: Option<Quantity>, path: &Path, errors: &mut ErrorList) {
+    let (Some(size), Some(amount)) = (name.strip_prefix("hugepages-"), amount) else {
+        return;
+    };
+    let size = Quantity::parse(size).ok().filter(|size| size.sign() > 0 && size.is_integer());
+    if size.is_none_or(|size| amount.value() % size.value() != 0) {
+        let why = format!("{amount} is not positive integer multiple of {name}");
+        errors.push(FieldError::invalid(path, amount.to_string(), why));
+    }
 }
 
 /// Whether more of it can be promised than there is.
@@ -129,21 +143,29 @@ pub(super) fn requirements(
     path: &Path,
     errors: &mut ErrorList,
 ) {
+    named_requirements(requirements, container_name, claims, path, errors);
+}
+
+/// Judges limits, requests and claims of something whose resources `rule` names.
+pub(super) fn named_requirements(
+    requirements: &ResourceRequirements,
+    rule: fn(&str, &Path, &mut ErrorList),
+    claims: &BTreeSet<&str>,
+    path: &Path,
+    errors: &mut ErrorList,
+) {
     let limits_path = path.child("limits");
     let requests_path = path.child("requests");
-    let mut huge_pages = false;
-    let mut compute = false;
-    let mut note = |name: &str| {
-        huge_pages |= is_huge_pages(name);
-        compute |= name == "cpu" || name == "memory";
-    };
     for (name, wire) in requirements.limits.iter().flatten() {
-        resource(name, wire, &limits_path.key(name), errors);
-        note(name);
+        let path = limits_path.key(name);
+        rule(name, &path, errors);
+        let limit = amount(name, wire, &path, errors);
+        whole_pages(name, limit, &path, errors);
     }
     for (name, wire) in requirements.requests.iter().flatten() {
-        let request = resource(name, wire, &requests_path.key(name), errors);
-        note(name);
+        let path = requests_path.key(name);
+        rule(name, &path, errors);
+        let request = amount(name, wire, &path, errors);
         let limit = requirements.limits.as_ref().and_then(|limits| limits.get(name));
         let limit = limit.map(Quantity::from_k8s);
         match (request, limit) {
@@ -162,23 +184,44 @@ pub(super) fn requirements(
             }
             _ => {}
         }
+        whole_pages(name, request, &path, errors);
     }
-    if huge_pages && !compute {
+    let mut all = requirements.limits.iter().chain(&requirements.requests).flatten().map(|(name, _)| name.as_str());
+    if all.clone().any(is_huge_pages) && !all.any(|name| ["cpu", "memory"].contains(&name)) {
         errors.push(FieldError::forbidden(path, "HugePages require cpu or memory"));
     }
-    for (index, claim) in requirements.claims.iter().flatten().enumerate() {
-        let path = path.child("claims").index(index);
-        if claim.name.is_empty() {
-            errors.push(FieldError::required(&path, ""));
+    used_claims(requirements.claims.as_deref().unwrap_or_default(), claims, &path.child("claims"), errors);
+}
+
+/// Judges which of the pod's claims something uses, or which requests of them.
+fn used_claims(used: &[ResourceClaim], claims: &BTreeSet<&str>, list: &Path, errors: &mut ErrorList) {
+    // Whole claims have no request.
+    let mut seen: BTreeSet<(&str, &str)> = BTreeSet::new();
+    for (index, claim) in used.iter().enumerate() {
+        let path = list.index(index);
+        let (name, request) = (claim.name.as_str(), check::text(&claim.request));
+        if !check::required(errors, &path, name) {
+            continue;
+        }
+        if seen.contains(&(name, "")) {
+            errors.push(FieldError::duplicate(&path, name));
         } else {
-            let same = |other: &&ResourceClaim| other.name == claim.name && other.request == claim.request;
-            if requirements.claims.iter().flatten().take(index).any(|other| same(&other)) {
-                let request = check::text(&claim.request);
-                let shown = if request.is_empty() { claim.name.clone() } else { format!("{}/{request}", claim.name) };
-                errors.push(FieldError::duplicate(&path, shown));
-            } else if !claims.contains(claim.name.as_str()) {
-                errors.push(FieldError::not_found(&path, claim.name.as_str()));
+            check::optional_name(errors, &path.child("request"), request, names::dns_label);
+            if request.is_empty() {
+                for _ in seen.iter().filter(|(other, _)| *other == name) {
+                    errors.push(FieldError::duplicate(&path, name));
+                }
+            } else if seen.contains(&(name, request)) {
+                errors.push(FieldError::duplicate(&path, format!("{name}/{request}")));
             }
+            seen.insert((name, request));
+        }
+        if !claims.contains(name) {
+            let mut error = FieldError::not_found(&path, name);
+            let there = claims.iter().copied().collect::<Vec<_>>().join(", ");
+            let there = if there.is_empty() { " which is empty".to_owned() } else { format!(": {there}") };
+            error.detail = format!("must be one of the names in pod.spec.resourceClaims{there}");
+            errors.push(error);
         }
     }
 }

@@ -6,13 +6,10 @@ use super::affinity;
 use crate::field::{ErrorList, FieldError, Path};
 use crate::validation::{check, names};
 
-const EFFECTS: [&str; 3] = ["NoExecute", "NoSchedule", "PreferNoSchedule"];
+const EFFECTS: [&str; 3] = ["NoSchedule", "PreferNoSchedule", "NoExecute"];
 
-/// Judges what tells the scheduler where a pod may go, besides affinity.
+/// Judges what tells the scheduler when a pod may go somewhere and beside which others.
 pub(super) fn pod(spec: &PodSpec, path: &Path, errors: &mut ErrorList) {
-    tolerations(spec.tolerations.as_deref().unwrap_or_default(), &path.child("tolerations"), errors);
-    let constraints = spec.topology_spread_constraints.as_deref().unwrap_or_default();
-    spread(constraints, &path.child("topologySpreadConstraints"), errors);
     let gates_path = path.child("schedulingGates");
     let gates = spec.scheduling_gates.as_deref().unwrap_or_default();
     for (index, gate) in gates.iter().enumerate() {
@@ -22,10 +19,8 @@ pub(super) fn pod(spec: &PodSpec, path: &Path, errors: &mut ErrorList) {
             errors.push(FieldError::duplicate(&path, gate.name.as_str()));
         }
     }
-    if !gates.is_empty() && spec.node_name.as_ref().is_some_and(|name| !name.is_empty()) {
-        let why = "cannot be set until all schedulingGates have been cleared";
-        errors.push(FieldError::forbidden(&path.child("nodeName"), why));
-    }
+    let constraints = spec.topology_spread_constraints.as_deref().unwrap_or_default();
+    spread(constraints, &path.child("topologySpreadConstraints"), errors);
 }
 
 /// Judges tolerations, of a pod or of a runtime class.
@@ -50,7 +45,7 @@ pub(in crate::validation) fn tolerations(tolerations: &[Toleration], path: &Path
             "" | "Equal" => {
                 let judged = names::label_value(value);
                 if !judged.is_empty() {
-                    errors.push(FieldError::invalid(&operator_path, value, judged.join("; ")));
+                    errors.push(FieldError::invalid(&operator_path, value, judged.join(";")));
                 }
             }
             "Exists" => {
@@ -58,6 +53,11 @@ pub(in crate::validation) fn tolerations(tolerations: &[Toleration], path: &Path
                     let why = "value must be empty when `operator` is 'Exists'";
                     errors.push(FieldError::invalid(&operator_path, check::json(toleration), why));
                 }
+            }
+            // These are of a feature that is off.
+            "Lt" | "Gt" => {
+                let supported = ["Equal", "Exists", "Lt", "Gt"];
+                errors.push(FieldError::not_supported(&operator_path, operator, &supported));
             }
             _ => errors.push(FieldError::not_supported(&operator_path, operator, &["Equal", "Exists"])),
         }
@@ -81,17 +81,15 @@ fn spread(constraints: &[TopologySpreadConstraint], list: &Path, errors: &mut Er
         }
         if constraint.topology_key.is_empty() {
             errors.push(FieldError::required(&path.child("topologyKey"), "can not be empty"));
-        } else {
-            let judged = names::label_key(&constraint.topology_key);
-            check::invalid(errors, &path.child("topologyKey"), constraint.topology_key.as_str(), judged);
         }
         let when = constraint.when_unsatisfiable.as_str();
         check::one_of(errors, &path.child("whenUnsatisfiable"), when, &["DoNotSchedule", "ScheduleAnyway"]);
-        for other in constraints[index + 1..].iter() {
-            if other.topology_key == constraint.topology_key && other.when_unsatisfiable == when {
-                let path = path.child("{topologyKey, whenUnsatisfiable}");
-                errors.push(FieldError::duplicate(&path, format!("{{{}, {when}}}", constraint.topology_key)));
-            }
+        let same = |other: &TopologySpreadConstraint| {
+            other.topology_key == constraint.topology_key && other.when_unsatisfiable == when
+        };
+        if constraints[index + 1..].iter().any(same) {
+            let path = path.child("{topologyKey, whenUnsatisfiable}");
+            errors.push(FieldError::duplicate(&path, format!("{{{}, {when}}}", constraint.topology_key)));
         }
         if let Some(domains) = constraint.min_domains {
             let path = path.child("minDomains");
@@ -106,10 +104,10 @@ fn spread(constraints: &[TopologySpreadConstraint], list: &Path, errors: &mut Er
         let policies = ["Honor", "Ignore"];
         check::optional_one_of(errors, &path.child("nodeAffinityPolicy"), &constraint.node_affinity_policy, &policies);
         check::optional_one_of(errors, &path.child("nodeTaintsPolicy"), &constraint.node_taints_policy, &policies);
+        let keys = constraint.match_label_keys.as_deref();
+        affinity::label_keys(keys, None, constraint.label_selector.as_ref(), &path, errors);
         if let Some(selector) = &constraint.label_selector {
             check::label_selector(errors, &path.child("labelSelector"), selector);
         }
-        let keys = constraint.match_label_keys.as_deref();
-        affinity::label_keys(keys, constraint.label_selector.is_some(), &path.child("matchLabelKeys"), errors);
     }
 }

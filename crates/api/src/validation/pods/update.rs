@@ -1,8 +1,8 @@
 //! What may change in a pod.
 
-use k8s_openapi::api::core::v1::{Container, ContainerStatus, Pod, PodSpec, Toleration};
+use k8s_openapi::api::core::v1::{Affinity, Container, NodeAffinity, NodeSelectorTerm, Pod, PodSpec, Toleration};
 
-use super::{active_deadline, whole_pod};
+use super::{annotations, containers, scheduling, whole_pod};
 use crate::field::{ErrorList, FieldError, Path, quote};
 use crate::validation::{check, names};
 
@@ -11,48 +11,26 @@ const MAY_CHANGE: &str = "pod updates may not change fields other than `spec.con
 /// Judges an update of a pod.
 pub(in crate::validation) fn pod_update(new: &Pod, old: &Pod, errors: &mut ErrorList) {
     whole_pod(new, errors);
+    annotation_update(new, old, errors);
     let path = Path::new("spec");
     let (Some(new), Some(old)) = (&new.spec, &old.spec) else {
         return;
     };
-    let init = |spec: &PodSpec| spec.init_containers.clone().unwrap_or_default();
-    let added = same_count(&new.containers, &old.containers, &path.child("containers"), errors)
-        | same_count(&init(new), &init(old), &path.child("initContainers"), errors);
-    if added {
+    let lists = [
+        ("containers", Some(&new.containers), Some(&old.containers)),
+        ("initContainers", new.init_containers.as_ref(), old.init_containers.as_ref()),
+    ];
+    for (list, new, old) in lists {
+        if !images(new, old, &path.child(list), errors) {
+            return;
+        }
+    }
+    if !deadline(new, old, &path.child("activeDeadlineSeconds"), errors) {
         return;
     }
-    // Upstream tells of a removed image here and with the rest of the spec.
-    for (index, container) in new.containers.iter().enumerate() {
-        check::required(errors, &path.child("containers").index(index).child("image"), check::text(&container.image));
-    }
-    for (index, container) in new.init_containers.iter().flatten().enumerate() {
-        check::required(
-            errors,
-            &path.child("initContainers").index(index).child("image"),
-            check::text(&container.image),
-        );
-    }
-    let deadline_path = path.child("activeDeadlineSeconds");
-    match (new.active_deadline_seconds, old.active_deadline_seconds) {
-        (Some(seconds), before) => {
-            if before.is_none() {
-                active_deadline(seconds, &path, errors);
-            }
-            if before.is_some_and(|before| seconds > before) {
-                let why = "must be less than or equal to previous value";
-                errors.push(FieldError::invalid(&deadline_path, seconds, why));
-                return;
-            }
-        }
-        (None, Some(_)) => {
-            let why = "must not update from a positive integer to nil value";
-            errors.push(FieldError::invalid(&deadline_path, serde_json::Value::Null, why));
-        }
-        (None, None) => {}
-    }
     let gated = old.scheduling_gates.as_ref().is_some_and(|gates| !gates.is_empty());
-    gates_only_go(new, old, &path.child("schedulingGates"), errors);
     tolerations_only_come(new, old, &path.child("tolerations"), errors);
+    gates_only_go(new, old, &path.child("schedulingGates"), errors);
     // What may change is taken from the old spec; then nothing may differ.
     let mut rest = new.clone();
     images_of(&mut rest.containers, &old.containers);
@@ -75,11 +53,51 @@ pub(in crate::validation) fn pod_update(new: &Pod, old: &Pod, errors: &mut Error
     }
 }
 
-fn same_count(new: &[Container], old: &[Container], path: &Path, errors: &mut ErrorList) -> bool {
-    if new.len() != old.len() {
-        errors.push(FieldError::forbidden(path, "pod updates may not add or remove containers"));
+/// Judges what changes in the annotations of a pod.
+pub(super) fn annotation_update(new: &Pod, old: &Pod, errors: &mut ErrorList) {
+    let path = Path::new("metadata").child("annotations");
+    let default = PodSpec::default();
+    let spec = new.spec.as_ref().unwrap_or(&default);
+    annotations::update(&new.metadata.annotations, &old.metadata.annotations, spec, &path, errors);
+}
+
+/// Upstream tells of wrong images here and with the rest of the spec; tells whether the rest can be compared.
+fn images(new: Option<&Vec<Container>>, old: Option<&Vec<Container>>, list: &Path, errors: &mut ErrorList) -> bool {
+    let new = new.map(Vec::as_slice).unwrap_or_default();
+    if new.len() != old.map_or(0, Vec::len) {
+        errors.push(FieldError::forbidden(list, "pod updates may not add or remove containers"));
+        return false;
     }
-    new.len() != old.len()
+    for (index, container) in new.iter().enumerate() {
+        let path = list.index(index);
+        check::required(errors, &path.child("image"), check::text(&container.image));
+        containers::trimmed_image(&container.image, &path, errors);
+    }
+    true
+}
+
+/// A deadline may come, and come nearer; tells whether the rest is judged.
+fn deadline(new: &PodSpec, old: &PodSpec, path: &Path, errors: &mut ErrorList) -> bool {
+    match (new.active_deadline_seconds, old.active_deadline_seconds) {
+        (Some(seconds), before) => {
+            let highest = i64::from(i32::MAX);
+            let why = if !(0..=highest).contains(&seconds) {
+                names::in_range(0, highest)
+            } else if before.is_some_and(|before| seconds > before) {
+                "must be less than or equal to previous value".to_owned()
+            } else {
+                return true;
+            };
+            errors.push(FieldError::invalid(path, seconds, why));
+            return false;
+        }
+        (None, Some(_)) => {
+            let why = "must not update from a positive integer to nil value";
+            errors.push(FieldError::invalid(path, serde_json::Value::Null, why));
+        }
+        (None, None) => {}
+    }
+    true
 }
 
 fn images_of(containers: &mut [Container], old: &[Container]) {
@@ -93,122 +111,92 @@ fn gates_only_go(new: &PodSpec, old: &PodSpec, path: &Path, errors: &mut ErrorLi
     for (index, gate) in new.scheduling_gates.iter().flatten().enumerate() {
         if !before.iter().any(|old| old.name == gate.name) {
             let why = format!("only deletion is allowed, but found new scheduling gate '{}'", gate.name);
-            errors.push(FieldError::forbidden(&path.index(index), why));
+            errors.push(FieldError::forbidden(&path.index(index).child("name"), why));
         }
     }
 }
 
+/// Upstream tells of wrong tolerations here and with the rest of the spec.
 fn tolerations_only_come(new: &PodSpec, old: &PodSpec, path: &Path, errors: &mut ErrorList) {
     let without_seconds = |toleration: &Toleration| Toleration { toleration_seconds: None, ..toleration.clone() };
     let now = new.tolerations.as_deref().unwrap_or_default();
-    for toleration in old.tolerations.iter().flatten() {
-        if !now.iter().any(|new| without_seconds(new) == without_seconds(toleration)) {
-            let why = "existing toleration can not be modified except its tolerationSeconds";
-            errors.push(FieldError::forbidden(path, why));
-        }
+    let is_there = |toleration: &Toleration| now.iter().any(|new| without_seconds(new) == without_seconds(toleration));
+    if old.tolerations.iter().flatten().all(is_there) {
+        scheduling::tolerations(now, path, errors);
+    } else {
+        let why = "existing toleration can not be modified except its tolerationSeconds";
+        errors.push(FieldError::forbidden(path, why));
     }
 }
 
 /// A pod that is not yet scheduled may ask for fewer nodes than before.
 fn narrowed(rest: &mut PodSpec, old: &PodSpec, path: &Path, errors: &mut ErrorList) {
     let now = rest.node_selector.clone().unwrap_or_default();
-    let kept = old.node_selector.iter().flatten().all(|(key, value)| now.get(key) == Some(value));
-    if kept {
-        rest.node_selector.clone_from(&old.node_selector);
-    } else {
+    if !old.node_selector.iter().flatten().all(|(key, value)| now.get(key) == Some(value)) {
         let why = "only additions to spec.nodeSelector are allowed (no mutations or deletions)";
         errors.push(FieldError::invalid(&path.child("nodeSelector"), check::json(&now), why));
-        rest.node_selector.clone_from(&old.node_selector);
     }
-    let required = |spec: &PodSpec| {
-        let node = spec.affinity.as_ref().and_then(|affinity| affinity.node_affinity.clone());
-        node.and_then(|node| node.required_during_scheduling_ignored_during_execution)
-    };
-    match (required(rest), required(old)) {
-        (Some(new), Some(old_selector)) => {
-            let same_terms = new.node_selector_terms.len() == old_selector.node_selector_terms.len();
-            let extended = new.node_selector_terms.iter().zip(&old_selector.node_selector_terms).all(|(new, old)| {
-                let holds = |new: &Option<Vec<_>>, old: &Option<Vec<_>>| {
-                    let new = new.as_deref().unwrap_or_default();
-                    old.iter().flatten().all(|requirement| new.contains(requirement))
-                };
-                holds(&new.match_expressions, &old.match_expressions) && holds(&new.match_fields, &old.match_fields)
-            });
-            if same_terms && extended {
-                rest.affinity.clone_from(&old.affinity);
-            }
+    rest.node_selector.clone_from(&old.node_selector);
+    let of_nodes = |spec: &PodSpec| spec.affinity.as_ref().and_then(|affinity| affinity.node_affinity.clone());
+    let (new_nodes, old_nodes) = (of_nodes(rest), of_nodes(old));
+    if new_nodes == old_nodes {
+        return;
+    }
+    terms_only_narrow(new_nodes.as_ref(), old_nodes.as_ref(), &path.child("affinity").child("nodeAffinity"), errors);
+    let mut affinity = rest.affinity.take().unwrap_or_default();
+    affinity.node_affinity = old_nodes;
+    // Without anything else it is the same as none.
+    let is_nothing = affinity == Affinity::default() && old.affinity.is_none();
+    rest.affinity = (!is_nothing).then_some(affinity);
+}
+
+fn terms(affinity: Option<&NodeAffinity>) -> &[NodeSelectorTerm] {
+    let required = affinity.and_then(|found| found.required_during_scheduling_ignored_during_execution.as_ref());
+    required.map(|selector| selector.node_selector_terms.as_slice()).unwrap_or_default()
+}
+
+/// The terms that nodes must match may get more requirements, at their ends.
+fn terms_only_narrow(new: Option<&NodeAffinity>, old: Option<&NodeAffinity>, path: &Path, errors: &mut ErrorList) {
+    let list = path.child("requiredDuringSchedulingIgnoredDuringExecution").child("nodeSelectorTerms");
+    let (now, before) = (terms(new), terms(old));
+    if !before.is_empty() && now.len() != before.len() {
+        let why = "no additions/deletions to non-empty NodeSelectorTerms list are allowed";
+        errors.push(FieldError::invalid(&list, check::json(now), why));
+        return;
+    }
+    for (index, (now, before)) in now.iter().zip(before).enumerate() {
+        let parts = |term: &NodeSelectorTerm| {
+            (term.match_expressions.clone().unwrap_or_default(), term.match_fields.clone().unwrap_or_default())
+        };
+        let (before, after) = (parts(before), parts(now));
+        let was_nothing = before.0.is_empty() && before.1.is_empty();
+        let is_more = after.0.starts_with(&before.0) && after.1.starts_with(&before.1);
+        if !is_more || (was_nothing && before != after) {
+            let why = "only additions are allowed (no mutations or deletions)";
+            errors.push(FieldError::invalid(&list.index(index), check::json(now), why));
         }
-        (_, None) => rest.affinity.clone_from(&old.affinity),
-        (None, Some(_)) => {}
     }
 }
 
 /// Judges an update of the ephemeral containers of a pod.
 pub(in crate::validation) fn ephemeral_containers_update(new: &Pod, old: &Pod, errors: &mut ErrorList) {
+    if old.metadata.annotations.as_ref().is_some_and(|all| all.contains_key(annotations::MIRROR)) {
+        errors.clear();
+        errors.push(FieldError::forbidden(&Path::nameless(), "static pods do not support ephemeral containers"));
+        return;
+    }
     whole_pod(new, errors);
+    annotation_update(new, old, errors);
     let path = Path::new("spec").child("ephemeralContainers");
     let list = |pod: &Pod| pod.spec.as_ref().and_then(|spec| spec.ephemeral_containers.clone()).unwrap_or_default();
     let now = list(new);
     for container in list(old) {
         let what = match now.iter().find(|new| new.name == container.name) {
-            None => "removed",
+            None => "removed\n",
             Some(found) if *found != container => "changed",
             Some(_) => continue,
         };
         let why = format!("existing ephemeral containers {} may not be {what}", quote(&container.name));
         errors.push(FieldError::forbidden(&path, why));
-    }
-}
-
-/// Judges an update of the status of a pod.
-pub(in crate::validation) fn pod_status(new: &Pod, old: &Pod, errors: &mut ErrorList) {
-    let path = Path::new("status");
-    let restart = new.spec.as_ref().and_then(|spec| spec.restart_policy.as_deref()).unwrap_or("Always").to_owned();
-    let (Some(new), Some(old)) = (&new.status, &old.status) else {
-        return;
-    };
-    if new.nominated_node_name != old.nominated_node_name {
-        let name = check::text(&new.nominated_node_name);
-        check::optional_name(errors, &path.child("nominatedNodeName"), name, names::dns_subdomain);
-    }
-    for (index, condition) in new.conditions.iter().flatten().enumerate() {
-        let path = path.child("conditions").index(index).child("type");
-        check::invalid(errors, &path, condition.type_.as_str(), names::qualified_name(&condition.type_));
-    }
-    for (index, address) in new.pod_ips.iter().flatten().enumerate() {
-        check::ip(errors, &path.child("podIPs").index(index), &address.ip);
-    }
-    if restart != "Always" {
-        let lists = [
-            ("containerStatuses", &new.container_statuses, &old.container_statuses),
-            ("ephemeralContainerStatuses", &new.ephemeral_container_statuses, &old.ephemeral_container_statuses),
-        ];
-        for (field, new, old) in lists {
-            no_resurrection(new.as_deref(), old.as_deref(), &restart, &path.child(field), errors);
-        }
-    }
-}
-
-fn no_resurrection(
-    new: Option<&[ContainerStatus]>,
-    old: Option<&[ContainerStatus]>,
-    restart: &str,
-    path: &Path,
-    errors: &mut ErrorList,
-) {
-    let terminated = |status: &ContainerStatus| status.state.as_ref().and_then(|state| state.terminated.clone());
-    for (index, status) in old.unwrap_or_default().iter().enumerate() {
-        let Some(ended) = terminated(status) else {
-            continue;
-        };
-        // A container that failed is started again on failure.
-        if restart == "OnFailure" && ended.exit_code != 0 {
-            continue;
-        }
-        let now = new.unwrap_or_default().iter().find(|new| new.name == status.name);
-        if now.is_some_and(|now| now.state.is_some() && terminated(now).is_none()) {
-            let why = "may not be transitioned to non-terminated state";
-            errors.push(FieldError::forbidden(&path.index(index).child("state"), why));
-        }
     }
 }

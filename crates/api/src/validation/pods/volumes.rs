@@ -1,15 +1,13 @@
 //! Volumes of pods.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use k8s_openapi::api::core::v1::{
-    ClusterTrustBundleProjection, DownwardAPIVolumeFile, HostPathVolumeSource, KeyToPath, NFSVolumeSource,
-    ProjectedVolumeSource, Volume, VolumeProjection,
-};
+use k8s_openapi::api::core::v1::{DownwardAPIVolumeFile, HostPathVolumeSource, KeyToPath, NFSVolumeSource, Volume};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
-use super::{drivers, env};
+use super::{drivers, env, projected};
 use crate::field::{ErrorList, FieldError, Path, quote};
-use crate::validation::{certificates, check, metadata, names, storage};
+use crate::validation::{check, metadata, names, storage};
 
 /// What containers need to know about a volume.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,48 +21,63 @@ pub(in crate::validation) enum Kind {
 const HOST_PATH_TYPES: [&str; 8] =
     ["", "BlockDevice", "CharDevice", "Directory", "DirectoryOrCreate", "File", "FileOrCreate", "Socket"];
 
-/// Judges the volumes and returns the well-named ones.
-pub(super) fn volumes(volumes: &[Volume], path: &Path, errors: &mut ErrorList) -> BTreeMap<String, Kind> {
-    let mut seen = BTreeMap::new();
+/// Judges the volumes and returns those that have nothing wrong with them.
+pub(super) fn volumes(
+    volumes: &[Volume],
+    meta: Option<&ObjectMeta>,
+    list: &Path,
+    errors: &mut ErrorList,
+) -> BTreeMap<String, Kind> {
+    let pod = meta.and_then(|meta| meta.name.as_deref()).filter(|name| !name.is_empty());
+    let made_for = |name: &str| pod.map(|pod| format!("{pod}-{name}"));
+    let mut fine = BTreeMap::new();
     for (index, volume) in volumes.iter().enumerate() {
-        let path = path.index(index);
-        check::required_name(errors, &path.child("name"), &volume.name, names::dns_label);
-        if seen.contains_key(&volume.name) {
-            errors.push(FieldError::duplicate(&path.child("name"), volume.name.as_str()));
+        let path = list.index(index);
+        let name_path = path.child("name");
+        let before = errors.len();
+        source(volume, meta.is_some(), &path, errors);
+        if let Some(claim) = made_for(&volume.name).filter(|_| volume.ephemeral.is_some() && !volume.name.is_empty()) {
+            let whys = names::dns_subdomain(&claim).into_iter().map(|why| format!("PVC name {}: {why}", quote(&claim)));
+            check::invalid(errors, &name_path, volume.name.as_str(), whys.collect());
         }
-        source(volume, &path, errors);
-        drivers::portal_name(volume, &path, errors);
-        let claim = volume.persistent_volume_claim.is_some() || volume.ephemeral.is_some();
-        seen.insert(volume.name.clone(), if claim { Kind::Claim } else { Kind::Other });
+        check::required_name(errors, &name_path, &volume.name, names::dns_label);
+        if fine.contains_key(&volume.name) {
+            errors.push(FieldError::duplicate(&name_path, volume.name.as_str()));
+        }
+        if errors.len() == before {
+            let claim = volume.persistent_volume_claim.is_some() || volume.ephemeral.is_some();
+            fine.insert(volume.name.clone(), if claim { Kind::Claim } else { Kind::Other });
+        }
+        let claim = volume.persistent_volume_claim.as_ref().map(|claim| &claim.claim_name);
+        let is_made = |claim: &&String| {
+            volumes.iter().any(|other| other.ephemeral.is_some() && made_for(&other.name).as_ref() == Some(*claim))
+        };
+        if let Some(claim) = claim.filter(is_made) {
+            let path = path.child("persistentVolumeClaim").child("claimName");
+            let why = "must not reference a PVC that gets created for an ephemeral volume";
+            errors.push(FieldError::invalid(&path, claim.as_str(), why));
+        }
     }
-    seen
+    fine
 }
 
-/// Judges what only matters in a pod, whose name is part of that of the claim, and whose image nobody adds any more.
-pub(super) fn of_named_pod(volume: &Volume, pod: Option<&str>, path: &Path, errors: &mut ErrorList) {
-    if let Some(pod) = pod.filter(|name| !name.is_empty() && !volume.name.is_empty())
-        && volume.ephemeral.is_some()
-    {
-        let claim = format!("{pod}-{}", volume.name);
-        let whys = names::dns_subdomain(&claim).into_iter().map(|why| format!("PVC name {}: {why}", quote(&claim)));
-        check::invalid(errors, &path.child("name"), volume.name.as_str(), whys.collect());
-    }
-    if let Some(image) = &volume.image {
-        check::required(errors, &path.child("image").child("reference"), check::text(&image.reference));
-    }
-}
-
-/// Judges the source of a volume, of which there must be exactly one.
-fn source(volume: &Volume, path: &Path, errors: &mut ErrorList) {
+/// Judges the source of a volume, of which there must be exactly one; templates may leave out an image.
+fn source(volume: &Volume, is_pod: bool, path: &Path, errors: &mut ErrorList) {
     let mut found = false;
     for (field, _) in sources(volume).into_iter().filter(|(_, set)| *set) {
         if found {
             let path = path.child(drivers::second_name(field));
             errors.push(FieldError::forbidden(&path, "may not specify more than 1 volume type"));
-            continue;
+        } else {
+            found = true;
+            source_field(volume, field, &path.child(drivers::first_name(field)), errors);
         }
-        found = true;
-        source_field(volume, field, &path.child(drivers::first_name(field)), errors);
+        if field == "iscsi" {
+            drivers::portal_name(volume, path, errors);
+        }
+    }
+    if let Some(image) = volume.image.as_ref().filter(|_| is_pod) {
+        check::required(errors, &path.child("image").child("reference"), check::text(&image.reference));
     }
     if !found {
         errors.push(FieldError::required(path, "must specify a volume type"));
@@ -146,7 +159,7 @@ fn source_field(volume: &Volume, field: &str, path: &Path, errors: &mut ErrorLis
                 check::required(errors, &path.child("claimName"), &claim.claim_name);
             }
         }
-        "projected" => volume.projected.iter().for_each(|source| projected(source, path, errors)),
+        "projected" => volume.projected.iter().for_each(|source| projected::volume(source, path, errors)),
         "csi" => {
             if let Some(csi) = &volume.csi {
                 storage::driver_name(&csi.driver, &path.child("driver"), errors);
@@ -174,9 +187,9 @@ fn source_field(volume: &Volume, field: &str, path: &Path, errors: &mut ErrorLis
             }
         }
         "image" => {
-            let policy = volume.image.as_ref().and_then(|image| image.pull_policy.clone());
+            let policy = volume.image.as_ref().map(|image| check::text(&image.pull_policy)).unwrap_or_default();
             let policies = ["Always", "IfNotPresent", "Never"];
-            check::optional_one_of(errors, &path.child("pullPolicy"), &policy, &policies);
+            check::required_one_of(errors, &path.child("pullPolicy"), policy, &policies);
         }
         _ => drivers::of_pod(volume, field, path, errors),
     }
@@ -197,14 +210,16 @@ pub(in crate::validation) fn nfs(source: &NFSVolumeSource, path: &Path, errors: 
     }
 }
 
-fn mode(mode: Option<i32>, path: &Path, errors: &mut ErrorList) {
+/// Judges the mode of files.
+pub(super) fn mode(mode: Option<i32>, path: &Path, errors: &mut ErrorList) {
     if let Some(mode) = mode.filter(|mode| !(0..=0o777).contains(mode)) {
         let why = "must be a number between 0 and 0777 (octal), both inclusive";
         errors.push(FieldError::invalid(path, mode, why));
     }
 }
 
-fn items(items: Option<&[KeyToPath]>, path: &Path, errors: &mut ErrorList) {
+/// Judges which keys become which files.
+pub(super) fn items(items: Option<&[KeyToPath]>, path: &Path, errors: &mut ErrorList) {
     for (index, item) in items.unwrap_or_default().iter().enumerate() {
         let path = path.child("items").index(index);
         check::required(errors, &path.child("key"), &item.key);
@@ -215,8 +230,8 @@ fn items(items: Option<&[KeyToPath]>, path: &Path, errors: &mut ErrorList) {
     }
 }
 
-/// Upstream tells of these without the index of the file.
-fn downward_file(file: &DownwardAPIVolumeFile, path: &Path, errors: &mut ErrorList) {
+/// Judges a file of what is known of the pod, of which upstream tells without its index.
+pub(super) fn downward_file(file: &DownwardAPIVolumeFile, path: &Path, errors: &mut ErrorList) {
     if check::required(errors, &path.child("path"), &file.path) {
         check::volume_file_path(errors, &path.child("path"), &file.path);
     }
@@ -236,120 +251,4 @@ fn downward_file(file: &DownwardAPIVolumeFile, path: &Path, errors: &mut ErrorLi
         }
     }
     mode(file.mode, &path.child("mode"), errors);
-}
-
-fn projected(volume: &ProjectedVolumeSource, path: &Path, errors: &mut ErrorList) {
-    mode(volume.default_mode, &path.child("defaultMode"), errors);
-    let mut paths = BTreeSet::new();
-    for (index, source) in volume.sources.iter().flatten().enumerate() {
-        projection(source, &path.child("sources").index(index), path, &mut paths, errors);
-    }
-}
-
-/// Judges one source of a projected volume; `paths` are the files that others write.
-fn projection(
-    source: &VolumeProjection,
-    path: &Path,
-    volume_path: &Path,
-    paths: &mut BTreeSet<String>,
-    errors: &mut ErrorList,
-) {
-    let set = [
-        source.secret.is_some(),
-        source.config_map.is_some(),
-        source.downward_api.is_some(),
-        source.service_account_token.is_some(),
-        source.cluster_trust_bundle.is_some(),
-        source.pod_certificate.is_some(),
-    ];
-    if set.into_iter().filter(|set| *set).count() > 1 {
-        errors.push(FieldError::forbidden(path, "may not specify more than 1 volume type"));
-    }
-    let mut claim = |file: &str, shown: &str, errors: &mut ErrorList| {
-        if !file.is_empty() && !paths.insert(file.to_owned()) {
-            errors.push(FieldError::invalid(volume_path, shown, "conflicting duplicate paths"));
-        }
-    };
-    if let Some(secret) = &source.secret {
-        let path = path.child("secret");
-        check::required(errors, &path.child("name"), &secret.name);
-        items(secret.items.as_deref(), &path, errors);
-        secret.items.iter().flatten().for_each(|item| claim(&item.path, &secret.name, errors));
-    }
-    if let Some(config_map) = &source.config_map {
-        let path = path.child("configMap");
-        check::required(errors, &path.child("name"), &config_map.name);
-        items(config_map.items.as_deref(), &path, errors);
-        config_map.items.iter().flatten().for_each(|item| claim(&item.path, &config_map.name, errors));
-    }
-    if let Some(downward) = &source.downward_api {
-        let path = path.child("downwardAPI");
-        for file in downward.items.iter().flatten() {
-            downward_file(file, &path, errors);
-            claim(&file.path, &file.path, errors);
-        }
-    }
-    if let Some(token) = &source.service_account_token {
-        let seconds = token.expiration_seconds.unwrap_or(3600);
-        token_lifetime(seconds, &path.child("serviceAccountToken").child("expirationSeconds"), errors);
-        // Upstream tells of the path as if it were the volume's.
-        let file_path = volume_path.child("path");
-        if check::required(errors, &file_path, &token.path) {
-            check::volume_file_path(errors, &file_path, &token.path);
-        }
-    }
-    if let Some(bundle) = &source.cluster_trust_bundle {
-        let path = path.child("clusterTrustBundle");
-        trust_bundle(bundle, &path, errors);
-        if check::required(errors, &path.child("path"), &bundle.path) {
-            check::volume_file_path(errors, &path.child("path"), &bundle.path);
-        }
-        claim(&bundle.path, &bundle.path, errors);
-    }
-}
-
-/// A bundle is chosen by its name, or by its signer and labels.
-fn trust_bundle(bundle: &ClusterTrustBundleProjection, path: &Path, errors: &mut ErrorList) {
-    match (&bundle.name, &bundle.signer_name) {
-        (Some(_), Some(_)) => {
-            let why = "only one of name and signerName may be used";
-            errors.push(FieldError::invalid(path, check::json(bundle), why));
-        }
-        (None, None) => {
-            errors.push(FieldError::required(path, "either name or signerName must be specified"));
-        }
-        (Some(name), None) => {
-            if name.is_empty() {
-                errors.push(FieldError::required(&path.child("name"), "must be a valid object name"));
-            }
-            // What is before the last colon is the signer's name.
-            let last = name.rsplit(':').next().unwrap_or_default();
-            check::invalid(errors, &path.child("name"), name.as_str(), names::dns_subdomain(last));
-            if bundle.label_selector.is_some() {
-                let why = "labelSelector must be unset if name is specified";
-                let shown = check::json(&bundle.label_selector);
-                errors.push(FieldError::invalid(&path.child("labelSelector"), shown, why));
-            }
-        }
-        (None, Some(signer)) => {
-            if signer.is_empty() {
-                errors.push(FieldError::required(&path.child("signerName"), "must be a valid signer name"));
-            } else {
-                certificates::signer_name(errors, &path.child("signerName"), signer);
-            }
-            if let Some(selector) = &bundle.label_selector {
-                check::label_selector(errors, &path.child("labelSelector"), selector);
-            }
-        }
-    }
-}
-
-/// How long a service account token may be valid.
-pub(in crate::validation) fn token_lifetime(seconds: i64, path: &Path, errors: &mut ErrorList) {
-    if seconds < 600 {
-        errors.push(FieldError::invalid(path, seconds, "may not specify a duration less than 10 minutes"));
-    }
-    if seconds > 1 << 32 {
-        errors.push(FieldError::invalid(path, seconds, "may not specify a duration larger than 2^32 seconds"));
-    }
 }

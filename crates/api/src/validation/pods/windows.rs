@@ -1,7 +1,8 @@
 //! What pods say for Windows, and what a pod must not have on the operating system that it names.
 
-use k8s_openapi::api::core::v1::{PodOS, PodSpec, SecurityContext, WindowsSecurityContextOptions};
+use k8s_openapi::api::core::v1::{PodOS, PodSecurityContext, PodSpec, WindowsSecurityContextOptions};
 
+use super::containers;
 use crate::field::{ErrorList, FieldError, Path};
 use crate::validation::{check, names};
 
@@ -79,24 +80,22 @@ fn is_dns_name(name: &str) -> bool {
 pub(super) fn host_processes(spec: &PodSpec, path: &Path, errors: &mut ErrorList) {
     let said = |options: Option<&WindowsSecurityContextOptions>| options.and_then(|options| options.host_process);
     let of_pod = said(spec.security_context.as_ref().and_then(|context| context.windows_options.as_ref()));
-    for (context, path) in contexts(spec, path) {
-        let (Some(of_pod), Some(of_container)) = (of_pod, said(context.windows_options.as_ref())) else { continue };
-        if of_pod != of_container {
+    let (mut with, mut without) = (0, 0);
+    for container in containers::every(spec) {
+        let of_container = said(container.security.and_then(|context| context.windows_options.as_ref()));
+        if let (Some(of_pod), Some(of_container)) = (of_pod, of_container)
+            && of_pod != of_container
+        {
             let why = format!("pod hostProcess value must be identical if both are specified, was {of_pod}");
-            errors.push(FieldError::invalid(&path.child("windowsOptions").child("hostProcess"), of_container, why));
+            let path = container.path(path).child("securityContext").child("windowsOptions").child("hostProcess");
+            errors.push(FieldError::invalid(&path, of_container, why));
         }
+        *if of_container.or(of_pod) == Some(true) { &mut with } else { &mut without } += 1;
     }
-    let init = spec.init_containers.iter().flatten().map(|container| &container.security_context);
-    let ephemeral = spec.ephemeral_containers.iter().flatten().map(|container| &container.security_context);
-    let all = init.chain(spec.containers.iter().map(|container| &container.security_context)).chain(ephemeral);
-    let (with, without): (Vec<_>, Vec<_>) = all.partition(|context| {
-        let of_container = said(context.as_ref().and_then(|context| context.windows_options.as_ref()));
-        of_container.or(of_pod) == Some(true)
-    });
-    if with.is_empty() {
+    if with == 0 {
         return;
     }
-    if !without.is_empty() {
+    if without > 0 {
         let why = "If pod contains any hostProcess containers then all containers must be HostProcess containers";
         errors.push(FieldError::invalid(path, "", why));
     }
@@ -109,21 +108,11 @@ pub(super) fn host_processes(spec: &PodSpec, path: &Path, errors: &mut ErrorList
 /// Judges `spec.os` and the fields that it rules out.
 pub(super) fn os(os: &PodOS, spec: &PodSpec, path: &Path, errors: &mut ErrorList) {
     match os.name.as_str() {
-        "" => errors.push(FieldError::required(&path.child("os").child("name"), "cannot be empty")),
+        "" => errors.push(FieldError::required(&path.child("os").child("name"), "")),
         "linux" => linux(spec, path, errors),
         "windows" => windows(spec, path, errors),
         other => errors.push(FieldError::not_supported(&path.child("os"), other, &["linux", "windows"])),
     }
-}
-
-/// The security contexts of all containers, with their paths.
-fn contexts<'a>(spec: &'a PodSpec, path: &'a Path) -> impl Iterator<Item = (&'a SecurityContext, Path)> {
-    let containers = spec.containers.iter().enumerate().map(|entry| ("containers", entry));
-    let init = spec.init_containers.iter().flatten().enumerate().map(|entry| ("initContainers", entry));
-    init.chain(containers).filter_map(|(list, (index, container))| {
-        let path = path.child(list).index(index).child("securityContext");
-        container.security_context.as_ref().map(|context| (context, path))
-    })
 }
 
 fn linux(spec: &PodSpec, path: &Path, errors: &mut ErrorList) {
@@ -131,54 +120,50 @@ fn linux(spec: &PodSpec, path: &Path, errors: &mut ErrorList) {
     if spec.security_context.as_ref().is_some_and(|context| context.windows_options.is_some()) {
         errors.push(FieldError::forbidden(&path.child("securityContext").child("windowsOptions"), why));
     }
-    for (context, path) in contexts(spec, path) {
-        if context.windows_options.is_some() {
-            errors.push(FieldError::forbidden(&path.child("windowsOptions"), why));
+    for container in containers::every(spec) {
+        if container.security.is_some_and(|context| context.windows_options.is_some()) {
+            let path = container.path(path).child("securityContext").child("windowsOptions");
+            errors.push(FieldError::forbidden(&path, why));
         }
     }
 }
 
 fn windows(spec: &PodSpec, path: &Path, errors: &mut ErrorList) {
-    let mut refuse = |path: Path| errors.push(FieldError::forbidden(&path, "cannot be set for a windows pod"));
-    if let Some(context) = &spec.security_context {
-        let path = path.child("securityContext");
-        let set = [
-            ("appArmorProfile", context.app_armor_profile.is_some()),
-            ("seLinuxOptions", context.se_linux_options.is_some()),
-            ("seccompProfile", context.seccomp_profile.is_some()),
-            ("fsGroup", context.fs_group.is_some()),
-            ("fsGroupChangePolicy", context.fs_group_change_policy.is_some()),
-            ("sysctls", context.sysctls.as_ref().is_some_and(|list| !list.is_empty())),
-            ("runAsUser", context.run_as_user.is_some()),
-            ("runAsGroup", context.run_as_group.is_some()),
-            ("supplementalGroups", context.supplemental_groups.is_some()),
-            ("supplementalGroupsPolicy", context.supplemental_groups_policy.is_some()),
-        ];
-        set.into_iter().filter(|(_, set)| *set).for_each(|(field, _)| refuse(path.child(field)));
-    }
-    for (field, set) in [
-        ("hostUsers", spec.host_users.is_some()),
-        ("hostPID", spec.host_pid == Some(true)),
-        ("hostIPC", spec.host_ipc == Some(true)),
-        ("shareProcessNamespace", spec.share_process_namespace.is_some()),
-    ] {
-        if set {
-            refuse(if field == "hostUsers" { path.child(field) } else { path.child("securityContext").child(field) });
+    let mut refuse = |path: &Path, field: &str, is_set: bool| {
+        if is_set {
+            errors.push(FieldError::forbidden(&path.child(field), "cannot be set for a windows pod"));
         }
-    }
-    for (context, path) in contexts(spec, path) {
-        let set = [
-            ("appArmorProfile", context.app_armor_profile.is_some()),
-            ("seLinuxOptions", context.se_linux_options.is_some()),
-            ("seccompProfile", context.seccomp_profile.is_some()),
-            ("capabilities", context.capabilities.is_some()),
-            ("readOnlyRootFilesystem", context.read_only_root_filesystem.is_some()),
-            ("privileged", context.privileged.is_some()),
-            ("allowPrivilegeEscalation", context.allow_privilege_escalation.is_some()),
-            ("procMount", !check::text(&context.proc_mount).is_empty()),
-            ("runAsUser", context.run_as_user.is_some()),
-            ("runAsGroup", context.run_as_group.is_some()),
-        ];
-        set.into_iter().filter(|(_, set)| *set).for_each(|(field, _)| refuse(path.child(field)));
+    };
+    let default = PodSecurityContext::default();
+    let context = spec.security_context.as_ref().unwrap_or(&default);
+    let context_path = path.child("securityContext");
+    refuse(&context_path, "appArmorProfile", context.app_armor_profile.is_some());
+    refuse(&context_path, "seLinuxOptions", context.se_linux_options.is_some());
+    refuse(path, "hostUsers", spec.host_users.is_some());
+    refuse(path, "hostPID", spec.host_pid == Some(true));
+    refuse(path, "hostIPC", spec.host_ipc == Some(true));
+    refuse(&context_path, "seccompProfile", context.seccomp_profile.is_some());
+    refuse(&context_path, "fsGroup", context.fs_group.is_some());
+    refuse(&context_path, "fsGroupChangePolicy", context.fs_group_change_policy.is_some());
+    refuse(&context_path, "sysctls", context.sysctls.as_ref().is_some_and(|list| !list.is_empty()));
+    refuse(path, "shareProcessNamespace", spec.share_process_namespace.is_some());
+    refuse(&context_path, "runAsUser", context.run_as_user.is_some());
+    refuse(&context_path, "runAsGroup", context.run_as_group.is_some());
+    refuse(&context_path, "supplementalGroups", context.supplemental_groups.is_some());
+    refuse(&context_path, "supplementalGroupsPolicy", context.supplemental_groups_policy.is_some());
+    refuse(&context_path, "seLinuxChangePolicy", context.se_linux_change_policy.is_some());
+    for container in containers::every(spec) {
+        let Some(context) = container.security else { continue };
+        let path = container.path(path).child("securityContext");
+        refuse(&path, "appArmorProfile", context.app_armor_profile.is_some());
+        refuse(&path, "seLinuxOptions", context.se_linux_options.is_some());
+        refuse(&path, "seccompProfile", context.seccomp_profile.is_some());
+        refuse(&path, "capabilities", context.capabilities.is_some());
+        refuse(&path, "readOnlyRootFilesystem", context.read_only_root_filesystem.is_some());
+        refuse(&path, "privileged", context.privileged.is_some());
+        refuse(&path, "allowPrivilegeEscalation", context.allow_privilege_escalation.is_some());
+        refuse(&path, "procMount", context.proc_mount.is_some());
+        refuse(&path, "runAsUser", context.run_as_user.is_some());
+        refuse(&path, "runAsGroup", context.run_as_group.is_some());
     }
 }

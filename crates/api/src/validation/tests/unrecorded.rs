@@ -3,6 +3,7 @@
 mod devices;
 mod networks;
 mod others;
+mod pods;
 mod storage;
 mod workloads;
 
