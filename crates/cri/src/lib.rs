@@ -1,13 +1,14 @@
 //! Protocol: the Container Runtime Interface, version 1, over a unix socket.
 //!
-//! The messages and services are those of the `k8s-cri` crate, re-exported here so that nobody else names it.
+//! The messages and services are made of `proto/runtime.proto`, which has what Kubernetes v1.35 speaks.
 //! [`connect`] is the client's side, [`bind`] and [`serve`] are the server's.
 
 mod connect;
+mod messages;
 mod serve;
 
 pub use connect::{ConnectError, connect};
-pub use k8s_cri::v1::*;
+pub use messages::*;
 pub use serve::{BindError, ServeError, bind, routes, serve, serve_routes};
 pub use tonic::service::Routes;
 pub use tonic::transport::Channel;

@@ -60,10 +60,12 @@ fn unused(package: &Package, files: &[SourceFile]) -> Vec<Complaint> {
         |folder: &str, file: &SourceFile| file.path.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/'));
     let all: Vec<_> = files.iter().filter(|file| within(&package.path, file)).collect();
     let proper = format!("{}/src", package.path);
+    // What a build script makes is not seen here: the script names what that needs.
+    let script = format!("{}/build.rs", package.path);
     let mut complaints = Vec::new();
     for dependency in package.dependencies.iter().filter(|one| !one.optional) {
         let import = dependency.name.replace('-', "_");
-        let mut sources = all.iter().filter(|file| dependency.dev || within(&proper, file));
+        let mut sources = all.iter().filter(|file| dependency.dev || within(&proper, file) || file.path == script);
         if !sources.any(|file| names(&file.text, &import)) {
             let message = format!("takes {}, which its sources never name: remove it", dependency.name);
             complaints.push(Complaint { file: package.manifest(), line: 0, message });

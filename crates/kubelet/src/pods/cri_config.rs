@@ -228,7 +228,16 @@ pub fn container_config(
         }),
         windows: None,
         cdi_devices: Vec::new(),
+        stop_signal: stop_signal(container) as i32,
     })
+}
+
+/// The signal that asks the container to end, unless its image or the runtime says which.
+fn stop_signal(container: &Container) -> v1::Signal {
+    let named = container.lifecycle.as_ref().and_then(|lifecycle| lifecycle.stop_signal.as_deref());
+    // CRI's names of the real-time signals have words where the pod's have signs.
+    let name = named.map(|name| name.replace('+', "PLUS").replace('-', "MINUS"));
+    name.and_then(|name| v1::Signal::from_str_name(&name)).unwrap_or_default()
 }
 
 /// Paths that are hidden from an unprivileged container.
@@ -333,8 +342,25 @@ fn check_non_root(
 #[cfg(test)]
 mod tests {
     use cri::security_profile::ProfileType;
+    use k8s_openapi::api::core::v1::Lifecycle;
 
     use super::*;
+
+    #[track_caller]
+    fn check_stop_signal(named: Option<&str>, expected: v1::Signal) {
+        let lifecycle = Lifecycle { stop_signal: named.map(str::to_owned), ..Lifecycle::default() };
+        let container = Container { lifecycle: Some(lifecycle), ..Container::default() };
+        assert_eq!(stop_signal(&container), expected);
+    }
+
+    #[test]
+    fn stop_signals_have_cris_names() {
+        check_stop_signal(Some("SIGUSR1"), v1::Signal::Sigusr1);
+        check_stop_signal(Some("SIGRTMIN+3"), v1::Signal::Sigrtminplus3);
+        check_stop_signal(Some("SIGRTMAX-2"), v1::Signal::Sigrtmaxminus2);
+        check_stop_signal(None, v1::Signal::RuntimeDefault);
+        assert_eq!(stop_signal(&Container::default()), v1::Signal::RuntimeDefault);
+    }
 
     #[track_caller]
     fn check_seccomp(named: Option<&str>, by_default: bool, expected: ProfileType) {

@@ -216,6 +216,13 @@ impl RuntimeService for FakeRuntime {
         Ok(Response::new(cri::StatusResponse { status, ..cri::StatusResponse::default() }))
     }
 
+    async fn update_pod_sandbox_resources(
+        &self,
+        _: Request<cri::UpdatePodSandboxResourcesRequest>,
+    ) -> Answer<cri::UpdatePodSandboxResourcesResponse> {
+        Ok(Response::new(cri::UpdatePodSandboxResourcesResponse {}))
+    }
+
     async fn update_runtime_config(
         &self,
         request: Request<cri::UpdateRuntimeConfigRequest>,

@@ -4,6 +4,7 @@
 //! named by its path from the root of the hierarchy, as the kubelet gives it.
 
 mod hierarchy;
+mod pressure;
 mod stats;
 mod update;
 

@@ -13,7 +13,7 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use cri::{NamespaceMode, NamespaceOption, PodSandboxConfig, PodSandboxMetadata};
+use cri::{LinuxContainerResources, NamespaceMode, NamespaceOption, PodSandboxConfig, PodSandboxMetadata};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -151,6 +151,19 @@ impl Sandbox {
         disk::write_json(&self.paths.record(), &changed)?;
         *record = changed;
         Ok(())
+    }
+
+    /// Notes the resources of the pod as they are now; what is not given stays as it was.
+    pub(crate) fn set_resources(
+        &self,
+        overhead: Option<LinuxContainerResources>,
+        resources: Option<LinuxContainerResources>,
+    ) -> Result<(), DiskError> {
+        self.update(|record| {
+            let linux = record.config.linux.get_or_insert_default();
+            linux.overhead = overhead.or(linux.overhead.take());
+            linux.resources = resources.or(linux.resources.take());
+        })
     }
 
     /// Writes the record for the first time.

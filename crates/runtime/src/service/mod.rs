@@ -175,6 +175,13 @@ impl RuntimeService for Service {
         stats::list_pod_sandbox_stats(&self.engine, request.into_inner()).await.map(Response::new)
     }
 
+    async fn update_pod_sandbox_resources(
+        &self,
+        request: Request<cri::UpdatePodSandboxResourcesRequest>,
+    ) -> Answer<cri::UpdatePodSandboxResourcesResponse> {
+        sandbox::update_pod_sandbox_resources(&self.engine, request.into_inner()).await.map(Response::new)
+    }
+
     async fn update_runtime_config(
         &self,
         request: Request<cri::UpdateRuntimeConfigRequest>,

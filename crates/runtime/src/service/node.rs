@@ -45,7 +45,7 @@ pub(super) async fn status(engine: &Arc<Engine>, request: StatusRequest) -> Resu
         status: Some(RuntimeStatus { conditions: vec![ready("RuntimeReady"), network] }),
         info,
         runtime_handlers: vec![handler],
-        features: Some(RuntimeFeatures { supplemental_groups_policy: true }),
+        features: Some(RuntimeFeatures { supplemental_groups_policy: true, ..RuntimeFeatures::default() }),
     })
 }
 

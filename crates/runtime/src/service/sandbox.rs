@@ -6,7 +6,8 @@ use std::sync::Arc;
 use cri::{
     ListPodSandboxRequest, ListPodSandboxResponse, PodSandbox, PodSandboxFilter, PodSandboxStatusRequest,
     PodSandboxStatusResponse, RemovePodSandboxRequest, RemovePodSandboxResponse, RunPodSandboxRequest,
-    RunPodSandboxResponse, Status, StopPodSandboxRequest, StopPodSandboxResponse,
+    RunPodSandboxResponse, Status, StopPodSandboxRequest, StopPodSandboxResponse, UpdatePodSandboxResourcesRequest,
+    UpdatePodSandboxResourcesResponse,
 };
 
 use super::errors::no_sandbox;
@@ -82,6 +83,17 @@ pub(super) async fn list_pod_sandbox(
     let records = engine.sandboxes().into_iter().map(|sandbox| sandbox.record());
     let items = records.filter(|record| fits(record, &filter)).map(item).collect();
     Ok(ListPodSandboxResponse { items })
+}
+
+/// Notes the pod's resources. Its cgroup is the kubelet's, who changed it before.
+pub(super) async fn update_pod_sandbox_resources(
+    engine: &Arc<Engine>,
+    request: UpdatePodSandboxResourcesRequest,
+) -> Result<UpdatePodSandboxResourcesResponse, Status> {
+    let id = &request.pod_sandbox_id;
+    let sandbox = engine.sandbox(id).ok_or_else(|| no_sandbox(id))?;
+    sandbox.set_resources(request.overhead, request.resources)?;
+    Ok(UpdatePodSandboxResourcesResponse {})
 }
 
 fn fits(record: &SandboxRecord, filter: &PodSandboxFilter) -> bool {

@@ -5,7 +5,7 @@ use std::sync::{Arc, PoisonError};
 
 use cri::{
     ContainerAttributes, ContainerStats, ContainerStatsRequest, ContainerStatsResponse, CpuUsage, FilesystemIdentifier,
-    FilesystemUsage, LinuxPodSandboxStats, ListContainerStatsRequest, ListContainerStatsResponse,
+    FilesystemUsage, IoUsage, LinuxPodSandboxStats, ListContainerStatsRequest, ListContainerStatsResponse,
     ListPodSandboxStatsRequest, ListPodSandboxStatsResponse, MemoryUsage, NetworkInterfaceUsage, NetworkUsage,
     PodSandboxAttributes, PodSandboxStats, PodSandboxStatsRequest, PodSandboxStatsResponse, ProcessUsage, Status,
     SwapUsage, UInt64Value,
@@ -90,7 +90,8 @@ fn value(value: Option<u64>) -> Option<UInt64Value> {
 
 fn of_container(engine: &Engine, container: &Container) -> ContainerStats {
     let record = container.record();
-    let stats = Cgroup::new(&record.cgroup).stats();
+    let cgroup = Cgroup::new(&record.cgroup);
+    let stats = cgroup.stats();
     let now = engine.env.now();
     let upper = container.paths().upper();
     let layer = usage(&upper);
@@ -101,8 +102,9 @@ fn of_container(engine: &Engine, container: &Container) -> ContainerStats {
             labels: record.config.labels.clone(),
             annotations: record.config.annotations.clone(),
         }),
-        cpu: cpu(&stats, now, rate(container, &stats, now)),
-        memory: memory(&stats, now),
+        cpu: cpu(&cgroup, &stats, now, rate(container, &stats, now)),
+        memory: memory(&cgroup, &stats, now),
+        io: io(&cgroup, now),
         writable_layer: Some(FilesystemUsage {
             timestamp: nanoseconds(now),
             fs_id: Some(FilesystemIdentifier { mountpoint: engine.paths.containers().display().to_string() }),
@@ -128,16 +130,17 @@ fn rate(container: &Container, stats: &CgroupStats, now: Timestamp) -> Option<u6
     u64::try_from(u128::from(used.saturating_sub(before)) * 1_000_000_000 / elapsed).ok()
 }
 
-fn cpu(stats: &CgroupStats, now: Timestamp, rate: Option<u64>) -> Option<CpuUsage> {
+fn cpu(cgroup: &Cgroup, stats: &CgroupStats, now: Timestamp, rate: Option<u64>) -> Option<CpuUsage> {
     let used = stats.cpu_nanoseconds?;
     Some(CpuUsage {
         timestamp: nanoseconds(now),
         usage_core_nano_seconds: value(Some(used)),
         usage_nano_cores: value(rate),
+        psi: cgroup.pressure("cpu"),
     })
 }
 
-fn memory(stats: &CgroupStats, now: Timestamp) -> Option<MemoryUsage> {
+fn memory(cgroup: &Cgroup, stats: &CgroupStats, now: Timestamp) -> Option<MemoryUsage> {
     let usage = stats.memory_usage?;
     let working_set = stats.memory_working_set.unwrap_or(usage);
     Some(MemoryUsage {
@@ -148,7 +151,13 @@ fn memory(stats: &CgroupStats, now: Timestamp) -> Option<MemoryUsage> {
         rss_bytes: value(stats.memory_rss),
         page_faults: value(stats.page_faults),
         major_page_faults: value(stats.major_page_faults),
+        psi: cgroup.pressure("memory"),
     })
+}
+
+fn io(cgroup: &Cgroup, now: Timestamp) -> Option<IoUsage> {
+    let psi = cgroup.pressure("io")?;
+    Some(IoUsage { timestamp: nanoseconds(now), psi: Some(psi) })
 }
 
 fn of_sandbox(engine: &Engine, sandbox: &Sandbox) -> PodSandboxStats {
@@ -167,8 +176,9 @@ fn of_sandbox(engine: &Engine, sandbox: &Sandbox) -> PodSandboxStats {
             annotations: record.config.annotations.clone(),
         }),
         linux: Some(LinuxPodSandboxStats {
-            cpu: cpu(&stats, now, None),
-            memory: memory(&stats, now),
+            cpu: cpu(&cgroup, &stats, now, None),
+            memory: memory(&cgroup, &stats, now),
+            io: io(&cgroup, now),
             network: network(sandbox, now),
             process: Some(ProcessUsage { timestamp: nanoseconds(now), process_count: value(Some(processes)) }),
             containers: running.map(|container| of_container(engine, container)).collect(),
