@@ -9,7 +9,7 @@ use crate::cgroup::Cgroup;
 use crate::config::Paths;
 use crate::disk::{self, DiskError};
 use crate::engine::shim_cgroup;
-use crate::overlay;
+use crate::mountinfo;
 
 /// What could not be removed.
 #[derive(Debug, thiserror::Error)]
@@ -61,7 +61,7 @@ pub fn cleanup(instance: &Instance, images: bool) -> Result<(), CleanupError> {
             let _ = crate::sandbox::stop_pause(&paths.sandbox(&id));
         }
     }
-    overlay::unmount_all(paths.run())
+    mountinfo::unmount_all(paths.run())
         .map_err(|source| CleanupError::Unmount { path: paths.run().to_owned(), source })?;
     disk::remove_dir(paths.run())?;
     disk::remove_dir(&paths.containers())?;

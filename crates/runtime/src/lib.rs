@@ -18,6 +18,7 @@ mod id;
 pub mod image;
 mod image_client;
 mod layer;
+mod mountinfo;
 mod overlay;
 mod private_mount;
 mod runtime;

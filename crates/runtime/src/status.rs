@@ -6,7 +6,7 @@ use cri::{
 };
 use jiff::Timestamp;
 
-use crate::container::{Container, ContainerState};
+use crate::container::{Container, ContainerRecord, ContainerState, signal_name};
 use crate::engine::Engine;
 use crate::sandbox::{Sandbox, SandboxPhase, metadata, namespace_options};
 use crate::shim::protocol::{Exit, Failure};
@@ -72,7 +72,7 @@ pub(crate) fn container_status(engine: &Engine, container: &Container) -> Contai
         image_id: record.image.to_string(),
         labels: record.config.labels.clone(),
         annotations: record.config.annotations.clone(),
-        mounts: record.config.mounts.clone(),
+        mounts: mounts(record),
         log_path: record.log_path.as_ref().map(|path| path.display().to_string()).unwrap_or_default(),
         resources: Some(cri::ContainerResources { linux: Some(container.resources()), windows: None }),
         user: Some(ContainerUser {
@@ -82,6 +82,7 @@ pub(crate) fn container_status(engine: &Engine, container: &Container) -> Contai
                 supplemental_groups: record.user.groups.iter().map(|group| i64::from(*group)).collect(),
             }),
         }),
+        stop_signal: signal_name(record.stop_signal).into(),
         ..ContainerStatus::default()
     };
     if let Some(image) = engine.images.find(record.image.as_str())
@@ -102,6 +103,16 @@ pub(crate) fn container_status(engine: &Engine, container: &Container) -> Contai
         }
     }
     status
+}
+
+/// The container's mounts, those of images with what the images' names stood for.
+fn mounts(record: &ContainerRecord) -> Vec<cri::Mount> {
+    let mut mounts = record.config.mounts.clone();
+    let specs = mounts.iter_mut().filter_map(|mount| mount.image.as_mut());
+    for (spec, image) in specs.zip(&record.mounted_images) {
+        spec.image_ref = image.to_string();
+    }
+    mounts
 }
 
 /// Why a container ended, in one word and more.

@@ -2,16 +2,15 @@
 
 use std::sync::Arc;
 
-use super::{Container, ContainerPaths, ContainerRecord, ContainerState, shim, watch};
+use super::{Container, ContainerPaths, ContainerRecord, ContainerState, mounts, shim, watch};
 use crate::disk::{self, DiskError};
 use crate::engine::Engine;
-use crate::overlay;
 use crate::shim::protocol::{Exit, Started, exit_file, started_file};
 
 /// Takes over the container whose directories these are; removes them if no record makes it one.
 pub(crate) async fn adopt(engine: &Arc<Engine>, paths: ContainerPaths) -> Result<(), DiskError> {
     let Some(record) = disk::read_json::<ContainerRecord>(&paths.record())? else {
-        overlay::unmount_all(paths.bundle()).map_err(DiskError::io("unmount", paths.bundle()))?;
+        mounts::unmount(&paths).map_err(DiskError::io("unmount", paths.bundle()))?;
         disk::remove_dir(paths.bundle())?;
         return disk::remove_dir(paths.data());
     };

@@ -6,12 +6,12 @@ use std::sync::Arc;
 
 use cri::{ContainerConfig, NamespaceMode, PodSandboxConfig};
 
-use super::{Container, ContainerPaths, ContainerRecord, ContainerState};
+use super::mounts::{self, Preparation, PrepareError};
+use super::{Container, ContainerPaths, ContainerRecord, ContainerState, signal};
 use crate::disk::{self, DiskError};
 use crate::engine::{Engine, EventKind};
 use crate::id::ContainerId;
 use crate::image::Image;
-use crate::overlay::{self, Overlay, OverlayError};
 use crate::sandbox::{self, Sandbox, SandboxPhase};
 use crate::shim::protocol::{ShimConfig, rootfs};
 use crate::spec::{self, SpecError, SpecInput};
@@ -44,9 +44,9 @@ pub(crate) enum CreateError {
     /// The disk refused.
     #[error(transparent)]
     Disk(#[from] DiskError),
-    /// Its root cannot be mounted.
+    /// Its root or a source of its mounts cannot be mounted.
     #[error(transparent)]
-    Overlay(#[from] OverlayError),
+    Prepare(#[from] PrepareError),
     /// It cannot be described.
     #[error(transparent)]
     Spec(#[from] SpecError),
@@ -54,9 +54,6 @@ pub(crate) enum CreateError {
     #[error("making the container was broken off")]
     Aborted,
 }
-
-/// SIGTERM.
-const DEFAULT_STOP_SIGNAL: i32 = 15;
 
 /// Makes a container, or finds the one that an earlier call with the same configuration made.
 pub(crate) async fn create(
@@ -138,13 +135,11 @@ impl Plan {
 
     fn build(&self, engine: &Engine) -> Result<Arc<Container>, CreateError> {
         let Self { paths, config, image, .. } = self;
-        for dir in [paths.data(), paths.bundle(), &paths.upper(), &paths.work(), &rootfs(paths.bundle())] {
-            disk::create_dir(dir)?;
-        }
-        let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-        std::fs::set_permissions(paths.upper(), open).map_err(DiskError::io("change", &paths.upper()))?;
-        self.mount(engine, image, &paths.upper(), &paths.work(), &rootfs(paths.bundle()))?;
-        let image_mounts = self.mount_images(engine)?;
+        disk::create_dir(paths.data())?;
+        disk::create_dir(paths.bundle())?;
+        let preparation = Preparation { engine, paths, mounts: &config.mounts, images: &self.mounted_images };
+        preparation.mount_root(image)?;
+        let prepared = preparation.mount_sources()?;
         let cgroup = sandbox::cgroup_parent(&self.sandbox_config, &engine.instance).join(self.id.as_str());
         let input = SpecInput {
             config,
@@ -153,7 +148,8 @@ impl Plan {
             image: &image.config,
             rootfs: &rootfs(paths.bundle()),
             cgroup: &cgroup,
-            image_mounts: &image_mounts,
+            sandbox_options: sandbox::namespace_options(&self.sandbox.record().config),
+            prepared: &prepared,
             target_pid_namespace: self.target_pid_namespace.clone(),
         };
         let made = spec::make(&input)?;
@@ -185,7 +181,8 @@ impl Plan {
             log_path,
             cgroup,
             user: made.user,
-            stop_signal: stop_signal(image),
+            stop_signal: stop_signal(config, image),
+            mounted_images: self.mounted_images.iter().map(|image| image.id.clone()).collect(),
             own_pid_namespace: made.own_pid_namespace,
         };
         // The record makes the container: without one, a later start removes the rest.
@@ -196,41 +193,6 @@ impl Plan {
     fn layers(&self) -> Vec<crate::layer::LayerId> {
         let all = std::iter::once(&self.image).chain(&self.mounted_images);
         all.flat_map(|image| image.unpacked.iter().cloned()).collect()
-    }
-
-    fn mount(
-        &self,
-        engine: &Engine,
-        image: &Image,
-        upper: &Path,
-        work: &Path,
-        target: &Path,
-    ) -> Result<(), CreateError> {
-        let layers = engine.images.layers();
-        let mut lower: Vec<PathBuf> = image.unpacked.iter().rev().map(|id| layers.root(id)).collect();
-        if lower.is_empty() {
-            // An image without layers is an empty directory.
-            let empty = self.paths.data().join("empty");
-            disk::create_dir(&empty)?;
-            lower.push(empty);
-        }
-        let overlay = Overlay { lower, upper: upper.to_owned(), work: work.to_owned() };
-        Ok(overlay.mount_at(target)?)
-    }
-
-    fn mount_images(&self, engine: &Engine) -> Result<Vec<PathBuf>, CreateError> {
-        let mut targets = Vec::new();
-        for (number, image) in self.mounted_images.iter().enumerate() {
-            let data = self.paths.data().join("images").join(number.to_string());
-            let (upper, work) = (data.join("upper"), data.join("work"));
-            let target = self.paths.bundle().join("images").join(number.to_string());
-            for dir in [&upper, &work, &target] {
-                disk::create_dir(dir)?;
-            }
-            self.mount(engine, image, &upper, &work, &target)?;
-            targets.push(target);
-        }
-        Ok(targets)
     }
 }
 
@@ -251,49 +213,18 @@ fn oom_score_adj(config: &ContainerConfig) -> Option<i32> {
     i32::try_from(resources.oom_score_adj).ok()
 }
 
-fn stop_signal(image: &Image) -> i32 {
-    let config = image.config.config().as_ref();
-    let name = config.and_then(|config| config.stop_signal().clone()).unwrap_or_default();
-    parse_signal(&name).unwrap_or(DEFAULT_STOP_SIGNAL)
-}
-
-/// A signal's number from `SIGTERM`, `TERM`, `15` or `SIGRTMIN+3`.
-fn parse_signal(text: &str) -> Option<i32> {
-    if let Ok(number) = text.parse::<i32>() {
-        return (1..=64).contains(&number).then_some(number);
-    }
-    let upper = text.to_ascii_uppercase();
-    let name = upper.strip_prefix("SIG").unwrap_or(&upper);
-    if let Some(offset) = name.strip_prefix("RTMIN") {
-        let offset: i32 = if offset.is_empty() { 0 } else { offset.strip_prefix('+')?.parse().ok()? };
-        // glibc and musl keep the first ones for themselves; 34 is what programs know as SIGRTMIN.
-        return Some(34 + offset);
-    }
-    format!("SIG{name}").parse::<nix::sys::signal::Signal>().ok().map(|signal| signal as i32)
+fn stop_signal(config: &ContainerConfig, image: &Image) -> i32 {
+    let of_image = image.config.config().as_ref().and_then(|config| config.stop_signal().clone()).unwrap_or_default();
+    signal::stop_signal(config.stop_signal(), &of_image)
 }
 
 /// Removes what a failed attempt made.
 fn undo(paths: &ContainerPaths, id: &ContainerId) {
-    let unmounted = overlay::unmount_all(paths.bundle()).map_err(|err: io::Error| err.to_string());
+    let unmounted = mounts::unmount(paths).map_err(|err: io::Error| err.to_string());
     let removed = unmounted.and_then(|()| {
         disk::remove_dir(paths.bundle()).and_then(|()| disk::remove_dir(paths.data())).map_err(|err| err.to_string())
     });
     if let Err(err) = removed {
         tracing::warn!(container = %id, err, "cannot remove the rest of a container that was not made");
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn signals_have_many_spellings() {
-        for (text, number) in [("SIGQUIT", 3), ("quit", 3), ("9", 9), ("SIGRTMIN+3", 37)] {
-            assert_eq!(parse_signal(text), Some(number), "{text}");
-        }
-        for text in ["", "0", "SIGNONE", "RTMIN-1", "99"] {
-            assert_eq!(parse_signal(text), None, "{text}");
-        }
     }
 }

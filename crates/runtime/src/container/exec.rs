@@ -23,6 +23,9 @@ const MAX_OUTPUT: u64 = 16 * 1024 * 1024;
 /// How long output is read after the process's end, in case it left others behind that hold the pipe.
 const DRAIN_TIME: Duration = Duration::from_secs(1);
 
+/// How long a killed process may take to be gone.
+const KILL_TIME: Duration = Duration::from_secs(10);
+
 /// SIGKILL.
 const KILL: i32 = 9;
 
@@ -178,6 +181,11 @@ pub(crate) async fn exec_sync(
                 () = &mut read, if !read_all => read_all = true,
                 () = &mut expired => {
                     running.kill().await?;
+                    // Nobody shall see it any more once this is known to have failed.
+                    tokio::select! {
+                        _ = running.exit() => {}
+                        () = engine.env.sleep(KILL_TIME) => {}
+                    }
                     return Err(ExecError::Timeout(timeout.unwrap_or_default()));
                 }
             }

@@ -3,8 +3,10 @@
 mod adopt;
 mod create;
 mod exec;
+mod mounts;
 mod remove;
 mod shim;
+mod signal;
 mod start;
 mod stop;
 mod watch;
@@ -28,8 +30,10 @@ use crate::spec::ResolvedUser;
 pub(crate) use adopt::adopt;
 pub(crate) use create::{CreateError, create, update_spec};
 pub(crate) use exec::{Exec, ExecError, ExecSpec, Terminal, exec, exec_sync};
+pub(crate) use mounts::PrepareError;
 pub(crate) use remove::{RemoveError, remove};
 pub(crate) use shim::{Attached, ShimError, attach, reopen_log};
+pub(crate) use signal::name as signal_name;
 pub(crate) use start::{StartError, start};
 pub(crate) use stop::{StopError, stop};
 
@@ -90,6 +94,9 @@ pub(crate) struct ContainerRecord {
     pub cgroup: PathBuf,
     pub user: ResolvedUser,
     pub stop_signal: i32,
+    /// The images that it mounts, in the order of its mounts.
+    #[serde(default)]
+    pub mounted_images: Vec<Digest>,
     pub own_pid_namespace: bool,
 }
 

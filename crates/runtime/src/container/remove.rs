@@ -3,11 +3,10 @@
 use std::io;
 use std::sync::Arc;
 
-use super::{Container, StopError, stop};
+use super::{Container, StopError, mounts, stop};
 use crate::cgroup::Cgroup;
 use crate::disk::{self, DiskError};
 use crate::engine::{Engine, EventKind};
-use crate::overlay;
 
 /// Why a container was not removed.
 #[derive(Debug, thiserror::Error)]
@@ -57,7 +56,7 @@ pub(super) fn release(container: &Container) -> Result<(), RemoveError> {
     let cgroup = Cgroup::new(&container.record().cgroup);
     cgroup.kill_all().map_err(system("end the processes"))?;
     cgroup.remove().map_err(system("remove the cgroup"))?;
-    overlay::unmount_all(paths.bundle()).map_err(system("unmount the file systems"))?;
+    mounts::unmount(paths).map_err(system("unmount the file systems"))?;
     disk::remove_dir(paths.bundle())?;
     // The record first: a directory without one is removed at the next start.
     disk::remove_file(&paths.record())?;

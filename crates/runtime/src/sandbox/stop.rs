@@ -10,7 +10,7 @@ use super::{Sandbox, SandboxPhase, is_host_network, namespaces, pause};
 use crate::container::{self, StopError};
 use crate::disk::DiskError;
 use crate::engine::{Engine, EventKind};
-use crate::overlay;
+use crate::mountinfo;
 
 /// Why a sandbox was not stopped.
 #[derive(Debug, thiserror::Error)]
@@ -66,7 +66,7 @@ pub(super) async fn release(engine: &Engine, sandbox: &Arc<Sandbox>) -> Result<(
         pause::stop(paths).map_err(system("stop the pause process"))?;
         // The namespace before its connection: that takes the interfaces with it, which is much faster.
         namespaces::release_network(paths)?;
-        overlay::unmount_all(paths.run()).map_err(system("unmount the sandbox's file systems"))
+        mountinfo::unmount_all(paths.run()).map_err(system("unmount the sandbox's file systems"))
     });
     let aborted = |_| StopSandboxError::System {
         action: "stop the sandbox",

@@ -3,13 +3,13 @@
 use cri::Status;
 
 use crate::cgroup::UpdateError;
-use crate::container::{CreateError, ExecError, RemoveError, ShimError, StartError, StopError};
+use crate::container::{CreateError, ExecError, PrepareError, RemoveError, ShimError, StartError, StopError};
 use crate::disk::DiskError;
 use crate::engine::ShuttingDown;
 use crate::error_chain;
 use crate::image::{ImageStoreError, ManifestError, PullError};
 use crate::sandbox::{RemoveSandboxError, RunSandboxError, StopSandboxError};
-use crate::spec::SpecError;
+use crate::spec::{MountError, SpecError};
 
 /// There is no such container.
 pub(super) fn no_container(id: &str) -> Status {
@@ -60,7 +60,11 @@ impl From<CreateError> for Status {
     fn from(err: CreateError) -> Self {
         let text = error_chain(&err);
         match err {
-            CreateError::NoMetadata | CreateError::Spec(SpecError::NoCommand) => Self::invalid_argument(text),
+            CreateError::NoMetadata
+            | CreateError::Prepare(PrepareError::WritableImage(_))
+            | CreateError::Spec(SpecError::NoCommand | SpecError::Mount(MountError::RecursiveReadOnly { .. })) => {
+                Self::invalid_argument(text)
+            }
             CreateError::NoImage(_) => Self::not_found(text),
             CreateError::SandboxNotReady(_) | CreateError::NoTarget(_) => Self::failed_precondition(text),
             CreateError::Exists { .. } => Self::already_exists(text),

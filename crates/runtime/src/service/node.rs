@@ -34,7 +34,7 @@ pub(super) async fn status(engine: &Arc<Engine>, request: StatusRequest) -> Resu
     };
     let handler = RuntimeHandler {
         name: String::new(),
-        features: Some(RuntimeHandlerFeatures { recursive_read_only_mounts: false, user_namespaces: false }),
+        features: Some(RuntimeHandlerFeatures { recursive_read_only_mounts: true, user_namespaces: false }),
     };
     let mut info = HashMap::new();
     if request.verbose {

@@ -13,7 +13,7 @@ mod user;
 use std::path::{Path, PathBuf};
 
 use cri::security_profile::ProfileType;
-use cri::{ContainerConfig, LinuxContainerSecurityContext, NamespaceMode, PodSandboxConfig};
+use cri::{ContainerConfig, LinuxContainerSecurityContext, NamespaceMode, NamespaceOption, PodSandboxConfig};
 use oci_spec::image::ImageConfiguration;
 use serde_json::{Value, json};
 
@@ -21,7 +21,7 @@ use crate::sandbox::SandboxPaths;
 
 pub(crate) use capabilities::UnknownCapability;
 pub(crate) use devices::DeviceError;
-pub(crate) use mounts::MountError;
+pub(crate) use mounts::{MountError, root_propagation, source as mount_source};
 pub(crate) use resources::resources as limits;
 pub(crate) use user::{ResolvedUser, UserError};
 
@@ -66,8 +66,11 @@ pub(crate) struct SpecInput<'a> {
     pub rootfs: &'a Path,
     /// The container's cgroup.
     pub cgroup: &'a Path,
-    /// Where images that the container mounts are mounted on this machine, in the order of the mounts.
-    pub image_mounts: &'a [PathBuf],
+    /// The namespaces that the sandbox has.
+    pub sandbox_options: NamespaceOption,
+    /// For each of the container's mounts the path on this machine that is mounted in its place, if there is one: of an
+    /// image, or of a source that had to be prepared.
+    pub prepared: &'a [Option<PathBuf>],
     /// The pid namespace of the container whose processes this one shall see.
     pub target_pid_namespace: Option<PathBuf>,
 }
@@ -120,22 +123,20 @@ pub(crate) fn make(input: &SpecInput<'_>) -> Result<MadeSpec, SpecError> {
     let mut resources = resources::resources(&linux_resources);
     resources["devices"] = devices::rules(&devices, privileged);
     let mounts = mounts::mounts(input, &context)?;
-    let mut linux = json!({
+    let linux = json!({
         "namespaces": namespaces,
+        "rootfsPropagation": mounts::root_propagation_name(&input.config.mounts),
         "cgroupsPath": input.cgroup,
         "resources": resources,
         "devices": devices.iter().map(devices::Device::to_json).collect::<Vec<_>>(),
         "maskedPaths": paths(privileged, &context.masked_paths, MASKED_PATHS),
         "readonlyPaths": paths(privileged, &context.readonly_paths, READONLY_PATHS),
     });
-    if let Some(propagation) = mounts.rootfs_propagation {
-        linux["rootfsPropagation"] = json!(propagation);
-    }
     let document = json!({
         "ociVersion": "1.0.2",
         "root": {"path": input.rootfs, "readonly": context.readonly_rootfs},
         "process": process,
-        "mounts": mounts.mounts,
+        "mounts": mounts,
         "linux": linux,
     });
     Ok(MadeSpec { document, user, own_pid_namespace })
@@ -168,22 +169,24 @@ fn paths(privileged: bool, wanted: &[String], default: &[&str]) -> Value {
 
 fn namespaces(input: &SpecInput<'_>, context: &LinuxContainerSecurityContext) -> (Vec<Value>, bool) {
     let options = context.namespace_options.clone().unwrap_or_default();
+    let of_sandbox = &input.sandbox_options;
     let joined = |kind: &str, path: &Path| json!({"type": kind, "path": path});
     let mut namespaces = vec![json!({"type": "mount"})];
     let sandbox = input.sandbox;
-    if options.network() != NamespaceMode::Node {
+    // Network, names and IPC are the sandbox's, whatever the container says: it may say nothing.
+    if of_sandbox.network() != NamespaceMode::Node {
         namespaces.push(joined("network", &sandbox.namespace("net")));
         namespaces.push(joined("uts", &sandbox.namespace("uts")));
     }
-    if options.ipc() != NamespaceMode::Node {
+    if of_sandbox.ipc() != NamespaceMode::Node {
         namespaces.push(joined("ipc", &sandbox.namespace("ipc")));
     }
     let mut own_pid_namespace = false;
-    match (options.pid(), &input.target_pid_namespace) {
-        (NamespaceMode::Node, _) => {}
-        (NamespaceMode::Pod, _) => namespaces.push(joined("pid", &sandbox.namespace("pid"))),
-        (_, Some(target)) => namespaces.push(joined("pid", target)),
-        (NamespaceMode::Container | NamespaceMode::Target, None) => {
+    match (options.pid(), of_sandbox.pid(), &input.target_pid_namespace) {
+        (NamespaceMode::Node, ..) | (NamespaceMode::Pod, NamespaceMode::Node, _) => {}
+        (NamespaceMode::Pod, NamespaceMode::Pod, _) => namespaces.push(joined("pid", &sandbox.namespace("pid"))),
+        (NamespaceMode::Target, _, Some(target)) => namespaces.push(joined("pid", target)),
+        _ => {
             own_pid_namespace = true;
             namespaces.push(json!({"type": "pid"}));
         }

@@ -23,18 +23,14 @@ pub(crate) enum MountError {
         /// What the system said.
         source: io::Error,
     },
-    /// It asks for something that is not offered.
-    #[error("mount {container_path} asks for recursive read-only, which this runtime does not offer")]
+    /// It asks for what contradicts itself.
+    #[error("recursive read-only mount {container_path} must be {must_be}")]
     RecursiveReadOnly {
         /// In the container.
         container_path: String,
+        /// What it is not.
+        must_be: &'static str,
     },
-}
-
-/// The mounts and what they mean for the root.
-pub(super) struct Mounts {
-    pub mounts: Vec<Value>,
-    pub rootfs_propagation: Option<&'static str>,
 }
 
 fn mount(destination: &str, kind: &str, options: &[&str]) -> Value {
@@ -46,7 +42,7 @@ fn bind(destination: &str, source: &Path, options: &[&str]) -> Value {
 }
 
 /// All mounts in the order in which they are made.
-pub(super) fn mounts(input: &SpecInput<'_>, context: &LinuxContainerSecurityContext) -> Result<Mounts, MountError> {
+pub(super) fn mounts(input: &SpecInput<'_>, context: &LinuxContainerSecurityContext) -> Result<Vec<Value>, MountError> {
     let access = if context.privileged { "rw" } else { "ro" };
     let mut mounts = vec![
         mount("/proc", "proc", &["nosuid", "noexec", "nodev"]),
@@ -56,8 +52,11 @@ pub(super) fn mounts(input: &SpecInput<'_>, context: &LinuxContainerSecurityCont
         mount("/sys", "sysfs", &["nosuid", "noexec", "nodev", access]),
     ];
     mounts.extend(cgroup_mounts(input.cgroup, access));
-    let options = context.namespace_options.clone().unwrap_or_default();
-    let shm = if options.ipc() == NamespaceMode::Node { PathBuf::from("/dev/shm") } else { input.sandbox.shm() };
+    let shm = if input.sandbox_options.ipc() == NamespaceMode::Node {
+        PathBuf::from("/dev/shm")
+    } else {
+        input.sandbox.shm()
+    };
     let etc = if context.readonly_rootfs { "ro" } else { "rw" };
     let own = [
         ("/dev/shm", shm, vec!["rbind", "rprivate", "nosuid", "noexec", "nodev", "rw"]),
@@ -73,25 +72,14 @@ pub(super) fn mounts(input: &SpecInput<'_>, context: &LinuxContainerSecurityCont
     mounts.retain(|mount| {
         !mount["destination"].as_str().is_some_and(|path| path != "/dev" && path != "/proc" && given(path))
     });
-    let mut rootfs_propagation = None;
-    let mut image_mounts = input.image_mounts.iter();
     let mut wanted = Vec::new();
-    for mount in &input.config.mounts {
-        let image = mount.image.as_ref().and_then(|_| image_mounts.next());
-        let propagation = if image.is_some() { MountPropagation::PropagationPrivate } else { mount.propagation() };
-        match propagation {
-            MountPropagation::PropagationBidirectional => rootfs_propagation = Some("rshared"),
-            MountPropagation::PropagationHostToContainer if rootfs_propagation.is_none() => {
-                rootfs_propagation = Some("rslave");
-            }
-            _ => {}
-        }
-        wanted.push((depth(&mount.container_path), user_mount(mount, image.map(PathBuf::as_path))?));
+    for (mount, prepared) in input.config.mounts.iter().zip(input.prepared) {
+        wanted.push((depth(&mount.container_path), user_mount(mount, prepared.as_deref())?));
     }
     // What is mounted deeper comes later, or it would be hidden.
     wanted.sort_by_key(|(depth, _)| *depth);
     mounts.extend(wanted.into_iter().map(|(_, mount)| mount));
-    Ok(Mounts { mounts, rootfs_propagation })
+    Ok(mounts)
 }
 
 /// The container's own cgroup.
@@ -122,25 +110,50 @@ fn depth(path: &str) -> usize {
     Path::new(path).components().count()
 }
 
-fn user_mount(mount: &Mount, image: Option<&Path>) -> Result<Value, MountError> {
-    if mount.recursive_read_only {
-        return Err(MountError::RecursiveReadOnly { container_path: mount.container_path.clone() });
+/// How far mounts must propagate in a container's mount namespace: as far as that of its mounts which needs most.
+pub(crate) fn root_propagation(mounts: &[Mount]) -> MountPropagation {
+    let of_hosts = mounts.iter().filter(|mount| mount.image.is_none()).map(Mount::propagation);
+    of_hosts.max_by_key(|propagation| *propagation as i32).unwrap_or_default()
+}
+
+/// The same in the words of the specification.
+pub(super) fn root_propagation_name(mounts: &[Mount]) -> &'static str {
+    match root_propagation(mounts) {
+        MountPropagation::PropagationPrivate => "private",
+        MountPropagation::PropagationHostToContainer => "slave",
+        MountPropagation::PropagationBidirectional => "shared",
     }
+}
+
+fn user_mount(mount: &Mount, prepared: Option<&Path>) -> Result<Value, MountError> {
     let propagation = match mount.propagation() {
         MountPropagation::PropagationPrivate => "rprivate",
         MountPropagation::PropagationHostToContainer => "rslave",
         MountPropagation::PropagationBidirectional => "rshared",
     };
-    let (source, access) = match image {
-        Some(image) => (image.to_owned(), "ro"),
-        None => (host_path(mount)?, if mount.readonly { "ro" } else { "rw" }),
+    let source = match prepared {
+        Some(prepared) => prepared.to_owned(),
+        None => source(mount)?,
     };
     let destination = Path::new("/").join(&mount.container_path);
-    Ok(bind(&destination.to_string_lossy(), &source, &["rbind", propagation, access]))
+    Ok(bind(&destination.to_string_lossy(), &source, &["rbind", propagation, access(mount)?]))
+}
+
+fn access(mount: &Mount) -> Result<&'static str, MountError> {
+    let contradiction =
+        |must_be| MountError::RecursiveReadOnly { container_path: mount.container_path.clone(), must_be };
+    match (mount.recursive_read_only, mount.readonly) {
+        (false, true) => Ok("ro"),
+        (false, false) => Ok("rw"),
+        (true, false) => Err(contradiction("read-only")),
+        // What appears below it later could be written to.
+        (true, true) if mount.propagation() != MountPropagation::PropagationPrivate => Err(contradiction("private")),
+        (true, true) => Ok("rro"),
+    }
 }
 
 /// The source with its symbolic links followed; a directory is made where there is nothing, as other runtimes do.
-fn host_path(mount: &Mount) -> Result<PathBuf, MountError> {
+pub(crate) fn source(mount: &Mount) -> Result<PathBuf, MountError> {
     let path = Path::new(&mount.host_path);
     let error = |source| MountError::Source {
         container_path: mount.container_path.clone(),
@@ -153,5 +166,47 @@ fn host_path(mount: &Mount) -> Result<PathBuf, MountError> {
             fs::canonicalize(path).map_err(error)
         }
         other => other.map_err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mount(propagation: MountPropagation) -> Mount {
+        Mount { propagation: propagation.into(), ..Default::default() }
+    }
+
+    #[test]
+    fn the_root_propagates_what_any_mount_needs() {
+        let [private, slave, shared] = [
+            MountPropagation::PropagationPrivate,
+            MountPropagation::PropagationHostToContainer,
+            MountPropagation::PropagationBidirectional,
+        ]
+        .map(mount);
+        assert_eq!(root_propagation_name(&[]), "private");
+        assert_eq!(root_propagation_name(&[private.clone(), slave.clone()]), "slave");
+        assert_eq!(root_propagation_name(&[slave, shared, private]), "shared");
+    }
+
+    #[track_caller]
+    fn check_access(change: impl FnOnce(&mut Mount), expected: Option<&str>) {
+        let mut mount = mount(MountPropagation::PropagationPrivate);
+        change(&mut mount);
+        assert_eq!(access(&mount).ok(), expected);
+    }
+
+    #[test]
+    fn recursive_read_only_needs_read_only_and_private() {
+        check_access(|_| {}, Some("rw"));
+        check_access(|mount| mount.readonly = true, Some("ro"));
+        check_access(|mount| mount.recursive_read_only = true, None);
+        check_access(|mount| (mount.readonly, mount.recursive_read_only) = (true, true), Some("rro"));
+        let slave = MountPropagation::PropagationHostToContainer.into();
+        check_access(
+            |mount| (mount.readonly, mount.recursive_read_only, mount.propagation) = (true, true, slave),
+            None,
+        );
     }
 }

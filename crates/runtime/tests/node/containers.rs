@@ -268,3 +268,34 @@ async fn an_image_is_mounted_and_limits_change_while_it_runs() {
     assert!(available > 0 && available <= 64 << 20, "{available}");
     assert!(stats.cpu.is_some() && stats.writable_layer.is_some());
 }
+
+#[tokio::test]
+async fn a_container_is_stopped_by_the_signal_that_it_names() {
+    skip_without_privileges!();
+    let mut host = Host::start().await;
+    host.import_busybox().await;
+    let sandbox = host.sandbox("signals").await;
+    let mut config =
+        container(&sandbox.1, "c", "trap 'echo by its signal; exit 7' USR1; echo up; while true; do sleep 0.02; done");
+    config.stop_signal = cri::Signal::Sigusr1.into();
+    let id = host.run(&sandbox, config).await;
+    host.log_with("c", "up").await;
+    assert_eq!(host.status(&id).await.stop_signal(), cri::Signal::Sigusr1);
+    host.stop(&id, 30).await;
+    assert_eq!(host.exited(&id).await.exit_code, 7);
+    let id = host.create(&sandbox, container(&sandbox.1, "default", "true")).await.expect("made");
+    assert_eq!(host.status(&id).await.stop_signal(), cri::Signal::Sigterm);
+}
+
+#[tokio::test]
+async fn what_timed_out_is_gone() {
+    skip_without_privileges!();
+    let mut host = Host::start().await;
+    host.import_busybox().await;
+    let sandbox = host.sandbox("times-out").await;
+    let id = host.run(&sandbox, container(&sandbox.1, "c", "while true; do :; done")).await;
+    let err = host.exec_sync(&id, &["/bin/sleep", "4321"], 1).await.expect_err("it takes too long");
+    assert_eq!(err.code(), cri::Code::DeadlineExceeded);
+    let (processes, ..) = host.exec(&id, &["/bin/ps"]).await;
+    assert!(!processes.contains("4321"), "{processes}");
+}

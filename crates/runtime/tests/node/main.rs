@@ -2,6 +2,7 @@
 
 mod containers;
 mod images;
+mod mounts;
 mod pods;
 mod restart;
 mod spdy_streams;

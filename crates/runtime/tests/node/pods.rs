@@ -127,3 +127,44 @@ async fn events_tell_what_happens() {
         ]
     );
 }
+
+#[tokio::test]
+async fn a_container_that_says_nothing_is_in_its_sandboxs_namespaces() {
+    skip_without_privileges!();
+    let mut host = Host::start().await;
+    host.import_busybox().await;
+    let sandbox = host.sandbox("says-nothing").await;
+    let script = "busybox readlink /proc/self/ns/net; busybox readlink /proc/self/ns/uts; echo end";
+    let mut config = container(&sandbox.1, "c", script);
+    config.linux = None;
+    host.run(&sandbox, config).await;
+    let log = messages(&host.log_with("c", "end").await);
+    let of_host = ["net", "uts"].map(|kind| {
+        let link = std::fs::read_link(format!("/proc/self/ns/{kind}")).expect("it is there");
+        format!("stdout F {}", link.display())
+    });
+    assert_eq!(log[..2], of_host);
+}
+
+#[tokio::test]
+async fn the_resources_of_a_pod_are_noted() {
+    skip_without_privileges!();
+    let mut host = Host::start().await;
+    let (id, _) = host.sandbox("resized").await;
+    let resources = cri::LinuxContainerResources { cpu_shares: 77, ..Default::default() };
+    let request = cri::UpdatePodSandboxResourcesRequest {
+        pod_sandbox_id: id.clone(),
+        resources: Some(resources),
+        overhead: None,
+    };
+    host.runtime.update_pod_sandbox_resources(request.clone()).await.expect("noted");
+    host.kill();
+    host.restart().await;
+    let status = cri::PodSandboxStatusRequest { pod_sandbox_id: id, verbose: true };
+    let info = host.runtime.pod_sandbox_status(status).await.expect("known").into_inner().info;
+    let info: serde_json::Value = serde_json::from_str(&info["info"]).expect("a document");
+    assert_eq!(info["config"]["linux"]["resources"]["cpu_shares"], 77);
+    let unknown = cri::UpdatePodSandboxResourcesRequest { pod_sandbox_id: "none".to_owned(), ..request };
+    let err = host.runtime.update_pod_sandbox_resources(unknown).await.expect_err("there is none");
+    assert_eq!(err.code(), cri::Code::NotFound);
+}

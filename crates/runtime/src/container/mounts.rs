@@ -1,0 +1,231 @@
+//! What is mounted for a container before it is made: its root, images, and sources whose mounts propagate in another
+//! way than those of the container's other mounts.
+//!
+//! A container's mount namespace has one propagation, that of the mount which needs most (see
+//! [`spec::root_propagation`]). A source that shall have less is bound in the bundle with what it shall have, and the
+//! container gets that.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::fd::AsRawFd;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use cri::{Mount, MountPropagation};
+use rustix::fs::{Mode, OFlags, ResolveFlags};
+use rustix::mount::{MountPropagationFlags, mount_bind_recursive, mount_change};
+
+use super::ContainerPaths;
+use crate::disk::{self, DiskError};
+use crate::engine::Engine;
+use crate::image::Image;
+use crate::mountinfo;
+use crate::overlay::{Overlay, OverlayError};
+use crate::shim::protocol::rootfs;
+use crate::spec;
+
+/// Why something could not be mounted.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum PrepareError {
+    /// Layers.
+    #[error(transparent)]
+    Overlay(#[from] OverlayError),
+    /// A source is not there.
+    #[error(transparent)]
+    Source(#[from] spec::MountError),
+    /// The disk refused.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+    /// Images are shared, and never written to.
+    #[error("image mount {0} must be read-only")]
+    WritableImage(String),
+    /// The path is not in the image.
+    #[error("ImageVolumeMountFailed: cannot mount path {sub_path:?} of image {image}: {source}")]
+    SubPath {
+        /// In the image.
+        sub_path: String,
+        /// The image.
+        image: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Mounts of the source go nowhere.
+    #[error("path {source_path:?} is mounted on {mount_point:?} but it is not a {wanted} mount")]
+    Propagation {
+        /// The source.
+        source_path: PathBuf,
+        /// The mount that it is on.
+        mount_point: PathBuf,
+        /// What it would have to be.
+        wanted: &'static str,
+    },
+    /// A source cannot be bound.
+    #[error("cannot prepare the mount of {}: {source}", path.display())]
+    Bind {
+        /// The source.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// What a container's mounts are made of.
+pub(super) struct Preparation<'a> {
+    pub engine: &'a Engine,
+    pub paths: &'a ContainerPaths,
+    pub mounts: &'a [Mount],
+    /// The images that are mounted, in the order of the mounts.
+    pub images: &'a [Arc<Image>],
+}
+
+impl Preparation<'_> {
+    /// Mounts the container's root.
+    pub(super) fn mount_root(&self, image: &Image) -> Result<(), PrepareError> {
+        let (upper, work) = (self.paths.upper(), self.paths.work());
+        for dir in [&upper, &work, &rootfs(self.paths.bundle())] {
+            disk::create_dir(dir)?;
+        }
+        let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        fs::set_permissions(&upper, open).map_err(DiskError::io("change", &upper))?;
+        self.mount_layers(image, upper, work, &rootfs(self.paths.bundle()))
+    }
+
+    /// Mounts what must be there before the container: one entry for each of its mounts, with a path if there is
+    /// something.
+    pub(super) fn mount_sources(&self) -> Result<Vec<Option<PathBuf>>, PrepareError> {
+        let of_root = spec::root_propagation(self.mounts);
+        let mut images = self.images.iter();
+        let mut prepared = Vec::with_capacity(self.mounts.len());
+        for (number, mount) in self.mounts.iter().enumerate() {
+            prepared.push(match mount.image.as_ref().and_then(|_| images.next()) {
+                Some(image) => Some(self.mount_image(number, mount, image)?),
+                None => self.bind(number, mount, of_root)?,
+            });
+        }
+        Ok(prepared)
+    }
+
+    fn mount_layers(&self, image: &Image, upper: PathBuf, work: PathBuf, target: &Path) -> Result<(), PrepareError> {
+        let layers = self.engine.images.layers();
+        let mut lower: Vec<PathBuf> = image.unpacked.iter().rev().map(|id| layers.root(id)).collect();
+        if lower.is_empty() {
+            // An image without layers is an empty directory.
+            let empty = self.paths.data().join("empty");
+            disk::create_dir(&empty)?;
+            lower.push(empty);
+        }
+        Ok(Overlay { lower, upper, work }.mount_at(target)?)
+    }
+
+    fn mount_image(&self, number: usize, mount: &Mount, image: &Image) -> Result<PathBuf, PrepareError> {
+        if !mount.readonly {
+            return Err(PrepareError::WritableImage(mount.container_path.clone()));
+        }
+        let data = self.paths.data().join("images").join(number.to_string());
+        let (upper, work) = (data.join("upper"), data.join("work"));
+        let target = self.paths.bundle().join("images").join(number.to_string());
+        for dir in [&upper, &work, &target] {
+            disk::create_dir(dir)?;
+        }
+        self.mount_layers(image, upper, work, &target)?;
+        inside(&target, &mount.image_sub_path).map_err(|source| PrepareError::SubPath {
+            sub_path: mount.image_sub_path.clone(),
+            image: image.id.to_string(),
+            source,
+        })
+    }
+
+    /// Binds a source if its mounts shall not propagate as far as the container's other mounts do.
+    fn bind(&self, number: usize, mount: &Mount, of_root: MountPropagation) -> Result<Option<PathBuf>, PrepareError> {
+        let source = spec::mount_source(mount)?;
+        check_propagation(&source, mount.propagation())?;
+        if mount.propagation() == of_root {
+            return Ok(None);
+        }
+        let flags = match mount.propagation() {
+            MountPropagation::PropagationPrivate => MountPropagationFlags::PRIVATE,
+            _ => MountPropagationFlags::DOWNSTREAM,
+        };
+        let error = |source: io::Error| PrepareError::Bind { path: PathBuf::from(&mount.host_path), source };
+        let dir = self.paths.bundle().join(PREPARED);
+        disk::create_dir(&dir)?;
+        let target = dir.join(number.to_string());
+        let bind = || -> io::Result<()> {
+            if source.is_dir() {
+                fs::create_dir(&target)?;
+            } else {
+                OpenOptions::new().write(true).create_new(true).open(&target)?;
+            }
+            mount_bind_recursive(&source, &target)?;
+            Ok(mount_change(&target, flags | MountPropagationFlags::REC)?)
+        };
+        bind().map_err(error)?;
+        Ok(Some(target))
+    }
+}
+
+/// The directory of a bundle in which sources are bound.
+const PREPARED: &str = "mounts";
+
+/// Unmounts everything of a container, so that its bundle can be removed.
+///
+/// Where sources were bound nothing but empty mount points must be left: what is removed later is never a user's.
+pub(super) fn unmount(paths: &ContainerPaths) -> io::Result<()> {
+    mountinfo::unmount_all(paths.bundle())?;
+    let entries = match fs::read_dir(paths.bundle().join(PREPARED)) {
+        Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(()),
+        entries => entries?,
+    };
+    for entry in entries {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() { fs::remove_dir(entry.path())? } else { fs::remove_file(entry.path())? }
+    }
+    Ok(())
+}
+
+/// The real path of `sub_path` below `root`, whatever symbolic links there are in it.
+fn inside(root: &Path, sub_path: &str) -> io::Result<PathBuf> {
+    if sub_path.is_empty() {
+        return Ok(root.to_owned());
+    }
+    let dir = File::open(root)?;
+    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+    let found = rustix::fs::openat2(&dir, sub_path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), resolve)?;
+    fs::read_link(format!("/proc/self/fd/{}", found.as_raw_fd()))
+}
+
+/// Whether the mounts of a source go as far as is asked for.
+fn check_propagation(source: &Path, wanted: MountPropagation) -> Result<(), PrepareError> {
+    if wanted == MountPropagation::PropagationPrivate {
+        return Ok(());
+    }
+    let mount = mountinfo::of(source).map_err(|err| PrepareError::Bind { path: source.to_owned(), source: err })?;
+    let Some(mount) = mount else { return Ok(()) };
+    let (fits, wanted) = match wanted {
+        MountPropagation::PropagationBidirectional => (mount.is_shared, "shared"),
+        _ => (mount.is_shared || mount.is_slave, "shared or slave"),
+    };
+    if fits {
+        return Ok(());
+    }
+    Err(PrepareError::Propagation { source_path: source.to_owned(), mount_point: mount.point, wanted })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn links_in_an_image_stay_in_it() {
+        let root = tempfile::tempdir().expect("a temporary directory");
+        fs::create_dir_all(root.path().join("a/b")).expect("made");
+        std::os::unix::fs::symlink("/a", root.path().join("link")).expect("linked");
+        std::os::unix::fs::symlink("../../../../a/b", root.path().join("a/up")).expect("linked");
+        let real = fs::canonicalize(root.path()).expect("it exists");
+        assert_eq!(inside(root.path(), "link/b").expect("found"), real.join("a/b"));
+        assert_eq!(inside(root.path(), "a/up").expect("found"), real.join("a/b"));
+        assert_eq!(inside(root.path(), "../a").expect("found"), real.join("a"));
+        assert_eq!(inside(root.path(), "").expect("found"), root.path());
+        assert_eq!(inside(root.path(), "none").map_err(|err| err.kind()), Err(io::ErrorKind::NotFound));
+    }
+}

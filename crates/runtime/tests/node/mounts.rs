@@ -1,0 +1,178 @@
+//! Mounts: how far they propagate, what is read-only, paths of images.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use cri::{ContainerConfig, ImageSpec, LinuxContainerSecurityContext, Mount, MountPropagation};
+use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_bind, mount_change, unmount};
+
+use crate::skip_without_privileges;
+use crate::support::{self, Host, container};
+
+/// A mount of the test's that ends with it.
+struct Mounted(PathBuf);
+
+impl Mounted {
+    /// A directory that is a shared mount of its own.
+    fn shared(dir: PathBuf) -> Self {
+        fs::create_dir_all(&dir).expect("made");
+        mount_bind(&dir, &dir).expect("bound");
+        mount_change(&dir, MountPropagationFlags::SHARED).expect("shared");
+        Self(dir)
+    }
+
+    /// An empty file system with one file.
+    fn tmpfs(dir: PathBuf) -> Self {
+        fs::create_dir_all(&dir).expect("made");
+        mount("tmpfs", &dir, "tmpfs", MountFlags::empty(), None).expect("mounted");
+        let mounted = Self(dir);
+        fs::write(mounted.0.join("flag"), "").expect("written");
+        mounted
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        // What a container mounted below goes with it.
+        let _ = unmount(&self.0, UnmountFlags::DETACH);
+    }
+}
+
+fn bind(host: &Path, container: &str, change: impl FnOnce(&mut Mount)) -> Mount {
+    let mut mount =
+        Mount { host_path: host.display().to_string(), container_path: container.to_owned(), ..Default::default() };
+    change(&mut mount);
+    mount
+}
+
+fn privileged(config: &mut ContainerConfig) {
+    let context = config.linux.get_or_insert_default().security_context.get_or_insert_default();
+    *context = LinuxContainerSecurityContext { privileged: true, ..context.clone() };
+}
+
+#[tokio::test]
+async fn mounts_propagate_as_each_one_asks() {
+    skip_without_privileges!();
+    let mut host = Host::start().await;
+    host.import_busybox().await;
+    let sandbox = host.sandbox("propagates").await;
+    let volumes = host.path("volumes");
+    let modes = [
+        ("private", MountPropagation::PropagationPrivate, [false, false]),
+        ("slave", MountPropagation::PropagationHostToContainer, [true, false]),
+        ("shared", MountPropagation::PropagationBidirectional, [true, true]),
+    ];
+    let _shared: Vec<Mounted> = modes.iter().map(|(name, ..)| Mounted::shared(volumes.join(name))).collect();
+    // Alone, and next to mounts that need more.
+    for (number, together) in [1, 2, 3].into_iter().enumerate() {
+        let mut config = container(&sandbox.1, &format!("c{number}"), "sleep 1000");
+        privileged(&mut config);
+        let wanted = |mount: &mut Mount, propagation: MountPropagation| mount.propagation = propagation.into();
+        config.mounts = modes[..together]
+            .iter()
+            .map(|(name, propagation, _)| {
+                bind(&volumes.join(name), &format!("/{name}"), |mount| wanted(mount, *propagation))
+            })
+            .collect();
+        let id = host.run(&sandbox, config).await;
+        for (name, _, [to_container, to_host]) in &modes[..together] {
+            let volume = volumes.join(name);
+            let from_host = Mounted::tmpfs(volume.join(format!("host{number}")));
+            let (seen, ..) = host.exec(&id, &["/bin/ls", &format!("/{name}/host{number}")]).await;
+            assert_eq!(seen.contains("flag"), *to_container, "{name} of {together}: {seen}");
+            let script = format!(
+                "busybox mkdir /{name}/container{number} && mount -t tmpfs x /{name}/container{number} && \
+                 touch /{name}/container{number}/flag"
+            );
+            let (_, stderr, code) = host.exec(&id, &["/bin/sh", "-c", &script]).await;
+            assert_eq!(code, 0, "{stderr}");
+            let inner = volume.join(format!("container{number}"));
+            assert_eq!(inner.join("flag").exists(), *to_host, "{name} of {together}");
+            drop(from_host);
+            if *to_host {
+                drop(Mounted(inner));
+            }
+        }
+        host.stop(&id, 0).await;
+        host.runtime.remove_container(cri::RemoveContainerRequest { container_id: id }).await.expect("removed");
+    }
+    // Removing the containers left their sources alone.
+    assert!(volumes.join("private/host0").is_dir());
+    let own = Mounted::shared(host.path("own"));
+    mount_change(&own.0, MountPropagationFlags::PRIVATE).expect("private");
+    let mut config = container(&sandbox.1, "refused", "true");
+    let shared = MountPropagation::PropagationBidirectional.into();
+    config.mounts = vec![bind(&own.0, "/own", |mount| mount.propagation = shared)];
+    let err = host.create(&sandbox, config).await.expect_err("nothing would propagate");
+    assert!(err.message().contains("but it is not a shared mount"), "{err}");
+}
+
+#[tokio::test]
+async fn read_only_may_go_all_the_way_down() {
+    skip_without_privileges!();
+    let mut host = Host::start().await;
+    host.import_busybox().await;
+    let sandbox = host.sandbox("read-only").await;
+    let volume = host.path("volume");
+    let _below = Mounted::tmpfs(volume.join("below"));
+    let script = "for i in flat deep; do touch /$i/x 2>/dev/null || echo $i: no; \
+                  touch /$i/below/x 2>/dev/null || echo $i/below: no; done; echo end";
+    let mut config = container(&sandbox.1, "c", script);
+    config.mounts = vec![
+        bind(&volume, "/flat", |mount| mount.readonly = true),
+        bind(&volume, "/deep", |mount| (mount.readonly, mount.recursive_read_only) = (true, true)),
+    ];
+    host.run(&sandbox, config).await;
+    let log = support::messages(&host.log_with("c", "end").await);
+    assert_eq!(log, ["stdout F flat: no", "stdout F deep: no", "stdout F deep/below: no", "stdout F end"]);
+    let slave = MountPropagation::PropagationHostToContainer.into();
+    let wrong: [fn(&mut Mount, i32); 2] = [
+        |mount, _| mount.recursive_read_only = true,
+        |mount, slave| (mount.readonly, mount.recursive_read_only, mount.propagation) = (true, true, slave),
+    ];
+    let _shared = Mounted::shared(host.path("shared"));
+    for (number, change) in wrong.into_iter().enumerate() {
+        let mut config = container(&sandbox.1, &format!("wrong{number}"), "true");
+        config.mounts = vec![bind(&host.path("shared"), "/x", |mount| change(mount, slave))];
+        let err = host.create(&sandbox, config).await.expect_err("it contradicts itself");
+        assert_eq!(err.code(), cri::Code::InvalidArgument, "{err}");
+    }
+    let status = host.runtime.status(cri::StatusRequest { verbose: false }).await.expect("answered").into_inner();
+    assert!(status.runtime_handlers[0].features.as_ref().is_some_and(|features| features.recursive_read_only_mounts));
+}
+
+#[tokio::test]
+async fn paths_of_images_are_mounted_read_only() {
+    skip_without_privileges!();
+    let mut host = Host::start().await;
+    host.import_busybox().await;
+    let sandbox = host.sandbox("image-volumes").await;
+    let image = |path: &str, sub_path: &str| Mount {
+        container_path: path.to_owned(),
+        image: Some(ImageSpec { image: support::IMAGE.to_owned(), ..Default::default() }),
+        image_sub_path: sub_path.to_owned(),
+        readonly: true,
+        ..Default::default()
+    };
+    let script = "cat /etc-of-image/group; touch /etc-of-image/x || echo read-only; /whole/bin/busybox echo runs; \
+                  cat /file; echo end; sleep 1000";
+    let mut config = container(&sandbox.1, "c", script);
+    config.mounts = vec![image("/etc-of-image", "etc"), image("/whole", ""), image("/file", "etc/../etc/passwd")];
+    let id = host.run(&sandbox, config).await;
+    let log = host.log_with("c", "end").await;
+    for expected in ["extra:x:50:web", "stdout F read-only", "stdout F runs", "web:x:33:34"] {
+        assert!(log.contains(expected), "{expected}: {log}");
+    }
+    let status = host.status(&id).await;
+    let digests: Vec<&str> =
+        status.mounts.iter().filter_map(|mount| Some(mount.image.as_ref()?.image_ref.as_str())).collect();
+    assert_eq!(digests, [status.image_id.as_str(); 3]);
+    let mut config = container(&sandbox.1, "nowhere", "true");
+    config.mounts = vec![image("/x", "no/such")];
+    let err = host.create(&sandbox, config).await.expect_err("there is no such path");
+    assert!(err.message().contains("ImageVolumeMountFailed"), "{err}");
+    let mut config = container(&sandbox.1, "writable", "true");
+    config.mounts = vec![Mount { readonly: false, ..image("/x", "") }];
+    let err = host.create(&sandbox, config).await.expect_err("images are not written to");
+    assert_eq!(err.code(), cri::Code::InvalidArgument, "{err}");
+}
