@@ -7,6 +7,7 @@ mod admission;
 mod autoscaling;
 mod batch;
 mod cells;
+mod certificates;
 mod cluster;
 mod config;
 mod devices;
@@ -16,6 +17,7 @@ mod node;
 mod pod;
 mod rbac;
 mod storage;
+mod versions;
 mod workload;
 
 use jiff::Timestamp;
@@ -73,6 +75,7 @@ const PRINTERS: &[&[Printer]] = &[
     admission::PRINTERS,
     autoscaling::PRINTERS,
     batch::PRINTERS,
+    certificates::PRINTERS,
     cluster::PRINTERS,
     config::PRINTERS,
     devices::PRINTERS,
@@ -82,6 +85,7 @@ const PRINTERS: &[&[Printer]] = &[
     pod::PRINTERS,
     rbac::PRINTERS,
     storage::PRINTERS,
+    versions::PRINTERS,
     workload::PRINTERS,
 ];
 
@@ -99,7 +103,11 @@ pub fn columns(group: &str, kind: &str) -> &'static [Column] {
 pub fn row(group: &str, kind: &str, object: &Value, now: Timestamp) -> Vec<Value> {
     match printer(group, kind) {
         Some(printer) => (printer.cells)(object, now),
-        None => vec![meta::name(object).into(), object["metadata"]["creationTimestamp"].clone()],
+        // What is never stored was made at the beginning of time.
+        None => {
+            let created = object["metadata"]["creationTimestamp"].as_str().unwrap_or("0001-01-01T00:00:00Z");
+            vec![meta::name(object).into(), created.into()]
+        }
     }
 }
 
@@ -109,6 +117,13 @@ pub fn custom_row(custom: &custom::Custom, object: &Value, now: Timestamp) -> Ve
     let cell =
         |column: &custom::Column| column.printer.as_ref().map_or(Value::Null, |printer| printer.cell(object, now));
     std::iter::once(cells::name(object)).chain(columns.map(cell)).collect()
+}
+
+/// Brings the objects of a list in the order in which they are shown: flow schemas stand as they are tried.
+pub fn sort(group: &str, kind: &str, objects: &mut [Value]) {
+    if group == flow::GROUP && kind == "FlowSchema" {
+        objects.sort_by_key(flow::rank);
+    }
 }
 
 /// The conditions of a row: pods that have ended say so, for tools that hide them.

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::cells::{UNSET, age, count, name, string, string_or};
+use super::cells::{UNSET, age, count, list, name, string, string_or};
 use super::{AGE, Column, NAME, Printer, integer, text};
 
 const ADMISSION: &str = "admissionregistration.k8s.io";
@@ -48,10 +48,26 @@ const BINDING: &[Column] = &[NAME, text("PolicyName"), text("ParamRef"), AGE];
 fn binding(object: &Value, now: Timestamp) -> Vec<Value> {
     let spec = &object["spec"];
     let reference = &spec["paramRef"];
-    let shown = match (reference.is_null(), string(&reference["name"])) {
-        (true, _) => UNSET.to_owned(),
-        (false, "") => format!("{}/<selector>", string_or(&reference["namespace"], "*")),
-        (false, name) => format!("{}/{name}", string_or(&reference["namespace"], "*")),
+    let shown = match string(&reference["name"]) {
+        "" if reference["selector"].is_null() => UNSET.to_owned(),
+        "" => selector(&reference["selector"]),
+        name => format!("{}/{name}", string_or(&reference["namespace"], "*")),
     };
     vec![name(object), string(&spec["policyName"]).into(), shown.into(), age(object, now)]
+}
+
+/// A label selector in the notation that upstream has for its types.
+fn selector(value: &Value) -> String {
+    let labels = value["matchLabels"].as_object().into_iter().flatten();
+    let labels: String = labels.map(|(key, value)| format!("{key}: {},", string(value))).collect();
+    let expressions = list(&value["matchExpressions"]).iter().map(|expression| {
+        let values: Vec<&str> = list(&expression["values"]).iter().map(string).collect();
+        let (key, operator) = (string(&expression["key"]), string(&expression["operator"]));
+        format!("LabelSelectorRequirement{{Key:{key},Operator:{operator},Values:[{}],}},", values.join(" "))
+    });
+    let expressions: String = expressions.collect();
+    format!(
+        "&LabelSelector{{MatchLabels:map[string]string{{{labels}}},\
+         MatchExpressions:[]LabelSelectorRequirement{{{expressions}}},}}"
+    )
 }

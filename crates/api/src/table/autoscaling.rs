@@ -12,7 +12,8 @@ pub(super) const PRINTERS: &[Printer] = &[
     Printer { group: "policy", kind: "PodDisruptionBudget", columns: BUDGET, cells: budget },
 ];
 
-const SCALE: &[Column] = &[NAME, integer("Desired"), integer("Available"), AGE];
+/// The name is no link to an object of its own.
+const SCALE: &[Column] = &[text("Name"), integer("Desired"), integer("Available"), AGE];
 
 fn scale(object: &Value, now: Timestamp) -> Vec<Value> {
     let replicas = |part: &str| number(&object[part]["replicas"]);
@@ -71,7 +72,14 @@ fn target(metric: &Value, status: &Value) -> String {
     };
     let wanted = &metric[source]["target"];
     let current = &status[source]["current"];
-    let shown = |value: &Value| if value.is_null() { UNKNOWN.to_owned() } else { scalar(value) };
+    let is_known = !status[source].is_null();
+    // What is measured of an average is only asked for where there is one, but for resources and pods.
+    let shown = |value: &Value| match value.is_null() {
+        true if is_known => "<nil>".to_owned(),
+        true => UNKNOWN.to_owned(),
+        false => scalar(value),
+    };
+    let if_any = |value: &Value| if value.is_null() { UNKNOWN.to_owned() } else { scalar(value) };
     let percent = |value: &Value, otherwise: &str| {
         value.as_i64().map_or_else(|| otherwise.to_owned(), |percent| format!("{percent}%"))
     };
@@ -90,7 +98,7 @@ fn target(metric: &Value, status: &Value) -> String {
             }
         }
         "pods" => format!("{}/{}", shown(&current["averageValue"]), scalar(&wanted["averageValue"])),
-        _ if average => format!("{}/{} (avg)", shown(&current["averageValue"]), scalar(&wanted["averageValue"])),
+        _ if average => format!("{}/{} (avg)", if_any(&current["averageValue"]), scalar(&wanted["averageValue"])),
         _ => format!("{}/{}", shown(&current["value"]), scalar(&wanted["value"])),
     }
 }

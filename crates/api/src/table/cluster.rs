@@ -1,9 +1,9 @@
-//! Namespaces, events, component statuses, API services and certificate requests.
+//! Namespaces, events, component statuses and API services.
 
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::cells::{self, NONE, age, human_duration, name, number, since, string, string_or};
+use super::cells::{self, age, name, number, since, string, string_or};
 use super::{AGE, Column, NAME, Printer, text, wide};
 
 pub(super) const PRINTERS: &[Printer] = &[
@@ -11,12 +11,6 @@ pub(super) const PRINTERS: &[Printer] = &[
     Printer { group: "", kind: "Event", columns: EVENT, cells: event },
     Printer { group: "", kind: "Namespace", columns: NAMESPACE, cells: namespace },
     Printer { group: "apiregistration.k8s.io", kind: "APIService", columns: API_SERVICE, cells: api_service },
-    Printer {
-        group: "certificates.k8s.io",
-        kind: "CertificateSigningRequest",
-        columns: SIGNING_REQUEST,
-        cells: signing_request,
-    },
     Printer { group: "events.k8s.io", kind: "Event", columns: EVENT, cells: event },
 ];
 
@@ -39,31 +33,26 @@ const EVENT: &[Column] = &[
     Column { name: "Name", ty: "string", format: "name", priority: 1 },
 ];
 
-/// Events of both groups; each names some fields differently.
+/// Events of both groups are stored, and shown, as those of the core group.
 fn event(object: &Value, now: Timestamp) -> Vec<Value> {
-    let either = |core: &str, other: &str| match object.get(core) {
-        Some(value) if !value.is_null() => value,
-        _ => &object[other],
-    };
-    let first = either("firstTimestamp", "deprecatedFirstTimestamp");
+    let first = &object["firstTimestamp"];
     let first = since(if first.is_null() { &object["eventTime"] } else { first }, now);
-    let last = either("lastTimestamp", "deprecatedLastTimestamp");
+    let last = &object["lastTimestamp"];
     let mut last = if last.is_null() { first.clone() } else { since(last, now) };
-    let mut count = number(either("count", "deprecatedCount")).max(1);
+    let mut count = number(&object["count"]).max(1);
     let series = &object["series"];
     if !series.is_null() {
         last = since(&series["lastObservedTime"], now);
         count = number(&series["count"]);
     }
-    let regarding = either("involvedObject", "regarding");
+    let regarding = &object["involvedObject"];
     let kind = string(&regarding["kind"]).to_lowercase();
     let target = match string(&regarding["name"]) {
         "" => kind,
         name => format!("{kind}/{name}"),
     };
-    let source = either("source", "deprecatedSource");
-    let reporter = string(either("reportingComponent", "reportingController"));
-    let component = string_or(&source["component"], reporter);
+    let source = &object["source"];
+    let component = string_or(&source["component"], string(&object["reportingComponent"]));
     let instance = string_or(&source["host"], string(&object["reportingInstance"]));
     let source = if instance.is_empty() { component.to_owned() } else { format!("{component}, {instance}") };
     vec![
@@ -73,7 +62,7 @@ fn event(object: &Value, now: Timestamp) -> Vec<Value> {
         target.into(),
         string(&regarding["fieldPath"]).into(),
         source.into(),
-        string(either("message", "note")).trim().into(),
+        string(&object["message"]).trim().into(),
         first.into(),
         count.into(),
         name(object),
@@ -103,37 +92,10 @@ fn api_service(object: &Value, now: Timestamp) -> Vec<Value> {
     };
     let available = match cells::condition(object, "Available") {
         None => "Unknown".to_owned(),
-        Some(condition) if condition["status"] == "True" => "True".to_owned(),
-        Some(condition) => format!("{} ({})", string(&condition["status"]), string(&condition["reason"])),
+        Some(condition) => match (string(&condition["status"]), string(&condition["reason"])) {
+            (status, "") | (status @ "True", _) => status.to_owned(),
+            (status, reason) => format!("{status} ({reason})"),
+        },
     };
     vec![name(object), service.into(), available.into(), age(object, now)]
-}
-
-const SIGNING_REQUEST: &[Column] =
-    &[NAME, AGE, text("SignerName"), text("Requestor"), text("RequestedDuration"), text("Condition")];
-
-fn signing_request(object: &Value, now: Timestamp) -> Vec<Value> {
-    let spec = &object["spec"];
-    let has = |condition_type: &str| cells::condition(object, condition_type).is_some();
-    let mut status = match (has("Denied"), has("Approved")) {
-        (true, _) => "Denied",
-        (false, true) => "Approved",
-        (false, false) => "Pending",
-    }
-    .to_owned();
-    if has("Failed") {
-        status.push_str(",Failed");
-    }
-    if !string(&object["status"]["certificate"]).is_empty() {
-        status.push_str(",Issued");
-    }
-    let duration = spec["expirationSeconds"].as_i64().map_or(NONE.to_owned(), human_duration);
-    vec![
-        name(object),
-        age(object, now),
-        string_or(&spec["signerName"], NONE).into(),
-        string(&spec["username"]).into(),
-        duration.into(),
-        status.into(),
-    ]
 }

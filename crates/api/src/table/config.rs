@@ -40,7 +40,7 @@ fn resource_quota(object: &Value, now: Timestamp) -> Vec<Value> {
     for (resource, hard) in status["hard"].as_object().into_iter().flatten() {
         let used = string_or(&status["used"][resource], "0");
         let part = format!("{resource}: {used}/{}", scalar(hard));
-        if resource.starts_with("limits") { limits.push(part) } else { requests.push(part) }
+        if resource.starts_with("limits.") { limits.push(part) } else { requests.push(part) }
     }
     vec![name(object), requests.join(", ").into(), limits.join(", ").into(), age(object, now)]
 }

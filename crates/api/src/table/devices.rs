@@ -1,9 +1,9 @@
-//! Devices: classes, claims and slices.
+//! Devices: classes, claims, slices and taints.
 
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::cells::{age, count, name, string};
+use super::cells::{age, count, name, since, string};
 use super::{AGE, Column, NAME, Printer, text};
 use crate::meta;
 
@@ -11,6 +11,7 @@ const RESOURCE: &str = "resource.k8s.io";
 
 pub(super) const PRINTERS: &[Printer] = &[
     Printer { group: RESOURCE, kind: "DeviceClass", columns: NAMED, cells: named },
+    Printer { group: RESOURCE, kind: "DeviceTaintRule", columns: TAINT_RULE, cells: taint_rule },
     Printer { group: RESOURCE, kind: "ResourceClaim", columns: CLAIM, cells: claim },
     Printer { group: RESOURCE, kind: "ResourceClaimTemplate", columns: NAMED, cells: named },
     Printer { group: RESOURCE, kind: "ResourceSlice", columns: SLICE, cells: slice },
@@ -47,6 +48,22 @@ fn slice(object: &Value, now: Timestamp) -> Vec<Value> {
         string(&spec["nodeName"]).into(),
         string(&spec["driver"]).into(),
         string(&spec["pool"]["name"]).into(),
+        age(object, now),
+    ]
+}
+
+const TAINT_RULE: &[Column] = &[NAME, text("Key"), text("Value"), text("Effect"), text("TimeAdded"), AGE];
+
+fn taint_rule(object: &Value, now: Timestamp) -> Vec<Value> {
+    let taint = &object["spec"]["taint"];
+    let added = &taint["timeAdded"];
+    let added = if added.is_null() { String::new() } else { since(added, now) };
+    vec![
+        name(object),
+        string(&taint["key"]).into(),
+        string(&taint["value"]).into(),
+        string(&taint["effect"]).into(),
+        added.into(),
         age(object, now),
     ]
 }

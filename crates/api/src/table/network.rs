@@ -77,8 +77,9 @@ fn load_balancer(object: &Value) -> Vec<String> {
 const ENDPOINTS: &[Column] = &[NAME, text("Endpoints"), AGE];
 
 fn endpoints(object: &Value, now: Timestamp) -> Vec<Value> {
+    let subsets = list(&object["subsets"]);
     let mut all = Vec::new();
-    for subset in list(&object["subsets"]) {
+    for subset in subsets {
         let addresses: Vec<&str> = list(&subset["addresses"]).iter().map(|address| string(&address["ip"])).collect();
         let ports = list(&subset["ports"]);
         if ports.is_empty() {
@@ -92,7 +93,7 @@ fn endpoints(object: &Value, now: Timestamp) -> Vec<Value> {
             }));
         }
     }
-    let shown = if all.is_empty() { NONE.to_owned() } else { few(&all, FEW, ",") };
+    let shown = if subsets.is_empty() { NONE.to_owned() } else { few(&all, FEW, ",") };
     vec![name(object), shown.into(), age(object, now)]
 }
 
@@ -108,7 +109,10 @@ fn endpoint_slice(object: &Value, now: Timestamp) -> Vec<Value> {
         .collect();
     let addresses: Vec<String> =
         list(&object["endpoints"]).iter().flat_map(|endpoint| list(&endpoint["addresses"])).map(scalar).collect();
-    let shown = |items: &[String]| if items.is_empty() { UNSET.to_owned() } else { few(items, FEW, ",") };
+    let shown = |items: &[String]| match few(items, FEW, ",") {
+        nothing if nothing.is_empty() => UNSET.to_owned(),
+        some => some,
+    };
     vec![
         name(object),
         string(&object["addressType"]).into(),
@@ -122,21 +126,29 @@ const INGRESS: &[Column] = &[NAME, text("Class"), text("Hosts"), text("Address")
 
 fn ingress(object: &Value, now: Timestamp) -> Vec<Value> {
     let spec = &object["spec"];
-    let hosts: Vec<String> = list(&spec["rules"])
-        .iter()
-        .map(|rule| string(&rule["host"]).to_owned())
-        .filter(|host| !host.is_empty())
-        .collect();
-    let hosts = if hosts.is_empty() { "*".to_owned() } else { few(&hosts, FEW, ",") };
     let ports = if list(&spec["tls"]).is_empty() { "80" } else { "80, 443" };
     vec![
         name(object),
         string_or(&spec["ingressClassName"], NONE).into(),
-        hosts.into(),
+        hosts(list(&spec["rules"])).into(),
         load_balancer(object).join(",").into(),
         ports.into(),
         age(object, now),
     ]
+}
+
+/// The hosts of the first rules that have one. Of the rules behind them, all count.
+fn hosts(rules: &[Value]) -> String {
+    let named = rules.iter().enumerate().filter(|(_, rule)| !string(&rule["host"]).is_empty());
+    let shown: Vec<(usize, &str)> = named.take(FEW).map(|(index, rule)| (index, string(&rule["host"]))).collect();
+    let names: Vec<&str> = shown.iter().map(|(_, host)| *host).collect();
+    match shown.last() {
+        None => "*".to_owned(),
+        Some((last, _)) if shown.len() == FEW && last + 1 < rules.len() => {
+            format!("{} + {} more...", names.join(","), rules.len() - FEW)
+        }
+        Some(_) => names.join(","),
+    }
 }
 
 const INGRESS_CLASS: &[Column] = &[NAME, text("Controller"), text("Parameters"), AGE];
@@ -146,9 +158,8 @@ fn ingress_class(object: &Value, now: Timestamp) -> Vec<Value> {
     let shown = if parameters.is_null() {
         NONE.to_owned()
     } else {
-        let group = string(&parameters["apiGroup"]);
-        let dot = if group.is_empty() { "" } else { "." };
-        format!("{}{dot}{group}/{}", string(&parameters["kind"]), string(&parameters["name"]))
+        let group = parameters["apiGroup"].as_str().map_or_else(String::new, |group| format!(".{group}"));
+        format!("{}{group}/{}", string(&parameters["kind"]), string(&parameters["name"]))
     };
     vec![name(object), string(&object["spec"]["controller"]).into(), shown.into(), age(object, now)]
 }
@@ -159,9 +170,9 @@ fn network_policy(object: &Value, now: Timestamp) -> Vec<Value> {
     vec![name(object), selector(&object["spec"]["podSelector"]).into(), age(object, now)]
 }
 
-const IP_ADDRESS: &[Column] = &[NAME, text("ParentRef"), AGE];
+const IP_ADDRESS: &[Column] = &[NAME, text("ParentRef")];
 
-fn ip_address(object: &Value, now: Timestamp) -> Vec<Value> {
+fn ip_address(object: &Value, _now: Timestamp) -> Vec<Value> {
     let parent = &object["spec"]["parentRef"];
     let mut shown = string(&parent["resource"]).to_owned();
     for (separator, part) in [(".", "group"), ("/", "namespace"), ("/", "name")] {
@@ -171,7 +182,7 @@ fn ip_address(object: &Value, now: Timestamp) -> Vec<Value> {
             shown.push_str(part);
         }
     }
-    vec![name(object), shown.into(), age(object, now)]
+    vec![name(object), if parent.is_null() { NONE.into() } else { shown.into() }]
 }
 
 const SERVICE_CIDR: &[Column] = &[NAME, text("CIDRs"), AGE];

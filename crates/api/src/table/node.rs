@@ -1,4 +1,4 @@
-//! Nodes, leases and runtime classes.
+//! Nodes, leases and who wants them, and runtime classes.
 
 use std::collections::BTreeSet;
 
@@ -11,6 +11,7 @@ use super::{AGE, Column, NAME, Printer, text, wide};
 pub(super) const PRINTERS: &[Printer] = &[
     Printer { group: "", kind: "Node", columns: NODE, cells: node },
     Printer { group: "coordination.k8s.io", kind: "Lease", columns: LEASE, cells: lease },
+    Printer { group: "coordination.k8s.io", kind: "LeaseCandidate", columns: LEASE_CANDIDATE, cells: lease_candidate },
     Printer { group: "node.k8s.io", kind: "RuntimeClass", columns: RUNTIME_CLASS, cells: runtime_class },
 ];
 
@@ -77,6 +78,19 @@ const LEASE: &[Column] = &[NAME, text("Holder"), AGE];
 
 fn lease(object: &Value, now: Timestamp) -> Vec<Value> {
     vec![name(object), string(&object["spec"]["holderIdentity"]).into(), age(object, now)]
+}
+
+const LEASE_CANDIDATE: &[Column] = &[NAME, text("LeaseName"), text("BinaryVersion"), text("EmulationVersion"), AGE];
+
+fn lease_candidate(object: &Value, now: Timestamp) -> Vec<Value> {
+    let spec = &object["spec"];
+    vec![
+        name(object),
+        string(&spec["leaseName"]).into(),
+        string(&spec["binaryVersion"]).into(),
+        string(&spec["emulationVersion"]).into(),
+        age(object, now),
+    ]
 }
 
 const RUNTIME_CLASS: &[Column] = &[NAME, text("Handler"), AGE];

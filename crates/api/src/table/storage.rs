@@ -51,10 +51,10 @@ fn persistent_volume(object: &Value, now: Timestamp) -> Vec<Value> {
         phase(object).into(),
         claim.into(),
         class(object).into(),
-        string_or(&spec["volumeAttributesClassName"], UNSET).into(),
+        or_unset(&spec["volumeAttributesClassName"]),
         string(&status["reason"]).into(),
         age(object, now),
-        string_or(&spec["volumeMode"], UNSET).into(),
+        or_unset(&spec["volumeMode"]),
     ]
 }
 
@@ -84,10 +84,14 @@ fn claim(object: &Value, now: Timestamp) -> Vec<Value> {
         capacity.into(),
         modes.into(),
         class(object).into(),
-        string_or(&spec["volumeAttributesClassName"], UNSET).into(),
+        or_unset(&spec["volumeAttributesClassName"]),
         age(object, now),
-        string_or(&spec["volumeMode"], UNSET).into(),
+        or_unset(&spec["volumeMode"]),
     ]
+}
+
+fn or_unset(value: &Value) -> Value {
+    value.as_str().unwrap_or(UNSET).into()
 }
 
 fn phase(object: &Value) -> &str {
@@ -112,12 +116,9 @@ const STORAGE_CLASS: &[Column] =
     &[NAME, text("Provisioner"), text("ReclaimPolicy"), text("VolumeBindingMode"), text("AllowVolumeExpansion"), AGE];
 
 fn storage_class(object: &Value, now: Timestamp) -> Vec<Value> {
-    let annotations = &object["metadata"]["annotations"];
     let marks = ["storageclass.kubernetes.io/is-default-class", "storageclass.beta.kubernetes.io/is-default-class"];
-    let default = marks.iter().any(|mark| annotations[*mark] == "true");
-    let suffix = if default { " (default)" } else { "" };
     vec![
-        format!("{}{suffix}", meta::name(object)).into(),
+        class_name(object, &marks),
         string(&object["provisioner"]).into(),
         string_or(&object["reclaimPolicy"], "Delete").into(),
         string_or(&object["volumeBindingMode"], "Immediate").into(),
@@ -129,7 +130,15 @@ fn storage_class(object: &Value, now: Timestamp) -> Vec<Value> {
 const ATTRIBUTES_CLASS: &[Column] = &[NAME, text("DriverName"), AGE];
 
 fn attributes_class(object: &Value, now: Timestamp) -> Vec<Value> {
-    vec![name(object), string(&object["driverName"]).into(), age(object, now)]
+    let name = class_name(object, &["storage.alpha.kubernetes.io/is-default-class"]);
+    vec![name, string(&object["driverName"]).into(), age(object, now)]
+}
+
+/// The name of a class, and whether one of the annotations makes it the one of who names none.
+fn class_name(object: &Value, marks: &[&str]) -> Value {
+    let annotations = &object["metadata"]["annotations"];
+    let is_default = marks.iter().any(|mark| annotations[*mark] == "true");
+    format!("{}{}", meta::name(object), if is_default { " (default)" } else { "" }).into()
 }
 
 const ATTACHMENT: &[Column] = &[

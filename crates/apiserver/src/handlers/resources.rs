@@ -276,7 +276,7 @@ impl Call<'_> {
                 sent,
                 resource: resource.clone(),
                 render: Some(Arc::new(move |object| {
-                    let partial = output::partial(&output::shown(&resource, object), version);
+                    let partial = output::partial(&output::cached(&resource, object), version);
                     encode(&partial, api::protobuf::PARTIAL_OBJECT_METADATA)
                 })),
             }),
@@ -302,7 +302,7 @@ impl Call<'_> {
                             Output { accepted, resource: &resource, include_object, warnings: None, now: env.now() };
                         let metadata = serde_json::json!({"resourceVersion": object.revision.to_string()});
                         let with_columns = is_first.swap(false, Ordering::Relaxed);
-                        let objects = [output::shown(&resource, object)];
+                        let objects = [output::cached(&resource, object)];
                         encode(&output.table(version, &objects, metadata, with_columns), "")
                     })),
                 })

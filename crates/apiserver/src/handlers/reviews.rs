@@ -52,7 +52,7 @@ pub(super) async fn handle(call: &Call<'_>) -> Result<Response<Body>, Status> {
         _ => return Err(Status::no_such_resource()),
     };
     review["status"] = status;
-    call.output()?.document(StatusCode::CREATED, &review, call.resource.schema)
+    call.output()?.object(StatusCode::CREATED, &review)
 }
 
 fn user_info(identity: &Identity) -> Value {

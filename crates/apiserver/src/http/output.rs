@@ -1,5 +1,7 @@
 //! Answers: objects, lists and Status in the form that was asked for.
 
+use std::borrow::Cow;
+
 use api::kinds::Resource;
 use api::protobuf;
 use api::status::Status;
@@ -41,7 +43,10 @@ impl IncludeObject {
             Some("None") => Ok(Self::None),
             Some("Object") => Ok(Self::Object),
             Some(other) => {
-                Err(Status::bad_request(format!("unrecognized includeObject value: {}", api::field::quote(other))))
+                let path = api::field::Path::new("includeObject");
+                let why = "must be 'Metadata', 'Object', 'None', or empty";
+                let error = api::field::FieldError::invalid(&path, other, why);
+                Err(Status::bad_request(format!("Unable to convert to Table as requested: {error}")))
             }
         }
     }
@@ -58,7 +63,8 @@ impl Output<'_> {
                 let body = protobuf::wrap(&api_version, kind, object.message(self.resource));
                 Ok(self.response(StatusCode::OK, body.into()))
             }
-            _ => self.object(StatusCode::OK, &shown(self.resource, object)),
+            _ if self.accepted.shape == Shape::Object => self.object(StatusCode::OK, &shown(self.resource, object)),
+            _ => self.reduced(StatusCode::OK, &cached(self.resource, object), Expected::of(self.resource)),
         }
     }
 
@@ -69,22 +75,29 @@ impl Output<'_> {
 
     /// An object of a type, which is another one than the resource's where a subresource has its own.
     pub(crate) fn typed(&self, status: StatusCode, object: &Value, ty: Expected<'_>) -> Result<Response<Body>, Status> {
-        let document = match self.accepted.shape {
-            Shape::Object => return self.document(status, object, ty.schema),
+        match self.accepted.shape {
+            Shape::Object => self.document(status, object, ty.schema),
+            _ => self.reduced(status, &kept(self.resource, object), ty),
+        }
+    }
+
+    /// What is asked for of an object that is [`kept`].
+    fn reduced(&self, status: StatusCode, kept: &Value, ty: Expected<'_>) -> Result<Response<Body>, Status> {
+        match self.accepted.shape {
             Shape::PartialObjectMetadata(version) => {
-                return self.document(status, &partial(object, version), protobuf::PARTIAL_OBJECT_METADATA);
-            }
-            Shape::PartialObjectMetadataList(_) => {
-                let why = "you requested PartialObjectMetadataList, but the requested object is not a list";
-                return Err(not_acceptable(why));
+                self.document(status, &partial(kept, version), protobuf::PARTIAL_OBJECT_METADATA)
             }
             Shape::Table(version) => {
-                let revision = api::meta::resource_version(object).unwrap_or_default();
-                let printer = Printer::of(ty);
-                self.rows(printer, version, std::slice::from_ref(object), json!({"resourceVersion": revision}), true)
+                let revision = api::meta::resource_version(kept).unwrap_or_default();
+                let metadata = json!({"resourceVersion": revision});
+                let table = self.rows(Printer::of(ty), version, std::slice::from_ref(kept), metadata, true);
+                self.document(status, &table, "")
             }
-        };
-        self.document(status, &document, "")
+            Shape::Object | Shape::PartialObjectMetadataList(_) => {
+                let why = "you requested PartialObjectMetadataList, but the requested object is not a list";
+                Err(not_acceptable(why))
+            }
+        }
     }
 
     /// Any document, encoded as asked for; the name of its type is for the encodings that need it.
@@ -133,40 +146,51 @@ impl Output<'_> {
             (Shape::Object, Encoding::Protobuf) => {
                 Ok(self.pieces(lists::protobuf(self.resource, &metadata, &listed.objects)?))
             }
-            _ => {
+            (Shape::Object, _) => {
                 let documents = listed.objects.iter().map(|object| shown(self.resource, object)).collect();
                 self.documents(documents, metadata)
+            }
+            _ => {
+                let kept = listed.objects.iter().map(|object| cached(self.resource, object)).collect();
+                self.reduced_list(kept, metadata)
             }
         }
     }
 
     /// A list of documents in the version of the resource.
     pub(crate) fn documents(&self, documents: Vec<Value>, metadata: Value) -> Result<Response<Body>, Status> {
-        let list_type = format!("{}List", self.resource.schema);
-        let (document, type_name) = match self.accepted.shape {
-            Shape::Object => {
-                let strip = |item| if self.resource.custom.is_some() { item } else { without_type(item) };
-                let items: Vec<Value> = documents.into_iter().map(strip).collect();
-                let document = json!({
-                    "kind": self.resource.list_kind, "apiVersion": self.resource.api_version(),
-                    "metadata": metadata, "items": items,
-                });
-                (document, list_type.as_str())
-            }
+        if self.accepted.shape != Shape::Object {
+            let kept = documents.iter().map(|object| kept(self.resource, object).into_owned()).collect();
+            return self.reduced_list(kept, metadata);
+        }
+        let strip = |item| if self.resource.custom.is_some() { item } else { without_type(item) };
+        let items: Vec<Value> = documents.into_iter().map(strip).collect();
+        let document = json!({
+            "kind": self.resource.list_kind, "apiVersion": self.resource.api_version(),
+            "metadata": metadata, "items": items,
+        });
+        self.document(StatusCode::OK, &document, &format!("{}List", self.resource.schema))
+    }
+
+    /// What is asked for of objects that are [`kept`].
+    fn reduced_list(&self, mut kept: Vec<Value>, metadata: Value) -> Result<Response<Body>, Status> {
+        match self.accepted.shape {
             Shape::PartialObjectMetadataList(version) => {
-                let items: Vec<Value> = documents.iter().map(|object| partial(object, version)).collect();
+                let items: Vec<Value> = kept.iter().map(|object| partial(object, version)).collect();
                 let document = json!({
                     "kind": "PartialObjectMetadataList", "apiVersion": format!("meta.k8s.io/{version}"),
                     "metadata": metadata, "items": items,
                 });
-                (document, protobuf::PARTIAL_OBJECT_METADATA_LIST)
+                self.document(StatusCode::OK, &document, protobuf::PARTIAL_OBJECT_METADATA_LIST)
             }
-            Shape::PartialObjectMetadata(_) => {
-                return Err(not_acceptable("you requested PartialObjectMetadata, but the requested object is a list"));
+            Shape::Table(version) => {
+                api::table::sort(&self.resource.group, &self.resource.kind, &mut kept);
+                self.document(StatusCode::OK, &self.table(version, &kept, metadata, true), "")
             }
-            Shape::Table(version) => (self.table(version, &documents, metadata, true), ""),
-        };
-        self.document(StatusCode::OK, &document, type_name)
+            Shape::Object | Shape::PartialObjectMetadata(_) => {
+                Err(not_acceptable("you requested PartialObjectMetadata, but the requested object is a list"))
+            }
+        }
     }
 
     /// A list that is put together while it is sent.
@@ -175,7 +199,7 @@ impl Output<'_> {
         self.with_warnings(response(StatusCode::OK, self.accepted.encoding, body))
     }
 
-    /// Objects as a table.
+    /// Objects that are [`kept`] as a table.
     pub(crate) fn table(&self, version: &str, objects: &[Value], metadata: Value, with_columns: bool) -> Value {
         self.rows(Printer::of(Expected::of(self.resource)), version, objects, metadata, with_columns)
     }
@@ -193,11 +217,14 @@ impl Output<'_> {
             .iter()
             .map(|object| {
                 let mut row = printer.row(object, self.now);
-                match self.include_object {
-                    IncludeObject::None => row["object"] = Value::Null,
-                    IncludeObject::Metadata => row["object"] = partial(object, version),
-                    IncludeObject::Object => row["object"] = object.clone(),
-                }
+                row["object"] = match self.include_object {
+                    IncludeObject::None => Value::Null,
+                    IncludeObject::Metadata => partial(object, version),
+                    IncludeObject::Object if is_stored_otherwise(self.resource, object) => {
+                        crate::convert::from_storage(self.resource, object)
+                    }
+                    IncludeObject::Object => object.clone(),
+                };
                 row
             })
             .collect();
@@ -206,6 +233,25 @@ impl Output<'_> {
             "columnDefinitions": columns, "rows": rows,
         })
     }
+}
+
+/// What metadata and tables are made of: the object behind its versions. What a version keeps in annotations for want
+/// of fields is in neither, and an old version's table has all that the new one's has.
+fn kept<'a>(resource: &Resource, object: &'a Value) -> Cow<'a, Value> {
+    match is_stored_otherwise(resource, object) {
+        true => Cow::Owned(crate::convert::to_storage(resource, object)),
+        false => Cow::Borrowed(object),
+    }
+}
+
+/// Whether an object is of a built-in resource that is stored in another version.
+fn is_stored_otherwise(resource: &Resource, object: &Value) -> bool {
+    resource.custom.is_none() && crate::convert::is_needed(resource) && api::meta::kind(object) == resource.kind
+}
+
+/// The same of a cached object. Custom resources are made of what their version shows.
+pub(crate) fn cached(resource: &Resource, object: &Object) -> Value {
+    if resource.custom.is_some() { shown(resource, object) } else { object.value() }
 }
 
 /// The document of a cached object in the version of the resource.

@@ -45,6 +45,7 @@ mod served;
 mod stale_tokens;
 mod subresources;
 mod support;
+mod tables;
 mod webhooks;
 mod wire;
 mod writes;
