@@ -12,6 +12,7 @@ use serde_json::Value;
 use super::{components, reviews, subresources};
 use crate::access::Identity;
 use crate::audit::{Annotations, Trail};
+use crate::cache::Object;
 use crate::connect;
 use crate::flowcontrol::Seat;
 use crate::http::body::{self, Body};
@@ -208,13 +209,15 @@ impl Call<'_> {
     }
 
     pub(super) async fn get(&self) -> Result<Response<Body>, Status> {
-        let revision = match self.query.get("resourceVersion").filter(|version| !version.is_empty()) {
-            None => None,
-            Some(version) => Some(parse_resource_version(version)?),
-        };
-        let version = ReadVersion::from_parameter(revision);
-        let object = self.core.registry.get(self.scope(), self.name()?, version).await?;
+        let object = self.read().await?;
         self.output()?.cached(&object)
+    }
+
+    /// The object of the request, as old as it may be.
+    pub(super) async fn read(&self) -> Result<Arc<Object>, Status> {
+        let given = self.query.get("resourceVersion").filter(|version| !version.is_empty());
+        let version = ReadVersion::from_parameter(given.map(parse_resource_version).transpose()?);
+        self.core.registry.get(self.scope(), self.name()?, version).await
     }
 
     async fn list(&self) -> Result<Response<Body>, Status> {
@@ -429,8 +432,7 @@ impl Call<'_> {
     }
 
     async fn delete(&self) -> Result<Response<Body>, Status> {
-        let encoding = negotiate::body_encoding(self.headers)?;
-        let options = decode_delete_options(&self.body, encoding, self.query)?;
+        let options = decode_delete_options(&self.body, self.headers, self.query)?;
         let caller = self.deleter(&options);
         let target = DeleteTarget { scope: self.scope(), name: self.name()?, options: &options, caller };
         self.output()?;
@@ -450,9 +452,8 @@ impl Call<'_> {
     }
 
     async fn delete_collection(&self) -> Result<Response<Body>, Status> {
-        let encoding = negotiate::body_encoding(self.headers)?;
-        let options = decode_delete_options(&self.body, encoding, self.query)?;
         let list = ListOptions::parse(self.query, false)?;
+        let options = decode_delete_options(&self.body, self.headers, self.query)?;
         let caller = self.deleter(&options);
         let listed = self.core.registry.delete_collection(self.scope(), &list, &options, caller).await?;
         self.output()?.list(&listed)

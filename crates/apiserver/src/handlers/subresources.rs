@@ -170,7 +170,7 @@ impl Call<'_> {
                     registry.update(self.scope(), self.name()?, Part::Main, caller, &change).await?.value
                 }
             }
-            _ => output::shown(self.resource, &*registry.get(self.scope(), self.name()?, ReadVersion::Latest).await?),
+            _ => output::shown(self.resource, &*self.read().await?),
         };
         output.typed(StatusCode::OK, &scale::from_object(self.resource, &scaled)?, SCALE)
     }

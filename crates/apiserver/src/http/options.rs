@@ -1,5 +1,6 @@
 //! The parameters of each verb, read from the query (and for deletions from the body).
 
+use std::num::{IntErrorKind, ParseIntError};
 use std::time::Duration;
 
 use api::field::{ErrorList, FieldError, Path};
@@ -91,13 +92,8 @@ fn manager_of_agent(headers: &HeaderMap) -> String {
     name.chars().filter(|c| !c.is_control()).take(MAX_MANAGER).collect()
 }
 
-/// The refusal of options of a deletion.
-fn refused(errors: ErrorList) -> Status {
-    Status::invalid("meta.k8s.io", "DeleteOptions", "", errors)
-}
-
 fn dry_run(values: Vec<&str>) -> Result<bool, FieldError> {
-    match values.iter().any(|value| *value != "All" && !value.is_empty()) {
+    match values.iter().any(|value| *value != "All") {
         true => Err(FieldError::not_supported(&Path::new("dryRun"), Value::from(values), &["All"])),
         false => Ok(values.contains(&"All")),
     }
@@ -153,7 +149,7 @@ impl ListOptions {
             Some(version) => Some(parse_resource_version(version)?),
         };
         let send_initial_events = query.get("sendInitialEvents").map(|_| query.flag("sendInitialEvents"));
-        let options = Self {
+        let mut options = Self {
             is_filtered: text("labelSelector").is_some() || text("fieldSelector").is_some(),
             labels,
             fields,
@@ -165,13 +161,24 @@ impl ListOptions {
                 Some("Exact") => Some(VersionMatch::Exact),
                 _ => None,
             },
-            timeout: number(query, "timeoutSeconds")?.and_then(|s| u64::try_from(s).ok()).map(Duration::from_secs),
+            // 0 is as good as none, and what is below is over at once.
+            timeout: number(query, "timeoutSeconds")?
+                .filter(|seconds| *seconds != 0)
+                .map(|seconds| Duration::from_secs(u64::try_from(seconds).unwrap_or(0))),
             bookmarks: query.flag("allowWatchBookmarks"),
             send_initial_events,
         };
         let given = text("resourceVersionMatch");
         let errors = if is_watch { options.watch_errors(given) } else { options.list_errors(given) };
-        if errors.is_empty() { Ok(options) } else { Err(Status::invalid("meta.k8s.io", "ListOptions", "", errors)) }
+        if !errors.is_empty() {
+            return Err(Status::invalid("meta.k8s.io", "ListOptions", "", errors));
+        }
+        // Where a watch that says nothing begins is as if it asked for the list first. One by its own path says nothing.
+        let begins_with_list = send_initial_events.is_none() && matches!(options.resource_version, None | Some(0));
+        if is_watch && query.flag("watch") && given.is_none() && begins_with_list {
+            options.send_initial_events = Some(true);
+        }
+        Ok(options)
     }
 
     fn list_errors(&self, given: Option<&str>) -> Vec<FieldError> {
@@ -228,22 +235,32 @@ impl ListOptions {
 
 /// Reads a resourceVersion; upstream answers garbage with an unclassified 500.
 pub(crate) fn parse_resource_version(text: &str) -> Result<i64, Status> {
-    text.parse::<u64>().ok().and_then(|version| i64::try_from(version).ok()).ok_or_else(|| {
+    let parsed = match text.starts_with('+') {
+        true => "".parse(),
+        false => text.parse::<u64>(),
+    };
+    // No version is that high; what is asks for one of the future.
+    parsed.map(|version| i64::try_from(version).unwrap_or(i64::MAX)).map_err(|error| {
         let quoted = api::field::quote(text);
-        let why =
-            format!("resourceVersion: Invalid value: {quoted}: strconv.ParseUint: parsing {quoted}: invalid syntax");
-        Status::unclassified(why)
+        let why = not_a_number("ParseUint", text, &error);
+        Status::unclassified(format!("resourceVersion: Invalid value: {quoted}: {why}"))
     })
 }
 
 fn number(query: &Query, name: &str) -> Result<Option<i64>, Status> {
-    match query.get(name).filter(|value| !value.is_empty()) {
-        None => Ok(None),
-        Some(text) => text.parse().map(Some).map_err(|_| {
-            let quoted = api::field::quote(text);
-            Status::bad_request(format!("strconv.ParseInt: parsing {quoted}: invalid syntax"))
-        }),
-    }
+    let parse = |text: &str| {
+        text.parse().map_err(|error: ParseIntError| Status::bad_request(not_a_number("ParseInt", text, &error)))
+    };
+    query.get(name).map(parse).transpose()
+}
+
+/// What upstream's parser of numbers says to a text.
+fn not_a_number(parser: &str, text: &str, error: &ParseIntError) -> String {
+    let why = match error.kind() {
+        IntErrorKind::PosOverflow | IntErrorKind::NegOverflow => "value out of range",
+        _ => "invalid syntax",
+    };
+    format!("strconv.{parser}: parsing {}: {why}", api::field::quote(text))
 }
 
 /// What happens to the objects that a deleted one owns.
@@ -302,17 +319,30 @@ impl DeleteOptions {
         match body {
             Some(body) => Self::from_body(body),
             None => {
-                let orphan = query.get("orphanDependents").map(|_| query.flag("orphanDependents"));
-                let policy = query.get("propagationPolicy").filter(|policy| !policy.is_empty());
-                Ok(Self {
+                let text = |name: &str| query.get(name).filter(|text| !text.is_empty()).map(str::to_owned);
+                Self {
                     grace_period_seconds: number(query, "gracePeriodSeconds")?,
-                    propagation: propagation(policy, orphan)?,
-                    uid: None,
-                    resource_version: None,
-                    dry_run: dry_run(query.all("dryRun")).map_err(|error| refused(vec![error]))?,
-                    refuses_orphans: orphan == Some(false),
-                })
+                    uid: text("uid"),
+                    resource_version: text("resourceVersion"),
+                    ..Self::default()
+                }
+                .checked(
+                    query.get("propagationPolicy"),
+                    query.get("orphanDependents").map(|_| query.flag("orphanDependents")),
+                    query.all("dryRun"),
+                )
             }
+        }
+    }
+
+    /// The options with those that can be wrong.
+    fn checked(self, policy: Option<&str>, orphan: Option<bool>, dry_runs: Vec<&str>) -> Result<Self, Status> {
+        let mut errors = Vec::new();
+        let propagation = propagation(policy, orphan, &mut errors);
+        let dry_run = dry_run(dry_runs).map_err(|error| errors.push(error)).unwrap_or_default();
+        match errors.is_empty() {
+            true => Ok(Self { propagation, dry_run, refuses_orphans: orphan == Some(false), ..self }),
+            false => Err(Status::invalid("meta.k8s.io", "DeleteOptions", "", errors)),
         }
     }
 
@@ -322,36 +352,35 @@ impl DeleteOptions {
             Some(value.to_owned())
         };
         let dry_runs = body.get("dryRun").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
-        Ok(Self {
+        Self {
             grace_period_seconds: body.get("gracePeriodSeconds").and_then(Value::as_i64),
-            propagation: propagation(
-                body.get("propagationPolicy").and_then(Value::as_str),
-                body.get("orphanDependents").and_then(Value::as_bool),
-            )?,
             uid: precondition("uid"),
             resource_version: precondition("resourceVersion"),
-            dry_run: dry_run(dry_runs.collect()).map_err(|error| refused(vec![error]))?,
-            refuses_orphans: body.get("orphanDependents").and_then(Value::as_bool) == Some(false),
-        })
+            ..Self::default()
+        }
+        .checked(
+            body.get("propagationPolicy").and_then(Value::as_str),
+            body.get("orphanDependents").and_then(Value::as_bool),
+            dry_runs.collect(),
+        )
     }
 }
 
-fn propagation(policy: Option<&str>, orphan: Option<bool>) -> Result<Option<Propagation>, Status> {
-    let path = api::field::Path::new("propagationPolicy");
-    let invalid = |error| Err(Status::invalid("meta.k8s.io", "DeleteOptions", "", vec![error]));
-    if policy.is_some() && orphan.is_some() {
+fn propagation(policy: Option<&str>, orphan: Option<bool>, errors: &mut ErrorList) -> Option<Propagation> {
+    let path = Path::new("propagationPolicy");
+    if let (Some(policy), Some(_)) = (policy, orphan) {
         let why = "orphanDependents and deletionPropagation cannot be both set";
-        let value = Value::from(policy.unwrap_or_default());
-        return invalid(api::field::FieldError::invalid(&path, value, why));
+        errors.push(FieldError::invalid(&path, policy, why));
     }
     match (policy, orphan) {
-        (None, None) => Ok(None),
-        (None, Some(true)) | (Some("Orphan"), _) => Ok(Some(Propagation::Orphan)),
-        (None, Some(false)) | (Some("Background"), _) => Ok(Some(Propagation::Background)),
-        (Some("Foreground"), _) => Ok(Some(Propagation::Foreground)),
+        (None, None) => None,
+        (None, Some(true)) | (Some("Orphan"), _) => Some(Propagation::Orphan),
+        (None, Some(false)) | (Some("Background"), _) => Some(Propagation::Background),
+        (Some("Foreground"), _) => Some(Propagation::Foreground),
         (Some(other), _) => {
             let supported = ["Foreground", "Background", "Orphan", "nil"];
-            invalid(api::field::FieldError::not_supported(&path, other, &supported))
+            errors.push(FieldError::not_supported(&path, other, &supported));
+            None
         }
     }
 }

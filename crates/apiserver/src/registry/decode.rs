@@ -6,6 +6,7 @@ use api::kinds::Resource;
 use api::protobuf;
 use api::status::Status;
 use api::structural::Malformed;
+use http::HeaderMap;
 use serde_json::{Map, Value};
 
 use crate::http::negotiate::{self, BodyEncoding};
@@ -223,14 +224,11 @@ pub(super) fn check_type(expected: Expected<'_>, value: &mut Value) -> Result<()
 }
 
 /// The options of a deletion: from the body if there is one, else from the query.
-pub(crate) fn decode_delete_options(
-    body: &[u8],
-    encoding: BodyEncoding,
-    query: &Query,
-) -> Result<DeleteOptions, Status> {
+pub(crate) fn decode_delete_options(body: &[u8], headers: &HeaderMap, query: &Query) -> Result<DeleteOptions, Status> {
     if body.is_empty() {
         return DeleteOptions::parse(query, None);
     }
+    let encoding = negotiate::body_encoding(headers)?;
     // Upstream does not classify what is wrong with these.
     let unclassified = |status: Status| match status.message.split_once("couldn't get version/kind") {
         Some((_, rest)) => Status::unclassified(format!("couldn't get version/kind{rest}")),

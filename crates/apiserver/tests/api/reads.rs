@@ -94,6 +94,49 @@ async fn options_that_contradict_each_other_are_refused() {
 }
 
 #[tokio::test]
+async fn numbers_are_read_as_upstream_reads_them() {
+    let cluster = Cluster::start().await;
+    create(&cluster, "a").await;
+    let number = |query: &'static str, text: &str, why: &str| {
+        (query, 400, format!("strconv.ParseInt: parsing \"{text}\": {why}"))
+    };
+    let version = |query: &'static str, text: &str, why: &str| {
+        let why = format!("strconv.ParseUint: parsing \"{text}\": {why}");
+        (query, 500, format!("resourceVersion: Invalid value: \"{text}\": {why}"))
+    };
+    let huge = "99999999999999999999";
+    for (query, code, message) in [
+        number("limit=", "", "invalid syntax"),
+        number("limit=1e3", "1e3", "invalid syntax"),
+        number("timeoutSeconds=99999999999999999999", huge, "value out of range"),
+        version("resourceVersion=-1", "-1", "invalid syntax"),
+        version("resourceVersion=%2B1", "+1", "invalid syntax"),
+        version("resourceVersion=99999999999999999999", huge, "value out of range"),
+    ] {
+        let refused = list(&cluster, query).await.expect(code);
+        assert_eq!(refused["message"], message, "{query}");
+    }
+    list(&cluster, "limit=-1&timeoutSeconds=-1").await.expect(200);
+    // Of one object and of its parts.
+    let deployments = "/apis/apps/v1/namespaces/default/deployments/d";
+    for path in [format!("{CONFIG_MAPS}/a"), deployments.to_owned(), format!("{deployments}/scale")] {
+        let refused = cluster.get(&format!("{path}?resourceVersion=x")).await.expect(500);
+        let why = "resourceVersion: Invalid value: \"x\": strconv.ParseUint: parsing \"x\": invalid syntax";
+        assert_eq!(refused["message"], why, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_watch_without_time_is_over_and_one_of_no_time_is_not() {
+    let cluster = Cluster::start().await;
+    let over = cluster.watch(&format!("{CONFIG_MAPS}?watch=1&timeoutSeconds=-1")).await;
+    assert!(over.rest().await.is_empty());
+    let mut lasting = cluster.watch(&format!("{CONFIG_MAPS}?watch=1&timeoutSeconds=0")).await;
+    create(&cluster, "a").await;
+    assert_eq!(lasting.take(1).await, ["ADDED a"]);
+}
+
+#[tokio::test]
 async fn pages_show_the_moment_of_the_first() {
     let cluster = Cluster::start().await;
     for name in ["a", "b", "c", "d"] {
@@ -148,6 +191,11 @@ async fn initial_events_end_with_a_bookmark_only_where_bookmarks_are_allowed() {
     let query = "watch=1&sendInitialEvents=true&resourceVersionMatch=NotOlderThan";
     let mut with = cluster.watch(&format!("{CONFIG_MAPS}?{query}&allowWatchBookmarks=true")).await;
     let mut without = cluster.watch(&format!("{CONFIG_MAPS}?{query}")).await;
+    // What says nothing of either begins like that.
+    for query in ["watch=1&allowWatchBookmarks=true", "watch=1&allowWatchBookmarks=true&resourceVersion=0"] {
+        let mut watch = cluster.watch(&format!("{CONFIG_MAPS}?{query}")).await;
+        assert_eq!(watch.take(2).await, ["ADDED a", "BOOKMARK "], "{query}");
+    }
     assert_eq!(with.take(2).await, ["ADDED a", "BOOKMARK "]);
     assert_eq!(without.take(1).await, ["ADDED a"]);
     create(&cluster, "b").await;

@@ -87,6 +87,13 @@ async fn deletions_that_contradict_themselves_are_refused() {
             "propagationPolicy: Unsupported value: \"Sideways\": supported values: \"Foreground\", \"Background\", \"Orphan\", \"nil\"",
         ),
         ("", json!({"dryRun": ["Some"]}), "dryRun: Unsupported value: [\"Some\"]: supported values: \"All\""),
+        ("?dryRun=", json!(null), "dryRun: Unsupported value: [\"\"]: supported values: \"All\""),
+        (
+            "?propagationPolicy=&dryRun=Some",
+            json!(null),
+            "[propagationPolicy: Unsupported value: \"\": supported values: \"Foreground\", \"Background\", \"Orphan\", \"nil\", \
+             dryRun: Unsupported value: [\"Some\"]: supported values: \"All\"]",
+        ),
     ] {
         let path = format!("{MAPS}/a{query}");
         let refused = match options.is_null() {
@@ -97,6 +104,26 @@ async fn deletions_that_contradict_themselves_are_refused() {
         assert_eq!(refused.expect(422)["message"], wanted, "{query} {options}");
     }
     cluster.get(&format!("{MAPS}/a")).await.expect(200);
+}
+
+#[tokio::test]
+async fn a_deletion_by_query_means_what_one_by_body_means() {
+    let cluster = Cluster::start().await;
+    let path = format!("{MAPS}/a");
+    let created = cluster.post(MAPS, json!({"metadata": {"name": "a"}})).await.expect(201);
+    let text = |field: &str| created["metadata"][field].as_str().expect("text").to_owned();
+    for query in ["uid=00000000-0000-4000-8000-000000000000", "resourceVersion=1"] {
+        let refused = cluster.delete(&format!("{path}?{query}")).await.expect(409);
+        assert!(refused["message"].as_str().is_some_and(|found| found.contains("in the precondition")), "{refused}");
+    }
+    // A body hides the query, and where there is none nobody asks of what type it is.
+    let headers = [("content-type", "text/plain")];
+    let (status, _, _) = cluster.exchange("DELETE", &format!("{path}?dryRun=All"), &headers, "{}").await;
+    assert_eq!(status, 415);
+    let query = format!("uid={}&resourceVersion={}", text("uid"), text("resourceVersion"));
+    let (status, _, _) = cluster.exchange("DELETE", &format!("{path}?{query}"), &headers, "").await;
+    assert_eq!(status, 200);
+    cluster.get(&path).await.expect(404);
 }
 
 #[tokio::test]
