@@ -106,9 +106,10 @@ impl Resource {
         self.verbs.contains(&verb)
     }
 
-    /// Whether objects are kept at all: reviews and bindings are answered, never stored.
+    /// Whether objects are kept at all: reviews and bindings are answered, never stored. Custom resources are, even
+    /// while their definition is being deleted and no more of them are made.
     pub fn is_stored(&self) -> bool {
-        self.allows("get") && self.allows("create")
+        self.custom.is_some() || self.allows("get") && self.allows("create")
     }
 
     /// What whoever asks for it is warned of, if it is deprecated.

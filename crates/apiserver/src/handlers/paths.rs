@@ -24,10 +24,6 @@ const GIT_VERSION: &str = "v1.35.0+skiff";
 pub(crate) async fn handle(core: Arc<Core>, admitted: Admitted) -> Result<Response<Body>, Status> {
     let Admitted { info, request, .. } = admitted;
     let (request, _) = request.into_parts();
-    if !matches!(request.method, Method::GET | Method::HEAD) {
-        let known = info.path.starts_with("/api") || info.path.starts_with("/openapi");
-        return if known { Err(Status::method_not_allowed()) } else { Ok(no_such_path()) };
-    }
     let path = info.path.trim_end_matches('/');
     if path.contains("//") {
         return Ok(no_such_path());
@@ -40,15 +36,22 @@ pub(crate) async fn handle(core: Arc<Core>, admitted: Admitted) -> Result<Respon
     };
     // Documents that only JSON has.
     let ok = |document: &Value| encoded(negotiate::json(headers, &request.uri), document, "");
+    // Upstream's router looks at the method of what it leads to. The other paths serve any.
+    let check_method = || match request.method {
+        Method::GET => Ok(()),
+        _ => Err(Status::method_not_allowed()),
+    };
     // Documents of discovery, in the form that is asked for.
     let told = |document: &Value, kind: &str| {
+        check_method()?;
         let accepted = negotiate::accepted(headers, &request.uri)?;
         encoded(accepted.encoding, document, &format!("io.k8s.apimachinery.pkg.apis.meta.v1.{kind}"))
     };
     let kinds = core.registry.kinds();
     match segments.as_slice() {
-        [] => ok(&root_paths(&kinds)),
+        [] | ["index.html"] => ok(&root_paths(&kinds)),
         ["api" | "apis"] => {
+            check_method()?;
             if let Some(version) = negotiate::wants_aggregated_discovery(headers) {
                 return Ok(discovery::aggregated_response(&kinds, segments[0] == "api", version, headers));
             }
@@ -70,7 +73,11 @@ pub(crate) async fn handle(core: Arc<Core>, admitted: Admitted) -> Result<Respon
             None => unknown(&core, group),
         },
         // Always indented, whoever asks.
-        ["version"] => encoded(Encoding::PrettyJson, &version(), ""),
+        ["version"] => {
+            check_method()?;
+            negotiate::check_json(headers)?;
+            encoded(Encoding::PrettyJson, &version(), "")
+        }
         ["metrics"] => metrics::answer(&core).await,
         ["cacerts"] => Ok(output::text_response(StatusCode::OK, core.certificates.authority.certificate_pem())),
         ["livez" | "readyz" | "healthz", rest @ ..] => health(&core, segments[0], rest, &info.query).await,
@@ -93,11 +100,15 @@ pub(crate) async fn handle(core: Arc<Core>, admitted: Admitted) -> Result<Respon
             Ok(text.map_or_else(no_such_path, |text| output::text_response(StatusCode::OK, text)))
         }
         ["openid", "v1", "jwks"] => {
+            check_method()?;
             let mut response = ok(&core.keys.json_web_keys())?;
             response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/jwk-set+json"));
             Ok(response)
         }
-        [".well-known", "openid-configuration"] => ok(&openid_configuration(&core)),
+        [".well-known", "openid-configuration"] => {
+            check_method()?;
+            ok(&openid_configuration(&core))
+        }
         _ => Ok(no_such_path()),
     }
 }

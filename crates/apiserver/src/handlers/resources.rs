@@ -68,20 +68,25 @@ pub(crate) async fn handle(core: Arc<Core>, admitted: Admitted) -> Result<Respon
         return unknown(&core, &target.group);
     };
     if resource.namespaced == target.namespace.is_none() && !may_lack_namespace(resource, target) {
-        return unknown(&core, &target.group);
+        // The path of all namespaces is one for reads. Custom resources have no paths, only requests.
+        let is_of_all = resource.namespaced && target.name.is_none() && resource.custom.is_none();
+        return match is_of_all && resource.allows("list") {
+            true => Err(Status::method_not_allowed()),
+            false => unknown(&core, &target.group),
+        };
     }
     if let Some(backend) = target.subresource.as_deref().and_then(|name| connect::backend(resource, name)) {
         return connect::handle(&core, resource, backend, admitted).await;
     }
     let Admitted { info, identity, request, seat, audit, error_encoding } = admitted;
     let Target::Resource(target) = &info.target else { return Err(Status::no_such_resource()) };
-    if !matches!(
-        *request.method(),
-        Method::GET | Method::HEAD | Method::POST | Method::PUT | Method::PATCH | Method::DELETE
-    ) {
-        return Err(Status::method_not_allowed());
-    }
-    let accepted = negotiate::accepted(request.headers(), request.uri())?;
+    check_method(resource, request.method())?;
+    // The scale of a custom resource is a type that has messages.
+    let has_messages = resource.custom.is_none() || target.subresource.as_deref() == Some("scale");
+    let accepted = match has_messages {
+        true => negotiate::accepted(request.headers(), request.uri())?,
+        false => negotiate::accepted_of_custom(request.headers(), request.uri())?,
+    };
     let (parts, body) = request.into_parts();
     let body = match target.verb.is_read() {
         true => Bytes::new(),
@@ -116,10 +121,31 @@ pub(crate) async fn handle(core: Arc<Core>, admitted: Admitted) -> Result<Respon
     }))
 }
 
+/// Fails if a method is none of those that requests to resources have. Upstream's router knows those that it is told of;
+/// to custom resources, which it does not know, a request for the head of an answer is one to read.
+fn check_method(resource: &Resource, method: &Method) -> Result<(), Status> {
+    match (method, &resource.custom) {
+        (&Method::GET | &Method::POST | &Method::PUT | &Method::PATCH | &Method::DELETE, _) => Ok(()),
+        (&Method::HEAD, Some(_)) => Ok(()),
+        // It has no name as a verb.
+        (_, Some(_)) => Err(Status::method_not_supported(&resource.group, &resource.plural, "")),
+        (_, None) => Err(Status::method_not_allowed()),
+    }
+}
+
 /// 405 for what would make another instance of a definition that is being emptied.
-fn terminating_definition() -> Status {
+fn terminating_definition(resource: &Resource) -> Status {
     let why = "create not allowed while custom resource definition is terminating";
-    Status { message: why.to_owned(), ..Status::method_not_allowed() }
+    let status = Status::method_not_supported(&resource.group, &resource.plural, "create");
+    Status { message: why.to_owned(), ..status }
+}
+
+/// The refusal of a verb that a resource or its subresource does not have.
+pub(super) fn unsupported(resource: &Resource, verb: Verb) -> Status {
+    match resource.custom.is_some() {
+        true => Status::method_not_supported(&resource.group, &resource.plural, verb.as_str()),
+        false => Status::method_not_allowed(),
+    }
 }
 
 pub(super) fn name_mismatch(given: &str, name: &str) -> Status {
@@ -189,19 +215,24 @@ impl Call<'_> {
             match verb {
                 // Finalizers can still be taken away.
                 Verb::Update | Verb::Patch if terminating => {}
-                Verb::Create if terminating => return Err(terminating_definition()),
-                _ => return Err(Status::method_not_allowed()),
+                Verb::Create if terminating => return Err(terminating_definition(self.resource)),
+                _ => return Err(unsupported(self.resource, verb)),
             }
         }
         match verb {
             Verb::Get => self.get().await,
             Verb::List => self.list().await,
             Verb::Watch => self.watch().await,
-            Verb::Create if self.request.name.is_some() => Err(Status::method_not_allowed()),
+            // A new custom resource is named by its body, whatever the path says.
+            Verb::Create if self.request.name.is_some() && self.resource.custom.is_none() => {
+                Err(Status::method_not_allowed())
+            }
             Verb::Create => self.create().await,
-            Verb::Update if self.request.name.is_none() => Err(Status::method_not_allowed()),
+            Verb::Update | Verb::Patch if self.request.name.is_none() => Err(match self.resource.custom.is_some() {
+                true => Status::bad_request("name must be provided"),
+                false => Status::method_not_allowed(),
+            }),
             Verb::Update => self.update(Part::Main).await,
-            Verb::Patch if self.request.name.is_none() => Err(Status::method_not_allowed()),
             Verb::Patch => self.patch(Part::Main).await,
             Verb::Delete => self.delete().await,
             Verb::DeleteCollection => self.delete_collection().await,

@@ -5,7 +5,7 @@ use api::status::Status;
 use http::{Response, StatusCode};
 use serde_json::Value;
 
-use super::resources::Call;
+use super::resources::{Call, unsupported};
 use crate::admission::{self, Operation};
 use crate::http::body::Body;
 use crate::http::options::{DeleteOptions, WriteOptions};
@@ -48,7 +48,7 @@ pub(super) async fn handle(call: &Call<'_>, subresource: &str) -> Result<Respons
         return Err(Status::no_such_resource());
     }
     if !row.verbs.contains(&call.request.verb.as_str()) {
-        return Err(Status::method_not_allowed());
+        return Err(unsupported(call.resource, call.request.verb));
     }
     match (&*call.resource.plural, subresource, call.request.verb) {
         (_, "scale", verb) => call.scale(verb).await,

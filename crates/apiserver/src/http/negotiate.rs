@@ -158,11 +158,37 @@ pub(crate) fn accepted(headers: &HeaderMap, uri: &Uri) -> Result<Accepted, Statu
     }
     let clauses = clauses(header);
     if !clauses.iter().any(|clause| clause.media == "*/*" || MEDIA_TYPES.contains(&clause.media)) {
-        // Upstream's router refuses media types that nothing speaks before its negotiation is asked.
-        let details = Some(api::status::Details::default());
-        return Err(Status::custom(406, api::status::reason::NOT_ACCEPTABLE, "406: Not Acceptable", details));
+        // Before its negotiation is asked.
+        return Err(unroutable());
     }
     served(&clauses, pretty).next().ok_or_else(|| Status::not_acceptable(&MEDIA_TYPES))
+}
+
+/// The same for custom resources: no router looks at their requests first, and they have no messages.
+pub(crate) fn accepted_of_custom(headers: &HeaderMap, uri: &Uri) -> Result<Accepted, Status> {
+    let header = accept(headers);
+    if header.trim().is_empty() {
+        return accepted(headers, uri);
+    }
+    let clauses = clauses(header);
+    let has_form = |accepted: &Accepted| accepted.shape != Shape::Object || accepted.encoding != Encoding::Protobuf;
+    let mut served = served(&clauses, is_pretty(headers, uri));
+    served.find(has_form).ok_or_else(|| Status::not_acceptable(&MEDIA_TYPES))
+}
+
+/// Fails if a document that only JSON has is wanted in another form.
+pub(crate) fn check_json(headers: &HeaderMap) -> Result<(), Status> {
+    let clauses = clauses(accept(headers));
+    match clauses.is_empty() || clauses.iter().any(|clause| matches!(clause.media, "*/*" | "application/json")) {
+        true => Ok(()),
+        false => Err(unroutable()),
+    }
+}
+
+/// What upstream's router says to media types that nothing speaks.
+fn unroutable() -> Status {
+    let details = Some(api::status::Details::default());
+    Status::custom(406, api::status::reason::NOT_ACCEPTABLE, "406: Not Acceptable", details)
 }
 
 /// JSON in the form in which the one who asks reads it.
@@ -259,7 +285,7 @@ pub(crate) enum BodyEncoding {
 
 /// How the request's body is written.
 pub(crate) fn body_encoding(headers: &HeaderMap) -> Result<BodyEncoding, Status> {
-    match content_type(headers) {
+    match content_type(headers).to_ascii_lowercase().as_str() {
         "" | "application/json" => Ok(BodyEncoding::Json),
         "application/yaml" => Ok(BodyEncoding::Yaml),
         "application/vnd.kubernetes.protobuf" => Ok(BodyEncoding::Protobuf),
@@ -285,16 +311,16 @@ pub(crate) fn not_in_protobuf() -> Status {
 /// The kind of patch that the body is.
 pub(crate) fn patch_type(headers: &HeaderMap, is_custom: bool) -> Result<PatchType, Status> {
     match content_type(headers) {
-        // Nobody says how the lists of custom resources are merged by it.
-        "application/strategic-merge-patch+json" if is_custom => Err(Status::unsupported_media_type(&[
+        "application/json-patch+json" => Ok(PatchType::Json),
+        "application/merge-patch+json" => Ok(PatchType::Merge),
+        "application/apply-patch+yaml" => Ok(PatchType::Apply),
+        // Nobody says how the lists of custom resources are merged by a strategic patch, and no router knows better.
+        _ if is_custom => Err(Status::unsupported_media_type(&[
             "application/json-patch+json",
             "application/merge-patch+json",
             "application/apply-patch+yaml",
         ])),
-        "application/json-patch+json" => Ok(PatchType::Json),
-        "application/merge-patch+json" => Ok(PatchType::Merge),
         "application/strategic-merge-patch+json" => Ok(PatchType::Strategic),
-        "application/apply-patch+yaml" => Ok(PatchType::Apply),
         // Known, but no client sends it to a server that does not offer CBOR.
         "application/apply-patch+cbor" => Err(Status::unsupported_media_type(&[
             "application/json-patch+json",
@@ -347,6 +373,32 @@ mod tests {
         check("application/xml", Err(406));
         check("application/*", Err(406));
         check("application/cbor", Err(406));
+    }
+
+    #[track_caller]
+    fn check_custom(accept: &str, expected: Result<(Encoding, Shape), &str>) {
+        let mut headers = HeaderMap::new();
+        headers.insert(ACCEPT, accept.parse().expect("a header"));
+        let found = accepted_of_custom(&headers, &Uri::from_static("/apis/e.com/v1/things"));
+        let found = found.map(|a| (a.encoding, a.shape)).map_err(|status| status.message);
+        assert_eq!(found.as_ref().map_err(String::as_str), expected.as_ref().map_err(|message| *message), "{accept}");
+    }
+
+    #[test]
+    fn custom_resources_have_no_messages_and_no_router() {
+        use Encoding::{Json, Protobuf, Yaml};
+        const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
+        const PARTIAL: &str = "as=PartialObjectMetadata;v=v1;g=meta.k8s.io";
+        let none = "only the following media types are accepted: application/json, application/yaml, \
+                    application/vnd.kubernetes.protobuf";
+        check_custom("", Ok((Json, Shape::Object)));
+        check_custom(&format!("{PROTOBUF},application/json"), Ok((Json, Shape::Object)));
+        check_custom(&format!("{PROTOBUF},application/yaml"), Ok((Yaml, Shape::Object)));
+        check_custom(&format!("{PROTOBUF};{PARTIAL}"), Ok((Protobuf, Shape::PartialObjectMetadata("v1"))));
+        check_custom("application/*", Ok((Json, Shape::Object)));
+        for refused in [PROTOBUF, "application/xml", "application/json;as=Table;v=v9;g=meta.k8s.io"] {
+            check_custom(refused, Err(none));
+        }
     }
 
     #[track_caller]

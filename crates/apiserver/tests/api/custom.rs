@@ -79,6 +79,31 @@ async fn a_definition_makes_a_resource_and_takes_it_away() {
 }
 
 #[tokio::test]
+async fn a_definition_stays_until_the_last_finalizer_of_its_instances_is_gone() {
+    let cluster = with_widgets(json!({})).await;
+    let mut held = widget("a", json!({"size": 1}));
+    held["metadata"]["finalizers"] = json!(["example.com/stay"]);
+    cluster.post(WIDGETS, held).await.expect(201);
+    let definition = format!("{CRDS}/widgets.example.com");
+    cluster.delete(&definition).await.expect(200);
+    let is_deleting = |object: &Value| object["metadata"]["deletionTimestamp"].is_string();
+    cluster.eventually_with(&format!("{WIDGETS}/a"), is_deleting).await;
+    let in_progress = |crd: &Value| crd["status"]["conditions"][2]["reason"] == "InstanceDeletionInProgress";
+    cluster.eventually_with(&definition, in_progress).await;
+    // What is there can be read and changed. There will be no more of it.
+    let list = cluster.get(WIDGETS).await.expect(200);
+    assert_eq!((&list["kind"], &list["items"][0]["metadata"]["name"]), (&json!("WidgetList"), &json!("a")));
+    let refused = cluster.post(WIDGETS, widget("b", json!({}))).await.expect(405);
+    let why = "create not allowed while custom resource definition is terminating";
+    let about = json!({"group": "example.com", "kind": "widgets"});
+    assert_eq!((&refused["message"], &refused["details"]), (&json!(why), &about));
+    let resources = cluster.get("/apis/example.com/v1").await.expect(200);
+    assert_eq!(resources["resources"][0]["verbs"], json!(["delete", "deletecollection", "get", "list", "watch"]));
+    cluster.patch(&format!("{WIDGETS}/a"), MERGE, json!({"metadata": {"finalizers": null}})).await.expect(200);
+    cluster.until_gone(&definition).await;
+}
+
+#[tokio::test]
 async fn names_that_are_taken_are_not_given_twice() {
     let cluster = with_widgets(json!({})).await;
     let mut second = definition(json!({}));

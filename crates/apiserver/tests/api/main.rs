@@ -39,6 +39,7 @@ mod proxy;
 mod quotas;
 mod reads;
 mod replacements;
+mod routes;
 mod rules;
 mod samples;
 mod served;
