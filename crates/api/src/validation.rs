@@ -3,6 +3,7 @@
 //! A document is read once into its `k8s-openapi` type; then the rules of its kind run. [`rules::all`] lists the rules of
 //! every kind. Objects must have their defaults already: rules say "required" where a default would have stood.
 
+use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::field::{ErrorList, FieldError, Path};
@@ -97,9 +98,9 @@ pub fn update(resource: &Resource, new: &Value, old: &Value) -> ErrorList {
     errors
 }
 
-/// What is wrong with `new` as a replacement of the status of `old`.
+/// What is wrong with `new` as a replacement of the status of `old`, which is made `now`.
 #[must_use]
-pub fn status_update(resource: &Resource, new: &Value, old: &Value) -> ErrorList {
+pub fn status_update(resource: &Resource, new: &Value, old: &Value, now: Timestamp) -> ErrorList {
     let mut errors = ErrorList::new();
     if let Some(custom) = &resource.custom {
         custom::status_update(resource, custom, new, old, &mut errors);
@@ -107,7 +108,7 @@ pub fn status_update(resource: &Resource, new: &Value, old: &Value) -> ErrorList
     }
     metadata_update(resource, Metadata::Difference, new, old, &mut errors);
     if let Some(status) = rules::find(resource).and_then(|rules| rules.status.as_ref()) {
-        status(new, old, &mut errors);
+        status(new, old, now, &mut errors);
     }
     errors
 }

@@ -12,6 +12,7 @@ use crate::field::{ErrorList, FieldError, Path, quote};
 mod bundles;
 mod issued;
 mod pods;
+mod possession;
 
 pub(super) use bundles::{trust_bundle, trust_bundle_name, trust_bundle_update};
 pub(super) use pods::{pod_request, pod_request_status, pod_request_update};

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
+use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -19,6 +20,8 @@ pub(super) type NameRule = fn(&str) -> Vec<String>;
 
 type One = Box<dyn Fn(&Value, &mut ErrorList) + Send + Sync>;
 type Two = Box<dyn Fn(&Value, &Value, &mut ErrorList) + Send + Sync>;
+/// Judges a difference that is made at a time.
+type TwoAt = Box<dyn Fn(&Value, &Value, Timestamp, &mut ErrorList) + Send + Sync>;
 
 /// What upstream's rules of a kind judge of the metadata of an update, after the server has judged them once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,7 +50,7 @@ pub(super) struct Rules {
     /// How upstream judges the metadata of an update.
     pub(super) metadata: Metadata,
     /// Judges the difference of a status update.
-    pub(super) status: Option<Two>,
+    pub(super) status: Option<TwoAt>,
     /// Judges the difference that an approval makes.
     pub(super) approval: Option<Two>,
 }
@@ -91,7 +94,7 @@ pub(super) fn typed_update<K: DeserializeOwned>(
     new: &Value,
     old: &Value,
     errors: &mut ErrorList,
-    judge: fn(&K, &K, &mut ErrorList),
+    judge: impl FnOnce(&K, &K, &mut ErrorList),
 ) {
     match (read::<K>(new), read::<K>(old)) {
         (Ok(new), Ok(old)) => judge(&new, &old, errors),
@@ -149,7 +152,7 @@ impl Rules {
     ) -> Self {
         self.create = Some(Box::new(create));
         self.update = Some(Box::new(update));
-        self.status = Some(Box::new(status));
+        self.status = Some(Box::new(move |new, old, _, errors| status(new, old, errors)));
         self.update_only()
     }
 
@@ -174,7 +177,15 @@ impl Rules {
     }
 
     fn status<K: DeserializeOwned + 'static>(mut self, judge: fn(&K, &K, &mut ErrorList)) -> Self {
-        self.status = Some(update_rule(judge));
+        self.status = Some(Box::new(move |new, old, _, errors| typed_update(new, old, errors, judge)));
+        self
+    }
+
+    /// Rules of a status to which it matters when it is written.
+    fn status_at<K: DeserializeOwned + 'static>(mut self, judge: fn(&K, &K, Timestamp, &mut ErrorList)) -> Self {
+        self.status = Some(Box::new(move |new, old, now, errors| {
+            typed_update(new, old, errors, |new: &K, old: &K, errors: &mut ErrorList| judge(new, old, now, errors));
+        }));
         self
     }
 }

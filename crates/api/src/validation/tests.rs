@@ -247,7 +247,7 @@ fn run(method: &str, target: &Target, request: &Value, live: &BTreeMap<String, V
             let errors = match target.subresource.as_deref() {
                 Some("status") => {
                     keep(&mut new, "spec");
-                    status_update(target.resource, &new, &old)
+                    status_update(target.resource, &new, &old, jiff::Timestamp::UNIX_EPOCH)
                 }
                 Some(_) => super::ephemeral_containers_update(target.resource, &new, &old),
                 None => {

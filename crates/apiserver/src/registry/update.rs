@@ -190,7 +190,7 @@ impl Registry {
         let ((stored, judged), (_, before)) = (convert::judged(resource, &new), convert::judged(resource, old));
         let mut errors = match part {
             Part::Main => api::validation::update(stored, &judged, &before),
-            Part::Status => api::validation::status_update(stored, &judged, &before),
+            Part::Status => api::validation::status_update(stored, &judged, &before, self.env.now()),
             // The change itself knows what its subresource allows: a binding sets what no update may.
             Part::Special => Vec::new(),
         };

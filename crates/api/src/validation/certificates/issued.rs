@@ -1,5 +1,6 @@
 //! What the certificate that a pod has asked for must be.
 
+use jiff::Timestamp;
 use k8s_openapi::api::certificates::v1beta1::{PodCertificateRequestSpec, PodCertificateRequestStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use x509_parser::certificate::X509Certificate;
@@ -13,13 +14,17 @@ use crate::validation::check;
 const MAX_CHAIN: usize = 100 * 1024;
 /// In seconds.
 const MIN_LIFETIME: i64 = 3600;
+/// How far from now a certificate may begin, in seconds.
+const MAX_SKEW: i64 = 300;
 /// How long after its beginning and before its end a certificate may be replaced, in seconds.
 const REFRESH_MARGIN: i64 = 600;
+const NANOSECONDS: i64 = 1_000_000_000;
 
 /// Judges the certificates in a status by what the pod has asked for.
 pub(super) fn certificate(
     status: &PodCertificateRequestStatus,
     spec: &PodCertificateRequestSpec,
+    now: Timestamp,
     path: &Path,
     errors: &mut ErrorList,
 ) {
@@ -48,7 +53,8 @@ pub(super) fn certificate(
         errors.push(refused("leaf certificate was not issued to the requested public key"));
         return;
     }
-    times(status, &leaf, spec.max_expiration_seconds.unwrap_or_default(), path, errors);
+    let issued = Issued { leaf: &leaf, longest: spec.max_expiration_seconds.unwrap_or_default(), now };
+    issued.times(status, path, errors);
     if !errors.is_empty() {
         return;
     }
@@ -65,72 +71,87 @@ pub(super) fn certificate(
     }
 }
 
+/// Every name of the certificate can be wrong in several ways.
 fn alternative_names(leaf: &X509Certificate<'_>, path: &Path, errors: &mut ErrorList) {
     let names = leaf.subject_alternative_name().ok().flatten();
+    let mut refuse = |name: &str, why: &str| errors.push(FieldError::invalid(path, name, why));
     for name in names.iter().flat_map(|names| &names.value.general_names) {
-        let (name, why) = match name {
-            GeneralName::DNSName("") => ("", "leaf certificate should not contain empty DNSName"),
-            GeneralName::DNSName(name) if name.contains("..") => {
-                (*name, "leaf certificate's DNSName should not contain '..'")
-            }
-            GeneralName::DNSName(name) if name.starts_with('.') || name.ends_with('.') => {
-                (*name, "leaf certificate's DNSName should not start or end with '.'")
+        match *name {
+            GeneralName::DNSName(name) => {
+                if name.is_empty() {
+                    refuse(name, "leaf certificate should not contain empty DNSName");
+                }
+                if name.contains("..") {
+                    refuse(name, "leaf certificate's DNSName should not contain '..'");
+                }
+                if name.starts_with('.') || name.ends_with('.') {
+                    refuse(name, "leaf certificate's DNSName should not start or end with '.'");
+                }
             }
             GeneralName::RFC822Name(name) if !name.contains('@') => {
-                (*name, "leaf certificate should not contain invalid EmailAddress")
+                refuse(name, "leaf certificate should not contain invalid EmailAddress");
             }
-            _ => continue,
-        };
-        errors.push(FieldError::invalid(path, name, why));
+            _ => {}
+        }
     }
 }
 
-/// Judges the times of the status, which must be those of the certificate.
-fn times(
-    status: &PodCertificateRequestStatus,
-    leaf: &X509Certificate<'_>,
+/// A certificate by which the times of a status are judged.
+struct Issued<'a> {
+    leaf: &'a X509Certificate<'a>,
+    /// How long it may last, in seconds.
     longest: i32,
-    path: &Path,
-    errors: &mut ErrorList,
-) {
-    let (begin_path, end_path) = (path.child("notBefore"), path.child("notAfter"));
-    let refresh_path = path.child("beginRefreshAt");
-    const CONSISTENT: &str = "must be present and consistent with the issued certificate";
-    let refresh_range = "must be present and in the range [notbefore+10min, notafter-10min]";
-    let mut required = |time: &Option<Time>, path: &Path, why: &str| {
-        if time.is_none() {
-            errors.push(FieldError::required(path, why));
+    now: Timestamp,
+}
+
+impl Issued<'_> {
+    /// Judges the times of the status, which must be those of the certificate.
+    fn times(&self, status: &PodCertificateRequestStatus, path: &Path, errors: &mut ErrorList) {
+        const CONSISTENT: &str = "must be present and consistent with the issued certificate";
+        const IN_RANGE: &str = "must be present and in the range [notbefore+10min, notafter-10min]";
+        let paths = ["notBefore", "notAfter", "beginRefreshAt"].map(|name| path.child(name));
+        let times = [&status.not_before, &status.not_after, &status.begin_refresh_at];
+        for ((time, path), why) in times.iter().zip(&paths).zip([CONSISTENT, CONSISTENT, IN_RANGE]) {
+            if time.is_none() {
+                errors.push(FieldError::required(path, why));
+            }
         }
-    };
-    required(&status.not_before, &begin_path, CONSISTENT);
-    required(&status.not_after, &end_path, CONSISTENT);
-    required(&status.begin_refresh_at, &refresh_path, refresh_range);
-    let (Some(begin), Some(end), Some(refresh)) = (&status.not_before, &status.not_after, &status.begin_refresh_at)
-    else {
-        return;
-    };
-    let validity = leaf.validity();
-    let (leaf_begin, leaf_end) = (validity.not_before.timestamp(), validity.not_after.timestamp());
-    let (begins, ends, refreshes) = (begin.0.as_second(), end.0.as_second(), refresh.0.as_second());
-    let lifetime = leaf_end - leaf_begin;
-    let chain_path = path.child("certificateChain");
-    let error = if begins != leaf_begin {
-        let why = "must be set to the NotBefore time encoded in the leaf certificate";
-        FieldError::invalid(&begin_path, check::json(begin), why)
-    } else if ends != leaf_end {
-        let why = "must be set to the NotAfter time encoded in the leaf certificate";
-        FieldError::invalid(&end_path, check::json(end), why)
-    } else if lifetime < MIN_LIFETIME {
-        FieldError::invalid(&chain_path, lifetime, "leaf certificate lifetime must be >= 1 hour")
-    } else if lifetime > i64::from(longest) {
-        let why = format!("leaf certificate lifetime must be <= spec.maxExpirationSeconds ({longest})");
-        FieldError::invalid(&chain_path, lifetime, why)
-    } else if refreshes < begins + REFRESH_MARGIN {
-        FieldError::invalid(&refresh_path, check::json(refresh), "must be at least 10 minutes after status.notBefore")
-    } else if refreshes > ends - REFRESH_MARGIN {
-        FieldError::invalid(&refresh_path, check::json(refresh), "must be at least 10 minutes before status.notAfter")
-    } else {
-        return;
-    };
-    errors.push(error);
+        let [Some(begin), Some(end), Some(refresh)] = times else { return };
+        let [begin_path, end_path, refresh_path] = &paths;
+        let wrong = |path: &Path, time: &Time, why: &str| Some(FieldError::invalid(path, check::json(time), why));
+        let validity = self.leaf.validity();
+        let (leaf_begin, leaf_end) = (validity.not_before.timestamp(), validity.not_after.timestamp());
+        let (begins, ends, refreshes) = (begin.0.as_second(), end.0.as_second(), refresh.0.as_second());
+        let error = if begins != leaf_begin {
+            wrong(begin_path, begin, "must be set to the NotBefore time encoded in the leaf certificate")
+        } else if !self.is_near(begin.0) {
+            wrong(begin_path, begin, "must be set to within 5 minutes of kube-apiserver's current time")
+        } else if ends != leaf_end {
+            wrong(end_path, end, "must be set to the NotAfter time encoded in the leaf certificate")
+        } else if let Some(why) = self.lifetime(leaf_end - leaf_begin) {
+            let lifetime = (leaf_end - leaf_begin).saturating_mul(NANOSECONDS);
+            Some(FieldError::invalid(&path.child("certificateChain"), lifetime, why))
+        } else if refreshes < begins + REFRESH_MARGIN {
+            wrong(refresh_path, refresh, "must be at least 10 minutes after status.notBefore")
+        } else if refreshes > ends - REFRESH_MARGIN {
+            wrong(refresh_path, refresh, "must be at least 10 minutes before status.notAfter")
+        } else {
+            None
+        };
+        errors.extend(error);
+    }
+
+    fn is_near(&self, time: Timestamp) -> bool {
+        self.now.duration_since(time).abs() < jiff::SignedDuration::from_secs(MAX_SKEW)
+    }
+
+    /// What is wrong with so many seconds.
+    fn lifetime(&self, seconds: i64) -> Option<String> {
+        if seconds < MIN_LIFETIME {
+            return Some("leaf certificate lifetime must be >= 1 hour".to_owned());
+        }
+        let longest = self.longest;
+        let why = || format!("leaf certificate lifetime must be <= spec.maxExpirationSeconds ({longest})");
+        (seconds > i64::from(longest)).then(why)
+    }
 }

@@ -1,20 +1,14 @@
-//! Certificates that pods ask for: PodCertificateRequests. What a certificate must be once it is issued is in
-//! [`super::issued`].
+//! Certificates that pods ask for: PodCertificateRequests. What the key and its proof must be is in
+//! [`super::possession`], what a certificate must be once it is issued in [`super::issued`].
 
-use k8s_openapi::ByteString;
+use jiff::Timestamp;
 use k8s_openapi::api::certificates::v1beta1::{PodCertificateRequest, PodCertificateRequestStatus};
-use ring::signature;
-use x509_parser::prelude::FromDer;
-use x509_parser::public_key::PublicKey;
-use x509_parser::x509::SubjectPublicKeyInfo;
 
-use super::{issued, signer_name};
+use super::{issued, possession, signer_name};
 use crate::field::{ErrorList, FieldError, Path};
 use crate::validation::{check, metadata, names};
 
 const MAX_UID: usize = 128;
-const MAX_KEY: usize = 10 * 1024;
-const MAX_PROOF: usize = 10 * 1024;
 /// An hour, a day and 91 days.
 const MIN_EXPIRATION: i32 = 3600;
 const MAX_OWN_EXPIRATION: i32 = 86_400;
@@ -62,69 +56,8 @@ pub(in crate::validation) fn pod_request(request: &PodCertificateRequest, errors
         let why = format!("must be in the range [{MIN_EXPIRATION}, {longest}]");
         errors.push(FieldError::invalid(&expiration_path, expiration, why));
     }
-    if let Err(error) = possession(&spec.pkix_public_key, &spec.proof_of_possession, &spec.pod_uid, &path) {
+    if let Err(error) = possession::check(&spec.pkix_public_key, &spec.proof_of_possession, &spec.pod_uid, &path) {
         errors.push(error);
-    }
-}
-
-/// Whoever asks must have the private key: it has signed the pod's UID.
-fn possession(key: &ByteString, proof: &ByteString, uid: &str, path: &Path) -> Result<(), FieldError> {
-    let (key_path, proof_path) = (path.child("pkixPublicKey"), path.child("proofOfPossession"));
-    if key.0.len() > MAX_KEY {
-        return Err(FieldError::too_long(&key_path, MAX_KEY));
-    }
-    if proof.0.len() > MAX_PROOF {
-        return Err(FieldError::too_long(&proof_path, MAX_PROOF));
-    }
-    let unreadable = || FieldError::invalid(&key_path, check::json(key), "must be a valid PKIX-serialized public key");
-    let (_, info) =
-        SubjectPublicKeyInfo::from_der(&key.0).ok().filter(|(rest, _)| rest.is_empty()).ok_or_else(unreadable)?;
-    let algorithm = algorithm(&info, key, &key_path)?.ok_or_else(unreadable)?;
-    let public = signature::UnparsedPublicKey::new(algorithm, info.subject_public_key.data.as_ref());
-    let unproven = |_| FieldError::invalid_omitted(&proof_path, "could not verify proof-of-possession signature");
-    public.verify(uid.as_bytes(), &proof.0).map_err(unproven)
-}
-
-/// How a key signs; nothing if it is not what it says.
-fn algorithm(
-    info: &SubjectPublicKeyInfo<'_>,
-    key: &ByteString,
-    path: &Path,
-) -> Result<Option<&'static dyn signature::VerificationAlgorithm>, FieldError> {
-    const ED25519: &str = "1.3.101.112";
-    const CURVES: [(&str, &dyn signature::VerificationAlgorithm); 2] = [
-        ("1.2.840.10045.3.1.7", &signature::ECDSA_P256_SHA256_ASN1),
-        ("1.3.132.0.34", &signature::ECDSA_P384_SHA256_ASN1),
-    ];
-    if info.algorithm.algorithm.to_id_string() == ED25519 {
-        return Ok(Some(&signature::ED25519));
-    }
-    match info.parsed() {
-        Ok(PublicKey::EC(_)) => {
-            let curve = info.algorithm.parameters.as_ref().and_then(|parameters| parameters.as_oid().ok());
-            let curve = curve.map(|curve| curve.to_id_string()).unwrap_or_default();
-            match CURVES.iter().find(|(known, _)| *known == curve) {
-                Some((_, algorithm)) => Ok(Some(*algorithm)),
-                // The third curve that upstream takes, P-521, is none of those that `ring` can check.
-                None => {
-                    let why = "elliptic public keys must use curve P256 or P384";
-                    Err(FieldError::invalid(path, format!("curve {curve}"), why))
-                }
-            }
-        }
-        Ok(PublicKey::RSA(rsa)) => {
-            let bits = rsa.key_size();
-            if ![3072, 4096].contains(&bits) {
-                let why = "RSA keys must have modulus size 3072 or 4096";
-                return Err(FieldError::invalid(path, format!("{bits}-bit modulus"), why));
-            }
-            Ok(Some(&signature::RSA_PSS_2048_8192_SHA256))
-        }
-        Ok(_) => {
-            let why = "unknown public key type; supported types are Ed25519, ECDSA, and RSA";
-            Err(FieldError::invalid(path, check::json(key), why))
-        }
-        Err(_) => Ok(None),
     }
 }
 
@@ -143,10 +76,11 @@ fn has_ended(status: &PodCertificateRequestStatus, ways: &[&str]) -> bool {
     conditions.into_iter().any(|condition| ways.contains(&condition.type_.as_str()) && condition.status == "True")
 }
 
-/// Judges an update of the status of a request.
+/// Judges an update of the status of a request, which is `now`.
 pub(in crate::validation) fn pod_request_status(
     new: &PodCertificateRequest,
     old: &PodCertificateRequest,
+    now: Timestamp,
     errors: &mut ErrorList,
 ) {
     if !errors.is_empty() {
@@ -170,7 +104,7 @@ pub(in crate::validation) fn pod_request_status(
         let why = "non-condition status fields must be empty when denying or failing the PodCertificateRequest";
         stays(status == bare, why);
     } else if has_ended(&status, &["Issued"]) {
-        issued::certificate(&status, &old.spec, &path, errors);
+        issued::certificate(&status, &old.spec, now, &path, errors);
     } else {
         let why = "status is immutable unless transitioning to \"Issued\", \"Denied\", or \"Failed\"";
         stays(status == before, why);

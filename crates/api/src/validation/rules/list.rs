@@ -174,7 +174,7 @@ fn identity() -> Vec<Rules> {
             .create(certificates::pod_request)
             .update(certificates::pod_request_update)
             .update_only()
-            .status(certificates::pod_request_status)
+            .status_at(certificates::pod_request_status)
             .whole(),
         rules::<rbac_v1::ClusterRole>(names::path_segment).create(rbac::cluster_role).whole(),
         rules::<rbac_v1::ClusterRoleBinding>(names::path_segment)

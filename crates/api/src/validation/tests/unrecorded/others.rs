@@ -1,9 +1,5 @@
-//! Workloads, storage versions and what pods ask of signers.
+//! Workloads, storage versions, scaling, budgets and managers.
 
-use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
-use ring::rand::SystemRandom;
-use ring::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair};
 use serde_json::{Value, json};
 
 use super::{check_create, check_status, check_update};
@@ -75,85 +71,6 @@ fn storage_versions() {
             "status[1].type: Invalid value: \"T\": the type of the condition is not unique, it also appears in conditions[0]",
         ],
     );
-}
-
-/// The key in its SubjectPublicKeyInfo: what comes before the bits of a key of this type and length.
-fn public(prefix: &[u8], key: &[u8]) -> String {
-    BASE64_STANDARD.encode([prefix, key].concat())
-}
-
-const ED25519: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
-const P256: [u8; 26] = [
-    0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a, 0x86, 0x48, 0xce,
-    0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00,
-];
-
-fn request(key: &str, proof: &[u8]) -> Value {
-    json!({"apiVersion": "certificates.k8s.io/v1beta1", "kind": "PodCertificateRequest", "spec": {
-        "signerName": "example.com/s", "podName": "p", "podUID": "u", "serviceAccountName": "s",
-        "serviceAccountUID": "v", "nodeName": "n", "nodeUID": "w", "pkixPublicKey": key,
-        "proofOfPossession": BASE64_STANDARD.encode(proof)}})
-}
-
-fn signed() -> Value {
-    let pair = Ed25519KeyPair::from_seed_unchecked(&[7; 32]).expect("a seed");
-    request(&public(&ED25519, pair.public_key().as_ref()), pair.sign(b"u").as_ref())
-}
-
-#[test]
-fn pods_prove_that_they_have_the_key() {
-    check_create(signed(), &[]);
-    let random = SystemRandom::new();
-    let document = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, &random).expect("a key");
-    let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, document.as_ref(), &random).expect("a key");
-    let key = public(&P256, pair.public_key().as_ref());
-    check_create(request(&key, pair.sign(&random, b"u").expect("signed").as_ref()), &[]);
-    check_create(
-        request(&key, pair.sign(&random, b"other").expect("signed").as_ref()),
-        &["spec.proofOfPossession: Invalid value: could not verify proof-of-possession signature"],
-    );
-    check_create(
-        request("AAAA", b""),
-        &["spec.pkixPublicKey: Invalid value: \"AAAA\": must be a valid PKIX-serialized public key"],
-    );
-    let mut other = signed();
-    other["spec"]["maxExpirationSeconds"] = 60.into();
-    other["spec"]["nodeUID"] = "".into();
-    other["spec"]["unverifiedUserAnnotations"] = json!({"plain": "x"});
-    check_create(
-        other,
-        &[
-            "spec.unverifiedUserAnnotations: Invalid value: \"plain\": must be prefixed with a domain",
-            "spec.nodeUID: Invalid value: \"\": must not be empty",
-            "spec.maxExpirationSeconds: Invalid value: 60: must be in the range [3600, 7862400]",
-        ],
-    );
-    check_status(signed(), json!({"conditions": [condition("Denied", "True")]}), &[]);
-    check_status(
-        signed(),
-        json!({"conditions": [condition("Denied", "False"), condition("Failed", "True"), condition("Odd", "True")]}),
-        &[
-            "status.conditions[0].status: Unsupported value: \"False\": supported values: \"True\"",
-            "status.conditions[1].type: Invalid value: \"Failed\": There may be at most one condition with type \"Issued\", \"Denied\", or \"Failed\"",
-            "status.conditions[2].type: Unsupported value: \"Odd\": supported values: \"Denied\", \"Failed\", \"Issued\"",
-        ],
-    );
-    check_status(
-        signed(),
-        json!({"conditions": [condition("Issued", "True")], "certificateChain": "none"}),
-        &[
-            "status.certificateChain: Invalid value: \"none\": issued certificate chain must contain at least one certificate",
-        ],
-    );
-    check_status(
-        signed(),
-        json!({"certificateChain": "none"}),
-        &["status: Invalid value: status is immutable unless transitioning to \"Issued\", \"Denied\", or \"Failed\""],
-    );
-}
-
-fn condition(kind: &str, status: &str) -> Value {
-    json!({"type": kind, "status": status, "reason": "R", "message": "m", "lastTransitionTime": "2024-01-01T00:00:00Z"})
 }
 
 #[test]
