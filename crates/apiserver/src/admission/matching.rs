@@ -2,7 +2,7 @@
 //!
 //! A configuration object is read once, when the watch cache has it ([`Configurations`]): its rules and selectors become
 //! [`Criteria`], its conditions compiled [`MatchConditions`]. A request that meets the criteria is a [`Match`], which
-//! says in which version the rules want to see the object; [`VersionedAttributes`] is the request in that version.
+//! says in which version the rules want to see the object; [`Views`] makes the request in that version.
 
 mod authorizer;
 mod conditions;
@@ -23,7 +23,7 @@ pub(crate) use conditions::{FailurePolicy, MatchConditions, MatchOutcome, WEBHOO
 pub(crate) use configurations::{Configuration, Configurations};
 use rules::Rule;
 pub(crate) use subject::{Needs, Subject};
-pub(crate) use versions::{Match, ObjectKind, VersionedAttributes};
+pub(crate) use versions::{Match, ObjectKind, VersionedAttributes, Views};
 
 /// What a webhook's or policy's configuration says about the requests that it is for.
 #[derive(Debug)]

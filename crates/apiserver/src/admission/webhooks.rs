@@ -11,7 +11,7 @@ use api::field::quote;
 use api::status::Status;
 use serde_json::Value;
 
-use super::matching::{FailurePolicy, Match, MatchOutcome, Needs, Subject, VersionedAttributes, WEBHOOKS};
+use super::matching::{FailurePolicy, Match, MatchOutcome, Needs, Subject, VersionedAttributes, Views, WEBHOOKS};
 use super::metrics::Called;
 use super::{Attributes, Operation};
 use crate::webhook::WebhookError;
@@ -48,7 +48,8 @@ fn reviewed<'a>(attributes: &Attributes<'a>, object: &'a Value) -> (Attributes<'
 
 impl Webhook {
     /// How the webhook wants to see the request; `None` if it is not for it.
-    async fn invocation(&self, attributes: &Attributes<'_>, object: Option<&Value>) -> Result<Option<Match>, Status> {
+    async fn invocation(&self, views: &mut Views<'_>) -> Result<Option<Match>, Status> {
+        let (attributes, object) = views.given();
         let Some(found) = self.criteria.find(attributes, object).await? else { return Ok(None) };
         if self.conditions.is_empty() {
             return Ok(Some(found));
@@ -56,7 +57,7 @@ impl Webhook {
         if ["authorizer", "authorizer.requestResource"].iter().any(|variable| self.conditions.uses(variable)) {
             attributes.registry.fresh().await?;
         }
-        let request = found.show(attributes, object).await.map_err(|err| Status::internal(err.message))?;
+        let request = views.show(&found).await.map_err(|err| Status::internal(err.message))?;
         match self.judge(&request).await? {
             MatchOutcome::Matches => Ok(Some(found)),
             MatchOutcome::Excluded => Ok(None),

@@ -6,7 +6,7 @@ use crate::hooks::Hook;
 use crate::support::Cluster;
 
 const CRDS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
-const V1: &str = "/apis/example.com/v1/namespaces/default/widgets";
+pub const V1: &str = "/apis/example.com/v1/namespaces/default/widgets";
 const V2: &str = "/apis/example.com/v2/namespaces/default/widgets";
 
 /// `spec.old` of v1 is `spec.new` of v2.
@@ -33,10 +33,14 @@ fn answer(review: &Value) -> Value {
     })
 }
 
-#[tokio::test]
-async fn a_webhook_converts_what_is_read_and_written() {
+/// A widget in a version.
+pub fn widget(version: &str, name: &str, spec: Value) -> Value {
+    json!({"apiVersion": format!("example.com/{version}"), "kind": "Widget", "metadata": {"name": name}, "spec": spec})
+}
+
+/// Defines widgets, which are stored in v1, and the webhook that converts them.
+pub async fn define(cluster: &Cluster) -> Hook {
     let webhook = Hook::start(answer).await;
-    let cluster = Cluster::start().await;
     let version = |name: &str, field: &str| {
         let spec = json!({"type": "object", "properties": {field: {"type": "string"}}});
         json!({"name": name, "served": true, "storage": name == "v1",
@@ -53,10 +57,13 @@ async fn a_webhook_converts_what_is_read_and_written() {
     });
     cluster.post(CRDS, crd).await.expect(201);
     cluster.eventually(V1).await;
-    let widget = |version: &str, name: &str, spec: Value| {
-        json!({"apiVersion": format!("example.com/{version}"), "kind": "Widget", "metadata": {"name": name},
-            "spec": spec})
-    };
+    webhook
+}
+
+#[tokio::test]
+async fn a_webhook_converts_what_is_read_and_written() {
+    let cluster = Cluster::start().await;
+    let _webhook = define(&cluster).await;
     let created = cluster.post(V2, widget("v2", "a", json!({"new": "x"}))).await.expect(201);
     assert_eq!(created["spec"], json!({"new": "x"}));
     assert_eq!(cluster.get(&format!("{V1}/a")).await.expect(200)["spec"], json!({"old": "x"}));

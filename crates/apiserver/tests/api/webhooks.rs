@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use serde_json::{Value, json};
 
+use crate::conversion::{V1, define, widget};
 use crate::hooks::Hook;
 use crate::support::{Cluster, own_address};
 
@@ -296,6 +297,32 @@ async fn equivalent_versions_are_shown_as_the_rule_names_them() {
     assert_eq!(request["kind"]["version"], "v1");
     assert_eq!(request["requestKind"]["version"], "v2");
     assert_eq!(request["object"]["apiVersion"], "autoscaling/v1");
+}
+
+#[tokio::test]
+async fn each_version_is_made_once_for_all_who_see_it() {
+    let cluster = Cluster::start().await;
+    let (converts, hook) = (define(&cluster).await, Hook::start(allowed).await);
+    let more = json!({
+        "rules": [{"operations": ["*"], "apiGroups": ["example.com"], "apiVersions": ["v2"], "resources": ["widgets"]}],
+        "matchConditions": [{"name": "new", "expression": "object.spec.new == 'x'"}],
+    });
+    let all = || ["a", "b", "c"].map(|name| webhook(name, &hook, more.clone())).to_vec();
+    mutating(&cluster, "m", all()).await;
+    validating(&cluster, all()).await;
+    let before = converts.seen().len();
+    cluster.post(V1, widget("v1", "a", json!({"old": "x"}))).await.expect(201);
+    let reviews = hook.seen();
+    assert_eq!(reviews.len(), 6);
+    assert!(reviews.iter().all(|review| review["request"]["object"]["spec"] == json!({"new": "x"})), "{reviews:?}");
+    assert_eq!(converts.seen().len() - before, 2, "once while it may change, and once as it is written");
+    // What is no more what it was is made anew for those who come then.
+    let change = json!([{"op": "replace", "path": "/spec/new", "value": "y"}]);
+    let changes = Hook::start(move |review| patching(review, &change)).await;
+    configure(&cluster, "MutatingWebhookConfiguration", "l", vec![webhook("l", &changes, more.clone())]).await;
+    let after = hook.seen().len();
+    let created = cluster.post(V1, widget("v1", "b", json!({"old": "x"}))).await.expect(201);
+    assert_eq!((&created["spec"]["old"], hook.seen().len()), (&json!("y"), after), "the others are for x alone");
 }
 
 #[tokio::test]

@@ -48,8 +48,8 @@ impl CelAuthorizer {
                 identity: Arc::new(attributes.caller.identity.clone()),
             },
             request: ResourceQuestion {
-                group: request.resource.group.to_string(),
-                resource: request.resource.plural.to_string(),
+                group: request.resource().group.to_string(),
+                resource: request.resource().plural.to_string(),
                 subresource: attributes.caller.subresource.to_owned(),
                 namespace: attributes.namespace(object).to_owned(),
                 name: attributes.name(object).to_owned(),

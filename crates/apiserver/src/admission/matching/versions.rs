@@ -1,6 +1,6 @@
 //! A request as a rule wants to see it: its objects in the version that the rule names.
 
-use std::borrow::Cow;
+use std::ops::Deref;
 use std::sync::Arc;
 
 use api::kinds::Resource;
@@ -52,45 +52,12 @@ impl Match {
         Self { other: Some(other) }
     }
 
-    /// The row under which the request is seen.
-    pub(crate) fn resource<'a>(&'a self, attributes: &'a Attributes<'_>) -> &'a Resource {
-        self.other.as_deref().unwrap_or(attributes.scope.resource)
-    }
-
     /// The row into which objects must be converted; `None` if they are what they are to be.
     fn target<'a>(&'a self, attributes: &Attributes<'_>) -> Option<&'a Arc<Resource>> {
         let other = self.other.as_ref()?;
         let subresource = attributes.caller.subresource;
         let differs = ObjectKind::of(other, subresource) != ObjectKind::of(attributes.scope.resource, subresource);
         other.subresource(subresource).is_none_or(|row| row.kind == other.kind).then_some(other).filter(|_| differs)
-    }
-
-    /// The request in the version that the rule names.
-    pub(crate) async fn show<'a>(
-        &'a self,
-        attributes: &'a Attributes<'a>,
-        object: Option<&'a Value>,
-    ) -> Result<VersionedAttributes<'a>, Status> {
-        let resource = self.resource(attributes);
-        let old = attributes.old;
-        if is_scale(attributes) {
-            let scale = |object| scale::from_object(attributes.scope.resource, object).map(Cow::Owned);
-            let (object, old) = (object.map(scale).transpose()?, old.map(scale).transpose()?);
-            return Ok(VersionedAttributes { attributes, resource, object, old });
-        }
-        let Some(target) = self.target(attributes) else {
-            let (object, old) = (object.map(Cow::Borrowed), old.map(Cow::Borrowed));
-            return Ok(VersionedAttributes { attributes, resource, object, old });
-        };
-        let convert = async |object: Option<&Value>| match object {
-            Some(object) => {
-                let converted = attributes.registry.in_row(attributes.scope.resource, target, object.clone()).await?;
-                Ok::<_, Status>(Some(Cow::Owned(converted)))
-            }
-            None => Ok(None),
-        };
-        let (object, old) = (convert(object).await?, convert(old).await?);
-        Ok(VersionedAttributes { attributes, resource, object, old })
     }
 
     /// What was made of the object, in the version of the request again. `object` is what was shown.
@@ -115,26 +82,116 @@ fn is_scale(attributes: &Attributes<'_>) -> bool {
     ObjectKind::of(attributes.scope.resource, attributes.caller.subresource) == ObjectKind::SCALE
 }
 
+/// An object as it came, or as it was made of that.
+#[derive(Clone, Debug)]
+pub(crate) enum Shown<'a> {
+    Given(&'a Value),
+    Made(Arc<Value>),
+}
+
+impl Deref for Shown<'_> {
+    type Target = Value;
+
+    fn deref(&self) -> &Value {
+        match self {
+            Self::Given(object) => object,
+            Self::Made(object) => object,
+        }
+    }
+}
+
+/// A request in the versions that rules name: each is made once, when it is first asked for.
+pub(crate) struct Views<'a> {
+    attributes: &'a Attributes<'a>,
+    object: Option<&'a Value>,
+    made: Vec<View>,
+}
+
+/// The objects of a request as the scale, or in another row.
+struct View {
+    /// `None` for the scale.
+    row: Option<Arc<Resource>>,
+    object: Option<Arc<Value>>,
+    old: Option<Arc<Value>>,
+}
+
+impl<'a> Views<'a> {
+    /// `object` is `None` for a deletion.
+    pub(crate) fn new(attributes: &'a Attributes<'a>, object: Option<&'a Value>) -> Self {
+        Self { attributes, object, made: Vec::new() }
+    }
+
+    /// The request and its object as they came.
+    pub(crate) fn given(&self) -> (&'a Attributes<'a>, Option<&'a Value>) {
+        (self.attributes, self.object)
+    }
+
+    /// The request in the version that a rule names.
+    pub(crate) async fn show(&mut self, found: &Match) -> Result<VersionedAttributes<'a>, Status> {
+        let attributes = self.attributes;
+        let (object, old) = match found.target(attributes) {
+            None if !is_scale(attributes) => (self.object.map(Shown::Given), attributes.old.map(Shown::Given)),
+            target => {
+                let View { object, old, .. } = self.made(target).await?;
+                (object.clone().map(Shown::Made), old.clone().map(Shown::Made))
+            }
+        };
+        Ok(VersionedAttributes { attributes, row: found.other.clone(), object, old })
+    }
+
+    async fn made(&mut self, row: Option<&Arc<Resource>>) -> Result<&View, Status> {
+        let is_it = |view: &View| match (&view.row, row) {
+            (Some(made), Some(wanted)) => Arc::ptr_eq(made, wanted),
+            (made, wanted) => made.is_none() && wanted.is_none(),
+        };
+        let place = match self.made.iter().position(is_it) {
+            Some(place) => place,
+            None => {
+                let (object, old) = (self.make(row, self.object).await?, self.make(row, self.attributes.old).await?);
+                self.made.push(View { row: row.cloned(), object, old });
+                self.made.len() - 1
+            }
+        };
+        Ok(&self.made[place])
+    }
+
+    async fn make(&self, row: Option<&Arc<Resource>>, object: Option<&Value>) -> Result<Option<Arc<Value>>, Status> {
+        let Some(object) = object else { return Ok(None) };
+        let resource = self.attributes.scope.resource;
+        let made = match row {
+            None => scale::from_object(resource, object)?,
+            Some(row) => self.attributes.registry.in_row(resource, row, object.clone()).await?,
+        };
+        Ok(Some(Arc::new(made)))
+    }
+}
+
 /// A request in the version that a rule names.
 #[derive(Clone)]
 pub(crate) struct VersionedAttributes<'a> {
     pub(crate) attributes: &'a Attributes<'a>,
-    /// The row under which the request is seen.
-    pub(crate) resource: &'a Resource,
+    /// The row under which the request is seen, if it is another than the request's.
+    row: Option<Arc<Resource>>,
     /// `None` for a deletion.
-    pub(crate) object: Option<Cow<'a, Value>>,
+    pub(crate) object: Option<Shown<'a>>,
     /// `None` unless there was something before.
-    pub(crate) old: Option<Cow<'a, Value>>,
+    pub(crate) old: Option<Shown<'a>>,
 }
 
 impl VersionedAttributes<'_> {
+    /// The row under which the request is seen.
+    pub(crate) fn resource(&self) -> &Resource {
+        self.row.as_deref().unwrap_or(self.attributes.scope.resource)
+    }
+
     /// The type of the object; `None` for what is sent to subresources that are no part of objects.
     pub(crate) fn expected(&self) -> Option<Expected<'_>> {
-        let kind = ObjectKind::of(self.resource, self.attributes.caller.subresource);
+        let resource = self.resource();
+        let kind = ObjectKind::of(resource, self.attributes.caller.subresource);
         if kind == ObjectKind::SCALE {
             return Some(SCALE);
         }
-        ((kind.group, kind.kind) == (&*self.resource.group, &*self.resource.kind)).then(|| Expected::of(self.resource))
+        ((kind.group, kind.kind) == (&*resource.group, &*resource.kind)).then(|| Expected::of(resource))
     }
 
     /// The request as the variable `request` of expressions has it: an AdmissionRequest without its objects.
@@ -143,8 +200,8 @@ impl VersionedAttributes<'_> {
         let (asked, subresource) = (attributes.scope.resource, attributes.caller.subresource);
         let object = self.object.as_deref();
         let mut request = json!({
-            "kind": ObjectKind::of(self.resource, subresource).to_json(),
-            "resource": resource_to_json(self.resource),
+            "kind": ObjectKind::of(self.resource(), subresource).to_json(),
+            "resource": resource_to_json(self.resource()),
             "requestKind": ObjectKind::of(asked, subresource).to_json(),
             "requestResource": resource_to_json(asked),
             "operation": attributes.operation.as_str(),

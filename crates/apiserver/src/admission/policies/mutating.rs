@@ -11,7 +11,7 @@ use futures::future::BoxFuture;
 use serde_json::Value;
 
 use super::super::matching::{
-    FailurePolicy, Match, MatchOutcome, Needs, ObjectKind, Subject, VersionedAttributes, is_exempt,
+    FailurePolicy, Match, MatchOutcome, Needs, ObjectKind, Subject, VersionedAttributes, Views, is_exempt,
 };
 use super::super::plugin::{Handler, Plugin};
 use super::super::reinvocation::{Callers, Calls};
@@ -145,21 +145,39 @@ async fn change(
     let invocations = invocations(hooks, attributes, object, &mut found).await;
     let mut calls = attributes.begin_round(Callers::Policies, object);
     let mut changed: Option<Value> = None;
-    for invocation in &invocations {
+    let mut invocations = invocations.iter();
+    loop {
+        let mut views = Views::new(attributes, Some(changed.as_ref().unwrap_or(object)));
+        match run_until_changed(&mut invocations, &mut views, &mut calls, &mut found).await? {
+            None => return Ok(Changed { object: changed, calls, found }),
+            after => changed = after,
+        }
+    }
+}
+
+/// Asks policies until one changes the object; what it makes of it.
+async fn run_until_changed(
+    invocations: &mut std::slice::Iter<'_, Invocation<'_>>,
+    views: &mut Views<'_>,
+    calls: &mut Calls,
+    found: &mut Findings,
+) -> Result<Option<Value>, Status> {
+    for invocation in invocations {
         let id = invocation.id();
         if !calls.may_call(&id) {
             continue;
         }
-        let before = changed.as_ref().unwrap_or(object);
-        let after = match invocation.run(attributes, before, &mut found).await? {
+        let after = match invocation.run(views, found).await? {
             Outcome::Unasked => continue,
-            Outcome::Changed(after) => Some(after).filter(|after| after != before),
+            Outcome::Changed(after) => Some(after).filter(|after| Some(after) != views.given().1),
             Outcome::Unchanged => None,
         };
         calls.called(id, invocation.policy.is_reinvoked, after.is_some());
-        changed = after.or(changed);
+        if after.is_some() {
+            return Ok(after);
+        }
     }
-    Ok(Changed { object: changed, calls, found })
+    Ok(None)
 }
 
 /// Whom to ask. Which policies are for the request does not change with the object.
@@ -248,9 +266,10 @@ impl Invocation<'_> {
         format!("{}/{}/{params:?}", self.policy.definition.name, self.binding.name)
     }
 
-    /// Makes the changes of the policy to an object in the version of the request.
-    async fn run(&self, attributes: &Attributes<'_>, object: &Value, found: &mut Findings) -> Result<Outcome, Status> {
-        let request = self.found.show(attributes, Some(object)).await?;
+    /// Makes the changes of the policy to the object, which is in the version of the request again then.
+    async fn run(&self, views: &mut Views<'_>, found: &mut Findings) -> Result<Outcome, Status> {
+        let request = views.show(&self.found).await?;
+        let (attributes, Some(object)) = views.given() else { return Ok(Outcome::Unasked) };
         let subject = Subject::new(&request, self.policy.needs).await?;
         let shown = request.object.as_deref().unwrap_or(object);
         let inputs = subject.inputs(Some(shown), request.old.as_deref(), self.params.as_ref());
@@ -293,7 +312,7 @@ impl Invocation<'_> {
         mutation: &Mutation,
         object: &Value,
     ) -> Result<Option<Value>, MutationError> {
-        let resource = request.resource;
+        let resource = request.resource();
         let expected = request.expected().ok_or_else(|| unknown(request))?;
         let inputs = subject.inputs(Some(object), request.old.as_deref(), self.params.as_ref());
         let mut activation = self.policy.definition.environment.activate(&inputs, BUDGET);
@@ -327,7 +346,7 @@ impl Invocation<'_> {
 
 /// What is sent to a subresource can be of a kind that cannot be changed like an object.
 fn unknown(request: &VersionedAttributes<'_>) -> Status {
-    let ObjectKind { group, version, kind } = ObjectKind::of(request.resource, request.attributes.caller.subresource);
+    let ObjectKind { group, version, kind } = ObjectKind::of(request.resource(), request.attributes.caller.subresource);
     Status::service_unavailable(format!(
         "Resource kind {group}/{version}, Kind={kind} not found. There can be a delay between when \
          CustomResourceDefinitions are created and when they are available."

@@ -10,7 +10,7 @@ use cel::admission::{Activation, BUDGET, EvaluationError, Expression, Inputs, Pu
 use futures::future::BoxFuture;
 use serde_json::{Value, json};
 
-use super::super::matching::{FailurePolicy, MatchOutcome, Needs, Subject, is_exempt};
+use super::super::matching::{FailurePolicy, MatchOutcome, Needs, Subject, Views, is_exempt};
 use super::super::plugin::{Handler, Plugin};
 use super::super::{Attributes, Operation};
 use super::checks::{Check, Trouble};
@@ -262,6 +262,7 @@ struct Findings {
 /// Asks every policy that is for the request.
 async fn judge(attributes: &Attributes<'_>, object: Option<&Value>) -> Result<Findings, Status> {
     let mut found = Findings::default();
+    let mut views = Views::new(attributes, object);
     let hooks = attributes.registry.admission.policies.validating.read(|hooks| hooks.all());
     for hook in &*hooks {
         let policy = &*hook.policy;
@@ -273,7 +274,7 @@ async fn judge(attributes: &Attributes<'_>, object: Option<&Value>) -> Result<Fi
                 continue;
             }
         };
-        let request = match asks.found.show(attributes, object).await {
+        let request = match views.show(&asks.found).await {
             Ok(request) => request,
             Err(status) => {
                 let why = format!("failed to convert object version: {}", status.message);

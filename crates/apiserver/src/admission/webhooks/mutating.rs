@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::configuration::Webhook;
 use super::review::JSON_PATCH;
 use super::{Failure, Mutating, reviewed};
-use crate::admission::matching::{VersionedAttributes, is_exempt};
+use crate::admission::matching::{VersionedAttributes, Views, is_exempt};
 use crate::admission::reinvocation::{Callers, Calls};
 use crate::admission::{Attributes, Handler, Operation, Plugin};
 use crate::audit::Annotations;
@@ -50,39 +50,52 @@ async fn call_all(
     object: &mut Value,
 ) -> Result<(), Status> {
     let webhooks = configurations.iter().flat_map(|configuration| &configuration.0);
-    for (index, webhook) in webhooks.enumerate() {
-        let notes = Notes::new(attributes, webhook, index);
-        let (changed, outcome) = {
-            let (attributes, object) = reviewed(attributes, object);
-            let Some(found) = webhook.invocation(&attributes, object).await? else { continue };
-            if !calls.may_call(&webhook.id) {
-                continue;
-            }
-            let request = found.show(&attributes, object).await.map_err(|err| Status::internal(err.message))?;
-            let env = &attributes.registry.env;
-            let began = env.instant();
-            let called = call(webhook, &request, notes.as_ref()).await;
-            let took = env.instant().saturating_duration_since(began);
-            webhook.count(&attributes, "admit", took, called.as_ref().err());
-            match called {
-                Ok(changed) => match changed.zip(object) {
-                    Some((changed, shown)) => (Some(found.take_back(&attributes, shown, changed).await?), Ok(())),
-                    None => (None, Ok(())),
-                },
-                Err(failure) => (None, Err(failure)),
-            }
+    let mut webhooks = webhooks.enumerate();
+    while let Some(changed) = call_until_changed(&mut webhooks, attributes, calls, object).await? {
+        *object = changed;
+    }
+    Ok(())
+}
+
+/// Calls webhooks until one changes the object; what it makes of it.
+async fn call_until_changed<'w>(
+    webhooks: &mut (impl Iterator<Item = (usize, &'w Webhook)> + Send),
+    attributes: &Attributes<'_>,
+    calls: &mut Calls,
+    object: &Value,
+) -> Result<Option<Value>, Status> {
+    let (attributes, object) = reviewed(attributes, object);
+    let mut views = Views::new(&attributes, object);
+    for (index, webhook) in webhooks {
+        let Some(found) = webhook.invocation(&mut views).await? else { continue };
+        if !calls.may_call(&webhook.id) {
+            continue;
+        }
+        let notes = Notes::new(&attributes, webhook, index);
+        let request = views.show(&found).await.map_err(|err| Status::internal(err.message))?;
+        let env = &attributes.registry.env;
+        let began = env.instant();
+        let called = call(webhook, &request, notes.as_ref()).await;
+        let took = env.instant().saturating_duration_since(began);
+        webhook.count(&attributes, "admit", took, called.as_ref().err());
+        let (changed, outcome) = match called {
+            Ok(changed) => match changed.zip(object) {
+                Some((changed, shown)) => (Some(found.take_back(&attributes, shown, changed).await?), Ok(())),
+                None => (None, Ok(())),
+            },
+            Err(failure) => (None, Err(failure)),
         };
         if let Some(notes) = &notes {
             let has_failed_open = outcome.as_ref().is_err_and(|failure| webhook.fails_open(failure));
             notes.called(changed.is_some(), has_failed_open);
         }
         calls.called(webhook.id.clone(), webhook.is_reinvoked, changed.is_some());
-        if let Some(changed) = changed {
-            *object = changed;
-        }
         outcome.or_else(|failure| webhook.failed(failure))?;
+        if changed.is_some() {
+            return Ok(changed);
+        }
     }
-    Ok(())
+    Ok(None)
 }
 
 /// What came of a call, for the audit log.
@@ -183,7 +196,7 @@ fn settle(request: &VersionedAttributes<'_>, before: &Value, mut patched: Value)
             return Err(Status::internal(format!("the patch changes {field} from {wanted} to {found}")));
         }
     }
-    let resource = request.resource;
+    let resource = request.resource();
     if request.expected().is_some_and(|expected| expected.kind == &*resource.kind) {
         check_applied(resource, &mut patched)?;
         complete(resource, &mut patched);

@@ -5,7 +5,7 @@ use futures::future::join_all;
 use serde_json::Value;
 
 use super::{Failure, reviewed};
-use crate::admission::matching::is_exempt;
+use crate::admission::matching::{Views, is_exempt};
 use crate::admission::{Attributes, Handler, Operation, Plugin};
 
 pub(in crate::admission) const PLUGIN: Plugin = Plugin {
@@ -26,18 +26,18 @@ async fn validate(attributes: &Attributes<'_>, object: &Value) -> Result<(), Sta
         return Ok(());
     }
     let (attributes, object) = reviewed(attributes, object);
+    let mut views = Views::new(&attributes, object);
     let mut found = Vec::new();
     for webhook in configurations.iter().flat_map(|configuration| &configuration.0) {
-        if let Some(invocation) = webhook.invocation(&attributes, object).await? {
-            found.push((webhook, invocation));
+        if let Some(invocation) = webhook.invocation(&mut views).await? {
+            found.push((webhook, views.show(&invocation).await));
         }
     }
-    let calls = found.iter().map(async |(webhook, invocation)| {
-        let request = invocation.show(&attributes, object).await;
-        let request = request.map_err(|err| Failure::internal(err.message))?;
+    let calls = found.iter().map(async |(webhook, request)| {
+        let request = request.as_ref().map_err(|err| Failure::internal(&err.message))?;
         let env = &attributes.registry.env;
         let began = env.instant();
-        let answer = webhook.call(&request, false).await;
+        let answer = webhook.call(request, false).await;
         let took = env.instant().saturating_duration_since(began);
         webhook.count(&attributes, "validating", took, answer.as_ref().err());
         answer
