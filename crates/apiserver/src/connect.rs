@@ -23,7 +23,7 @@ use api::status::Status;
 use http::{Method, Response};
 
 pub(crate) use dial::{Dialer, FrontProxy, authorities, connect_to, open};
-pub(crate) use forward::{exchange_over, is_upgrade, outgoing, passed, switched};
+pub(crate) use forward::{drop_cors_headers, exchange_over, is_upgrade, outgoing, passed, switched};
 pub(crate) use pool::Pool;
 
 use crate::access::Identity;

@@ -3,6 +3,8 @@
 //! The feed of the watch cache makes a new snapshot whenever a CustomResourceDefinition has changed; a request takes
 //! one snapshot and works with it to its end.
 
+pub(crate) mod priorities;
+
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -14,6 +16,8 @@ use serde_json::Value;
 use crate::discovery;
 use crate::openapi::Document;
 use crate::runtime_config::RuntimeConfig;
+
+use priorities::Priorities;
 
 /// An API group with its versions, the preferred one first.
 #[derive(Debug)]
@@ -27,10 +31,7 @@ pub(crate) struct Group {
 pub(crate) struct Remote {
     pub(crate) group: String,
     pub(crate) version: String,
-    /// Groups with a higher value come first.
-    pub(crate) group_priority: i64,
-    /// Versions with a higher value come first within their group.
-    pub(crate) version_priority: i64,
+    pub(crate) priorities: Priorities,
     /// Its part of the aggregated discovery document.
     pub(crate) item: Value,
     /// Its OpenAPI document, if it has one.
@@ -180,35 +181,6 @@ impl Kinds {
     }
 }
 
-/// Groups in the order in which upstream lists them; others follow by name.
-const GROUP_ORDER: [&str; 22] = [
-    "apiregistration.k8s.io",
-    "apps",
-    "events.k8s.io",
-    "authentication.k8s.io",
-    "authorization.k8s.io",
-    "autoscaling",
-    "batch",
-    "certificates.k8s.io",
-    "networking.k8s.io",
-    "policy",
-    "rbac.authorization.k8s.io",
-    "storage.k8s.io",
-    "admissionregistration.k8s.io",
-    "apiextensions.k8s.io",
-    "scheduling.k8s.io",
-    "coordination.k8s.io",
-    "node.k8s.io",
-    "discovery.k8s.io",
-    "resource.k8s.io",
-    "flowcontrol.apiserver.k8s.io",
-    "internal.apiserver.k8s.io",
-    "storagemigration.k8s.io",
-];
-
-/// What custom resources have as the priority of their group and of their version.
-const CUSTOM_PRIORITY: (i64, i64) = (1000, 100);
-
 /// A group as it is put together: its highest priority, and its versions with theirs.
 #[derive(Default)]
 struct Ranked<'a> {
@@ -218,22 +190,18 @@ struct Ranked<'a> {
 
 fn groups(served: &[Arc<Resource>], remotes: &[Remote]) -> Vec<Group> {
     let mut groups: HashMap<&str, Ranked<'_>> = HashMap::new();
-    let remote = remotes.iter().map(|remote| {
-        (remote.group.as_str(), remote.version.as_str(), (remote.group_priority, remote.version_priority))
-    });
+    let remote = remotes.iter().map(|remote| (remote.group.as_str(), remote.version.as_str(), remote.priorities));
     let own = served.iter().filter(|resource| !resource.group.is_empty());
-    for (group, version, (group_priority, priority)) in
-        remote.chain(own.map(|resource| (&*resource.group, &*resource.version, CUSTOM_PRIORITY)))
-    {
+    let own = own.map(|row| (&*row.group, &*row.version, Priorities::of(&row.group, &row.version)));
+    for (group, version, priorities) in remote.chain(own) {
         let ranked = groups.entry(group).or_default();
-        ranked.priority = ranked.priority.max(group_priority);
+        ranked.priority = ranked.priority.max(priorities.group);
         if !ranked.versions.iter().any(|(_, known)| *known == version) {
-            ranked.versions.push((priority, version));
+            ranked.versions.push((priorities.version, version));
         }
     }
-    let place = |group: &str| GROUP_ORDER.iter().position(|known| *known == group).unwrap_or(usize::MAX);
     let mut groups: Vec<(&str, Ranked<'_>)> = groups.into_iter().collect();
-    groups.sort_by_key(|(name, ranked)| (place(name), Reverse(ranked.priority), *name));
+    groups.sort_by_key(|(name, ranked)| (Reverse(ranked.priority), *name));
     let group = |(name, mut ranked): (&str, Ranked<'_>)| {
         // Of the same priority, `v2` is preferred to `v1`: later stable versions replace earlier ones.
         ranked.versions.sort_by(|(a, one), (b, other)| b.cmp(a).then_with(|| version::compare(other, one)));
@@ -271,16 +239,17 @@ mod tests {
         let remote = |group: &str, version: &str, group_priority, version_priority| Remote {
             group: group.to_owned(),
             version: version.to_owned(),
-            group_priority,
-            version_priority,
+            priorities: Priorities { group: group_priority, version: version_priority },
             item: Value::Null,
             document: None,
         };
-        let remotes = vec![remote("b", "v1", 100, 10), remote("a", "v1", 50, 10), remote("b", "v2", 100, 20)];
+        let b = [remote("b", "v1", 100, 10), remote("b", "v2", 50, 20)];
+        let remotes = [vec![remote("a", "v1", 50, 10), remote("c", "v1", 20_000, 10)], b.to_vec()].concat();
         let kinds = kinds("").with_remotes(remotes);
         let found: Vec<String> =
-            kinds.groups().iter().rev().take(2).map(|group| format!("{} {:?}", group.name, group.versions)).collect();
-        assert_eq!(found, [r#"a ["v1"]"#, r#"b ["v2", "v1"]"#]);
+            kinds.groups().iter().map(|group| format!("{} {:?}", group.name, group.versions)).collect();
+        assert_eq!(found[..2], [r#"apiregistration.k8s.io ["v1"]"#, r#"c ["v1"]"#]);
+        assert_eq!(found[found.len() - 2..], [r#"b ["v2", "v1"]"#, r#"a ["v1"]"#]);
     }
 
     #[test]

@@ -4,6 +4,8 @@ use base64::Engine;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use crate::kinds::priorities::Priorities;
+
 /// The condition that says whether requests can be passed on.
 pub(super) const AVAILABLE: &str = "Available";
 
@@ -21,10 +23,7 @@ pub(crate) struct ApiService {
     pub(crate) insecure: bool,
     /// The authorities that its certificate may come from, as PEM; empty for those that the machine trusts.
     pub(crate) ca_bundle: Vec<u8>,
-    /// Groups with a higher value come first.
-    pub(crate) group_priority: i64,
-    /// Versions with a higher value come first within their group.
-    pub(crate) version_priority: i64,
+    pub(crate) priorities: Priorities,
     /// What its condition says.
     pub(crate) is_available: bool,
 }
@@ -45,8 +44,10 @@ impl ApiService {
             port: service["port"].as_u64().and_then(|port| u16::try_from(port).ok()).unwrap_or(443),
             insecure: spec["insecureSkipTLSVerify"].as_bool().unwrap_or(false),
             ca_bundle: base64::prelude::BASE64_STANDARD.decode(bundle).unwrap_or_default(),
-            group_priority: spec["groupPriorityMinimum"].as_i64().unwrap_or(0),
-            version_priority: spec["versionPriority"].as_i64().unwrap_or(0),
+            priorities: Priorities {
+                group: spec["groupPriorityMinimum"].as_i64().unwrap_or(0),
+                version: spec["versionPriority"].as_i64().unwrap_or(0),
+            },
             is_available: condition(object).is_some_and(|available| available["status"] == "True"),
         })
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use api::status::Status;
 use bytes::Bytes;
-use http::header::{ACCEPT, HOST, HeaderMap, HeaderName, HeaderValue, IF_NONE_MATCH};
+use http::header::{ACCEPT, HOST, HeaderMap, HeaderName, HeaderValue, IF_NONE_MATCH, LOCATION};
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
@@ -25,6 +25,9 @@ const GROUP: HeaderName = HeaderName::from_static("x-remote-group");
 /// What an identity has beside these is in a header each.
 const EXTRA: &str = "x-remote-extra-";
 
+/// What is answered instead of a redirect.
+const REDIRECTED: &str = "the backend attempted to redirect this request, which is not permitted";
+
 /// The largest answer that this server takes for itself: documents of discovery and OpenAPI.
 const MAX_ANSWER: usize = 64 * 1024 * 1024;
 
@@ -36,18 +39,31 @@ pub(super) async fn forward(
     mut request: Request<Body>,
 ) -> Result<Response<Body>, Status> {
     let Some(address) = remote.address(core).filter(|_| remote.api.is_available) else {
-        return Ok(output::text_response(StatusCode::SERVICE_UNAVAILABLE, "service unavailable\n"));
+        return Ok(unavailable("service unavailable"));
     };
     let client = connect::is_upgrade(request.headers()).then(|| hyper::upgrade::on(&mut request));
     let path = request.uri().path_and_query().map_or("/", |path| path.as_str()).to_owned();
     let mut request = connect::outgoing(request, &path, &remote.api.host())?;
     name(request.headers_mut(), identity);
-    let answer = exchange(core, remote, address, request).await;
-    let answer = answer.map_err(|err| Status::service_unavailable(format!("error trying to reach service: {err}")))?;
+    let mut answer = match exchange(core, remote, address, request).await {
+        Ok(answer) => answer,
+        Err(err) if client.is_some() => return Ok(unavailable(&format!("error dialing backend: {err}"))),
+        Err(err) => return Ok(unavailable(&format!("error trying to reach service: {err}"))),
+    };
+    if answer.status().is_redirection() && answer.headers().contains_key(LOCATION) {
+        // A client would take its credentials to wherever the extension API server likes.
+        return Ok(output::text_response(StatusCode::BAD_GATEWAY, REDIRECTED));
+    }
+    connect::drop_cors_headers(answer.headers_mut());
     Ok(match client {
         Some(client) => connect::switched(core, client, answer).await,
         None => connect::passed(answer),
     })
+}
+
+/// The answer where nobody can be asked: upstream's is no `Status` here.
+fn unavailable(why: &str) -> Response<Body> {
+    output::text_response(StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n"))
 }
 
 /// Asks for a document in this server's own name, if it is not the one with the tag; its status, headers and body.

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use api::field::quote;
 use arc_swap::ArcSwapOption;
 use serde_json::Value;
 use tokio_rustls::TlsConnector;
@@ -43,13 +44,16 @@ impl Remote {
     /// Takes over what is known of the same one.
     pub(super) fn new(registry: &Registry, front_proxy: &FrontProxy, api: ApiService, known: Option<&Self>) -> Self {
         let endpoints = endpoints(registry, &api);
-        let (connector, connections, told) = match known.filter(|known| known.api.is_reached_as(&api)) {
-            Some(known) => (known.connector.clone(), known.connections.clone(), known.told.clone()),
+        let (connector, connections) = match known.filter(|known| known.api.is_reached_as(&api)) {
+            Some(known) => (known.connector.clone(), known.connections.clone()),
             None => {
                 let connector = front_proxy.connector(&api.ca_bundle, api.insecure);
-                (connector.map_err(|err| err.to_string()), Arc::default(), Arc::default())
+                (connector.map_err(|err| err.to_string()), Arc::default())
             }
         };
+        // Whatever it is asked with, it is the same one.
+        let told = known.filter(|known| known.api.host() == api.host()).map(|known| known.told.clone());
+        let told = told.unwrap_or_default();
         connections.keep_only(endpoints.as_deref().unwrap_or_default());
         Self { api, connector, endpoints, connections, told }
     }
@@ -67,8 +71,7 @@ impl Remote {
         kinds::Remote {
             group: self.api.group.clone(),
             version: self.api.version.clone(),
-            group_priority: self.api.group_priority,
-            version_priority: self.api.version_priority,
+            priorities: self.api.priorities,
             item: match (&*served, is_available) {
                 (Some(served), true) => Value::clone(served),
                 (served, _) => discovery::stale_item(&self.api, served.as_deref()),
@@ -97,8 +100,8 @@ impl Remote {
                     return Availability { is_available: true, reason: "Passed", message };
                 }
                 Ok(Ok((status, ..))) => why = format!("{url}: bad status from {url}: {}", status.as_u16()),
-                Ok(Err(err)) => why = format!("{url}: {err}"),
-                Err(_) => why = format!("{url}: no answer in {} s", PATIENCE.as_secs()),
+                Ok(Err(err)) => why = format!("{url}: Get {}: {err}", quote(&url)),
+                Err(_) => why = format!("{url}: Get {}: context deadline exceeded", quote(&url)),
             }
         }
         let message = format!("failing or missing response from {why}");

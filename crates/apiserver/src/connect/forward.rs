@@ -43,6 +43,14 @@ const HOP_HEADERS: [&str; 8] = [
     "upgrade",
 ];
 
+/// What a backend says about other sites' scripts does not hold for this server.
+const CORS_HEADERS: [&str; 4] = [
+    "access-control-allow-credentials",
+    "access-control-allow-headers",
+    "access-control-allow-methods",
+    "access-control-allow-origin",
+];
+
 /// Whether the client wants to switch to another protocol.
 pub(crate) fn is_upgrade(headers: &HeaderMap) -> bool {
     let mut values = headers.get_all(CONNECTION).into_iter().filter_map(|value| value.to_str().ok());
@@ -105,6 +113,13 @@ fn drop_hop_headers(headers: &mut HeaderMap) {
         headers.remove(name);
     }
     for name in HOP_HEADERS {
+        headers.remove(name);
+    }
+}
+
+/// Drops what a backend says about other sites' scripts.
+pub(crate) fn drop_cors_headers(headers: &mut HeaderMap) {
+    for name in CORS_HEADERS {
         headers.remove(name);
     }
 }

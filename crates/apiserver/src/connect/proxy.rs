@@ -5,19 +5,11 @@ use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderVa
 use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 
-use super::forward::{Destination, exchange, host, is_upgrade, outgoing, passed, switched};
+use super::forward::{Destination, drop_cors_headers, exchange, host, is_upgrade, outgoing, passed, switched};
 use super::location::{self, Location, Reference};
 use super::url::Links;
 use super::{Backend, Call, html};
 use crate::http::body::{self, Body};
-
-/// What a backend says about other sites' scripts does not hold for this server.
-const CORS_HEADERS: [&str; 4] = [
-    "access-control-allow-credentials",
-    "access-control-allow-headers",
-    "access-control-allow-methods",
-    "access-control-allow-origin",
-];
 
 const FORWARDED_URI: HeaderName = HeaderName::from_static("x-forwarded-uri");
 
@@ -86,9 +78,7 @@ fn moved(to: &str) -> Result<Response<Body>, Status> {
 /// The answer with links that work from outside.
 async fn rewritten(mut answer: Response<Incoming>, links: &Links<'_>) -> Result<Response<Body>, Status> {
     let headers = answer.headers_mut();
-    for name in CORS_HEADERS {
-        headers.remove(name);
-    }
+    drop_cors_headers(headers);
     if let Some(location) = headers.get(LOCATION).and_then(|location| location.to_str().ok()) {
         let location = HeaderValue::try_from(links.rewrite(location)).map_err(Status::internal)?;
         headers.insert(LOCATION, location);
