@@ -1,18 +1,20 @@
-//! OpenAPI documents as they are served: built when they are first asked for, kept compressed, with their hashes.
+//! OpenAPI documents as they are served: kept compressed, with their hashes.
 //!
 //! There is a v3 document for each group and version and a v2 document of them all, each in JSON and in protobuf. A
 //! document is kept together with what it was built of; when that changed, the next reader builds it again, so that
-//! the index and the documents are always those of what is served.
+//! the index and the documents are always those of what is served. That reader is nearly always [`build_ahead`].
+//! The documents of built-in kinds are built once for all.
 
 mod merged;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
 
 use api::kinds::Resource;
 use api::openapi::{self, Entry};
 use api::status::Status;
-use base::Env;
+use base::{Drain, Env};
 use bytes::Bytes;
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -20,9 +22,10 @@ use sha2::{Digest, Sha512};
 
 use crate::http::gzip;
 use crate::kinds::{Kinds, Remote};
+use crate::registry::Registry;
 use crate::strategy;
 
-use merged::Merged;
+use merged::Pieces;
 
 /// The encodings of a document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,7 +43,6 @@ pub(crate) enum Version {
 
 /// One document, encoded and compressed.
 pub(crate) struct Document {
-    version: Version,
     /// Changes with the document; clients keep a document as long as this is the same.
     pub(crate) hash: String,
     /// When it was built.
@@ -48,26 +50,35 @@ pub(crate) struct Document {
     json: Bytes,
     /// Made when it is first asked for: few clients do.
     protobuf: OnceLock<Bytes>,
+    content: Content,
+}
+
+/// What is kept of a document beside its text.
+enum Content {
+    /// A v2 document and those of v3 that it is made of.
+    Merged(Vec<Arc<Document>>),
+    /// A v3 document and what it last added to one of v2.
+    Single(Mutex<Option<Arc<Pieces>>>),
 }
 
 impl std::fmt::Debug for Document {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("Document").field(&self.version).field(&self.hash).finish()
+        f.debug_tuple("Document").field(&self.hash).finish()
     }
 }
 
 /// Documents with the same hash say the same.
 impl PartialEq for Document {
     fn eq(&self, other: &Self) -> bool {
-        (self.version, &self.hash) == (other.version, &other.hash)
+        self.hash == other.hash
     }
 }
 
 impl Document {
-    /// A document of its text. May take long.
-    pub(crate) fn new(version: Version, text: &str, modified: Timestamp) -> std::io::Result<Self> {
-        let json = gzip::compressed(text.as_bytes())?.into();
-        Ok(Self { version, hash: hash_of(text.as_bytes()), modified, json, protobuf: OnceLock::new() })
+    /// A v3 document of its text. May take long.
+    pub(crate) fn new(text: &str, modified: Timestamp) -> std::io::Result<Self> {
+        let (hash, json) = (hash_of(text.as_bytes()), gzip::compressed(text.as_bytes())?.into());
+        Ok(Self { hash, modified, json, protobuf: OnceLock::new(), content: Content::Single(Mutex::default()) })
     }
 
     /// The document in a form, compressed by gzip. May take long.
@@ -78,12 +89,13 @@ impl Document {
         if let Some(kept) = self.protobuf.get() {
             return Ok(kept.clone());
         }
-        let document = self.document()?;
-        let encoded = match self.version {
-            Version::V2 => openapi::protobuf::v2(&document),
-            Version::V3 => openapi::protobuf::v3(&document),
+        let compressed = match &self.content {
+            Content::Merged(documents) => merged::message(documents)?,
+            Content::Single(_) => {
+                let encoded = openapi::protobuf::v3(&self.document()?);
+                gzip::compressed(&encoded).map_err(Status::internal)?.into()
+            }
         };
-        let compressed = gzip::compressed(&encoded).map_err(Status::internal)?.into();
         Ok(self.protobuf.get_or_init(|| compressed).clone())
     }
 
@@ -104,34 +116,34 @@ struct Kept {
     document: Arc<Document>,
 }
 
+/// Documents by their keys.
+type Documents = Mutex<BTreeMap<String, Kept>>;
+
+/// The documents of built-in groups, which are the same for every server of this process.
+static BUILT_IN: Documents = Mutex::new(BTreeMap::new());
+
 /// All documents of a server.
 pub(crate) struct OpenApi {
     env: Env,
-    v3: Mutex<BTreeMap<String, Kept>>,
-    v2: Mutex<Second>,
-}
-
-/// The v2 document, and what it is made of.
-#[derive(Default)]
-struct Second {
-    merged: Merged,
-    document: Option<Arc<Document>>,
+    /// Those of v3 that are of custom resources.
+    custom: Documents,
+    v2: Mutex<Option<Arc<Document>>>,
 }
 
 impl OpenApi {
     pub(crate) fn new(env: Env) -> Self {
-        Self { env, v3: Mutex::default(), v2: Mutex::default() }
+        Self { env, custom: Mutex::default(), v2: Mutex::default() }
     }
 
     /// The index of v3 documents, encoded. Builds each of them, so it may take long.
     pub(crate) fn index(&self, kinds: &Kinds) -> Result<Bytes, Status> {
-        let mut paths = serde_json::Map::new();
-        for key in keys(kinds) {
-            if let Some(document) = self.v3(kinds, &key)? {
+        let documents = self.all(kinds)?.into_iter();
+        let paths: serde_json::Map<String, Value> = documents
+            .map(|(key, document)| {
                 let url = url_of(&key, &document);
-                paths.insert(key, json!({"serverRelativeURL": url}));
-            }
-        }
+                (key, json!({"serverRelativeURL": url}))
+            })
+            .collect();
         Ok(json!({"paths": paths}).to_string().into())
     }
 
@@ -143,39 +155,68 @@ impl OpenApi {
             None if is_general(kinds, key) => (Vec::new(), true),
             None => return Ok(None),
         };
-        let mut kept = self.v3.lock().unwrap_or_else(PoisonError::into_inner);
+        let documents = if is_built_in(key, &resources) { &BUILT_IN } else { &self.custom };
+        let mut kept = documents.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(Kept { resources: known, document }) = kept.get(key)
             && same(known, &resources)
         {
             return Ok(Some(document.clone()));
         }
         let built = if is_general { openapi::general(key) } else { describe(&resources) };
-        let document = Document::new(Version::V3, &built.to_string(), self.env.now()).map_err(Status::internal)?;
+        let document = Document::new(&built.to_string(), self.env.now()).map_err(Status::internal)?;
         let document = Arc::new(document);
         kept.insert(key.to_owned(), Kept { resources, document: document.clone() });
         Ok(Some(document))
     }
 
-    /// The v2 document. May take long.
-    pub(crate) fn v2(&self, kinds: &Kinds) -> Result<Arc<Document>, Status> {
+    /// Every v3 document with its key. What is of kinds that are gone is forgotten.
+    fn all(&self, kinds: &Kinds) -> Result<Vec<(String, Arc<Document>)>, Status> {
         let mut documents = Vec::new();
         for key in keys(kinds) {
             if let Some(document) = self.v3(kinds, &key)? {
                 documents.push((key, document));
             }
         }
-        let hashes: Vec<&str> = documents.iter().map(|(_, document)| document.hash.as_str()).collect();
+        let known: HashSet<&str> = documents.iter().map(|(key, _)| key.as_str()).collect();
+        self.custom.lock().unwrap_or_else(PoisonError::into_inner).retain(|key, _| known.contains(key.as_str()));
+        Ok(documents)
+    }
+
+    /// The v2 document. May take long.
+    pub(crate) fn v2(&self, kinds: &Kinds) -> Result<Arc<Document>, Status> {
+        let documents: Vec<Arc<Document>> = self.all(kinds)?.into_iter().map(|(_, document)| document).collect();
+        let hashes: Vec<&str> = documents.iter().map(|document| document.hash.as_str()).collect();
         let hash = hash_of(hashes.join(" ").as_bytes());
         let mut kept = self.v2.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(document) = kept.document.as_ref().filter(|document| document.hash == hash) {
+        if let Some(document) = kept.as_ref().filter(|document| document.hash == hash) {
             return Ok(document.clone());
         }
-        let json = kept.merged.text(&documents)?;
-        let (version, modified) = (Version::V2, self.env.now());
-        let document = Arc::new(Document { version, hash, modified, json, protobuf: OnceLock::new() });
-        kept.document = Some(document.clone());
+        let (json, modified) = (merged::text(&documents)?, self.env.now());
+        let content = Content::Merged(documents);
+        let document = Arc::new(Document { hash, modified, json, protobuf: OnceLock::new(), content });
+        *kept = Some(document.clone());
         Ok(document)
     }
+}
+
+/// How long a server runs before it builds documents that nobody has asked for: others need it more at its start.
+const AHEAD: Duration = Duration::from_secs(5);
+
+/// Builds documents when kinds come and go, so that whoever asks then need not wait for it.
+pub(crate) async fn build_ahead(documents: Arc<OpenApi>, registry: Arc<Registry>, drain: Drain) {
+    let mut changes = registry.cache.kinds_changed();
+    let building = async {
+        registry.env.sleep(AHEAD).await;
+        loop {
+            let (documents, kinds) = (documents.clone(), changes.borrow_and_update().clone());
+            // Whoever asks is told what went wrong.
+            let _ = tokio::task::spawn_blocking(move || documents.v2(&kinds).map(drop)).await;
+            if changes.changed().await.is_err() {
+                return;
+            }
+        }
+    };
+    drain.until(building).await;
 }
 
 /// The keys of all documents.
@@ -192,6 +233,13 @@ fn keys(kinds: &Kinds) -> Vec<String> {
 fn is_general(kinds: &Kinds, key: &str) -> bool {
     let is_group = |name: &str| kinds.groups().iter().any(|group| group.name == name);
     openapi::GENERAL_KEYS.contains(&key) || key.strip_prefix("apis/").is_some_and(is_group)
+}
+
+/// Whether the document of a key and its resources is of built-in kinds alone.
+fn is_built_in(key: &str, resources: &[Arc<Resource>]) -> bool {
+    let is_group = |name: &str| api::kinds::all().iter().any(|row| row.group == name);
+    let is_known = resources.iter().all(|resource| resource.custom.is_none());
+    is_known && key.strip_prefix("apis/").is_none_or(|rest| is_group(rest.split('/').next().unwrap_or_default()))
 }
 
 /// The resources of the group and version that a key names.

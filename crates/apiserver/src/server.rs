@@ -28,7 +28,7 @@ use crate::flowcontrol::{self, FlowControl, InFlight, Limits};
 use crate::https;
 use crate::maintenance;
 use crate::metrics::Metrics;
-use crate::openapi::OpenApi;
+use crate::openapi::{self, OpenApi};
 use crate::pipeline::{Core, InProcess};
 use crate::registry::Registry;
 use crate::storage::{Storage, Written};
@@ -240,6 +240,7 @@ impl ApiServer {
         let following = (registry.authorization.clone(), registry.drain.clone());
         tasks.spawn("authorization configuration", async move { following.0.follow(following.1).await });
         tasks.spawn("aggregation", aggregation::run(core.clone(), registry.drain.clone()));
+        tasks.spawn("openapi", openapi::build_ahead(core.documents.clone(), registry.clone(), registry.drain.clone()));
         tasks.spawn("compaction", maintenance::compact(registry.clone(), registry.drain.clone()));
         tasks.spawn("event expiry", maintenance::expire_events(registry.clone(), registry.drain.clone()));
         let (limits, grace) = (core.config.connections.clone(), core.config.shutdown_grace);

@@ -8,10 +8,7 @@ mod v3;
 
 use serde_json::{Map, Value};
 
-/// The message of a v2 document.
-pub fn v2(document: &Value) -> Vec<u8> {
-    write_message(&v2::DOCUMENT, document)
-}
+pub use v2::{definitions as v2_definitions, frame as v2_frame, paths as v2_paths};
 
 /// The message of a v3 document.
 pub fn v3(document: &Value) -> Vec<u8> {
@@ -150,9 +147,14 @@ fn write_element(tag: u32, form: Form, value: &Value, out: &mut Vec<u8>) {
 }
 
 fn write_bytes(tag: u32, bytes: &[u8], out: &mut Vec<u8>) {
-    write_varint(u64::from(tag) << 3 | 2, out);
-    write_varint(bytes.len() as u64, out);
+    write_length(tag, bytes.len(), out);
     out.extend_from_slice(bytes);
+}
+
+/// Begins a field of so many bytes.
+fn write_length(tag: u32, length: usize, out: &mut Vec<u8>) {
+    write_varint(u64::from(tag) << 3 | 2, out);
+    write_varint(length as u64, out);
 }
 
 fn write_varint(mut value: u64, out: &mut Vec<u8>) {

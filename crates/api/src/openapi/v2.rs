@@ -48,16 +48,25 @@ impl Part {
     }
 }
 
+/// What a document has before its paths.
+pub(super) fn head() -> Value {
+    json!({"swagger": "2.0", "info": {"title": "Kubernetes", "version": "v1.35.0"}})
+}
+
+/// What a document has behind its definitions.
+pub(super) fn tail(parameters: &Members) -> serde_json::Result<Value> {
+    Ok(json!({
+        "parameters": serde_json::to_value(parameters)?, "securityDefinitions": super::security(),
+        "security": [{"BearerToken": []}],
+    }))
+}
+
 /// The text of a v2 document before the members of its paths, between them and those of its definitions, and behind.
 pub fn frame(parameters: &Members) -> serde_json::Result<[String; 3]> {
-    let info = json!({"title": "Kubernetes", "version": "v1.35.0"});
-    let (parameters, definitions) = (serde_json::to_string(parameters)?, super::security());
-    let security = json!([{"BearerToken": []}]);
-    Ok([
-        format!(r#"{{"swagger":"2.0","info":{info},"paths":{{"#),
-        r#"},"definitions":{"#.to_owned(),
-        format!(r#"}},"parameters":{parameters},"securityDefinitions":{definitions},"security":{security}}}"#),
-    ])
+    let (head, tail) = (head().to_string(), tail(parameters)?.to_string());
+    // The members of an object without the brace that ends it, or begins it.
+    let (head, tail) = (&head[..head.len() - 1], &tail[1..]);
+    Ok([format!(r#"{head},"paths":{{"#), r#"},"definitions":{"#.to_owned(), format!("}},{tail}")])
 }
 
 /// Turns operations and parameters of v3 into those of v2.

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::forward;
 use super::remote::Remote;
-use crate::openapi::{Document, Version};
+use crate::openapi::Document;
 use crate::pipeline::Core;
 
 /// Where the index is.
@@ -53,7 +53,7 @@ pub(super) async fn fetch(
     let read = move || {
         let mut document: Value = read(&read_from, status, &body)?;
         keep_own(&mut document, &own);
-        Document::new(Version::V3, &document.to_string(), now).map_err(|err| err.to_string())
+        Document::new(&document.to_string(), now).map_err(|err| err.to_string())
     };
     // It may be large.
     let document = tokio::task::spawn_blocking(read).await.map_err(|err| err.to_string())??;

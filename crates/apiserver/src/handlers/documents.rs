@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use api::status::Status;
-use bytes::Bytes;
 use http::header::{
     CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, ETAG, EXPIRES, HeaderValue, IF_MODIFIED_SINCE, IF_NONE_MATCH,
     LAST_MODIFIED, LOCATION, VARY,
@@ -111,18 +110,11 @@ async fn answer(
     set(&mut response, CONTENT_TYPE, content_type);
     response.headers_mut().append(VARY, HeaderValue::from_static("Accept-Encoding"));
     let is_compressed = gzip::is_accepted(headers);
-    let bytes = apart(move || {
-        let compressed = document.compressed(form)?;
-        if is_compressed {
-            return Ok(compressed);
-        }
-        gzip::decompressed(&compressed).map(Bytes::from).map_err(Status::internal)
-    })
-    .await?;
+    let compressed = apart(move || document.compressed(form)).await?;
     if is_compressed {
         set(&mut response, CONTENT_ENCODING, "gzip");
     }
-    *response.body_mut() = body::full(bytes);
+    *response.body_mut() = if is_compressed { body::full(compressed) } else { gzip::plain(compressed) };
     Ok(response)
 }
 

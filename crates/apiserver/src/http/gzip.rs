@@ -2,7 +2,7 @@
 
 use std::io::{Read, Write};
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use edge::PassedOn;
 use flate2::read::GzDecoder;
 use flate2::write::{DeflateEncoder, GzEncoder};
@@ -106,6 +106,23 @@ pub(crate) fn decompressed(bytes: &[u8]) -> std::io::Result<Vec<u8>> {
     Ok(plain)
 }
 
+/// So many bytes are decompressed at a time.
+const PLAIN_CHUNK: usize = 64 * 1024;
+
+/// The body of the bytes that were compressed, which are decompressed while they are sent: no more of them is in memory
+/// than a chunk for each client.
+pub(crate) fn plain(compressed: Bytes) -> Body {
+    let length = compressed.last_chunk().map_or(0, |length| u32::from_le_bytes(*length));
+    let mut decoder = GzDecoder::new(compressed.reader());
+    let chunks = std::iter::from_fn(move || {
+        let mut chunk = Vec::with_capacity(PLAIN_CHUNK);
+        // What was compressed here is whole; if it were not, the client would miss some of the length.
+        decoder.by_ref().take(PLAIN_CHUNK as u64).read_to_end(&mut chunk).ok()?;
+        (!chunk.is_empty()).then(|| Bytes::from(chunk))
+    });
+    body::pieces(length as usize, chunks)
+}
+
 /// A piece of a text, compressed by itself: pieces are joined without compressing them again.
 pub(crate) struct Piece {
     deflated: Vec<u8>,
@@ -121,6 +138,13 @@ impl Piece {
         let mut sum = Crc::new();
         sum.update(text);
         Ok(Self { deflated: encoder.get_ref().clone(), sum })
+    }
+}
+
+impl Piece {
+    /// How many bytes there are without compression.
+    pub(crate) fn length(&self) -> usize {
+        self.sum.amount() as usize
     }
 }
 
@@ -162,6 +186,24 @@ mod tests {
         check(&["{"]);
         check(&["{", "", &"\"a\":1,".repeat(100_000), "\"a\":1", "}"]);
     }
+
+    #[tokio::test]
+    async fn a_body_is_decompressed_chunk_by_chunk() {
+        for length in [0, 1, PLAIN_CHUNK - 1, PLAIN_CHUNK, 5 * PLAIN_CHUNK + 1] {
+            let text: Vec<u8> =
+                (0..length).map(|place| b'a' + u8::try_from(place % 23).expect("it is small")).collect();
+            let mut body = plain(compressed(&text).expect("memory").into());
+            assert_eq!(body.size_hint().exact(), Some(length as u64));
+            let mut read = Vec::new();
+            while let Some(frame) = body.frame().await {
+                let data = frame.expect("no error").into_data().expect("data");
+                assert!(data.len() <= PLAIN_CHUNK);
+                read.extend_from_slice(&data);
+            }
+            assert!(read == text, "{length}");
+        }
+    }
+
     /// A body of so many pieces, each of a size, and how many were taken.
     fn counted(pieces: usize, size: usize) -> (Body, Arc<AtomicUsize>) {
         let taken = Arc::new(AtomicUsize::new(0));

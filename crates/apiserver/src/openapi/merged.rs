@@ -1,105 +1,150 @@
 //! The v2 document of all groups, put together from compressed pieces: a custom resource that comes or changes is one
 //! piece among many, and the rest need not be made again.
 
-use std::collections::{BTreeMap, HashSet};
-use std::sync::Arc;
+use std::collections::HashSet;
+use std::sync::{Arc, OnceLock, PoisonError};
 
-use api::openapi::{self, Members, Part};
+use api::openapi::{self, Members, Part, protobuf};
 use api::status::Status;
 use bytes::Bytes;
-use serde_json::value::RawValue;
 
-use super::Document;
+use super::{Content, Document};
 use crate::http::gzip::{self, Piece};
 
-/// The pieces of which a document is made, by the keys of the v3 documents that they come from.
-#[derive(Default)]
-pub(super) struct Merged {
-    pieces: BTreeMap<String, Pieces>,
-}
-
 /// What one v3 document adds.
-struct Pieces {
-    /// The hash of that document.
-    source: String,
+pub(super) struct Pieces {
     /// The names of all its definitions.
     names: Vec<String>,
     /// Those that documents before it have added already.
-    repeated: Vec<usize>,
+    repeated: HashSet<usize>,
+    parameters: Members,
+    text: Encoded,
+    /// Made when somebody first asks for protobuf.
+    message: OnceLock<Encoded>,
+}
+
+/// Its paths and definitions in one form.
+struct Encoded {
     paths: Option<Piece>,
     definitions: Option<Piece>,
-    parameters: Members,
 }
 
-impl Merged {
-    /// The compressed text of the document that these v3 documents make, in their order.
-    pub(super) fn text(&mut self, documents: &[(String, Arc<Document>)]) -> Result<Bytes, Status> {
-        let keys: HashSet<&str> = documents.iter().map(|(key, _)| key.as_str()).collect();
-        self.pieces.retain(|key, _| keys.contains(key.as_str()));
-        let mut seen: HashSet<String> = HashSet::new();
-        for (key, document) in documents {
-            let known = self
-                .pieces
-                .get(key)
-                .filter(|known| known.source == document.hash && known.repeated == repeated(known.names.iter(), &seen));
-            if known.is_none() {
-                self.pieces.insert(key.clone(), Pieces::new(document, &seen)?);
-            }
-            seen.extend(self.pieces[key].names.iter().cloned());
-        }
-        self.joined(documents)
-    }
-
-    fn joined(&self, documents: &[(String, Arc<Document>)]) -> Result<Bytes, Status> {
-        let all = || documents.iter().map(|(key, _)| &self.pieces[key]);
-        let mut parameters = Members::new();
-        for pieces in all() {
-            parameters.extend(pieces.parameters.iter().map(|(name, text)| (name.clone(), text.clone())));
-        }
-        let [head, between, end] = openapi::frame(&parameters).map_err(Status::internal)?;
-        let piece = |text: &str| Piece::new(text.as_bytes()).map_err(Status::internal);
-        let (head, between, end, comma) = (piece(&head)?, piece(&between)?, piece(&end)?, piece(",")?);
-        let mut joined = vec![&head];
-        separated(&mut joined, all().filter_map(|pieces| pieces.paths.as_ref()), &comma);
-        joined.push(&between);
-        separated(&mut joined, all().filter_map(|pieces| pieces.definitions.as_ref()), &comma);
-        joined.push(&end);
-        Ok(gzip::join(joined).into())
-    }
+/// The compressed text of the document that these v3 documents make, in their order.
+pub(super) fn text(documents: &[Arc<Document>]) -> Result<Bytes, Status> {
+    let all = pieces(documents)?;
+    let frame = openapi::frame(&parameters(&all)).map_err(Status::internal)?;
+    let all: Vec<&Encoded> = all.iter().map(|pieces| &pieces.text).collect();
+    joined(frame.each_ref().map(String::as_bytes), &all, Some(b","))
 }
 
-fn separated<'a>(joined: &mut Vec<&'a Piece>, pieces: impl Iterator<Item = &'a Piece>, comma: &'a Piece) {
+/// The same as a message in protobuf.
+pub(super) fn message(documents: &[Arc<Document>]) -> Result<Bytes, Status> {
+    let pieces = pieces(documents)?;
+    let all = documents.iter().zip(&pieces).map(|(document, pieces)| pieces.message(document));
+    let all: Vec<&Encoded> = all.collect::<Result<_, _>>()?;
+    let length = |piece: &Option<Piece>| piece.as_ref().map_or(0, Piece::length);
+    let paths = all.iter().map(|each| length(&each.paths)).sum();
+    let definitions = all.iter().map(|each| length(&each.definitions)).sum();
+    let frame = protobuf::v2_frame(&parameters(&pieces), paths, definitions).map_err(Status::internal)?;
+    joined(frame.each_ref().map(Vec::as_slice), &all, None)
+}
+
+/// What each of the documents adds to those before it.
+fn pieces(documents: &[Arc<Document>]) -> Result<Vec<Arc<Pieces>>, Status> {
+    let (mut seen, mut all): (HashSet<String>, _) = (HashSet::new(), Vec::new());
+    for document in documents {
+        let pieces = document.pieces(&seen)?;
+        seen.extend(pieces.names.iter().cloned());
+        all.push(pieces);
+    }
+    Ok(all)
+}
+
+fn parameters(all: &[Arc<Pieces>]) -> Members {
+    let all = all.iter().flat_map(|pieces| &pieces.parameters);
+    all.map(|(name, text)| (name.clone(), text.clone())).collect()
+}
+
+fn joined(frame: [&[u8]; 3], all: &[&Encoded], between: Option<&[u8]>) -> Result<Bytes, Status> {
+    let piece = |bytes: &[u8]| Piece::new(bytes).map_err(Status::internal);
+    let (head, middle, end) = (piece(frame[0])?, piece(frame[1])?, piece(frame[2])?);
+    let comma = between.map(piece).transpose()?;
+    let mut joined = vec![&head];
+    separated(&mut joined, all.iter().filter_map(|each| each.paths.as_ref()), comma.as_ref());
+    joined.push(&middle);
+    separated(&mut joined, all.iter().filter_map(|each| each.definitions.as_ref()), comma.as_ref());
+    joined.push(&end);
+    Ok(gzip::join(joined).into())
+}
+
+fn separated<'a>(joined: &mut Vec<&'a Piece>, pieces: impl Iterator<Item = &'a Piece>, comma: Option<&'a Piece>) {
     for (number, piece) in pieces.enumerate() {
-        if number > 0 {
-            joined.push(comma);
-        }
+        joined.extend(comma.filter(|_| number > 0));
         joined.push(piece);
     }
 }
 
 /// The places of the names that have been seen.
-fn repeated<'a>(names: impl Iterator<Item = &'a String>, seen: &HashSet<String>) -> Vec<usize> {
+fn repeated<'a>(names: impl Iterator<Item = &'a String>, seen: &HashSet<String>) -> HashSet<usize> {
     names.enumerate().filter(|(_, name)| seen.contains(*name)).map(|(place, _)| place).collect()
 }
 
-impl Pieces {
-    fn new(document: &Document, seen: &HashSet<String>) -> Result<Self, Status> {
-        let part = Part::new(document.document()?).map_err(Status::internal)?;
-        let names: Vec<String> = part.definitions.keys().cloned().collect();
-        let new = part.definitions.iter().filter(|(name, _)| !seen.contains(*name));
-        Ok(Self {
-            source: document.hash.clone(),
-            repeated: repeated(names.iter(), seen),
-            paths: members(part.paths.iter())?,
-            definitions: members(new)?,
-            parameters: part.parameters,
-            names,
-        })
+impl Document {
+    /// What it adds where these definitions are there already.
+    fn pieces(&self, seen: &HashSet<String>) -> Result<Arc<Pieces>, Status> {
+        let Content::Single(kept) = &self.content else {
+            return Err(Status::internal("a merged document is no part of another"));
+        };
+        let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = kept.as_ref().filter(|known| known.repeated == repeated(known.names.iter(), seen)) {
+            return Ok(known.clone());
+        }
+        let made = Arc::new(Pieces::new(self.part()?, seen)?);
+        *kept = Some(made.clone());
+        Ok(made)
+    }
+
+    fn part(&self) -> Result<Part, Status> {
+        Part::new(self.document()?).map_err(Status::internal)
     }
 }
 
-/// Members of an object, compressed; nothing where there are none.
-fn members<'a>(members: impl Iterator<Item = (&'a String, &'a Box<RawValue>)>) -> Result<Option<Piece>, Status> {
+impl Pieces {
+    fn new(part: Part, seen: &HashSet<String>) -> Result<Self, Status> {
+        let names: Vec<String> = part.definitions.keys().cloned().collect();
+        let repeated = repeated(names.iter(), seen);
+        let new = part.definitions.iter().filter(|(name, _)| !seen.contains(*name));
+        let text = Encoded {
+            paths: compressed(members(part.paths.iter().map(|(name, text)| (name, text.get())))?.as_bytes())?,
+            definitions: compressed(members(new.map(|(name, text)| (name, text.get())))?.as_bytes())?,
+        };
+        Ok(Self { names, repeated, parameters: part.parameters, text, message: OnceLock::new() })
+    }
+
+    /// The message of what a document adds; these are its pieces.
+    fn message(&self, document: &Document) -> Result<&Encoded, Status> {
+        if let Some(made) = self.message.get() {
+            return Ok(made);
+        }
+        let part = document.part()?;
+        let definitions = part.definitions.iter().enumerate();
+        let new = definitions.filter(|(place, _)| !self.repeated.contains(place));
+        let new = new.map(|(_, (name, text))| (name, text.get()));
+        let made = Encoded {
+            paths: compressed(&protobuf::v2_paths(&part.paths).map_err(Status::internal)?)?,
+            definitions: compressed(&protobuf::v2_definitions(new).map_err(Status::internal)?)?,
+        };
+        Ok(self.message.get_or_init(|| made))
+    }
+}
+
+/// A piece of some bytes; nothing where there are none.
+fn compressed(bytes: &[u8]) -> Result<Option<Piece>, Status> {
+    (!bytes.is_empty()).then(|| Piece::new(bytes)).transpose().map_err(Status::internal)
+}
+
+/// The text of the members of an object.
+fn members<'a>(members: impl Iterator<Item = (&'a String, &'a str)>) -> Result<String, Status> {
     let mut text = String::new();
     for (name, value) in members {
         if !text.is_empty() {
@@ -107,10 +152,9 @@ fn members<'a>(members: impl Iterator<Item = (&'a String, &'a Box<RawValue>)>) -
         }
         text.push_str(&serde_json::to_string(name).map_err(Status::internal)?);
         text.push(':');
-        text.push_str(value.get());
+        text.push_str(value);
     }
-    let piece = (!text.is_empty()).then(|| Piece::new(text.as_bytes())).transpose();
-    piece.map_err(Status::internal)
+    Ok(text)
 }
 
 #[cfg(test)]
@@ -119,37 +163,41 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::openapi::Version;
 
     fn document(path: &str, schemas: &Value) -> Arc<Document> {
         let text = json!({"paths": {path: {}}, "components": {"schemas": schemas}}).to_string();
-        Arc::new(Document::new(Version::V3, &text, Timestamp::UNIX_EPOCH).expect("memory"))
+        Arc::new(Document::new(&text, Timestamp::UNIX_EPOCH).expect("memory"))
     }
 
     #[track_caller]
-    fn check(merged: &mut Merged, documents: &[(&str, &Arc<Document>)], expected: Value) {
-        let documents: Vec<(String, Arc<Document>)> =
-            documents.iter().map(|(key, document)| ((*key).to_owned(), (*document).clone())).collect();
-        let text = gzip::decompressed(&merged.text(&documents).expect("a document")).expect("a file of gzip");
-        let found: Value = serde_json::from_slice(&text).expect("JSON");
+    fn check(documents: &[&Arc<Document>], expected: Value) {
+        let documents: Vec<Arc<Document>> = documents.iter().map(|document| Arc::clone(document)).collect();
+        let plain = |compressed: Bytes| gzip::decompressed(&compressed).expect("a file of gzip");
+        let found = plain(text(&documents).expect("a document"));
+        let found: Value = serde_json::from_slice(&found).expect("JSON");
         let paths: Vec<&String> = found["paths"].as_object().expect("paths").keys().collect();
         assert_eq!(json!({"paths": paths, "definitions": found["definitions"]}), expected);
+        // The message is that of the whole text.
+        let of = |field: &str| -> Members { serde_json::from_value(found[field].clone()).expect("an object") };
+        let paths = protobuf::v2_paths(&of("paths")).expect("JSON");
+        let definitions = of("definitions");
+        let definitions = definitions.iter().map(|(name, text)| (name, text.get()));
+        let definitions = protobuf::v2_definitions(definitions).expect("JSON");
+        let [before, between, behind] =
+            protobuf::v2_frame(&of("parameters"), paths.len(), definitions.len()).expect("JSON");
+        let whole = [before, paths, between, definitions, behind].concat();
+        assert!(plain(message(&documents).expect("a message")) == whole);
     }
 
     #[test]
     fn the_first_to_define_a_name_counts_whoever_comes_and_goes() {
-        let mut merged = Merged::default();
         let (a, b) = (document("/a", &json!({"X": {"type": "string"}})), document("/b", &json!({"X": {}, "Y": {}})));
         let both = json!({"paths": ["/a", "/b"], "definitions": {"X": {"type": "string"}, "Y": {}}});
-        check(&mut merged, &[("a", &a), ("b", &b)], both.clone());
-        check(&mut merged, &[("b", &b)], json!({"paths": ["/b"], "definitions": {"X": {}, "Y": {}}}));
-        check(&mut merged, &[("a", &a), ("b", &b)], both);
+        check(&[&a, &b], both.clone());
+        check(&[&b], json!({"paths": ["/b"], "definitions": {"X": {}, "Y": {}}}));
+        check(&[&a, &b], both);
         let changed = document("/c", &json!({}));
-        check(
-            &mut merged,
-            &[("a", &changed), ("b", &b)],
-            json!({"paths": ["/b", "/c"], "definitions": {"X": {}, "Y": {}}}),
-        );
-        check(&mut merged, &[], json!({"paths": [], "definitions": {}}));
+        check(&[&b, &changed], json!({"paths": ["/b", "/c"], "definitions": {"X": {}, "Y": {}}}));
+        check(&[], json!({"paths": [], "definitions": {}}));
     }
 }

@@ -1,6 +1,7 @@
 use serde_json::json;
 
 use super::*;
+use crate::openapi::Members;
 
 /// What stands at a path of tags in a message.
 fn at(mut bytes: &[u8], path: &[u32]) -> Vec<u8> {
@@ -42,22 +43,27 @@ fn check(message: &[u8], path: &[u32], expected: &str) {
     assert_eq!(String::from_utf8(at(message, path)).expect("text"), expected);
 }
 
+fn members(value: Value) -> Members {
+    serde_json::from_value(value).expect("an object")
+}
+
 #[test]
 fn the_second_version_is_gnostics_message() {
-    let document = json!({
-        "swagger": "2.0",
-        "paths": {"/a": {"get": {
-            "operationId": "getA", "parameters": [{"$ref": "#/parameters/p"}],
-            "responses": {"200": {"description": "OK", "schema": {"$ref": "#/definitions/B"}}},
-        }}},
-        "definitions": {"B": {
-            "type": "object", "x-kubernetes-list-map-keys": ["a"],
-            "properties": {"c": {"type": "array", "items": {"type": "string"}}},
-        }},
-        "parameters": {"p": {"name": "q", "in": "query", "type": "string"}},
-    });
-    let message = v2(&document);
+    let items = members(json!({"/a": {"get": {
+        "operationId": "getA", "parameters": [{"$ref": "#/parameters/p"}],
+        "responses": {"200": {"description": "OK", "schema": {"$ref": "#/definitions/B"}}},
+    }}}));
+    let schemas = members(json!({"B": {
+        "type": "object", "x-kubernetes-list-map-keys": ["a"],
+        "properties": {"c": {"type": "array", "items": {"type": "string"}}},
+    }}));
+    let parameters = members(json!({"p": {"name": "q", "in": "query", "type": "string"}}));
+    let items = v2_paths(&items).expect("JSON");
+    let schemas = v2_definitions(schemas.iter().map(|(name, text)| (name, text.get()))).expect("JSON");
+    let [before, between, behind] = v2_frame(&parameters, items.len(), schemas.len()).expect("JSON");
+    let message = [before, items, between, schemas, behind].concat();
     check(&message, &[1], "2.0");
+    check(&message, &[2, 1], "Kubernetes");
     check(&message, &[8, 2, 1], "/a");
     check(&message, &[8, 2, 2, 2, 5], "getA");
     check(&message, &[8, 2, 2, 2, 8, 2, 1], "#/parameters/p");
@@ -69,6 +75,7 @@ fn the_second_version_is_gnostics_message() {
     check(&message, &[9, 1, 2, 31, 1], "x-kubernetes-list-map-keys");
     check(&message, &[9, 1, 2, 31, 2, 2], "[\"a\"]\n");
     check(&message, &[10, 1, 2, 2, 3, 4], "q");
+    check(&message, &[13, 1, 1], "BearerToken");
 }
 
 #[test]

@@ -1,11 +1,46 @@
-//! The messages of OpenAPI v2.
+//! The messages of OpenAPI v2. A document is put together from parts, as its text is.
 
 use serde_json::Value;
 
 use super::Form::{self, Any, Bool, Double, EachAny, Integer, Named, OneOf, Text, Wrapped};
-use super::Message;
+use super::{Message, named, write_bytes, write_length, write_message};
+use crate::openapi::Members;
+use crate::openapi::v2::{head, tail};
 
-pub(super) static DOCUMENT: Message = Message::new(
+/// What some paths add to the message of all paths.
+pub fn paths(members: &Members) -> serde_json::Result<Vec<u8>> {
+    entries(2, Form::Message(&PATH_ITEM), members.iter().map(|(name, text)| (name, text.get())))
+}
+
+/// What some definitions add to the message of all definitions.
+pub fn definitions<'a>(members: impl Iterator<Item = (&'a String, &'a str)>) -> serde_json::Result<Vec<u8>> {
+    entries(1, SCHEMA_FORM, members)
+}
+
+fn entries<'a>(
+    tag: u32,
+    form: Form,
+    members: impl Iterator<Item = (&'a String, &'a str)>,
+) -> serde_json::Result<Vec<u8>> {
+    let mut out = Vec::new();
+    for (name, text) in members {
+        write_bytes(tag, &named(name, form, &serde_json::from_str(text)?), &mut out);
+    }
+    Ok(out)
+}
+
+/// The message of a document before its paths, which have so many bytes, between them and its definitions, and behind.
+pub fn frame(parameters: &Members, paths: usize, definitions: usize) -> serde_json::Result<[Vec<u8>; 3]> {
+    let (mut before, mut between) = (write_message(&DOCUMENT, &head()), Vec::new());
+    write_length(PATHS_TAG, paths, &mut before);
+    write_length(DEFINITIONS_TAG, definitions, &mut between);
+    Ok([before, between, write_message(&DOCUMENT, &tail(parameters)?)])
+}
+
+const PATHS_TAG: u32 = 8;
+const DEFINITIONS_TAG: u32 = 9;
+
+static DOCUMENT: Message = Message::new(
     &[
         ("swagger", 1, Text),
         ("info", 2, Form::Message(&INFO)),
@@ -14,8 +49,7 @@ pub(super) static DOCUMENT: Message = Message::new(
         ("schemes", 5, Text),
         ("consumes", 6, Text),
         ("produces", 7, Text),
-        ("paths", 8, Form::Message(&PATHS)),
-        ("definitions", 9, Named(&SCHEMA_FORM)),
+        // Paths and definitions are written apart, and stand here.
         ("parameters", 10, Named(&OneOf(parameter))),
         ("security", 12, Named(&Wrapped(&Text))),
         ("securityDefinitions", 13, Named(&OneOf(security_definition))),
@@ -26,8 +60,6 @@ pub(super) static DOCUMENT: Message = Message::new(
 static SCHEMA_FORM: Form = Form::Message(&SCHEMA);
 
 static INFO: Message = Message::new(&[("title", 1, Text), ("version", 2, Text), ("description", 3, Text)], 7);
-
-static PATHS: Message = Message { members: &[], others: Some((2, Form::Message(&PATH_ITEM))), extensions: Some(1) };
 
 static PATH_ITEM: Message = Message::new(
     &[
