@@ -1,13 +1,8 @@
 //! Whether anything happens on a connection.
 
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::{Context, Poll};
 use std::time::Duration;
-
-use bytes::Bytes;
-use http_body::{Body, Frame, SizeHint};
 
 /// The requests of a connection.
 #[derive(Default)]
@@ -54,35 +49,6 @@ impl Activity {
                 return;
             }
         }
-    }
-}
-
-/// The body of an answer, with whose end the request ends.
-pub(crate) struct Answered<B> {
-    body: B,
-    _ongoing: Ongoing,
-}
-
-impl<B> Answered<B> {
-    pub(crate) fn new(body: B, ongoing: Ongoing) -> Self {
-        Self { body, _ongoing: ongoing }
-    }
-}
-
-impl<B: Body<Data = Bytes> + Unpin> Body for Answered<B> {
-    type Data = Bytes;
-    type Error = B::Error;
-
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
     }
 }
 

@@ -14,7 +14,8 @@ use hyper_util::server::conn::auto;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 
-use crate::activity::{Activity, Answered};
+use crate::activity::Activity;
+use crate::answers::{Answered, Answers};
 use crate::stall::{Patience, Stalling};
 use crate::{BoxError, Client, ConnectionLimits, PassedOn};
 
@@ -27,6 +28,9 @@ const MAX_HEADERS: usize = 256;
 /// Silent HTTP/2 connections are asked whether they are alive, and closed without an answer.
 const PING_INTERVAL: Duration = Duration::from_secs(30);
 const PING_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// So much of an answer a stream of HTTP/2 takes before its client has room for it.
+const MAX_STREAM_BUFFER: usize = 64 * 1024;
 
 /// What HTTP/2 is called in the handshake.
 const HTTP2: &[u8] = b"h2";
@@ -66,18 +70,23 @@ impl Accepted {
         let builder = protocol(tls.alpn_protocol() == Some(HTTP2), &limits);
         let activity = Arc::new(Activity::default());
         let patience = Patience::default();
-        let (requests, patient) = (activity.clone(), patience.clone());
+        let answers = Arc::new(Answers::default());
+        let (requests, patient, held) = (activity.clone(), patience.clone(), answers.clone());
         let service = service_fn(move |request: Request<Incoming>| {
             let ongoing = requests.begin();
             let answer = answer(request);
-            let patient = patient.clone();
+            let (patient, held) = (patient.clone(), held.clone());
             async move {
                 let answer = answer.await;
-                if answer.extensions().get::<PassedOn>().is_some() || answer.status() == StatusCode::SWITCHING_PROTOCOLS
-                {
+                let may_wait = answer.extensions().get::<PassedOn>().is_some()
+                    || answer.status() == StatusCode::SWITCHING_PROTOCOLS;
+                if may_wait {
                     patient.have();
                 }
-                Ok::<_, std::convert::Infallible>(answer.map(|body| Answered::new(body, ongoing)))
+                Ok::<_, std::convert::Infallible>(answer.map(|body| match may_wait {
+                    true => Answered::Free(body, ongoing),
+                    false => held.hold(body, ongoing),
+                }))
             }
         });
         let stream = TokioIo::new(Stalling::new(stream, limits.stalled, patience));
@@ -85,6 +94,7 @@ impl Accepted {
         tokio::pin!(serving);
         let ended = tokio::select! {
             ended = serving.as_mut() => ended,
+            never = answers.cut_unread(limits.stalled) => match never {},
             () = activity.idle(limits.head, limits.idle) => {
                 if activity.is_new() {
                     return;
@@ -116,6 +126,7 @@ fn protocol(is_http2: bool, limits: &ConnectionLimits) -> auto::Builder<TokioExe
         .timer(TokioTimer::new())
         .max_concurrent_streams(limits.streams)
         .max_header_list_size(u32::try_from(MAX_HEADER_BYTES).unwrap_or(u32::MAX))
+        .max_send_buf_size(MAX_STREAM_BUFFER)
         .adaptive_window(true)
         .keep_alive_interval(PING_INTERVAL)
         .keep_alive_timeout(PING_TIMEOUT);

@@ -2,6 +2,7 @@
 //! HTTP/2, graceful end, and what bounds what a client can take.
 
 mod activity;
+mod answers;
 mod connection;
 mod crowd;
 mod limits;

@@ -1,15 +1,14 @@
-//! Clients that do harm by what they do not do: they send half of something, or read nothing, or hold connections.
+//! Clients that do harm by what they do not do: they send half of something, or read nothing, or hold connections. What
+//! they make the server hold is measured in [`crate::memory`].
 
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::BodyExt;
 use serde_json::json;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 
 use crate::credentials::get;
-use crate::metrics::until;
 use crate::support::{Cluster, DEADLINE};
 
 /// Soon enough for a test, and what no client of these tests needs.
@@ -85,29 +84,6 @@ async fn a_body_that_breaks_off_changes_nothing() {
 }
 
 #[tokio::test]
-async fn a_watch_that_nobody_reads_is_ended() {
-    let cluster = Cluster::start_with(|config| config.connections.stalled = SHORT).await;
-    let mut connection = cluster.connect("admin", &["system:masters"]).await;
-    connection.write_all(get("/api/v1/configmaps?watch=1", "").as_bytes()).await.expect("it is open");
-    let open = r#"component="apiserver",group="",resource="configmaps",scope="cluster",subresource="",verb="WATCH",version="v1""#;
-    until(&cluster, "apiserver_longrunning_requests", open, 1.0).await;
-    let path = "/api/v1/namespaces/default/configmaps";
-    cluster.post(path, json!({"metadata": {"name": "large"}})).await.expect(201);
-    let deadline = tokio::time::Instant::now() + DEADLINE;
-    // The system takes some megabytes for the client.
-    let mut change = 0;
-    while crate::metrics::metric(&cluster, "apiserver_longrunning_requests", open).await != Some(0.0) {
-        assert!(tokio::time::Instant::now() < deadline, "it goes on after {change} changes");
-        if change < 30 {
-            let large = json!({"metadata": {"name": "large"}, "data": {"text": change.to_string().repeat(500_000)}});
-            cluster.put(&format!("{path}/large"), large).await.expect(200);
-            change += 1;
-        }
-        tokio::task::yield_now().await;
-    }
-}
-
-#[tokio::test]
 async fn nobody_keeps_others_out_with_connections() {
     let cluster = Cluster::start_with(|config| config.connections.connections = 6).await;
     let mut held = Vec::new();
@@ -133,46 +109,6 @@ async fn nobody_keeps_others_out_with_connections() {
         }
         assert!(tokio::time::Instant::now() < deadline, "there is never room");
     }
-}
-
-#[tokio::test]
-async fn thousands_of_idle_watches_are_all_told_and_all_end() {
-    const CONNECTIONS: usize = 2;
-    const WATCHES: usize = 1000;
-    let cluster = Cluster::start().await;
-    let mut senders = Vec::new();
-    let mut drivers = base::Tasks::new();
-    let mut watches = Vec::new();
-    for _ in 0..CONNECTIONS {
-        let connection = cluster.connect_http2("admin", &["system:masters"]).await;
-        let io = hyper_util::rt::TokioIo::new(connection);
-        let executor = hyper_util::rt::TokioExecutor::new();
-        let (sender, driver) =
-            hyper::client::conn::http2::handshake::<_, _, http_body_util::Empty<Bytes>>(executor, io)
-                .await
-                .expect("it speaks HTTP/2");
-        drivers.spawn_fallible("a connection", driver);
-        let opened = (0..WATCHES).map(|_| {
-            let mut sender = sender.clone();
-            let uri = "https://localhost/api/v1/namespaces/default/configmaps?watch=1&labelSelector=idle";
-            let request = http::Request::get(uri).body(http_body_util::Empty::new()).expect("a request");
-            async move { sender.send_request(request).await.expect("it is open") }
-        });
-        watches.extend(futures::future::join_all(opened).await);
-        senders.push(sender);
-    }
-    assert!(watches.iter().all(|watch| watch.status() == 200));
-    let open = r#"component="apiserver",group="",resource="configmaps",scope="namespace",subresource="",verb="WATCH",version="v1""#;
-    until(&cluster, "apiserver_longrunning_requests", open, (CONNECTIONS * WATCHES) as f64).await;
-    let object = json!({"metadata": {"name": "told", "labels": {"idle": ""}}});
-    cluster.post("/api/v1/namespaces/default/configmaps", object).await.expect(201);
-    for watch in &mut watches {
-        let frame = tokio::time::timeout(DEADLINE, watch.body_mut().frame()).await.expect("in time");
-        let frame = frame.expect("it goes on").expect("it does not break").into_data().expect("data");
-        assert!(frame.starts_with(br#"{"type":"ADDED""#));
-    }
-    drop((watches, senders, drivers));
-    until(&cluster, "apiserver_longrunning_requests", open, 0.0).await;
 }
 
 #[tokio::test]

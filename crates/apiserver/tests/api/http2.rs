@@ -5,10 +5,12 @@ use crate::metrics::until;
 use crate::support::{Cluster, DEADLINE, Secured};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+pub const DATA: u8 = 0;
 const HEADERS: u8 = 1;
-const RST_STREAM: u8 = 3;
+pub const RST_STREAM: u8 = 3;
 const SETTINGS: u8 = 4;
 const GOAWAY: u8 = 7;
+const WINDOW_UPDATE: u8 = 8;
 const CONTINUATION: u8 = 9;
 
 const END_STREAM: u8 = 1;
@@ -33,21 +35,46 @@ fn request(path: &str) -> Vec<u8> {
 }
 
 /// A connection on which both sides have said that they speak HTTP/2.
-async fn connect(cluster: &Cluster) -> Secured {
+pub async fn connect(cluster: &Cluster) -> Secured {
     let mut connection = cluster.connect_http2("admin", &["system:masters"]).await;
     let hello = [&b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"[..], &frame(SETTINGS, 0, 0, &[])].concat();
     connection.write_all(&hello).await.expect("it is open");
     connection
 }
 
-/// Kind, stream and payload of the next frame; `None` when the connection has ended.
-async fn next(connection: &mut Secured) -> Option<(u8, u32, Vec<u8>)> {
+/// Says of settings what they are from now on.
+pub async fn settings(connection: &mut Secured, settings: &[(u16, u32)]) {
+    let payload: Vec<u8> =
+        settings.iter().flat_map(|(name, value)| [&name.to_be_bytes()[..], &value.to_be_bytes()].concat()).collect();
+    connection.write_all(&frame(SETTINGS, 0, 0, &payload)).await.expect("it is open");
+}
+
+/// Gets a path on a new stream.
+pub async fn open(connection: &mut Secured, stream: u32, path: &str) {
+    let open = frame(HEADERS, END_STREAM | END_HEADERS, stream, &request(path));
+    connection.write_all(&open).await.expect("it is open");
+}
+
+/// Lets so many bytes more come on a stream.
+pub async fn window(connection: &mut Secured, stream: u32, bytes: u32) {
+    connection.write_all(&frame(WINDOW_UPDATE, 0, stream, &bytes.to_be_bytes())).await.expect("it is open");
+}
+
+/// A frame.
+pub struct Frame {
+    pub kind: u8,
+    pub stream: u32,
+    payload: Vec<u8>,
+}
+
+/// The next frame; `None` when the connection has ended.
+pub async fn next(connection: &mut Secured) -> Option<Frame> {
     let read = async {
         let mut head = [0; 9];
         connection.read_exact(&mut head).await.ok()?;
         let mut payload = vec![0; u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize];
         connection.read_exact(&mut payload).await.ok()?;
-        Some((head[3], u32::from_be_bytes([head[5], head[6], head[7], head[8]]), payload))
+        Some(Frame { kind: head[3], stream: u32::from_be_bytes([head[5], head[6], head[7], head[8]]), payload })
     };
     tokio::time::timeout(DEADLINE, read).await.expect("in time")
 }
@@ -56,13 +83,12 @@ async fn next(connection: &mut Secured) -> Option<(u8, u32, Vec<u8>)> {
 async fn a_connection_has_so_many_streams_and_no_more() {
     let cluster = Cluster::start_with(|config| config.connections.streams = 5).await;
     let mut connection = connect(&cluster).await;
-    let watch = request("/api/v1/configmaps?watch=1");
+    let watch = "/api/v1/configmaps?watch=1";
     for stream in 0..6 {
-        let open = frame(HEADERS, END_STREAM | END_HEADERS, 2 * stream + 1, &watch);
-        connection.write_all(&open).await.expect("it is open");
+        open(&mut connection, 2 * stream + 1, watch).await;
     }
     loop {
-        let (kind, stream, payload) = next(&mut connection).await.expect("it goes on");
+        let Frame { kind, stream, payload } = next(&mut connection).await.expect("it goes on");
         match kind {
             // Setting 3 is the most streams.
             SETTINGS if !payload.is_empty() => {
@@ -116,7 +142,7 @@ async fn a_head_that_never_ends_is_not_kept() {
         panic!("all of it was taken");
     };
     tokio::time::timeout(DEADLINE, pushes).await.expect("in time");
-    while let Some((kind, _, payload)) = next(&mut connection).await {
+    while let Some(Frame { kind, payload, .. }) = next(&mut connection).await {
         assert!(kind != GOAWAY || payload[4..8] != [0; 4], "the connection ends with an error");
     }
 }
