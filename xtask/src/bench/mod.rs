@@ -32,6 +32,7 @@ const AREAS: &[Area] = &[
     Area { name: "policies", package: "skiff-cel", bench: "policies", binary: false },
     Area { name: "authorization", package: "skiff-apiserver", bench: "authorization", binary: false },
     Area { name: "fairness", package: "skiff-apiserver", bench: "fairness", binary: false },
+    Area { name: "cache", package: "skiff-apiserver", bench: "cache", binary: false },
     Area { name: "node", package: "skiff-runtime", bench: "images", binary: false },
     Area { name: "api", package: "skiff-e2e", bench: "api", binary: true },
     Area { name: "cluster", package: "skiff-e2e", bench: "cluster", binary: true },
