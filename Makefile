@@ -56,7 +56,7 @@ sim: ## the datastore's model test with many more histories than `make test` tri
 	@PROPTEST_CASES=2000 cargo test --release --locked -p skiff-store
 
 fuzz: ## random documents, messages, patches, expressions and frames, with many more cases than `make test` tries
-	@PROPTEST_CASES=20000 cargo test --release --locked -p skiff-api -p skiff-cel -p skiff-spdy
+	@PROPTEST_CASES=20000 FUZZ_SECONDS=60 cargo test --release --locked -p skiff-api -p skiff-cel -p skiff-spdy
 
 clean: ## remove what was built
 	@cargo clean

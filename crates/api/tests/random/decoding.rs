@@ -17,6 +17,7 @@ proptest! {
 
     #[test]
     fn every_kind_comes_back_as_it_went(choices in choices()) {
+        in_time!();
         for (name, _) in KINDS {
             let document = document(name, &choices);
             let json = document.to_string();
@@ -34,6 +35,7 @@ proptest! {
 
     #[test]
     fn damaged_documents_are_decoded_or_refused(choices in choices(), at in any::<prop::sample::Index>(), byte in any::<u8>()) {
+        in_time!();
         for (name, _) in KINDS {
             let mut bytes = document(name, &choices).to_string().into_bytes();
             let at = at.index(bytes.len());
@@ -53,6 +55,7 @@ proptest! {
 
     #[test]
     fn arbitrary_bytes_are_decoded_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+        in_time!();
         for media in [MediaType::Json, MediaType::Yaml] {
             let _ = decode::decode(&bytes, media);
             let _ = decode::decode_as(&bytes, media, CONFIG_MAP);
@@ -61,6 +64,7 @@ proptest! {
 
     #[test]
     fn what_looks_like_yaml_is_decoded_or_refused(text in "[-a:{}\\[\\], &*!|>#\"'\n%?]{0,60}") {
+        in_time!();
         let _ = decode::decode_as(text.as_bytes(), MediaType::Yaml, CONFIG_MAP);
     }
 }

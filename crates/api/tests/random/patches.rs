@@ -95,6 +95,7 @@ proptest! {
 
     #[test]
     fn a_patch_twice_is_the_patch_once(document_choices in choices(), patch_choices in choices()) {
+        in_time!();
         for (name, _) in KINDS {
             let (document, patch) = (document(name, &document_choices), document(name, &patch_choices));
             let merged = merge::apply(document.clone(), patch.clone()).expect("objects merge");
@@ -108,6 +109,7 @@ proptest! {
 
     #[test]
     fn applying_twice_is_applying_once(live_choices in choices(), config_choices in choices()) {
+        in_time!();
         for (name, _) in KINDS.iter().filter(|(name, _)| api_kind(name)) {
             let (mut live, mut config) = (typed(name, &live_choices), typed(name, &config_choices));
             without_empty(&mut config);
@@ -121,6 +123,7 @@ proptest! {
 
     #[test]
     fn two_appliers_share_an_object_or_are_in_conflict(a_choices in choices(), b_choices in choices()) {
+        in_time!();
         for (name, _) in KINDS.iter().filter(|(name, _)| api_kind(name)) {
             let (a, b) = (configuration(name, &a_choices), configuration(name, &b_choices));
             let nothing = json!({"apiVersion": "v1", "kind": a["kind"], "metadata": {"uid": "u"}});

@@ -24,6 +24,7 @@ proptest! {
 
     #[test]
     fn every_kind_comes_back_as_it_went(choices in choices()) {
+        in_time!();
         for (name, _) in KINDS {
             let document = document(name, &choices);
             let message = protobuf::encode(&document, name);
@@ -34,6 +35,7 @@ proptest! {
 
     #[test]
     fn an_independent_decoder_understands_every_kind(choices in choices()) {
+        in_time!();
         for (name, again) in KINDS {
             let message = protobuf::encode(&document(name, &choices), name);
             let theirs = again(&message);
@@ -52,6 +54,7 @@ proptest! {
 
     #[test]
     fn arbitrary_bytes_are_decoded_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..256)) {
+        in_time!();
         for (name, _) in KINDS {
             let _ = protobuf::decode(&bytes, name);
         }
@@ -61,6 +64,7 @@ proptest! {
 
     #[test]
     fn damaged_messages_are_decoded_or_refused(choices in choices(), at in any::<prop::sample::Index>(), byte in any::<u8>()) {
+        in_time!();
         for (name, _) in KINDS {
             let mut message = protobuf::encode(&document(name, &choices), name);
             if message.is_empty() {

@@ -28,6 +28,7 @@ proptest! {
 
     #[test]
     fn a_quantity_is_printed_in_the_form_in_which_it_is_read(text in "[-+]?[0-9]{1,30}([.][0-9]{0,12})?([munkMGTPE]|[KMGTPE]i|[eE][-+]?[0-9]{1,2})?") {
+        in_time!();
         if let Ok(quantity) = text.parse::<Quantity>() {
             let printed = quantity.to_string();
             let again: Quantity = printed.parse().expect("what is printed can be read");
@@ -37,6 +38,7 @@ proptest! {
 
     #[test]
     fn arbitrary_texts_do_no_harm(text in any::<String>()) {
+        in_time!();
         let _ = text.parse::<Quantity>();
         let _ = LabelSelector::parse(&text);
         let _ = FieldSelector::parse(&text);
@@ -47,6 +49,7 @@ proptest! {
 
     #[test]
     fn a_label_selector_is_printed_in_the_form_in_which_it_is_read(text in "(!?[ab])(=|==|!=| in | notin |>|<)?[(]?[ab,01]{0,4}[)]?(,[abc]=[01])?") {
+        in_time!();
         if let Ok(selector) = LabelSelector::parse(&text) {
             prop_assert_eq!(LabelSelector::parse(&selector.to_string()), Ok(selector));
         }
@@ -54,6 +57,7 @@ proptest! {
 
     #[test]
     fn a_field_selector_is_printed_in_the_form_in_which_it_is_read(text in "[a.]{1,5}(=|==|!=)[a,=\\\\]{0,5}(,[a.]{1,3}=[a]{0,2})?") {
+        in_time!();
         if let Ok(selector) = FieldSelector::parse(&text) {
             prop_assert_eq!(FieldSelector::parse(&selector.to_string()), Ok(selector));
         }
@@ -61,6 +65,7 @@ proptest! {
 
     #[test]
     fn managed_fields_are_read_or_refused(fields in json()) {
+        in_time!();
         if let Some(set) = Set::decode(&fields) {
             prop_assert_eq!(Set::decode(&set.encode()), Some(set));
         }

@@ -1,6 +1,7 @@
 //! Any text and any expression: compiling and evaluating ends, within its budget, without panic.
 
 use std::sync::LazyLock;
+use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 use serde_json::{Value as Json, json};
@@ -171,12 +172,24 @@ fn env() -> Env {
     Env::new().variable("self", Type::Dyn).variable("x", Type::Dyn).variable("y", Type::Dyn).messages()
 }
 
+/// Ends a law with success when it has had the time that `FUZZ_SECONDS` gives to each, however many cases are left.
+macro_rules! in_time {
+    () => {{
+        static BEGAN: LazyLock<Instant> = LazyLock::new(Instant::now);
+        let seconds = std::env::var("FUZZ_SECONDS").ok().and_then(|seconds| seconds.parse().ok());
+        if seconds.is_some_and(|seconds| BEGAN.elapsed() >= Duration::from_secs(seconds)) {
+            return Ok(());
+        }
+    }};
+}
+
 proptest! {
     // `PROPTEST_CASES` asks for more.
     #![proptest_config(ProptestConfig { cases: ProptestConfig::default().cases * 2, ..ProptestConfig::default() })]
 
     #[test]
     fn every_expression_ends(source in expression()) {
+        in_time!();
         let program = match env().compile(&source) {
             Ok(program) => program,
             Err(error) => {
@@ -200,6 +213,7 @@ proptest! {
 
     #[test]
     fn every_text_is_an_expression_or_refused(source in "\\PC*") {
+        in_time!();
         let _ = env().compile(&source);
     }
 
@@ -213,6 +227,7 @@ proptest! {
             0..25,
         )
     ) {
+        in_time!();
         let _ = env().compile(&tokens.concat());
         let _ = env().compile(&tokens.join(" "));
     }
