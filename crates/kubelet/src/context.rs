@@ -8,6 +8,7 @@ use cri::{ImageClient, RuntimeClient};
 use k8s_openapi::api::core::v1::{ConfigMap, Node, ObjectReference, Pod, Secret, Service};
 
 use crate::config::Config;
+use crate::csi::Drivers;
 use crate::images::Puller;
 use crate::node::Machine;
 use crate::pods::{NodeDns, NodeFacts, NodePods, StatusManager, spec};
@@ -15,7 +16,7 @@ use crate::resources::{Amounts, Cgroups};
 use crate::sources::Watched;
 use crate::spawner::Spawner;
 use crate::static_pods::StaticPods;
-use crate::volumes::TokenIssuer;
+use crate::volumes::{Claims, TokenIssuer};
 
 /// What all parts of a running kubelet share.
 pub struct Context {
@@ -49,6 +50,10 @@ pub struct Context {
     pub secrets: Watched<Secret>,
     /// Tokens of service accounts.
     pub tokens: TokenIssuer,
+    /// Claims of pods' volumes.
+    pub claims: Claims,
+    /// Drivers of volumes.
+    pub csi: Drivers,
     /// Pulls images.
     pub puller: Puller,
     /// Writes pods' statuses.

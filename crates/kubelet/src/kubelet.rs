@@ -7,18 +7,21 @@ use base::{Drain, Env, TaskFailure, Tasks};
 use client::{EventRecorder, Informers, ListSelector};
 use cri as v1;
 use k8s_openapi::api::core::v1::{Node, Pod, Service};
+use k8s_openapi::api::storage::v1::CSIDriver;
 
 use crate::config::Config;
 use crate::context::{Context, Shared};
+use crate::csi::{Attachments, Drivers};
 use crate::images::{self, ProvidersError, Puller};
 use crate::node::{self, Machine, MachineError};
+use crate::plugins;
 use crate::pods::{self, NodeDns, NodePods, StatusManager, parse_resolv_conf};
 use crate::resources::{CgroupError, Cgroups};
 use crate::server::{Server, ServerError};
 use crate::sources::Watched;
 use crate::spawner;
 use crate::static_pods::{self, StaticPods};
-use crate::volumes::TokenIssuer;
+use crate::volumes::{Claims, TokenIssuer};
 
 /// Between attempts to reach the runtime at the start.
 const RUNTIME_RETRY: Duration = Duration::from_millis(50);
@@ -113,6 +116,8 @@ impl Kubelet {
             config_maps: Watched::new(client.clone(), env.clone(), spawner.clone()),
             secrets: Watched::new(client.clone(), env.clone(), spawner.clone()),
             tokens: TokenIssuer::default(),
+            claims: Claims::default(),
+            csi: Drivers::new(env.clone(), informers.of::<CSIDriver>(), Attachments::restore(&config.kubelet_dir())),
             puller,
             statuses: StatusManager::new(client.clone(), env.clone()),
             recorder,
@@ -140,6 +145,7 @@ impl Kubelet {
         tasks.spawn("pods", pods::run(Arc::clone(&context), drain.clone()));
         tasks.spawn("static pods", static_pods::follow(Arc::clone(&context), drain.clone()));
         tasks.spawn_fallible("mirror pods", static_pods::run(Arc::clone(&context), drain.clone()));
+        tasks.spawn("plugins", plugins::run(Arc::clone(&context), drain.clone()));
         tasks.spawn("images", images::collect(Arc::clone(&context), drain.clone()));
         tasks.spawn("server", server.run(Arc::clone(&context), drain.clone()));
         watch(tasks, &drain).await

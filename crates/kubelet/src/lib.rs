@@ -8,10 +8,12 @@
 mod cleanup;
 mod config;
 mod context;
+mod csi;
 mod environment;
 mod images;
 mod kubelet;
 mod node;
+mod plugins;
 mod pods;
 mod probes;
 mod resources;

@@ -1,6 +1,8 @@
 //! A whole kubelet against an API in memory and a runtime in memory: what a pod goes through, seen from both sides.
 
 mod fake_cri;
+mod fake_csi;
+mod volumes;
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};

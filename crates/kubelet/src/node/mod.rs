@@ -21,6 +21,7 @@ pub use lease::renew;
 pub use machine::{Machine, MachineError, disk_usage};
 
 use crate::context::Shared;
+use crate::csi;
 use pressure::Pressures;
 
 /// How often the machine and the runtime are looked at.
@@ -69,6 +70,10 @@ pub async fn run(context: Shared, port: u16, drain: Drain) {
         }
     }
     tracing::info!(name, "node is registered");
+    if let Some(Err(err)) = drain.until(csi::initialize(&context)).await {
+        // The first driver makes it as well.
+        tracing::warn!(name, err = %err, "CSINode cannot be made");
+    }
     let mut changes = context.node.subscribe();
     loop {
         let node = context.node.lister().get(None, &name);
@@ -88,6 +93,8 @@ pub async fn run(context: Shared, port: u16, drain: Drain) {
             () = &mut wait => {}
             // Only a change of what the kubelet reads from its node matters before the time is over.
             () = keeper.relevant_change(&mut changes) => {}
+            // A volume is not mounted before it is known that it is used.
+            () = context.csi.attachments.unreported(), if pause == INTERVAL => {}
         }
     }
 }
@@ -141,6 +148,7 @@ impl Keeper {
             return Ok(());
         }
         self.announce(&status);
+        let in_use = status.volumes_in_use.clone().unwrap_or_default();
         let api: Api<Node> = Api::all(self.context.client.clone());
         match status::write(&api, &name, &status).await {
             Ok(()) => {}
@@ -151,6 +159,7 @@ impl Keeper {
             Err(err) => return Err(fail(err)),
         }
         self.reported = Some((status, now));
+        self.context.csi.attachments.report(&in_use);
         Ok(())
     }
 

@@ -56,6 +56,7 @@ pub fn status(inputs: &Inputs<'_>) -> NodeStatus {
         daemon_endpoints: Some(NodeDaemonEndpoints { kubelet_endpoint: Some(endpoint) }),
         images: Some(inputs.images.to_vec()).filter(|images| !images.is_empty()),
         node_info: Some(system_info(context.runtime_version())),
+        volumes_in_use: Some(inputs.context.csi.attachments.in_use()),
         runtime_handlers: Some(inputs.handlers.to_vec()).filter(|handlers| !handlers.is_empty()),
         ..NodeStatus::default()
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::{Node, NodeSelectorRequirement, NodeSelectorTerm, Pod};
+use k8s_openapi::api::core::v1::{Node, NodeSelector, NodeSelectorRequirement, NodeSelectorTerm, Pod};
 
 use super::spec;
 use crate::context::Context;
@@ -148,10 +148,16 @@ fn affinity(pod: &Pod, node: &Node) -> Result<(), Refusal> {
         .as_ref()
         .and_then(|affinity| affinity.node_affinity.as_ref())
         .and_then(|affinity| affinity.required_during_scheduling_ignored_during_execution.as_ref());
-    let name = node.metadata.name.as_deref().unwrap_or_default();
-    let fits =
-        required.is_none_or(|required| required.node_selector_terms.iter().any(|term| term_fits(term, labels, name)));
+    let fits = required.is_none_or(|required| matches_node(required, node));
     if selected && fits { Ok(()) } else { Err(Refusal::NodeAffinity) }
+}
+
+/// Whether a node is one of those that are selected.
+pub fn matches_node(selector: &NodeSelector, node: &Node) -> bool {
+    let empty = BTreeMap::new();
+    let labels = node.metadata.labels.as_ref().unwrap_or(&empty);
+    let name = node.metadata.name.as_deref().unwrap_or_default();
+    selector.node_selector_terms.iter().any(|term| term_fits(term, labels, name))
 }
 
 fn term_fits(term: &NodeSelectorTerm, labels: &BTreeMap<String, String>, node_name: &str) -> bool {

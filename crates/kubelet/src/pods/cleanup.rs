@@ -109,10 +109,10 @@ pub async fn remove(context: &Context, pod: &Pod, observed: &Observed) -> Result
 }
 
 async fn remove_dir(path: PathBuf) -> Result<(), CleanupError> {
-    match tokio::fs::remove_dir_all(&path).await {
-        Err(source) if source.kind() != io::ErrorKind::NotFound => Err(CleanupError::Directory { path, source }),
-        _ => Ok(()),
-    }
+    let removed = path.clone();
+    let removal = tokio::task::spawn_blocking(move || volumes::remove_tree(&removed));
+    let removal = removal.await.unwrap_or_else(|err| Err(io::Error::other(err)));
+    removal.map_err(|source| CleanupError::Directory { path, source })
 }
 
 async fn remove_sandbox(context: &Context, id: &str) -> Result<(), CleanupError> {

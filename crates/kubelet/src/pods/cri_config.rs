@@ -190,6 +190,8 @@ pub struct ContainerInputs {
     pub command: (Vec<String>, Vec<String>),
     /// What is mounted.
     pub mounts: Vec<v1::Mount>,
+    /// Volumes that are devices.
+    pub devices: Vec<v1::Device>,
     /// The image: as the user named it, and as the runtime identifies it.
     pub image_ref: String,
     /// The user that the image names: an id, or a name.
@@ -215,7 +217,7 @@ pub fn container_config(
         working_dir: container.working_dir.clone().unwrap_or_default(),
         envs: inputs.environment.into_iter().map(|(key, value)| v1::KeyValue { key, value }).collect(),
         mounts: inputs.mounts,
-        devices: Vec::new(),
+        devices: inputs.devices,
         labels: names::container_labels(pod, container),
         annotations: names::container_annotations(pod, container, inputs.restart_count),
         log_path: log_path(&container.name, inputs.restart_count),

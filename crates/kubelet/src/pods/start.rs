@@ -126,6 +126,7 @@ async fn start_container(
         environment,
         command,
         mounts,
+        devices: volumes::container_devices(container, around.mounted).map_err(|err| config_error(err.to_string()))?,
         image_ref: image.image_ref.clone(),
         image_user: (image.uid, image.username.clone()),
         target_id: target_id(around, &container.name).map_err(config_error)?,

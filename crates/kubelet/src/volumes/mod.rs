@@ -4,11 +4,14 @@
 //! whenever the pod or something it refers to changes, and writes only what differs.
 
 mod atomic;
+mod claims;
 mod empty_dir;
+mod helper;
 mod host_path;
 mod mounts;
 mod ownership;
 mod payload;
+mod persistent;
 mod sorts;
 mod subpath;
 mod table;
@@ -16,27 +19,42 @@ mod tokens;
 mod unmount;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{Pod, Volume};
 
-pub use mounts::container_mounts;
+pub use claims::Claims;
+pub use mounts::{container_devices, container_mounts};
+pub use ownership::Ownership;
+pub use table::{is_mount_point, remove_tree};
 pub use tokens::TokenIssuer;
 pub use unmount::{UnmountError, remove_mounted, unmount};
 
 use crate::context::Context;
 use crate::pods::{References, spec};
+use sorts::Place;
 
 /// The volumes of a pod that are in place.
 #[derive(Clone, Debug, Default)]
 pub struct Mounted {
-    /// Where each volume is on the node.
-    pub paths: BTreeMap<String, PathBuf>,
+    /// Each of them, by its name.
+    pub volumes: BTreeMap<String, InPlace>,
     /// When something in them has to be renewed.
     pub refresh_at: Option<Timestamp>,
     /// Those that could not be brought up to date. What they showed before is still in place.
     pub outdated: Vec<VolumeError>,
+}
+
+/// A volume in its place.
+#[derive(Clone, Debug)]
+pub struct InPlace {
+    /// Where it is on the node.
+    pub path: PathBuf,
+    /// Whether no container may write to it.
+    pub read_only: bool,
+    /// Whether it is a device.
+    pub is_device: bool,
 }
 
 /// When a volume that could not be brought up to date is tried again, if nothing else gives a reason before.
@@ -56,9 +74,14 @@ pub struct VolumeError {
 pub async fn mount(context: &Context, pod: &Pod, references: &References) -> Result<Mounted, VolumeError> {
     let mut mounted = Mounted::default();
     for volume in spec::spec(pod).volumes.iter().flatten() {
+        // The runtime mounts images by itself.
+        if volume.image.is_some() {
+            continue;
+        }
         let fail = |message| VolumeError { volume: volume.name.clone(), message };
         let place = sorts::bring(context, pod, volume, references).await.map_err(fail)?;
-        mounted.paths.insert(volume.name.clone(), place.path);
+        let Place { path, read_only, is_device, .. } = place;
+        mounted.volumes.insert(volume.name.clone(), InPlace { path, read_only, is_device });
         let mut refresh_at = place.refresh_at;
         if let Some(message) = place.outdated {
             mounted.outdated.push(fail(message));
@@ -72,4 +95,17 @@ pub async fn mount(context: &Context, pod: &Pod, references: &References) -> Res
 /// Where a volume of a sort lives.
 fn volume_dir(context: &Context, pod: &Pod, sort: &str, volume: &Volume) -> PathBuf {
     context.config.pod_dir(spec::uid(pod)).join("volumes").join(format!("kubernetes.io~{sort}")).join(&volume.name)
+}
+
+/// Gives everything below a directory to a group; an error is a message for the user.
+pub async fn give_to_group(dir: &Path, ownership: Ownership) -> Result<(), String> {
+    let given = dir.to_owned();
+    let give = move || ownership::apply(&given, ownership).map_err(|err| err.to_string());
+    sorts::blocking(give).await.map_err(|err| format!("applyFSGroup failed for vol {}: {err}", dir.display()))
+}
+
+/// The directories of volumes of all pods of which there are any, by the pods' UIDs.
+pub fn pod_volumes_dirs(kubelet_dir: &Path) -> Vec<(String, PathBuf)> {
+    let pods = std::fs::read_dir(kubelet_dir.join("pods")).into_iter().flatten().flatten();
+    pods.map(|entry| (entry.file_name().to_string_lossy().into_owned(), entry.path().join("volumes"))).collect()
 }

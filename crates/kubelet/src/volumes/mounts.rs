@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use cri as v1;
-use k8s_openapi::api::core::v1::{Container, Pod};
+use k8s_openapi::api::core::v1::{Container, Pod, VolumeDevice};
 
 use super::{Mounted, subpath};
 use crate::context::Context;
@@ -44,7 +44,7 @@ pub async fn container_mounts(
     let mut mounts = Vec::new();
     for (index, mount) in container.volume_mounts.iter().flatten().enumerate() {
         let unknown = || MountError::UnknownVolume { volume: mount.name.clone(), container: container.name.clone() };
-        let volume = mounted.paths.get(&mount.name).ok_or_else(unknown)?;
+        let in_place = mounted.volumes.get(&mount.name).ok_or_else(unknown)?;
         let lookup =
             |name: &str| environment.iter().find(|(existing, _)| existing == name).map(|(_, value)| value.clone());
         let sub_path = match (&mount.sub_path_expr, &mount.sub_path) {
@@ -53,10 +53,10 @@ pub async fn container_mounts(
             _ => None,
         };
         let host_path = match sub_path {
-            None => volume.clone(),
+            None => in_place.path.clone(),
             Some(path) => {
                 let place = subpath_place(context, pod, container, &mount.name, index);
-                let volume = volume.clone();
+                let volume = in_place.path.clone();
                 let prepared = tokio::task::spawn_blocking(move || subpath::prepare(&volume, &path, &place));
                 let prepared = prepared.await.unwrap_or(Err(subpath::SubPathError::Interrupted));
                 prepared.map_err(|source| MountError::SubPath {
@@ -75,7 +75,7 @@ pub async fn container_mounts(
         mounts.push(v1::Mount {
             container_path: absolute(&mount.mount_path, container),
             host_path: host_path.to_string_lossy().into_owned(),
-            readonly: mount.read_only == Some(true) || is_read_only(pod, &mount.name),
+            readonly: mount.read_only == Some(true) || in_place.read_only,
             propagation: propagation as i32,
             recursive_read_only: recursive,
             ..v1::Mount::default()
@@ -92,13 +92,18 @@ fn absolute(path: &str, container: &Container) -> String {
     Path::new("/").join(base).join(path).to_string_lossy().into_owned()
 }
 
-/// What comes from the API cannot be written by containers.
-fn is_read_only(pod: &Pod, volume: &str) -> bool {
-    spec::spec(pod).volumes.iter().flatten().any(|one| {
-        let from_api =
-            one.config_map.is_some() || one.secret.is_some() || one.projected.is_some() || one.downward_api.is_some();
-        one.name == volume && from_api
-    })
+/// The devices that a container gets of its pod's volumes.
+pub fn container_devices(container: &Container, mounted: &Mounted) -> Result<Vec<v1::Device>, MountError> {
+    let device = |device: &VolumeDevice| {
+        let unknown = || MountError::UnknownVolume { volume: device.name.clone(), container: container.name.clone() };
+        let in_place = mounted.volumes.get(&device.name).filter(|volume| volume.is_device).ok_or_else(unknown)?;
+        Ok(v1::Device {
+            container_path: device.device_path.clone(),
+            host_path: in_place.path.to_string_lossy().into_owned(),
+            permissions: if in_place.read_only { "r" } else { "mrw" }.to_owned(),
+        })
+    };
+    container.volume_devices.iter().flatten().map(device).collect()
 }
 
 /// Where a path in a volume is bound for a container. Every instance of the container has the same place: what an

@@ -9,8 +9,9 @@ use k8s_openapi::api::core::v1::{Pod, Volume};
 use super::empty_dir::{self, Medium};
 use super::ownership::{self, Ownership};
 use super::payload::{self, Payload};
-use super::{atomic, host_path, volume_dir};
+use super::{atomic, persistent, volume_dir};
 use crate::context::Context;
+use crate::csi::{self, CsiVolume};
 use crate::pods::{References, spec};
 
 /// A volume in its place.
@@ -21,11 +22,16 @@ pub struct Place {
     pub refresh_at: Option<Timestamp>,
     /// Why it still shows what was true before, if it does.
     pub outdated: Option<String>,
+    /// Whether no container may write to it.
+    pub read_only: bool,
+    /// Whether it is a device.
+    pub is_device: bool,
 }
 
 impl Place {
-    fn at(path: PathBuf) -> Self {
-        Self { path, refresh_at: None, outdated: None }
+    /// A directory that stays as it is.
+    pub fn at(path: PathBuf) -> Self {
+        Self { path, refresh_at: None, outdated: None, read_only: false, is_device: false }
     }
 }
 
@@ -40,9 +46,18 @@ pub async fn bring(context: &Context, pod: &Pod, volume: &Volume, references: &R
         return Ok(Place::at(dir));
     }
     if let Some(source) = &volume.host_path {
-        let checked = source.clone();
-        blocking(move || host_path::check(&checked)).await?;
-        return Ok(Place::at(PathBuf::from(&source.path)));
+        return persistent::node_path(source).await;
+    }
+    if let Some(bound) = context.claims.bound(context, pod, volume).await? {
+        return persistent::claimed(context, pod, volume, &bound).await;
+    }
+    if let Some(source) = &volume.nfs {
+        return persistent::nfs(context, pod, &volume.name, source, Vec::new()).await;
+    }
+    if let Some(source) = &volume.csi {
+        let csi = CsiVolume::inline(pod, &volume.name, source);
+        let published = csi::publish(context, pod, &csi).await?;
+        return Ok(Place { refresh_at: published.refresh_at, ..Place::at(published.path) });
     }
     let Some(sort) = sort_of_files(volume) else { return Err("no volume plugin matched".to_owned()) };
     let dir = volume_dir(context, pod, sort, volume);
@@ -50,7 +65,7 @@ pub async fn bring(context: &Context, pod: &Pod, volume: &Volume, references: &R
         Ok(files) => files,
         // A pod that has started once runs on with what it was given.
         Err(message) if atomic::is_written(&dir) => {
-            return Ok(Place { outdated: Some(message), ..Place::at(dir) });
+            return Ok(Place { outdated: Some(message), read_only: true, ..Place::at(dir) });
         }
         Err(message) => return Err(message),
     };
@@ -58,7 +73,8 @@ pub async fn bring(context: &Context, pod: &Pod, volume: &Volume, references: &R
     // What is secret must not reach a disk.
     let in_memory = sort != "configmap";
     blocking(move || write(&written, &payload, in_memory, fs_group, now)).await?;
-    Ok(Place { refresh_at, ..Place::at(dir) })
+    // What comes from the API cannot be written by containers.
+    Ok(Place { refresh_at, read_only: true, ..Place::at(dir) })
 }
 
 /// The directory's name for volumes whose files come from the API.
@@ -93,7 +109,8 @@ async fn files(
     payload::projected(context, pod, &volume.name, &source, references).await
 }
 
-async fn blocking(work: impl FnOnce() -> Result<(), String> + Send + 'static) -> Result<(), String> {
+/// Does work that blocks; an error is a message for the user.
+pub async fn blocking(work: impl FnOnce() -> Result<(), String> + Send + 'static) -> Result<(), String> {
     tokio::task::spawn_blocking(work).await.map_err(|err| err.to_string())?
 }
 

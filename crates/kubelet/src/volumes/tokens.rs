@@ -6,6 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::authentication::v1::{BoundObjectReference, TokenRequest, TokenRequestSpec};
 use k8s_openapi::api::core::v1::{Pod, ServiceAccount, ServiceAccountTokenProjection};
+use k8s_openapi::api::storage::v1::TokenRequest as DriverRequest;
 use kube::Api;
 use kube::api::PostParams;
 
@@ -33,7 +34,7 @@ pub struct Token {
     /// When it has to be renewed.
     pub refresh_at: Timestamp,
     /// When nobody believes it any more.
-    expires_at: Timestamp,
+    pub expires_at: Timestamp,
 }
 
 /// A token that was not given.
@@ -72,6 +73,16 @@ impl TokenIssuer {
         };
         self.lock().insert(key, token.clone());
         Ok(token)
+    }
+
+    /// A token of a pod's account for an audience that a volume's driver wants.
+    pub async fn for_driver(&self, context: &Context, pod: &Pod, request: &DriverRequest) -> Result<Token, TokenError> {
+        let source = ServiceAccountTokenProjection {
+            audience: Some(request.audience.clone()).filter(|audience| !audience.is_empty()),
+            expiration_seconds: request.expiration_seconds,
+            path: format!("{}/{}", request.expiration_seconds.unwrap_or(DEFAULT_LIFETIME), request.audience),
+        };
+        self.token(context, pod, "csi", &source).await
     }
 
     /// Forgets the tokens of a pod that is gone.

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::table::{detach, mounts_below, remove_tree};
 use crate::context::Context;
+use crate::csi;
 
 /// A volume that cannot be taken away.
 #[derive(Debug, thiserror::Error)]
@@ -17,14 +18,21 @@ pub struct UnmountError {
 /// Unmounts everything below a pod's directory and removes its volumes. Nothing of the pod may run any more.
 pub async fn unmount(context: &Context, uid: &str) -> Result<(), UnmountError> {
     let dir = context.config.pod_dir(uid);
-    let path = dir.clone();
-    let work = tokio::task::spawn_blocking(move || remove(&dir));
-    work.await.unwrap_or_else(|err| Err(UnmountError { path, source: io::Error::other(err) }))
+    let volumes = dir.join("volumes");
+    // What containers were given of volumes goes before the volumes.
+    remove_in_background(dir.join("volume-subpaths")).await?;
+    let taken = csi::unpublish_pod(context, uid).await;
+    taken.map_err(|err| UnmountError { path: volumes.clone(), source: io::Error::other(err) })?;
+    remove_in_background(volumes).await?;
+    csi::release(context, uid);
+    context.claims.forget(uid);
+    Ok(())
 }
 
-/// What containers were given of volumes goes before the volumes.
-fn remove(pod_dir: &Path) -> Result<(), UnmountError> {
-    ["volume-subpaths", "volumes"].iter().try_for_each(|name| remove_mounted(&pod_dir.join(name)))
+async fn remove_in_background(dir: PathBuf) -> Result<(), UnmountError> {
+    let path = dir.clone();
+    let work = tokio::task::spawn_blocking(move || remove_mounted(&dir));
+    work.await.unwrap_or_else(|err| Err(UnmountError { path, source: io::Error::other(err) }))
 }
 
 /// Removes a directory with everything that is mounted below it. What is not there is no error. Blocks.

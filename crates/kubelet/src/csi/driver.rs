@@ -1,0 +1,151 @@
+//! The drivers that are registered, and what each can do.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use base::Env;
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::storage::v1::{CSIDriver, CSIDriverSpec};
+use tokio::sync::watch;
+
+use super::attach::Attachments;
+use super::messages::{Capability, NodeGetCapabilitiesRequest, NodeGetInfoRequest, NodeGetInfoResponse};
+use crate::plugins::grpc::{Call, Connection, describe};
+
+/// How long a driver may take for what it has to do.
+const ACTION: Duration = Duration::from_secs(120);
+/// How long a driver may take to say something.
+const ANSWER: Duration = Duration::from_secs(15);
+/// How long a volume waits for its driver: after a start of the node both come at once.
+const APPEARANCE: Duration = Duration::from_secs(5);
+
+/// A driver on this node.
+#[derive(Debug)]
+pub struct Driver {
+    /// Its name.
+    pub name: String,
+    connection: Connection,
+    capabilities: tokio::sync::OnceCell<BTreeSet<Capability>>,
+}
+
+impl Driver {
+    /// The driver behind a socket.
+    pub fn new(name: &str, endpoint: &Path) -> Self {
+        let capabilities = tokio::sync::OnceCell::new();
+        Self { name: name.to_owned(), connection: Connection::new(endpoint), capabilities }
+    }
+
+    /// Has it do something; an error is a message for the user.
+    pub async fn act<M: Call>(&self, message: M) -> Result<M::Answer, String> {
+        self.connection.call(message, ACTION).await.map_err(|status| describe(&status))
+    }
+
+    /// What the node is to it.
+    pub async fn info(&self) -> Result<NodeGetInfoResponse, String> {
+        let answer = self.connection.call(NodeGetInfoRequest {}, ANSWER).await;
+        let info = answer.map_err(|status| format!("error updating CSINode: {}", describe(&status)))?;
+        if info.node_id.is_empty() {
+            return Err(format!("the CSI driver {} gave the node no ID", self.name));
+        }
+        Ok(info)
+    }
+
+    /// Whether it can do something.
+    pub async fn can(&self, capability: Capability) -> Result<bool, String> {
+        let ask = || async {
+            let answer = self.connection.call(NodeGetCapabilitiesRequest {}, ANSWER).await;
+            let answer = answer.map_err(|status| describe(&status))?;
+            let all = answer.capabilities.iter().filter_map(|one| one.rpc);
+            Ok::<_, String>(all.filter_map(|rpc| Capability::try_from(rpc.r#type).ok()).collect())
+        };
+        let capabilities: &BTreeSet<Capability> = self.capabilities.get_or_try_init(ask).await?;
+        Ok(capabilities.contains(&capability))
+    }
+}
+
+/// The drivers of this node, and what is going on with their volumes.
+pub struct Drivers {
+    env: Env,
+    registered: watch::Sender<BTreeMap<String, Arc<Driver>>>,
+    /// What the cluster says of drivers.
+    objects: client::Informer<CSIDriver>,
+    /// One lock a volume, so that it is staged or unstaged once at a time.
+    locks: Mutex<HashMap<PathBuf, std::sync::Weak<tokio::sync::Mutex<()>>>>,
+    /// When volumes were last published whose drivers want to be asked again.
+    publications: Mutex<HashMap<PathBuf, Timestamp>>,
+    /// Volumes that have to be attached to the node.
+    pub attachments: Attachments,
+}
+
+impl Drivers {
+    /// No drivers yet.
+    pub fn new(env: Env, objects: client::Informer<CSIDriver>, attachments: Attachments) -> Self {
+        let registered = watch::channel(BTreeMap::new()).0;
+        Self { env, registered, objects, locks: Mutex::default(), publications: Mutex::default(), attachments }
+    }
+
+    /// Adds a driver, in place of one of the same name.
+    pub fn put(&self, driver: Arc<Driver>) {
+        self.registered.send_modify(|drivers| {
+            drivers.insert(driver.name.clone(), driver);
+        });
+    }
+
+    /// Removes a driver.
+    pub fn remove(&self, name: &str) {
+        self.registered.send_modify(|drivers| {
+            drivers.remove(name);
+        });
+    }
+
+    /// The driver of a name; waits for it, but not for long. An error is a message for the user.
+    pub async fn wait(&self, name: &str) -> Result<Arc<Driver>, String> {
+        let mut registered = self.registered.subscribe();
+        let found = tokio::select! {
+            drivers = registered.wait_for(|drivers| drivers.contains_key(name)) => {
+                drivers.ok().and_then(|drivers| drivers.get(name).cloned())
+            }
+            () = self.env.sleep(APPEARANCE) => None,
+        };
+        found.ok_or_else(|| format!("driver name {name} not found in the list of registered CSI drivers"))
+    }
+
+    /// What the cluster says of a driver; what upstream assumes where it says nothing.
+    pub async fn spec(&self, name: &str) -> CSIDriverSpec {
+        self.objects.synced().await;
+        self.objects.lister().get(None, name).map(|object| object.spec.clone()).unwrap_or_default()
+    }
+
+    fn publications(&self) -> std::sync::MutexGuard<'_, HashMap<PathBuf, Timestamp>> {
+        self.publications.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether a volume was last published so long ago, or by a kubelet that ran before.
+    pub fn is_due(&self, target: &Path, now: Timestamp, interval: SignedDuration) -> bool {
+        self.publications().get(target).is_none_or(|at| now.duration_since(*at) >= interval)
+    }
+
+    /// Takes note that a volume was published.
+    pub fn note_publication(&self, target: &Path, now: Timestamp) {
+        self.publications().insert(target.to_owned(), now);
+    }
+
+    /// Forgets a volume that is gone.
+    pub fn forget_publication(&self, target: &Path) {
+        self.publications().remove(target);
+    }
+
+    /// The lock of the volume at a path.
+    pub fn lock(&self, path: &Path) -> Arc<tokio::sync::Mutex<()>> {
+        let mut locks = self.locks.lock().unwrap_or_else(PoisonError::into_inner);
+        locks.retain(|_, lock| lock.strong_count() > 0);
+        if let Some(lock) = locks.get(path).and_then(std::sync::Weak::upgrade) {
+            return lock;
+        }
+        let lock = Arc::default();
+        locks.insert(path.to_owned(), Arc::downgrade(&lock));
+        lock
+    }
+}

@@ -1,0 +1,98 @@
+//! Calls of a plugin: gRPC over a unix socket.
+
+use std::error::Error;
+use std::path::Path;
+use std::time::Duration;
+
+use cri::{Channel, Code, Status};
+use hyper_util::rt::TokioIo;
+use prost::Message;
+use tokio::net::UnixStream;
+use tonic::client::Grpc;
+use tonic::codegen::http::uri::PathAndQuery;
+use tonic::transport::{Endpoint, Uri};
+use tonic_prost::ProstCodec;
+
+/// A method that is called with one message and answers with another.
+pub trait Call: Message + Clone + Default + 'static {
+    /// The answer.
+    type Answer: Message + Default + 'static;
+    /// The method, `/package.Service/Method`.
+    const PATH: &'static str;
+}
+
+/// A connection with a plugin. It is made with the first call, and again when it has broken. Clones share it.
+#[derive(Clone, Debug)]
+pub struct Connection {
+    channel: Channel,
+}
+
+impl Connection {
+    /// The plugin that listens on a socket. Must be called inside a tokio runtime.
+    pub fn new(socket: &Path) -> Self {
+        let socket = socket.to_owned();
+        let connector = tower::service_fn(move |_: Uri| {
+            let socket = socket.clone();
+            async move { UnixStream::connect(socket).await.map(TokioIo::new) }
+        });
+        // The connector ignores the address; gRPC still needs one for its `:authority`.
+        let channel = Endpoint::from_static("http://localhost").connect_with_connector_lazy(connector);
+        Self { channel }
+    }
+
+    /// Calls a method; it may take so long.
+    pub async fn call<M: Call>(&self, message: M, limit: Duration) -> Result<M::Answer, Status> {
+        let asking = async {
+            match self.send(message.clone()).await {
+                // A plugin that was started anew has broken the connection. All methods may be called twice.
+                Err(err) if err.source().is_some() => self.send(message).await,
+                answer => answer,
+            }
+        };
+        let answer = tokio::time::timeout(limit, asking).await;
+        answer.unwrap_or_else(|_| Err(Status::deadline_exceeded("context deadline exceeded")))
+    }
+
+    async fn send<M: Call>(&self, message: M) -> Result<M::Answer, Status> {
+        let mut grpc = Grpc::new(self.channel.clone());
+        grpc.ready().await.map_err(|err| Status::unavailable(with_causes(&err)))?;
+        let codec = ProstCodec::<M, M::Answer>::default();
+        let answer = grpc.unary(tonic::Request::new(message), PathAndQuery::from_static(M::PATH), codec).await;
+        answer.map(tonic::Response::into_inner)
+    }
+}
+
+fn with_causes(err: &dyn Error) -> String {
+    let mut text = err.to_string();
+    let mut cause = err.source();
+    while let Some(err) = cause {
+        text = format!("{text}: {err}");
+        cause = err.source();
+    }
+    text
+}
+
+/// What went wrong in a call, in the words that clients of gRPC know.
+pub fn describe(status: &Status) -> String {
+    let code = match status.code() {
+        Code::Ok => "OK",
+        Code::Cancelled => "Canceled",
+        Code::Unknown => "Unknown",
+        Code::InvalidArgument => "InvalidArgument",
+        Code::DeadlineExceeded => "DeadlineExceeded",
+        Code::NotFound => "NotFound",
+        Code::AlreadyExists => "AlreadyExists",
+        Code::PermissionDenied => "PermissionDenied",
+        Code::ResourceExhausted => "ResourceExhausted",
+        Code::FailedPrecondition => "FailedPrecondition",
+        Code::Aborted => "Aborted",
+        Code::OutOfRange => "OutOfRange",
+        Code::Unimplemented => "Unimplemented",
+        Code::Internal => "Internal",
+        Code::Unavailable => "Unavailable",
+        Code::DataLoss => "DataLoss",
+        Code::Unauthenticated => "Unauthenticated",
+    };
+    let cause = status.source().map(|cause| format!(": {}", with_causes(cause))).unwrap_or_default();
+    format!("rpc error: code = {code} desc = {}{cause}", status.message())
+}
