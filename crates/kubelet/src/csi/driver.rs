@@ -63,6 +63,11 @@ impl Driver {
         let capabilities: &BTreeSet<Capability> = self.capabilities.get_or_try_init(ask).await?;
         Ok(capabilities.contains(&capability))
     }
+
+    /// Asks it something; an error is a message for people.
+    pub async fn ask<M: Call>(&self, message: M) -> Result<M::Answer, String> {
+        self.connection.call(message, ANSWER).await.map_err(|status| describe(&status))
+    }
 }
 
 /// The drivers of this node, and what is going on with their volumes.
@@ -98,6 +103,11 @@ impl Drivers {
         self.registered.send_modify(|drivers| {
             drivers.remove(name);
         });
+    }
+
+    /// The driver of a name, if it is registered.
+    pub fn get(&self, name: &str) -> Option<Arc<Driver>> {
+        self.registered.borrow().get(name).cloned()
     }
 
     /// The driver of a name; waits for it, but not for long. An error is a message for the user.

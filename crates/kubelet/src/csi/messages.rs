@@ -229,6 +229,57 @@ pub struct NodeUnpublishVolumeRequest {
 #[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
 pub struct Done {}
 
+/// Asks how full a volume is.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct NodeGetVolumeStatsRequest {
+    /// The volume.
+    #[prost(string, tag = "1")]
+    pub volume_id: String,
+    /// Where it is for a pod.
+    #[prost(string, tag = "2")]
+    pub volume_path: String,
+    /// Where it is on the node.
+    #[prost(string, tag = "3")]
+    pub staging_target_path: String,
+}
+
+/// How full a volume is.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct NodeGetVolumeStatsResponse {
+    /// In bytes, and in inodes.
+    #[prost(message, repeated, tag = "1")]
+    pub usage: Vec<VolumeUsage>,
+}
+
+/// How full a volume is in one unit.
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub struct VolumeUsage {
+    /// Left.
+    #[prost(int64, tag = "1")]
+    pub available: i64,
+    /// In all.
+    #[prost(int64, tag = "2")]
+    pub total: i64,
+    /// Used.
+    #[prost(int64, tag = "3")]
+    pub used: i64,
+    /// A [`Unit`].
+    #[prost(enumeration = "Unit", tag = "4")]
+    pub unit: i32,
+}
+
+/// What is counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, prost::Enumeration)]
+#[repr(i32)]
+pub enum Unit {
+    /// Nothing that this knows.
+    Unknown = 0,
+    /// Bytes.
+    Bytes = 1,
+    /// Inodes.
+    Inodes = 2,
+}
+
 /// Makes a volume's file system as large as the volume.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 pub struct NodeExpandVolumeRequest {
@@ -287,5 +338,6 @@ calls! {
     NodeUnstageVolumeRequest => Done, "NodeUnstageVolume";
     NodePublishVolumeRequest => Done, "NodePublishVolume";
     NodeUnpublishVolumeRequest => Done, "NodeUnpublishVolume";
+    NodeGetVolumeStatsRequest => NodeGetVolumeStatsResponse, "NodeGetVolumeStats";
     NodeExpandVolumeRequest => NodeExpandVolumeResponse, "NodeExpandVolume";
 }

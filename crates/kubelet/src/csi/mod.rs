@@ -11,6 +11,7 @@ mod node;
 mod publish;
 mod record;
 mod unpublish;
+mod usage;
 mod volume;
 
 use std::path::Path;
@@ -22,6 +23,7 @@ pub use expand::expand;
 pub use node::initialize;
 pub use publish::publish;
 pub use unpublish::{release, unpublish_pod};
+pub use usage::usage;
 pub use volume::CsiVolume;
 
 use crate::context::Shared;

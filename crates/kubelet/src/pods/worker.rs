@@ -30,6 +30,12 @@ use crate::volumes::{self, Mounted};
 const RESYNC: Duration = Duration::from_secs(3600);
 /// After something failed that is not held by itself.
 const RETRY: Duration = Duration::from_secs(2);
+/// How often volumes with limits are looked at.
+const MEASURE: Duration = Duration::from_secs(10);
+/// The reason of pods that had to go because of what they took from the node.
+const EVICTED: &str = "Evicted";
+/// How long such a pod may take to stop, in seconds.
+const EVICTION_GRACE: i64 = 1;
 /// The longest wait between attempts to mount a pod's volumes.
 const LONGEST_MOUNT_RETRY: Duration = Duration::from_secs(122);
 
@@ -40,6 +46,16 @@ pub struct Update {
     pub pod: Arc<Pod>,
     /// Whether the API no longer has it.
     pub gone: bool,
+}
+
+/// What a pod has written to its volumes.
+enum Usage {
+    /// Nothing limits it.
+    Unlimited,
+    /// It is within its limits, which are looked at again at a time.
+    Within(Timestamp),
+    /// It has to go.
+    Exceeded,
 }
 
 /// What follows a step.
@@ -61,6 +77,8 @@ pub struct Worker {
     probes: PodProbes,
     references: References,
     mount_failures: u32,
+    /// When the volumes are looked at for what was written to them.
+    measure_at: Option<Timestamp>,
 }
 
 impl Worker {
@@ -75,6 +93,7 @@ impl Worker {
             updates,
             wake,
             mount_failures: 0,
+            measure_at: None,
         }
     }
 
@@ -193,12 +212,17 @@ impl Worker {
             Ok(None) => return Ok(Next::Again),
             Err(at) => return Ok(Next::Rest(Some(at))),
         };
+        let measure_at = match self.check_usage().await {
+            Usage::Unlimited => None,
+            Usage::Within(until) => Some(until),
+            Usage::Exceeded => return Ok(Next::Again),
+        };
         if plan.is_rest() {
             if resize::apply(&self.context, &mut self.state).await {
                 return Ok(Next::Again);
             }
             let refresh = mounted.refresh_at;
-            return Ok(Next::Rest([plan.wake_at, refresh].into_iter().flatten().min()));
+            return Ok(Next::Rest([plan.wake_at, refresh, measure_at].into_iter().flatten().min()));
         }
         if let Some(attempt) = plan.create_sandbox {
             return Ok(self.create_sandbox(attempt).await);
@@ -256,6 +280,32 @@ impl Worker {
                 self.mount_failures += 1;
                 Err(self.in_time(delay.min(LONGEST_MOUNT_RETRY)))
             }
+        }
+    }
+
+    /// Ends a pod that has written more to its volumes than it may.
+    async fn check_usage(&mut self) -> Usage {
+        if !volumes::is_limited(&self.state.pod) {
+            return Usage::Unlimited;
+        }
+        if let Some(at) = self.measure_at.filter(|at| *at > self.context.env.now()) {
+            return Usage::Within(at);
+        }
+        if let Some(message) = volumes::excess(&self.context, &self.state.pod).await {
+            self.context.event(&self.state.pod, None, EventType::Warning, EVICTED, message.clone());
+            self.state.failure = Some(Failure { reason: EVICTED.to_owned(), message });
+            return Usage::Exceeded;
+        }
+        let at = self.in_time(MEASURE);
+        self.measure_at = Some(at);
+        Usage::Within(at)
+    }
+
+    /// How long the pod may take to stop.
+    fn grace(&self) -> i64 {
+        match &self.state.failure {
+            Some(failure) if failure.reason == EVICTED => EVICTION_GRACE,
+            _ => spec::grace_period(&self.state.pod),
         }
     }
 
@@ -333,7 +383,7 @@ impl Worker {
         self.probes.stop_all_but_readiness(&self.state.pod, &self.state.observed);
         if !self.state.observed.is_stopped() {
             self.state.publish(&self.context, &self.probes);
-            let grace = spec::grace_period(&self.state.pod);
+            let grace = self.grace();
             // Another deletion may ask for more haste.
             return Ok(self.kill_all(grace, move |update| spec::grace_period(&update.pod) < grace).await);
         }

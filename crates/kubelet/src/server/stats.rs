@@ -13,7 +13,8 @@ use serde_json::{Map, Value, json};
 use super::pods::Refusal;
 use crate::context::Shared;
 use crate::node::disk_usage;
-use crate::pods::names;
+use crate::pods::{names, spec};
+use crate::volumes::{self, VolumeUsage};
 
 async fn pod_stats(context: &Shared) -> Result<Vec<v1::PodSandboxStats>, Refusal> {
     let answer = context.runtime.clone().list_pod_sandbox_stats(v1::ListPodSandboxStatsRequest { filter: None }).await;
@@ -92,6 +93,13 @@ pub async fn summary(State(context): State<Shared>) -> Result<Response, Refusal>
         let processes = linux.process.as_ref().and_then(|process| value(process.process_count.as_ref()));
         insert(&mut pod, "process_stats", processes.map(|count| json!({"process_count": count})));
         pod.insert("containers".to_owned(), linux.containers.iter().map(container).collect());
+        let known = context.pods.list().into_iter().find(|known| spec::uid(known) == metadata.uid);
+        if let Some(known) = known {
+            let usages = volumes::of_pod(&context, &known).await;
+            let now = context.env.now();
+            let all = usages.iter().map(|one| volume(one, &metadata.namespace, now)).collect();
+            pod.insert("volume".to_owned(), Value::Array(all));
+        }
         pods.push(Value::Object(pod));
     }
     let mut node = Map::from_iter([("nodeName".to_owned(), json!(context.config.node_name))]);
@@ -101,6 +109,25 @@ pub async fn summary(State(context): State<Shared>) -> Result<Response, Refusal>
     }
     let summary = json!({"node": node, "pods": pods});
     Ok(([(header::CONTENT_TYPE, "application/json")], summary.to_string()).into_response())
+}
+
+fn volume(volume: &VolumeUsage, namespace: &str, now: Timestamp) -> Value {
+    let time = json!(crate::pods::whole_seconds(now).to_string());
+    let mut map = Map::from_iter([("time".to_owned(), time), ("name".to_owned(), json!(volume.name))]);
+    let usage = &volume.usage;
+    put(
+        &mut map,
+        &[
+            ("capacityBytes", usage.capacity),
+            ("availableBytes", usage.available),
+            ("usedBytes", usage.used),
+            ("inodes", usage.inodes),
+            ("inodesFree", usage.inodes_free),
+            ("inodesUsed", usage.inodes_used),
+        ],
+    );
+    insert(&mut map, "pvcRef", volume.claim.as_ref().map(|name| json!({"name": name, "namespace": namespace})));
+    Value::Object(map)
 }
 
 fn network(usage: &v1::NetworkUsage) -> Value {

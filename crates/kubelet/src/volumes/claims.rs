@@ -28,6 +28,11 @@ pub struct Bound {
 }
 
 impl Bound {
+    /// The volume's name.
+    pub fn name(&self) -> &str {
+        self.volume.metadata.name.as_deref().unwrap_or_default()
+    }
+
     /// Whether the pod has it as a device.
     pub fn is_block(&self) -> bool {
         self.volume.spec.as_ref().and_then(|spec| spec.volume_mode.as_deref()) == Some("Block")
@@ -54,6 +59,12 @@ impl Claims {
     /// Has one claim of a pod read anew.
     pub fn outdate(&self, uid: &str, volume: &str) {
         self.lock().remove(&(uid.to_owned(), volume.to_owned()));
+    }
+
+    /// The claim of a pod's volume as it was last read.
+    pub fn kept(&self, uid: &str, volume: &str) -> Option<Arc<Bound>> {
+        let kept = self.lock();
+        kept.get(&(uid.to_owned(), volume.to_owned())).map(|(bound, _)| Arc::clone(bound))
     }
 
     /// The claim of a pod's volume, if it is one, with its volume. An error is a message for the user.

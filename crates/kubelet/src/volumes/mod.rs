@@ -17,6 +17,7 @@ mod subpath;
 mod table;
 mod tokens;
 mod unmount;
+mod usage;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -24,12 +25,13 @@ use std::path::{Path, PathBuf};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{Pod, Volume};
 
-pub use claims::Claims;
+pub use claims::{Bound, Claims};
 pub use mounts::{container_devices, container_mounts};
 pub use ownership::Ownership;
 pub use table::{is_mount_point, remove_tree};
 pub use tokens::TokenIssuer;
 pub use unmount::{UnmountError, remove_mounted, unmount};
+pub use usage::{Usage, VolumeUsage, excess, is_limited, of_pod};
 
 use crate::context::Context;
 use crate::pods::{References, spec};

@@ -460,7 +460,16 @@ impl RuntimeService for FakeRuntime {
         &self,
         _: Request<cri::ListPodSandboxStatsRequest>,
     ) -> Answer<cri::ListPodSandboxStatsResponse> {
-        not_here("ListPodSandboxStats")
+        let state = self.state();
+        let one = |(id, sandbox): (&String, &Sandbox)| cri::PodSandboxStats {
+            attributes: Some(cri::PodSandboxAttributes {
+                id: id.clone(),
+                metadata: sandbox.config.metadata.clone(),
+                ..cri::PodSandboxAttributes::default()
+            }),
+            ..cri::PodSandboxStats::default()
+        };
+        Ok(Response::new(cri::ListPodSandboxStatsResponse { stats: state.sandboxes.iter().map(one).collect() }))
     }
 
     async fn checkpoint_container(

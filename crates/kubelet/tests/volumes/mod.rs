@@ -174,6 +174,12 @@ async fn a_claimed_volume_is_attached_staged_published_and_taken_back() {
         (4321, 0o2070)
     );
     std::fs::write(std::path::Path::new(&mount.host_path).join("file"), "precious").expect("written");
+    let (_, summary) = stage.get("/stats/summary", "operators").await;
+    let summary: Value = serde_json::from_str(&summary).expect("JSON");
+    let volume = &summary["pods"][0]["volume"][0];
+    assert_eq!((&volume["name"], &volume["pvcRef"]["name"]), (&json!("v"), &json!("c")), "{summary}");
+    let figures = ["capacityBytes", "usedBytes", "availableBytes", "inodesUsed"].map(|name| volume[name].as_u64());
+    assert_eq!(figures, [Some(100), Some(40), Some(60), Some(40)], "{summary}");
 
     stage.remove("web").await;
     let all = ["NodeStageVolume v1", "NodePublishVolume v1", "NodeUnpublishVolume v1", "NodeUnstageVolume v1"];
@@ -336,4 +342,21 @@ async fn claims_are_waited_for_and_led_to_directories_of_the_node() {
     stage.until_phase("second", "Running").await;
     stage.remove("second").await;
     assert_eq!(std::fs::read_to_string(disk.join("file")).expect("kept"), "precious");
+}
+
+#[tokio::test]
+async fn a_pod_that_fills_its_volume_beyond_the_limit_is_evicted() {
+    let stage = Stage::new(&["image:1"]).await;
+    stage.create(with_volume("web", json!({"emptyDir": {"sizeLimit": "64Ki"}}))).await;
+    stage.until_phase("web", "Running").await;
+    let dir = stage.kubelet_dir().join("pods/uid-web/volumes/kubernetes.io~empty-dir/v");
+    std::fs::write(dir.join("file"), vec![1; 100_000]).expect("written");
+    let status = stage.until_phase("web", "Failed").await;
+    assert_eq!(status.reason.as_deref(), Some("Evicted"));
+    let message = status.message.expect("a message");
+    assert_eq!(message, "Usage of EmptyDir volume \"v\" exceeds the limit \"64Ki\". ");
+    stage.events_say("exceeds the limit").await;
+    stage.until("removal of volumes", async || (!dir.exists()).then_some(())).await;
+    let stopped = stage.runtime.calls().into_iter().any(|call| call.starts_with("StopContainer a "));
+    assert!(stopped, "{:?}", stage.runtime.calls());
 }
