@@ -417,19 +417,23 @@ impl Worker {
         Ok(if gone { Next::Done } else { Next::Rest(None) })
     }
 
-    /// Does a piece of work; meanwhile keeps the status up to date. `None` where an update interrupted it.
+    /// Does a piece of work; meanwhile keeps the status up to date. `None` where an update interrupted it. What came
+    /// meanwhile is looked at again once the worker rests: what it is doing was planned without it.
     async fn attend<T>(&mut self, work: impl Future<Output = T>, interrupts: impl Fn(&Update) -> bool) -> Option<T> {
         let mut work = pin!(work);
-        loop {
+        let (mut updated, mut woken) = (false, false);
+        let done = loop {
             tokio::select! {
                 biased;
-                done = &mut work => return Some(done),
+                done = &mut work => break Some(done),
                 changed = self.updates.changed() => {
+                    updated = true;
                     if changed.is_err() || interrupts(&self.updates.borrow()) {
-                        return None;
+                        break None;
                     }
                 }
                 () = self.wake.notified() => {
+                    woken = true;
                     if self.state.observe(&self.context).await.is_ok() {
                         if !self.state.is_ending() {
                             self.probes.reconcile(&self.state.pod, &self.state.observed);
@@ -438,7 +442,14 @@ impl Worker {
                     }
                 }
             }
+        };
+        if updated {
+            self.updates.mark_changed();
         }
+        if woken {
+            self.wake.notify_one();
+        }
+        done
     }
 }
 
