@@ -2,15 +2,15 @@
 
 use k8s_openapi::api::core::v1::{Container, ContainerStatus, Pod};
 
-use super::spec::{self, RestartPolicy};
+use super::spec;
 
 /// Where a container stands, for the phase.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Standing {
     Waiting,
     Running,
-    Succeeded,
-    Failed,
+    /// With this exit code.
+    Ended(i32),
     Unknown,
 }
 
@@ -25,8 +25,7 @@ fn standing(container: &Container, statuses: &[ContainerStatus]) -> Standing {
     });
     match (state.running, ended) {
         (Some(_), _) => Standing::Running,
-        (None, Some(ended)) if ended.exit_code == 0 => Standing::Succeeded,
-        (None, Some(_)) => Standing::Failed,
+        (None, Some(ended)) => Standing::Ended(ended.exit_code),
         (None, None) => Standing::Waiting,
     }
 }
@@ -49,49 +48,32 @@ pub fn incomplete_init(pod: &Pod, init_statuses: &[ContainerStatus]) -> Vec<Stri
             let status = init_statuses.iter().find(|status| status.name == container.name);
             return status.is_none_or(|status| status.started != Some(true));
         }
-        standing(container, init_statuses) != Standing::Succeeded
+        standing(container, init_statuses) != Standing::Ended(0)
     });
     incomplete.map(|container| container.name.clone()).collect()
 }
 
 /// The phase. `ending` says that the pod is to stop, so that what ended will not be started again.
 pub fn phase(pod: &Pod, init_statuses: &[ContainerStatus], statuses: &[ContainerStatus], ending: bool) -> &'static str {
-    let never = |container: &Container| spec::container_restart_policy(pod, container) == RestartPolicy::Never;
     if !is_initialized(pod, init_statuses, statuses) {
-        let failed = spec::init_containers(pod)
-            .iter()
-            .filter(|container| !spec::is_sidecar(container))
-            .any(|c| standing(c, init_statuses) == Standing::Failed && (never(c) || ending));
+        let mut inits = spec::init_containers(pod).iter().filter(|container| !spec::is_sidecar(container));
+        let failed = inits.any(|container| match standing(container, init_statuses) {
+            Standing::Ended(code) if code != 0 => ending || !spec::restarts_after_init(pod, container, code),
+            _ => false,
+        });
         return if failed { "Failed" } else { "Pending" };
     }
     let standings: Vec<(&Container, Standing)> =
         spec::containers(pod).iter().map(|container| (container, standing(container, statuses))).collect();
-    let count = |wanted: Standing| standings.iter().filter(|(_, standing)| *standing == wanted).count();
-    let ended = count(Standing::Succeeded) + count(Standing::Failed);
-    if count(Standing::Waiting) > 0 || count(Standing::Unknown) > 0 {
+    if standings.iter().any(|(_, standing)| matches!(standing, Standing::Waiting | Standing::Unknown)) {
         return "Pending";
     }
-    if count(Standing::Running) > 0 {
-        return "Running";
-    }
-    if ended == 0 {
-        return "Pending";
-    }
-    let all_succeeded = count(Standing::Failed) == 0;
-    if ending {
-        return if all_succeeded { "Succeeded" } else { "Failed" };
-    }
-    let restarts = standings.iter().any(|(container, standing)| {
-        match spec::container_restart_policy(pod, container) {
-            RestartPolicy::Always => true,
-            RestartPolicy::OnFailure => *standing == Standing::Failed,
-            // An exit code's own rule can still restart it; the status then waits, with the end as its last state.
-            RestartPolicy::Never => statuses.iter().any(|status| {
-                status.name == container.name && status.state.as_ref().is_some_and(|state| state.waiting.is_some())
-            }),
-        }
+    let goes_on = standings.iter().any(|(container, standing)| match standing {
+        Standing::Ended(code) => !ending && spec::restarts_after(pod, container, *code),
+        _ => true,
     });
-    match (restarts, all_succeeded) {
+    match (goes_on, standings.iter().all(|(_, standing)| *standing == Standing::Ended(0))) {
+        _ if standings.is_empty() => "Pending",
         (true, _) => "Running",
         (false, true) => "Succeeded",
         (false, false) => "Failed",

@@ -134,12 +134,12 @@ fn plan_sandbox(input: &Input<'_>, plan: &mut Plan) {
     let wanted = |container: &Container| {
         observed
             .latest(&container.name)
-            .is_none_or(|ended| ended.state != State::Exited || spec::restarts_after(pod, container, ended))
+            .is_none_or(|ended| ended.state != State::Exited || spec::restarts_after(pod, container, ended.exit_code))
     };
     let failed_init = spec::init_containers(pod).iter().filter(|c| !spec::is_sidecar(c)).any(|container| {
-        observed
-            .latest(&container.name)
-            .is_some_and(|i| i.state == State::Exited && i.exit_code != 0 && !spec::restarts_after(pod, container, i))
+        observed.latest(&container.name).is_some_and(|i| {
+            i.state == State::Exited && i.exit_code != 0 && !spec::restarts_after_init(pod, container, i.exit_code)
+        })
     });
     if failed_init || !spec::containers(pod).iter().any(wanted) {
         return;
@@ -185,7 +185,7 @@ fn plan_init(input: &Input<'_>, sandbox: &Sandbox, plan: &mut Plan) -> bool {
                 restart_if_changed(container, i, pod, plan);
                 return false;
             }
-            Some(i) if i.state == State::Exited && !spec::restarts_after_init(pod, container, i) => {
+            Some(i) if i.state == State::Exited && !spec::restarts_after_init(pod, container, i.exit_code) => {
                 plan.kill_pod = observed.live().next().is_some() || sandbox.ready;
                 return false;
             }
@@ -204,7 +204,7 @@ fn finished(input: &Input<'_>) -> bool {
         input
             .observed
             .latest(&container.name)
-            .is_some_and(|i| i.state == State::Exited && !spec::restarts_after(input.pod, container, i))
+            .is_some_and(|i| i.state == State::Exited && !spec::restarts_after(input.pod, container, i.exit_code))
     })
 }
 
@@ -218,7 +218,8 @@ fn plan_regular(input: &Input<'_>, sandbox: &Sandbox, plan: &mut Plan) {
     }
     for container in spec::containers(input.pod) {
         match input.observed.latest(&container.name) {
-            Some(ended) if ended.state == State::Exited && !spec::restarts_after(input.pod, container, ended) => {}
+            Some(ended)
+                if ended.state == State::Exited && !spec::restarts_after(input.pod, container, ended.exit_code) => {}
             _ => {
                 let instance = input.observed.latest_in(&sandbox.id, &container.name);
                 keep_running(input, container, instance, plan);

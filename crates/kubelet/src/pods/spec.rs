@@ -2,8 +2,6 @@
 
 use k8s_openapi::api::core::v1::{Container, Pod, PodSpec, Probe};
 
-use super::observed::Instance;
-
 /// When a container is started again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RestartPolicy {
@@ -120,11 +118,11 @@ pub fn is_sidecar(container: &Container) -> bool {
     container.restart_policy.as_deref() == Some("Always")
 }
 
-/// Whether a container that ended is to be started again.
-pub fn restarts_after(pod: &Pod, container: &Container, ended: &Instance) -> bool {
+/// Whether a container that ended with an exit code is to be started again.
+pub fn restarts_after(pod: &Pod, container: &Container, exit_code: i32) -> bool {
     for rule in container.restart_policy_rules.iter().flatten() {
         let Some(codes) = &rule.exit_codes else { continue };
-        let listed = codes.values.iter().flatten().any(|code| *code == ended.exit_code);
+        let listed = codes.values.iter().flatten().any(|code| *code == exit_code);
         let matches = if codes.operator == "NotIn" { !listed } else { listed };
         if matches && rule.action == "Restart" {
             return true;
@@ -132,14 +130,14 @@ pub fn restarts_after(pod: &Pod, container: &Container, ended: &Instance) -> boo
     }
     match container_restart_policy(pod, container) {
         RestartPolicy::Always => true,
-        RestartPolicy::OnFailure => ended.exit_code != 0,
+        RestartPolicy::OnFailure => exit_code != 0,
         RestartPolicy::Never => false,
     }
 }
 
 /// The same for an init container, which in a pod that always restarts is tried again only when it fails.
-pub fn restarts_after_init(pod: &Pod, container: &Container, ended: &Instance) -> bool {
-    ended.exit_code != 0 && restarts_after(pod, container, ended)
+pub fn restarts_after_init(pod: &Pod, container: &Container, exit_code: i32) -> bool {
+    exit_code != 0 && restarts_after(pod, container, exit_code)
 }
 
 /// Whether the pod is being deleted.

@@ -171,7 +171,7 @@ fn container_status(input: &Input<'_>, container: &Container, old: Option<&Conta
         }
         state = Some(waiting_state(&waiting.reason, Some(&waiting.message)));
     }
-    let state = state.unwrap_or_else(|| unmade_state(input, old));
+    let state = state.unwrap_or_else(|| unmade_state(input, container, old));
     let running = state.running.is_some();
     let (started, ready) = progress(input, container, latest, &state);
     let image = latest.map(|instance| instance.image.clone()).filter(|image| !image.is_empty());
@@ -226,13 +226,13 @@ fn volume_mounts(container: &Container) -> Option<Vec<VolumeMountStatus>> {
 }
 
 /// What is said of a container of which the runtime has no instance.
-fn unmade_state(input: &Input<'_>, old: Option<&ContainerStatus>) -> ContainerState {
+fn unmade_state(input: &Input<'_>, container: &Container, old: Option<&ContainerStatus>) -> ContainerState {
     let old_state = old.and_then(|old| old.state.clone()).unwrap_or_default();
     if old_state.terminated.is_some() {
         return old_state;
     }
-    if input.ending && input.stopped {
-        // Something that ran and of which nothing is left cannot be told how it ended.
+    if input.ending && input.stopped && was_due(input, container) {
+        // Something that may have run and of which nothing is left cannot be told how it ended.
         return ContainerState {
             terminated: Some(ContainerStateTerminated {
                 exit_code: 137,
@@ -245,6 +245,21 @@ fn unmade_state(input: &Input<'_>, old: Option<&ContainerStatus>) -> ContainerSt
     }
     let initializing = !spec::init_containers(input.pod).is_empty();
     waiting_state(if initializing { "PodInitializing" } else { "ContainerCreating" }, None)
+}
+
+/// Whether a container's turn had come: an init container's where a later one was made, a regular one's where one of
+/// them was made or the last init container has ended well.
+fn was_due(input: &Input<'_>, container: &Container) -> bool {
+    let inits = spec::init_containers(input.pod);
+    let began = |container: &Container| input.observed.latest(&container.name).is_some();
+    if spec::containers(input.pod).iter().any(began) {
+        return true;
+    }
+    if let Some(index) = inits.iter().position(|init| init.name == container.name) {
+        return inits[index + 1..].iter().any(began);
+    }
+    let succeeded = |instance: &Instance| instance.state == State::Exited && instance.exit_code == 0;
+    inits.last().is_none_or(|last| input.observed.latest(&last.name).is_some_and(succeeded))
 }
 
 fn waiting_state(reason: &str, message: Option<&str>) -> ContainerState {

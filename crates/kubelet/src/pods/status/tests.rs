@@ -1,4 +1,5 @@
-use k8s_openapi::api::core::v1::{PodReadinessGate, Probe};
+use k8s_openapi::api::core::v1::{ContainerRestartRule, PodReadinessGate, Probe};
+use serde_json::json;
 use testkit::{Maker, at, pod};
 
 use super::*;
@@ -109,6 +110,42 @@ fn an_end_counts_as_the_restart_policy_says() {
         let status = scene().instance("a", 0, State::Exited, code).status(&pod);
         assert_eq!(status.phase.as_deref(), Some(phase), "{policy} {code}");
     }
+}
+
+#[test]
+fn rules_for_exit_codes_keep_a_pod_from_its_end() {
+    let restarts = json!([{"action": "Restart", "exitCodes": {"operator": "In", "values": [42]}}]);
+    let rules: Vec<ContainerRestartRule> = serde_json::from_value(restarts).expect("rules");
+    for (code, phase) in [(42, "Running"), (1, "Failed"), (0, "Succeeded")] {
+        let pod = one().restart_policy("Never").with(|pod| {
+            pod.spec.as_mut().expect("there").containers[0].restart_policy_rules = Some(rules.clone());
+        });
+        let status = scene().instance("a", 0, State::Exited, code).status(&pod.build());
+        assert_eq!(status.phase.as_deref(), Some(phase), "{code}");
+    }
+    for (code, phase) in [(42, "Pending"), (1, "Failed")] {
+        let pod = one().restart_policy("Never").init_container("x", "image").with(|pod| {
+            let inits = pod.spec.as_mut().and_then(|spec| spec.init_containers.as_mut()).expect("there");
+            inits[0].restart_policy_rules = Some(rules.clone());
+        });
+        let status = scene().instance("x", 0, State::Exited, code).status(&pod.build());
+        assert_eq!(status.phase.as_deref(), Some(phase), "{code}");
+    }
+}
+
+#[test]
+fn only_what_was_due_is_said_to_be_lost() {
+    let pod = one().init_container("x", "image").init_container("y", "image").restart_policy("Never").build();
+    let lost = |scene: Scene, name: &str| {
+        let status = Scene { ending: true, stopped: true, ..scene }.status(&pod);
+        let mut all = status.init_container_statuses.into_iter().chain(status.container_statuses).flatten();
+        let state = all.find(|status| status.name == name).and_then(|status| status.state).expect("a state");
+        state.terminated.and_then(|ended| ended.reason).is_some_and(|reason| reason == "ContainerStatusUnknown")
+    };
+    let failed = || scene().instance("x", 0, State::Exited, 1);
+    assert!(!lost(failed(), "y") && !lost(failed(), "a"));
+    let through = || scene().instance("y", 0, State::Exited, 0);
+    assert!(lost(through(), "x") && lost(through(), "a"));
 }
 
 #[test]
