@@ -95,11 +95,22 @@ pub async fn read_messages(context: &Context, pod: &Pod, observed: &mut Observed
 async fn log_end(instance: &Instance) -> String {
     // Each line of the log carries a time and tags before what the container wrote.
     let raw = read_end(Path::new(&instance.log_path), 4 * MAX_LOG_MESSAGE).await;
-    let lines: Vec<&str> = raw.lines().filter_map(|line| line.splitn(4, ' ').nth(3)).collect();
-    let lines = &lines[lines.len().saturating_sub(MAX_LOG_LINES)..];
-    let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
+    let text = written(&raw);
     let start = text.ceil_char_boundary(text.len().saturating_sub(MAX_LOG_MESSAGE));
     text[start..].to_owned()
+}
+
+/// What a container wrote, from lines of its log. A line without an end of its own is continued in the next.
+fn written(log: &str) -> String {
+    let lines: Vec<(&str, &str)> = log
+        .lines()
+        .filter_map(|line| {
+            let mut parts = line.splitn(4, ' ').skip(2);
+            Some((parts.next()?, parts.next()?))
+        })
+        .collect();
+    let last = &lines[lines.len().saturating_sub(MAX_LOG_LINES)..];
+    last.iter().flat_map(|(tag, text)| [*text, if *tag == "P" { "" } else { "\n" }]).collect()
 }
 
 /// The end of a file as text; empty where there is none.
@@ -113,4 +124,25 @@ async fn read_end(path: &Path, limit: usize) -> String {
         Ok::<_, std::io::Error>(bytes)
     };
     String::from_utf8_lossy(&read.await.unwrap_or_default()).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_written_is_read_from_the_log_as_it_was() {
+        for (log, expected) in [
+            ("", ""),
+            ("2026-01-01T00:00:00Z stdout F one two\n2026-01-01T00:00:00Z stderr F three\n", "one two\nthree\n"),
+            ("2026-01-01T00:00:00Z stdout P on\n2026-01-01T00:00:00Z stdout F e\n", "one\n"),
+            ("2026-01-01T00:00:00Z stdout P no end\n", "no end"),
+            // The log is read from its end on, and the first line may be cut.
+            ("F cut\n2026-01-01T00:00:00Z stdout F whole\n", "whole\n"),
+        ] {
+            assert_eq!(written(log), expected, "{log}");
+        }
+        let many: String = (0..100).map(|n| format!("t stdout F {n}\n")).collect();
+        assert_eq!(written(&many).lines().next(), Some("20"));
+    }
 }
