@@ -6,6 +6,7 @@ use client::EventType;
 use cri as v1;
 use futures::future::join_all;
 use k8s_openapi::api::core::v1::Pod;
+use tokio::sync::watch;
 
 use super::observed::Observed;
 use super::plan::stop_order;
@@ -38,6 +39,18 @@ pub enum Reason {
 
 /// Stops one container; a container that is gone already is fine. True where the runtime has done it.
 pub async fn container(context: &Context, pod: &Pod, target: &Target<'_>, reason: &Reason, ip: Option<&str>) -> bool {
+    stop(context, pod, target, reason, ip, std::future::ready(())).await
+}
+
+/// Stops one container: its hook runs at once, the signal comes when `turn` does or the grace period is over.
+async fn stop(
+    context: &Context,
+    pod: &Pod,
+    target: &Target<'_>,
+    reason: &Reason,
+    ip: Option<&str>,
+    turn: impl Future<Output = ()>,
+) -> bool {
     let message = match reason {
         Reason::PodStops => format!("Stopping container {}", target.name),
         Reason::FailedPostStart => "FailedPostStartHook".to_owned(),
@@ -45,27 +58,11 @@ pub async fn container(context: &Context, pod: &Pod, target: &Target<'_>, reason
     };
     context.event(pod, Some(target.name), EventType::Normal, "Killing", message);
     let began = context.env.instant();
-    let definition = spec::container(pod, target.name);
-    if let Some(definition) = definition.filter(|_| target.grace > 0)
-        && let Some(handler) = definition.lifecycle.as_ref().and_then(|lifecycle| lifecycle.pre_stop.as_ref())
-    {
-        let limit = Duration::from_secs(target.grace.unsigned_abs());
-        let hook = lifecycle::run(context, pod, &definition, target.id, ip, handler, limit);
-        match tokio::time::timeout(limit, hook).await {
-            Ok(Ok(())) => {}
-            Ok(Err(err)) => {
-                tracing::info!(namespace = spec::namespace(pod), name = spec::name(pod), err = %err, "preStop hook failed");
-                let name = Some(target.name);
-                context.event(pod, name, EventType::Warning, "FailedPreStopHook", "PreStopHook failed".to_owned());
-            }
-            Err(_) => {
-                tracing::info!(
-                    namespace = spec::namespace(pod),
-                    name = spec::name(pod),
-                    "preStop hook ran out of time"
-                );
-            }
-        }
+    let limit = Duration::from_secs(target.grace.unsigned_abs());
+    if target.grace > 0 {
+        pre_stop(context, pod, target, ip, limit).await;
+        // Whose turn does not come in time goes with the others.
+        let _ = tokio::time::timeout(limit.saturating_sub(began.elapsed()), turn).await;
     }
     let used = i64::try_from(began.elapsed().as_secs()).unwrap_or(i64::MAX);
     let timeout = target.grace.saturating_sub(used).max(MIN_GRACE);
@@ -93,21 +90,47 @@ pub async fn container(context: &Context, pod: &Pod, target: &Target<'_>, reason
     }
 }
 
-/// Stops all containers of a pod, sidecars last, then its sandboxes. True where all of it is done.
+async fn pre_stop(context: &Context, pod: &Pod, target: &Target<'_>, ip: Option<&str>, limit: Duration) {
+    let Some(definition) = spec::container(pod, target.name) else { return };
+    let Some(handler) = definition.lifecycle.as_ref().and_then(|lifecycle| lifecycle.pre_stop.as_ref()) else { return };
+    let (namespace, name) = (spec::namespace(pod), spec::name(pod));
+    let hook = lifecycle::run(context, pod, &definition, target.id, ip, handler, limit);
+    match tokio::time::timeout(limit, hook).await {
+        Ok(Ok(())) => {}
+        Ok(Err(err)) => {
+            tracing::info!(namespace, name, err = %err, "preStop hook failed");
+            let message = "PreStopHook failed".to_owned();
+            context.event(pod, Some(target.name), EventType::Warning, "FailedPreStopHook", message);
+        }
+        Err(_) => tracing::info!(namespace, name, "preStop hook ran out of time"),
+    }
+}
+
+/// Stops all containers of a pod, then its sandboxes. All hooks run at once; sidecars get their signals after the
+/// regular containers have ended, the last one first. True where all of it is done.
 pub async fn pod(context: &Context, pod: &Pod, observed: &Observed, grace: i64) -> bool {
     let ip = observed.sandboxes.first().and_then(|sandbox| sandbox.ips.first()).map(String::as_str);
-    let began = context.env.instant();
-    let mut done = true;
-    for together in stop_order(pod, observed) {
-        // The grace period is the whole pod's: what the first ones took, the next ones no longer have.
-        let used = i64::try_from(began.elapsed().as_secs()).unwrap_or(i64::MAX);
-        let grace = grace.saturating_sub(used).max(0);
-        let stops = together.iter().map(|instance| async move {
-            let target = Target { id: &instance.id, name: &instance.name, grace };
-            container(context, pod, &target, &Reason::PodStops, ip).await
-        });
-        done &= join_all(stops).await.into_iter().all(|done| done);
-    }
+    // How many groups have ended.
+    let ended = watch::channel(0).0;
+    let groups = stop_order(pod, observed);
+    let stops = groups.iter().enumerate().map(|(index, together)| {
+        let ended = &ended;
+        async move {
+            let stops = together.iter().map(|instance| {
+                let mut before = ended.subscribe();
+                // The sender outlives the receiver: waiting ends only by the condition.
+                let turn = async move { drop(before.wait_for(|ended| *ended >= index).await) };
+                async move {
+                    let target = Target { id: &instance.id, name: &instance.name, grace };
+                    stop(context, pod, &target, &Reason::PodStops, ip, turn).await
+                }
+            });
+            let done = join_all(stops).await.into_iter().all(|done| done);
+            ended.send_modify(|ended| *ended = index + 1);
+            done
+        }
+    });
+    let mut done = join_all(stops).await.into_iter().all(|done| done);
     for sandbox in observed.sandboxes.iter().filter(|sandbox| sandbox.ready) {
         let request = v1::StopPodSandboxRequest { pod_sandbox_id: sandbox.id.clone() };
         match context.runtime.clone().stop_pod_sandbox(request).await {
