@@ -155,8 +155,13 @@ async fn grpc(ip: &str, port: u16, service: &str) -> Result<u64, String> {
         .map_err(|err| text(&err))?;
     let mut message = Vec::new();
     if !service.is_empty() {
-        let length = u8::try_from(service.len()).ok().filter(|length| *length < 128);
-        message.extend([0x0a, length.ok_or("service name is too long")?]);
+        message.push(0x0a);
+        let mut length = service.len();
+        while length >= 0x80 {
+            message.push((length & 0x7f) as u8 | 0x80);
+            length >>= 7;
+        }
+        message.push(length as u8);
         message.extend(service.as_bytes());
     }
     let mut body = vec![0];

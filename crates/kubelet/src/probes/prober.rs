@@ -1,13 +1,14 @@
 //! The probes of one pod: a task for each probe of each running container.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use base::{Drain, DrainTrigger};
 use client::EventType;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{Container, Pod, Probe};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use super::check::{Subject, Verdict, check};
 use super::results::{Outcome, ProbeKind, ProbeResults};
@@ -23,7 +24,7 @@ const KINDS: [ProbeKind; 3] = [ProbeKind::Startup, ProbeKind::Liveness, ProbeKin
 pub struct PodProbes {
     context: Shared,
     wake: Arc<Notify>,
-    results: Arc<Mutex<ProbeResults>>,
+    results: Arc<watch::Sender<ProbeResults>>,
     /// By instance and kind; dropping the trigger ends the task.
     tasks: HashMap<(String, ProbeKind), DrainTrigger>,
 }
@@ -31,12 +32,13 @@ pub struct PodProbes {
 impl PodProbes {
     /// No probe runs yet; `wake` is notified when a result changes.
     pub fn new(context: Shared, wake: Arc<Notify>) -> Self {
-        Self { context, wake, results: Arc::default(), tasks: HashMap::new() }
+        let results = Arc::new(watch::channel(ProbeResults::default()).0);
+        Self { context, wake, results, tasks: HashMap::new() }
     }
 
     /// The latest results.
     pub fn results(&self) -> ProbeResults {
-        self.results.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.results.borrow().clone()
     }
 
     /// Ends all probes.
@@ -59,7 +61,7 @@ impl PodProbes {
     pub fn reconcile(&mut self, pod: &Arc<Pod>, observed: &Observed) {
         let running = |id: &str| observed.containers.iter().any(|i| i.id == id && i.state == State::Running);
         self.tasks.retain(|(id, _), _| running(id));
-        self.results.lock().unwrap_or_else(PoisonError::into_inner).retain(running);
+        self.results.send_modify(|results| results.retain(running));
         self.seed(pod, observed);
         let sidecars = spec::init_containers(pod).iter().filter(|container| spec::is_sidecar(container));
         for container in sidecars.chain(spec::containers(pod)) {
@@ -88,22 +90,27 @@ impl PodProbes {
             .flatten()
             .chain(status.init_container_statuses.into_iter().flatten())
             .collect();
-        let mut results = self.results.lock().unwrap_or_else(PoisonError::into_inner);
-        for instance in observed.containers.iter().filter(|instance| instance.state == State::Running) {
+        let running = observed.containers.iter().filter(|instance| instance.state == State::Running);
+        let initial = |instance: &Instance, kind| {
             let suffix = format!("//{}", instance.id);
             let before = statuses.iter().find(|s| s.container_id.as_ref().is_some_and(|id| id.ends_with(&suffix)));
-            let initial = |kind| match kind {
+            match kind {
                 ProbeKind::Liveness => Outcome::Success,
                 ProbeKind::Readiness if before.is_some_and(|status| status.ready) => Outcome::Success,
                 ProbeKind::Readiness => Outcome::Failure,
                 ProbeKind::Startup if before.is_some_and(|status| status.started == Some(true)) => Outcome::Success,
                 ProbeKind::Startup => Outcome::Unknown,
-            };
-            for kind in KINDS.into_iter().filter(|kind| results.get(&instance.id, *kind).is_none()).collect::<Vec<_>>()
-            {
-                results.set(&instance.id, kind, initial(kind));
             }
-        }
+        };
+        self.results.send_modify(|results| {
+            for instance in running {
+                for kind in KINDS {
+                    if results.get(&instance.id, kind).is_none() {
+                        results.set(&instance.id, kind, initial(instance, kind));
+                    }
+                }
+            }
+        });
     }
 
     fn task(
@@ -157,7 +164,7 @@ struct Prober {
     ip: String,
     kind: ProbeKind,
     probe: Probe,
-    results: Arc<Mutex<ProbeResults>>,
+    results: Arc<watch::Sender<ProbeResults>>,
     wake: Arc<Notify>,
 }
 
@@ -171,38 +178,40 @@ impl Prober {
         let period = seconds(self.probe.period_seconds, 10).max(Duration::from_secs(1));
         let started = crate::pods::timestamp(self.started_at).unwrap_or_else(|| self.context.env.now());
         let first = started.saturating_add(seconds(self.probe.initial_delay_seconds, 0)).unwrap_or(started);
-        let wait = Duration::try_from(first.duration_since(self.context.env.now())).unwrap_or(Duration::ZERO);
-        if drain.until(self.context.env.sleep(wait)).await.is_none() {
+        if drain.until(self.sleep_until(first)).await.is_none() || drain.until(self.applies()).await.is_none() {
             return;
         }
+        let mut due = self.context.env.now();
         let mut tally = Tally::default();
         loop {
-            if self.applies() {
-                let verdict = match drain.until(self.check()).await {
-                    Some(verdict) => verdict,
-                    None => return,
-                };
-                if let Some(outcome) = verdict.and_then(|verdict| tally.count(&self.probe, verdict))
-                    && self.note(outcome)
-                {
-                    return;
-                }
+            let Some(verdict) = drain.until(self.check()).await else { return };
+            if let Some(outcome) = verdict.and_then(|verdict| tally.count(&self.probe, verdict))
+                && self.note(outcome)
+            {
+                return;
             }
-            // A startup probe is waited for eagerly by the others: they look each second, it costs nothing.
-            let pause = if self.applies() { period } else { Duration::from_secs(1).min(period) };
-            if drain.until(self.context.env.sleep(pause)).await.is_none() {
+            due = next_due(due, period, self.context.env.now());
+            if drain.until(self.sleep_until(due)).await.is_none() {
                 return;
             }
         }
     }
 
-    /// Liveness and readiness are asked only of a container that has started.
-    fn applies(&self) -> bool {
+    async fn sleep_until(&self, time: Timestamp) {
+        let wait = Duration::try_from(time.duration_since(self.context.env.now())).unwrap_or(Duration::ZERO);
+        self.context.env.sleep(wait).await;
+    }
+
+    /// Liveness and readiness are asked only of a container that has started: completes when it has.
+    async fn applies(&self) {
         if self.kind == ProbeKind::Startup || self.container.startup_probe.is_none() {
-            return true;
+            return;
         }
-        let results = self.results.lock().unwrap_or_else(PoisonError::into_inner);
-        results.get(&self.container_id, ProbeKind::Startup) == Some(Outcome::Success)
+        let mut results = self.results.subscribe();
+        let has_started =
+            |results: &ProbeResults| results.get(&self.container_id, ProbeKind::Startup) == Some(Outcome::Success);
+        // The sender lives as long as `self`, so waiting ends only by the condition.
+        let _ = results.wait_for(has_started).await;
     }
 
     /// One check; `None` where nothing was learnt.
@@ -234,10 +243,11 @@ impl Prober {
 
     /// Notes an outcome. True where this probe has nothing more to say.
     fn note(&self, outcome: Outcome) -> bool {
-        let mut results = self.results.lock().unwrap_or_else(PoisonError::into_inner);
-        let changed = results.get(&self.container_id, self.kind) != Some(outcome);
-        results.set(&self.container_id, self.kind, outcome);
-        drop(results);
+        let changed = self.results.send_if_modified(|results| {
+            let changed = results.get(&self.container_id, self.kind) != Some(outcome);
+            results.set(&self.container_id, self.kind, outcome);
+            changed
+        });
         if changed {
             self.wake.notify_one();
         }
@@ -247,6 +257,14 @@ impl Prober {
             ProbeKind::Startup => true,
         }
     }
+}
+
+/// The next time of a rhythm after `now`: checks that take long make others fall out, and none later.
+fn next_due(due: Timestamp, period: Duration, now: Timestamp) -> Timestamp {
+    let late = now.duration_since(due).max(SignedDuration::ZERO);
+    let periods = late.as_nanos() / i128::try_from(period.as_nanos()).unwrap_or(i128::MAX).max(1) + 1;
+    let periods = u32::try_from(periods).unwrap_or(u32::MAX);
+    due.saturating_add(period.saturating_mul(periods)).unwrap_or(Timestamp::MAX)
 }
 
 /// Counts equal answers in a row.
@@ -272,7 +290,17 @@ impl Tally {
 
 #[cfg(test)]
 mod tests {
+    use testkit::at;
+
     use super::*;
+
+    #[test]
+    fn checks_that_take_long_do_not_shift_the_rhythm() {
+        let period = Duration::from_secs(10);
+        for (now, expected) in [(0, 10), (3, 10), (10, 20), (12, 20), (35, 40), (-5, 10)] {
+            assert_eq!(next_due(at(0), period, at(now)), at(expected), "{now}");
+        }
+    }
 
     #[test]
     fn an_outcome_needs_its_threshold_in_a_row() {
