@@ -11,7 +11,7 @@ use crate::config::Config;
 use crate::csi::Drivers;
 use crate::images::Puller;
 use crate::node::Machine;
-use crate::pods::{NodeDns, NodeFacts, NodePods, StatusManager, spec};
+use crate::pods::{Allocations, NodeDns, NodeFacts, NodePods, StatusManager, spec};
 use crate::resources::{Amounts, Cgroups};
 use crate::sources::Watched;
 use crate::spawner::Spawner;
@@ -56,6 +56,8 @@ pub struct Context {
     pub csi: Drivers,
     /// Pulls images.
     pub puller: Puller,
+    /// What pods were given of the node's CPU and memory.
+    pub allocations: Allocations,
     /// Writes pods' statuses.
     pub statuses: StatusManager,
     /// Records events.

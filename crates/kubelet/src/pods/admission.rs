@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{Node, NodeSelector, NodeSelectorRequirement, NodeSelectorTerm, Pod};
 
+use super::resize::Pending;
 use super::spec;
 use crate::context::Context;
 use crate::resources::{Amounts, pod_requests};
@@ -62,16 +63,57 @@ impl Refusal {
 
 /// Lets a pod in, or says why not.
 pub fn admit(context: &Context, pod: &Pod) -> Result<(), Refusal> {
-    let others: Vec<Arc<Pod>> = context
-        .pods
-        .list()
-        .into_iter()
-        .filter(|other| spec::uid(other) != spec::uid(pod) && !spec::is_terminal(other))
+    let others: Vec<Arc<Pod>> = others(context, pod)
+        .map(|other| context.allocations.allocated(&other))
         // Of two new pods the older one has precedence; what runs already is never displaced.
         .filter(|other| spec::phase(other) == "Running" || is_older(other, pod))
         .collect();
     let node = context.node.lister().get(None, &context.config.node_name);
     check(pod, &others, node.as_deref(), &context.allocatable())
+}
+
+/// The other pods of the node that have not come to their end.
+fn others(context: &Context, pod: &Pod) -> impl Iterator<Item = Arc<Pod>> {
+    let uid = spec::uid(pod).to_owned();
+    context.pods.list().into_iter().filter(move |other| spec::uid(other) != uid && !spec::is_terminal(other))
+}
+
+/// Whether a pod that runs can have the CPU and memory that it asks for by now. `has` tells what the others have.
+pub fn fits(context: &Context, pod: &Pod, has: &dyn Fn(&Arc<Pod>) -> Arc<Pod>) -> Result<(), Pending> {
+    let others: Vec<Arc<Pod>> = others(context, pod).map(|other| has(&other)).collect();
+    resize_fits(pod, &others, &context.allocatable())
+}
+
+fn resize_fits(pod: &Pod, others: &[Arc<Pod>], allocatable: &Amounts) -> Result<(), Pending> {
+    let used = used(others);
+    let amounts = |requests: Amounts| requests.into_iter().filter(|(name, _)| name == "cpu" || name == "memory");
+    for (name, requested) in amounts(pod_requests(pod)) {
+        let capacity = allocatable.get(&name).copied().unwrap_or(0);
+        if requested > capacity {
+            return Err(Pending::Infeasible(format!(
+                "Node didn't have enough capacity: {name}, requested: {requested}, capacity: {capacity}"
+            )));
+        }
+    }
+    for (resource, requested) in amounts(pod_requests(pod)) {
+        let capacity = allocatable.get(&resource).copied().unwrap_or(0);
+        let used = used.get(&resource).copied().unwrap_or(0);
+        if requested > 0 && requested > capacity - used {
+            return Err(Pending::Deferred(Refusal::OutOf { resource, requested, used, capacity }.to_string()));
+        }
+    }
+    Ok(())
+}
+
+/// What pods ask for together.
+fn used(pods: &[Arc<Pod>]) -> Amounts {
+    let mut used = Amounts::new();
+    for pod in pods {
+        for (name, amount) in pod_requests(pod) {
+            *used.entry(name).or_default() += amount;
+        }
+    }
+    used
 }
 
 fn is_older(other: &Pod, pod: &Pod) -> bool {
@@ -102,12 +144,7 @@ fn check(pod: &Pod, others: &[Arc<Pod>], node: Option<&Node>, allocatable: &Amou
     if running >= pods {
         return Err(out_of("pods", 1, running, pods));
     }
-    let mut used = Amounts::new();
-    for other in others {
-        for (name, amount) in pod_requests(other) {
-            *used.entry(name).or_default() += amount;
-        }
-    }
+    let used = used(others);
     for (name, requested) in pod_requests(pod) {
         let capacity = allocatable.get(&name).copied().unwrap_or(0);
         let used = used.get(&name).copied().unwrap_or(0);
@@ -216,4 +253,34 @@ fn sysctls(pod: &Pod) -> Result<(), Refusal> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use testkit::pod;
+
+    use super::*;
+
+    fn asking(name: &str, cpu: &str) -> Pod {
+        let resources = serde_json::json!({"requests": {"cpu": cpu}});
+        let resources = serde_json::from_value(resources).expect("resources");
+        let with = |pod: &mut Pod| pod.spec.as_mut().expect("there").containers[0].resources = Some(resources);
+        pod(name).container("a", "image").with(with).build()
+    }
+
+    #[track_caller]
+    fn check_resize(cpu: &str, expected: Result<(), Pending>) {
+        let others = [Arc::new(asking("other", "1500m"))];
+        let allocatable = Amounts::from([("cpu".to_owned(), 4000), ("memory".to_owned(), 1 << 30)]);
+        assert_eq!(resize_fits(&asking("web", cpu), &others, &allocatable), expected);
+    }
+
+    #[test]
+    fn a_resize_needs_room_beside_the_others() {
+        check_resize("2500m", Ok(()));
+        let deferred = "Node didn't have enough resource: cpu, requested: 3000, used: 1500, capacity: 4000";
+        check_resize("3", Err(Pending::Deferred(deferred.to_owned())));
+        let infeasible = "Node didn't have enough capacity: cpu, requested: 5000, capacity: 4000";
+        check_resize("5", Err(Pending::Infeasible(infeasible.to_owned())));
+    }
 }

@@ -8,7 +8,28 @@ use super::status::whole_seconds;
 use super::{phase, spec};
 
 /// The conditions that the kubelet writes.
-pub const OWNED: [&str; 5] = ["PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled"];
+pub const OWNED: [&str; 7] = [
+    "PodReadyToStartContainers",
+    "Initialized",
+    "Ready",
+    "ContainersReady",
+    "PodScheduled",
+    "PodResizePending",
+    "PodResizeInProgress",
+];
+
+/// A condition that is there while a change of the pod's resources waits or goes on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Resize {
+    /// `PodResizePending` or `PodResizeInProgress`.
+    pub type_: &'static str,
+    /// What keeps it.
+    pub reason: Option<&'static str>,
+    /// The same for people.
+    pub message: Option<String>,
+    /// The generation of the pod that asked for it.
+    pub generation: Option<i64>,
+}
 
 /// What conditions are made from.
 pub struct Facts<'a> {
@@ -20,6 +41,8 @@ pub struct Facts<'a> {
     pub phase: &'a str,
     /// Whether there is a sandbox with an address.
     pub sandbox_ready: bool,
+    /// Changes of resources that are not done.
+    pub resizes: &'a [Resize],
     /// The present.
     pub now: Timestamp,
 }
@@ -57,6 +80,10 @@ pub fn conditions(pod: &Pod, old: &PodStatus, facts: &Facts<'_>) -> Vec<PodCondi
     ];
     let mut conditions: Vec<PodCondition> =
         owned.into_iter().map(|(type_, verdict)| condition(pod, old, type_, verdict, facts.now)).collect();
+    conditions.extend(facts.resizes.iter().map(|resize| {
+        let verdict = Verdict { status: true, reason: resize.reason, message: resize.message.clone() };
+        PodCondition { observed_generation: resize.generation, ..condition(pod, old, resize.type_, verdict, facts.now) }
+    }));
     conditions.extend(old.conditions.iter().flatten().filter(|c| !OWNED.contains(&c.type_.as_str())).cloned());
     conditions
 }

@@ -1,6 +1,7 @@
 //! The node's pods: a worker for each, and what wakes it.
 
 mod admission;
+mod allocation;
 mod backoff;
 mod cleanup;
 mod conditions;
@@ -35,6 +36,7 @@ use k8s_openapi::api::core::v1::{Pod, PodSpec};
 use tokio::sync::{Notify, watch};
 
 pub use admission::matches_node;
+pub use allocation::Allocations;
 pub use backoff::BackOff;
 pub use cleanup::{CleanupError, delete_from_api};
 pub use cri_config::NodeFacts;

@@ -251,6 +251,9 @@ fn changed_conditions(old: Option<&Value>, new: &Value) -> Vec<Value> {
     };
     let (old, new) = (by_type(old), by_type(Some(new)));
     let mut changed = Vec::new();
+    for type_ in old.keys().filter(|type_| OWNED.contains(&type_.as_str()) && !new.contains_key(*type_)) {
+        changed.push(json!({"type": type_, "$patch": "delete"}));
+    }
     for (type_, condition) in new {
         let before = old.get(&type_);
         if !OWNED.contains(&type_.as_str()) || before == Some(&condition) {
@@ -282,6 +285,7 @@ mod tests {
             "phase": "Pending", "podIPs": [{"ip": "10.0.0.1"}], "reason": "x",
             "conditions": [{"type": "Ready", "status": "False", "reason": "ContainersNotReady"},
                            {"type": "Initialized", "status": "True"},
+                           {"type": "PodResizeInProgress", "status": "True"},
                            {"type": "example.org/gate", "status": "True"}],
         }));
         let new = status(json!({
@@ -293,7 +297,8 @@ mod tests {
             json!({
                 "reason": null,
                 "podIPs": [{"ip": "10.0.0.2"}, {"$patch": "replace"}],
-                "conditions": [{"type": "Ready", "status": "True", "reason": null}],
+                "conditions": [{"type": "PodResizeInProgress", "$patch": "delete"},
+                               {"type": "Ready", "status": "True", "reason": null}],
             })
         );
         assert!(patch(Some(&new), &new).is_empty());

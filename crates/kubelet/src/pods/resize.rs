@@ -1,14 +1,158 @@
-//! Containers that run get the resources that their pod's definition says by now.
+//! Changes of a running pod's CPU and memory: first the node agrees to them, then its containers get them.
 
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use api::quantity::Quantity;
+use client::EventType;
 use cri as v1;
-use k8s_openapi::api::core::v1::{Container, Pod};
+use k8s_openapi::api::core::v1::{Container, Pod, ResourceRequirements};
+use serde_json::{Map, Value, json};
+use tokio::sync::Notify;
 
+use super::conditions::Resize;
 use super::kill::{self, Reason, Target};
 use super::observed::{Instance, State};
-use super::spec;
 use super::state::PodState;
+use super::{admission, spec};
 use crate::context::Context;
+use crate::images::rpc_message;
 use crate::resources;
+
+/// A change that the node has not agreed to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Pending {
+    /// It never can.
+    Infeasible(String),
+    /// It can when others leave.
+    Deferred(String),
+}
+
+impl Pending {
+    /// As in the condition.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Infeasible(_) => "Infeasible",
+            Self::Deferred(_) => "Deferred",
+        }
+    }
+
+    fn message(&self) -> &str {
+        match self {
+            Self::Infeasible(message) | Self::Deferred(message) => message,
+        }
+    }
+}
+
+/// A change that the node has agreed to, until all containers have it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// The generation of the pod that asked for it.
+    generation: Option<i64>,
+    /// Why it does not go on.
+    error: Option<String>,
+}
+
+/// What is to be said of a pod's changes in its conditions.
+pub fn conditions(state: &PodState) -> Vec<Resize> {
+    let pending = state.pending.as_ref().map(|(pending, generation)| Resize {
+        type_: "PodResizePending",
+        reason: Some(pending.reason()),
+        message: Some(pending.message().to_owned()),
+        generation: *generation,
+    });
+    let progress = state.progress.as_ref().map(|progress| Resize {
+        type_: "PodResizeInProgress",
+        reason: progress.error.as_ref().map(|_| "Error"),
+        message: progress.error.clone(),
+        generation: progress.generation,
+    });
+    pending.into_iter().chain(progress).collect()
+}
+
+/// Lets a pod have what it asks for by now if there is room, and says what keeps it waiting otherwise.
+pub async fn decide(context: &Context, state: &mut PodState, wake: &Arc<Notify>) {
+    let (desired, uid) = (Arc::clone(&state.desired), spec::uid(&state.desired).to_owned());
+    let generation = desired.metadata.generation;
+    if !context.allocations.differs(&desired) {
+        state.pending = None;
+        context.allocations.stop_waiting(&uid);
+        return;
+    }
+    match context.allocations.grant(&desired, |has| admission::fits(context, &desired, has)) {
+        Ok(()) => {
+            state.pending = None;
+            state.pod = context.allocations.allocated(&desired);
+            state.progress = Some(Progress { generation, error: None });
+            context.allocations.stop_waiting(&uid);
+            if let Err(err) = context.allocations.keep(&desired, &pod_dir(context, &desired)).await {
+                tracing::warn!(uid, err = %err, "what the pod was given cannot be written down");
+            }
+            let message = format!("Pod resize started: {}", summary(&desired, generation, None));
+            context.event(&desired, None, EventType::Normal, "ResizeStarted", message);
+            // Who gives something back leaves room.
+            context.allocations.wake();
+        }
+        Err(pending) => {
+            let before = state.pending.replace((pending.clone(), generation));
+            if before.is_none_or(|(before, of)| before.reason() != pending.reason() || of != generation) {
+                let text = summary(&desired, generation, Some(pending.message()));
+                let message = format!("Pod resize {}: {text}", pending.reason());
+                let reason = match pending {
+                    Pending::Infeasible(_) => "ResizeInfeasible",
+                    Pending::Deferred(_) => "ResizeDeferred",
+                };
+                context.event(&desired, None, EventType::Warning, reason, message);
+            }
+            context.allocations.wait(&uid, wake);
+        }
+    }
+}
+
+/// What a kubelet before this one had begun.
+pub fn unfinished(context: &Context, state: &PodState) -> Option<Progress> {
+    let differing = changes(&state.pod, &state.observed.containers, context.machine.memory_bytes);
+    let generation = state.pod.metadata.generation;
+    (!differing.is_empty()).then_some(Progress { generation, error: None })
+}
+
+fn pod_dir(context: &Context, pod: &Pod) -> PathBuf {
+    context.config.pod_dir(spec::uid(pod))
+}
+
+/// The resources of a pod's containers, as events tell them.
+fn summary(pod: &Pod, generation: Option<i64>, error: Option<&str>) -> Value {
+    let list = |containers: &mut dyn Iterator<Item = &Container>| -> Vec<Value> {
+        containers.map(|one| json!({"name": one.name, "resources": amounts(one.resources.as_ref())})).collect()
+    };
+    let sidecars = list(&mut spec::init_containers(pod).iter().filter(|container| spec::is_sidecar(container)));
+    let mut fields = Map::new();
+    if !sidecars.is_empty() {
+        fields.insert("initContainers".to_owned(), Value::Array(sidecars));
+    }
+    fields.insert("containers".to_owned(), Value::Array(list(&mut spec::containers(pod).iter())));
+    fields.insert("generation".to_owned(), json!(generation));
+    fields.extend(error.map(|error| ("error".to_owned(), json!(error))));
+    Value::Object(fields)
+}
+
+/// CPU and memory in the words of the API.
+fn amounts(resources: Option<&ResourceRequirements>) -> Value {
+    let resources = resources.cloned().unwrap_or_default();
+    let mut out = Map::new();
+    for (side, list) in [("limits", resources.limits), ("requests", resources.requests)] {
+        let amounts = list.into_iter().flatten().filter(|(name, _)| name == "cpu" || name == "memory");
+        let words = amounts.map(|(name, quantity)| {
+            let canonical = Quantity::parse(&quantity.0).map_or(quantity.0, |quantity| quantity.to_string());
+            (name, Value::String(canonical))
+        });
+        let words: Map<String, Value> = words.collect();
+        if !words.is_empty() {
+            out.insert(side.to_owned(), Value::Object(words));
+        }
+    }
+    Value::Object(out)
+}
 
 /// A change of one container.
 struct Change {
@@ -17,32 +161,57 @@ struct Change {
     wanted: v1::LinuxContainerResources,
 }
 
-/// Changes what differs, each change once. Whether there was anything to change.
-pub async fn apply(context: &Context, state: &mut PodState) -> bool {
-    let pod = std::sync::Arc::clone(&state.pod);
+/// How far the containers are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Applied {
+    /// They have what they should.
+    All,
+    /// Something was changed: look again.
+    Some,
+    /// Something could not be changed, and is to be tried again later.
+    Failed,
+}
+
+/// Changes what differs, each change once.
+pub async fn apply(context: &Context, state: &mut PodState) -> Applied {
+    let pod = Arc::clone(&state.pod);
     let ip = state.pod_ip();
-    let mut any = false;
+    let mut applied = Applied::All;
+    let mut error = None;
     state.resized.retain(|id, _| state.observed.containers.iter().any(|instance| instance.id == *id));
     for change in changes(&pod, &state.observed.containers, context.machine.memory_bytes) {
-        let tried = state.resized.insert(change.instance.id.clone(), change.wanted.clone());
+        let (id, wanted) = (change.instance.id.clone(), change.wanted.clone());
         // A runtime may say something else than it was told; to tell it again would not help.
-        if tried.as_ref() == Some(&change.wanted) {
+        if state.resized.get(&id) == Some(&wanted) {
             continue;
         }
-        any = true;
         let name = change.container.name.clone();
         match Box::pin(make(context, &pod, change, ip.as_deref())).await {
             Ok(()) => {
-                let message = format!("Pod resize completed: container {name}");
-                context.event(&pod, Some(&name), client::EventType::Normal, "ResizeCompleted", message);
+                state.resized.insert(id, wanted);
+                applied = Applied::Some;
             }
-            Err(why) => {
-                let message = format!("Pod resize failed: container {name}: {why}");
-                context.event(&pod, Some(&name), client::EventType::Warning, "ResizeError", message);
-            }
+            Err(why) => error = Some(format!("container {name}: {why}")),
         }
     }
-    any
+    let Some(progress) = state.progress.as_mut() else { return applied };
+    let generation = progress.generation;
+    if let Some(error) = error {
+        if progress.error.as_ref() != Some(&error) {
+            let message = format!("Pod resize error: {}", summary(&pod, generation, Some(&error)));
+            context.event(&pod, None, EventType::Warning, "ResizeError", message);
+        }
+        progress.error = Some(error);
+        return Applied::Failed;
+    }
+    progress.error = None;
+    if applied == Applied::All {
+        state.progress = None;
+        let message = format!("Pod resize completed: {}", summary(&pod, generation, None));
+        context.event(&pod, None, EventType::Normal, "ResizeCompleted", message);
+        return Applied::Some;
+    }
+    applied
 }
 
 fn changes(pod: &Pod, instances: &[Instance], memory: i64) -> Vec<Change> {
@@ -65,6 +234,7 @@ async fn make(context: &Context, pod: &Pod, change: Change, ip: Option<&str>) ->
         kill::container(context, pod, &target, &Reason::Plan(message), ip).await;
         return Ok(());
     }
+    check_usage(context, &instance, &wanted).await?;
     let (cgroup, limits) = (context.pod_cgroup(pod), resources::pod_cgroup_limits(pod, context.config.pod_pids_limit));
     // The pod's own limits go first where they grow; where they shrink the kernel may take them only afterwards.
     let before = context.cgroups.ensure_pod(&cgroup, &limits);
@@ -74,9 +244,34 @@ async fn make(context: &Context, pod: &Pod, change: Change, ip: Option<&str>) ->
         ..v1::UpdateContainerResourcesRequest::default()
     };
     let updated = context.runtime.clone().update_container_resources(request).await;
-    updated.map_err(|status| crate::images::rpc_message(&status))?;
+    updated.map_err(|status| rpc_message(&status))?;
     if before.is_err() {
         context.cgroups.ensure_pod(&cgroup, &limits).map_err(|err| err.to_string())?;
+    }
+    Ok(())
+}
+
+/// A limit below what is in use would end the container, or be refused by the kernel.
+async fn check_usage(
+    context: &Context,
+    instance: &Instance,
+    wanted: &v1::LinuxContainerResources,
+) -> Result<(), String> {
+    let limit = wanted.memory_limit_in_bytes;
+    let before = instance.resources.as_ref().map_or(0, |actual| actual.memory_limit_in_bytes);
+    if limit <= 0 || (before > 0 && limit >= before) {
+        return Ok(());
+    }
+    let request = v1::ContainerStatsRequest { container_id: instance.id.clone() };
+    let answer = context.runtime.clone().container_stats(request).await.map_err(|status| rpc_message(&status))?;
+    let memory = answer.into_inner().stats.and_then(|stats| stats.memory);
+    let usage =
+        memory.and_then(|memory| memory.usage_bytes.or(memory.working_set_bytes)).map_or(0, |bytes| bytes.value);
+    if usage >= limit.unsigned_abs() {
+        let name = &instance.name;
+        return Err(format!(
+            "attempting to set container \"{name}\" memory limit ({limit}) below current usage ({usage})"
+        ));
     }
     Ok(())
 }

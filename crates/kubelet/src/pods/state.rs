@@ -12,6 +12,7 @@ use super::conditions::OWNED;
 use super::observe::{self, ObserveError};
 use super::observed::{Observed, State};
 use super::plan::Waiting;
+use super::resize::{self, Pending, Progress};
 use super::spec;
 use super::status::{self, Failure};
 use crate::context::Context;
@@ -20,6 +21,8 @@ use crate::probes::PodProbes;
 /// What a worker knows of its pod between two looks.
 pub struct PodState {
     /// The pod as the API has it.
+    pub desired: Arc<Pod>,
+    /// The same with the resources that the node has agreed to.
     pub pod: Arc<Pod>,
     /// What the runtime has of it.
     pub observed: Observed,
@@ -43,6 +46,10 @@ pub struct PodState {
     pub starting: Vec<String>,
     /// How often in a row the sandbox could not be made.
     pub sandbox_failures: u32,
+    /// A change of resources that the node has not agreed to, and the generation that asks for it.
+    pub pending: Option<(Pending, Option<i64>)>,
+    /// A change of resources that goes on.
+    pub progress: Option<Progress>,
     /// What running instances were last told to keep to, by their identifier.
     pub resized: BTreeMap<String, cri::LinuxContainerResources>,
     /// The status as it was last computed.
@@ -53,6 +60,7 @@ impl PodState {
     /// Nothing is known but the pod.
     pub fn new(pod: Arc<Pod>) -> Self {
         Self {
+            desired: Arc::clone(&pod),
             pod,
             observed: Observed::default(),
             failure: None,
@@ -65,6 +73,8 @@ impl PodState {
             crash_looping: BTreeMap::new(),
             starting: Vec::new(),
             sandbox_failures: 0,
+            pending: None,
+            progress: None,
             resized: BTreeMap::new(),
             last: None,
         }
@@ -111,6 +121,7 @@ impl PodState {
         let mut waiting = self.failed.clone();
         waiting.extend(self.crash_looping.clone());
         let results = probes.results();
+        let resizes = resize::conditions(self);
         let status = status::status(&status::Input {
             pod: &known,
             observed: &self.observed,
@@ -118,6 +129,7 @@ impl PodState {
             waiting: &waiting,
             starting: &self.starting,
             failure: self.failure.as_ref(),
+            resizes: &resizes,
             ending: self.is_ending(),
             stopped: self.stopped,
             runtime: &context.runtime_name,

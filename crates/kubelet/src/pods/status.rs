@@ -9,7 +9,7 @@ use k8s_openapi::api::core::v1::{
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::conditions::{self, Facts};
+use super::conditions::{self, Facts, Resize};
 use super::observed::{Instance, Observed, State, timestamp};
 use super::plan::Waiting;
 use super::{phase, spec};
@@ -39,6 +39,8 @@ pub struct Input<'a> {
     pub starting: &'a [String],
     /// Why the kubelet ended the pod, if it did.
     pub failure: Option<&'a Failure>,
+    /// Changes of the pod's resources that are not done.
+    pub resizes: &'a [Resize],
     /// Whether the pod is to stop: nothing will be started again.
     pub ending: bool,
     /// Whether all of it has stopped for good.
@@ -61,7 +63,14 @@ pub fn status(input: &Input<'_>) -> PodStatus {
     let ephemeral = statuses(input, &ephemeral, old.ephemeral_container_statuses.as_deref());
     let phase = decide_phase(input, &old, &init, &regular);
     let ips = pod_ips(input, &old);
-    let facts = Facts { init: &init, regular: &regular, phase, sandbox_ready: has_sandbox(input), now: input.now };
+    let facts = Facts {
+        init: &init,
+        regular: &regular,
+        phase,
+        sandbox_ready: has_sandbox(input),
+        resizes: input.resizes,
+        now: input.now,
+    };
     let conditions = conditions::conditions(pod, &old, &facts);
     let (reason, message) = match input.failure {
         Some(failure) => (Some(failure.reason.clone()), Some(failure.message.clone())),
@@ -196,8 +205,8 @@ fn container_status(input: &Input<'_>, container: &Container, old: Option<&Conta
         last_state: Some(last.unwrap_or_default()),
         ready,
         started: Some(started),
-        resources: resources.clone().filter(|_| running),
-        allocated_resources: resources.and_then(|resources| resources.requests).filter(|_| running),
+        resources: resources.filter(|_| running),
+        allocated_resources: (container.resources.clone()).and_then(|has| has.requests).filter(|_| running),
         user: latest.filter(|_| running).and_then(user),
         volume_mounts: volume_mounts(container),
         ..ContainerStatus::default()

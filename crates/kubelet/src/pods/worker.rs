@@ -36,6 +36,8 @@ const MEASURE: Duration = Duration::from_secs(10);
 const EVICTED: &str = "Evicted";
 /// How long such a pod may take to stop, in seconds.
 const EVICTION_GRACE: i64 = 1;
+/// After resources of a container that runs could not be changed.
+const RESIZE_RETRY: Duration = Duration::from_secs(10);
 /// The longest wait between attempts to mount a pod's volumes.
 const LONGEST_MOUNT_RETRY: Duration = Duration::from_secs(122);
 
@@ -130,11 +132,13 @@ impl Worker {
 
     async fn sync(&mut self) -> Result<Next, ObserveError> {
         let update = self.updates.borrow_and_update().clone();
-        self.state.pod = update.pod;
+        self.state.pod = self.context.allocations.allocated(&update.pod);
+        self.state.desired = update.pod;
         self.state.observe(&self.context).await?;
         let deadline = self.check_deadline();
         if !update.gone && !self.state.is_ending() {
-            self.admit();
+            self.admit().await;
+            resize::decide(&self.context, &mut self.state, &self.wake).await;
         }
         if update.gone || self.state.is_ending() {
             return Box::pin(self.stop(update.gone)).await;
@@ -161,20 +165,26 @@ impl Worker {
     }
 
     /// Refuses a pod that does not fit. What runs already was let in before.
-    fn admit(&mut self) {
+    async fn admit(&mut self) {
         if self.state.admitted {
             return;
         }
         self.state.admitted = true;
-        if !self.state.observed.sandboxes.is_empty() || spec::phase(&self.state.pod) == "Running" {
-            return;
-        }
-        if let Err(refusal) = admission::admit(&self.context, &self.state.pod) {
+        let pod = Arc::clone(&self.state.desired);
+        let began = !self.state.observed.sandboxes.is_empty() || spec::phase(&pod) == "Running";
+        if !began && let Err(refusal) = admission::admit(&self.context, &pod) {
             let reason = refusal.event_reason();
-            self.context.event(&self.state.pod, None, EventType::Warning, reason, refusal.to_string());
+            self.context.event(&pod, None, EventType::Warning, reason, refusal.to_string());
             let message = format!("Pod was rejected: {refusal}");
             self.state.failure = Some(Failure { reason: reason.to_owned(), message });
+            return;
         }
+        let dir = self.context.config.pod_dir(spec::uid(&pod));
+        if let Err(err) = self.context.allocations.begin(&pod, &dir).await {
+            tracing::warn!(uid = spec::uid(&pod), err = %err, "what the pod was given cannot be written down");
+        }
+        self.state.pod = self.context.allocations.allocated(&pod);
+        self.state.progress = resize::unfinished(&self.context, &self.state);
     }
 
     fn plan(&self) -> Plan {
@@ -218,11 +228,15 @@ impl Worker {
             Usage::Exceeded => return Ok(Next::Again),
         };
         if plan.is_rest() {
-            if resize::apply(&self.context, &mut self.state).await {
-                return Ok(Next::Again);
-            }
-            let refresh = mounted.refresh_at;
-            return Ok(Next::Rest([plan.wake_at, refresh, measure_at].into_iter().flatten().min()));
+            let retry = match resize::apply(&self.context, &mut self.state).await {
+                resize::Applied::Some => return Ok(Next::Again),
+                resize::Applied::All => None,
+                resize::Applied::Failed => {
+                    self.state.publish(&self.context, &self.probes);
+                    Some(self.in_time(RESIZE_RETRY))
+                }
+            };
+            return Ok(Next::Rest([plan.wake_at, mounted.refresh_at, measure_at, retry].into_iter().flatten().min()));
         }
         if let Some(attempt) = plan.create_sandbox {
             return Ok(self.create_sandbox(attempt).await);
@@ -390,6 +404,7 @@ impl Worker {
         self.probes.stop();
         self.references = References::default();
         self.state.stopped = true;
+        (self.state.pending, self.state.progress) = (None, None);
         self.state.publish(&self.context, &self.probes);
         let context = Arc::clone(&self.context);
         let uid = spec::uid(&self.state.pod).to_owned();
@@ -398,6 +413,7 @@ impl Worker {
             return Ok(Next::Rest(Some(self.in_time(RETRY))));
         }
         self.state.has_cgroup = false;
+        context.allocations.forget(&uid);
         if !gone && !spec::is_deleted(&self.state.pod) {
             return Ok(Next::Rest(None));
         }

@@ -54,6 +54,7 @@ impl Scene {
             waiting: &self.waiting,
             starting: &[],
             failure: self.failure.as_ref(),
+            resizes: &[],
             ending: self.ending,
             stopped: self.stopped,
             runtime: "skiff",
