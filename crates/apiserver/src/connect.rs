@@ -13,6 +13,7 @@ mod location;
 mod logs;
 mod pool;
 mod proxy;
+mod reader;
 mod tunnel;
 mod url;
 

@@ -8,7 +8,7 @@ use http_body_util::{BodyExt, Limited};
 
 use super::dial::Security;
 use super::forward::{Destination, exchange, outgoing, passed};
-use super::{Call, kubelet, location};
+use super::{Call, kubelet, location, reader};
 use crate::http::body::{self, Body};
 use crate::http::output;
 use crate::http::request_info::Query;
@@ -22,7 +22,7 @@ const STREAMS: [&str; 3] = ["All", "Stderr", "Stdout"];
 /// What is for this server alone.
 const OWN_PARAMETERS: [&str; 2] = ["container", "insecureSkipTLSVerifyBackend"];
 
-pub(super) async fn handle(call: &Call<'_>, request: Request<Body>) -> Result<Response<Body>, Status> {
+pub(super) async fn handle(call: &Call<'_>, mut request: Request<Body>) -> Result<Response<Body>, Status> {
     let query = &call.info.query;
     let errors = validate(query)?;
     if !errors.is_empty() {
@@ -40,11 +40,23 @@ pub(super) async fn handle(call: &Call<'_>, request: Request<Body>) -> Result<Re
     let path = format!("/containerLogs/{namespace}/{}/{container}{rest}", call.name);
     let security = Security::Kubelet { insecure: query.flag("insecureSkipTLSVerifyBackend") };
     let destination = Destination { address, security, path };
+    let mut reader = None;
+    match reader::wanted(request.headers()) {
+        Some(Ok(wanted)) => {
+            reader = Some((wanted, hyper::upgrade::on(&mut request)));
+            request = reader::unwrapped(request);
+        }
+        Some(Err(unsupported)) => return Ok(unsupported.into()),
+        None => {}
+    }
     let request = outgoing(request, &destination.path, &address.to_string())?;
     let answer = exchange(call.core, &destination, request).await;
     let answer =
         answer.map_err(|err| Status::unclassified(format!("Get \"https://{address}{}\": {err}", destination.path)))?;
     if answer.status().is_success() {
+        if let Some((reader, client)) = reader {
+            return Ok(reader.switched(call.core, client, answer).await);
+        }
         let mut answer = passed(answer);
         answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
         return Ok(answer);

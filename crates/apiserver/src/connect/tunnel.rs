@@ -56,9 +56,7 @@ impl Tunnel {
     pub(super) fn unwrapped(&self, mut request: Request<Body>) -> Request<Body> {
         *request.method_mut() = Method::POST;
         let headers = request.headers_mut();
-        for name in [SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, SEC_WEBSOCKET_EXTENSIONS] {
-            headers.remove(name);
-        }
+        drop_web_socket_headers(headers);
         headers.insert(UPGRADE, HeaderValue::from_static("SPDY/3.1"));
         headers.remove(STREAM_PROTOCOL);
         for protocol in &self.protocols {
@@ -79,16 +77,9 @@ impl Tunnel {
         if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
             return passed(answer);
         }
-        let mut response = Response::new(body::empty());
-        *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
-        let headers = response.headers_mut();
-        headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
-        headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
-        headers.insert(SEC_WEBSOCKET_ACCEPT, self.accept);
         let chosen = answer.headers().get(STREAM_PROTOCOL).and_then(|name| name.to_str().ok());
-        if let Some(chosen) = chosen.and_then(|name| HeaderValue::try_from(format!("{PREFIX}{name}")).ok()) {
-            headers.insert(SEC_WEBSOCKET_PROTOCOL, chosen);
-        }
+        let chosen = chosen.and_then(|name| HeaderValue::try_from(format!("{PREFIX}{name}")).ok());
+        let response = switching(self.accept, chosen);
         let server = hyper::upgrade::on(&mut answer);
         join(core, async move {
             let (Ok(client), Ok(server)) = (client.await, server.await) else { return };
@@ -98,6 +89,27 @@ impl Tunnel {
         .await;
         response
     }
+}
+
+/// Takes out of a request what asks for a WebSocket.
+pub(super) fn drop_web_socket_headers(headers: &mut HeaderMap) {
+    for name in [SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, SEC_WEBSOCKET_EXTENSIONS] {
+        headers.remove(name);
+    }
+}
+
+/// The answer with which a WebSocket begins.
+pub(super) fn switching(accept: HeaderValue, protocol: Option<HeaderValue>) -> Response<Body> {
+    let mut response = Response::new(body::empty());
+    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    let headers = response.headers_mut();
+    headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+    headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+    headers.insert(SEC_WEBSOCKET_ACCEPT, accept);
+    if let Some(protocol) = protocol {
+        headers.insert(SEC_WEBSOCKET_PROTOCOL, protocol);
+    }
+    response
 }
 
 /// Carries SPDY's bytes until either end leaves.
