@@ -39,7 +39,7 @@ test-unit: deps ## unit and component tests
 
 test-e2e: deps tools ## whole clusters, driven by real clients
 	@cargo build --locked --workspace --bin skiff
-	SKIFF_BIN=$(CURDIR)/$(OUT)/debug/skiff cargo test --locked --workspace --test scenario --test kill --test wrong_input --test streams --test clients --test golden --test keys -- --test-threads=1 --nocapture
+	SKIFF_BIN=$(CURDIR)/$(OUT)/debug/skiff cargo test --locked --workspace --test scenario --test kill --test wrong_input --test streams --test clients --test golden --test keys --test behaviours -- --test-threads=1 --nocapture
 
 lint: ## format, clippy, licences, and the project's own rules
 	@cargo fmt --all --check

@@ -190,7 +190,7 @@ impl Cluster {
         ]));
         self.agent = Some(Process::start("agent", self.machines.second(), &arguments, &self.log("agent")));
         self.wait_node_ready("second");
-        crate::build_hello(&data, &run, "1");
+        crate::build_hello(&data, &run, "1", &[]);
     }
 
     /// Takes the second machine away, as a power failure would: nothing of it runs on.
@@ -217,7 +217,13 @@ impl Cluster {
     /// Builds the image of the example on the first node.
     #[track_caller]
     pub fn build_hello(&self, version: &str) {
-        crate::build_hello(&self.data_dir(), &self.run_dir(), version);
+        self.build_hello_with(version, &[]);
+    }
+
+    /// The same with further options of `skiff image build`.
+    #[track_caller]
+    pub fn build_hello_with(&self, version: &str, further: &[&str]) {
+        crate::build_hello(&self.data_dir(), &self.run_dir(), version, further);
     }
 
     /// kubectl on the first machine.
