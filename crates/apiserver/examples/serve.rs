@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use base::Env;
-use pki::{Authority, IssueRequest, Usage};
+use pki::{Authorities, IssueRequest, Usage};
 use skiff_apiserver::{ApiServer, Config};
 
 #[tokio::main]
@@ -24,7 +24,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         config.service_cluster_ip_range = base::Networks::new(&ranges)?;
     }
     let server = ApiServer::build(config, Arc::new(store::Memory::new()), env.clone())?;
-    let authority = Authority::load_or_create(&dir, "ca", &env)?;
+    let authorities = Authorities::load_or_create(&dir, &env)?;
     let admin = IssueRequest {
         common_name: "admin".to_owned(),
         organizations: vec!["system:masters".to_owned()],
@@ -33,11 +33,11 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         usage: Usage::Client,
         validity: Duration::from_secs(86_400),
     };
-    let client = authority.load_or_issue(&dir, "admin", &admin)?;
+    let client = authorities.client.load_or_issue(&dir, "admin", &admin)?;
     let url = format!("https://{}", server.local_address());
     let kubeconfig = pki::kubeconfig::Kubeconfig {
         server: &url,
-        certificate_authority: &authority.certificate_pem(),
+        certificate_authority: &authorities.server.certificate_pem(),
         name: "default",
         client: &client,
     };

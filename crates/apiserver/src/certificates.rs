@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use base::{Drain, Env, Tasks};
-use pki::{Authority, IssueRequest, Leaf, Usage};
+use pki::{Authorities, Authority, IssueRequest, Leaf, Usage};
 
 use crate::aggregation::FRONT_PROXY;
 use crate::config::Config;
@@ -17,10 +17,7 @@ const VALIDITY: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// The server's certificates.
 pub(crate) struct Certificates {
-    /// Of clients, nodes and this server.
-    pub(crate) authority: Arc<Authority>,
-    /// Of the certificate that extension API servers are shown.
-    pub(crate) front_proxy_authority: Arc<Authority>,
+    pub(crate) authorities: Authorities,
     pub(crate) serving: Arc<Leaf>,
     pub(crate) to_kubelets: Arc<Leaf>,
     pub(crate) front_proxy: Arc<Leaf>,
@@ -29,28 +26,28 @@ pub(crate) struct Certificates {
 impl Certificates {
     /// Loads or makes them.
     pub(crate) fn load(config: &Config, env: &Env) -> Result<Self, BuildError> {
-        let authority = match &config.authority {
-            Some(authority) => authority.clone(),
-            None => Arc::new(Authority::load_or_create(&config.pki_dir, "ca", env)?),
+        let authorities = match &config.authorities {
+            Some(authorities) => authorities.clone(),
+            None => Authorities::load_or_create(&config.pki_dir, env)?,
         };
-        let front_proxy_authority = Arc::new(Authority::load_or_create(&config.pki_dir, "front-proxy-ca", env)?);
         let leaf = |authority: &Arc<Authority>, name: &str, request| {
             Leaf::load_or_issue(authority, &config.pki_dir, name, request, env).map(Arc::new)
         };
         Ok(Self {
-            serving: leaf(&authority, "apiserver", serving_request(config))?,
-            to_kubelets: leaf(&authority, "apiserver-kubelet-client", client_request("kube-apiserver-kubelet-client"))?,
-            front_proxy: leaf(&front_proxy_authority, "front-proxy-client", client_request(FRONT_PROXY))?,
-            authority,
-            front_proxy_authority,
+            serving: leaf(&authorities.server, "apiserver", serving_request(config))?,
+            to_kubelets: leaf(
+                &authorities.client,
+                "apiserver-kubelet-client",
+                client_request("kube-apiserver-kubelet-client"),
+            )?,
+            front_proxy: leaf(&authorities.front_proxy, "front-proxy-client", client_request(FRONT_PROXY))?,
+            authorities,
         })
     }
 
     /// Keeps them until `drain`.
     pub(crate) fn spawn(&self, tasks: &mut Tasks, drain: &Drain) {
-        for authority in [&self.authority, &self.front_proxy_authority] {
-            tasks.spawn("certificate authority", authority.clone().run(drain.clone()));
-        }
+        self.authorities.spawn(tasks, drain);
         for leaf in [&self.serving, &self.to_kubelets, &self.front_proxy] {
             tasks.spawn("certificate", leaf.clone().run(drain.clone()));
         }

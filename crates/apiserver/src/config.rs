@@ -3,7 +3,6 @@
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use base::Networks;
@@ -32,7 +31,7 @@ pub struct Config {
     pub service_cluster_ip_range: Networks,
     /// `--service-node-port-range`.
     pub service_node_port_range: RangeInclusive<u16>,
-    /// `--cert-dir`: holds the cluster's CA (`ca.crt`, `ca.key`), the key of service account tokens (`sa.key`) unless
+    /// `--cert-dir`: holds the cluster's authorities (see [`pki::Authorities`]), the key of service account tokens (`sa.key`) unless
     /// another is named, and the certificates that this server issues for itself.
     pub pki_dir: PathBuf,
     /// k3s's `--tls-san`: further host names and addresses for the serving certificate.
@@ -104,8 +103,8 @@ pub struct Config {
     /// Whether kubelets' serving certificates must come from the cluster's CA
     /// (`--kubelet-certificate-authority`).
     pub verify_kubelets: bool,
-    /// The authority in `pki_dir`, where the process has loaded it already.
-    pub authority: Option<Arc<pki::Authority>>,
+    /// The authorities in `pki_dir`, where the process has loaded them already.
+    pub authorities: Option<pki::Authorities>,
     /// k3s's `--token`: lets nodes ask for certificates. `None` refuses them all.
     pub join_token: Option<pki::JoinToken>,
     /// `--encryption-provider-config`: how objects are encrypted in the datastore. `None` encrypts nothing.
@@ -156,7 +155,7 @@ impl Config {
             admission_plugins: AdmissionPlugins::default(),
             admission: AdmissionConfiguration::default(),
             verify_kubelets: false,
-            authority: None,
+            authorities: None,
             join_token: None,
             encryption: None,
             shutdown_grace: Duration::from_secs(10),

@@ -227,7 +227,7 @@ impl ApiServer {
         tasks.spawn("encryption", registry.storage.clone().run(registry.drain.clone()));
         tasks.spawn(
             "bootstrap objects",
-            bootstrap::run(registry.clone(), core.certificates.authority.subscribe(), registry.drain.clone()),
+            bootstrap::run(registry.clone(), core.certificates.authorities.server.subscribe(), registry.drain.clone()),
         );
         tasks.spawn("addresses of Services", allocation::repair(registry.clone(), registry.drain.clone()));
         if let Limits::Fair(control) = &core.limits {
@@ -276,7 +276,7 @@ const CLUSTER_KEY: &str = "/skiff/cluster";
 /// Makes a new datastore this cluster's own, or refuses another cluster's.
 async fn claim(core: &Core) -> Result<(), RunError> {
     let failed = |err: &dyn std::error::Error| RunError::Datastore(err.to_string());
-    let found = core.certificates.authority.lineage().to_owned();
+    let found = core.certificates.authorities.server.lineage().to_owned();
     let value = serde_json::json!({"caHash": found}).to_string();
     let claimed = core.registry.storage.write(Txn::create(CLUSTER_KEY, value)).await.map_err(|err| failed(&err))?;
     let Written::Mismatch(Some(current)) = claimed else { return Ok(()) };

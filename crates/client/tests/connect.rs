@@ -63,7 +63,9 @@ async fn certificates_and_their_authority_change_and_no_request_or_watch_fails()
     let watched = maps.watch(&WatchParams::default().fields("metadata.name=a"), "0").await.expect("a watch");
     let mut watched = std::pin::pin!(watched);
 
-    cluster.authority().rotate().expect("a successor");
+    for authority in cluster.authorities().all() {
+        authority.rotate().expect("a successor");
+    }
     let authorities = async || {
         let request = http::Request::get("/cacerts").body(Vec::new()).expect("a request");
         client.request_text(request).await.expect("answered").matches("BEGIN").count()

@@ -21,7 +21,7 @@ use tokio::sync::watch;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use crate::file::{FileError, read_if_there, remove_if_there, write_private};
-use crate::issue::{IssueError, IssueRequest, KeyPairPem, authority_params, issue};
+use crate::issue::{IssueError, IssueRequest, KeyPairPem, Usage, authority_params, issue};
 use crate::leaf::{key_info, not_after, still_good};
 use crate::trust::{Trust, TrustError};
 
@@ -80,6 +80,8 @@ pub enum AuthorityError {
 pub struct Authority {
     dir: PathBuf,
     name: String,
+    /// For which usage alone it issues, if it does.
+    usage: Option<Usage>,
     current: ArcSwap<Generation>,
     /// The certificates of the current generation.
     trusted: watch::Sender<String>,
@@ -113,23 +115,61 @@ impl Authority {
     /// The authority in `<dir>/<name>.crt` and `<dir>/<name>.key`, made (EC P-256, ten years) if there is none. One in its
     /// last third makes its successor.
     pub fn load_or_create(dir: &Path, name: &str, env: &Env) -> Result<Self, AuthorityError> {
-        let files = Files::new(dir, name);
+        Self::load_or(Files::new(dir, name), dir, env, |files| files.create(env))
+    }
+
+    /// The same for one that issues for one usage alone. Its predecessors vouch for no other; it is made as the successor
+    /// of another one, if that is named and there: of what that has issued, nothing is lost.
+    pub(crate) fn load_or_succeed(
+        dir: &Path,
+        (name, usage): (&str, Usage),
+        before: Option<&str>,
+        env: &Env,
+    ) -> Result<Self, AuthorityError> {
+        let files = Files { usage: Some(usage), ..Files::new(dir, name) };
+        Self::load_or(files, dir, env, |files| {
+            let Some(before) = before else { return files.create(env) };
+            let earlier = Files::new(dir, before);
+            let _lock = earlier.lock()?;
+            match earlier.load(env)? {
+                Some(earlier) => files.succeed(&earlier, env),
+                None => files.create(env),
+            }
+        })
+    }
+
+    fn load_or(
+        files: Files,
+        dir: &Path,
+        env: &Env,
+        make: impl FnOnce(&Files) -> Result<Generation, AuthorityError>,
+    ) -> Result<Self, AuthorityError> {
         let lock = files.lock()?;
         let generation = match files.load(env)? {
             Some(generation) if generation.is_due(env.now()) => files.succeed(&generation, env)?,
             Some(generation) => generation,
-            None => files.create(env)?,
+            None => make(&files)?,
         };
         drop(lock);
         let trust = Arc::new(Trust::new(&generation.pem)?);
         let lineage = files.lineage()?;
         let trusted = watch::Sender::new(generation.pem.clone());
-        let (dir, name, current) = (dir.to_owned(), name.to_owned(), ArcSwap::from_pointee(generation));
-        Ok(Self { dir, name, current, trusted, trust, lineage, env: env.clone() })
+        let (dir, current) = (dir.to_owned(), ArcSwap::from_pointee(generation));
+        let (name, usage) = (files.name, files.usage);
+        Ok(Self { dir, name, usage, current, trusted, trust, lineage, env: env.clone() })
+    }
+
+    fn files(&self) -> Files {
+        Files { usage: self.usage, ..Files::new(&self.dir, &self.name) }
     }
 
     pub(crate) fn generation(&self) -> Arc<Generation> {
         self.current.load_full()
+    }
+
+    /// What its files are called.
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// Tells when a successor issues: what [`Authority::certificate_pem`] says then.
@@ -182,7 +222,7 @@ impl Authority {
 
     /// Makes a successor now.
     pub fn rotate(&self) -> Result<(), AuthorityError> {
-        let files = Files::new(&self.dir, &self.name);
+        let files = self.files();
         let _lock = files.lock()?;
         // Another process may have made one that is not known here.
         let generation = match files.load(&self.env)? {
@@ -202,7 +242,7 @@ impl Authority {
 
     /// Takes what another process has made of the files, and makes a successor in time.
     fn tend(&self) -> Result<(), AuthorityError> {
-        let files = Files::new(&self.dir, &self.name);
+        let files = self.files();
         let _lock = files.lock()?;
         let Some(mut found) = files.load(&self.env)? else { return Ok(()) };
         if found.is_due(self.env.now()) {
@@ -299,6 +339,8 @@ impl Generation {
 /// The files of an authority or of what it issued.
 pub(crate) struct Files {
     name: String,
+    /// For which usage alone predecessors vouch for the authority.
+    usage: Option<Usage>,
     /// The certificate; of an authority, those that it succeeded behind it.
     pub(crate) certificate: PathBuf,
     pub(crate) key: PathBuf,
@@ -317,7 +359,8 @@ impl Files {
         let file = |end: &str| dir.join(format!("{name}{end}"));
         let (certificate, key) = (file(".crt"), file(".key"));
         let (next_key, cross, lineage) = (file(".next.key"), file(".cross.crt"), file(".lineage"));
-        Self { name: name.to_owned(), certificate, key, next_key, cross, lineage, lock: file(".lock") }
+        let (name, lock) = (name.to_owned(), file(".lock"));
+        Self { name, usage: None, certificate, key, next_key, cross, lineage, lock }
     }
 
     /// What the files hold; `None` if there is no authority yet.
@@ -412,11 +455,14 @@ impl Files {
         let name = self.common_name(env);
         let certificate = authority_params(&name, TEN_YEARS, env).self_signed(&key).map_err(failed)?;
         let left = not_after(&before.certificates[0]).unwrap_or(Timestamp::MIN).duration_since(env.now());
-        let params = authority_params(&name, Duration::try_from(left).unwrap_or_default(), env);
+        let mut params = authority_params(&name, Duration::try_from(left).unwrap_or_default(), env);
+        params.extended_key_usages.extend(self.usage.map(Usage::purpose));
         let cross = params.signed_by(&key, &before.issuer).map_err(failed)?;
         let pem = certificate.pem() + &still_valid(&before.pem, env.now());
         // The certificate is written last: with it the successor is there, and its key is found in either file.
-        write_private(&self.lineage, &self.lineage()?)?;
+        if self.certificate.exists() {
+            write_private(&self.lineage, &self.lineage()?)?;
+        }
         write_private(&self.next_key, &key.serialize_pem())?;
         write_private(&self.cross, &(cross.pem() + &before.cross_pem))?;
         write_private(&self.certificate, &pem)?;

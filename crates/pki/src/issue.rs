@@ -22,6 +22,16 @@ pub enum Usage {
     Server,
 }
 
+impl Usage {
+    /// What certificates call it.
+    pub(crate) fn purpose(self) -> ExtendedKeyUsagePurpose {
+        match self {
+            Self::Client => ExtendedKeyUsagePurpose::ClientAuth,
+            Self::Server => ExtendedKeyUsagePurpose::ServerAuth,
+        }
+    }
+}
+
 /// The content of a certificate to be issued.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IssueRequest {
@@ -127,10 +137,7 @@ pub(crate) fn alternative_names(
 /// Makes it the certificate of a client or server, and of nothing else.
 pub(crate) fn set_usage(params: &mut CertificateParams, usage: Usage) {
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-    params.extended_key_usages = vec![match usage {
-        Usage::Client => ExtendedKeyUsagePurpose::ClientAuth,
-        Usage::Server => ExtendedKeyUsagePurpose::ServerAuth,
-    }];
+    params.extended_key_usages = vec![usage.purpose()];
     params.use_authority_key_identifier_extension = true;
 }
 

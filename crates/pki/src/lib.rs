@@ -1,13 +1,14 @@
 //! Certificates, keys and tokens of a cluster.
 //!
 //! An [`Authority`] is a certificate authority in a directory; it issues client and server certificates and makes its
-//! own successor. A [`Leaf`] is a certificate that is issued anew in time, a [`Presenter`] shows it in TLS, and a
+//! own successor. [`Authorities`] are those of a cluster. A [`Leaf`] is a certificate that is issued anew in time, a [`Presenter`] shows it in TLS, and a
 //! [`Trust`] checks those of others; all three change between two handshakes, without a restart.
 //! [`ServiceAccountKeys`] sign and check the tokens of service accounts. A
 //! [`JoinToken`] lets a machine find out that it talks to the right cluster and ask for its own certificate.
 //! Every file with a secret is written whole, by rename, readable by its owner only.
 
 mod any_peer;
+mod authorities;
 mod authority;
 mod bootstrap_token;
 mod file;
@@ -25,6 +26,7 @@ mod trust;
 mod usages;
 
 pub use any_peer::AnyPeer;
+pub use authorities::Authorities;
 pub use authority::{Authority, AuthorityError};
 pub use bootstrap_token::BootstrapToken;
 pub use file::{FileError, write_private};

@@ -10,7 +10,7 @@ use base::{Drain, DrainTrigger, Env, Tasks};
 use client::{Accounts, Informers, Source};
 use pki::jwt::SigningKey;
 use pki::kubeconfig::Kubeconfig;
-use pki::{Authority, IssueRequest, ServiceAccountKeys, Usage};
+use pki::{Authorities, IssueRequest, ServiceAccountKeys, Usage};
 use store::Store;
 
 /// A running API server with its informers. Dropping it ends everything.
@@ -92,9 +92,9 @@ impl Cluster {
         format!("https://127.0.0.1:{}", self.port)
     }
 
-    /// The cluster's authority, as another process finds it.
-    pub fn authority(&self) -> Authority {
-        Authority::load_or_create(self.directory.path(), "ca", &self.env).expect("the cluster's own")
+    /// The cluster's authorities, as another process finds them.
+    pub fn authorities(&self) -> Authorities {
+        Authorities::load_or_create(self.directory.path(), &self.env).expect("the cluster's own")
     }
 
     /// What signs the tokens of service accounts.
@@ -110,7 +110,7 @@ impl Cluster {
 
     /// Writes a kubeconfig of a user, in place of the one that was written before.
     pub fn kubeconfig_of(&self, user: &str, groups: &[&str]) -> PathBuf {
-        let authority = self.authority();
+        let authorities = self.authorities();
         let request = IssueRequest {
             common_name: user.to_owned(),
             organizations: groups.iter().map(|group| (*group).to_owned()).collect(),
@@ -119,9 +119,9 @@ impl Cluster {
             usage: Usage::Client,
             validity: Duration::from_secs(3600),
         };
-        let client = authority.issue(&request).expect("a certificate");
+        let client = authorities.client.issue(&request).expect("a certificate");
         let path = self.directory.path().join("admin.kubeconfig");
-        let (server, certificate_authority) = (self.url(), authority.certificate_pem());
+        let (server, certificate_authority) = (self.url(), authorities.server.certificate_pem());
         let kubeconfig = Kubeconfig {
             server: &server,
             certificate_authority: &certificate_authority,

@@ -128,7 +128,7 @@ impl Cluster {
                     arguments.extend(flags(&[
                         ("--hostname-override", "first"),
                         ("--node-ip", Machines::FIRST_IP),
-                        ("--client-ca-file", &file("ca.crt")),
+                        ("--client-ca-file", &file("client-ca.crt")),
                         ("--container-log-max-size", LOG_SIZE),
                         ("--container-log-max-files", LOG_FILES),
                         ("--image-gc-high-threshold", NO_IMAGE_GC),

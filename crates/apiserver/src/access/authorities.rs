@@ -66,7 +66,7 @@ impl Changes {
 impl Authorities {
     /// The cluster's own, and those that flags name.
     pub(crate) fn load(config: &Config, certificates: &Certificates) -> Result<Self, AuthoritiesError> {
-        let (own, front_proxy) = (&certificates.authority, &certificates.front_proxy_authority);
+        let pki::Authorities { client: own, front_proxy, .. } = &certificates.authorities;
         let mut all = Self {
             clients: vec![own.trust()],
             front_proxies: front_proxy.trust(),

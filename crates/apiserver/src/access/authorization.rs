@@ -68,7 +68,8 @@ impl Decision {
 }
 
 /// Paths that are open to everybody, credentials or not.
-const OPEN_PATHS: [&str; 6] = ["/livez", "/readyz", "/healthz", "/version", "/version/", "/cacerts"];
+const OPEN_PATHS: [&str; 7] =
+    ["/livez", "/readyz", "/healthz", "/version", "/version/", "/cacerts", "/cacerts/client"];
 
 /// The namespace and name of the ConfigMap with the cluster's public information.
 pub(crate) const CLUSTER_INFO: (&str, &str) = ("kube-public", "cluster-info");
@@ -86,7 +87,7 @@ enum Authorizer {
     Webhook(Box<WebhookAuthorizer>),
     AlwaysAllow,
     AlwaysDeny,
-    /// Health, version and the authority's certificate can be read before any role exists.
+    /// Health, version and the authorities' certificates can be read before any role exists.
     OpenPaths,
 }
 

@@ -50,7 +50,7 @@ impl Dialer {
     /// the cluster's authority.
     pub(crate) fn new(certificates: &Certificates, verify: bool) -> Result<Self, crate::webhook::TlsError> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let (presenter, trust) = (certificates.to_kubelets.presenter(), certificates.authority.trust());
+        let (presenter, trust) = (certificates.to_kubelets.presenter(), certificates.authorities.server.trust());
         let verified = ClientConfig::builder_with_provider(provider.clone())
             .with_safe_default_protocol_versions()?
             .dangerous()

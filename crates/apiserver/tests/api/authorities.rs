@@ -77,7 +77,7 @@ async fn check(flag: &str, client: &str, headers: &str, user: &str, named: &str)
 
 #[tokio::test]
 async fn clients_of_further_authorities_are_believed() {
-    check("client-ca-file", "anna", "", "anna", "ca").await;
+    check("client-ca-file", "anna", "", "anna", "client-ca").await;
 }
 
 #[tokio::test]

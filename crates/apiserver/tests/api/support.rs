@@ -154,12 +154,12 @@ impl Cluster {
     /// This cluster's authority, and a client's certificate of the authority in `ca`.
     fn issue(&self, ca: &std::path::Path, user: &str, groups: &[&str]) -> (pki::Authority, pki::KeyPairPem) {
         let own = pki::Authority::load_or_create(self.dir.path(), "ca", &Env::system()).expect("an authority");
-        (own, issue((ca, "ca"), user, groups))
+        (own, issue((ca, "client-ca"), user, groups))
     }
 
     /// A connection that is secured and shows who the user is.
     pub async fn connect(&self, user: &str, groups: &[&str]) -> Secured {
-        self.secured(Some(issue((self.dir.path(), "ca"), user, groups)), &[]).await
+        self.secured(Some(issue((self.dir.path(), "client-ca"), user, groups)), &[]).await
     }
 
     /// The same with a certificate of the authority `ca` in another directory.
@@ -169,7 +169,7 @@ impl Cluster {
 
     /// The same for HTTP/2.
     pub async fn connect_http2(&self, user: &str, groups: &[&str]) -> Secured {
-        self.secured(Some(issue((self.dir.path(), "ca"), user, groups)), &["h2"]).await
+        self.secured(Some(issue((self.dir.path(), "client-ca"), user, groups)), &["h2"]).await
     }
 
     /// A connection of a front proxy of that name.

@@ -11,14 +11,28 @@ use std::sync::Arc;
 
 use k8s_openapi::api::certificates::v1::{CertificateSigningRequest, CertificateSigningRequestCondition};
 
-/// Signs requests with the cluster's authority.
+use signers::SignerName;
+
+/// Signs requests with the cluster's authorities.
 #[derive(Clone, Debug)]
-pub struct Signer(Arc<pki::Authority>);
+pub struct Signer {
+    servers: Arc<pki::Authority>,
+    clients: Arc<pki::Authority>,
+}
 
 impl Signer {
-    /// A signer that uses this authority.
-    pub fn new(authority: Arc<pki::Authority>) -> Self {
-        Self(authority)
+    /// A signer that uses these authorities.
+    pub fn new(authorities: &pki::Authorities) -> Self {
+        Self { servers: authorities.server.clone(), clients: authorities.client.clone() }
+    }
+
+    /// The authority of what a signer is for. What somebody has approved whatever it is makes nobody a client of the
+    /// API server.
+    fn authority(&self, name: SignerName) -> &pki::Authority {
+        match name {
+            SignerName::Client | SignerName::KubeletClient => &self.clients,
+            SignerName::KubeletServing | SignerName::LegacyUnknown => &self.servers,
+        }
     }
 }
 

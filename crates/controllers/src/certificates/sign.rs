@@ -1,4 +1,4 @@
-//! Signs approved requests with the cluster's authority, those of upstream's signers.
+//! Signs approved requests with the cluster's authorities, those of upstream's signers.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -69,7 +69,7 @@ async fn sync(
         .map_err(|err| err.to_string())
         .and_then(|subject| name.check(&request.spec, &subject))
         .and_then(|()| {
-            let signed = signer.0.sign(&pem, &usages, validity(request), &context.env);
+            let signed = signer.authority(name).sign(&pem, &usages, validity(request), &context.env);
             signed.map_err(|err| err.to_string())
         });
     let mut request = request.clone();

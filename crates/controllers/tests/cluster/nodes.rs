@@ -106,8 +106,8 @@ async fn pods_move_from_a_silent_node_and_end_with_it() {
 async fn a_joining_machine_gets_a_certificate() {
     let directory = tempfile::tempdir().expect("a directory");
     let env = base::Env::system();
-    let authority = pki::Authority::load_or_create(directory.path(), "ca", &env).expect("an authority");
-    let signer = Some(Signer::new(Arc::new(authority)));
+    let authorities = pki::Authorities::load_or_create(directory.path(), &env).expect("authorities");
+    let signer = Some(Signer::new(&authorities));
     let test = TestCluster::start_with(&[], Config { signer, ..Config::default() }).await;
     let asked = pki::SigningRequest::new("system:node:n9", &["system:nodes".to_owned()]).expect("a request");
     let request = testkit::object::<CertificateSigningRequest>("n9").with(|made| {

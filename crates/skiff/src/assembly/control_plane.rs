@@ -10,7 +10,7 @@ use base::{Env, Instance, Networks};
 use client::{Accounts, Informers, Source};
 use controllers::ControllerManager;
 use pki::jwt::SigningKey;
-use pki::{Authority, JoinRole, JoinToken, ServiceAccountKeys};
+use pki::{Authorities, Authority, JoinRole, JoinToken, ServiceAccountKeys};
 use tokio::sync::watch;
 
 use super::handed_out::HandedOut;
@@ -35,7 +35,7 @@ pub struct ApiServerOptions<'a> {
 
 /// An API server that listens but does not serve yet.
 pub struct PreparedApiServer {
-    authority: Arc<Authority>,
+    authorities: Authorities,
     signing_key: PathBuf,
     server: ApiServer,
     handed_out: HandedOut,
@@ -61,9 +61,9 @@ impl PreparedApiServer {
         Ok(self.accounts().client(account, account).await?)
     }
 
-    /// The cluster's authority.
-    pub fn authority(&self) -> Arc<Authority> {
-        self.authority.clone()
+    /// The cluster's authorities.
+    pub fn authorities(&self) -> &Authorities {
+        &self.authorities
     }
 
     /// What signs service account tokens.
@@ -85,9 +85,9 @@ pub async fn prepare_apiserver(
     env: &Env,
 ) -> Result<PreparedApiServer> {
     let instance = options.instance;
-    let authority = Arc::new(Authority::load_or_create(&config.pki_dir, "ca", env)?);
-    let ca = authority.certificate_pem();
-    config.authority = Some(authority.clone());
+    let authorities = Authorities::load_or_create(&config.pki_dir, env)?;
+    let ca = authorities.server.certificate_pem();
+    config.authorities = Some(authorities.clone());
     let token_file = layout::token_file(instance);
     config.join_token =
         Some(JoinToken::load_or_create(&token_file, JoinRole::Server, &ca, options.token, env).context("join token")?);
@@ -97,7 +97,7 @@ pub async fn prepare_apiserver(
     let mut store = store::EmbeddedConfig::new(layout::db_dir(instance), env.clone());
     // The datastore and the authority of one cluster belong together: a database that was copied from elsewhere is
     // refused, because nobody's credentials would fit what it holds.
-    store.cluster_id = Some(cluster_id(&authority));
+    store.cluster_id = Some(cluster_id(&authorities.server));
     let store = tokio::task::spawn_blocking(move || store::Embedded::open(store)).await?;
     let store = store.context("cannot open the datastore")?;
     let signing_key = config.service_account_signing_key_file.clone().unwrap_or_else(|| config.pki_dir.join("sa.key"));
@@ -106,14 +106,14 @@ pub async fn prepare_apiserver(
     let server = server.context("cannot start the API server")?;
 
     let handed_out = HandedOut {
-        authority: authority.clone(),
+        authorities: authorities.clone(),
         server: format!("https://{}", reachable(server.local_address())),
         kubeconfig: options.kubeconfig.to_owned(),
         token: token_file,
         env: env.clone(),
     };
     handed_out.write_kubeconfig()?;
-    Ok(PreparedApiServer { authority, signing_key, server, handed_out })
+    Ok(PreparedApiServer { authorities, signing_key, server, handed_out })
 }
 
 /// The configuration of the encryption at rest: the one that is named, or the installation's own, which is made at the
@@ -154,11 +154,11 @@ fn cluster_id(authority: &Authority) -> String {
 pub struct ControllerOptions {
     pub identity: String,
     pub cluster_cidr: Networks,
-    /// The certificates of the cluster's authority, PEM.
+    /// The certificates of the authority of servers, PEM.
     pub root_ca: watch::Receiver<String>,
     pub node_monitor_grace_period: Duration,
-    /// Signs certificates of joining nodes.
-    pub authority: Option<Arc<Authority>>,
+    /// Sign what was asked for and approved.
+    pub authorities: Option<Authorities>,
     /// Signs the service account tokens of secrets.
     pub signing_key: Option<SigningKey>,
     pub legacy_token_clean_up_period: Duration,
@@ -177,7 +177,7 @@ pub fn start_controllers(
         root_ca: Some(options.root_ca),
         cluster_cidr: Some(options.cluster_cidr),
         node_monitor_grace_period: options.node_monitor_grace_period,
-        signer: options.authority.map(controllers::Signer::new),
+        signer: options.authorities.as_ref().map(controllers::Signer::new),
         service_account_keys: options.signing_key.map(|key| Arc::new(ServiceAccountKeys::new(key, Vec::new()))),
         legacy_token_clean_up_period: options.legacy_token_clean_up_period,
         ..controllers::Config::default()

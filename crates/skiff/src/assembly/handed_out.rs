@@ -1,14 +1,14 @@
 //! Files that a server hands out to people and machines: the administrator's kubeconfig and the join token. Both name
-//! the cluster's authority, and are written anew when it has a successor or before the certificate in them ends.
+//! the authority of the cluster's servers, and are written anew when it or that of clients has a successor, or before the
+//! certificate in them ends.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use base::{Drain, Env};
 use jiff::Timestamp;
-use pki::{Authority, IssueRequest, JoinRole, JoinToken, Usage};
+use pki::{Authorities, IssueRequest, JoinRole, JoinToken, Usage};
 
 use super::control_plane::VALIDITY;
 
@@ -19,7 +19,7 @@ const RETRY: Duration = Duration::from_secs(60);
 
 /// The files, and what they say.
 pub struct HandedOut {
-    pub authority: Arc<Authority>,
+    pub authorities: Authorities,
     /// Where the API server is.
     pub server: String,
     pub kubeconfig: PathBuf,
@@ -38,10 +38,10 @@ impl HandedOut {
             usage: Usage::Client,
             validity: VALIDITY,
         };
-        let client = self.authority.issue(&request)?;
+        let client = self.authorities.client.issue(&request)?;
         let kubeconfig = pki::kubeconfig::Kubeconfig {
             server: &self.server,
-            certificate_authority: &self.authority.certificate_pem(),
+            certificate_authority: &self.authorities.server.certificate_pem(),
             name: "skiff",
             client: &client,
         };
@@ -53,14 +53,14 @@ impl HandedOut {
     }
 
     fn write(&self) -> Result<()> {
-        let ca = self.authority.certificate_pem();
+        let ca = self.authorities.server.certificate_pem();
         JoinToken::load_or_create(&self.token, JoinRole::Server, &ca, None, &self.env).context("join token")?;
         self.write_kubeconfig()
     }
 
     /// Writes both anew in time, until `drain`. They were written when this begins.
     pub async fn run(self, drain: Drain) -> Result<()> {
-        let mut successors = self.authority.subscribe();
+        let (mut servers, mut clients) = (self.authorities.server.subscribe(), self.authorities.client.subscribe());
         let two_thirds = jiff::SignedDuration::try_from(VALIDITY * 2 / 3).unwrap_or(jiff::SignedDuration::MAX);
         let after = |now: Timestamp| now.saturating_add(two_thirds).unwrap_or(Timestamp::MAX);
         let mut due = after(self.env.now());
@@ -69,7 +69,8 @@ impl HandedOut {
             let woken = async {
                 tokio::select! {
                     () = self.env.sleep(left.clamp(RETRY, LONGEST_SLEEP)) => self.env.now() >= due,
-                    Ok(()) = successors.changed() => true,
+                    Ok(()) = servers.changed() => true,
+                    Ok(()) = clients.changed() => true,
                 }
             };
             match drain.until(woken).await {

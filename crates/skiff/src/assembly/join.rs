@@ -6,7 +6,7 @@
 
 mod failure;
 mod kubeconfig;
-mod server;
+pub mod server;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -32,11 +32,20 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// The first and the longest pause between two tries.
 const RETRY: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(10));
 
-/// A node's credentials: the kubeconfig to reach the server with, and the cluster's authority.
+/// A node's credentials: the kubeconfig to reach the server with, and the cluster's authorities, of servers and of
+/// clients.
 #[derive(Clone)]
 pub struct Joined {
     pub kubeconfig: PathBuf,
     pub ca_file: PathBuf,
+    pub client_ca_file: PathBuf,
+}
+
+impl Joined {
+    fn in_dir(dir: &Path) -> Self {
+        let (kubeconfig, ca_file) = (dir.join("kubelet.kubeconfig"), dir.join("ca.crt"));
+        Self { kubeconfig, ca_file, client_ca_file: dir.join("client-ca.crt") }
+    }
 }
 
 /// The authorities in a file, which is followed.
@@ -54,25 +63,29 @@ pub fn follow_authorities(parts: &mut Parts, path: &Path, env: &Env) -> Result<A
 /// by itself.
 pub async fn join(dir: &Path, server: &str, token: &str, node: &str, env: &Env) -> Result<Joined> {
     let token = JoinToken::parse(token).context("--token")?;
-    let (ca_file, kubeconfig) = (dir.join("ca.crt"), dir.join("kubelet.kubeconfig"));
+    let joined = Joined::in_dir(dir);
     // The authority that the token named then stays the sign of the cluster when it is long succeeded.
     let named_file = dir.join("joined-ca.crt");
-    if let Some(kept) = read_if_there(&ca_file)? {
+    if let Some(kept) = read_if_there(&joined.ca_file)? {
         let named = read_if_there(&named_file)?.unwrap_or_default();
-        token.check_ca(&(kept + &named)).with_context(|| {
+        token.check_ca(&format!("{kept}{named}")).with_context(|| {
             format!(
                 "{} belongs to another cluster; use another --data-dir, or remove it with `skiff down --purge`",
                 dir.display()
             )
         })?;
-        if kubeconfig.exists() {
-            return Ok(Joined { kubeconfig, ca_file });
+        if joined.kubeconfig.exists() {
+            if !joined.client_ca_file.exists() {
+                // It joined when there was one authority for both; what it is now, it asks for soon.
+                pki::write_private(&joined.client_ca_file, &kept)?;
+            }
+            return Ok(joined);
         }
     }
     let mut pause = RETRY.0;
     loop {
         match try_join(server, &token, node, env).await {
-            Ok((Believed { named, all: ca_pem }, client)) => {
+            Ok((Believed { named, all: ca_pem, clients }, client)) => {
                 let written = pki::kubeconfig::Kubeconfig {
                     server,
                     certificate_authority: &ca_pem,
@@ -81,9 +94,10 @@ pub async fn join(dir: &Path, server: &str, token: &str, node: &str, env: &Env) 
                 };
                 std::fs::create_dir_all(dir).with_context(|| format!("cannot create {}", dir.display()))?;
                 pki::write_private(&named_file, &named)?;
-                pki::write_private(&ca_file, &ca_pem)?;
-                written.write(&kubeconfig)?;
-                return Ok(Joined { kubeconfig, ca_file });
+                pki::write_private(&joined.client_ca_file, &clients)?;
+                pki::write_private(&joined.ca_file, &ca_pem)?;
+                written.write(&joined.kubeconfig)?;
+                return Ok(joined);
             }
             Err(err) if err.downcast_ref::<JoinFailure>().is_some_and(JoinFailure::is_final) => return Err(err),
             Err(err) => tracing::warn!(%server, err = %format!("{err:#}"), "cannot join yet"),

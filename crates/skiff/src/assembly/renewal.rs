@@ -12,6 +12,7 @@ use jiff::{SignedDuration, Timestamp};
 use kube::config::Kubeconfig;
 use pki::{Authority, KeyPairPem, Presenter, SigningRequest, Trust};
 
+use super::join::server::{CLIENTS, SERVERS};
 use super::join::{self, Ask};
 use super::serving::certificate_of;
 use crate::supervise::Parts;
@@ -40,8 +41,9 @@ fn until(due: Timestamp, env: &Env) -> Duration {
 pub struct ClientRenewal {
     client: kube::Client,
     kubeconfig: PathBuf,
-    /// Where the authorities are kept that the server names; of a server that names none the kubeconfig's stay.
-    ca_file: Option<PathBuf>,
+    /// Where the authorities are kept that the server names, of servers and of clients; of a server that names none the
+    /// kubeconfig's stay.
+    ca_files: Option<(PathBuf, PathBuf)>,
     due: Timestamp,
     env: Env,
 }
@@ -49,7 +51,8 @@ pub struct ClientRenewal {
 impl ClientRenewal {
     /// Keeps the files of a node that has joined; `client` goes with the kubeconfig.
     pub fn new(client: kube::Client, joined: &join::Joined, env: &Env) -> Result<Self> {
-        Self::of_kubeconfig(client, &joined.kubeconfig, Some(joined.ca_file.clone()), env)
+        let files = (joined.ca_file.clone(), joined.client_ca_file.clone());
+        Self::of_kubeconfig(client, &joined.kubeconfig, Some(files), env)
     }
 
     /// Keeps a kubeconfig alone, and its authorities as they are.
@@ -57,9 +60,14 @@ impl ClientRenewal {
         Self::of_kubeconfig(client, kubeconfig, None, env)
     }
 
-    fn of_kubeconfig(client: kube::Client, kubeconfig: &Path, ca_file: Option<PathBuf>, env: &Env) -> Result<Self> {
+    fn of_kubeconfig(
+        client: kube::Client,
+        kubeconfig: &Path,
+        ca_files: Option<(PathBuf, PathBuf)>,
+        env: &Env,
+    ) -> Result<Self> {
         let due = due(&client_of(kubeconfig)?.certificate, env);
-        Ok(Self { client, kubeconfig: kubeconfig.to_owned(), ca_file, due, env: env.clone() })
+        Ok(Self { client, kubeconfig: kubeconfig.to_owned(), ca_files, due, env: env.clone() })
     }
 
     /// Keeps them until `drain`.
@@ -77,16 +85,24 @@ impl ClientRenewal {
         }
     }
 
-    /// Brings both files up to date.
+    /// Brings the files up to date.
     pub async fn tend(&mut self) -> Result<()> {
         let Read { server, authorities: known, mut pair } = read(&self.kubeconfig)?;
-        let (authorities, has_changed) = match &self.ca_file {
+        let (authorities, has_changed) = match &self.ca_files {
             None => (known, false),
-            Some(kept) => {
-                let request = http::Request::get("/cacerts").body(Vec::new())?;
-                let named = self.client.request_text(request).await.context("cannot read the server's authorities")?;
+            Some((kept, of_clients)) => {
+                let named = self.authorities(SERVERS).await.context("cannot read the server's authorities")?;
                 Trust::new(&named).context("the server's authorities cannot be used")?;
-                let has_changed = std::fs::read_to_string(kept).unwrap_or_default() != named;
+                let clients = match self.authorities(CLIENTS).await {
+                    // An older server has one authority for both.
+                    Err(kube::Error::Api(_)) => named.clone(),
+                    read => read.context("cannot read the authorities of clients")?,
+                };
+                Trust::new(&clients).context("the authorities of clients cannot be used")?;
+                if differs(of_clients, &clients) {
+                    pki::write_private(of_clients, &clients)?;
+                }
+                let has_changed = differs(kept, &named);
                 (named, has_changed)
             }
         };
@@ -103,12 +119,17 @@ impl ClientRenewal {
                 client: &pair,
             };
             written.write(&self.kubeconfig)?;
-            if let Some(kept) = &self.ca_file {
+            if let Some((kept, _)) = &self.ca_files {
                 pki::write_private(kept, &authorities)?;
             }
             self.due = due(&pair.certificate, &self.env);
         }
         Ok(())
+    }
+
+    async fn authorities(&self, path: &str) -> Result<String, kube::Error> {
+        let request = http::Request::get(path).body(Vec::new()).map_err(kube::Error::HttpError)?;
+        self.client.request_text(request).await
     }
 
     async fn ask(&self, certificate: &str) -> Result<KeyPairPem> {
@@ -117,6 +138,11 @@ impl ClientRenewal {
         let certificate = join::ask(&self.client, &Ask::CLIENT, &asked.request, PATIENCE).await?;
         Ok(KeyPairPem { certificate, key: asked.key })
     }
+}
+
+/// Whether a file says something else.
+fn differs(path: &Path, text: &str) -> bool {
+    std::fs::read_to_string(path).unwrap_or_default() != text
 }
 
 /// What a kubeconfig says that was written for a node.

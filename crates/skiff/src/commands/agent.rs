@@ -36,7 +36,7 @@ pub async fn run(options: Agent) -> Result<()> {
     let service_cidr = options::networks("--service-cidr", &options.service_cidr)?;
     let config = NodeConfig {
         serving,
-        client_ca: join::follow_authorities(&mut parts, &joined.ca_file, &env)?,
+        client_ca: join::follow_authorities(&mut parts, &joined.client_ca_file, &env)?,
         clients,
         keep_dns_service: false,
         name,

@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use base::Env;
 use kube::config::Kubeconfig;
-use pki::{Authority, IssueRequest, Usage};
+use pki::{Authorities, IssueRequest, Usage};
 use tokio::time::Instant;
 
 use crate::assembly::control_plane::VALIDITY;
@@ -21,9 +21,6 @@ use inventory::Found;
 /// How long a running server is given to take up what was asked for.
 const PATIENCE: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(100);
-
-/// The authorities of a server.
-const AUTHORITIES: [&str; 2] = ["ca", "front-proxy-ca"];
 
 /// Lists or renews.
 pub fn run(options: Cert) -> Result<()> {
@@ -37,6 +34,11 @@ pub fn run(options: Cert) -> Result<()> {
                 bail!("there are no certificates in {}; name another --data-dir", instance.data_dir().display());
             }
             print!("{}", inventory::table(&found, env.now()));
+            if Authorities::are_in(&dirs[0]) {
+                println!(
+                    "\nThe datastore runs in the API server's process and has no certificates (etcd's) of its own."
+                );
+            }
             Ok(())
         }
         CertAction::Rotate { installation, ca, kubeconfig } => super::block_on(async {
@@ -58,7 +60,7 @@ async fn rotate(
     env: &Env,
 ) -> Result<Vec<String>> {
     let dir = layout::pki_dir(&installation.instance());
-    if !dir.join("ca.key").exists() {
+    if !Authorities::are_in(&dir) {
         bail!(
             "there is no cluster authority in {}: certificates are renewed on the server's machine, an agent asks for \
              its own anew by itself",
@@ -69,14 +71,17 @@ async fn rotate(
     let leaves: Vec<Found> =
         inventory::find(std::slice::from_ref(&dir), &[])?.into_iter().filter(|found| !found.is_authority()).collect();
     let mut lines = Vec::new();
+    let authorities = Authorities::load_or_create(&dir, env)?;
     if ca {
-        for name in AUTHORITIES {
-            let authority = Authority::load_or_create(&dir, name, env)?;
+        for authority in authorities.all() {
             let before = authority.certificate_pem();
             authority.rotate()?;
             let ends = pki::inspect(&before)?.into_iter().map(|certificate| certificate.not_after).max();
             let ends = ends.map(|ends| ends.to_string()).unwrap_or_default();
-            lines.push(format!("{name}: a successor issues from now on; the earlier one is trusted until {ends}"));
+            lines.push(format!(
+                "{}: a successor issues from now on; the earlier one is trusted until {ends}",
+                authority.name()
+            ));
         }
     }
     if !ca {
@@ -91,9 +96,8 @@ async fn rotate(
             false => format!("{}: no server runs here; it is issued anew when one starts", leaf.name),
         });
     }
-    let authority = Authority::load_or_create(&dir, "ca", env)?;
     for path in kubeconfigs.iter().filter(|path| path.exists()) {
-        reissue(&authority, path).with_context(|| format!("cannot renew {}", path.display()))?;
+        reissue(&authorities, path).with_context(|| format!("cannot renew {}", path.display()))?;
         lines.push(format!("{}: issued anew", path.display()));
     }
     Ok(lines)
@@ -114,19 +118,19 @@ async fn taken_up(leaf: &Found, deadline: Instant, env: &Env) -> bool {
 }
 
 /// Puts a new certificate of the same user into a kubeconfig, and the authorities as they are now.
-fn reissue(authority: &Authority, path: &Path) -> Result<()> {
+fn reissue(authorities: &Authorities, path: &Path) -> Result<()> {
     let read = Kubeconfig::read_from(path)?;
     let ([cluster], [_], [context]) = (&read.clusters[..], &read.auth_infos[..], &read.contexts[..]) else {
         bail!("it has more than one cluster, user or context; make a new one with `skiff kubeconfig`");
     };
     let pem = inventory::client_certificate(&read).context("it has no client certificate in it")?;
     let certificate = pki::inspect(&pem)?.into_iter().next().context("its client certificate is empty")?;
-    let authorities = pki::inspect(&authority.certificate_pem())?;
-    if !authorities.iter().any(|known| known.common_name == certificate.issuer) {
+    let known = pki::inspect(&authorities.client.certificate_pem())?;
+    if !known.iter().any(|known| known.common_name == certificate.issuer) {
         bail!("its certificate was issued by {}, not by this cluster", certificate.issuer);
     }
     let server = cluster.cluster.as_ref().and_then(|cluster| cluster.server.as_deref());
-    let client = authority.issue(&IssueRequest {
+    let client = authorities.client.issue(&IssueRequest {
         common_name: certificate.common_name,
         organizations: certificate.organizations,
         dns_names: Vec::new(),
@@ -136,7 +140,7 @@ fn reissue(authority: &Authority, path: &Path) -> Result<()> {
     })?;
     let written = pki::kubeconfig::Kubeconfig {
         server: server.context("it names no server")?,
-        certificate_authority: &authority.certificate_pem(),
+        certificate_authority: &authorities.server.certificate_pem(),
         name: &context.name,
         client: &client,
     };

@@ -1,13 +1,12 @@
 //! `skiff controller-manager`: the controllers alone.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use base::Env;
 use client::{Accounts, RemoteAccounts};
 use pki::jwt::SigningKey;
-use pki::{Authority, FollowedFile};
+use pki::{Authorities, FollowedFile};
 
 use crate::assembly::control_plane::{self, ControllerOptions};
 use crate::options::components::ControllerManager;
@@ -24,11 +23,13 @@ pub async fn run(options: ControllerManager) -> Result<()> {
     let root_ca = FollowedFile::read(&root_ca).context("--root-ca-file names another")?;
     let published = root_ca.subscribe();
     parts.spawn_endless("root CA file", root_ca.run(env.clone(), parts.drain()));
-    // Beside an API server on one machine the authority is there; elsewhere another replica signs.
-    let authority = if pki_dir.join("ca.key").exists() {
-        let authority = Arc::new(Authority::load_or_create(&pki_dir, "ca", &env)?);
-        parts.spawn_endless("certificate authority", authority.clone().run(parts.drain()));
-        Some(authority)
+    // Beside an API server on one machine the authorities are there; elsewhere another replica signs.
+    let authorities = if Authorities::are_in(&pki_dir) {
+        let authorities = Authorities::load_or_create(&pki_dir, &env)?;
+        for authority in authorities.all() {
+            parts.spawn_endless("certificate authority", authority.clone().run(parts.drain()));
+        }
+        Some(authorities)
     } else {
         None
     };
@@ -39,7 +40,7 @@ pub async fn run(options: ControllerManager) -> Result<()> {
         cluster_cidr: options::networks("--cluster-cidr", &options.cluster_cidr)?,
         root_ca: published,
         node_monitor_grace_period: Duration::from_secs(options.node_monitor_grace_period),
-        authority,
+        authorities,
         signing_key: signing_key.map(|path| SigningKey::load(&path)).transpose()?,
         legacy_token_clean_up_period: options.legacy_tokens.legacy_service_account_token_clean_up_period,
     };

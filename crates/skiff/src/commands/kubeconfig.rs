@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use base::Env;
-use pki::{Authority, IssueRequest, Usage};
+use pki::{Authorities, IssueRequest, Usage};
 
 use crate::layout;
 use crate::options::user::Kubeconfig;
@@ -15,10 +15,10 @@ const VALIDITY: Duration = Duration::from_secs(365 * 24 * 3600);
 /// Writes it.
 pub fn run(options: &Kubeconfig) -> Result<()> {
     let dir = layout::pki_dir(&options.installation.instance());
-    if !dir.join("ca.key").exists() {
+    if !Authorities::are_in(&dir) {
         bail!("there is no cluster authority in {}: start `skiff server` first, or name its --data-dir", dir.display());
     }
-    let authority = Authority::load_or_create(&dir, "ca", &Env::system())?;
+    let authorities = Authorities::load_or_create(&dir, &Env::system())?;
     let request = IssueRequest {
         common_name: options.user.clone(),
         organizations: options.group.clone(),
@@ -27,10 +27,10 @@ pub fn run(options: &Kubeconfig) -> Result<()> {
         usage: Usage::Client,
         validity: VALIDITY,
     };
-    let client = authority.issue(&request)?;
+    let client = authorities.client.issue(&request)?;
     let kubeconfig = pki::kubeconfig::Kubeconfig {
         server: &options.server,
-        certificate_authority: &authority.certificate_pem(),
+        certificate_authority: &authorities.server.certificate_pem(),
         name: "skiff",
         client: &client,
     };

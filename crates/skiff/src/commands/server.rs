@@ -31,9 +31,9 @@ async fn serve(options: Server) -> Result<()> {
         // servers share it: the datastore's lock lets only one run over a data directory.
         identity: format!("{name}_{}", instance.name()),
         cluster_cidr: options.ranges.pods()?,
-        root_ca: prepared.authority().subscribe(),
+        root_ca: prepared.authorities().server.subscribe(),
         node_monitor_grace_period: Duration::from_secs(options.node_monitor_grace_period),
-        authority: Some(prepared.authority()),
+        authorities: Some(prepared.authorities().clone()),
         signing_key: Some(prepared.signing_key()?),
         legacy_token_clean_up_period: options.legacy_tokens.legacy_service_account_token_clean_up_period,
     };
@@ -42,12 +42,12 @@ async fn serve(options: Server) -> Result<()> {
         let config = NodeConfig {
             serving: serving::issued(
                 &mut parts,
-                &prepared.authority(),
+                &prepared.authorities().server,
                 &layout::pki_dir(&instance),
                 (&name, &ips),
                 &env,
             )?,
-            client_ca: prepared.authority().trust(),
+            client_ca: prepared.authorities().client.trust(),
             clients: NodeClients {
                 proxy: prepared.client("kube-proxy", "system:kube-proxy", &[]).await?,
                 dns: prepared.account_client("kube-dns").await?,

@@ -28,7 +28,7 @@ impl Node {
         let bindings: Api<ClusterRoleBinding> = Api::all(cluster.client.clone());
         let first = async || bindings.get("skiff:kubelet-api-admin").await.ok();
         testkit::poll_async(DEADLINE, first).await.expect("the first roles");
-        let authority = cluster.authority();
+        let authority = cluster.authorities().client;
         let own = authority.issue(&request("system:node:n1", &["system:nodes"], Usage::Server)).expect("issued");
         let config = Config::new(
             "n1",
@@ -44,7 +44,7 @@ impl Node {
 
     /// The certificate of somebody.
     fn shown(&self, user: &str, groups: &[&str]) -> Shown {
-        let pair = self.cluster.authority().issue(&request(user, groups, Usage::Client)).expect("issued");
+        let pair = self.cluster.authorities().client.issue(&request(user, groups, Usage::Client)).expect("issued");
         let chain = CertificateDer::pem_slice_iter(pair.certificate.as_bytes()).collect::<Result<Vec<_>, _>>();
         Shown::new(&chain.expect("PEM"))
     }

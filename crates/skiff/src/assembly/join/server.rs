@@ -16,6 +16,10 @@ use super::failure::JoinFailure;
 /// How far apart the clocks may be. Certificates are backdated by more.
 const SKEW: SignedDuration = SignedDuration::from_mins(10);
 
+/// Where a server shows its authorities: those of servers, and those of clients.
+pub const SERVERS: &str = "/cacerts";
+pub const CLIENTS: &str = "/cacerts/client";
+
 /// The longest text of an authority that is read from somebody who may be anybody.
 const MAX_BYTES: usize = 1 << 20;
 
@@ -25,12 +29,14 @@ pub struct Believed {
     pub named: String,
     /// All that the server has: it says so over a connection that one of these vouches for.
     pub all: String,
+    /// Those of clients.
+    pub clients: String,
 }
 
 /// The server's authorities, checked against the token as far as that goes.
 pub async fn authority(server: &str, token: &JoinToken, env: &Env) -> Result<Believed> {
     let stranger = connect(server, None, None).await?;
-    let shown = fetch(server, &stranger, env).await?;
+    let shown = fetch(server, &stranger, SERVERS, env).await?;
     let named = token.check_ca(&shown).map_err(|why| JoinFailure::OtherCluster { server: server.to_owned(), why })?;
     let named = match token.bootstrap() {
         _ if token.names_ca() => named,
@@ -47,8 +53,14 @@ pub async fn authority(server: &str, token: &JoinToken, env: &Env) -> Result<Bel
             named
         }
     };
-    let all = fetch(server, &connect(server, Some(&named), None).await?, env).await?;
-    Ok(Believed { named, all })
+    let known = connect(server, Some(&named), None).await?;
+    let all = fetch(server, &known, SERVERS, env).await?;
+    let clients = match fetch(server, &known, CLIENTS, env).await {
+        // An older server has one authority for both.
+        Err(err) if matches!(err.downcast_ref(), Some(JoinFailure::NoServer { .. })) => all.clone(),
+        fetched => fetched?,
+    };
+    Ok(Believed { named, all, clients })
 }
 
 /// Why a server that is the right one refuses a token.
@@ -64,13 +76,13 @@ pub async fn refusal(server: &str, token: &JoinToken, client: &kube::Client) -> 
     }
 }
 
-async fn fetch(server: &str, client: &kube::Client, env: &Env) -> Result<String> {
+async fn fetch(server: &str, client: &kube::Client, path: &str, env: &Env) -> Result<String> {
     let unreachable = |err: &(dyn std::error::Error + 'static)| JoinFailure::Unreachable {
         server: server.to_owned(),
         reason: innermost(err),
     };
     let no_server = |answer: &str| JoinFailure::NoServer { server: server.to_owned(), answer: answer.to_owned() };
-    let request = http::Request::get("/cacerts").body(Body::empty())?;
+    let request = http::Request::get(path).body(Body::empty())?;
     let response = client.send(request).await.map_err(|err| unreachable(&err))?;
     let date = response.headers().get(http::header::DATE).and_then(|date| date.to_str().ok());
     if let Some(date) = date.and_then(|date| jiff::fmt::rfc2822::parse(date).ok()) {

@@ -1,7 +1,5 @@
 //! Machines that join a real server over TLS, and what they are told when they cannot.
 
-use std::sync::Arc;
-
 use base::Env;
 use clap::{Args, FromArgMatches};
 use controllers::{Config, ControllerManager, Signer};
@@ -23,7 +21,7 @@ struct Server {
 impl Server {
     async fn start() -> Self {
         let mut cluster = Cluster::start_in(Env::system()).await;
-        let config = Config { signer: Some(Signer::new(Arc::new(cluster.authority()))), ..Config::default() };
+        let config = Config { signer: Some(Signer::new(&cluster.authorities())), ..Config::default() };
         let client = cluster.client_of("system:kube-controller-manager", &[]).await;
         let manager = ControllerManager::build(config, client, cluster.accounts(), cluster.informers.clone());
         let drain = cluster.drain();
@@ -106,12 +104,20 @@ async fn a_nodes_credentials_are_renewed_and_follow_the_authority() {
     let joined = join(dir.path(), &url, &token, "n2", &env).await.expect("it joins");
     let source = client::Source::Kubeconfig(joined.kubeconfig.clone());
     let client = client::connect(source, "kubelet").await.expect("a client");
-    let files = || [&joined.kubeconfig, &joined.ca_file].map(|path| std::fs::read_to_string(path).expect("readable"));
+    let read = |path: &Path| std::fs::read_to_string(path).expect("readable");
+    let files = || [&joined.kubeconfig, &joined.ca_file].map(|path| read(path));
+    // It knows whose clients it may believe, also if it joined before there was an authority of clients alone.
+    let clients = server.cluster.authorities().client.certificate_pem();
+    assert_eq!(read(&joined.client_ca_file), clients);
+    std::fs::remove_file(&joined.client_ca_file).expect("it is there");
+    join(dir.path(), &url, &token, "n2", &env).await.expect("it has joined");
+    assert_eq!(read(&joined.client_ca_file), read(&joined.ca_file));
 
     let [first, authorities] = files();
     let mut early = ClientRenewal::new(client.clone(), &joined, &env).expect("credentials");
     early.tend().await.expect("nothing to do");
     assert_eq!(files(), [first.clone(), authorities.clone()]);
+    assert_eq!(read(&joined.client_ca_file), clients);
     // Eleven months on, as far as the node can tell.
     let later = Env::simulated(env.now() + SignedDuration::from_hours(24 * 335), 1);
     let mut late = ClientRenewal::new(client.clone(), &joined, &later).expect("credentials");
@@ -119,7 +125,7 @@ async fn a_nodes_credentials_are_renewed_and_follow_the_authority() {
     assert!(files()[0] != first && files()[1] == authorities);
 
     // The files follow the authority, and the token of then is still that of this cluster.
-    server.cluster.authority().rotate().expect("a successor");
+    server.cluster.authorities().server.rotate().expect("a successor");
     eventually("the successor", async || {
         early.tend().await.expect("answered");
         (files()[1].matches("BEGIN").count() == 2).then_some(())
@@ -201,7 +207,7 @@ fn bootstrap_kubeconfig(dir: &Path, server: &Server, token: &str) -> PathBuf {
         "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
     });
     let file = dir.join("bootstrap.kubeconfig");
-    std::fs::write(dir.join("ca.crt"), server.cluster.authority().certificate_pem()).expect("written");
+    std::fs::write(dir.join("ca.crt"), server.cluster.authorities().server.certificate_pem()).expect("written");
     std::fs::write(&file, config.to_string()).expect("written");
     file
 }

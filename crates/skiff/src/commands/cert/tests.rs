@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use pki::Leaf;
+use pki::{Authority, Leaf};
 
 use super::*;
 
@@ -27,10 +27,11 @@ async fn certificates_are_listed_and_renewed() {
     let without = rotate(&installation, false, &[], DEADLINE, &env).await.map_err(|err| err.to_string());
     assert!(without.is_err_and(|why| why.contains("on the server's machine")));
 
-    let authority = Arc::new(Authority::load_or_create(&pki_dir, "ca", &env).expect("an authority"));
-    let leaf = Arc::new(Leaf::load_or_issue(&authority, &pki_dir, "client", request(), &env).expect("a certificate"));
+    let authorities = Authorities::load_or_create(&pki_dir, &env).expect("authorities");
+    let authority = &authorities.client;
+    let leaf = Arc::new(Leaf::load_or_issue(authority, &pki_dir, "client", request(), &env).expect("a certificate"));
     let kubeconfig = dir.path().join("jane.kubeconfig");
-    let (ca, own) = (authority.certificate_pem(), authority.issue(&request()).expect("a certificate"));
+    let (ca, own) = (authorities.server.certificate_pem(), authority.issue(&request()).expect("a certificate"));
     let written = pki::kubeconfig::Kubeconfig {
         server: "https://here:6443",
         certificate_authority: &ca,
@@ -45,13 +46,14 @@ async fn certificates_are_listed_and_renewed() {
     };
     let table = listed(&kubeconfigs);
     let lines: Vec<&str> = table.lines().collect();
-    assert!(lines.len() == 4 && lines[0].starts_with("NAME "), "{table}");
+    assert!(lines.len() == 6 && lines[0].starts_with("NAME "), "{table}");
     assert!(lines[1].contains("authority") && lines[1].contains(" 3649 "), "{table}");
     assert!(
-        lines[2].starts_with("client ") && lines[2].contains("CN=jane O=dev") && lines[2].contains(" 364 "),
+        lines[3].starts_with("client ") && lines[3].contains("CN=jane O=dev") && lines[3].contains(" 364 "),
         "{table}"
     );
-    assert!(lines[3].contains("jane.kubeconfig"), "{table}");
+    assert!(lines[2].starts_with("client-ca ") && lines[4].starts_with("front-proxy-ca "), "{table}");
+    assert!(lines[5].contains("jane.kubeconfig"), "{table}");
 
     // A server that runs takes up what is asked for.
     let (trigger, drain) = base::drain();
@@ -66,7 +68,8 @@ async fn certificates_are_listed_and_renewed() {
     assert!(renewed != written.to_yaml() && renewed.contains("https://here:6443"));
 
     let done = rotate(&installation, true, &kubeconfigs, DEADLINE, &env).await.expect("renewed");
-    assert!(done[0].starts_with("ca: a successor") && done[2] == "client: issued anew", "{done:?}");
+    assert!(done[0].starts_with("ca: a successor") && done[1].starts_with("client-ca: a successor"), "{done:?}");
+    assert_eq!(done[3], "client: issued anew", "{done:?}");
     assert_eq!(authority.certificates().len(), 2, "both are trusted");
     assert!(listed(&kubeconfigs).contains("earlier authority"));
 
@@ -77,7 +80,7 @@ async fn certificates_are_listed_and_renewed() {
 #[test]
 fn a_kubeconfig_of_another_cluster_is_left_alone() {
     let (dir, env) = (tempfile::tempdir().expect("a directory"), Env::system());
-    let own = Authority::load_or_create(dir.path(), "one", &env).expect("an authority");
+    let own = Authorities::load_or_create(dir.path(), &env).expect("authorities");
     let other = Authority::load_or_create(dir.path(), "other", &env).expect("an authority");
     let path = dir.path().join("kubeconfig");
     let (ca, client) = (other.certificate_pem(), other.issue(&request()).expect("a certificate"));
