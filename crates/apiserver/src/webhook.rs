@@ -4,6 +4,7 @@
 //! who somebody is and what he may do.
 
 mod connector;
+mod credentials;
 mod https;
 mod tls;
 
@@ -19,8 +20,11 @@ use http::{Method, Request, StatusCode, header};
 use http_body_util::Full;
 use hyper::body::Bytes;
 use serde_json::Value;
+use url::Url;
 
 use crate::cache::Cache;
+use credentials::ClientCertificate;
+pub(crate) use credentials::{Credentials, Shown, Users};
 pub(crate) use https::Https;
 pub use tls::TlsError;
 pub(crate) use tls::config as tls_config;
@@ -112,8 +116,9 @@ enum Lookup {
     Service,
 }
 
-/// What connections have in common: how hosts are found, and which authorities they are trusted by.
-type Key = (Lookup, String);
+/// What connections have in common: how hosts are found, which authorities they are trusted by, and which certificate
+/// they are shown.
+type Key = (Lookup, String, Option<Arc<ClientCertificate>>);
 
 /// Calls webhooks.
 pub(crate) struct Webhooks {
@@ -128,29 +133,48 @@ impl Webhooks {
         Self { cache, env, clients: Mutex::default() }
     }
 
-    /// Posts a document to the webhook of a client configuration (`url` or `service`, `caBundle`); answers its answer.
-    pub(crate) async fn post(&self, config: &Value, timeout: Duration, body: Bytes) -> Result<Value, WebhookError> {
-        let (lookup, url) = target(config, timeout)?;
-        let client = self.client(lookup, config["caBundle"].as_str().unwrap_or_default())?;
-        let request = Request::builder()
+    /// Posts a document to the webhook of a client configuration (`url` or `service`, `caBundle`) as the user that is for
+    /// its host; answers its answer.
+    pub(crate) async fn post(
+        &self,
+        config: &Value,
+        users: &Users,
+        timeout: Duration,
+        body: Bytes,
+    ) -> Result<Value, WebhookError> {
+        let wrong = |err: &dyn std::fmt::Display| WebhookError::Config(err.to_string());
+        let Target { lookup, url, host, port } = target(config, timeout)?;
+        let user = users.find(&host, port);
+        let certificate = user.and_then(|user| user.certificate.clone());
+        let client = self.client(lookup, config["caBundle"].as_str().unwrap_or_default(), certificate)?;
+        let mut request = Request::builder()
             .method(Method::POST)
             .uri(&url)
             .header(header::CONTENT_TYPE, "application/json")
             .header(header::ACCEPT, "application/json, */*")
-            .header(header::USER_AGENT, "kube-apiserver-admission")
-            .body(Full::new(body))
-            .map_err(|err| WebhookError::Config(err.to_string()))?;
+            .header(header::USER_AGENT, "kube-apiserver-admission");
+        if let Some(user) = user
+            && let Some(value) = user.shown.header().await.map_err(|err| wrong(&err))?
+        {
+            request = request.header(header::AUTHORIZATION, value);
+        }
+        let request = request.body(Full::new(body)).map_err(|err| wrong(&err))?;
         Ok(serde_json::from_slice(client.send(request, timeout).await?.body())?)
     }
 
-    fn client(&self, lookup: Lookup, ca_bundle: &str) -> Result<Https, WebhookError> {
+    fn client(
+        &self,
+        lookup: Lookup,
+        ca_bundle: &str,
+        certificate: Option<Arc<ClientCertificate>>,
+    ) -> Result<Https, WebhookError> {
         let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
-        let key = (lookup, ca_bundle.to_owned());
+        let key = (lookup, ca_bundle.to_owned(), certificate);
         if let Some(client) = clients.get(&key) {
             return Ok(client.clone());
         }
         let bundle = BASE64_STANDARD.decode(ca_bundle).map_err(|err| WebhookError::Config(err.to_string()))?;
-        let mut tls = tls_config(&bundle, None).map_err(|err| WebhookError::Config(err.to_string()))?;
+        let mut tls = tls_config(&bundle, key.2.as_deref()).map_err(|err| WebhookError::Config(err.to_string()))?;
         // Over HTTP/2 all requests would share one connection, and so go to one of the service's endpoints.
         tls.alpn_protocols = vec![b"http/1.1".to_vec()];
         let services = (lookup == Lookup::Service).then(|| self.cache.clone());
@@ -163,23 +187,34 @@ impl Webhooks {
     }
 }
 
+/// Where a request goes.
+struct Target {
+    lookup: Lookup,
+    /// As it is shown: with the port of a service, whichever it is.
+    url: String,
+    host: String,
+    port: u16,
+}
+
 /// Where a configuration leads, with the time that the other side has.
-fn target(config: &Value, timeout: Duration) -> Result<(Lookup, String), WebhookError> {
+fn target(config: &Value, timeout: Duration) -> Result<Target, WebhookError> {
     let seconds = timeout.as_secs();
     if let Some(text) = config["url"].as_str() {
-        let mut url = url::Url::parse(text).map_err(|err| WebhookError::Config(err.to_string()))?;
+        let mut url = Url::parse(text).map_err(|err| WebhookError::Config(err.to_string()))?;
         if url.scheme() != "https" {
             return Err(WebhookError::Config(format!("the scheme of {} is not https", quote(text))));
         }
         url.query_pairs_mut().append_pair("timeout", &format!("{seconds}s"));
-        return Ok((Lookup::Dns, url.into()));
+        let host = url.host_str().unwrap_or_default().to_owned();
+        let port = url.port_or_known_default().unwrap_or(443);
+        return Ok(Target { lookup: Lookup::Dns, url: url.into(), host, port });
     }
     let service = &config["service"];
     let text = |field: &str| service[field].as_str().unwrap_or_default();
-    let port = service["port"].as_u64().unwrap_or(443);
-    let path = text("path").trim_start_matches('/');
-    let url = format!("https://{}.{}.svc:{port}/{path}?timeout={seconds}s", text("name"), text("namespace"));
-    Ok((Lookup::Service, url))
+    let port = service["port"].as_u64().and_then(|port| u16::try_from(port).ok()).unwrap_or(443);
+    let host = format!("{}.{}.svc", text("name"), text("namespace"));
+    let url = format!("https://{host}:{port}/{}?timeout={seconds}s", text("path").trim_start_matches('/'));
+    Ok(Target { lookup: Lookup::Service, url, host, port })
 }
 
 #[cfg(test)]
@@ -190,7 +225,7 @@ mod tests {
 
     #[track_caller]
     fn check_target(config: Value, expected: &str) {
-        let found = target(&config, Duration::from_secs(10)).map(|(_, url)| url).map_err(|err| err.to_string());
+        let found = target(&config, Duration::from_secs(10)).map(|target| target.url).map_err(|err| err.to_string());
         assert_eq!(found.unwrap_or_else(|err| err), expected);
     }
 

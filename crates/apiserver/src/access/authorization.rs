@@ -68,8 +68,7 @@ impl Decision {
 }
 
 /// Paths that are open to everybody, credentials or not.
-const OPEN_PATHS: [&str; 7] =
-    ["/livez", "/readyz", "/healthz", "/version", "/version/", "/cacerts", "/cacerts/client"];
+const OPEN_PATHS: [&str; 7] = ["/livez", "/readyz", "/healthz", "/version", "/version/", "/cacerts", "/cacerts/client"];
 
 /// The namespace and name of the ConfigMap with the cluster's public information.
 pub(crate) const CLUSTER_INFO: (&str, &str) = ("kube-public", "cluster-info");

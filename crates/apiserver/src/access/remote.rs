@@ -2,12 +2,14 @@
 
 mod kubeconfig;
 
+pub(crate) use kubeconfig::users;
+
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use base::Env;
 use bytes::Bytes;
-use http::header::{ACCEPT, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, USER_AGENT};
+use http::header::{ACCEPT, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, USER_AGENT};
 use http::{Method, Request, Response};
 use http_body_util::Full;
 use rustls_pki_types::CertificateDer;
@@ -16,7 +18,7 @@ use serde_json::Value;
 use url::Url;
 
 use crate::webhook::TlsError;
-use crate::webhook::{Https, WebhookError, tls_config};
+use crate::webhook::{Credentials, Https, Shown, WebhookError, tls_config};
 
 /// How long an answer may take whose asker does not say.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(30);
@@ -55,14 +57,6 @@ pub enum RemoteError {
     Url(String),
 }
 
-/// What a server is shown beside a certificate.
-enum Shown {
-    Nothing,
-    Header(HeaderValue),
-    /// A token in a file, which may change.
-    TokenFile(PathBuf),
-}
-
 /// A way to ask servers: whom to trust, and what to show.
 pub(crate) struct Remote {
     client: Https,
@@ -86,15 +80,15 @@ fn read(path: &Path) -> Result<String, RemoteError> {
 impl Remote {
     /// Trusts the authorities in a PEM text, or without one those of this machine, and shows nothing.
     pub(super) fn trusting(pem: Option<&str>, env: Env) -> Result<Self, RemoteError> {
-        Self::new(pem, None, Shown::Nothing, env)
+        Self::new(pem, Credentials { certificate: None, shown: Shown::Nothing }, env)
     }
 
-    fn new(pem: Option<&str>, client: Option<(&str, &str)>, shown: Shown, env: Env) -> Result<Self, RemoteError> {
+    fn new(pem: Option<&str>, credentials: Credentials, env: Env) -> Result<Self, RemoteError> {
         if pem.is_some_and(|pem| CertificateDer::pem_slice_iter(pem.as_bytes()).next().is_none()) {
             return Err(RemoteError::NoAuthority);
         }
-        let tls = tls_config(pem.unwrap_or_default().as_bytes(), client)?;
-        Ok(Self { client: Https::new(tls, None, env.clone()), shown, pause: FIRST_PAUSE, env })
+        let tls = tls_config(pem.unwrap_or_default().as_bytes(), credentials.certificate.as_deref())?;
+        Ok(Self { client: Https::new(tls, None, env.clone()), shown: credentials.shown, pause: FIRST_PAUSE, env })
     }
 
     /// The same, with another pause after the first attempt.
@@ -159,13 +153,8 @@ impl Remote {
             .header(ACCEPT, "application/json, */*")
             .header(USER_AGENT, "kube-apiserver");
         let config = |err: &dyn std::fmt::Display| WebhookError::Config(err.to_string());
-        match &self.shown {
-            Shown::Nothing => {}
-            Shown::Header(value) => request = request.header(AUTHORIZATION, value),
-            Shown::TokenFile(path) => {
-                let token = tokio::fs::read_to_string(path).await.map_err(|err| config(&err))?;
-                request = request.header(AUTHORIZATION, format!("Bearer {}", token.trim()));
-            }
+        if let Some(value) = self.shown.header().await.map_err(|err| config(&err))? {
+            request = request.header(AUTHORIZATION, value);
         }
         let request = request.body(Full::new(body)).map_err(|err| config(&err))?;
         self.client.send(request, timeout).await

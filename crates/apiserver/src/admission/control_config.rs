@@ -13,7 +13,9 @@ use super::event_rate_limit::{self, EventLimit};
 use super::image_policy::{self, ImagePolicy};
 use super::pod_toleration_restriction::{self, PodTolerations};
 use super::resource_quota::{self, LimitedResource};
-use super::{AdmissionPlugins, PLUGINS, PodSecurityConfiguration, pod_node_selector};
+use super::{AdmissionPlugins, PLUGINS, PodSecurityConfiguration, pod_node_selector, webhooks};
+use crate::access::RemoteError;
+use crate::webhook::Users;
 
 /// The configurations of all plugins.
 #[derive(Clone, Debug, Default)]
@@ -31,6 +33,9 @@ pub struct AdmissionConfiguration {
     pub(crate) limited_resources: Vec<LimitedResource>,
     /// Of ImagePolicyWebhook.
     pub(crate) image_policy: Option<ImagePolicy>,
+    /// Of MutatingAdmissionWebhook and ValidatingAdmissionWebhook: as whom webhooks are asked.
+    pub(crate) mutating_webhook_users: Users,
+    pub(crate) validating_webhook_users: Users,
 }
 
 impl AdmissionConfiguration {
@@ -90,6 +95,12 @@ pub enum AdmissionConfigurationError {
     /// A plugin stands there twice, or its configuration does.
     #[error("admission plugin {0} is configured twice")]
     Twice(String),
+    /// A kubeconfig is not named by its whole path.
+    #[error("kubeConfigFile: {}: must be an absolute file path", .0.display())]
+    RelativeKubeconfig(PathBuf),
+    /// A kubeconfig does not say as whom others are asked.
+    #[error(transparent)]
+    Kubeconfig(#[from] RemoteError),
     /// Levels or versions of pod security are wrong.
     #[error("PodSecurityConfiguration: defaults: {0}")]
     Defaults(String),
@@ -199,6 +210,8 @@ fn parse(text: &str, beside: &Path) -> Result<AdmissionConfiguration, AdmissionC
             "PodTolerationRestriction" => found.pod_tolerations = pod_toleration_restriction::configure(configuration)?,
             "ResourceQuota" => found.limited_resources = resource_quota::configure(configuration)?,
             "ImagePolicyWebhook" => found.image_policy = Some(image_policy::configure(configuration)?),
+            "MutatingAdmissionWebhook" => found.mutating_webhook_users = webhooks::configure(configuration)?,
+            "ValidatingAdmissionWebhook" => found.validating_webhook_users = webhooks::configure(configuration)?,
             "PodNodeSelector" => found.node_selectors = pod_node_selector::configure(configuration)?,
             _ => return Err(AdmissionConfigurationError::Unconfigurable(name)),
         }

@@ -5,21 +5,49 @@ mod mutating;
 mod review;
 mod validating;
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use api::field::quote;
 use api::status::Status;
+use serde::Deserialize;
 use serde_json::Value;
 
+use super::control_config::{AdmissionConfigurationError, typed};
 use super::matching::{FailurePolicy, Match, MatchOutcome, Needs, Subject, VersionedAttributes, Views, WEBHOOKS};
 use super::metrics::Called;
 use super::{Attributes, Operation};
-use crate::webhook::WebhookError;
+use crate::access::remote;
+use crate::webhook::{Users, WebhookError};
 pub(super) use configuration::{Mutating, Validating};
 use configuration::{SideEffects, Webhook};
 pub(super) use mutating::PLUGIN as MUTATING;
 use review::{Response, Review};
 pub(super) use validating::PLUGIN as VALIDATING;
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct WebhookAdmission {
+    #[serde(rename = "apiVersion")]
+    _api_version: String,
+    #[serde(rename = "kind")]
+    _kind: String,
+    kube_config_file: PathBuf,
+}
+
+/// As whom webhooks are asked: a WebhookAdmissionConfiguration names a kubeconfig, whose users are named after hosts.
+pub(super) fn configure(configuration: Value) -> Result<Users, AdmissionConfigurationError> {
+    // The kind had another name in the first version.
+    let (expected, version) = match api::meta::kind(&configuration) {
+        "WebhookAdmission" => ("apiserver.config.k8s.io/v1alpha1 WebhookAdmission", "v1alpha1"),
+        _ => ("apiserver.config.k8s.io/v1 WebhookAdmissionConfiguration", "v1"),
+    };
+    let read: WebhookAdmission = typed(expected, &[version], configuration)?;
+    if !read.kube_config_file.is_absolute() {
+        return Err(AdmissionConfigurationError::RelativeKubeconfig(read.kube_config_file));
+    }
+    Ok(remote::users(&read.kube_config_file)?)
+}
 
 /// Why a webhook's answer is none or no.
 #[derive(Debug)]
@@ -85,7 +113,12 @@ impl Webhook {
         let uid = attributes.registry.env.random().uuid();
         let review = Review::new(&uid, self.review_version, request);
         let webhooks = &attributes.registry.webhooks;
-        let answer = webhooks.post(&self.client_config, self.timeout, review.to_bytes()).await;
+        let configuration = &attributes.registry.config.admission;
+        let users = match is_mutating {
+            true => &configuration.mutating_webhook_users,
+            false => &configuration.validating_webhook_users,
+        };
+        let answer = webhooks.post(&self.client_config, users, self.timeout, review.to_bytes()).await;
         let answer = answer.map_err(|err| {
             let code = if let WebhookError::Status { status, .. } = &err { status.as_u16() } else { 400 };
             Failure::Call(format!("failed to call webhook: {err}"), code)

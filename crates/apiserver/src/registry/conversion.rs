@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use super::Registry;
 use crate::cache::{Change, Object};
+use crate::webhook::Users;
 
 /// How long a conversion may take.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -125,7 +126,7 @@ impl Registry {
         });
         let mut answer = self
             .webhooks
-            .post(&webhook["clientConfig"], TIMEOUT, review.to_string().into())
+            .post(&webhook["clientConfig"], &Users::default(), TIMEOUT, review.to_string().into())
             .await
             .map_err(|err| err.to_string())?;
         let response = &mut answer["response"];

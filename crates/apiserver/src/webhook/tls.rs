@@ -9,6 +9,7 @@ use rustls::{CertificateError, ClientConfig};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 
+use super::credentials::ClientCertificate;
 use crate::connect::authorities;
 
 /// Why TLS cannot be set up.
@@ -24,7 +25,7 @@ pub enum TlsError {
 
 /// TLS with whoever has a certificate of the authorities in a PEM text; without any, of those that this machine
 /// trusts. `client` is shown to those who ask for a certificate: it and its key in PEM.
-pub(crate) fn config(authorities_pem: &[u8], client: Option<(&str, &str)>) -> Result<ClientConfig, TlsError> {
+pub(crate) fn config(authorities_pem: &[u8], client: Option<&ClientCertificate>) -> Result<ClientConfig, TlsError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?

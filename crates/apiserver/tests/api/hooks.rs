@@ -72,10 +72,11 @@ impl TlsServer {
         let certificates = CertificateDer::pem_slice_iter(pair.certificate.as_bytes());
         let certificates = certificates.collect::<Result<Vec<_>, _>>().expect("certificates");
         let key = PrivateKeyDer::from_pem_slice(pair.key.as_bytes()).expect("a key");
-        let mut config = rustls::ServerConfig::builder_with_provider(rustls::crypto::ring::default_provider().into())
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let mut config = rustls::ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .expect("versions")
-            .with_no_client_auth()
+            .with_client_cert_verifier(Arc::new(pki::AnyPeer))
             .with_single_cert(certificates, key)
             .expect("a configuration");
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
@@ -90,7 +91,12 @@ impl TlsServer {
             while let Ok((stream, _)) = listener.accept().await {
                 let Ok(stream) = acceptor.accept(stream).await else { continue };
                 opened.fetch_add(1, Ordering::SeqCst);
-                let service = service_fn(serve.clone());
+                let caller = stream.get_ref().1.peer_certificates().and_then(|shown| pki_name(shown.first()?));
+                let serve = serve.clone();
+                let service = service_fn(move |mut request: Request<Incoming>| {
+                    request.extensions_mut().insert(Caller(caller.clone()));
+                    serve(request)
+                });
                 serving.spawn(async move {
                     // A client that goes away ends it.
                     let _ = Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service).await;
@@ -101,12 +107,26 @@ impl TlsServer {
     }
 }
 
+/// Whose certificate a client has shown, as an extension of its requests.
+#[derive(Clone)]
+struct Caller(Option<String>);
+
+fn pki_name(certificate: &CertificateDer<'_>) -> Option<String> {
+    let (_, parsed) = x509_parser::parse_x509_certificate(certificate).ok()?;
+    let name = parsed.subject().iter_common_name().next()?.as_str().ok()?;
+    Some(name.to_owned())
+}
+
+/// As whom a webhook was asked: by the header `Authorization`, and by a certificate.
+pub type Credentials = (Option<String>, Option<String>);
+
 /// A webhook that runs as long as this lives.
 pub struct Hook {
     pub url: String,
     pub ca_bundle: String,
     pub address: SocketAddr,
     seen: Arc<Mutex<Vec<Value>>>,
+    callers: Arc<Mutex<Vec<Credentials>>>,
     server: TlsServer,
 }
 
@@ -126,16 +146,30 @@ impl Hook {
         answer: impl Fn(Value) -> BoxFuture<'static, Said> + Send + Sync + 'static,
     ) -> Self {
         let seen = Arc::new(Mutex::new(Vec::new()));
+        let callers = Arc::new(Mutex::new(Vec::new()));
         let (reviews, answer): (_, Arc<Answer>) = (seen.clone(), Arc::new(answer));
-        let server = TlsServer::start(ip, move |request| reply(request, answer.clone(), reviews.clone())).await;
+        let noted = callers.clone();
+        let server = TlsServer::start(ip, move |request| {
+            let header = request.headers().get(http::header::AUTHORIZATION);
+            let header = header.and_then(|value| value.to_str().ok()).map(str::to_owned);
+            let name = request.extensions().get::<Caller>().and_then(|caller| caller.0.clone());
+            noted.lock().expect("nobody panicked").push((header, name));
+            reply(request, answer.clone(), reviews.clone())
+        })
+        .await;
         let ca_bundle = BASE64_STANDARD.encode(&server.ca_pem);
         let url = format!("https://{}/hook", server.address);
-        Self { url, ca_bundle, address: server.address, seen, server }
+        Self { url, ca_bundle, address: server.address, seen, callers, server }
     }
 
     /// The reviews until now.
     pub fn seen(&self) -> Vec<Value> {
         self.seen.lock().expect("nobody panicked").clone()
+    }
+
+    /// As whom it was asked until now.
+    pub fn callers(&self) -> Vec<Credentials> {
+        self.callers.lock().expect("nobody panicked").clone()
     }
 
     /// How many connections were opened.

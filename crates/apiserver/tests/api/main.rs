@@ -49,6 +49,7 @@ mod stale_tokens;
 mod subresources;
 mod support;
 mod tables;
+mod webhook_users;
 mod webhooks;
 mod wire;
 mod writes;

@@ -1,6 +1,7 @@
 //! Kubeconfigs that say which server to ask, and how.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use base::Env;
 use base64::Engine;
@@ -9,7 +10,8 @@ use http::header::HeaderValue;
 use serde_json::Value;
 use url::Url;
 
-use super::{Remote, RemoteError, Shown, parse_url, read};
+use super::{Remote, RemoteError, parse_url, read};
+use crate::webhook::{Credentials, Shown, Users};
 
 /// What would change whom the server trusts or what it shows, and is not there to be had: a kubeconfig with one of them
 /// is not taken, lest it be taken for something else.
@@ -72,27 +74,53 @@ impl Kubeconfig<'_> {
     }
 }
 
+impl Kubeconfig<'_> {
+    fn read(path: &Path) -> Result<Kubeconfig<'_>, RemoteError> {
+        let mut kubeconfig = Kubeconfig { path, config: Value::Null };
+        kubeconfig.config = serde_saphyr::from_str(&read(path)?).map_err(|err| kubeconfig.wrong(&err.to_string()))?;
+        Ok(kubeconfig)
+    }
+
+    fn current_context(&self) -> Option<&Value> {
+        self.named("contexts", "context", &self.config["current-context"])
+    }
+
+    /// What a user shows.
+    fn credentials(&self, user: &Value) -> Result<Credentials, RemoteError> {
+        self.refuse(user, &USER_REFUSED)?;
+        let certificate = match (self.text(user, "client-certificate")?, self.text(user, "client-key")?) {
+            (Some(certificate), Some(key)) => Some(Arc::new((certificate, key))),
+            (None, None) => None,
+            _ => return Err(self.wrong("a client certificate and its key go together")),
+        };
+        Ok(Credentials { certificate, shown: self.shown(user)? })
+    }
+}
+
+/// The users of a kubeconfig, each for the hosts that its name says.
+pub(crate) fn users(path: &Path) -> Result<Users, RemoteError> {
+    let kubeconfig = Kubeconfig::read(path)?;
+    let mut users = Vec::new();
+    for user in kubeconfig.config["users"].as_array().into_iter().flatten() {
+        let name = user["name"].as_str().ok_or_else(|| kubeconfig.wrong("a user has no name"))?;
+        users.push((name.to_owned(), kubeconfig.credentials(&user["user"])?));
+    }
+    let current = kubeconfig.current_context().and_then(|context| context["user"].as_str());
+    Ok(Users::new(users, current))
+}
+
 impl Remote {
     /// The server that the current context of a kubeconfig names, and how to ask it.
     pub(crate) fn from_kubeconfig(path: &Path, env: Env) -> Result<(Url, Self), RemoteError> {
-        let mut kubeconfig = Kubeconfig { path, config: Value::Null };
-        kubeconfig.config = serde_saphyr::from_str(&read(path)?).map_err(|err| kubeconfig.wrong(&err.to_string()))?;
-        let context = kubeconfig.named("contexts", "context", &kubeconfig.config["current-context"]);
+        let kubeconfig = Kubeconfig::read(path)?;
+        let context = kubeconfig.current_context();
         let context = context.ok_or_else(|| kubeconfig.wrong("there is no current context"))?;
         let cluster = kubeconfig.named("clusters", "cluster", &context["cluster"]);
         let cluster = cluster.ok_or_else(|| kubeconfig.wrong("its cluster is missing"))?;
         let user = kubeconfig.named("users", "user", &context["user"]).cloned().unwrap_or_default();
         kubeconfig.refuse(cluster, &CLUSTER_REFUSED)?;
-        kubeconfig.refuse(&user, &USER_REFUSED)?;
         let url = parse_url(cluster["server"].as_str().unwrap_or_default())?;
         let authorities = kubeconfig.text(cluster, "certificate-authority")?;
-        let certificate = kubeconfig.text(&user, "client-certificate")?;
-        let client = match (&certificate, kubeconfig.text(&user, "client-key")?) {
-            (Some(certificate), Some(key)) => Some((certificate.clone(), key)),
-            (None, None) => None,
-            _ => return Err(kubeconfig.wrong("a client certificate and its key go together")),
-        };
-        let client = client.as_ref().map(|(certificate, key)| (certificate.as_str(), key.as_str()));
-        Ok((url, Self::new(authorities.as_deref(), client, kubeconfig.shown(&user)?, env)?))
+        Ok((url, Self::new(authorities.as_deref(), kubeconfig.credentials(&user)?, env)?))
     }
 }
