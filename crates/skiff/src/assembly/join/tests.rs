@@ -1,15 +1,19 @@
 //! Machines that join a real server over TLS, and what they are told when they cannot.
 
+use std::net::IpAddr;
+
 use base::Env;
 use clap::{Args, FromArgMatches};
 use controllers::{Config, ControllerManager, Signer};
 use jiff::SignedDuration;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::Api;
+use kube::api::{ListParams, Patch, PatchParams};
+use serde_json::json;
 use testkit::Cluster;
 
 use super::*;
-use crate::assembly::renewal::ClientRenewal;
+use crate::assembly::renewal::{ClientRenewal, ServingRenewal};
 use crate::commands::token;
 use crate::options::user::TokenCreate;
 
@@ -134,6 +138,60 @@ async fn a_nodes_credentials_are_renewed_and_follow_the_authority() {
     let node = testkit::node("n2").with(|node| node.metadata.uid = None).build();
     Api::all(client).create(&PostParams::default(), &node).await.expect("it is the node");
     join(dir.path(), &url, &token, "n2", &env).await.expect("it has joined");
+}
+
+/// Approves the request for a serving certificate that nobody has decided on yet.
+async fn approve_serving(server: &Server) {
+    let requests: Api<CertificateSigningRequest> = Api::all(server.cluster.client.clone());
+    let approval = json!({"status": {"conditions": [{"type": "Approved", "status": "True", "reason": "Test"}]}});
+    eventually("a request for a serving certificate", async || {
+        let all = requests.list(&ListParams::default()).await.ok()?;
+        let is_open = |request: &&CertificateSigningRequest| {
+            let status = request.status.as_ref();
+            request.spec.signer_name == Ask::SERVING.signer && status.is_none_or(|status| status.conditions.is_none())
+        };
+        let name = all.items.iter().find(is_open)?.metadata.name.clone()?;
+        requests.patch_approval(&name, &PatchParams::default(), &Patch::Merge(&approval)).await.ok()
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_kubelets_serving_certificate_is_approved_kept_and_renewed() {
+    let server = Server::start().await;
+    let (url, env) = (server.cluster.url(), Env::system());
+    let token = server.token(&[], &env).await;
+    let dir = tempfile::tempdir().expect("a directory");
+    let joined = join(dir.path(), &url, &token, "n2", &env).await.expect("it joins");
+    let client = client::connect(client::Source::Kubeconfig(joined.kubeconfig), "kubelet").await.expect("a client");
+    let file = dir.path().join("kubelet-serving.crt");
+    let start = |env: &Env| {
+        let mut parts = Parts::new();
+        let ips = [IpAddr::from([127, 0, 0, 1])];
+        ServingRenewal::start(&mut parts, client.clone(), dir.path(), ("n2", &ips), env).expect("a certificate");
+        parts
+    };
+    let certificate = async |than: &str| {
+        eventually("a certificate", async || std::fs::read_to_string(&file).ok().filter(|kept| kept != than)).await
+    };
+
+    // Until somebody has approved it, the node has one of its own.
+    let running = start(&env);
+    assert!(dir.path().join("kubelet.crt").exists() && !file.exists());
+    approve_serving(&server).await;
+    let first = certificate("").await;
+    let shown = pki::inspect(&first).expect("a certificate").remove(0);
+    let servers = pki::inspect(&server.cluster.authorities().server.certificate_pem()).expect("an authority").remove(0);
+    assert_eq!((shown.common_name.as_str(), &shown.issuer), ("system:node:n2", &servers.common_name));
+    assert!(shown.is_server && !shown.is_client);
+    drop(running);
+
+    // A kubelet that starts again has it still, and eleven months on asks for another.
+    drop(start(&env));
+    assert_eq!(std::fs::read_to_string(&file).expect("readable"), first);
+    let _running = start(&Env::simulated(env.now() + SignedDuration::from_hours(24 * 335), 1));
+    approve_serving(&server).await;
+    certificate(&first).await;
 }
 
 #[tokio::test]
