@@ -16,7 +16,6 @@ pub(crate) mod shown;
 
 pub use authentication::{AuthenticationError, ConfigurationError, OidcFlags, RequestHeaders, TokenWebhookConfig};
 pub(crate) use authorities::Authorities;
-pub use authorities::AuthoritiesError;
 pub use authorization::{
     Access, AuthorizationError, AuthorizationMode, AuthorizationOptions, AuthorizationWebhook, DEFAULT_MODES,
     ModeError, PolicyFileError,

@@ -13,6 +13,7 @@ use crate::access::{AuthorizationOptions, OidcFlags, RequestHeaders, TokenWebhoo
 use crate::admission::AdmissionPlugins;
 use crate::admission::control_config::AdmissionConfiguration;
 use crate::audit::AuditConfig;
+use crate::certificates::CertificateFiles;
 use crate::features::FeatureGates;
 use crate::runtime_config::RuntimeConfig;
 
@@ -100,9 +101,8 @@ pub struct Config {
     pub admission_plugins: AdmissionPlugins,
     /// What `--admission-control-config-file` says for PodSecurity.
     pub admission: AdmissionConfiguration,
-    /// Whether kubelets' serving certificates must come from the cluster's CA
-    /// (`--kubelet-certificate-authority`).
-    pub verify_kubelets: bool,
+    /// Certificates of others' making.
+    pub certificate_files: CertificateFiles,
     /// The authorities in `pki_dir`, where the process has loaded them already.
     pub authorities: Option<pki::Authorities>,
     /// k3s's `--token`: lets nodes ask for certificates. `None` refuses them all.
@@ -154,7 +154,7 @@ impl Config {
             feature_gates: FeatureGates::default(),
             admission_plugins: AdmissionPlugins::default(),
             admission: AdmissionConfiguration::default(),
-            verify_kubelets: false,
+            certificate_files: CertificateFiles::default(),
             authorities: None,
             join_token: None,
             encryption: None,

@@ -43,15 +43,16 @@ mod tokens;
 mod webhook;
 
 pub use access::{
-    Access, AuthenticationError, AuthoritiesError, AuthorizationError, AuthorizationMode, AuthorizationOptions,
-    AuthorizationWebhook, ConfigurationError, DEFAULT_MODES, Identity, ModeError, OidcFlags, PolicyFileError,
-    RemoteError, RequestHeaders, TokenWebhookConfig,
+    Access, AuthenticationError, AuthorizationError, AuthorizationMode, AuthorizationOptions, AuthorizationWebhook,
+    ConfigurationError, DEFAULT_MODES, Identity, ModeError, OidcFlags, PolicyFileError, RemoteError, RequestHeaders,
+    TokenWebhookConfig,
 };
 pub use admission::control_config::{
     AdmissionConfiguration, AdmissionConfigurationError, load as load_admission_configuration,
 };
 pub use admission::{AdmissionPlugins, PluginsError, PodSecurityConfiguration};
 pub use audit::{AuditConfig, AuditFormat, AuditLog, AuditPolicy, AuditPolicyError, AuditWebhook, Truncation};
+pub use certificates::{AuthoritiesError, CertificateFiles};
 pub use config::Config;
 pub use edge::ConnectionLimits;
 pub use features::{FeatureGates, FeatureGatesError};

@@ -11,16 +11,17 @@ use encryption::Encryption;
 use pki::ServiceAccountKeys;
 use pki::jwt::{SigningKey, SigningKeyError};
 use store::{Store, Txn};
+use tokio::sync::watch;
 
 use crate::access::RemoteError;
 use crate::access::authentication::Authenticator;
-use crate::access::{Access, AuthenticationError, Authorities, AuthoritiesError, AuthorizationError, Identity};
+use crate::access::{Access, AuthenticationError, Authorities, AuthorizationError, Identity};
 use crate::aggregation::{self, Aggregation};
 use crate::allocation;
 use crate::audit::{self, Audit};
 use crate::bootstrap;
 use crate::cache::Cache;
-use crate::certificates::Certificates;
+use crate::certificates::{AuthoritiesError, Certificates, Upkeep};
 use crate::config::Config;
 use crate::connect::{Dialer, FrontProxy};
 use crate::definitions;
@@ -44,6 +45,9 @@ pub enum BuildError {
     /// A certificate could not be issued or used.
     #[error(transparent)]
     Certificate(#[from] pki::LeafError),
+    /// A certificate in files cannot be presented.
+    #[error(transparent)]
+    CertificateFiles(#[from] pki::PairFilesError),
     /// The service account key could not be loaded or made.
     #[error(transparent)]
     ServiceAccountKey(#[from] SigningKeyError),
@@ -128,6 +132,7 @@ pub struct ApiServer {
     tls: rustls::ServerConfig,
     env: Env,
     trigger: DrainTrigger,
+    upkeep: Upkeep,
     /// What writes audit events, if they are kept.
     audit: Vec<audit::Writer>,
 }
@@ -151,7 +156,7 @@ impl ApiServer {
         for gate in config.feature_gates.without_effect() {
             tracing::warn!(gate, "feature gate is set, but changes nothing in this server");
         }
-        let certificates = Certificates::load(&config, &env)?;
+        let (certificates, mut upkeep) = Certificates::load(&config, &env)?;
         let keys = Arc::new(service_account_keys(&config)?);
 
         let encryption = match config.encryption.clone() {
@@ -164,7 +169,7 @@ impl ApiServer {
         let (trigger, drain) = base::drain();
         let cache = Arc::new(Cache::new(config.runtime_config.clone()));
         let registry = Arc::new(Registry::new(storage, cache, env.clone(), config.clone(), drain)?);
-        let authorities = Authorities::load(&config, &certificates)?;
+        let authorities = Authorities::load(&config, &certificates.authorities, &mut upkeep)?;
         let authenticator = Authenticator::new(&authorities, keys.clone(), &config, env.clone())?;
         let log = config.audit.clone().map(|config| Audit::new(config, env.clone())).transpose();
         let log = log.map_err(BuildError::AuditWebhook)?;
@@ -178,15 +183,15 @@ impl ApiServer {
             aggregation: Aggregation::new(FrontProxy::new(&certificates.front_proxy)),
             metrics: Metrics::new(),
             limits: limits(&config, &env),
-            dialer: Dialer::new(&certificates, config.verify_kubelets)?,
+            dialer: Dialer::new(&certificates)?,
             certificates,
             keys,
             config,
             registry,
             background: tokio::sync::Mutex::new(Tasks::new()),
         };
-        let tls = edge::server_config(core.certificates.serving.presenter()).map_err(TlsError::from)?;
-        Ok(Self { core: Arc::new(core), listener, address, tls, env, trigger, audit })
+        let tls = edge::server_config(core.certificates.serving.clone()).map_err(TlsError::from)?;
+        Ok(Self { core: Arc::new(core), listener, address, tls, env, trigger, upkeep, audit })
     }
 
     /// Where it listens.
@@ -200,6 +205,16 @@ impl ApiServer {
         InProcess::new(self.core.clone(), identity)
     }
 
+    /// Whose clients this server believes.
+    pub fn clients(&self) -> Arc<pki::Trust> {
+        self.core.authorities.clients.clone()
+    }
+
+    /// By which authorities clients are to know this server, PEM, and tells when they change.
+    pub fn server_authorities(&self) -> watch::Receiver<String> {
+        self.core.certificates.server_authorities.clone()
+    }
+
     /// The decisions of this server's authorization.
     pub fn access(&self) -> Access {
         Access::new(self.core.registry.clone())
@@ -207,7 +222,7 @@ impl ApiServer {
 
     /// Serves until `drain`, then ends watches and lets other requests finish.
     pub async fn run(self, drain: Drain) -> Result<(), RunError> {
-        let Self { core, listener, address, tls, env, trigger, audit } = self;
+        let Self { core, listener, address, tls, env, trigger, upkeep, audit } = self;
         let listener =
             tokio::net::TcpListener::from_std(listener).map_err(|source| RunError::Listen { address, source })?;
         let registry = core.registry.clone();
@@ -222,12 +237,11 @@ impl ApiServer {
             "watch cache",
             registry.cache.clone().run(registry.storage.clone(), env.clone(), cache_drain),
         );
-        core.certificates.spawn(&mut tasks, &registry.drain);
-        core.authorities.spawn(&mut tasks, &env, &registry.drain);
+        upkeep.spawn(&mut tasks, &registry.drain);
         tasks.spawn("encryption", registry.storage.clone().run(registry.drain.clone()));
         tasks.spawn(
             "bootstrap objects",
-            bootstrap::run(registry.clone(), core.certificates.authorities.server.subscribe(), registry.drain.clone()),
+            bootstrap::run(registry.clone(), core.certificates.server_authorities.clone(), registry.drain.clone()),
         );
         tasks.spawn("addresses of Services", allocation::repair(registry.clone(), registry.drain.clone()));
         if let Limits::Fair(control) = &core.limits {

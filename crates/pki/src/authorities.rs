@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use base::{Drain, Env, Tasks};
+use base::Env;
 
 use crate::authority::{Authority, AuthorityError};
 use crate::issue::Usage;
@@ -52,13 +52,6 @@ impl Authorities {
     #[must_use]
     pub fn all(&self) -> [&Arc<Authority>; 3] {
         [&self.server, &self.client, &self.front_proxy]
-    }
-
-    /// Lets each make its successors in time, until `drain`.
-    pub fn spawn(&self, tasks: &mut Tasks, drain: &Drain) {
-        for authority in self.all() {
-            tasks.spawn("certificate authority", authority.clone().run(drain.clone()));
-        }
     }
 }
 

@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use crate::file::{FileError, read_if_there};
 use crate::issue::KeyPairPem;
 use crate::presenter::{Presenter, PresenterError};
-use crate::trust::Trust;
+use crate::trust::{Trust, TrustError};
 
 /// How often files are read whose changes cannot be seen.
 const UNSEEN: Duration = Duration::from_secs(60);
@@ -81,23 +81,113 @@ fn read(path: &Path) -> Result<String, FileError> {
     read_if_there(path)?.ok_or_else(missing)
 }
 
-impl Trust {
-    /// Trusts whichever authorities a text names, until `drain`, and tells of each text that is taken.
-    pub async fn follow(
-        self: Arc<Self>,
-        mut authorities: watch::Receiver<String>,
-        drain: Drain,
-        tell: impl Fn(String),
-    ) {
-        while let Some(Ok(())) = drain.until(authorities.changed()).await {
-            let pem = authorities.borrow_and_update().clone();
-            match self.set(&pem) {
-                Ok(()) => tell(pem),
+/// A file of authorities that others replace. What is none leaves them as they were.
+pub struct AuthoritiesFile {
+    file: FollowedFile,
+    trust: Arc<Trust>,
+    taken: watch::Sender<String>,
+}
+
+/// A file whose authorities cannot be trusted.
+#[derive(Debug, thiserror::Error)]
+pub enum AuthoritiesFileError {
+    /// It cannot be read.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// It has no authorities in it.
+    #[error("{} holds none: {source}", path.display())]
+    Trust {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        source: TrustError,
+    },
+}
+
+impl AuthoritiesFile {
+    /// Reads it; it must be there.
+    pub fn read(path: &Path) -> Result<Self, AuthoritiesFileError> {
+        let file = FollowedFile::read(path)?;
+        let text = file.text.borrow().clone();
+        let trust =
+            Trust::new(&text).map_err(|source| AuthoritiesFileError::Trust { path: path.to_owned(), source })?;
+        Ok(Self { file, trust: Arc::new(trust), taken: watch::Sender::new(text) })
+    }
+
+    /// Who trusts them, whichever they are then.
+    pub fn trust(&self) -> Arc<Trust> {
+        self.trust.clone()
+    }
+
+    /// What it says, PEM, and tells when others are trusted.
+    pub fn subscribe(&self) -> watch::Receiver<String> {
+        self.taken.subscribe()
+    }
+
+    /// Follows it until `drain`.
+    pub async fn run(self, env: Env, drain: Drain) {
+        let Self { file, trust, taken } = self;
+        let mut texts = file.subscribe();
+        let take = async {
+            while texts.changed().await.is_ok() {
+                let text = texts.borrow_and_update().clone();
+                match trust.set(&text) {
+                    Ok(()) => drop(taken.send_replace(text)),
+                    Err(err) => tracing::warn!(%err, "authorities stay as they were"),
+                }
+            }
+        };
+        // The end of the file's task ends what it says.
+        tokio::join!(file.run(env, drain), take);
+    }
+}
+
+/// The authorities that several texts name together, first those of the first.
+pub struct JoinedAuthorities {
+    parts: Vec<watch::Receiver<String>>,
+    trust: Arc<Trust>,
+    text: watch::Sender<String>,
+}
+
+impl JoinedAuthorities {
+    /// What the texts say now.
+    pub fn new(parts: Vec<watch::Receiver<String>>) -> Result<Self, TrustError> {
+        let text = joined(&parts);
+        Ok(Self { parts, trust: Arc::new(Trust::new(&text)?), text: watch::Sender::new(text) })
+    }
+
+    /// Who trusts them all, whichever they are then.
+    pub fn trust(&self) -> Arc<Trust> {
+        self.trust.clone()
+    }
+
+    /// What they say together, and tells when that changes.
+    pub fn subscribe(&self) -> watch::Receiver<String> {
+        self.text.subscribe()
+    }
+
+    /// Follows them until `drain`.
+    pub async fn run(self, drain: Drain) {
+        let Self { mut parts, trust, text } = self;
+        loop {
+            for part in &mut parts {
+                part.mark_unchanged();
+            }
+            let now = joined(&parts);
+            match trust.set(&now) {
+                Ok(()) => drop(text.send_if_modified(|kept| std::mem::replace(kept, now.clone()) != now)),
                 Err(err) => tracing::warn!(%err, "authorities stay as they were"),
             }
+            let changed = select_all(parts.iter_mut().map(|part| Box::pin(part.changed())));
+            if !matches!(drain.until(changed).await, Some((Ok(()), ..))) {
+                return drain.drained().await;
+            }
         }
-        drain.drained().await;
     }
+}
+
+fn joined(parts: &[watch::Receiver<String>]) -> String {
+    parts.iter().map(|part| format!("{}\n", part.borrow().trim_end())).collect()
 }
 
 /// A certificate and its key in files that others replace.

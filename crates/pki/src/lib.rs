@@ -1,8 +1,8 @@
 //! Certificates, keys and tokens of a cluster.
 //!
 //! An [`Authority`] is a certificate authority in a directory; it issues client and server certificates and makes its
-//! own successor. [`Authorities`] are those of a cluster. A [`Leaf`] is a certificate that is issued anew in time, a [`Presenter`] shows it in TLS, and a
-//! [`Trust`] checks those of others; all three change between two handshakes, without a restart.
+//! own successor. [`Authorities`] are those of a cluster. A [`Leaf`] is a certificate that is issued anew in time, a
+//! [`Presenter`] shows it in TLS, and a [`Trust`] checks those of others; all three change between two handshakes, without a restart.
 //! [`ServiceAccountKeys`] sign and check the tokens of service accounts. A
 //! [`JoinToken`] lets a machine find out that it talks to the right cluster and ask for its own certificate.
 //! Every file with a secret is written whole, by rename, readable by its owner only.
@@ -30,7 +30,7 @@ pub use authorities::Authorities;
 pub use authority::{Authority, AuthorityError};
 pub use bootstrap_token::BootstrapToken;
 pub use file::{FileError, write_private};
-pub use follow::{FollowedFile, PairFiles, PairFilesError};
+pub use follow::{AuthoritiesFile, AuthoritiesFileError, FollowedFile, JoinedAuthorities, PairFiles, PairFilesError};
 pub use inspect::{CertificateInfo, InspectError, inspect};
 pub use issue::{IssueError, IssueRequest, KeyPairPem, Usage};
 pub use join::{JoinRole, JoinToken, JoinTokenError};

@@ -111,9 +111,8 @@ impl Authenticator {
         env: Env,
     ) -> Result<Self, AuthenticationError> {
         let front_proxies = FrontProxies::new(authorities.front_proxies.clone(), &config.request_headers, env.clone());
-        let clients = authorities.clients.iter().map(|trust| ClientCertificates::new(trust.clone(), env.clone()));
-        let mut connections = vec![Connection::FrontProxy(Box::new(front_proxies))];
-        connections.extend(clients.map(Connection::Certificate));
+        let clients = ClientCertificates::new(authorities.clients.clone(), env.clone());
+        let connections = vec![Connection::FrontProxy(Box::new(front_proxies)), Connection::Certificate(clients)];
         let beside = Beside { own: config.service_account_issuers.clone(), anonymous_auth: config.anonymous_auth };
         let (issuers, configuration) = match (&config.authentication_config, &config.oidc) {
             (Some(path), _) => Configuration::load(path, &beside).map(|(issuers, file)| (issuers, Some(file)))?,

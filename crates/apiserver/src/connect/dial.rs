@@ -46,19 +46,25 @@ pub(crate) struct Dialer {
 }
 
 impl Dialer {
-    /// A dialer that shows kubelets the certificate that is for them, and with `verify` takes only those that have one of
-    /// the cluster's authority.
-    pub(crate) fn new(certificates: &Certificates, verify: bool) -> Result<Self, crate::webhook::TlsError> {
+    /// A dialer that shows kubelets the certificate that is for them, and takes only those that have one of their
+    /// authorities, where these are known.
+    pub(crate) fn new(certificates: &Certificates) -> Result<Self, crate::webhook::TlsError> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let (presenter, trust) = (certificates.to_kubelets.presenter(), certificates.authorities.server.trust());
-        let verified = ClientConfig::builder_with_provider(provider.clone())
-            .with_safe_default_protocol_versions()?
-            .dangerous()
-            .with_custom_certificate_verifier(trust);
+        let presenter = certificates.to_kubelets.clone();
         // A kubelet that made its own certificate cannot be told from another, as with upstream's default.
         let insecure = presenting(trusting(&provider)?, presenter.clone());
+        let kubelet = match &certificates.kubelets {
+            None => insecure.clone(),
+            Some(trust) => {
+                let verified = ClientConfig::builder_with_provider(provider.clone())
+                    .with_safe_default_protocol_versions()?
+                    .dangerous()
+                    .with_custom_certificate_verifier(trust.clone());
+                presenting(verified, presenter)
+            }
+        };
         Ok(Self {
-            kubelet: if verify { presenting(verified, presenter) } else { insecure.clone() },
+            kubelet,
             insecure_kubelet: insecure,
             any: TlsConnector::from(Arc::new(trusting(&provider)?.with_no_client_auth())),
         })

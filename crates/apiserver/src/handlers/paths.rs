@@ -79,12 +79,8 @@ pub(crate) async fn handle(core: Arc<Core>, admitted: Admitted) -> Result<Respon
             encoded(Encoding::PrettyJson, &version(), "")
         }
         ["metrics"] => metrics::answer(&core).await,
-        ["cacerts"] => {
-            Ok(output::text_response(StatusCode::OK, core.certificates.authorities.server.certificate_pem()))
-        }
-        ["cacerts", "client"] => {
-            Ok(output::text_response(StatusCode::OK, core.certificates.authorities.client.certificate_pem()))
-        }
+        ["cacerts"] => Ok(output::text_response(StatusCode::OK, core.certificates.server_authorities.borrow().clone())),
+        ["cacerts", "client"] => Ok(output::text_response(StatusCode::OK, core.authorities.clients_pem())),
         ["livez" | "readyz" | "healthz", rest @ ..] => health(&core, segments[0], rest, &info.query).await,
         ["openapi", "v2"] => documents::v2(core.documents.clone(), kinds, headers).await,
         ["openapi", "v3"] => documents::v3_index(core.documents.clone(), kinds, headers).await,

@@ -109,7 +109,7 @@ impl TlsServer {
 
 /// Whose certificate a client has shown, as an extension of its requests.
 #[derive(Clone)]
-struct Caller(Option<String>);
+pub struct Caller(pub Option<String>);
 
 fn pki_name(certificate: &CertificateDer<'_>) -> Option<String> {
     let (_, parsed) = x509_parser::parse_x509_certificate(certificate).ok()?;

@@ -8,6 +8,7 @@ mod authorities;
 mod authorizers;
 mod bad_webhooks;
 mod behaviour;
+mod certificate_files;
 mod content_types;
 mod conversion;
 mod costs;

@@ -6,7 +6,6 @@ use k8s_openapi::api::certificates::v1::{CertificateSigningRequest, CertificateS
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::api::{Api, DeleteParams, ListParams, PostParams};
 use skiff_controllers::{Config, Signer};
-use std::sync::Arc;
 use std::time::Duration;
 
 use crate::support::{TestCluster, fresh};

@@ -10,7 +10,7 @@ use base::{Env, Instance, Networks};
 use client::{Accounts, Informers, Source};
 use controllers::ControllerManager;
 use pki::jwt::SigningKey;
-use pki::{Authorities, Authority, JoinRole, JoinToken, ServiceAccountKeys};
+use pki::{Authorities, Authority, JoinRole, JoinToken, ServiceAccountKeys, Trust};
 use tokio::sync::watch;
 
 use super::handed_out::HandedOut;
@@ -66,6 +66,16 @@ impl PreparedApiServer {
         &self.authorities
     }
 
+    /// Whose clients the server believes, as its kubelet is to.
+    pub fn clients(&self) -> Arc<Trust> {
+        self.server.clients()
+    }
+
+    /// By which authorities the server is known, PEM.
+    pub fn server_authorities(&self) -> watch::Receiver<String> {
+        self.server.server_authorities()
+    }
+
     /// What signs service account tokens.
     pub fn signing_key(&self) -> Result<SigningKey> {
         Ok(SigningKey::load(&self.signing_key)?)
@@ -86,7 +96,11 @@ pub async fn prepare_apiserver(
 ) -> Result<PreparedApiServer> {
     let instance = options.instance;
     let authorities = Authorities::load_or_create(&config.pki_dir, env)?;
-    let ca = authorities.server.certificate_pem();
+    let mut ca = authorities.server.certificate_pem();
+    if let Some(path) = &config.certificate_files.root_ca {
+        let given = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+        ca = format!("{}\n{ca}", given.trim_end());
+    }
     config.authorities = Some(authorities.clone());
     let token_file = layout::token_file(instance);
     config.join_token =
@@ -106,7 +120,8 @@ pub async fn prepare_apiserver(
     let server = server.context("cannot start the API server")?;
 
     let handed_out = HandedOut {
-        authorities: authorities.clone(),
+        clients: authorities.client.clone(),
+        server_authorities: server.server_authorities(),
         server: format!("https://{}", reachable(server.local_address())),
         kubeconfig: options.kubeconfig.to_owned(),
         token: token_file,

@@ -3,12 +3,14 @@
 //! certificate in them ends.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use base::{Drain, Env};
 use jiff::Timestamp;
-use pki::{Authorities, IssueRequest, JoinRole, JoinToken, Usage};
+use pki::{Authority, IssueRequest, JoinRole, JoinToken, Usage};
+use tokio::sync::watch;
 
 use super::control_plane::VALIDITY;
 
@@ -19,7 +21,10 @@ const RETRY: Duration = Duration::from_secs(60);
 
 /// The files, and what they say.
 pub struct HandedOut {
-    pub authorities: Authorities,
+    /// Issues the administrator's certificate.
+    pub clients: Arc<Authority>,
+    /// By which authorities the server is known, PEM.
+    pub server_authorities: watch::Receiver<String>,
     /// Where the API server is.
     pub server: String,
     pub kubeconfig: PathBuf,
@@ -38,10 +43,10 @@ impl HandedOut {
             usage: Usage::Client,
             validity: VALIDITY,
         };
-        let client = self.authorities.client.issue(&request)?;
+        let client = self.clients.issue(&request)?;
         let kubeconfig = pki::kubeconfig::Kubeconfig {
             server: &self.server,
-            certificate_authority: &self.authorities.server.certificate_pem(),
+            certificate_authority: &self.server_authorities.borrow().clone(),
             name: "skiff",
             client: &client,
         };
@@ -53,14 +58,14 @@ impl HandedOut {
     }
 
     fn write(&self) -> Result<()> {
-        let ca = self.authorities.server.certificate_pem();
+        let ca = self.server_authorities.borrow().clone();
         JoinToken::load_or_create(&self.token, JoinRole::Server, &ca, None, &self.env).context("join token")?;
         self.write_kubeconfig()
     }
 
     /// Writes both anew in time, until `drain`. They were written when this begins.
     pub async fn run(self, drain: Drain) -> Result<()> {
-        let (mut servers, mut clients) = (self.authorities.server.subscribe(), self.authorities.client.subscribe());
+        let (mut servers, mut clients) = (self.server_authorities.clone(), self.clients.subscribe());
         let two_thirds = jiff::SignedDuration::try_from(VALIDITY * 2 / 3).unwrap_or(jiff::SignedDuration::MAX);
         let after = |now: Timestamp| now.saturating_add(two_thirds).unwrap_or(Timestamp::MAX);
         let mut due = after(self.env.now());

@@ -19,7 +19,7 @@ use k8s_openapi::api::certificates::v1::{CertificateSigningRequest, CertificateS
 use kube::Api;
 use kube::api::{ObjectMeta, PostParams};
 use kube::runtime::wait::await_condition;
-use pki::{FollowedFile, JoinToken, KeyPairPem, SigningRequest, Trust};
+use pki::{AuthoritiesFile, JoinToken, KeyPairPem, SigningRequest, Trust};
 
 use crate::supervise::Parts;
 
@@ -50,12 +50,9 @@ impl Joined {
 
 /// The authorities in a file, which is followed.
 pub fn follow_authorities(parts: &mut Parts, path: &Path, env: &Env) -> Result<Arc<Trust>> {
-    let file = FollowedFile::read(path)?;
-    let authorities = file.subscribe();
-    let trust = Trust::new(&authorities.borrow()).with_context(|| format!("cannot use {}", path.display()))?;
-    let trust = Arc::new(trust);
-    parts.spawn_endless("authorities of clients", trust.clone().follow(authorities, parts.drain(), |_| {}));
-    parts.spawn_endless("file of authorities of clients", file.run(env.clone(), parts.drain()));
+    let file = AuthoritiesFile::read(path)?;
+    let trust = file.trust();
+    parts.spawn_endless("authorities of clients", file.run(env.clone(), parts.drain()));
     Ok(trust)
 }
 

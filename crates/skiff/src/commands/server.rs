@@ -31,7 +31,7 @@ async fn serve(options: Server) -> Result<()> {
         // servers share it: the datastore's lock lets only one run over a data directory.
         identity: format!("{name}_{}", instance.name()),
         cluster_cidr: options.ranges.pods()?,
-        root_ca: prepared.authorities().server.subscribe(),
+        root_ca: prepared.server_authorities(),
         node_monitor_grace_period: Duration::from_secs(options.node_monitor_grace_period),
         authorities: Some(prepared.authorities().clone()),
         signing_key: Some(prepared.signing_key()?),
@@ -47,7 +47,7 @@ async fn serve(options: Server) -> Result<()> {
                 (&name, &ips),
                 &env,
             )?,
-            client_ca: prepared.authorities().client.trust(),
+            client_ca: prepared.clients(),
             clients: NodeClients {
                 proxy: prepared.client("kube-proxy", "system:kube-proxy", &[]).await?,
                 dns: prepared.account_client("kube-dns").await?,

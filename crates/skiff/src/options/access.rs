@@ -17,6 +17,8 @@ pub struct Access {
     #[command(flatten)]
     pub service_accounts: ServiceAccounts,
     #[command(flatten)]
+    pub certificates: CertificateFiles,
+    #[command(flatten)]
     pub front_proxies: FrontProxies,
     /// Authorities whose clients are believed beside those of the cluster's own; the file may change meanwhile
     #[arg(long, env = "SKIFF_CLIENT_CA_FILE", value_name = "FILE")]
@@ -125,6 +127,40 @@ pub struct ServiceAccounts {
     /// Audiences of tokens for this server (may be repeated) [default: the issuer]
     #[arg(long, env = "SKIFF_API_AUDIENCES", value_delimiter = ',', value_name = "NAME")]
     pub api_audiences: Vec<String>,
+}
+
+/// Certificates of others' making. The files are read again when they change.
+#[derive(Args, Clone, Debug)]
+pub struct CertificateFiles {
+    /// Serving certificate, with what leads to its authority behind it [default: one that this server issues itself]
+    #[arg(long, env = "SKIFF_TLS_CERT_FILE", requires = "tls_private_key_file", value_name = "FILE")]
+    pub tls_cert_file: Option<PathBuf>,
+    /// Key of the serving certificate
+    #[arg(long, env = "SKIFF_TLS_PRIVATE_KEY_FILE", requires = "tls_cert_file", value_name = "FILE")]
+    pub tls_private_key_file: Option<PathBuf>,
+    /// Authorities of the serving certificate, which pods, agents and kubeconfigs are told of before the cluster's own
+    #[arg(long, env = "SKIFF_ROOT_CA_FILE", value_name = "FILE")]
+    pub root_ca_file: Option<PathBuf>,
+    /// Certificate that kubelets are shown [default: one that this server issues itself]
+    #[arg(long, env = "SKIFF_KUBELET_CLIENT_CERTIFICATE", requires = "kubelet_client_key", value_name = "FILE")]
+    pub kubelet_client_certificate: Option<PathBuf>,
+    /// Key of that certificate
+    #[arg(long, env = "SKIFF_KUBELET_CLIENT_KEY", requires = "kubelet_client_certificate", value_name = "FILE")]
+    pub kubelet_client_key: Option<PathBuf>,
+    /// Authorities that kubelets' serving certificates must have [default: they are taken as they are]
+    #[arg(long, env = "SKIFF_KUBELET_CERTIFICATE_AUTHORITY", value_name = "FILE")]
+    pub kubelet_certificate_authority: Option<PathBuf>,
+}
+
+impl CertificateFiles {
+    fn files(&self) -> apiserver::CertificateFiles {
+        apiserver::CertificateFiles {
+            serving: self.tls_cert_file.clone().zip(self.tls_private_key_file.clone()),
+            root_ca: self.root_ca_file.clone(),
+            to_kubelets: self.kubelet_client_certificate.clone().zip(self.kubelet_client_key.clone()),
+            kubelet_ca: self.kubelet_certificate_authority.clone(),
+        }
+    }
 }
 
 /// Proxies that say in headers who asks.
@@ -276,6 +312,7 @@ impl Access {
         config.anonymous_auth = self.anonymous_auth;
         config.authentication_config.clone_from(&self.authentication_config);
         config.oidc = self.oidc.flags();
+        config.certificate_files = self.certificates.files();
         let webhook = &self.token_webhook;
         config.token_webhook =
             webhook.authentication_token_webhook_config_file.clone().map(|config_file| apiserver::TokenWebhookConfig {
