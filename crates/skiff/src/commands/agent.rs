@@ -15,7 +15,7 @@ use crate::{layout, options, pid};
 pub async fn run(options: Agent) -> Result<()> {
     let (env, instance, mut parts) = (Env::system(), options.common.instance(), Parts::new());
     let _pid = pid::claim(&instance)?;
-    let pods = options::networks("--cluster-cidr", &options.cluster_cidr)?;
+    let pods = options.ranges.pods.networks()?;
     let (name, ips) = node::identity(&options.node, pods)?;
     let dir = layout::agent_dir(&instance);
     let token = options::secret(options.token.as_deref(), options.token_file.as_deref())?;
@@ -33,7 +33,7 @@ pub async fn run(options: Agent) -> Result<()> {
         true => ServingRenewal::start(&mut parts, client.clone(), &dir, (&name, &ips), &env)?,
         false => serving::self_issued(&mut parts, &dir, (&name, &ips), &env)?,
     };
-    let service_cidr = options::networks("--service-cidr", &options.service_cidr)?;
+    let service_cidr = options.ranges.services.networks()?;
     let config = NodeConfig {
         serving,
         client_ca: join::follow_authorities(&mut parts, &joined.client_ca_file, &env)?,

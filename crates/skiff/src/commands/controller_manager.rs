@@ -11,7 +11,7 @@ use pki::{Authorities, FollowedFile};
 use crate::assembly::control_plane::{self, ControllerOptions};
 use crate::options::components::ControllerManager;
 use crate::supervise::Parts;
-use crate::{assembly, layout, options};
+use crate::{assembly, layout};
 
 /// Runs it.
 pub async fn run(options: ControllerManager) -> Result<()> {
@@ -37,7 +37,7 @@ pub async fn run(options: ControllerManager) -> Result<()> {
     let signing_key = options.service_account_private_key_file.or(beside);
     let controllers = ControllerOptions {
         identity: assembly::identity(options.election.leader_elect_identity.as_deref(), &env)?,
-        cluster_cidr: options::networks("--cluster-cidr", &options.cluster_cidr)?,
+        cluster_cidr: options.pods.networks()?,
         root_ca: published,
         node_monitor_grace_period: Duration::from_secs(options.node_monitor_grace_period),
         authorities,

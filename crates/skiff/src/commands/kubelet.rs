@@ -8,7 +8,7 @@ use crate::assembly::renewal::{ClientRenewal, client_of};
 use crate::assembly::{self, node, serving};
 use crate::options::components::Kubelet;
 use crate::supervise::Parts;
-use crate::{host, layout, options};
+use crate::{host, layout};
 
 /// Runs it.
 pub async fn run(options: Kubelet) -> Result<()> {
@@ -24,7 +24,7 @@ pub async fn run(options: Kubelet) -> Result<()> {
         let renewal = ClientRenewal::alone(client.clone(), kubeconfig, &env)?;
         parts.spawn_endless("the kubelet's credentials", renewal.run(parts.drain()));
     }
-    let pods = options::networks("--cluster-cidr", &options.cluster_cidr)?;
+    let pods = options.ranges.pods.networks()?;
     let ips = node::addresses(&options.node_ip, pods)?;
     let (certificate, key) = (options.tls_cert_file.as_ref(), options.tls_private_key_file.as_ref());
     let given = serving::from_files(&mut parts, certificate, key, &env)?;
@@ -38,7 +38,7 @@ pub async fn run(options: Kubelet) -> Result<()> {
     match options.container_runtime_endpoint {
         Some(socket) => config.cri_socket = socket,
         None => {
-            let services = options::networks("--service-cidr", &options.service_cidr)?;
+            let services = options.ranges.services.networks()?;
             let network = node::open_network(&instance, pods, services).await?;
             node::start_routes(&mut parts, &name, network, &informers);
         }

@@ -6,14 +6,14 @@ use base::Env;
 use crate::assembly::node;
 use crate::options::components::Proxy;
 use crate::supervise::Parts;
-use crate::{assembly, host, options};
+use crate::{assembly, host};
 
 /// Runs it.
 pub async fn run(options: Proxy) -> Result<()> {
     let (env, mut parts) = (Env::system(), Parts::new());
     let (_, informers) = assembly::connect_alone(&mut parts, "kube-proxy", &options.connection, &env).await?;
     let name = options.hostname_override.map_or_else(host::name, Ok)?;
-    let pods = options::networks("--cluster-cidr", &options.cluster_cidr)?;
+    let pods = options.pods.networks()?;
     let config = proxy::Config::new(options.common.instance(), name, pods.iter().collect());
     node::start_proxy(&mut parts, config, &informers)?;
     parts.run().await

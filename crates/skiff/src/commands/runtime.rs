@@ -4,15 +4,14 @@ use anyhow::Result;
 use base::Env;
 
 use crate::assembly::node;
-use crate::options;
 use crate::options::components::Runtime;
 use crate::supervise::Parts;
 
 /// Runs it.
 pub async fn run(options: Runtime) -> Result<()> {
     let (env, instance, mut parts) = (Env::system(), options.common.instance(), Parts::new());
-    let pods = options::networks("--cluster-cidr", &options.cluster_cidr)?;
-    let services = options::networks("--service-cidr", &options.service_cidr)?;
+    let pods = options.ranges.pods.networks()?;
+    let services = options.ranges.services.networks()?;
     let network = node::open_network(&instance, pods, services).await?;
     let mut config = runtime::Config::new(instance, env);
     config.pod_network = Some(network);

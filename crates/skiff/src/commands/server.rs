@@ -23,14 +23,14 @@ pub fn run(options: Server) -> Result<()> {
 async fn serve(options: Server) -> Result<()> {
     let (env, instance, mut parts) = (Env::system(), options.common.instance(), Parts::new());
     let _pid = pid::claim(&instance)?;
-    let (name, ips) = node::identity(&options.node, options.ranges.pods()?)?;
+    let (name, ips) = node::identity(&options.node, options.ranges.pods.networks()?)?;
     let prepared = prepare_apiserver(&options, ips[0], &env).await?;
 
     let controllers = ControllerOptions {
         // The same after a restart, so that a server that was killed need not wait until its own leases expire. No two
         // servers share it: the datastore's lock lets only one run over a data directory.
         identity: format!("{name}_{}", instance.name()),
-        cluster_cidr: options.ranges.pods()?,
+        cluster_cidr: options.ranges.pods.networks()?,
         root_ca: prepared.server_authorities(),
         node_monitor_grace_period: Duration::from_secs(options.node_monitor_grace_period),
         authorities: Some(prepared.authorities().clone()),
@@ -53,9 +53,9 @@ async fn serve(options: Server) -> Result<()> {
                 dns: prepared.account_client("kube-dns").await?,
             },
             keep_dns_service: true,
-            cluster_cidr: options.ranges.pods()?,
-            service_cidr: options.ranges.services()?,
-            cluster_dns: node::cluster_dns(&options.node, options.ranges.services()?)?,
+            cluster_cidr: options.ranges.pods.networks()?,
+            service_cidr: options.ranges.services.networks()?,
+            cluster_dns: node::cluster_dns(&options.node, options.ranges.services.networks()?)?,
             cluster_domain: options.node.cluster_domain,
             kubelet_port: options.node.kubelet_port,
             runtime_endpoint: options.node.container_runtime_endpoint,
@@ -81,8 +81,8 @@ async fn prepare_apiserver(options: &Server, ip: std::net::IpAddr, env: &Env) ->
     config.secure_port = options.https_listen_port;
     config.advertise_address = Some(options.advertise_address.unwrap_or(ip));
     config.tls_sans.clone_from(&options.tls_san);
-    config.service_cluster_ip_range = options.ranges.services()?;
-    let ports = options.ranges.service_node_port_range;
+    config.service_cluster_ip_range = options.ranges.services.networks()?;
+    let ports = options.service_node_port_range;
     config.service_node_port_range = ports.first..=ports.last;
     options.access.apply(&mut config, &options.node.cluster_domain)?;
     options.api.apply(&mut config)?;

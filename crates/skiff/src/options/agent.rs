@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use clap::{ArgAction, Args};
-use ipnet::IpNet;
 
+use super::ranges::Ranges;
 use super::{Common, Node};
 
 /// Run a node of a cluster that a server runs.
@@ -23,24 +23,8 @@ pub struct Agent {
     /// File with the token to join with
     #[arg(long, env = "SKIFF_TOKEN_FILE", value_name = "FILE")]
     pub token_file: Option<PathBuf>,
-    /// Addresses of pods in the whole cluster: one network, or one of each family, the primary first
-    #[arg(
-        long,
-        env = "SKIFF_CLUSTER_CIDR",
-        default_value = "10.42.0.0/16",
-        value_delimiter = ',',
-        value_name = "CIDR"
-    )]
-    pub cluster_cidr: Vec<IpNet>,
-    /// Addresses of services: one network, or one of each family, the primary first
-    #[arg(
-        long,
-        env = "SKIFF_SERVICE_CIDR",
-        default_value = "10.43.0.0/16",
-        value_delimiter = ',',
-        value_name = "CIDR"
-    )]
-    pub service_cidr: Vec<IpNet>,
+    #[command(flatten)]
+    pub ranges: Ranges,
     /// Ask the cluster for the kubelet's serving certificate, which somebody has to approve, in place of issuing it here
     #[arg(long, env = "SKIFF_ROTATE_SERVER_CERTIFICATES", action = ArgAction::SetTrue)]
     pub rotate_server_certificates: bool,

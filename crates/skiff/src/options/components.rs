@@ -7,6 +7,7 @@ use clap::{ArgAction, Args};
 use ipnet::IpNet;
 
 use super::access::Access;
+use super::ranges::{Pods, Ranges};
 use super::{Api, Common, KubeletSettings, PortRange, Streams, port_range};
 
 /// How a component reaches the API server.
@@ -78,15 +79,8 @@ pub struct ControllerManager {
     pub connection: Connection,
     #[command(flatten)]
     pub election: Election,
-    /// Addresses of pods, of which each node gets a part: one network, or one of each family, the primary first
-    #[arg(
-        long,
-        env = "SKIFF_CLUSTER_CIDR",
-        default_value = "10.42.0.0/16",
-        value_delimiter = ',',
-        value_name = "CIDR"
-    )]
-    pub cluster_cidr: Vec<IpNet>,
+    #[command(flatten)]
+    pub pods: Pods,
     /// Certificate authority that is published to every namespace [default: the kubeconfig's]
     #[arg(long, env = "SKIFF_ROOT_CA_FILE", value_name = "FILE")]
     pub root_ca_file: Option<PathBuf>,
@@ -149,24 +143,8 @@ pub struct Kubelet {
     /// Key of the serving certificate
     #[arg(long, env = "SKIFF_TLS_PRIVATE_KEY_FILE", value_name = "FILE")]
     pub tls_private_key_file: Option<PathBuf>,
-    /// Addresses of pods in the whole cluster, to which routes are kept: one network, or one of each family
-    #[arg(
-        long,
-        env = "SKIFF_CLUSTER_CIDR",
-        default_value = "10.42.0.0/16",
-        value_delimiter = ',',
-        value_name = "CIDR"
-    )]
-    pub cluster_cidr: Vec<IpNet>,
-    /// Addresses of services: one network, or one of each family, the primary first
-    #[arg(
-        long,
-        env = "SKIFF_SERVICE_CIDR",
-        default_value = "10.43.0.0/16",
-        value_delimiter = ',',
-        value_name = "CIDR"
-    )]
-    pub service_cidr: Vec<IpNet>,
+    #[command(flatten)]
+    pub ranges: Ranges,
     /// The resolv.conf whose servers pods with dnsPolicy Default use
     #[arg(long, env = "SKIFF_RESOLV_CONF", default_value = "/etc/resolv.conf", value_name = "FILE")]
     pub resolv_conf: PathBuf,
@@ -182,24 +160,8 @@ pub struct Runtime {
     /// Socket to serve CRI on [default: runtime.sock in the run directory]
     #[arg(long, env = "SKIFF_LISTEN", value_name = "SOCKET")]
     pub listen: Option<PathBuf>,
-    /// Addresses of pods in the whole cluster: one network, or one of each family, the primary first
-    #[arg(
-        long,
-        env = "SKIFF_CLUSTER_CIDR",
-        default_value = "10.42.0.0/16",
-        value_delimiter = ',',
-        value_name = "CIDR"
-    )]
-    pub cluster_cidr: Vec<IpNet>,
-    /// Addresses of services: one network, or one of each family, the primary first
-    #[arg(
-        long,
-        env = "SKIFF_SERVICE_CIDR",
-        default_value = "10.43.0.0/16",
-        value_delimiter = ',',
-        value_name = "CIDR"
-    )]
-    pub service_cidr: Vec<IpNet>,
+    #[command(flatten)]
+    pub ranges: Ranges,
     #[command(flatten)]
     pub images: super::image::RuntimeImages,
     #[command(flatten)]
@@ -216,15 +178,8 @@ pub struct Proxy {
     /// Name of this node [default: the host name]
     #[arg(long, env = "SKIFF_HOSTNAME_OVERRIDE", value_name = "NAME")]
     pub hostname_override: Option<String>,
-    /// Addresses of pods in the whole cluster: one network, or one of each family, the primary first
-    #[arg(
-        long,
-        env = "SKIFF_CLUSTER_CIDR",
-        default_value = "10.42.0.0/16",
-        value_delimiter = ',',
-        value_name = "CIDR"
-    )]
-    pub cluster_cidr: Vec<IpNet>,
+    #[command(flatten)]
+    pub pods: Pods,
 }
 
 /// Run the cluster DNS server alone.

@@ -8,6 +8,7 @@ pub mod components;
 pub mod image;
 mod images;
 pub mod limits;
+mod ranges;
 pub mod server;
 pub mod user;
 
@@ -136,47 +137,9 @@ pub struct LegacyTokens {
     pub legacy_service_account_token_clean_up_period: Duration,
 }
 
-/// What makes a cluster's addresses and names.
-#[derive(Args, Clone, Debug)]
-pub struct Ranges {
-    /// Addresses of pods: one network, or one of each family, the primary first
-    #[arg(
-        long,
-        env = "SKIFF_CLUSTER_CIDR",
-        default_value = "10.42.0.0/16",
-        value_delimiter = ',',
-        value_name = "CIDR"
-    )]
-    pub cluster_cidr: Vec<IpNet>,
-    /// Addresses of services: one network, or one of each family, the primary first
-    #[arg(
-        long,
-        env = "SKIFF_SERVICE_CIDR",
-        default_value = "10.43.0.0/16",
-        value_delimiter = ',',
-        value_name = "CIDR"
-    )]
-    pub service_cidr: Vec<IpNet>,
-    /// Ports of NodePort services
-    #[arg(long, env = "SKIFF_SERVICE_NODE_PORT_RANGE", default_value = "30000-32767", value_parser = port_range, value_name = "FROM-TO")]
-    pub service_node_port_range: PortRange,
-}
-
 /// What `--option` says of addresses.
 pub fn networks(option: &str, given: &[IpNet]) -> Result<Networks> {
     Networks::new(given).with_context(|| option.to_owned())
-}
-
-impl Ranges {
-    /// The addresses of pods.
-    pub fn pods(&self) -> Result<Networks> {
-        networks("--cluster-cidr", &self.cluster_cidr)
-    }
-
-    /// The addresses of services.
-    pub fn services(&self) -> Result<Networks> {
-        networks("--service-cidr", &self.service_cidr)
-    }
 }
 
 /// A range of ports, both ends included.

@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use clap::{ArgAction, Args};
 
 use super::access::Access;
-use super::{Api, Common, Node, Ranges};
+use super::ranges::Ranges;
+use super::{Api, Common, Node, PortRange, port_range};
 
 /// Run the control plane and a node.
 #[derive(Args, Clone, Debug)]
@@ -31,6 +32,9 @@ pub struct Server {
     pub api: Api,
     #[command(flatten)]
     pub ranges: Ranges,
+    /// Ports of NodePort services
+    #[arg(long, env = "SKIFF_SERVICE_NODE_PORT_RANGE", default_value = "30000-32767", value_parser = port_range, value_name = "FROM-TO")]
+    pub service_node_port_range: PortRange,
     #[command(flatten)]
     pub node: Node,
     /// Run no node beside the control plane
