@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use rustix::process::{Pid, Signal};
 
 pub(crate) use hierarchy::Hierarchy;
-pub(crate) use stats::CgroupStats;
+pub(crate) use stats::{CgroupStats, field};
 pub(crate) use update::UpdateError;
 
 /// How often a removal or a killing is tried; the kernel needs a moment to let processes go.
@@ -35,6 +35,11 @@ impl Cgroup {
         Self { hierarchy: Hierarchy::detect(), path }
     }
 
+    /// Whether the machine has version 2.
+    pub(crate) fn is_v2(&self) -> bool {
+        self.hierarchy.is_v2()
+    }
+
     /// The directory of `controller`, if the machine has it.
     fn dir(&self, controller: &str) -> Option<PathBuf> {
         self.hierarchy.mount_point(controller).map(|root| root.join(&self.path))
@@ -45,7 +50,8 @@ impl Cgroup {
         self.hierarchy.mount_points().into_iter().map(|root| root.join(&self.path)).collect()
     }
 
-    fn read(&self, controller: &str, file: &str) -> Option<String> {
+    /// A file of `controller` here; `None` if there is none.
+    pub(crate) fn read(&self, controller: &str, file: &str) -> Option<String> {
         fs::read_to_string(self.dir(controller)?.join(file)).ok()
     }
 

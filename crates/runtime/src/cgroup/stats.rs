@@ -29,7 +29,7 @@ pub(crate) struct CgroupStats {
 const NO_LIMIT: u64 = 1 << 60;
 
 /// The number after `name` in lines of names and numbers.
-pub(super) fn field(text: &str, name: &str) -> Option<u64> {
+pub(crate) fn field(text: &str, name: &str) -> Option<u64> {
     text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.trim().parse().ok())
 }
 

@@ -6,6 +6,7 @@ mod errors;
 mod events;
 mod exec;
 mod image;
+mod metrics;
 mod node;
 mod sandbox;
 mod stats;
@@ -210,16 +211,16 @@ impl RuntimeService for Service {
 
     async fn list_metric_descriptors(
         &self,
-        _: Request<cri::ListMetricDescriptorsRequest>,
+        request: Request<cri::ListMetricDescriptorsRequest>,
     ) -> Answer<cri::ListMetricDescriptorsResponse> {
-        Err(Status::unimplemented("metrics are not offered by this runtime; ask for stats"))
+        metrics::list_metric_descriptors(&self.engine, request.into_inner()).await.map(Response::new)
     }
 
     async fn list_pod_sandbox_metrics(
         &self,
-        _: Request<cri::ListPodSandboxMetricsRequest>,
+        request: Request<cri::ListPodSandboxMetricsRequest>,
     ) -> Answer<cri::ListPodSandboxMetricsResponse> {
-        Err(Status::unimplemented("metrics are not offered by this runtime; ask for stats"))
+        metrics::list_pod_sandbox_metrics(&self.engine, request.into_inner()).await.map(Response::new)
     }
 }
 

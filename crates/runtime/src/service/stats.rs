@@ -13,6 +13,7 @@ use cri::{
 use jiff::Timestamp;
 
 use super::errors::{no_container, no_sandbox};
+use super::metrics::Interface;
 use crate::cgroup::{Cgroup, CgroupStats};
 use crate::container::{Container, ContainerState, labels_match};
 use crate::engine::Engine;
@@ -20,7 +21,7 @@ use crate::sandbox::{Sandbox, SandboxPhase, cgroup_parent, is_host_network, meta
 use crate::status::nanoseconds;
 use crate::usage::usage;
 
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Status> {
+pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Status> {
     tokio::task::spawn_blocking(work).await.map_err(|err| Status::internal(err.to_string()))
 }
 
@@ -191,30 +192,39 @@ fn of_sandbox(engine: &Engine, sandbox: &Sandbox) -> PodSandboxStats {
 const POD_INTERFACE: &str = "eth0";
 
 fn network(sandbox: &Sandbox, now: Timestamp) -> Option<NetworkUsage> {
+    let mut interfaces: Vec<_> = interfaces(sandbox)?.into_iter().map(|interface| interface.usage).collect();
+    let default = interfaces.iter().position(|interface| interface.name == POD_INTERFACE);
+    let default_interface = default.map(|position| interfaces.remove(position));
+    Some(NetworkUsage { timestamp: nanoseconds(now), default_interface, interfaces })
+}
+
+/// The interfaces of a pod's own network, but for the loopback.
+pub(super) fn interfaces(sandbox: &Sandbox) -> Option<Vec<Interface>> {
     if is_host_network(&sandbox.record().config) {
         return None;
     }
     let read = || fs::read_to_string("/proc/thread-self/net/dev");
     let text = network::netns::run_in(&sandbox.paths().namespace("net"), read).ok()?.ok()?;
     let mut interfaces = parse_interfaces(&text);
-    let default = interfaces.iter().position(|interface| interface.name == POD_INTERFACE);
-    let default_interface = default.map(|position| interfaces.remove(position));
-    interfaces.retain(|interface| interface.name != "lo");
-    Some(NetworkUsage { timestamp: nanoseconds(now), default_interface, interfaces })
+    interfaces.retain(|interface| interface.usage.name != "lo");
+    Some(interfaces)
 }
 
 /// The counters in the text of `/proc/net/dev`.
-fn parse_interfaces(text: &str) -> Vec<NetworkInterfaceUsage> {
+fn parse_interfaces(text: &str) -> Vec<Interface> {
     let parse = |line: &str| {
         let (name, counters) = line.split_once(':')?;
         let counters: Vec<u64> = counters.split_whitespace().filter_map(|number| number.parse().ok()).collect();
-        Some(NetworkInterfaceUsage {
+        let usage = NetworkInterfaceUsage {
             name: name.trim().to_owned(),
             rx_bytes: value(counters.first().copied()),
             rx_errors: value(counters.get(2).copied()),
             tx_bytes: value(counters.get(8).copied()),
             tx_errors: value(counters.get(10).copied()),
-        })
+        };
+        let [rx_packets, rx_dropped, tx_packets, tx_dropped] =
+            [1, 3, 9, 11].map(|column: usize| counters.get(column).copied().unwrap_or(0));
+        Some(Interface { usage, rx_packets, rx_dropped, tx_packets, tx_dropped })
     };
     text.lines().filter_map(parse).collect()
 }
@@ -230,8 +240,9 @@ mod tests {
         let interfaces = parse_interfaces(text);
         let [eth0] = interfaces.as_slice() else { panic!("one interface, not {interfaces:?}") };
         let number = |number: &Option<UInt64Value>| number.as_ref().map(|number| number.value);
-        assert_eq!(eth0.name, "eth0");
-        assert_eq!((number(&eth0.rx_bytes), number(&eth0.rx_errors)), (Some(100), Some(3)));
-        assert_eq!((number(&eth0.tx_bytes), number(&eth0.tx_errors)), (Some(400), Some(6)));
+        assert_eq!(eth0.usage.name, "eth0");
+        assert_eq!((number(&eth0.usage.rx_bytes), number(&eth0.usage.rx_errors)), (Some(100), Some(3)));
+        assert_eq!((number(&eth0.usage.tx_bytes), number(&eth0.usage.tx_errors)), (Some(400), Some(6)));
+        assert_eq!((eth0.rx_packets, eth0.tx_packets, eth0.rx_dropped, eth0.tx_dropped), (2, 5, 0, 0));
     }
 }

@@ -168,3 +168,63 @@ async fn the_resources_of_a_pod_are_noted() {
     let err = host.runtime.update_pod_sandbox_resources(unknown).await.expect_err("there is none");
     assert_eq!(err.code(), cri::Code::NotFound);
 }
+
+#[tokio::test]
+async fn metrics_have_the_labels_that_their_descriptors_name() {
+    skip_without_privileges!();
+    let mut host = Host::start_with(Some("10.207.14.0/24")).await;
+    host.import_busybox().await;
+    let config = pod(&host, "measured", |_| {});
+    let sandbox = (host.run_sandbox(&config).await.expect("made"), config);
+    let mut config =
+        container(&sandbox.1, "c", "busybox dd if=/dev/zero of=/file bs=64k count=16; echo up; sleep 1000");
+    let linux = config.linux.as_mut().expect("set");
+    linux.resources = Some(cri::LinuxContainerResources {
+        cpu_period: 100_000,
+        cpu_quota: 50_000,
+        cpu_shares: 512,
+        memory_limit_in_bytes: 64 << 20,
+        ..Default::default()
+    });
+    let id = host.run(&sandbox, config).await;
+    host.log_with("c", "up").await;
+    let descriptors = host.runtime.list_metric_descriptors(cri::ListMetricDescriptorsRequest {}).await;
+    let descriptors = descriptors.expect("answered").into_inner().descriptors;
+    let pods = host.runtime.list_pod_sandbox_metrics(cri::ListPodSandboxMetricsRequest {}).await;
+    let pods = pods.expect("answered").into_inner().pod_metrics;
+    let [of_pod] = pods.as_slice() else { panic!("one pod, not {}", pods.len()) };
+    let [of_container] = of_pod.container_metrics.as_slice() else { panic!("one container") };
+    assert_eq!((&of_pod.pod_sandbox_id, &of_container.container_id), (&sandbox.0, &id));
+    let all: Vec<&cri::Metric> = of_pod.metrics.iter().chain(&of_container.metrics).collect();
+    for metric in &all {
+        let descriptor = descriptors.iter().find(|descriptor| descriptor.name == metric.name);
+        let keys = &descriptor.unwrap_or_else(|| panic!("{} is described", metric.name)).label_keys;
+        assert_eq!(keys.len(), metric.label_values.len(), "{}", metric.name);
+        let pod = keys.iter().position(|key| key == "pod").map(|at| metric.label_values[at].as_str());
+        assert_eq!(pod, Some("measured"), "{}", metric.name);
+    }
+    // What the kernel counts only where it is built or asked to.
+    let optional = |name: &str| {
+        [
+            "container_pressure_",
+            "container_blkio_",
+            "container_fs_reads",
+            "container_fs_writes",
+            "container_memory_kernel_",
+        ]
+        .iter()
+        .any(|start| name.starts_with(start))
+    };
+    for descriptor in descriptors.iter().filter(|descriptor| !optional(&descriptor.name)) {
+        assert!(all.iter().any(|metric| metric.name == descriptor.name), "no {}", descriptor.name);
+    }
+    let value = |name: &str| {
+        let metric = all.iter().find(|metric| metric.name == name).expect("it is there");
+        metric.value.as_ref().map(|value| value.value).unwrap_or_default()
+    };
+    assert_eq!(value("container_spec_memory_limit_bytes"), 64 << 20);
+    assert_eq!(value("container_spec_cpu_quota"), 50_000);
+    assert!(value("container_processes") >= 1);
+    assert!(value("container_fs_usage_bytes") >= 1 << 20);
+    assert!(value("container_memory_usage_bytes") > 0 && value("container_last_seen") > 0);
+}
