@@ -85,6 +85,7 @@ impl Context {
             dns: &self.dns,
             memory_capacity: self.machine.memory_bytes,
             seccomp_default: self.config.seccomp_default,
+            seccomp_profiles: self.config.kubelet_dir().join("seccomp"),
         }
     }
 

@@ -23,6 +23,7 @@ mod overlay;
 mod private_mount;
 mod runtime;
 mod sandbox;
+mod seccomp;
 mod service;
 pub mod shim;
 mod spec;

@@ -1,6 +1,6 @@
 //! What the runtime is told of a pod's sandbox and containers: API fields as CRI messages, without any I/O.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use cri as v1;
 use k8s_openapi::api::core::v1::{Container, Pod, PodSecurityContext, SELinuxOptions, SeccompProfile, SecurityContext};
@@ -18,6 +18,8 @@ pub struct NodeFacts<'a> {
     pub memory_capacity: i64,
     /// Whether the runtime's seccomp profile is for containers that name none.
     pub seccomp_default: bool,
+    /// Where the node's seccomp profiles are.
+    pub seccomp_profiles: PathBuf,
 }
 
 /// A container's configuration that cannot be carried out. The messages are shown to users.
@@ -167,12 +169,14 @@ fn selinux(options: &SELinuxOptions) -> v1::SeLinuxOption {
     }
 }
 
-fn seccomp(profile: Option<&SeccompProfile>, by_default: bool) -> v1::SecurityProfile {
+/// `profiles` is the directory of the node's own.
+fn seccomp(profile: Option<&SeccompProfile>, by_default: bool, profiles: &Path) -> v1::SecurityProfile {
     use v1::security_profile::ProfileType;
     let (profile_type, localhost_ref) = match profile {
         Some(profile) if profile.type_ == "RuntimeDefault" => (ProfileType::RuntimeDefault, String::new()),
         Some(profile) if profile.type_ == "Localhost" => {
-            (ProfileType::Localhost, profile.localhost_profile.clone().unwrap_or_default())
+            let name = profile.localhost_profile.as_deref().unwrap_or_default();
+            (ProfileType::Localhost, profiles.join(name).display().to_string())
         }
         None if by_default => (ProfileType::RuntimeDefault, String::new()),
         _ => (ProfileType::Unconfined, String::new()),
@@ -296,9 +300,10 @@ fn container_security(
         masked_paths: paths(&MASKED_PATHS),
         readonly_paths: paths(&READONLY_PATHS),
         seccomp: Some(if privileged {
-            seccomp(None, false)
+            seccomp(None, false, &node.seccomp_profiles)
         } else {
-            seccomp(own.seccomp_profile.as_ref().or(of_pod.seccomp_profile.as_ref()), node.seccomp_default)
+            let profile = own.seccomp_profile.as_ref().or(of_pod.seccomp_profile.as_ref());
+            seccomp(profile, node.seccomp_default, &node.seccomp_profiles)
         }),
         ..v1::LinuxContainerSecurityContext::default()
     })
@@ -368,9 +373,10 @@ mod tests {
     fn check_seccomp(named: Option<&str>, by_default: bool, expected: ProfileType) {
         let profile =
             named.map(|name| SeccompProfile { type_: name.to_owned(), localhost_profile: Some("a.json".to_owned()) });
-        let found = seccomp(profile.as_ref(), by_default);
+        let found = seccomp(profile.as_ref(), by_default, Path::new("/profiles"));
         assert_eq!(found.profile_type, expected as i32, "{named:?} {by_default}");
-        assert_eq!(found.localhost_ref.is_empty(), expected != ProfileType::Localhost);
+        let path = if expected == ProfileType::Localhost { "/profiles/a.json" } else { "" };
+        assert_eq!(found.localhost_ref, path);
     }
 
     #[test]

@@ -168,6 +168,7 @@ impl Plan {
             stdin_once: config.stdin_once,
             own_pid_namespace: made.own_pid_namespace,
             oom_score_adj: oom_score_adj(config),
+            filter: made.filter,
         };
         disk::write_json(&ShimConfig::file(paths.bundle()), &shim)?;
         let record = ContainerRecord {

@@ -62,9 +62,9 @@ impl From<CreateError> for Status {
         match err {
             CreateError::NoMetadata
             | CreateError::Prepare(PrepareError::WritableImage(_))
-            | CreateError::Spec(SpecError::NoCommand | SpecError::Mount(MountError::RecursiveReadOnly { .. })) => {
-                Self::invalid_argument(text)
-            }
+            | CreateError::Spec(
+                SpecError::NoCommand | SpecError::Mount(MountError::RecursiveReadOnly { .. }) | SpecError::Seccomp(_),
+            ) => Self::invalid_argument(text),
             CreateError::NoImage(_) => Self::not_found(text),
             CreateError::SandboxNotReady(_) | CreateError::NoTarget(_) => Self::failed_precondition(text),
             CreateError::Exists { .. } => Self::already_exists(text),

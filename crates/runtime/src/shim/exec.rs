@@ -13,6 +13,7 @@ use super::executor::ProgramExecutor;
 use super::init::{InitError, OomScore, explain, pipe, read_report, system};
 use super::protocol::{ExecRequest, Started, receive_some};
 use crate::disk;
+use crate::seccomp::Filter;
 
 /// The socket on which libcontainer hands over a new terminal.
 pub(super) struct Console {
@@ -52,13 +53,14 @@ pub(super) fn exec(
     id: &str,
     request: &ExecRequest,
     stdio: Vec<OwnedFd>,
+    filter: Option<&Filter>,
     env: &Env,
 ) -> Result<(Started, Option<OwnedFd>), InitError> {
     let process_file = bundle.join("process.json");
     disk::write_json(&process_file, &request.process)?;
     let mut warnings = Vec::new();
     let oom = OomScore::apply(request.oom_score_adj, &mut warnings);
-    let result = build(bundle, id, request, stdio, &process_file);
+    let result = build(bundle, id, request, stdio, filter, &process_file);
     oom.restore();
     disk::remove_file(&process_file)?;
     let (pid, terminal) = result?;
@@ -70,13 +72,14 @@ fn build(
     id: &str,
     request: &ExecRequest,
     stdio: Vec<OwnedFd>,
+    filter: Option<&Filter>,
     process_file: &Path,
 ) -> Result<(i32, Option<OwnedFd>), InitError> {
     let (report, report_end) = pipe()?;
     let mut builder = ContainerBuilder::new(id.to_owned(), SyscallType::default())
         .with_root_path(bundle.join("state"))
         .map_err(|err| InitError::Start(explain(&err)))?
-        .with_executor(ProgramExecutor::new(report_end));
+        .with_executor(ProgramExecutor::new(report_end, filter.cloned()));
     let mut console = None;
     if request.process.terminal().unwrap_or(false) {
         let listening = Console::listen(bundle)?;

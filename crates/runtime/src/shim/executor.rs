@@ -12,20 +12,24 @@ use std::rc::Rc;
 use libcontainer::workload::{Executor, ExecutorError, ExecutorValidationError};
 use nix::sys::signal::SigSet;
 use oci_spec::runtime::{Process, Spec};
+use rustix::thread::CapabilitySet;
 
 use super::sys;
+use crate::seccomp::Filter;
 
 /// Replaces libcontainer's own executor, which hides failures that happen after the start.
 #[derive(Clone)]
 pub(super) struct ProgramExecutor {
     /// Closed by a successful exec; else it carries the error's text.
     report: Rc<OwnedFd>,
+    /// The filter of the program's system calls.
+    filter: Option<Rc<Filter>>,
 }
 
 impl ProgramExecutor {
     /// An executor that reports on `report`, which must be closed on exec.
-    pub(super) fn new(report: OwnedFd) -> Self {
-        Self { report: Rc::new(report) }
+    pub(super) fn new(report: OwnedFd, filter: Option<Filter>) -> Self {
+        Self { report: Rc::new(report), filter: filter.map(Rc::new) }
     }
 }
 
@@ -42,6 +46,8 @@ enum ProgramError {
     Permission(String),
     #[error("exec: {0:?}: {1}")]
     Io(String, String),
+    #[error("cannot install the seccomp filter: {0}")]
+    Seccomp(io::Error),
 }
 
 /// Where the program of `process` is, seen from inside the container.
@@ -94,14 +100,22 @@ impl Executor for ProgramExecutor {
 
     fn exec(&self, spec: &Spec) -> Result<(), ExecutorError> {
         let process = process(spec).ok_or(ExecutorError::InvalidArg)?;
-        let err = become_program(process);
+        let err = become_program(process, self.filter.as_deref());
         // Nobody is left to tell if the other end is gone.
         let _ = rustix::io::write(&*self.report, err.to_string().as_bytes());
         Err(ExecutorError::Other(err.to_string()))
     }
 }
 
-fn become_program(process: &Process) -> ProgramError {
+/// Installs the filter. The capabilities for that leave with the next program: they are out of what it may have.
+fn confine(filter: &Filter) -> io::Result<()> {
+    for number in &filter.dropped {
+        rustix::thread::remove_capability_from_bounding_set(CapabilitySet::from_bits_retain(1 << number))?;
+    }
+    Ok(sys::install_filter(&filter.instructions(), filter.flags())?)
+}
+
+fn become_program(process: &Process, filter: Option<&Filter>) -> ProgramError {
     let program = match find_program(process) {
         Ok(program) => program,
         Err(err) => return err,
@@ -123,6 +137,12 @@ fn become_program(process: &Process) -> ProgramError {
     }
     if let Err(err) = SigSet::empty().thread_set_mask() {
         return failed(&err);
+    }
+    // The last that happens before the program, which is filtered like all that it does.
+    if let Some(filter) = filter
+        && let Err(err) = confine(filter)
+    {
+        return ProgramError::Seccomp(err);
     }
     match nix::unistd::execv(&c_program, &c_args) {
         Ok(never) => match never {},

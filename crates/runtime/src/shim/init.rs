@@ -170,7 +170,7 @@ fn create(bundle: &Path, config: &ShimConfig) -> Result<(SignalFd, Created, Cont
     let builder = ContainerBuilder::new(config.id.clone(), SyscallType::default())
         .with_root_path(&state)
         .map_err(|err| InitError::Create(explain(&err)))?
-        .with_executor(ProgramExecutor::new(report_end));
+        .with_executor(ProgramExecutor::new(report_end, config.filter.clone()));
     let build = |builder: ContainerBuilder| {
         builder.as_init(bundle).with_systemd(false).build().map_err(|err| InitError::Create(explain(&err)))
     };

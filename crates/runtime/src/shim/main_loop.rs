@@ -17,7 +17,9 @@ use super::attach::Sink;
 use super::exec::{answer, exec};
 use super::init::{ContainerIo, InitError, system};
 use super::log::{Log, Stream};
-use super::protocol::{Exit, Request, Response, ShimConfig, Streams, decode, exit_file, receive_some};
+use super::protocol::{
+    ExecRequest, Exit, Request, Response, ShimConfig, Started, Streams, decode, exit_file, receive_some,
+};
 use super::sys;
 use crate::cgroup::Cgroup;
 use crate::disk;
@@ -255,7 +257,7 @@ impl MainLoop {
                 self.connections[index].role = Role::Watch;
                 (Response::Done, None)
             }
-            Request::Exec(request) => match exec(&self.bundle, &self.config.id, &request, fds, env) {
+            Request::Exec(request) => match self.exec(&request, fds, env) {
                 Ok((started, terminal)) => {
                     self.connections[index].role = Role::Exec(started.pid);
                     (Response::Started(started), terminal)
@@ -283,6 +285,15 @@ impl MainLoop {
         if answer(&connection.socket, &response, fd.as_ref()).is_err() {
             connection.closed = true;
         }
+    }
+
+    fn exec(
+        &self,
+        request: &ExecRequest,
+        fds: Vec<OwnedFd>,
+        env: &Env,
+    ) -> Result<(Started, Option<OwnedFd>), InitError> {
+        exec(&self.bundle, &self.config.id, request, fds, self.config.filter.as_ref(), env)
     }
 
     fn attach(&mut self, index: usize, streams: Streams, fds: Vec<OwnedFd>) -> (Response, Option<OwnedFd>) {

@@ -17,6 +17,8 @@ use rustix::net::{
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::seccomp::Filter;
+
 /// The most descriptors in one message.
 const MAX_FDS: usize = 3;
 
@@ -46,6 +48,8 @@ pub(crate) struct ShimConfig {
     pub own_pid_namespace: bool,
     /// The wanted `oom_score_adj`.
     pub oom_score_adj: Option<i32>,
+    /// The filter of the system calls of all processes in the container.
+    pub filter: Option<Filter>,
 }
 
 impl ShimConfig {

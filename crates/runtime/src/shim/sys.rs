@@ -1,5 +1,5 @@
 //! What the standard library and rustix do not offer safely.
-#![expect(unsafe_code, reason = "signal dispositions and real-time signals need unsafe calls")]
+#![expect(unsafe_code, reason = "signal dispositions, real-time signals and seccomp need unsafe calls")]
 
 use nix::errno::Errno;
 use nix::sys::signal::{SigHandler, Signal, signal};
@@ -14,4 +14,13 @@ pub(super) fn restore_sigpipe() -> Result<(), Errno> {
 pub(super) fn kill(pid: i32, signal: i32) -> Result<(), Errno> {
     // SAFETY: kill(2) takes two numbers and touches no memory of this process.
     Errno::result(unsafe { libc::kill(pid, signal) }).map(drop)
+}
+
+/// Filters the system calls of the calling thread and of all that it becomes and starts.
+pub(super) fn install_filter(instructions: &[libc::sock_filter], flags: u32) -> Result<(), Errno> {
+    let length = libc::c_ushort::try_from(instructions.len()).map_err(|_| Errno::EINVAL)?;
+    let program = libc::sock_fprog { len: length, filter: instructions.as_ptr().cast_mut() };
+    // SAFETY: the program and its instructions live until the call returns; the kernel copies and never changes them.
+    let result = unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, flags, &raw const program) };
+    Errno::result(result).map(drop)
 }

@@ -81,18 +81,34 @@ const ALL: &[&str] = &[
 pub(crate) struct UnknownCapability(String);
 
 /// The sets of a container.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Capabilities {
     has: BTreeSet<&'static str>,
     ambient: BTreeSet<&'static str>,
+    /// What it has until its program runs.
+    lent: BTreeSet<&'static str>,
 }
 
 impl Capabilities {
+    /// What the container's programs have.
+    pub(super) fn has(&self) -> &BTreeSet<&'static str> {
+        &self.has
+    }
+
+    /// Gives further capabilities for the time before the container's program runs: the numbers of those that it must
+    /// not keep.
+    pub(super) fn lend(&mut self, names: &[&'static str]) -> Vec<u32> {
+        self.lent.extend(names.iter().filter(|name| !self.has.contains(*name)));
+        let numbers = self.lent.iter().filter_map(|name| ALL.iter().position(|known| known == name));
+        numbers.filter_map(|number| u32::try_from(number).ok()).collect()
+    }
+
     pub(super) fn to_json(&self) -> Value {
+        let first: BTreeSet<_> = self.has.union(&self.lent).collect();
         json!({
-            "bounding": self.has,
-            "effective": self.has,
-            "permitted": self.has,
+            "bounding": first,
+            "effective": first,
+            "permitted": first,
             "inheritable": self.ambient,
             "ambient": self.ambient,
         })
@@ -109,7 +125,7 @@ pub(super) fn capabilities(context: &LinuxContainerSecurityContext) -> Result<Ca
 
 fn wanted(context: &LinuxContainerSecurityContext, device_nodes: bool) -> Result<Capabilities, UnknownCapability> {
     if context.privileged {
-        return Ok(Capabilities { has: ALL.iter().copied().collect(), ambient: BTreeSet::new() });
+        return Ok(Capabilities { has: ALL.iter().copied().collect(), ..Capabilities::default() });
     }
     let changes = context.capabilities.clone().unwrap_or_default();
     let is_all = |name: &String| name.eq_ignore_ascii_case("ALL");
@@ -132,7 +148,7 @@ fn wanted(context: &LinuxContainerSecurityContext, device_nodes: bool) -> Result
     let ambient = changes.add_ambient_capabilities.iter().map(|name| find(name));
     let ambient: BTreeSet<&str> = ambient.collect::<Result<_, _>>()?;
     has.extend(&ambient);
-    Ok(Capabilities { has, ambient })
+    Ok(Capabilities { has, ambient, ..Capabilities::default() })
 }
 
 fn find(name: &str) -> Result<&'static str, UnknownCapability> {
@@ -186,5 +202,14 @@ mod tests {
         check(&["net_bind_service"], &["ALL"], &["CAP_NET_BIND_SERVICE"], &["CAP_CHOWN"]);
         check(&["ALL"], &["CAP_SYS_ADMIN"], &["CAP_NET_ADMIN"], &["CAP_SYS_ADMIN"]);
         assert!(wanted(&context(&["SOME_THING"], &[]), true).is_err());
+    }
+
+    #[test]
+    fn what_is_lent_is_taken_back() {
+        let mut made = wanted(&context(&[], &[]), true).expect("all names exist");
+        assert_eq!(made.lend(&["CAP_SYS_ADMIN", "CAP_SETPCAP"]), [21]);
+        assert!(!made.has().contains("CAP_SYS_ADMIN"));
+        let permitted = made.to_json()["permitted"].to_string();
+        assert!(permitted.contains("CAP_SYS_ADMIN") && !made.to_json()["inheritable"].to_string().contains("ADMIN"));
     }
 }

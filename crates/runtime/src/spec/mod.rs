@@ -15,10 +15,13 @@ use std::path::{Path, PathBuf};
 use cri::security_profile::ProfileType;
 use cri::{ContainerConfig, LinuxContainerSecurityContext, NamespaceMode, NamespaceOption, PodSandboxConfig};
 use oci_spec::image::ImageConfiguration;
+use oci_spec::runtime::LinuxSeccomp;
 use serde_json::{Value, json};
 
 use crate::sandbox::SandboxPaths;
+use crate::seccomp::{self, Filter, SeccompError};
 
+use capabilities::Capabilities;
 pub(crate) use capabilities::UnknownCapability;
 pub(crate) use devices::DeviceError;
 pub(crate) use mounts::{MountError, root_propagation, source as mount_source};
@@ -43,9 +46,9 @@ pub(crate) enum SpecError {
     /// A capability has an unknown name.
     #[error(transparent)]
     Capability(#[from] UnknownCapability),
-    /// A system call filter of the user's own is asked for.
-    #[error("seccomp profiles of the node are not offered by this runtime")]
-    Seccomp,
+    /// The system calls cannot be filtered.
+    #[error(transparent)]
+    Seccomp(#[from] SeccompError),
     /// The working directory cannot be made.
     #[error("cannot make working directory {}: {source}", path.display())]
     WorkingDir {
@@ -83,6 +86,8 @@ pub(crate) struct MadeSpec {
     pub user: ResolvedUser,
     /// Whether its processes have a pid namespace of their own.
     pub own_pid_namespace: bool,
+    /// The filter of its system calls.
+    pub filter: Option<Filter>,
 }
 
 /// Paths that containers do not see unless they ask for it.
@@ -112,9 +117,15 @@ pub(crate) fn security_context(config: &ContainerConfig) -> LinuxContainerSecuri
 /// Makes the specification. Reads users from the container's root and makes its working directory there.
 pub(crate) fn make(input: &SpecInput<'_>) -> Result<MadeSpec, SpecError> {
     let context = security_context(input.config);
-    check_seccomp(input.config, &context)?;
+    let mut capabilities = capabilities::capabilities(&context)?;
+    let profile = seccomp_profile(&context, &capabilities)?;
+    let mut filter = profile.map(|profile| Filter::compile(&profile)).transpose()?;
+    if let Some(filter) = filter.as_mut().filter(|_| !context.no_new_privs) {
+        // Who may gain privileges by a program may install a filter only with privileges.
+        filter.dropped = capabilities.lend(&["CAP_SYS_ADMIN", "CAP_SETPCAP"]);
+    }
     let user = user::resolve(&context, input.image, input.rootfs)?;
-    let (process, cwd) = process::process(input, &context, &user)?;
+    let (process, cwd) = process::process(input, &context, &user, &capabilities)?;
     process::make_cwd(input.rootfs, &cwd)?;
     let privileged = context.privileged;
     let (namespaces, own_pid_namespace) = namespaces(input, &context);
@@ -139,20 +150,19 @@ pub(crate) fn make(input: &SpecInput<'_>) -> Result<MadeSpec, SpecError> {
         "mounts": mounts,
         "linux": linux,
     });
-    Ok(MadeSpec { document, user, own_pid_namespace })
+    Ok(MadeSpec { document, user, own_pid_namespace, filter })
 }
 
-/// Filters of system calls are not installed yet: nobody shall believe that one is.
-fn check_seccomp(config: &ContainerConfig, context: &LinuxContainerSecurityContext) -> Result<(), SpecError> {
-    let profile = context.seccomp.as_ref().filter(|_| !context.privileged).map(|profile| profile.profile_type());
-    match profile {
-        Some(ProfileType::Localhost) => Err(SpecError::Seccomp),
-        Some(ProfileType::RuntimeDefault) => {
-            let name = config.metadata.as_ref().map(|names| names.name.as_str()).unwrap_or_default();
-            tracing::warn!(name, "seccomp profile RuntimeDefault is not applied by this runtime");
-            Ok(())
-        }
-        Some(ProfileType::Unconfined) | None => Ok(()),
+/// The profile that the container's system calls are filtered by, if they are.
+fn seccomp_profile(
+    context: &LinuxContainerSecurityContext,
+    capabilities: &Capabilities,
+) -> Result<Option<LinuxSeccomp>, SeccompError> {
+    let Some(wanted) = context.seccomp.as_ref().filter(|_| !context.privileged) else { return Ok(None) };
+    match wanted.profile_type() {
+        ProfileType::Unconfined => Ok(None),
+        ProfileType::RuntimeDefault => Ok(Some(seccomp::default_profile(capabilities.has()))),
+        ProfileType::Localhost => seccomp::read(&wanted.localhost_ref).map(Some),
     }
 }
 

@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 use cri::LinuxContainerSecurityContext;
 use serde_json::{Value, json};
 
+use super::capabilities::Capabilities;
 use super::user::ResolvedUser;
-use super::{SpecError, SpecInput, capabilities};
+use super::{SpecError, SpecInput};
 
 /// Where programs are searched unless the image or the container says otherwise.
 const DEFAULT_PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -18,6 +19,7 @@ pub(super) fn process(
     input: &SpecInput<'_>,
     context: &LinuxContainerSecurityContext,
     user: &ResolvedUser,
+    capabilities: &Capabilities,
 ) -> Result<(Value, PathBuf), SpecError> {
     let image = input.image.config().clone().unwrap_or_default();
     let args = args(
@@ -41,7 +43,6 @@ pub(super) fn process(
         ("", Some(dir)) => Path::new("/").join(dir),
         (dir, _) => Path::new("/").join(dir),
     };
-    let capabilities = capabilities::capabilities(context)?;
     let mut process = json!({
         "terminal": input.config.tty,
         "user": {"uid": user.uid, "gid": user.gid, "additionalGids": user.groups},

@@ -1,5 +1,6 @@
 //! The runtime as a process, driven through its socket, with real containers.
 
+mod confinement;
 mod containers;
 mod images;
 mod mounts;
