@@ -1,5 +1,6 @@
 //! What the runtime needs to know, and where it keeps its things.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -27,6 +28,8 @@ pub struct Config {
     pub image_preload_dir: PathBuf,
     /// How long a connection of exec, attach or port-forward may be without any use.
     pub stream_idle_timeout: Duration,
+    /// Programs with runc's command line that RuntimeClasses may name, by the names of their handlers.
+    pub runtime_handlers: BTreeMap<String, PathBuf>,
     /// Clock and randomness.
     pub env: Env,
 }
@@ -47,6 +50,7 @@ impl Config {
             pod_network: None,
             registry_config_dir: PathBuf::from("/etc/skiff/certs.d"),
             stream_idle_timeout: STREAM_IDLE_TIMEOUT,
+            runtime_handlers: BTreeMap::new(),
             env,
         }
     }

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 
 use crate::config::Paths;
 use crate::container::Container;
+use crate::handlers::RuntimeHandlers;
 use crate::id::{ContainerId, SandboxId};
 use crate::image::{Digest, Health, ImageStore, Puller, Settings};
 use crate::sandbox::Sandbox;
@@ -90,6 +91,7 @@ pub(crate) struct Engine {
     pub(crate) streaming: Streaming,
     pub(crate) locks: Locks,
     pub(crate) spawner: Spawner,
+    pub(crate) runtime_handlers: RuntimeHandlers,
     /// Whether the images that lie on the node have been imported.
     pub(crate) preloaded: watch::Sender<bool>,
     /// When images were last looked at because containers of theirs fail.
@@ -110,6 +112,7 @@ pub(crate) struct Parts {
     pub(crate) network: Option<PodNetwork>,
     pub(crate) streaming: Streaming,
     pub(crate) spawner: Spawner,
+    pub(crate) runtime_handlers: RuntimeHandlers,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -119,7 +122,18 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Engine {
     pub(crate) fn new(parts: Parts) -> Self {
-        let Parts { paths, env, instance, shim_program, images, registries, network, streaming, spawner } = parts;
+        let Parts {
+            paths,
+            env,
+            instance,
+            shim_program,
+            images,
+            registries,
+            network,
+            streaming,
+            spawner,
+            runtime_handlers,
+        } = parts;
         Self {
             paths,
             puller: Puller::new(images.clone(), registries, env.clone()),
@@ -131,6 +145,7 @@ impl Engine {
             streaming,
             locks: Locks::default(),
             spawner,
+            runtime_handlers,
             preloaded: watch::Sender::new(false),
             suspected: Mutex::default(),
             events: broadcast::channel(EVENT_BACKLOG).0,

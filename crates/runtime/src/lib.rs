@@ -14,6 +14,7 @@ mod config;
 mod container;
 mod disk;
 mod engine;
+mod handlers;
 mod id;
 pub mod image;
 mod image_client;

@@ -14,6 +14,7 @@ use crate::config::{Config, Paths};
 use crate::container;
 use crate::disk::{self, DiskError};
 use crate::engine::{BoxedTask, Engine, Parts, Spawner};
+use crate::handlers::RuntimeHandlers;
 use crate::id::{ContainerId, SandboxId};
 use crate::image::{ImageStore, Patience, Settings, preload};
 use crate::private_mount;
@@ -95,6 +96,7 @@ impl Runtime {
             network: config.pod_network,
             streaming,
             spawner,
+            runtime_handlers: RuntimeHandlers::detect(config.runtime_handlers).await,
         }));
         adopt_sandboxes(&engine).await?;
         adopt_containers(&engine).await?;

@@ -1,4 +1,5 @@
-//! The container runtime alone, as a process of its own: `skiff-runtime serve <data-dir> <run-dir> [<pod-cidr>]`.
+//! The container runtime alone, as a process of its own:
+//! `skiff-runtime serve <data-dir> <run-dir> [pod-cidr=<network>] [handler=<name>:<program>]...`.
 //!
 //! It is what the tests kill, and what tools that speak CRI can be pointed at without a cluster.
 
@@ -15,8 +16,8 @@ fn main() -> ExitCode {
     let args: Vec<OsString> = std::env::args_os().skip(1).collect();
     match args.split_first() {
         Some((mode, rest)) if mode == "shim" => skiff_runtime::shim::main(rest.iter().cloned()),
-        Some((mode, [data_dir, run_dir, pod_cidr @ ..])) if mode == "serve" && pod_cidr.len() < 2 => {
-            match serve(PathBuf::from(data_dir), PathBuf::from(run_dir), pod_cidr.first()) {
+        Some((mode, [data_dir, run_dir, settings @ ..])) if mode == "serve" => {
+            match serve(PathBuf::from(data_dir), PathBuf::from(run_dir), settings) {
                 Ok(()) => ExitCode::SUCCESS,
                 Err(err) => {
                     eprintln!("error: {err}");
@@ -25,26 +26,20 @@ fn main() -> ExitCode {
             }
         }
         _ => {
-            eprintln!("usage: skiff-runtime serve <data-dir> <run-dir> [<pod-cidr>]");
+            eprintln!("usage: skiff-runtime serve <data-dir> <run-dir> [<setting>=<value>]...");
             ExitCode::from(2)
         }
     }
 }
 
-fn serve(data_dir: PathBuf, run_dir: PathBuf, pod_cidr: Option<&OsString>) -> Result<(), Box<dyn Error>> {
+fn serve(data_dir: PathBuf, run_dir: PathBuf, settings: &[OsString]) -> Result<(), Box<dyn Error>> {
     base::logging::init("info", base::logging::Format::Text)?;
     let threads = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     threads.block_on(async {
         let (trigger, drain) = base::drain();
         let mut config = Config::new(Instance::new(data_dir, run_dir), Env::system());
-        if let Some(pod_cidr) = pod_cidr {
-            let pod_cidr: ipnet::IpNet = pod_cidr.to_string_lossy().parse()?;
-            let instance = config.instance.clone();
-            let network =
-                network::Config { instance, cluster_cidrs: vec![pod_cidr], service_cidrs: Vec::new(), mtu: None };
-            let network = PodNetwork::open(network).await?;
-            network.set_pod_cidrs(vec![pod_cidr]).await?;
-            config.pod_network = Some(network);
+        for setting in settings {
+            apply(&mut config, &setting.to_string_lossy()).await?;
         }
         let runtime = Runtime::build(config).await?;
         let run = runtime.run(drain);
@@ -58,4 +53,24 @@ fn serve(data_dir: PathBuf, run_dir: PathBuf, pod_cidr: Option<&OsString>) -> Re
         trigger.drain();
         Ok(run.await?)
     })
+}
+
+async fn apply(config: &mut Config, setting: &str) -> Result<(), Box<dyn Error>> {
+    match setting.split_once('=') {
+        Some(("pod-cidr", pod_cidr)) => {
+            let pod_cidr: ipnet::IpNet = pod_cidr.parse()?;
+            let instance = config.instance.clone();
+            let network =
+                network::Config { instance, cluster_cidrs: vec![pod_cidr], service_cidrs: Vec::new(), mtu: None };
+            let network = PodNetwork::open(network).await?;
+            network.set_pod_cidrs(vec![pod_cidr]).await?;
+            config.pod_network = Some(network);
+        }
+        Some(("handler", handler)) => {
+            let (name, program) = handler.split_once(':').ok_or("a handler is a name and a program")?;
+            config.runtime_handlers.insert(name.to_owned(), PathBuf::from(program));
+        }
+        _ => return Err(format!("unknown setting {setting:?}").into()),
+    }
+    Ok(())
 }

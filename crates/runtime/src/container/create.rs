@@ -141,6 +141,7 @@ impl Plan {
         preparation.mount_root(image)?;
         let prepared = preparation.mount_sources()?;
         let cgroup = sandbox::cgroup_parent(&self.sandbox_config, &engine.instance).join(self.id.as_str());
+        let oci_runtime = engine.runtime_handlers.program(&self.sandbox.record().runtime_handler);
         let input = SpecInput {
             config,
             sandbox_config: &self.sandbox_config,
@@ -151,6 +152,7 @@ impl Plan {
             sandbox_options: sandbox::namespace_options(&self.sandbox.record().config),
             prepared: &prepared,
             target_pid_namespace: self.target_pid_namespace.clone(),
+            is_for_program: oci_runtime.is_some(),
         };
         let made = spec::make(&input)?;
         disk::write_json(&paths.spec(), &made.document)?;
@@ -169,6 +171,8 @@ impl Plan {
             own_pid_namespace: made.own_pid_namespace,
             oom_score_adj: oom_score_adj(config),
             filter: made.filter,
+            uid: made.user.uid,
+            oci_runtime: oci_runtime.clone(),
         };
         disk::write_json(&ShimConfig::file(paths.bundle()), &shim)?;
         let record = ContainerRecord {

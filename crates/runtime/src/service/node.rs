@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use cri::{
     CgroupDriver, LinuxRuntimeConfiguration, RuntimeCondition, RuntimeConfigRequest, RuntimeConfigResponse,
-    RuntimeFeatures, RuntimeHandler, RuntimeHandlerFeatures, RuntimeStatus, Status, StatusRequest, StatusResponse,
-    UpdateRuntimeConfigRequest, UpdateRuntimeConfigResponse, VersionRequest, VersionResponse,
+    RuntimeFeatures, RuntimeStatus, Status, StatusRequest, StatusResponse, UpdateRuntimeConfigRequest,
+    UpdateRuntimeConfigResponse, VersionRequest, VersionResponse,
 };
 use ipnet::IpNet;
 
@@ -32,10 +32,6 @@ pub(super) async fn status(engine: &Arc<Engine>, request: StatusRequest) -> Resu
         Some(_) => network_not_ready("the node has no pod CIDR yet"),
         None => network_not_ready("this runtime has no pod network"),
     };
-    let handler = RuntimeHandler {
-        name: String::new(),
-        features: Some(RuntimeHandlerFeatures { recursive_read_only_mounts: true, user_namespaces: false }),
-    };
     let mut info = HashMap::new();
     if request.verbose {
         let data = serde_json::json!({"dataDir": engine.paths.data(), "runDir": engine.paths.run()});
@@ -44,7 +40,7 @@ pub(super) async fn status(engine: &Arc<Engine>, request: StatusRequest) -> Resu
     Ok(StatusResponse {
         status: Some(RuntimeStatus { conditions: vec![ready("RuntimeReady"), network] }),
         info,
-        runtime_handlers: vec![handler],
+        runtime_handlers: engine.runtime_handlers.describe(),
         features: Some(RuntimeFeatures { supplemental_groups_policy: true, ..RuntimeFeatures::default() }),
     })
 }

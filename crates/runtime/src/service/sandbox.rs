@@ -21,7 +21,7 @@ pub(super) async fn run_pod_sandbox(
     request: RunPodSandboxRequest,
 ) -> Result<RunPodSandboxResponse, Status> {
     let handler = request.runtime_handler;
-    if !handler.is_empty() {
+    if !engine.runtime_handlers.has(&handler) {
         return Err(Status::invalid_argument(format!("no runtime for {handler:?} is configured")));
     }
     let (worker, config) = (engine.clone(), request.config.unwrap_or_default());

@@ -6,14 +6,11 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
 use base::Env;
-use libcontainer::container::builder::ContainerBuilder;
-use libcontainer::syscall::syscall::SyscallType;
 
-use super::executor::ProgramExecutor;
-use super::init::{InitError, OomScore, explain, pipe, read_report, system};
-use super::protocol::{ExecRequest, Started, receive_some};
+use super::contained::{Contained, ProcessStdio};
+use super::init::{InitError, OomScore, system};
+use super::protocol::{ExecRequest, ShimConfig, Started, receive_some};
 use crate::disk;
-use crate::seccomp::Filter;
 
 /// The socket on which libcontainer hands over a new terminal.
 pub(super) struct Console {
@@ -47,62 +44,33 @@ impl Console {
     }
 }
 
-/// Runs a process in container `id`: what started, and its terminal if it has one.
+/// Runs a process in the container: what started, and its terminal if it has one.
 pub(super) fn exec(
     bundle: &Path,
-    id: &str,
+    config: &ShimConfig,
+    contained: &Contained,
     request: &ExecRequest,
     stdio: Vec<OwnedFd>,
-    filter: Option<&Filter>,
     env: &Env,
 ) -> Result<(Started, Option<OwnedFd>), InitError> {
     let process_file = bundle.join("process.json");
     disk::write_json(&process_file, &request.process)?;
+    let (console, stdio) = if request.process.terminal().unwrap_or(false) {
+        let console = Console::listen(bundle)?;
+        let path = console.path().to_owned();
+        (Some(console), ProcessStdio::Console(path))
+    } else {
+        let stdio = <[OwnedFd; 3]>::try_from(stdio);
+        (None, ProcessStdio::Pipes(stdio.map_err(|_| InitError::Start("three descriptors are needed".to_owned()))?))
+    };
     let mut warnings = Vec::new();
     let oom = OomScore::apply(request.oom_score_adj, &mut warnings);
-    let result = build(bundle, id, request, stdio, filter, &process_file);
+    let result = contained.exec(bundle, config, &process_file, stdio);
     oom.restore();
     disk::remove_file(&process_file)?;
-    let (pid, terminal) = result?;
-    Ok((Started { pid, started_at: env.now(), warnings }, terminal))
-}
-
-fn build(
-    bundle: &Path,
-    id: &str,
-    request: &ExecRequest,
-    stdio: Vec<OwnedFd>,
-    filter: Option<&Filter>,
-    process_file: &Path,
-) -> Result<(i32, Option<OwnedFd>), InitError> {
-    let (report, report_end) = pipe()?;
-    let mut builder = ContainerBuilder::new(id.to_owned(), SyscallType::default())
-        .with_root_path(bundle.join("state"))
-        .map_err(|err| InitError::Start(explain(&err)))?
-        .with_executor(ProgramExecutor::new(report_end, filter.cloned()));
-    let mut console = None;
-    if request.process.terminal().unwrap_or(false) {
-        let listening = Console::listen(bundle)?;
-        builder = builder.with_console_socket(Some(listening.path()));
-        console = Some(listening);
-    } else {
-        let mut stdio = stdio.into_iter();
-        let (Some(stdin), Some(stdout), Some(stderr)) = (stdio.next(), stdio.next(), stdio.next()) else {
-            return Err(InitError::Start("three descriptors are needed".to_owned()));
-        };
-        builder = builder.with_stdin(stdin).with_stdout(stdout).with_stderr(stderr);
-    }
-    let pid = builder
-        .as_tenant()
-        .with_process(Some(process_file))
-        .with_detach(true)
-        .build()
-        .map_err(|err| InitError::Start(explain(&err)))?;
-    if let Some(problem) = read_report(report)? {
-        return Err(InitError::Start(problem));
-    }
+    let pid = result?;
     let terminal = console.map(Console::accept).transpose()?;
-    Ok((pid.as_raw(), terminal))
+    Ok((Started { pid, started_at: env.now(), warnings }, terminal))
 }
 
 /// Sends `terminal`, if there is one, with an answer.

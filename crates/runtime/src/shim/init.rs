@@ -8,15 +8,12 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use base::Env;
-use libcontainer::container::Container;
-use libcontainer::container::builder::ContainerBuilder;
 use libcontainer::error::LibcontainerError;
-use libcontainer::syscall::syscall::SyscallType;
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
+use super::contained::{Contained, ProcessStdio};
 use super::exec::Console;
-use super::executor::ProgramExecutor;
 use super::log::{Log, Stream};
 use super::main_loop::{MainLoop, Output};
 use super::protocol::{Response, ShimConfig, Started, encode, started_file};
@@ -39,6 +36,8 @@ pub(super) enum InitError {
     Create(String),
     #[error("cannot start container: {0}")]
     Start(String),
+    #[error("cannot run {}: {source}", program.display())]
+    Program { program: PathBuf, source: io::Error },
 }
 
 /// For `map_err`: the error of `action`.
@@ -107,23 +106,22 @@ fn start(bundle: &Path, listener: UnixListener, env: &Env) -> Result<(MainLoop, 
     leave(&config)?;
     let log = config.log_path.as_deref().map(open_log).transpose()?;
     let mut warnings = Vec::new();
-    let (signals, console, mut container) = {
+    let Created { signals, mut contained, pid, io } = {
         let oom = OomScore::apply(config.oom_score_adj, &mut warnings);
         let created = create(bundle, &config);
         oom.restore();
         created?
     };
-    let pid = container.pid().ok_or_else(|| InitError::Create("no process".to_owned()))?.as_raw();
     let started = Started { pid, started_at: env.now(), warnings };
     // Written before the start: a container that runs is never taken for one that was not started.
     disk::write_json(&started_file(&config.state_dir), &started)?;
-    if let Err(err) = begin(&mut container, console.report) {
-        let _ = container.delete(true);
+    if let Err(err) = contained.start() {
+        contained.delete();
         let _ = rustix::process::wait(rustix::process::WaitOptions::NOHANG);
         disk::remove_file(&started_file(&config.state_dir))?;
         return Err(err);
     }
-    let main_loop = MainLoop::new(bundle.to_owned(), config, container, pid, console.io, log, listener, signals);
+    let main_loop = MainLoop::new(bundle.to_owned(), config, contained, pid, io, log, listener, signals);
     Ok((main_loop, started))
 }
 
@@ -154,34 +152,26 @@ pub(super) struct ContainerIo {
 }
 
 struct Created {
+    signals: SignalFd,
+    contained: Contained,
+    pid: i32,
     io: ContainerIo,
-    report: OwnedFd,
 }
 
-fn create(bundle: &Path, config: &ShimConfig) -> Result<(SignalFd, Created, Container), InitError> {
+fn create(bundle: &Path, config: &ShimConfig) -> Result<Created, InitError> {
     let mut mask = SigSet::empty();
     mask.add(Signal::SIGCHLD);
     mask.thread_block().map_err(system("block SIGCHLD"))?;
     let signals =
         SignalFd::with_flags(&mask, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC).map_err(system("watch SIGCHLD"))?;
-    let (report, report_end) = pipe()?;
-    let state = bundle.join("state");
-    disk::create_dir(&state)?;
-    let builder = ContainerBuilder::new(config.id.clone(), SyscallType::default())
-        .with_root_path(&state)
-        .map_err(|err| InitError::Create(explain(&err)))?
-        .with_executor(ProgramExecutor::new(report_end, config.filter.clone()));
-    let build = |builder: ContainerBuilder| {
-        builder.as_init(bundle).with_systemd(false).build().map_err(|err| InitError::Create(explain(&err)))
-    };
     if config.tty {
         let console = Console::listen(bundle)?;
-        let container = build(builder.with_console_socket(Some(console.path())))?;
+        let stdio = ProcessStdio::Console(console.path().to_owned());
+        let (contained, pid) = Contained::create(bundle, config, stdio)?;
         let terminal = console.accept()?;
         let stdin = terminal.try_clone().map_err(system("duplicate the terminal"))?;
         let outputs = vec![Output { fd: terminal, stream: Stream::Stdout }];
-        let io = ContainerIo { outputs, stdin: Some(stdin) };
-        return Ok((signals, Created { io, report }, container));
+        return Ok(Created { signals, contained, pid, io: ContainerIo { outputs, stdin: Some(stdin) } });
     }
     let (stdout, stdout_end) = pipe()?;
     let (stderr, stderr_end) = pipe()?;
@@ -191,18 +181,10 @@ fn create(bundle: &Path, config: &ShimConfig) -> Result<(SignalFd, Created, Cont
     } else {
         (File::open("/dev/null").map_err(system("open /dev/null"))?.into(), None)
     };
-    let container = build(builder.with_stdin(stdin_end).with_stdout(stdout_end).with_stderr(stderr_end))?;
+    let stdio = ProcessStdio::Pipes([stdin_end, stdout_end, stderr_end]);
+    let (contained, pid) = Contained::create(bundle, config, stdio)?;
     let outputs = vec![Output { fd: stdout, stream: Stream::Stdout }, Output { fd: stderr, stream: Stream::Stderr }];
-    Ok((signals, Created { io: ContainerIo { outputs, stdin }, report }, container))
-}
-
-/// Lets the container's first process become its program.
-fn begin(container: &mut Container, report: OwnedFd) -> Result<(), InitError> {
-    container.start().map_err(|err| InitError::Start(explain(&err)))?;
-    match read_report(report)? {
-        None => Ok(()),
-        Some(problem) => Err(InitError::Start(problem)),
-    }
+    Ok(Created { signals, contained, pid, io: ContainerIo { outputs, stdin } })
 }
 
 /// Waits until the other end is closed, by an exec that worked or after saying why it did not.

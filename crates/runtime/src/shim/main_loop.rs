@@ -8,12 +8,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use base::Env;
-use libcontainer::container::Container;
 use nix::sys::signalfd::SignalFd;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{WaitOptions, WaitStatus};
 
 use super::attach::Sink;
+use super::contained::Contained;
 use super::exec::{answer, exec};
 use super::init::{ContainerIo, InitError, system};
 use super::log::{Log, Stream};
@@ -56,7 +56,7 @@ struct Connection {
 pub(super) struct MainLoop {
     bundle: PathBuf,
     config: ShimConfig,
-    container: Container,
+    contained: Contained,
     pid: i32,
     outputs: Vec<Output>,
     stdin: Option<OwnedFd>,
@@ -82,7 +82,7 @@ impl MainLoop {
     pub(super) fn new(
         bundle: PathBuf,
         config: ShimConfig,
-        container: Container,
+        contained: Contained,
         pid: i32,
         io: ContainerIo,
         log: Option<Log>,
@@ -93,7 +93,7 @@ impl MainLoop {
         Self {
             bundle,
             config,
-            container,
+            contained,
             pid,
             outputs,
             stdin,
@@ -293,7 +293,7 @@ impl MainLoop {
         fds: Vec<OwnedFd>,
         env: &Env,
     ) -> Result<(Started, Option<OwnedFd>), InitError> {
-        exec(&self.bundle, &self.config.id, request, fds, self.config.filter.as_ref(), env)
+        exec(&self.bundle, &self.config, &self.contained, request, fds, env)
     }
 
     fn attach(&mut self, index: usize, streams: Streams, fds: Vec<OwnedFd>) -> (Response, Option<OwnedFd>) {
@@ -372,8 +372,7 @@ impl MainLoop {
         disk::write_json(&exit_file(&self.config.state_dir), &exit)
             .map_err(|err| io::Error::other(err.to_string()))
             .map_err(system("record the end"))?;
-        // The runtime removes what stays here, but may not be there for a while.
-        let _ = self.container.delete(true);
+        self.contained.delete();
         let _ = fs::remove_file(super::protocol::socket_file(&self.bundle));
         for connection in &self.connections {
             if matches!(connection.role, Role::Watch) {

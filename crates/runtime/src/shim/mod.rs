@@ -9,11 +9,13 @@
 //! `<program> shim pause <path>` is the other mode: process 1 of a pid namespace that the containers of a pod share.
 
 mod attach;
+mod contained;
 mod exec;
 mod executor;
 mod init;
 mod log;
 mod main_loop;
+mod oci;
 mod pause;
 pub(crate) mod protocol;
 mod sys;

@@ -50,6 +50,10 @@ pub(crate) struct ShimConfig {
     pub oom_score_adj: Option<i32>,
     /// The filter of the system calls of all processes in the container.
     pub filter: Option<Filter>,
+    /// The user that the container's processes are.
+    pub uid: u32,
+    /// The program that runs the container, unless libcontainer does.
+    pub oci_runtime: Option<PathBuf>,
 }
 
 impl ShimConfig {

@@ -76,6 +76,8 @@ pub(crate) struct SpecInput<'a> {
     pub prepared: &'a [Option<PathBuf>],
     /// The pid namespace of the container whose processes this one shall see.
     pub target_pid_namespace: Option<PathBuf>,
+    /// Whether another OCI runtime than libcontainer reads the specification.
+    pub is_for_program: bool,
 }
 
 /// A specification with what others need to know of it.
@@ -119,7 +121,9 @@ pub(crate) fn make(input: &SpecInput<'_>) -> Result<MadeSpec, SpecError> {
     let context = security_context(input.config);
     let mut capabilities = capabilities::capabilities(&context)?;
     let profile = seccomp_profile(&context, &capabilities)?;
-    let mut filter = profile.map(|profile| Filter::compile(&profile)).transpose()?;
+    // Other runtimes take the profile as it is.
+    let own = profile.as_ref().filter(|_| !input.is_for_program);
+    let mut filter = own.map(Filter::compile).transpose()?;
     if let Some(filter) = filter.as_mut().filter(|_| !context.no_new_privs) {
         // Who may gain privileges by a program may install a filter only with privileges.
         filter.dropped = capabilities.lend(&["CAP_SYS_ADMIN", "CAP_SETPCAP"]);
@@ -134,15 +138,18 @@ pub(crate) fn make(input: &SpecInput<'_>) -> Result<MadeSpec, SpecError> {
     let mut resources = resources::resources(&linux_resources);
     resources["devices"] = devices::rules(&devices, privileged);
     let mounts = mounts::mounts(input, &context)?;
-    let linux = json!({
+    let mut linux = json!({
         "namespaces": namespaces,
-        "rootfsPropagation": mounts::root_propagation_name(&input.config.mounts),
+        "rootfsPropagation": mounts::root_propagation_name(&input.config.mounts, input.is_for_program),
         "cgroupsPath": input.cgroup,
         "resources": resources,
         "devices": devices.iter().map(devices::Device::to_json).collect::<Vec<_>>(),
         "maskedPaths": paths(privileged, &context.masked_paths, MASKED_PATHS),
         "readonlyPaths": paths(privileged, &context.readonly_paths, READONLY_PATHS),
     });
+    if let Some(profile) = profile.filter(|_| input.is_for_program) {
+        linux["seccomp"] = json!(profile);
+    }
     let document = json!({
         "ociVersion": "1.0.2",
         "root": {"path": input.rootfs, "readonly": context.readonly_rootfs},

@@ -116,12 +116,16 @@ pub(crate) fn root_propagation(mounts: &[Mount]) -> MountPropagation {
     of_hosts.max_by_key(|propagation| *propagation as i32).unwrap_or_default()
 }
 
-/// The same in the words of the specification.
-pub(super) fn root_propagation_name(mounts: &[Mount]) -> &'static str {
-    match root_propagation(mounts) {
-        MountPropagation::PropagationPrivate => "private",
-        MountPropagation::PropagationHostToContainer => "slave",
-        MountPropagation::PropagationBidirectional => "shared",
+/// The same in the words of the specification. libcontainer always includes the mounts below, and does not know the
+/// words that say so; other runtimes do.
+pub(super) fn root_propagation_name(mounts: &[Mount], is_for_program: bool) -> &'static str {
+    match (root_propagation(mounts), is_for_program) {
+        (MountPropagation::PropagationPrivate, false) => "private",
+        (MountPropagation::PropagationHostToContainer, false) => "slave",
+        (MountPropagation::PropagationBidirectional, false) => "shared",
+        (MountPropagation::PropagationPrivate, true) => "rprivate",
+        (MountPropagation::PropagationHostToContainer, true) => "rslave",
+        (MountPropagation::PropagationBidirectional, true) => "rshared",
     }
 }
 
@@ -185,9 +189,9 @@ mod tests {
             MountPropagation::PropagationBidirectional,
         ]
         .map(mount);
-        assert_eq!(root_propagation_name(&[]), "private");
-        assert_eq!(root_propagation_name(&[private.clone(), slave.clone()]), "slave");
-        assert_eq!(root_propagation_name(&[slave, shared, private]), "shared");
+        assert_eq!(root_propagation_name(&[], false), "private");
+        assert_eq!(root_propagation_name(&[private.clone(), slave.clone()], false), "slave");
+        assert_eq!(root_propagation_name(&[slave, shared, private], true), "rshared");
     }
 
     #[track_caller]

@@ -299,3 +299,21 @@ async fn what_timed_out_is_gone() {
     let (processes, ..) = host.exec(&id, &["/bin/ps"]).await;
     assert!(!processes.contains("4321"), "{processes}");
 }
+
+#[tokio::test]
+async fn any_user_may_open_its_output_by_name() {
+    skip_without_privileges!();
+    let mut host = Host::start().await;
+    host.import_busybox().await;
+    let sandbox = host.sandbox("by-name").await;
+    let script = "echo one > /dev/stdout; echo two > /dev/stderr; echo end; sleep 1000";
+    let mut config = container(&sandbox.1, "c", script);
+    let context = config.linux.as_mut().and_then(|linux| linux.security_context.as_mut()).expect("set");
+    context.run_as_user = Some(cri::Int64Value { value: 33 });
+    let id = host.run(&sandbox, config).await;
+    let mut log = messages(&host.log_with("c", "end").await);
+    log.sort();
+    assert_eq!(log, ["stderr F two", "stdout F end", "stdout F one"]);
+    let (stdout, ..) = host.exec(&id, &["/bin/sh", "-c", "echo three > /dev/stdout"]).await;
+    assert_eq!(stdout, "three\n");
+}

@@ -2,6 +2,7 @@
 
 mod confinement;
 mod containers;
+mod handlers;
 mod images;
 mod mounts;
 mod pods;

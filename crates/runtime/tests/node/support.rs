@@ -41,7 +41,7 @@ macro_rules! skip_without_privileges {
 /// A running runtime.
 pub struct Host {
     dir: tempfile::TempDir,
-    pod_cidr: Option<&'static str>,
+    settings: Vec<String>,
     process: Option<Child>,
     pub runtime: RuntimeClient,
     pub images: ImageClient,
@@ -55,9 +55,19 @@ impl Host {
 
     /// Starts a runtime with a pod network of these addresses.
     pub async fn start_with(pod_cidr: Option<&'static str>) -> Self {
-        let dir = tempfile::Builder::new().prefix("skiff-rt-").tempdir().expect("a temporary directory");
-        let (process, (runtime, images)) = launch(dir.path(), pod_cidr).await;
-        Self { dir, pod_cidr, process: Some(process), runtime, images }
+        let settings = pod_cidr.map(|pod_cidr| format!("pod-cidr={pod_cidr}"));
+        Self::start_in(new_dir(), settings.into_iter().collect()).await
+    }
+
+    /// Starts a runtime that knows other OCI runtimes by their names.
+    pub async fn start_with_handlers(handlers: &[(&str, PathBuf)]) -> Self {
+        let setting = |(name, program): &(&str, PathBuf)| format!("handler={name}:{}", program.display());
+        Self::start_in(new_dir(), handlers.iter().map(setting).collect()).await
+    }
+
+    async fn start_in(dir: tempfile::TempDir, settings: Vec<String>) -> Self {
+        let (process, (runtime, images)) = launch(dir.path(), &settings).await;
+        Self { dir, settings, process: Some(process), runtime, images }
     }
 
     pub fn dir(&self) -> &Path {
@@ -82,7 +92,7 @@ impl Host {
 
     /// Starts the runtime that was killed.
     pub async fn restart(&mut self) {
-        let (process, (runtime, images)) = launch(self.dir.path(), self.pod_cidr).await;
+        let (process, (runtime, images)) = launch(self.dir.path(), &self.settings).await;
         self.process = Some(process);
         self.runtime = runtime;
         self.images = images;
@@ -196,7 +206,7 @@ impl Drop for Host {
         if let Err(err) = skiff_runtime::cleanup(&self.instance(), true) {
             eprintln!("cannot clean up: {err}");
         }
-        if self.pod_cidr.is_some()
+        if self.settings.iter().any(|setting| setting.starts_with("pod-cidr="))
             && let Err(err) = network::cleanup(&self.instance(), &[])
         {
             eprintln!("cannot clean up the network: {err}");
@@ -216,11 +226,15 @@ fn log_dir(dir: &Path) -> PathBuf {
     dir.join("log")
 }
 
-async fn launch(dir: &Path, pod_cidr: Option<&str>) -> (Child, (RuntimeClient, ImageClient)) {
+fn new_dir() -> tempfile::TempDir {
+    tempfile::Builder::new().prefix("skiff-rt-").tempdir().expect("a temporary directory")
+}
+
+async fn launch(dir: &Path, settings: &[String]) -> (Child, (RuntimeClient, ImageClient)) {
     let process = Command::new(env!("CARGO_BIN_EXE_skiff-runtime"))
         .arg("serve")
         .args([dir.join("data"), dir.join("run")])
-        .args(pod_cidr)
+        .args(settings)
         .stdin(Stdio::null())
         .spawn()
         .expect("the runtime starts");

@@ -12,7 +12,7 @@ use network::{NodeRoutes, NodeRoutesConfig, PodNetwork};
 use pki::{Presenter, Trust};
 
 use super::{default_dns, start_informers};
-use crate::options::image::RuntimeImages;
+use crate::options::image::BuiltinRuntime;
 use crate::options::{KubeletSettings, Node as NodeOptions};
 use crate::supervise::Parts;
 use crate::{host, layout};
@@ -34,7 +34,7 @@ pub struct NodeConfig {
     pub runtime_endpoint: Option<PathBuf>,
     pub resolv_conf: PathBuf,
     pub kubelet: KubeletSettings,
-    pub runtime_images: RuntimeImages,
+    pub runtime_images: BuiltinRuntime,
     pub stream_idle_timeout: Duration,
     pub serving: Arc<Presenter>,
     pub client_ca: Arc<Trust>,

@@ -163,7 +163,7 @@ pub struct Runtime {
     #[command(flatten)]
     pub ranges: Ranges,
     #[command(flatten)]
-    pub images: super::image::RuntimeImages,
+    pub images: super::image::BuiltinRuntime,
     #[command(flatten)]
     pub streams: Streams,
 }

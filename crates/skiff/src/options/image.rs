@@ -1,6 +1,6 @@
 //! Options of `skiff image`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{ArgAction, Args, Subcommand};
 
@@ -128,23 +128,37 @@ pub struct Login {
     pub authfile: Option<PathBuf>,
 }
 
-/// What the built-in runtime is told of images.
+/// What the built-in runtime is told of images and of other runtimes.
 #[derive(Args, Clone, Debug)]
-pub struct RuntimeImages {
+pub struct BuiltinRuntime {
     /// Directory with mirrors, authorities and the like of registries: <registry>/hosts.toml, as containerd has them
     #[arg(long, env = "SKIFF_REGISTRY_CONFIG_DIR", default_value = "/etc/skiff/certs.d", value_name = "DIR")]
     pub registry_config_dir: PathBuf,
     /// Directory with archives of images that are imported at the start [default: <data-dir>/images]
     #[arg(long, env = "SKIFF_IMAGE_PRELOAD_DIR", value_name = "DIR")]
     pub image_preload_dir: Option<PathBuf>,
+    /// OCI runtime with runc's command line that RuntimeClasses may name as their handler; may be given several times
+    #[arg(long, env = "SKIFF_RUNTIME_HANDLER", value_parser = handler, value_delimiter = ',', value_name = "NAME=PROGRAM")]
+    pub runtime_handler: Vec<(String, PathBuf)>,
 }
 
-impl RuntimeImages {
+/// A name and a program.
+fn handler(text: &str) -> Result<(String, PathBuf), String> {
+    match text.split_once('=') {
+        Some((name, program)) if !name.is_empty() && Path::new(program).is_absolute() => {
+            Ok((name.to_owned(), PathBuf::from(program)))
+        }
+        _ => Err("must be a name and an absolute path, as in gvisor=/usr/bin/runsc".to_owned()),
+    }
+}
+
+impl BuiltinRuntime {
     /// Puts them into the runtime's configuration.
     pub fn set(&self, config: &mut runtime::Config) {
         config.registry_config_dir.clone_from(&self.registry_config_dir);
         if let Some(dir) = &self.image_preload_dir {
             config.image_preload_dir.clone_from(dir);
         }
+        config.runtime_handlers.extend(self.runtime_handler.iter().cloned());
     }
 }

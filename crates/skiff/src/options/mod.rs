@@ -186,7 +186,7 @@ pub struct Node {
     #[command(flatten)]
     pub kubelet: KubeletSettings,
     #[command(flatten)]
-    pub runtime_images: image::RuntimeImages,
+    pub runtime_images: image::BuiltinRuntime,
     #[command(flatten)]
     pub streams: Streams,
 }

@@ -1,0 +1,136 @@
+//! A container, by whichever means it runs.
+
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+use libcontainer::container::Container;
+use libcontainer::container::builder::ContainerBuilder;
+use libcontainer::syscall::syscall::SyscallType;
+
+use super::executor::ProgramExecutor;
+use super::init::{InitError, explain, pipe, read_report, system};
+use super::oci::OciContainer;
+use super::protocol::ShimConfig;
+use crate::disk;
+use crate::seccomp::Filter;
+
+/// The stdio of a process that is about to be made.
+pub(super) enum ProcessStdio {
+    /// A terminal, which is handed over on this socket.
+    Console(PathBuf),
+    /// Its input, output and errors.
+    Pipes([OwnedFd; 3]),
+}
+
+/// The container of a shim.
+pub(super) enum Contained {
+    /// Made by libcontainer in this process; the first process reports how it becomes its program.
+    Library { container: Box<Container>, report: Option<OwnedFd> },
+    /// Made by another OCI runtime.
+    Program(OciContainer),
+}
+
+impl ProcessStdio {
+    /// Gives pipes to the user whose process this will be, who may want to open them by their names in `/dev`. What
+    /// others made for a process (a device, a file) stays theirs.
+    fn give_to(&self, uid: u32) -> Result<(), InitError> {
+        let Self::Pipes(pipes) = self else { return Ok(()) };
+        for pipe in pipes {
+            let is_pipe = rustix::fs::fstat(pipe)
+                .is_ok_and(|stat| rustix::fs::FileType::from_raw_mode(stat.st_mode) == rustix::fs::FileType::Fifo);
+            if is_pipe {
+                let owner = Some(rustix::fs::Uid::from_raw(uid));
+                rustix::fs::fchown(pipe, owner, None).map_err(system("give a pipe to the container's user"))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Contained {
+    /// Makes the container of `bundle`: its first process, which waits for [`Contained::start`].
+    pub(super) fn create(bundle: &Path, config: &ShimConfig, stdio: ProcessStdio) -> Result<(Self, i32), InitError> {
+        disk::create_dir(&state_dir(bundle))?;
+        stdio.give_to(config.uid)?;
+        if let Some(program) = &config.oci_runtime {
+            let container = OciContainer::new(program, bundle, &config.id);
+            let pid = container.create(stdio)?;
+            return Ok((Self::Program(container), pid));
+        }
+        let (report, report_end) = pipe()?;
+        let builder = builder(bundle, &config.id, report_end, config.filter.clone(), stdio, InitError::Create)?;
+        let container = builder.as_init(bundle).with_systemd(false).build();
+        let container = container.map_err(|err| InitError::Create(explain(&err)))?;
+        let pid = container.pid().ok_or_else(|| InitError::Create("no process".to_owned()))?.as_raw();
+        Ok((Self::Library { container: Box::new(container), report: Some(report) }, pid))
+    }
+
+    /// Lets the first process become its program.
+    pub(super) fn start(&mut self) -> Result<(), InitError> {
+        match self {
+            Self::Library { container, report } => {
+                container.start().map_err(|err| InitError::Start(explain(&err)))?;
+                match report.take().map(read_report).transpose()?.flatten() {
+                    None => Ok(()),
+                    Some(problem) => Err(InitError::Start(problem)),
+                }
+            }
+            Self::Program(container) => container.start(),
+        }
+    }
+
+    /// Runs the process that `process_file` describes in the container.
+    pub(super) fn exec(
+        &self,
+        bundle: &Path,
+        config: &ShimConfig,
+        process_file: &Path,
+        stdio: ProcessStdio,
+    ) -> Result<i32, InitError> {
+        stdio.give_to(config.uid)?;
+        if let Self::Program(container) = self {
+            return container.exec(process_file, stdio);
+        }
+        let (report, report_end) = pipe()?;
+        let builder = builder(bundle, &config.id, report_end, config.filter.clone(), stdio, InitError::Start)?;
+        let pid = builder.as_tenant().with_process(Some(process_file)).with_detach(true).build();
+        let pid = pid.map_err(|err| InitError::Start(explain(&err)))?;
+        match read_report(report)? {
+            None => Ok(pid.as_raw()),
+            Some(problem) => Err(InitError::Start(problem)),
+        }
+    }
+
+    /// Removes what is kept of the container beside its bundle. The runtime removes what stays, but may not be there
+    /// for a while.
+    pub(super) fn delete(&mut self) {
+        match self {
+            Self::Library { container, .. } => drop(container.delete(true)),
+            Self::Program(container) => drop(container.delete()),
+        }
+    }
+}
+
+fn state_dir(bundle: &Path) -> PathBuf {
+    bundle.join("state")
+}
+
+fn builder(
+    bundle: &Path,
+    id: &str,
+    report: OwnedFd,
+    filter: Option<Filter>,
+    stdio: ProcessStdio,
+    error: fn(String) -> InitError,
+) -> Result<ContainerBuilder, InitError> {
+    let builder = ContainerBuilder::new(id.to_owned(), SyscallType::default())
+        .with_root_path(state_dir(bundle))
+        .map_err(|err| error(explain(&err)))?
+        .with_executor(ProgramExecutor::new(report, filter));
+    Ok(match stdio {
+        ProcessStdio::Console(socket) => builder.with_console_socket(Some(socket)),
+        ProcessStdio::Pipes([stdin, stdout, stderr]) => {
+            builder.with_stdin(stdin).with_stdout(stdout).with_stderr(stderr)
+        }
+    })
+}

@@ -1,0 +1,68 @@
+//! Containers of other OCI runtimes, as RuntimeClasses name them.
+
+use std::path::PathBuf;
+
+use cri::security_profile::ProfileType;
+use cri::{ContainerState, SecurityProfile};
+
+use crate::skip_without_privileges;
+use crate::support::{Host, container, messages, sandbox_config, strings};
+
+fn runc() -> Option<PathBuf> {
+    let found = ["/usr/sbin/runc", "/usr/bin/runc"].into_iter().map(PathBuf::from).find(|path| path.exists());
+    if found.is_none() {
+        eprintln!("SKIPPED: no runc (Debian: runc)");
+    }
+    found
+}
+
+#[tokio::test]
+async fn another_runtime_runs_containers_by_its_path() {
+    skip_without_privileges!();
+    let Some(runc) = runc() else { return };
+    let mut host = Host::start_with_handlers(&[("runc", runc)]).await;
+    host.import_busybox().await;
+    let status = host.runtime.status(cri::StatusRequest { verbose: false }).await.expect("answered").into_inner();
+    let names: Vec<&str> = status.runtime_handlers.iter().map(|handler| handler.name.as_str()).collect();
+    assert_eq!(names, ["", "runc"]);
+    let config = sandbox_config(host.dir(), "other");
+    let request = cri::RunPodSandboxRequest { config: Some(config.clone()), runtime_handler: "runc".to_owned() };
+    let id = host.runtime.run_pod_sandbox(request.clone()).await.expect("made").into_inner().pod_sandbox_id;
+    let sandbox = (id, config);
+
+    let mut config =
+        container(&sandbox.1, "c", "echo out; grep Seccomp: /proc/self/status; read line; echo got $line; exit 4");
+    (config.stdin, config.stdin_once) = (true, true);
+    let context = config.linux.as_mut().and_then(|linux| linux.security_context.as_mut()).expect("set");
+    let kind = ProfileType::RuntimeDefault.into();
+    context.seccomp = Some(SecurityProfile { profile_type: kind, localhost_ref: String::new() });
+    let id = host.run(&sandbox, config).await;
+    assert_eq!(messages(&host.log_with("c", "Seccomp:").await)[..2], ["stdout F out", "stdout F Seccomp:\t2"]);
+    let result = host.exec(&id, &["/bin/sh", "-c", "echo $COLOR; echo no >&2; exit 3"]).await;
+    assert_eq!(result, ("blue\n".to_owned(), "no\n".to_owned(), 3));
+    let err = host.exec_sync(&id, &["no-such-program"], 20).await.expect_err("there is none");
+    assert!(err.message().contains("executable file not found in $PATH"), "{err}");
+    // The runtime's death is nothing to the container.
+    host.kill();
+    host.restart().await;
+    assert_eq!(host.status(&id).await.state(), ContainerState::ContainerRunning);
+    host.stop(&id, 0).await;
+    assert_eq!(host.exited(&id).await.exit_code, 137);
+
+    let mut config = container(&sandbox.1, "absent", "");
+    config.command = strings(&["no-such-program"]);
+    let absent = host.create(&sandbox, config).await.expect("made");
+    let err = host.start_container(&absent).await.expect_err("there is no such program");
+    assert!(err.message().contains("exec: \"no-such-program\": executable file not found in $PATH"), "{err}");
+
+    let mut config = container(&sandbox.1, "terminal", "busybox tty; exit 5");
+    config.tty = true;
+    let id = host.run(&sandbox, config).await;
+    assert_eq!(host.exited(&id).await.exit_code, 5);
+    assert!(host.log_with("terminal", "/dev/").await.contains("stdout F /dev/"));
+    let unknown = cri::RunPodSandboxRequest { runtime_handler: "unknown".to_owned(), ..request };
+    let err = host.runtime.run_pod_sandbox(unknown).await.expect_err("nobody knows it");
+    assert_eq!(err.code(), cri::Code::InvalidArgument);
+    let remove = cri::RemovePodSandboxRequest { pod_sandbox_id: sandbox.0.clone() };
+    host.runtime.remove_pod_sandbox(remove).await.expect("removed");
+}
