@@ -30,6 +30,8 @@ pub struct Config {
     pub stream_idle_timeout: Duration,
     /// Programs with runc's command line that RuntimeClasses may name, by the names of their handlers.
     pub runtime_handlers: BTreeMap<String, PathBuf>,
+    /// Where vendors describe their devices, those that go first at the end.
+    pub cdi_dirs: Vec<PathBuf>,
     /// Clock and randomness.
     pub env: Env,
 }
@@ -51,6 +53,7 @@ impl Config {
             registry_config_dir: PathBuf::from("/etc/skiff/certs.d"),
             stream_idle_timeout: STREAM_IDLE_TIMEOUT,
             runtime_handlers: BTreeMap::new(),
+            cdi_dirs: vec![PathBuf::from("/etc/cdi"), PathBuf::from("/var/run/cdi")],
             env,
         }
     }

@@ -92,6 +92,7 @@ pub(crate) struct Engine {
     pub(crate) locks: Locks,
     pub(crate) spawner: Spawner,
     pub(crate) runtime_handlers: RuntimeHandlers,
+    pub(crate) cdi_dirs: Vec<PathBuf>,
     /// Whether the images that lie on the node have been imported.
     pub(crate) preloaded: watch::Sender<bool>,
     /// When images were last looked at because containers of theirs fail.
@@ -113,6 +114,7 @@ pub(crate) struct Parts {
     pub(crate) streaming: Streaming,
     pub(crate) spawner: Spawner,
     pub(crate) runtime_handlers: RuntimeHandlers,
+    pub(crate) cdi_dirs: Vec<PathBuf>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -133,6 +135,7 @@ impl Engine {
             streaming,
             spawner,
             runtime_handlers,
+            cdi_dirs,
         } = parts;
         Self {
             paths,
@@ -146,6 +149,7 @@ impl Engine {
             locks: Locks::default(),
             spawner,
             runtime_handlers,
+            cdi_dirs,
             preloaded: watch::Sender::new(false),
             suspected: Mutex::default(),
             events: broadcast::channel(EVENT_BACKLOG).0,

@@ -8,6 +8,7 @@
 //! [`Runtime`] is the component; [`Images`] and [`image::archive`] are for commands that bring images to it;
 //! [`cleanup`] leaves nothing of it.
 
+mod cdi;
 mod cgroup;
 mod cleanup;
 mod config;

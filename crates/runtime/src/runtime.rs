@@ -97,6 +97,7 @@ impl Runtime {
             streaming,
             spawner,
             runtime_handlers: RuntimeHandlers::detect(config.runtime_handlers).await,
+            cdi_dirs: config.cdi_dirs,
         }));
         adopt_sandboxes(&engine).await?;
         adopt_containers(&engine).await?;

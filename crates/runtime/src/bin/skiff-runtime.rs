@@ -1,5 +1,5 @@
 //! The container runtime alone, as a process of its own:
-//! `skiff-runtime serve <data-dir> <run-dir> [pod-cidr=<network>] [handler=<name>:<program>]...`.
+//! `skiff-runtime serve <data-dir> <run-dir> [pod-cidr=<network>] [cdi=<dir>] [handler=<name>:<program>]...`.
 //!
 //! It is what the tests kill, and what tools that speak CRI can be pointed at without a cluster.
 
@@ -66,6 +66,7 @@ async fn apply(config: &mut Config, setting: &str) -> Result<(), Box<dyn Error>>
             network.set_pod_cidrs(vec![pod_cidr]).await?;
             config.pod_network = Some(network);
         }
+        Some(("cdi", dir)) => config.cdi_dirs = vec![PathBuf::from(dir)],
         Some(("handler", handler)) => {
             let (name, program) = handler.split_once(':').ok_or("a handler is a name and a program")?;
             config.runtime_handlers.insert(name.to_owned(), PathBuf::from(program));

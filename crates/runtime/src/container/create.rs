@@ -8,6 +8,7 @@ use cri::{ContainerConfig, NamespaceMode, PodSandboxConfig};
 
 use super::mounts::{self, Preparation, PrepareError};
 use super::{Container, ContainerPaths, ContainerRecord, ContainerState, signal};
+use crate::cdi::{self, CdiError};
 use crate::disk::{self, DiskError};
 use crate::engine::{Engine, EventKind};
 use crate::id::ContainerId;
@@ -50,6 +51,9 @@ pub(crate) enum CreateError {
     /// It cannot be described.
     #[error(transparent)]
     Spec(#[from] SpecError),
+    /// A vendor's device cannot be given.
+    #[error(transparent)]
+    Cdi(#[from] CdiError),
     /// The work was broken off.
     #[error("making the container was broken off")]
     Aborted,
@@ -154,7 +158,9 @@ impl Plan {
             target_pid_namespace: self.target_pid_namespace.clone(),
             is_for_program: oci_runtime.is_some(),
         };
-        let made = spec::make(&input)?;
+        let mut made = spec::make(&input)?;
+        let devices = config.cdi_devices.iter().map(|device| device.name.as_str());
+        cdi::inject(&mut made.document, devices, &engine.cdi_dirs)?;
         disk::write_json(&paths.spec(), &made.document)?;
         let directory = Path::new(&self.sandbox_config.log_directory);
         let has_log = !config.log_path.is_empty() && !self.sandbox_config.log_directory.is_empty();

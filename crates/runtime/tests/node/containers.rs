@@ -317,3 +317,35 @@ async fn any_user_may_open_its_output_by_name() {
     let (stdout, ..) = host.exec(&id, &["/bin/sh", "-c", "echo three > /dev/stdout"]).await;
     assert_eq!(stdout, "three\n");
 }
+
+#[tokio::test]
+async fn devices_of_vendors_are_given_as_they_describe_them() {
+    skip_without_privileges!();
+    let mut host = Host::start_with_cdi().await;
+    host.import_busybox().await;
+    let shared = host.path("shared");
+    std::fs::write(&shared, "of the vendor\n").expect("written");
+    let description = serde_json::json!({
+        "cdiVersion": "0.6.0", "kind": "vendor.com/thing",
+        "containerEdits": {"env": ["VENDOR=yes"]},
+        "devices": [{"name": "one", "containerEdits": {
+            "env": ["DEVICE=one"],
+            "deviceNodes": [{"path": "/dev/thing0", "hostPath": "/dev/zero"}],
+            "mounts": [{"hostPath": shared, "containerPath": "/vendor.txt", "options": ["bind", "ro"]}],
+            "additionalGids": [77],
+        }}],
+    });
+    std::fs::write(host.path("cdi/vendor.json"), description.to_string()).expect("written");
+    let sandbox = host.sandbox("cdi").await;
+    let script = "echo $VENDOR $DEVICE; cat /vendor.txt; head -c 3 /dev/thing0 | busybox wc -c; id -G; echo all told";
+    let mut config = container(&sandbox.1, "c", script);
+    config.cdi_devices = vec![cri::CdiDevice { name: "vendor.com/thing=one".to_owned() }];
+    host.run(&sandbox, config).await;
+    let log = messages(&host.log_with("c", "all told").await);
+    assert_eq!(log[..3], ["stdout F yes one", "stdout F of the vendor", "stdout F 3"]);
+    assert!(log[3].ends_with(" 77"), "{log:?}");
+    let mut config = container(&sandbox.1, "unknown", "true");
+    config.cdi_devices = vec![cri::CdiDevice { name: "vendor.com/thing=two".to_owned() }];
+    let err = host.create(&sandbox, config).await.expect_err("nobody describes it");
+    assert!(err.message().contains("unresolvable CDI devices vendor.com/thing=two"), "{err}");
+}

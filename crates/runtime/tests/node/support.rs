@@ -65,6 +65,14 @@ impl Host {
         Self::start_in(new_dir(), handlers.iter().map(setting).collect()).await
     }
 
+    /// Starts a runtime that finds descriptions of devices in `cdi` of its directory.
+    pub async fn start_with_cdi() -> Self {
+        let dir = new_dir();
+        let cdi = dir.path().join("cdi");
+        fs::create_dir(&cdi).expect("made");
+        Self::start_in(dir, vec![format!("cdi={}", cdi.display())]).await
+    }
+
     async fn start_in(dir: tempfile::TempDir, settings: Vec<String>) -> Self {
         let (process, (runtime, images)) = launch(dir.path(), &settings).await;
         Self { dir, settings, process: Some(process), runtime, images }
