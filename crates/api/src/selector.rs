@@ -30,6 +30,9 @@ pub enum SelectorError {
     /// A field selector has a backslash before a character that needs none.
     #[error("invalid field selector: invalid escape sequence: {0}")]
     FieldEscape(String),
+    /// A value of a field selector has a character without the backslash that it needs; upstream gives its number.
+    #[error("invalid field selector: unescaped character in value: {}", u32::from(*.0))]
+    FieldRune(char),
 }
 
 #[cfg(test)]

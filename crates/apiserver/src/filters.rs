@@ -168,12 +168,42 @@ fn limit_time(mut exchange: Exchange, next: Next) -> Answer {
 /// The time that a client gives its request; no time is none.
 fn wanted_timeout(query: &Query) -> Result<Option<Duration>, Status> {
     let Some(text) = query.get("timeout").filter(|text| !text.is_empty()) else { return Ok(None) };
-    let invalid = |why: &dyn std::fmt::Display| {
-        Status::bad_request(format!("invalid timeout specified in the request URL - {why}"))
-    };
-    let timeout: SignedDuration = text.parse().map_err(|err: jiff::Error| invalid(&err))?;
-    let timeout = Duration::try_from(timeout).map_err(|_| invalid(&"it is negative"))?;
-    Ok(Some(timeout).filter(|timeout| !timeout.is_zero()))
+    let timeout = duration(text)
+        .map_err(|why| Status::bad_request(format!("invalid timeout specified in the request URL - time: {why}")))?;
+    // What is below counts as none, too.
+    Ok(Duration::try_from(timeout).ok().filter(|timeout| !timeout.is_zero()))
+}
+
+/// A duration as upstream's language writes it: numbers with units, `1h30m` or `1.5s`.
+fn duration(text: &str) -> Result<SignedDuration, String> {
+    let quoted = || api::field::quote(text);
+    let invalid = || format!("invalid duration {}", quoted());
+    let unsigned = text.strip_prefix(['-', '+']).unwrap_or(text);
+    if unsigned.is_empty() {
+        return Err(invalid());
+    }
+    let mut seconds = 0.0;
+    let mut rest = if unsigned == "0" { "" } else { unsigned };
+    while !rest.is_empty() {
+        let is_number = |c: char| c.is_ascii_digit() || c == '.';
+        let (number, after) = rest.split_at(rest.find(|c| !is_number(c)).unwrap_or(rest.len()));
+        let number: f64 = number.parse().map_err(|_| invalid())?;
+        let (unit, after) = after.split_at(after.find(is_number).unwrap_or(after.len()));
+        seconds += number
+            * match unit {
+                "ns" => 1e-9,
+                "us" | "\u{b5}s" | "\u{3bc}s" => 1e-6,
+                "ms" => 1e-3,
+                "s" => 1.0,
+                "m" => 60.0,
+                "h" => 3600.0,
+                "" => return Err(format!("missing unit in duration {}", quoted())),
+                _ => return Err(format!("unknown unit {} in duration {}", api::field::quote(unit), quoted())),
+            };
+        rest = after;
+    }
+    let seconds = if text.starts_with('-') { -seconds } else { seconds };
+    SignedDuration::try_from_secs_f64(seconds).map_err(|_| invalid())
 }
 
 /// Subresources whose requests last as long as their users want.
@@ -298,8 +328,13 @@ mod tests {
         check_timeout("", Ok(None));
         check_timeout("timeout=0s", Ok(None));
         check_timeout("timeout=1m5s", Ok(Some(65)));
-        check_timeout("timeout=-3s", Err("invalid timeout specified in the request URL"));
-        check_timeout("timeout=soon", Err("invalid timeout specified in the request URL"));
+        check_timeout("timeout=1.5h", Ok(Some(5400)));
+        check_timeout("timeout=-3s", Ok(None));
+        let invalid = "invalid timeout specified in the request URL - time: invalid duration \"soon\"";
+        check_timeout("timeout=soon", Err(invalid));
+        check_timeout("timeout=5", Err("time: missing unit in duration \"5\""));
+        check_timeout("timeout=5d", Err("time: unknown unit \"d\" in duration \"5d\""));
+        check_timeout("timeout=1s.", Err("time: invalid duration \"1s.\""));
     }
 
     #[tokio::test]

@@ -35,7 +35,10 @@ impl FieldSelector {
     /// If a part is no comparison or is escaped wrongly.
     pub fn parse(text: &str) -> Result<Self, SelectorError> {
         let mut terms = Vec::new();
-        for part in split(text) {
+        let mut parts = split(text);
+        // The first that is wrong in this order is told of.
+        parts.sort_unstable();
+        for part in parts {
             if part.is_empty() {
                 continue;
             }
@@ -139,7 +142,7 @@ fn unescape(value: &str) -> Result<String, SelectorError> {
                 Some(c) => return Err(SelectorError::FieldEscape(format!("\\{c}"))),
                 None => return Err(SelectorError::FieldEscape("\\".to_owned())),
             },
-            ',' | '=' => return Err(SelectorError::FieldEscape(c.to_string())),
+            ',' | '=' => return Err(SelectorError::FieldRune(c)),
             c => plain.push(c),
         }
     }

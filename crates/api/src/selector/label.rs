@@ -298,11 +298,11 @@ impl<'a> Parser<'a> {
             return Err(FieldError::invalid(&Path::new("<nil>"), key, why).to_string());
         }
         let new = |operator, values| Requirement::new(key, operator, values).map_err(|error| error.to_string());
-        if absent || *self.peek() == Token::End || self.at(",") {
-            let operator = if absent { Operator::DoesNotExist } else { Operator::Exists };
-            if *self.peek() == Token::End || self.at(",") {
-                return new(operator, BTreeSet::new());
-            }
+        if absent {
+            return new(Operator::DoesNotExist, BTreeSet::new());
+        }
+        if *self.peek() == Token::End || self.at(",") {
+            return new(Operator::Exists, BTreeSet::new());
         }
         let operator = self.operator()?;
         let values = match operator {

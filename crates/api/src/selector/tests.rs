@@ -63,6 +63,9 @@ fn wrong_label_selectors_are_told_like_upstream() {
         (",", "found ',', expected: !, identifier, or 'end of string'"),
         ("a in b", "unable to parse requirement: found 'b' expected: '('"),
         ("a in (b", "unable to parse requirement: found '', expected: ',' or ')'"),
+        ("!a=b", "found '=', expected: ',' or 'end of string'"),
+        ("!a in (b)", "found 'in', expected: ',' or 'end of string'"),
+        ("a!", "unable to parse requirement: found '!', expected: in, notin, =, ==, !=, gt, lt"),
     ] {
         assert_eq!(LabelSelector::parse(selector).map_err(|error| error.to_string()), Err(message.to_owned()));
     }
@@ -107,11 +110,15 @@ fn fields_compare() {
     ] {
         check_field(selector, matches);
     }
-    assert_eq!(
-        FieldSelector::parse("metadata.name").map_err(|error| error.to_string()),
-        Err("invalid selector: 'metadata.name'; can't understand 'metadata.name'".to_owned())
-    );
-    assert!(FieldSelector::parse(r"a=\x").is_err());
+    for (selector, message) in [
+        ("metadata.name", "invalid selector: 'metadata.name'; can't understand 'metadata.name'"),
+        ("z,a", "invalid selector: 'z,a'; can't understand 'a'"),
+        (r"a=\x", r"invalid field selector: invalid escape sequence: \x"),
+        (r"a=x\", r"invalid field selector: invalid escape sequence: \"),
+        ("a=b=c", "invalid field selector: unescaped character in value: 61"),
+    ] {
+        assert_eq!(FieldSelector::parse(selector).map_err(|error| error.to_string()), Err(message.to_owned()));
+    }
     assert_eq!(FieldSelector::exact("spec.nodeName", "n").required_value("spec.nodeName"), Some("n"));
 }
 

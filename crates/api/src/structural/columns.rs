@@ -50,14 +50,18 @@ impl ColumnPrinter {
             },
             (CellType::Number, value @ Value::Number(number)) => {
                 let float = number.as_f64().unwrap_or_default();
-                // Upstream writes no fraction where there is none.
-                if number.is_f64() && float.fract() == 0.0 { whole(float) } else { value.clone() }
+                // Upstream writes no fraction where there is none, and a large number as one.
+                let is_whole = number.is_f64() && float.fract() == 0.0 && float.abs() < LARGE;
+                if is_whole { whole(float) } else { value.clone() }
             }
             (CellType::Date, Value::String(text)) => age(text, now).into(),
             _ => Value::Null,
         }
     }
 }
+
+/// Numbers from here on have digits that a float does not tell.
+const LARGE: f64 = 9_007_199_254_740_992.0;
 
 #[expect(clippy::cast_possible_truncation, reason = "upstream cuts numbers in the same way")]
 fn whole(number: f64) -> Value {
@@ -85,7 +89,7 @@ mod tests {
     fn check(path: &str, ty: &str, expected: Value) {
         let object = json!({
             "metadata": {"creationTimestamp": "2024-01-01T00:00:00Z"},
-            "spec": {"size": 3, "ratio": 1.5, "whole": 2.0, "flag": true, "tags": ["a", "b"], "text": "t", "none": null,
+            "spec": {"size": 3, "ratio": 1.5, "whole": 2.0, "huge": 1e21, "flag": true, "tags": ["a", "b"], "text": "t", "none": null,
                 "map": {"k": "v"}, "when": "yesterday", "empty": ""},
             "status": {"conditions": [{"type": "Ready", "status": "True"}, {"type": "Other", "status": "False"}]},
         });
@@ -102,6 +106,7 @@ mod tests {
         check(".spec.ratio", "number", json!(1.5));
         check(".spec.size", "number", json!(3));
         check(".spec.whole", "number", json!(2));
+        check(".spec.huge", "number", json!(1e21));
         check(".spec.flag", "boolean", json!(true));
         check(".spec.text", "boolean", Value::Null);
         check(".metadata.creationTimestamp", "date", json!("123m"));

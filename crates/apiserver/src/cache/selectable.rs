@@ -155,7 +155,7 @@ mod tests {
         check(events, "regarding.name=a", Err("field label not supported: regarding.name"));
         let events = ("events.k8s.io", "v1", "events");
         check(events, "regarding.fieldPath=a,type=Normal", Ok("involvedObject.fieldPath=a,type=Normal"));
-        check(events, "reportingController=a,metadata.namespace=b", Ok("reportingComponent=a,metadata.namespace=b"));
+        check(events, "reportingController=a,metadata.namespace=b", Ok("metadata.namespace=b,reportingComponent=a"));
         check(events, "involvedObject.name=a", Err("field label not supported: involvedObject.name"));
         check(events, "reportingComponent=a", Err("field label not supported: reportingComponent"));
     }
@@ -167,7 +167,7 @@ mod tests {
         check(("", "v1", "persistentvolumes"), "metadata.namespace=a", Ok("metadata.namespace=a"));
         check(("", "v1", "nodes"), "metadata.namespace=a", Err("field label not supported: metadata.namespace"));
         let requests = ("certificates.k8s.io", "v1beta1", "podcertificaterequests");
-        check(requests, "spec.nodeName=a,metadata.name=b", Ok("spec.nodeName=a,metadata.name=b"));
+        check(requests, "spec.nodeName=a,metadata.name=b", Ok("metadata.name=b,spec.nodeName=a"));
         check(requests, "metadata.namespace=a", Err("field label not supported: metadata.namespace"));
         let bundles = ("certificates.k8s.io", "v1beta1", "clustertrustbundles");
         check(bundles, "spec.signerName=a/b", Ok("spec.signerName=a/b"));
