@@ -11,7 +11,16 @@ use crate::quantity::Quantity;
 
 const CONTAINER_LISTS: [&str; 3] = ["containers", "initContainers", "ephemeralContainers"];
 
+/// Annotations that held what init containers are before there were fields. Old kubelets would still believe them.
+const INIT_CONTAINERS: [&str; 4] = [
+    "pod.alpha.kubernetes.io/init-container-statuses",
+    "pod.alpha.kubernetes.io/init-containers",
+    "pod.beta.kubernetes.io/init-container-statuses",
+    "pod.beta.kubernetes.io/init-containers",
+];
+
 pub(super) fn pod(object: &mut Object) {
+    drop_init_containers(object);
     let spec = made(object, "spec");
     pod_spec(spec);
     set(spec, "enableServiceLinks", true);
@@ -36,8 +45,20 @@ pub(super) fn pod_template(object: &mut Object) {
 
 /// A pod template in a field.
 pub(super) fn template(object: &mut Object, key: &str) {
-    if let Some(spec) = child(object, key).and_then(|template| child(template, "spec")) {
+    let Some(template) = child(object, key) else { return };
+    drop_init_containers(template);
+    if let Some(spec) = child(template, "spec") {
         pod_spec(spec);
+    }
+}
+
+fn drop_init_containers(pod: &mut Object) {
+    let Some(metadata) = child(pod, "metadata") else { return };
+    let Some(annotations) = child(metadata, "annotations") else { return };
+    let there = annotations.len();
+    annotations.retain(|key, _| !INIT_CONTAINERS.contains(&key.as_str()));
+    if annotations.is_empty() && there > 0 {
+        metadata.remove("annotations");
     }
 }
 

@@ -50,6 +50,27 @@ fn a_pod_gets_upstreams_defaults() {
 }
 
 #[test]
+fn annotations_of_old_init_containers_are_dropped() {
+    let annotated = |annotations: Value| json!({"name": "x", "annotations": annotations});
+    let check = |annotations: Value, left: Option<Value>| {
+        let metadata = annotated(annotations);
+        let spec = json!({"containers": [{"name": "c", "image": "i:1"}]});
+        let template = json!({"metadata": metadata, "spec": spec});
+        let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec});
+        assert_eq!(defaulted(pod)["metadata"].get("annotations"), left.as_ref());
+        let selector = json!({"matchLabels": {"a": "b"}});
+        let spec = json!({"selector": selector, "template": template});
+        let deployment = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata, "spec": spec});
+        let deployment = defaulted(deployment);
+        assert_eq!(deployment["spec"]["template"]["metadata"].get("annotations"), left.as_ref());
+        assert_eq!(deployment["metadata"], metadata);
+    };
+    let old = "pod.beta.kubernetes.io/init-containers";
+    check(json!({old: "[]", "keep": "x"}), Some(json!({"keep": "x"})));
+    check(json!({old: "[]"}), None);
+}
+
+#[test]
 fn images_without_a_fixed_tag_are_always_pulled() {
     for (image, policy) in [
         ("nginx", "Always"),

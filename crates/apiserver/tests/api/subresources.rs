@@ -69,6 +69,15 @@ async fn an_eviction_takes_a_disruption_and_says_why_the_pod_goes() {
 }
 
 #[tokio::test]
+async fn evictions_of_older_clients_are_read() {
+    let cluster = cluster(&[("p", running("True"))]).await;
+    for (version, code) in [("policy/v2", 400), ("apps/v1", 400), ("policy/v1beta1", 201)] {
+        let eviction = json!({"apiVersion": version, "kind": "Eviction", "metadata": {"name": "p"}});
+        cluster.post(&format!("{NS}/pods/p/eviction"), eviction).await.expect(code);
+    }
+}
+
+#[tokio::test]
 async fn pods_that_are_not_healthy_go_as_the_policy_says() {
     let none = |healthy: u32| json!({"observedGeneration": 1, "disruptionsAllowed": 0, "currentHealthy": healthy, "desiredHealthy": 1, "expectedPods": 2});
     for (policy, healthy, code) in [
