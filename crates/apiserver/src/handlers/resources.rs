@@ -267,8 +267,12 @@ impl Call<'_> {
     async fn watch(&self) -> Result<Response<Body>, Status> {
         let mut options = ListOptions::parse(self.query, true)?;
         // `/api/v1/watch/pods/<name>` has no selector, but means one object.
-        if let Some(name) = self.request.name.as_deref().filter(|_| self.query.get("fieldSelector").is_none()) {
-            options.fields = api::selector::FieldSelector::exact("metadata.name", name);
+        if let Some(name) = self.request.name.as_deref() {
+            if options.fields.is_empty() {
+                options.fields = api::selector::FieldSelector::exact("metadata.name", name);
+            } else if options.fields.required_value("metadata.name") != Some(name) {
+                return Err(Status::bad_request("fieldSelector metadata.name doesn't match requested name"));
+            }
         }
         let output = self.output()?;
         let form = self.form(&output)?;
@@ -290,30 +294,32 @@ impl Call<'_> {
                     return Err(output::not_acceptable(api::protobuf::NO_MESSAGE));
                 }
                 let is_converted = crate::convert::is_needed(&resource);
-                let shown = resource.clone();
-                let render: Render = Arc::new(move |object| encode(&output::shown(&shown, object), shown.schema));
+                let (shown, schema) = (resource.clone(), resource.schema);
+                let render: Render = Arc::new(move |object| encode(&output::shown(&shown, object), schema));
                 Ok(Form {
                     encoding,
-                    kind: resource.kind.clone(),
-                    api_version: resource.api_version(),
-                    type_name: resource.schema,
                     render: is_converted.then_some(render),
+                    // Such an object has all fields that are never left out.
+                    bookmark: Box::new(move |mut object| {
+                        api::decode::normalize(&mut object, schema);
+                        encode(&object, schema)
+                    }),
                     resource,
                     sent,
                 })
             }
-            Shape::PartialObjectMetadata(version) => Ok(Form {
-                encoding,
-                kind: "PartialObjectMetadata".into(),
-                api_version: format!("meta.k8s.io/{version}"),
-                type_name: api::protobuf::PARTIAL_OBJECT_METADATA,
-                sent,
-                resource: resource.clone(),
-                render: Some(Arc::new(move |object| {
-                    let partial = output::partial(&output::cached(&resource, object), version);
-                    encode(&partial, api::protobuf::PARTIAL_OBJECT_METADATA)
-                })),
-            }),
+            Shape::PartialObjectMetadata(version) => {
+                let encode = move |object: &Value| {
+                    encode(&output::partial(object, version), api::protobuf::PARTIAL_OBJECT_METADATA)
+                };
+                Ok(Form {
+                    encoding,
+                    sent,
+                    bookmark: Box::new(move |object| encode(&object)),
+                    resource: resource.clone(),
+                    render: Some(Arc::new(move |object| encode(&output::cached(&resource, object)))),
+                })
+            }
             Shape::PartialObjectMetadataList(_) => {
                 let why = "you requested PartialObjectMetadataList, but the requested object is not a list";
                 Err(output::not_acceptable(why))
@@ -324,21 +330,21 @@ impl Call<'_> {
                 let include_object = output.include_object;
                 let env = self.core.registry.env.clone();
                 let accepted = output.accepted;
+                let watched = resource.clone();
+                let table = Arc::new(move |object: Value| {
+                    let output =
+                        Output { accepted, resource: &watched, include_object, warnings: None, now: env.now() };
+                    let metadata = serde_json::json!({"resourceVersion": object["metadata"]["resourceVersion"]});
+                    let with_columns = is_first.swap(false, Ordering::Relaxed);
+                    encode(&output.table(version, &[object], metadata, with_columns), "")
+                });
+                let bookmark = table.clone();
                 Ok(Form {
                     encoding,
-                    kind: "Table".into(),
-                    api_version: format!("meta.k8s.io/{version}"),
-                    type_name: "",
                     sent,
+                    bookmark: Box::new(move |object| bookmark(object)),
                     resource: resource.clone(),
-                    render: Some(Arc::new(move |object| {
-                        let output =
-                            Output { accepted, resource: &resource, include_object, warnings: None, now: env.now() };
-                        let metadata = serde_json::json!({"resourceVersion": object.revision.to_string()});
-                        let with_columns = is_first.swap(false, Ordering::Relaxed);
-                        let objects = [output::cached(&resource, object)];
-                        encode(&output.table(version, &objects, metadata, with_columns), "")
-                    })),
+                    render: Some(Arc::new(move |object| table(output::cached(&resource, object)))),
                 })
             }
         }

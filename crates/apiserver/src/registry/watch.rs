@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use api::kinds::{Resource, Text};
+use api::kinds::Resource;
 use api::status::Status;
 use bytes::{Bytes, BytesMut};
 use futures::Stream;
@@ -28,19 +28,18 @@ const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 /// What a watch sends for one object: the request's form of it, encoded; nothing if it cannot be encoded.
 pub(crate) type Render = Arc<dyn Fn(&Object) -> Option<Bytes> + Send + Sync>;
 
+/// What a watch sends for an object that has nothing but metadata: the same form of it.
+pub(crate) type Bookmark = Box<dyn Fn(Value) -> Option<Bytes> + Send + Sync>;
+
 /// The form in which a watch shows objects.
 pub(crate) struct Form {
     pub(crate) encoding: StreamEncoding,
     /// Changes an object; without it objects are shown as they are stored, in bytes that all such watches share.
     pub(crate) render: Option<Render>,
+    /// Shows bookmarks.
+    pub(crate) bookmark: Bookmark,
     /// What is watched.
     pub(crate) resource: Arc<Resource>,
-    /// The kind that bookmarks have in this form.
-    pub(crate) kind: Text,
-    /// The apiVersion that they have.
-    pub(crate) api_version: String,
-    /// The name of their type, if they have one.
-    pub(crate) type_name: &'static str,
     /// Counts the events that are sent.
     pub(crate) sent: IntCounter,
 }
@@ -142,25 +141,20 @@ impl Form {
     }
 
     fn bookmark(&self, revision: i64, ends_initial_events: bool) -> Bytes {
-        let mut metadata = json!({"resourceVersion": revision.to_string(), "creationTimestamp": null});
+        let mut metadata = json!({"resourceVersion": revision.to_string()});
         if ends_initial_events {
             metadata["annotations"] = json!({"k8s.io/initial-events-end": "true"});
         }
-        self.document(
-            "BOOKMARK",
-            &json!({"kind": self.kind, "apiVersion": self.api_version, "metadata": metadata}),
-            self.type_name,
-        )
+        let (kind, api_version) = (&self.resource.kind, self.resource.api_version());
+        let object = json!({"kind": kind, "apiVersion": api_version, "metadata": metadata});
+        (self.bookmark)(object).map(|object| self.event("BOOKMARK", &object)).unwrap_or_default()
     }
 
     fn error(&self, status: &Status) -> Bytes {
-        self.document("ERROR", &status.to_json(), api::protobuf::STATUS)
-    }
-
-    fn document(&self, kind: &str, document: &Value, type_name: &str) -> Bytes {
+        let status = status.to_json();
         match self.encoding {
-            StreamEncoding::Json => self.event(kind, document.to_string().as_bytes()),
-            StreamEncoding::Protobuf => self.event(kind, &api::protobuf::body(document, type_name)),
+            StreamEncoding::Json => self.event("ERROR", status.to_string().as_bytes()),
+            StreamEncoding::Protobuf => self.event("ERROR", &api::protobuf::body(&status, api::protobuf::STATUS)),
         }
     }
 

@@ -76,3 +76,36 @@ async fn flow_schemas_are_shown_as_they_are_tried() {
     assert!(shown.len() > 5 && shown.is_sorted(), "{shown:?}");
     assert_eq!(shown.last(), Some(&(10_000, "catch-all")));
 }
+
+#[tokio::test]
+async fn bookmarks_are_objects_with_nothing_in_them() {
+    let cluster = Cluster::start().await;
+    let query = "watch=1&timeoutSeconds=1&sendInitialEvents=true&resourceVersionMatch=NotOlderThan";
+    let pods = "/api/v1/namespaces/none/pods";
+    let config_maps = "/api/v1/namespaces/none/configmaps";
+    let bindings = "/apis/rbac.authorization.k8s.io/v1/namespaces/none/rolebindings";
+    for (path, accept, expected) in [
+        (pods, "application/json", json!({"spec": {"containers": null}, "status": {}})),
+        (config_maps, "application/json", json!({})),
+        (bindings, "application/json", json!({"roleRef": {"apiGroup": "", "kind": "", "name": ""}})),
+        (pods, PARTIAL, json!({})),
+        (config_maps, TABLE, json!({})),
+    ] {
+        let path = format!("{path}?{query}&allowWatchBookmarks=true");
+        let (_, _, event) = cluster.exchange("GET", &path, &[("accept", accept)], "").await;
+        let first = event.split(|byte| *byte == b'\n').next().expect("a line");
+        let event: Value = serde_json::from_slice(first).expect("an event");
+        let mut object = event["object"].clone();
+        if accept == TABLE {
+            assert_eq!((&object["kind"], &object["columnDefinitions"][0]["name"]), (&json!("Table"), &json!("Name")));
+            assert_eq!(cells(&object), ["", "0", "<unknown>"]);
+            object = object["rows"][0]["object"].take();
+        }
+        let object = object.as_object_mut().expect("an object");
+        object.retain(|key, _| key != "kind" && key != "apiVersion");
+        let metadata = object.remove("metadata").expect("metadata");
+        assert!(metadata["resourceVersion"].is_string(), "{metadata}");
+        assert_eq!(metadata["annotations"], json!({"k8s.io/initial-events-end": "true"}));
+        assert_eq!((&event["type"], &Value::from(object.clone())), (&json!("BOOKMARK"), &expected), "{path} {accept}");
+    }
+}
