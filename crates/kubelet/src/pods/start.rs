@@ -117,7 +117,9 @@ async fn start_container(
     let ips = if spec::host_network(pod) { &context.node_ips } else { &sandbox.ips };
     let environment = variables(context, around, container, ips).await.map_err(config_error)?;
     let command = environment::command(container, &environment);
-    let mut mounts = volumes::container_mounts(context, pod, container, around.mounted, &environment)
+    let images = image_volumes(context, around, container, &secrets, &sandbox_config).await?;
+    let sources = volumes::Sources { mounted: around.mounted, images: &images, environment: &environment };
+    let mut mounts = volumes::container_mounts(context, pod, container, &sources)
         .await
         .map_err(|err| config_error(err.to_string()))?;
     mounts.extend(own_mounts(context, pod, container, ips, start.restart_count, &mounts).await.map_err(config_error)?);
@@ -194,6 +196,40 @@ async fn pull_secrets(around: &Surroundings<'_>) -> Vec<Arc<Secret>> {
         }
     }
     secrets
+}
+
+/// The images that a container mounts as volumes, pulled as the volumes want it.
+async fn image_volumes(
+    context: &Context,
+    around: &Surroundings<'_>,
+    container: &Container,
+    secrets: &[Arc<Secret>],
+    sandbox: &v1::PodSandboxConfig,
+) -> Result<BTreeMap<String, v1::ImageSpec>, StartError> {
+    let mut images = BTreeMap::new();
+    for volume in spec::spec(around.pod).volumes.iter().flatten() {
+        let Some(source) = &volume.image else { continue };
+        if !container.volume_mounts.iter().flatten().any(|mount| mount.name == volume.name) {
+            continue;
+        }
+        // Pulled as if it were the container's own: events and waiting times are the container's.
+        let wanted = Container {
+            name: container.name.clone(),
+            image: source.reference.clone(),
+            image_pull_policy: source.pull_policy.clone(),
+            ..Container::default()
+        };
+        let present = context.puller.ensure(context, around.pod, &wanted, secrets, sandbox).await;
+        let present = present.map_err(|err| StartError {
+            reason: err.reason,
+            message: format!("failed to get image volumes: {}", err.message),
+            retry_at: err.retry_at,
+        })?;
+        let user_specified_image = source.reference.clone().unwrap_or_default();
+        let image = v1::ImageSpec { image: present.image_ref, user_specified_image, ..v1::ImageSpec::default() };
+        images.insert(volume.name.clone(), image);
+    }
+    Ok(images)
 }
 
 /// The container's variables; an error is a message for the user.

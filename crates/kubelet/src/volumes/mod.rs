@@ -26,7 +26,7 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{Pod, Volume};
 
 pub use claims::{Bound, Claims};
-pub use mounts::{container_devices, container_mounts};
+pub use mounts::{Sources, container_devices, container_mounts};
 pub use ownership::Ownership;
 pub use table::{is_mount_point, remove_tree};
 pub use tokens::TokenIssuer;

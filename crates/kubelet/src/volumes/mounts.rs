@@ -1,9 +1,10 @@
 //! A container's mounts of its pod's volumes.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use cri as v1;
-use k8s_openapi::api::core::v1::{Container, Pod, VolumeDevice};
+use k8s_openapi::api::core::v1::{Container, Pod, VolumeDevice, VolumeMount};
 
 use super::{Mounted, subpath};
 use crate::context::Context;
@@ -33,25 +34,38 @@ pub enum MountError {
     },
 }
 
+/// What a container's mounts are made from, beside pod and container.
+pub struct Sources<'a> {
+    /// The pod's volumes.
+    pub mounted: &'a Mounted,
+    /// The images that are volumes, by the volumes' names, as the runtime identifies them.
+    pub images: &'a BTreeMap<String, v1::ImageSpec>,
+    /// The container's variables.
+    pub environment: &'a [(String, String)],
+}
+
 /// What the runtime mounts for a container.
 pub async fn container_mounts(
     context: &Context,
     pod: &Pod,
     container: &Container,
-    mounted: &Mounted,
-    environment: &[(String, String)],
+    sources: &Sources<'_>,
 ) -> Result<Vec<v1::Mount>, MountError> {
     let mut mounts = Vec::new();
     for (index, mount) in container.volume_mounts.iter().flatten().enumerate() {
+        let sub_path = sub_path(mount, sources.environment);
+        if let Some(image) = sources.images.get(&mount.name) {
+            mounts.push(v1::Mount {
+                container_path: absolute(&mount.mount_path, container),
+                readonly: true,
+                image: Some(image.clone()),
+                image_sub_path: sub_path.unwrap_or_default(),
+                ..v1::Mount::default()
+            });
+            continue;
+        }
         let unknown = || MountError::UnknownVolume { volume: mount.name.clone(), container: container.name.clone() };
-        let in_place = mounted.volumes.get(&mount.name).ok_or_else(unknown)?;
-        let lookup =
-            |name: &str| environment.iter().find(|(existing, _)| existing == name).map(|(_, value)| value.clone());
-        let sub_path = match (&mount.sub_path_expr, &mount.sub_path) {
-            (Some(expression), _) if !expression.is_empty() => Some(expand(expression, lookup)),
-            (_, Some(path)) if !path.is_empty() => Some(path.clone()),
-            _ => None,
-        };
+        let in_place = sources.mounted.volumes.get(&mount.name).ok_or_else(unknown)?;
         let host_path = match sub_path {
             None => in_place.path.clone(),
             Some(path) => {
@@ -82,6 +96,16 @@ pub async fn container_mounts(
         });
     }
     Ok(mounts)
+}
+
+/// The path in the volume that is mounted, if it is not all of it.
+fn sub_path(mount: &VolumeMount, environment: &[(String, String)]) -> Option<String> {
+    let lookup = |name: &str| environment.iter().find(|(existing, _)| existing == name).map(|(_, value)| value.clone());
+    match (&mount.sub_path_expr, &mount.sub_path) {
+        (Some(expression), _) if !expression.is_empty() => Some(expand(expression, lookup)),
+        (_, Some(path)) if !path.is_empty() => Some(path.clone()),
+        _ => None,
+    }
 }
 
 fn absolute(path: &str, container: &Container) -> String {

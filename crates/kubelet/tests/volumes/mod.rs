@@ -345,6 +345,27 @@ async fn claims_are_waited_for_and_led_to_directories_of_the_node() {
 }
 
 #[tokio::test]
+async fn an_image_is_pulled_and_handed_to_the_runtime_as_a_volume() {
+    let stage = Stage::new(&["image:1"]).await;
+    stage
+        .create(with_volume("web", json!({"image": {"reference": "data:1"}})).with(|pod| {
+            let mount = json!([{"name": "v", "mountPath": "/v", "subPath": "sub"}]);
+            let container = &mut pod.spec.as_mut().expect("a specification").containers[0];
+            container.volume_mounts = serde_json::from_value(mount).expect("a mount");
+        }))
+        .await;
+    let message = stage.until_waiting("web", "ErrImagePull").await;
+    assert!(message.starts_with("failed to get image volumes: ") && message.contains("data:1"), "{message}");
+    stage.runtime.add_image("data:1");
+    stage.until_phase("web", "Running").await;
+    let config = stage.runtime.config("a").expect("made");
+    let mount = config.mounts.iter().find(|mount| mount.container_path == "/v").expect("mounted");
+    assert_eq!((mount.host_path.as_str(), mount.image_sub_path.as_str(), mount.readonly), ("", "sub", true));
+    let image = mount.image.as_ref().expect("an image");
+    assert_eq!((image.image.as_str(), image.user_specified_image.as_str()), ("data:1", "data:1"));
+}
+
+#[tokio::test]
 async fn a_pod_that_fills_its_volume_beyond_the_limit_is_evicted() {
     let stage = Stage::new(&["image:1"]).await;
     stage.create(with_volume("web", json!({"emptyDir": {"sizeLimit": "64Ki"}}))).await;
