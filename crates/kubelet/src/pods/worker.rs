@@ -40,6 +40,8 @@ const EVICTION_GRACE: i64 = 1;
 const RESIZE_RETRY: Duration = Duration::from_secs(10);
 /// The longest wait between attempts to mount a pod's volumes.
 const LONGEST_MOUNT_RETRY: Duration = Duration::from_secs(122);
+/// The same where a claim is not ready, which the kubelet may read and not watch.
+const LONGEST_CLAIM_RETRY: Duration = Duration::from_secs(4);
 
 /// What a worker is told of its pod.
 #[derive(Clone, Debug)]
@@ -292,7 +294,8 @@ impl Worker {
                 context.event(&pod, None, EventType::Warning, "FailedMount", err.to_string());
                 let delay = Duration::from_millis(500) * 2u32.saturating_pow(self.mount_failures.min(8));
                 self.mount_failures += 1;
-                Err(self.in_time(delay.min(LONGEST_MOUNT_RETRY)))
+                let longest = if err.waits { LONGEST_CLAIM_RETRY } else { LONGEST_MOUNT_RETRY };
+                Err(self.in_time(delay.min(longest)))
             }
         }
     }

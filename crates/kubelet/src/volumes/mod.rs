@@ -70,6 +70,8 @@ pub struct VolumeError {
     pub volume: String,
     /// What is wrong.
     pub message: String,
+    /// Whether it is in the API and may be right any moment.
+    pub waits: bool,
 }
 
 /// Brings all volumes of a pod in place.
@@ -80,8 +82,10 @@ pub async fn mount(context: &Context, pod: &Pod, references: &References) -> Res
         if volume.image.is_some() {
             continue;
         }
-        let fail = |message| VolumeError { volume: volume.name.clone(), message };
-        let place = sorts::bring(context, pod, volume, references).await.map_err(fail)?;
+        let fail = |message| VolumeError { volume: volume.name.clone(), message, waits: false };
+        let bound = context.claims.bound(context, pod, volume).await;
+        let bound = bound.map_err(|message| VolumeError { waits: true, ..fail(message) })?;
+        let place = sorts::bring(context, pod, volume, bound.as_deref(), references).await.map_err(fail)?;
         let Place { path, read_only, is_device, .. } = place;
         mounted.volumes.insert(volume.name.clone(), InPlace { path, read_only, is_device });
         let mut refresh_at = place.refresh_at;

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Pod, Volume};
 
+use super::claims::Bound;
 use super::empty_dir::{self, Medium};
 use super::ownership::{self, Ownership};
 use super::payload::{self, Payload};
@@ -36,7 +37,13 @@ impl Place {
 }
 
 /// Brings one volume in place; an error is a message for the user.
-pub async fn bring(context: &Context, pod: &Pod, volume: &Volume, references: &References) -> Result<Place, String> {
+pub async fn bring(
+    context: &Context,
+    pod: &Pod,
+    volume: &Volume,
+    bound: Option<&Bound>,
+    references: &References,
+) -> Result<Place, String> {
     let fs_group = spec::fs_group(pod);
     if let Some(source) = &volume.empty_dir {
         let dir = volume_dir(context, pod, "empty-dir", volume);
@@ -48,8 +55,8 @@ pub async fn bring(context: &Context, pod: &Pod, volume: &Volume, references: &R
     if let Some(source) = &volume.host_path {
         return persistent::node_path(source).await;
     }
-    if let Some(bound) = context.claims.bound(context, pod, volume).await? {
-        return persistent::claimed(context, pod, volume, &bound).await;
+    if let Some(bound) = bound {
+        return persistent::claimed(context, pod, volume, bound).await;
     }
     if let Some(source) = &volume.nfs {
         return persistent::nfs(context, pod, &volume.name, source, Vec::new()).await;
