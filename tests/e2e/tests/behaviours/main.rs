@@ -1,10 +1,13 @@
-//! What upstream's conformance suite holds nodes to (area sig-node), on containers that run, in one cluster.
+//! What upstream's conformance suite holds nodes to (area sig-node, and volumes of sig-storage), on containers that run,
+//! in one cluster.
 //!
 //! Each behaviour is a row of a table, under the name that upstream gives it without the tags, and has a namespace of
 //! its own, so that many go on at once.
 
 mod containers;
+mod directories;
 mod environment;
+mod files;
 mod hooks;
 mod nodes;
 mod objects;
@@ -56,6 +59,8 @@ fn behaviours() -> Vec<Behaviour> {
     // The ones that take longest come first.
     let all = [
         pods::behaviours(),
+        files::behaviours(),
+        directories::behaviours(),
         probes::behaviours(),
         containers::behaviours(),
         resize::behaviours(),
@@ -77,12 +82,20 @@ fn every_behaviour_of_a_node_has_a_row() {
     };
     let text = std::fs::read_to_string(shared.join("behaviours.tsv")).expect("the list is there");
     let rows = text.lines().map(|line| line.split('\t').collect::<Vec<_>>());
-    let of_nodes = rows.filter(|row| row[0] == "sig-node" && release(row[1]).is_some_and(|of| of <= RELEASE));
+    let is_nodes = |row: &[&str]| row[0] == "sig-node" || (row[0] == "sig-storage" && is_mounted(row[2]));
+    let of_nodes = rows.filter(|row| is_nodes(row) && release(row[1]).is_some_and(|of| of <= RELEASE));
     let wanted: BTreeSet<String> = of_nodes.map(|row| without_tags(row[2])).collect();
     let all: Vec<Behaviour> = behaviours().into_iter().chain(nodes::disruptive()).collect();
     let had: BTreeSet<String> = all.iter().map(|behaviour| behaviour.name.to_owned()).collect();
     assert_eq!(had.len(), all.len(), "a name occurs twice");
     assert_eq!(wanted.difference(&had).collect::<Vec<_>>(), Vec::<&String>::new(), "behaviours without a row");
+}
+
+/// Whether a behaviour of volumes is the node's work; the others are the API's.
+fn is_mounted(name: &str) -> bool {
+    let sorts = ["ConfigMap", "Downward API volume", "EmptyDir", "Projected", "Secrets", "Subpath"];
+    let name = name.trim_start_matches("[sig-storage] ");
+    sorts.iter().any(|sort| name.starts_with(sort)) && !name.contains("immutable")
 }
 
 /// `v1.35` as numbers.

@@ -84,6 +84,11 @@ impl Stage {
         Self { client, namespace, seen }
     }
 
+    /// The same in another namespace, which is not opened yet.
+    pub fn beside(&self) -> Self {
+        Self { namespace: format!("{}-other", self.namespace), ..self.clone() }
+    }
+
     /// Makes the namespace, and waits until pods can be made in it.
     pub async fn open(&self) {
         let namespace = Namespace { metadata: named(&self.namespace), ..Namespace::default() };
