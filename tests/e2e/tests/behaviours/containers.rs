@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::Behaviour;
 use crate::environment::prints;
-use crate::stage::{IMAGE, Stage, condition, container, pod, script, with};
+use crate::stage::{DEADLINE, IMAGE, Stage, condition, container, pod, script, with};
 
 pub fn behaviours() -> Vec<Behaviour> {
     let mut all = messages();
@@ -239,7 +239,8 @@ async fn ephemeral(stage: Stage) {
     let patch = json!({"spec": {"ephemeralContainers": [debugger("debugger")]}});
     stage.patch("main", Some("ephemeralcontainers"), patch).await;
     stage.until("main", "debugger to run", runs("debugger")).await;
-    assert_eq!(stage.log("main", "debugger").await, "polo\n");
+    let printed = async || (stage.log("main", "debugger").await == "polo\n").then_some(());
+    testkit::poll_async(DEADLINE, printed).await.expect("it prints");
 }
 
 async fn two_ephemeral(stage: Stage) {

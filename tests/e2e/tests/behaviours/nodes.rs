@@ -23,14 +23,13 @@ pub fn behaviours() -> Vec<Behaviour> {
         Behaviour::new("RuntimeClass should reject a Pod requesting a deleted RuntimeClass", async |stage: Stage| {
             let (api, name) = class(&stage, "runc", None).await;
             api.delete(&name, &DeleteParams::default()).await.expect("deleted");
+            let mut attempts = 0;
+            // The server may not have heard of the deletion, and let first ones in.
             let refusal = async || {
-                let result = stage.try_create(of_class(&name)).await;
-                // The server may not have heard of the deletion, and let a first one in.
-                match result {
-                    Ok(_) => {
-                        stage.delete("main").await;
-                        None
-                    }
+                attempts += 1;
+                let named = json!({"metadata": {"name": format!("main-{attempts}")}});
+                match stage.try_create(with(of_class(&name), named)).await {
+                    Ok(_) => None,
                     refusal => Some(refused(refusal, 403)),
                 }
             };

@@ -33,7 +33,7 @@ pub fn behaviours() -> Vec<Behaviour> {
             |stage| {
                 let asked = "cat /tmp/health && echo asked > /proc/1/fd/1";
                 let main = json!({"command": script("echo ok > /tmp/health; exec sleep 1000")});
-                stays(stage, main, liveness(json!({"exec": {"command": ["sh", "-c", asked]}})), "asked")
+                stays(stage, main, patient(liveness(json!({"exec": {"command": ["sh", "-c", asked]}}))), "asked")
             },
         ),
         Behaviour::new("Probing container should be restarted with a /healthz http liveness probe", |stage| {
