@@ -2,15 +2,17 @@
 
 mod expand;
 mod fields;
+mod file;
 mod services;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{ConfigMap, Container, EnvVarSource, Pod, Secret, Service};
 
 pub use expand::expand;
 pub use fields::{FieldContext, FieldError, pod_field, resource_field};
+pub use file::parse as parse_file;
 
 use crate::pods::spec;
 
@@ -20,6 +22,8 @@ pub struct Inputs<'a> {
     pub config_maps: &'a BTreeMap<String, Option<Arc<ConfigMap>>>,
     /// Secrets of the pod's namespace by name; `None` for one that does not exist.
     pub secrets: &'a BTreeMap<String, Option<Arc<Secret>>>,
+    /// Files of variables by volume and path; `None` for one that does not exist.
+    pub files: &'a BTreeMap<(String, String), Option<BTreeMap<String, String>>>,
     /// The cluster's services.
     pub services: &'a [Arc<Service>],
     /// What fields of the pod refer to.
@@ -49,6 +53,22 @@ pub enum EnvError {
         /// Its name.
         name: String,
     },
+    /// A file of variables is missing.
+    #[error("file \"{path}\" not found in volume \"{volume}\"")]
+    FileNotFound {
+        /// The volume.
+        volume: String,
+        /// The path in it.
+        path: String,
+    },
+    /// A file of variables lacks one.
+    #[error("environment variable key \"{key}\" not found in file \"{path}\"")]
+    FileKeyNotFound {
+        /// The variable.
+        key: String,
+        /// The path in the volume.
+        path: String,
+    },
     /// A field cannot be used in this place.
     #[error(transparent)]
     Field(#[from] FieldError),
@@ -66,6 +86,13 @@ pub fn references(container: &Container) -> (Vec<String>, Vec<String>) {
         secrets.extend(source.secret_key_ref.as_ref().map(|reference| reference.name.clone()));
     }
     (config_maps, secrets)
+}
+
+/// The files that a container's variables refer to: volumes and paths in them.
+pub fn file_references(container: &Container) -> BTreeSet<(String, String)> {
+    let sources = container.env.iter().flatten().filter_map(|variable| variable.value_from.as_ref());
+    let files = sources.filter_map(|source| source.file_key_ref.as_ref());
+    files.map(|reference| (reference.volume_name.clone(), reference.path.clone())).collect()
 }
 
 /// Variables in the order in which they are given to the container.
@@ -196,6 +223,17 @@ fn value_from(
         return match value {
             None if !optional => Err(missing("Secret", &reference.name, &reference.key)),
             value => Ok(value.map(|bytes| String::from_utf8_lossy(&bytes.0).into_owned())),
+        };
+    }
+    if let Some(reference) = &source.file_key_ref {
+        let (volume, path) = (reference.volume_name.clone(), reference.path.clone());
+        let optional = reference.optional == Some(true);
+        let file = inputs.files.get(&(volume.clone(), path.clone())).and_then(Option::as_ref);
+        return match (file, file.and_then(|file| file.get(&reference.key))) {
+            (_, Some(value)) => Ok(Some(value.clone())),
+            _ if optional => Ok(None),
+            (None, _) => Err(EnvError::FileNotFound { volume, path }),
+            (Some(_), None) => Err(EnvError::FileKeyNotFound { key: reference.key.clone(), path }),
         };
     }
     Ok(None)

@@ -35,6 +35,7 @@ fn build_with(variables: Vec<EnvVar>, from_maps: Vec<EnvFromSource>) -> Result<V
     let inputs = Inputs {
         config_maps: &[("map".to_owned(), Some(Arc::new(map)))].into(),
         secrets: &BTreeMap::new(),
+        files: &BTreeMap::new(),
         services: &[Arc::new(kubernetes.build())],
         fields: &fields,
     };

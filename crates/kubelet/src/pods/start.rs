@@ -251,12 +251,38 @@ async fn variables(
         let object = around.references.secret(&name).await;
         secrets.insert(name, object.map_err(|err| format!("failed to sync secret cache: {err}"))?);
     }
+    let files = env_files(around, container).await?;
     // A container started before the services are known would miss them for all its life.
     context.services.synced().await;
     let services = context.services.lister().list();
     let fields = FieldContext { pod_ips: ips, host_ips: &context.node_ips, allocatable: context.allocatable() };
-    let inputs = Inputs { config_maps: &config_maps, secrets: &secrets, services: &services, fields: &fields };
+    let inputs =
+        Inputs { config_maps: &config_maps, secrets: &secrets, files: &files, services: &services, fields: &fields };
     environment::build(around.pod, container, &inputs).map_err(|err| err.to_string())
+}
+
+type EnvFiles = BTreeMap<(String, String), Option<BTreeMap<String, String>>>;
+
+/// The files of variables that a container refers to.
+async fn env_files(around: &Surroundings<'_>, container: &Container) -> Result<EnvFiles, String> {
+    let mut files = EnvFiles::new();
+    for (volume, path) in environment::file_references(container) {
+        let Some(place) = around.mounted.volumes.get(&volume).map(|place| place.path.clone()) else {
+            return Err(format!("cannot find the volume \"{volume}\" referenced by fileKeyRef"));
+        };
+        let inside = path.clone();
+        let read = tokio::task::spawn_blocking(move || volumes::read_inside(&place, &inside)).await;
+        let text = read.map_err(|err| err.to_string())?;
+        let text = text.map_err(|err| format!("couldn't read file \"{path}\" of volume \"{volume}\": {err}"))?;
+        let variables = match text {
+            Some(text) => {
+                Some(environment::parse_file(&text).map_err(|err| format!("couldn't parse env file: {err}"))?)
+            }
+            None => None,
+        };
+        files.insert((volume, path), variables);
+    }
+    Ok(files)
 }
 
 /// What the kubelet itself mounts: `/etc/hosts` and the file for the termination message.

@@ -28,6 +28,7 @@ use k8s_openapi::api::core::v1::{Pod, Volume};
 pub use claims::{Bound, Claims};
 pub use mounts::{Sources, container_devices, container_mounts};
 pub use ownership::Ownership;
+pub use subpath::read_inside;
 pub use table::{is_mount_point, remove_tree};
 pub use tokens::TokenIssuer;
 pub use unmount::{UnmountError, remove_mounted, unmount};

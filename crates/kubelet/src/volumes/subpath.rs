@@ -4,7 +4,7 @@
 //! beside the volume; the container gets that place.
 
 use std::fs;
-use std::io;
+use std::io::{self, Read};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Component, Path, PathBuf};
@@ -59,6 +59,28 @@ pub fn prepare(volume: &Path, path: &str, place: &Path) -> Result<PathBuf, SubPa
     Ok(place.to_owned())
 }
 
+/// The most that is read of a file.
+const MAX_FILE: u64 = 1 << 20;
+
+/// The text of a file in a volume, if there is one; a link in the volume cannot lead out of it.
+pub fn read_inside(volume: &Path, path: &str) -> io::Result<Option<String>> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
+    let root = rustix::fs::open(volume, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+    let file = match openat2(&root, path, flags, Mode::empty(), ResolveFlags::BENEATH) {
+        Ok(file) => fs::File::from(file),
+        Err(Errno::NOENT) => return Ok(None),
+        Err(err) => return Err(err.into()),
+    };
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::other("not a regular file"));
+    }
+    let mut text = String::new();
+    if file.take(MAX_FILE + 1).read_to_string(&mut text)? as u64 > MAX_FILE {
+        return Err(io::Error::other("the file is too large"));
+    }
+    Ok(Some(text))
+}
+
 /// Opens a path below `volume`, making what is missing as directories with the permissions of the volume itself.
 fn open(volume: &Path, relative: &Path) -> io::Result<OwnedFd> {
     let flags = OFlags::PATH | OFlags::CLOEXEC;
@@ -100,6 +122,11 @@ mod tests {
         assert!(matches!(prepare(&volume, "out/passwd", &dir.path().join("p")), Err(SubPathError::Io { .. })));
         fs::set_permissions(&volume, fs::Permissions::from_mode(0o2777)).expect("opened");
         assert!(open(&volume, Path::new("a/b")).is_ok());
+        fs::write(volume.join("file"), "text").expect("written");
+        assert_eq!(read_inside(&volume, "file").expect("read").as_deref(), Some("text"));
+        assert_eq!(read_inside(&volume, "none").expect("read"), None);
+        read_inside(&volume, "out/passwd").expect_err("it is not in the volume");
+        read_inside(&volume, "a").expect_err("a directory");
         for made in ["a", "a/b"] {
             let mode = fs::metadata(volume.join(made)).expect("a directory").permissions().mode();
             assert_eq!(mode & 0o7777, 0o2777, "{made}");
