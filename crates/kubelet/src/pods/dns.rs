@@ -35,18 +35,84 @@ pub fn parse_resolv_conf(text: &str) -> DnsConfig {
     config
 }
 
+/// Something that a pod does not get of what it asks for. The messages are shown to users.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Shortage {
+    /// The node knows no DNS of the cluster.
+    #[error(
+        "pod: \"{pod}\". kubelet does not have ClusterDNS IP configured and cannot create Pod using \"{policy}\" policy. \
+         Falling back to \"Default\" policy."
+    )]
+    NoClusterDns {
+        /// The pod.
+        pod: String,
+        /// Its policy.
+        policy: String,
+    },
+    /// More servers than a resolver asks.
+    #[error(
+        "Nameserver limits were exceeded, some nameservers have been omitted, the applied nameserver line is: {}",
+        .0.join(" ")
+    )]
+    Servers(Vec<String>),
+    /// More domains than a resolver tries.
+    #[error(
+        "Search Line limits were exceeded, some search paths have been omitted, the applied search line is: {}",
+        .0.join(" ")
+    )]
+    Searches(Vec<String>),
+}
+
+impl Shortage {
+    /// The reason of its event.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::NoClusterDns { .. } => "MissingClusterDNS",
+            Self::Servers(_) | Self::Searches(_) => "DNSConfigForming",
+        }
+    }
+}
+
 /// The resolver configuration that the runtime writes into the pod.
 pub fn dns_config(pod: &Pod, node: &NodeDns) -> DnsConfig {
-    let pod_spec = spec::spec(pod);
-    let policy = pod_spec.dns_policy.as_deref().unwrap_or("ClusterFirst");
-    let cluster = match policy {
+    let mut config = wanted(pod, node);
+    config.servers.truncate(MAX_SERVERS);
+    config.searches.truncate(MAX_SEARCHES);
+    config
+}
+
+/// What the pod does not get.
+pub fn shortages(pod: &Pod, node: &NodeDns) -> Vec<Shortage> {
+    let (wanted, got) = (wanted(pod, node), dns_config(pod, node));
+    let policy = spec::spec(pod).dns_policy.as_deref().unwrap_or("ClusterFirst");
+    let mut shortages = Vec::new();
+    if wants_cluster(pod) && node.servers.is_empty() {
+        shortages.push(Shortage::NoClusterDns { pod: spec::full_name(pod), policy: policy.to_owned() });
+    }
+    if wanted.servers.len() > got.servers.len() {
+        shortages.push(Shortage::Servers(got.servers));
+    }
+    if wanted.searches.len() > got.searches.len() {
+        shortages.push(Shortage::Searches(got.searches));
+    }
+    shortages
+}
+
+fn wants_cluster(pod: &Pod) -> bool {
+    match spec::spec(pod).dns_policy.as_deref().unwrap_or("ClusterFirst") {
         "ClusterFirst" => !spec::host_network(pod),
         "ClusterFirstWithHostNet" => true,
         _ => false,
-    };
+    }
+}
+
+/// The configuration without the bounds of resolvers.
+fn wanted(pod: &Pod, node: &NodeDns) -> DnsConfig {
+    let pod_spec = spec::spec(pod);
+    let policy = pod_spec.dns_policy.as_deref().unwrap_or("ClusterFirst");
     let mut config = match policy {
         "None" => DnsConfig::default(),
-        _ if cluster && !node.servers.is_empty() => {
+        _ if wants_cluster(pod) && !node.servers.is_empty() => {
             let domain = &node.domain;
             let mut searches =
                 vec![format!("{}.svc.{domain}", spec::namespace(pod)), format!("svc.{domain}"), domain.clone()];
@@ -66,8 +132,6 @@ pub fn dns_config(pod: &Pod, node: &NodeDns) -> DnsConfig {
     }
     without_repetition(&mut config.servers);
     without_repetition(&mut config.searches);
-    config.servers.truncate(MAX_SERVERS);
-    config.searches.truncate(MAX_SEARCHES);
     config
 }
 
@@ -120,5 +184,24 @@ mod tests {
             options: Some(vec![PodDNSConfigOption { name: Some("ndots".to_owned()), value: Some("1".to_owned()) }]),
         });
         check(&own, &["9.9.9.9"], &["a.b"], &["ndots:1"]);
+    }
+
+    #[test]
+    fn what_a_resolver_would_not_use_is_told() {
+        let texts =
+            |pod: &Pod, node: &NodeDns| shortages(pod, node).iter().map(ToString::to_string).collect::<Vec<_>>();
+        assert!(texts(&pod("ClusterFirst", false), &node()).is_empty());
+        let mut own = pod("None", false);
+        own.spec.as_mut().expect("a specification").dns_config = Some(PodDNSConfig {
+            nameservers: Some((1..5).map(|n| format!("192.0.2.{n}")).collect()),
+            ..PodDNSConfig::default()
+        });
+        let line = "the applied nameserver line is: 192.0.2.1 192.0.2.2 192.0.2.3";
+        let told = format!("Nameserver limits were exceeded, some nameservers have been omitted, {line}");
+        assert_eq!(texts(&own, &node()), [told]);
+        let nobody = NodeDns { servers: Vec::new(), ..node() };
+        let told = texts(&pod("ClusterFirst", false), &nobody);
+        assert!(told[0].contains("cannot create Pod using \"ClusterFirst\" policy"), "{told:?}");
+        assert!(texts(&pod("Default", false), &nobody).is_empty());
     }
 }

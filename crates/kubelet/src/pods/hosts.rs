@@ -21,6 +21,24 @@ pub fn hostname_and_domain(pod: &Pod, cluster_domain: &str) -> (String, Option<S
     (hostname.trim_end_matches(['-', '.']).to_owned(), domain)
 }
 
+/// What the kernel takes as a host name.
+const MAX_HOSTNAME: usize = 64;
+
+/// A full name that is too long to be a host name. The message is shown to users.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error(
+    "Failed to construct FQDN from Pod hostname and cluster domain, FQDN {0} is too long ({MAX_HOSTNAME} characters is \
+     the max, {length} characters requested)",
+    length = .0.len()
+)]
+pub struct TooLong(String);
+
+/// Whether the pod's processes can have the name that it asks for.
+pub fn check_hostname(pod: &Pod, cluster_domain: &str) -> Result<(), TooLong> {
+    let name = sandbox_hostname(pod, cluster_domain);
+    if name.len() > MAX_HOSTNAME { Err(TooLong(name)) } else { Ok(()) }
+}
+
 /// The name that the pod's processes see: the full one if the pod asks for that.
 pub fn sandbox_hostname(pod: &Pod, cluster_domain: &str) -> String {
     let (hostname, domain) = hostname_and_domain(pod, cluster_domain);
@@ -82,5 +100,24 @@ mod tests {
         assert!(text.contains("10.0.0.5\tweb-0.web.n.svc.cluster.local\tweb-0\n"), "{text}");
         assert!(text.ends_with("1.2.3.4\ta\tb\n"), "{text}");
         assert_eq!(sandbox_hostname(&pod, "cluster.local"), "web-0");
+    }
+
+    #[test]
+    fn a_full_name_has_to_fit() {
+        let named = |hostname: &str| {
+            let spec = PodSpec {
+                hostname: Some(hostname.into()),
+                subdomain: Some("web".into()),
+                set_hostname_as_fqdn: Some(true),
+                ..PodSpec::default()
+            };
+            let mut pod = Pod { spec: Some(spec), ..Pod::default() };
+            pod.metadata.namespace = Some("n".into());
+            pod
+        };
+        assert_eq!(check_hostname(&named("a"), "cluster.local"), Ok(()));
+        let name = "a".repeat(63);
+        let error = check_hostname(&named(&name), "cluster.local").expect_err("too long").to_string();
+        assert!(error.ends_with("is too long (64 characters is the max, 87 characters requested)"), "{error}");
     }
 }

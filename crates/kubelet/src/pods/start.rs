@@ -9,6 +9,8 @@ use client::EventType;
 use cri as v1;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Container, Pod, Secret};
+use k8s_openapi::api::node::v1::RuntimeClass;
+use kube::Api;
 
 use super::cri_config::{self, ContainerInputs};
 use super::kill::{self, Reason};
@@ -16,7 +18,7 @@ use super::observe::termination_path;
 use super::observed::{Observed, Sandbox, State};
 use super::plan::Start;
 use super::references::References;
-use super::{hosts, lifecycle, spec};
+use super::{dns, hosts, lifecycle, spec};
 use crate::context::Context;
 use crate::environment::{self, FieldContext, Inputs};
 use crate::images::rpc_message;
@@ -55,10 +57,26 @@ pub async fn sandbox(context: &Context, pod: &Pod, attempt: u32) -> Result<(), S
     tokio::fs::create_dir_all(&log_directory)
         .await
         .map_err(|err| fail(format!("cannot create {}: {err}", log_directory.display())))?;
-    let runtime_handler = String::new();
+    for shortage in dns::shortages(pod, &context.dns) {
+        context.event(pod, None, EventType::Warning, shortage.reason(), shortage.to_string());
+    }
+    hosts::check_hostname(pod, &context.dns.domain).map_err(|err| fail(err.to_string()))?;
+    let runtime_handler = runtime_handler(context, pod).await.map_err(fail)?;
     let request = v1::RunPodSandboxRequest { config: Some(config), runtime_handler };
     context.runtime.clone().run_pod_sandbox(request).await.map_err(|status| fail(rpc_message(&status)))?;
     Ok(())
+}
+
+/// The runtime's own name for the class that the pod asks for; empty for the usual one.
+async fn runtime_handler(context: &Context, pod: &Pod) -> Result<String, String> {
+    let Some(name) = spec::spec(pod).runtime_class_name.as_deref().filter(|name| !name.is_empty()) else {
+        return Ok(String::new());
+    };
+    match Api::<RuntimeClass>::all(context.client.clone()).get_opt(name).await {
+        Ok(Some(class)) => Ok(class.handler),
+        Ok(None) => Err(format!("RuntimeClass \"{name}\" not found")),
+        Err(err) => Err(format!("failed to get RuntimeClass {name}: {err}")),
+    }
 }
 
 fn sandbox_config(context: &Context, pod: &Pod, attempt: u32) -> v1::PodSandboxConfig {
