@@ -6,7 +6,7 @@ use crate::Behaviour;
 use crate::stage::{Stage, pod, script, with};
 
 /// A pod that prints what it is asked for; its address.
-async fn listener(stage: &Stage) -> String {
+pub async fn listener(stage: &Stage) -> String {
     let main = pod("listener", json!({"command": ["httpd", "-f", "-vv", "-p", "8080", "-h", "/www"]}));
     stage.create(main).await;
     let pod = stage.ready("listener").await;
@@ -22,7 +22,7 @@ fn handler(by: &str, ip: &str, path: &str) -> Value {
 }
 
 /// Waits until the listener was asked for a path.
-async fn is_asked(stage: &Stage, path: &str) {
+pub async fn is_asked(stage: &Stage, path: &str) {
     let line = format!("url:/{path}");
     stage.printed("listener", &line, |log| log.contains(&line)).await;
 }

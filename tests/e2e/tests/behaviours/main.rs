@@ -2,13 +2,14 @@
 //! in one cluster.
 //!
 //! Each behaviour is a row of a table, under the name that upstream gives it without the tags, and has a namespace of
-//! its own, so that many go on at once.
+//! its own, so that many go on at once. Rows of what is documented beside that list have names of ours.
 
 mod containers;
 mod directories;
 mod environment;
 mod files;
 mod hooks;
+mod lifecycle;
 mod nodes;
 mod objects;
 mod paths;
@@ -64,6 +65,7 @@ fn behaviours() -> Vec<Behaviour> {
         probes::behaviours(),
         containers::behaviours(),
         resize::behaviours(),
+        lifecycle::behaviours(),
         hooks::behaviours(),
         paths::behaviours(),
         nodes::behaviours(),

@@ -9,10 +9,11 @@ use kube::{Api, Client};
 use serde_json::{Value, json};
 
 use crate::Behaviour;
-use crate::stage::{Stage, condition, pod, refused, with};
+use crate::stage::{DEADLINE, Stage, condition, pod, refused, with};
 
 pub fn behaviours() -> Vec<Behaviour> {
     vec![
+        Behaviour::new("a RuntimeClass names the handler that makes the sandbox", handler),
         Behaviour::new(
             "RuntimeClass should reject a Pod requesting a non-existent RuntimeClass",
             async |stage: Stage| {
@@ -33,7 +34,7 @@ pub fn behaviours() -> Vec<Behaviour> {
                     refusal => Some(refused(refusal, 403)),
                 }
             };
-            let message = testkit::poll_async(Duration::from_secs(60), refusal).await.expect("it is refused");
+            let message = testkit::poll_async(DEADLINE, refusal).await.expect("it is refused");
             assert!(message.contains("not found"), "{message}");
         }),
         Behaviour::new(
@@ -54,6 +55,20 @@ pub fn behaviours() -> Vec<Behaviour> {
     ]
 }
 
+/// The node's runtime has no other handler than the usual one, and says so.
+async fn handler(stage: Stage) {
+    let (_, name) = class(&stage, "another", None).await;
+    let known = async || stage.try_create(of_class(&name)).await.ok();
+    testkit::poll_async(DEADLINE, known).await.expect("the server hears of the class");
+    let told = async || {
+        let events = stage.events("main").await;
+        let told =
+            |(reason, message): &(String, String)| reason == "FailedCreatePodSandBox" && message.contains("another");
+        events.iter().any(told).then_some(())
+    };
+    testkit::poll_async(DEADLINE, told).await.expect("the runtime is asked for the handler");
+}
+
 fn of_class(name: &str) -> Value {
     with(pod("main", json!({})), json!({"spec": {"runtimeClassName": name}}))
 }
@@ -71,7 +86,7 @@ async fn class(stage: &Stage, handler: &str, overhead: Option<Value>) -> (Api<Ru
 async fn scheduled(stage: &Stage, overhead: Option<Value>) -> Value {
     let (_, name) = class(stage, "runc", overhead).await;
     let known = async || stage.try_create(of_class(&name)).await.ok();
-    testkit::poll_async(Duration::from_secs(60), known).await.expect("the server hears of the class");
+    testkit::poll_async(DEADLINE, known).await.expect("the server hears of the class");
     let is_scheduled = |pod: &Value| (condition(pod, "PodScheduled")["status"] == "True").then(|| pod.clone());
     stage.until("main", "a node", is_scheduled).await
 }
