@@ -18,7 +18,7 @@ use tokio::io::AsyncReadExt;
 use tokio::sync::watch;
 
 /// How long anything may take on a busy machine.
-pub const DEADLINE: Duration = Duration::from_secs(120);
+pub const DEADLINE: Duration = Duration::from_secs(300);
 
 /// The image of all containers.
 pub const IMAGE: &str = "skiff.local/hello:1";
