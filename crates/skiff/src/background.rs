@@ -27,8 +27,8 @@ const SHOWN_LINES: usize = 12;
 pub async fn start(options: Server) -> Result<()> {
     let instance = options.common.instance();
     layout::prepare(&instance)?;
-    if let Some(pid) = pid::running(&instance) {
-        println!("skiff runs already (process {pid})");
+    if let Some(process) = pid::running(&instance)? {
+        println!("skiff runs already ({process})");
         return Ok(());
     }
     let begun = Instant::now();

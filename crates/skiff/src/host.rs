@@ -7,8 +7,9 @@ use base::Networks;
 
 /// The host name, in lower case as node names must be.
 pub fn name() -> Result<String> {
-    let name = nix::unistd::gethostname().context("cannot read the host name; set --node-name")?;
-    Ok(name.to_string_lossy().to_lowercase())
+    let names = rustix::system::uname();
+    let name = names.nodename().to_str().context("the host name is not UTF-8; set --node-name")?;
+    Ok(name.to_lowercase())
 }
 
 /// The addresses from which this machine would speak to the world, of the families that pods have: those of the default

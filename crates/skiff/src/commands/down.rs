@@ -1,24 +1,22 @@
 //! `skiff down`: stops this machine's server or agent and removes what it put into the kernel.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
-use base::Instance;
 use ipnet::IpNet;
-use nix::sys::signal::{Signal, kill};
 
 use crate::options::user::Down;
 use crate::{layout, pid};
 
 /// How long a process may take to end before it is killed.
 const GRACE: Duration = Duration::from_secs(30);
-/// How often it is looked at.
-const LOOK: Duration = Duration::from_millis(50);
 
 /// Runs it. What is not there is no error; it may be called again after a failure.
 pub fn run(options: &Down) -> Result<()> {
     let instance = options.installation.instance();
-    stop(&instance)?;
+    if let Some(process) = pid::running(&instance)? {
+        process.stop(GRACE)?;
+    }
     runtime::cleanup(&instance, options.purge).context("cannot remove the containers")?;
     kubelet::cleanup(&instance).context("cannot remove the pods' volumes and cgroups")?;
     proxy::cleanup(&instance).context("cannot remove the services' rules")?;
@@ -35,18 +33,5 @@ pub fn run(options: &Down) -> Result<()> {
         layout::remove(&options.write_kubeconfig)?;
     }
     println!("skiff is down");
-    Ok(())
-}
-
-fn stop(instance: &Instance) -> Result<()> {
-    let Some(pid) = pid::running(instance) else { return Ok(()) };
-    kill(pid, Signal::SIGTERM).with_context(|| format!("cannot stop process {pid}"))?;
-    let begun = Instant::now();
-    while pid::running(instance) == Some(pid) {
-        if begun.elapsed() > GRACE {
-            kill(pid, Signal::SIGKILL).with_context(|| format!("cannot kill process {pid}"))?;
-        }
-        std::thread::sleep(LOOK);
-    }
     Ok(())
 }
