@@ -133,6 +133,15 @@ pub fn ephemeral_containers_update(resource: &Resource, new: &Value, old: &Value
     errors
 }
 
+/// What is wrong with a namespace of which the finalizers are new.
+#[must_use]
+pub fn finalize(resource: &Resource, namespace: &Value) -> ErrorList {
+    let mut errors = ErrorList::new();
+    own_metadata(resource, names::path_segment, namespace, &mut errors);
+    rules::typed(namespace, &mut errors, core::namespace_finalize);
+    errors
+}
+
 /// What is wrong with `new` as a replacement of the resources of a running pod.
 #[must_use]
 pub fn resize_update(resource: &Resource, new: &Value, old: &Value) -> ErrorList {

@@ -105,7 +105,7 @@ fn template(template: &PodTemplateSpec, kind: &str, path: &Path, errors: &mut Er
     };
     let path = path.child("spec");
     let policy = check::text(&spec.restart_policy);
-    if !["", "Always"].contains(&policy) && ["Never", "OnFailure"].contains(&policy) {
+    if !["", "Always"].contains(&policy) {
         errors.push(FieldError::not_supported(&path.child("restartPolicy"), policy, &["Always"]));
     }
     if spec.active_deadline_seconds.is_some() {

@@ -148,11 +148,24 @@ pub(super) fn secret_update(new: &Secret, old: &Secret, errors: &mut ErrorList) 
 pub(super) fn namespace(namespace: &Namespace, errors: &mut ErrorList) {
     let path = Path::new("spec").child("finalizers");
     for finalizer in namespace.spec.iter().flat_map(|spec| spec.finalizers.iter().flatten()) {
-        check::invalid(errors, &path, finalizer.as_str(), names::qualified_name(finalizer));
-        if !finalizer.contains('/') && !["kubernetes", "orphan", "foregroundDeletion"].contains(&finalizer.as_str()) {
-            let why = "name is neither a standard finalizer name nor is it fully qualified";
-            errors.push(FieldError::invalid(&path, finalizer.as_str(), why));
-        }
+        namespace_finalizer(finalizer, &path, errors);
+    }
+}
+
+/// Judges what a namespace still waits for, of which upstream tells with its index.
+pub(super) fn namespace_finalize(namespace: &Namespace, errors: &mut ErrorList) {
+    let list = Path::new("spec").child("finalizers");
+    let finalizers = namespace.spec.iter().flat_map(|spec| spec.finalizers.iter().flatten());
+    for (index, finalizer) in finalizers.enumerate() {
+        namespace_finalizer(finalizer, &list.index(index), errors);
+    }
+}
+
+fn namespace_finalizer(finalizer: &str, path: &Path, errors: &mut ErrorList) {
+    check::invalid(errors, path, finalizer, names::qualified_name(finalizer));
+    if !finalizer.contains('/') && !["kubernetes", "orphan", "foregroundDeletion"].contains(&finalizer) {
+        let why = "name is neither a standard finalizer name nor is it fully qualified";
+        errors.push(FieldError::invalid(path, finalizer, why));
     }
 }
 

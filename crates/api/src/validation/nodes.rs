@@ -1,18 +1,23 @@
 //! Nodes.
 
-use k8s_openapi::api::core::v1::{Node, NodeSpec, Taint};
+use k8s_openapi::api::core::v1::{ConfigMapNodeConfigSource, Node, NodeConfigSource, NodeSpec, Taint};
 
 use super::{check, names, pods};
 use crate::field::{ErrorList, FieldError, Path};
 
-/// Judges a new node.
+/// Judges a node.
 pub(super) fn node(node: &Node, errors: &mut ErrorList) {
+    let metadata = Path::new("metadata");
+    let default = NodeSpec::default();
+    let spec = node.spec.as_ref().unwrap_or(&default);
+    // Upstream tells of taints, and below of swap, as if they were metadata.
+    taints(spec.taints.as_deref().unwrap_or_default(), &metadata.child("taints"), errors);
     resources(node, errors);
-    let Some(spec) = &node.spec else {
-        return;
-    };
-    // Upstream tells of taints as if they were metadata.
-    taints(spec.taints.as_deref().unwrap_or_default(), &Path::new("metadata").child("taints"), errors);
+    let swap = node.status.as_ref().and_then(|status| status.node_info.as_ref()).and_then(|info| info.swap.as_ref());
+    if let Some(capacity) = swap.and_then(|swap| swap.capacity).filter(|capacity| *capacity <= 0) {
+        let path = metadata.child("nodeSwapStatus").child("capacity");
+        errors.push(FieldError::invalid(&path, capacity, "must be greater than zero"));
+    }
     pod_cidrs(spec, errors);
 }
 
@@ -22,7 +27,7 @@ fn resources(node: &Node, errors: &mut ErrorList) {
     let status = node.status.clone().unwrap_or_default();
     for (field, amounts) in [("capacity", &status.capacity), ("allocatable", &status.allocatable)] {
         for (name, amount) in amounts.iter().flatten() {
-            pods::resources::amount(name, amount, &path.child(field).key(name), errors);
+            pods::resources::amount(name, amount, &path.child(field).child(name), errors);
         }
     }
 }
@@ -40,7 +45,9 @@ fn taints(taints: &[Taint], list: &Path, errors: &mut ErrorList) {
             pods::taint_effect(&taint.effect, &path.child("effect"), errors);
         }
         if taints[..index].iter().any(|earlier| earlier.key == taint.key && earlier.effect == taint.effect) {
-            errors.push(FieldError::duplicate(&path, check::json(taint)));
+            let mut error = FieldError::duplicate(&path, check::json(taint));
+            error.detail = "taints must be unique by key and effect pair".to_owned();
+            errors.push(error);
         }
     }
 }
@@ -63,27 +70,70 @@ fn pod_cidrs(spec: &NodeSpec, errors: &mut ErrorList) {
     }
 }
 
-/// Judges an update of a node.
+/// Judges what changes in a node.
 pub(super) fn node_update(new: &Node, old: &Node, errors: &mut ErrorList) {
     resources(new, errors);
-    let addresses = new.status.as_ref().and_then(|status| status.addresses.as_deref()).unwrap_or_default();
+    let status = new.status.clone().unwrap_or_default();
+    let addresses = status.addresses.as_deref().unwrap_or_default();
     for (index, address) in addresses.iter().enumerate().filter(|(index, found)| addresses[..*index].contains(found)) {
         let path = Path::new("status").child("addresses").index(index);
         errors.push(FieldError::duplicate(&path, check::json(address)));
     }
     let path = Path::new("spec");
     let (new, old) = (new.spec.clone().unwrap_or_default(), old.spec.clone().unwrap_or_default());
-    taints(new.taints.as_deref().unwrap_or_default(), &Path::new("metadata").child("taints"), errors);
-    let before = old.pod_cidrs.clone().unwrap_or_default();
-    if !before.is_empty() && new.pod_cidrs.clone().unwrap_or_default() != before {
+    let (now, before) = (new.pod_cidrs.clone().unwrap_or_default(), old.pod_cidrs.clone().unwrap_or_default());
+    let changes = match before.len() == now.len() {
+        _ if before.is_empty() => 0,
+        true => now.iter().zip(&before).filter(|(now, before)| now != before).count(),
+        false => 1,
+    };
+    for _ in 0..changes {
         let why = "node updates may not change podCIDR except from \"\" to valid";
         errors.push(FieldError::forbidden(&path.child("podCIDRs"), why));
-    } else if before.is_empty() {
-        pod_cidrs(&new, errors);
     }
     let provider = check::text(&old.provider_id);
     if !provider.is_empty() && check::text(&new.provider_id) != provider {
         let why = "node updates may not change providerID except from \"\" to valid";
         errors.push(FieldError::forbidden(&path.child("providerID"), why));
+    }
+    if let Some(source) = &new.config_source {
+        config_source(source, false, &path.child("configSource"), errors);
+    }
+    if let Some(config) = &status.config {
+        let path = Path::new("status").child("config");
+        for (field, source) in
+            [("assigned", &config.assigned), ("active", &config.active), ("lastKnownGood", &config.last_known_good)]
+        {
+            source.iter().for_each(|source| config_source(source, true, &path.child(field), errors));
+        }
+    }
+    taints(new.taints.as_deref().unwrap_or_default(), &Path::new("metadata").child("taints"), errors);
+    if check::text(&new.external_id) != check::text(&old.external_id) {
+        errors.push(FieldError::forbidden(&path.child("externalID"), "may not be updated"));
+    }
+}
+
+/// Judges where a kubelet takes its configuration from, which none does any more; a status names the version.
+fn config_source(source: &NodeConfigSource, in_status: bool, path: &Path, errors: &mut ErrorList) {
+    let Some(map) = &source.config_map else {
+        let why = "exactly one reference subfield must be non-nil";
+        errors.push(FieldError::invalid(path, check::json(source), why));
+        return;
+    };
+    let path = path.child("configMap");
+    version(map, in_status, &path, errors);
+    check::required_name(errors, &path.child("namespace"), &map.namespace, names::dns_label);
+    check::required_name(errors, &path.child("name"), &map.name, names::dns_subdomain);
+    check::required_name(errors, &path.child("kubeletConfigKey"), &map.kubelet_config_key, names::config_map_key);
+}
+
+fn version(map: &ConfigMapNodeConfigSource, in_status: bool, path: &Path, errors: &mut ErrorList) {
+    for (field, value) in [("uid", &map.uid), ("resourceVersion", &map.resource_version)] {
+        let (path, value) = (path.child(field), check::text(value));
+        if in_status {
+            check::required(errors, &path, value);
+        } else if !value.is_empty() {
+            errors.push(FieldError::forbidden(&path, format!("{field} must not be set in spec")));
+        }
     }
 }

@@ -141,6 +141,10 @@ const SCOPES: [&str; 7] = [
     "VolumeAttributesClass",
 ];
 
+/// Scopes that a pod has or has not, without a value.
+const EXISTING_SCOPES: [&str; 5] =
+    ["BestEffort", "CrossNamespacePodAffinity", "NotBestEffort", "NotTerminating", "Terminating"];
+
 const POD_RESOURCES: [&str; 7] =
     ["pods", "cpu", "memory", "limits.cpu", "limits.memory", "requests.cpu", "requests.memory"];
 
@@ -212,8 +216,8 @@ fn scope_selector(selector: &ScopeSelector, spec: &ResourceQuotaSpec, path: &Pat
             let why = "unsupported scope applied to resource";
             errors.push(FieldError::invalid(path, check::json(selector), why));
         }
-        if !["PriorityClass", "VolumeAttributesClass"].contains(&scope) && operator != "Exists" {
-            let why = "must be 'Exist' when scope is any of ResourceQuotaScopeTerminating, ResourceQuotaScopeNotTerminating, ResourceQuotaScopeBestEffort, ResourceQuotaScopeNotBestEffort or ResourceQuotaScopeCrossNamespacePodAffinity";
+        if EXISTING_SCOPES.contains(&scope) && operator != "Exists" {
+            let why = "must be 'Exists' when scope is any of ResourceQuotaScopeTerminating, ResourceQuotaScopeNotTerminating, ResourceQuotaScopeBestEffort, ResourceQuotaScopeNotBestEffort or ResourceQuotaScopeCrossNamespacePodAffinity";
             errors.push(FieldError::invalid(&path.child("operator"), operator, why));
         }
         match operator {
@@ -243,7 +247,10 @@ pub(super) fn resource_quota_update(new: &ResourceQuota, old: &ResourceQuota, er
     let set = |quota: &ResourceQuota| -> BTreeSet<String> {
         quota.spec.iter().flat_map(|spec| spec.scopes.clone().unwrap_or_default()).collect()
     };
-    check::immutable(errors, &Path::new("spec").child("scopes"), &set(new), &set(old));
+    if set(new) != set(old) {
+        let shown = check::json(&new.spec.as_ref().and_then(|spec| spec.scopes.clone()).unwrap_or_default());
+        errors.push(FieldError::invalid(&Path::new("spec").child("scopes"), shown, check::IMMUTABLE));
+    }
 }
 
 /// Judges an update of the status of a resource quota.

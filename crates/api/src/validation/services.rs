@@ -12,9 +12,6 @@ use super::rules::NameRule;
 use super::{check, names};
 use crate::field::{ErrorList, FieldError, Path};
 
-/// The port on which a node answers; a load balancer must not hide it.
-const KUBELET_PORT: i32 = 10250;
-
 const PROTOCOLS: [&str; 3] = ["SCTP", "TCP", "UDP"];
 /// An endpoint says so many things about where it is at most.
 const MAX_TOPOLOGY: usize = 16;
@@ -33,38 +30,39 @@ pub(super) fn service(service: &Service, errors: &mut ErrorList) {
     let path = Path::new("spec");
     let spec = service.spec.clone().unwrap_or_default();
     let kind = check::text(&spec.type_);
-    let headless = check::text(&spec.cluster_ip) == "None";
     let ports = spec.ports.as_deref().unwrap_or_default();
-    if ports.is_empty() && !headless && kind != "ExternalName" {
+    if ports.is_empty() && !is_headless(&spec) && kind != "ExternalName" {
         errors.push(FieldError::required(&path.child("ports"), ""));
     }
-    if headless && ["LoadBalancer", "NodePort"].contains(&kind) {
+    if is_headless(&spec) && ["LoadBalancer", "NodePort"].contains(&kind) {
         let why = format!("may not be set to 'None' for {kind} services");
         errors.push(FieldError::invalid(&path.child("clusterIPs").index(0), "None", why));
     }
-    for (index, _) in ports.iter().enumerate().filter(|(_, port)| kind == "LoadBalancer" && port.port == KUBELET_PORT) {
-        let why = format!("may not expose port {KUBELET_PORT} externally since it is used by kubelet");
-        errors.push(FieldError::invalid(&path.child("ports").index(index), KUBELET_PORT, why));
-    }
-    service_ports(ports, kind, &path.child("ports"), errors);
-    check::labels(errors, &path.child("selector"), spec.selector.as_ref());
-    let kinds = ["ClusterIP", "ExternalName", "LoadBalancer", "NodePort"];
-    check::required_one_of(errors, &path.child("type"), kind, &kinds);
     if kind == "ExternalName" {
         external_name(&spec, &path, errors);
     }
+    service_ports(ports, &path.child("ports"), errors);
+    check::labels(errors, &path.child("selector"), spec.selector.as_ref());
     session_affinity(&spec, &path, errors);
     cluster_ips(&spec, &path, errors);
     for (index, address) in spec.external_ips.iter().flatten().enumerate() {
-        usable_ip(errors, &path.child("externalIPs").index(index), address);
+        let path = path.child("externalIPs").index(index);
+        let before = errors.len();
+        check::ip(errors, &path, address);
+        if errors.len() == before {
+            usable_ip(errors, &path, address);
+        }
     }
+    let kinds = ["ClusterIP", "ExternalName", "LoadBalancer", "NodePort"];
+    check::required_one_of(errors, &path.child("type"), kind, &kinds);
+    repeated_ports(ports, kind, &path.child("ports"), errors);
     source_ranges(service, &spec, kind == "LoadBalancer", errors);
     load_balancer(&spec, kind == "LoadBalancer", &path, errors);
     external_traffic(&spec, kind, &path, errors);
     let policies = ["Cluster", "Local"];
     let internal_path = path.child("internalTrafficPolicy");
     check::optional_one_of(errors, &internal_path, &spec.internal_traffic_policy, &policies);
-    let distributions = ["PreferClose", "PreferSameNode", "PreferSameZone"];
+    let distributions = ["PreferClose", "PreferSameZone", "PreferSameNode"];
     let distribution_path = path.child("trafficDistribution");
     check::optional_one_of(errors, &distribution_path, &spec.traffic_distribution, &distributions);
 }
@@ -81,10 +79,8 @@ fn topology(service: &Service, errors: &mut ErrorList) {
     }
 }
 
-fn service_ports(ports: &[ServicePort], kind: &str, list: &Path, errors: &mut ErrorList) {
-    let mut seen_names = BTreeSet::new();
-    let mut seen_ports = BTreeSet::new();
-    let mut seen_node_ports = BTreeSet::new();
+fn service_ports(ports: &[ServicePort], list: &Path, errors: &mut ErrorList) {
+    let mut seen = BTreeSet::new();
     for (index, port) in ports.iter().enumerate() {
         let path = list.index(index);
         let name = check::text(&port.name);
@@ -94,13 +90,12 @@ fn service_ports(ports: &[ServicePort], kind: &str, list: &Path, errors: &mut Er
             }
         } else {
             check::invalid(errors, &path.child("name"), name, names::dns_label(name));
-            if !seen_names.insert(name) {
+            if !seen.insert(name) {
                 errors.push(FieldError::duplicate(&path.child("name"), name));
             }
         }
         check::invalid(errors, &path.child("port"), port.port, names::port_number(i64::from(port.port)));
-        let protocol = check::text(&port.protocol);
-        check::required_one_of(errors, &path.child("protocol"), protocol, &PROTOCOLS);
+        check::required_one_of(errors, &path.child("protocol"), check::text(&port.protocol), &PROTOCOLS);
         // A target that is not given is the port itself.
         let target = port.target_port.clone().unwrap_or(IntOrString::Int(port.port));
         check::port(errors, &path.child("targetPort"), &target);
@@ -108,24 +103,36 @@ fn service_ports(ports: &[ServicePort], kind: &str, list: &Path, errors: &mut Er
             let judged = names::qualified_name(application);
             check::invalid(errors, &path.child("appProtocol"), application.as_str(), judged);
         }
-        let node_port = port.node_port.unwrap_or(0);
-        if node_port != 0 {
-            let path = path.child("nodePort");
-            if kind == "ClusterIP" {
-                errors.push(FieldError::forbidden(&path, "may not be used when `type` is 'ClusterIP'"));
-            }
-            if !seen_node_ports.insert((protocol, node_port)) {
-                errors.push(FieldError::duplicate(&path, node_port));
-            }
+    }
+}
+
+/// Judges what ports of a service must not have in common.
+fn repeated_ports(ports: &[ServicePort], kind: &str, list: &Path, errors: &mut ErrorList) {
+    let node_ports = || {
+        let entries = ports.iter().enumerate().map(|(index, port)| (index, port, port.node_port.unwrap_or(0)));
+        entries.filter(|(_, _, node_port)| *node_port != 0)
+    };
+    for (index, _, _) in node_ports().filter(|_| kind == "ClusterIP") {
+        let path = list.index(index).child("nodePort");
+        errors.push(FieldError::forbidden(&path, "may not be used when `type` is 'ClusterIP'"));
+    }
+    let mut seen = BTreeSet::new();
+    for (index, port, node_port) in node_ports() {
+        if !seen.insert((check::text(&port.protocol), node_port)) {
+            errors.push(FieldError::duplicate(&list.index(index).child("nodePort"), node_port));
         }
-        if !seen_ports.insert((protocol, port.port)) {
-            errors.push(FieldError::duplicate(&path, json!({"protocol": protocol, "port": port.port})));
+    }
+    let mut seen = BTreeSet::new();
+    for (index, port) in ports.iter().enumerate() {
+        let protocol = check::text(&port.protocol);
+        if !seen.insert((protocol, port.port)) {
+            errors.push(FieldError::duplicate(&list.index(index), json!({"protocol": protocol, "port": port.port})));
         }
     }
 }
 
 fn external_name(spec: &ServiceSpec, path: &Path, errors: &mut ErrorList) {
-    if !check::text(&spec.cluster_ip).is_empty() || spec.cluster_ips.as_ref().is_some_and(|ips| !ips.is_empty()) {
+    if spec.cluster_ips.as_ref().is_some_and(|ips| !ips.is_empty()) {
         let why = "may not be set for ExternalName services";
         errors.push(FieldError::forbidden(&path.child("clusterIPs"), why));
     }
@@ -236,30 +243,27 @@ fn source_ranges(service: &Service, spec: &ServiceSpec, is_load_balancer: bool, 
     let annotation = service.metadata.annotations.as_ref().and_then(|all| all.get(SOURCE_RANGES));
     // The capital letter is upstream's.
     let path = Path::new("spec").child("LoadBalancerSourceRanges");
+    let annotation_path = Path::new("metadata").child("annotations").key(SOURCE_RANGES);
+    let path = if ranges.is_empty() { &annotation_path } else { &path };
+    if !is_load_balancer && (!ranges.is_empty() || annotation.is_some()) {
+        errors.push(FieldError::forbidden(path, ONLY_LOAD_BALANCER));
+    }
     for (index, range) in ranges.iter().enumerate() {
         let range = range.trim();
         check::invalid(errors, &path.index(index), range, names::cidr(range));
     }
-    let path = match annotation {
-        _ if !ranges.is_empty() => path,
-        Some(annotation) => {
-            let path = Path::new("metadata").child("annotations").key(SOURCE_RANGES);
-            let ranges = annotation.trim().split(',').map(str::trim).filter(|_| !annotation.trim().is_empty());
-            ranges.for_each(|range| check::invalid(errors, &path, range, names::cidr(range)));
-            path
+    if let Some(annotation) = annotation.filter(|annotation| ranges.is_empty() && !annotation.trim().is_empty()) {
+        for range in annotation.split(',').map(str::trim) {
+            check::invalid(errors, path, range, names::cidr(range));
         }
-        None => return,
-    };
-    if !is_load_balancer {
-        errors.push(FieldError::forbidden(&path, ONLY_LOAD_BALANCER));
     }
 }
 
 fn load_balancer(spec: &ServiceSpec, is_load_balancer: bool, path: &Path, errors: &mut ErrorList) {
     if is_load_balancer {
         if spec.allocate_load_balancer_node_ports.is_none() {
-            let path = path.child("allocateLoadBalancerNodePorts");
-            errors.push(FieldError::required(&path, ""));
+            // Upstream leaves out the spec.
+            errors.push(FieldError::required(&Path::new("allocateLoadBalancerNodePorts"), ""));
         }
         if let Some(class) = &spec.load_balancer_class {
             let judged = names::qualified_name(class);
@@ -290,8 +294,9 @@ fn external_traffic(spec: &ServiceSpec, kind: &str, path: &Path, errors: &mut Er
     let port = spec.health_check_node_port.unwrap_or(0);
     let path = path.child("healthCheckNodePort");
     if kind == "LoadBalancer" && policy == "Local" {
-        if port < 0 {
-            errors.push(FieldError::invalid(&path, port, names::in_range(1, 65535)));
+        // What is not asked for is allocated.
+        if port != 0 {
+            check::invalid(errors, &path, port, names::port_number(i64::from(port)));
         }
     } else if port != 0 {
         let why = "may only be set when `type` is 'LoadBalancer' and `externalTrafficPolicy` is 'Local'";
@@ -301,16 +306,18 @@ fn external_traffic(spec: &ServiceSpec, kind: &str, path: &Path, errors: &mut Er
 
 /// An address that traffic can be sent to.
 fn usable_ip(errors: &mut ErrorList, path: &Path, text: &str) {
-    check::ip(errors, path, text);
-    let Ok(address) = text.parse::<IpAddr>() else {
+    let Some(address) = names::sloppy_ip(text) else {
+        errors.push(FieldError::invalid(path, text, "must be a valid IP address"));
         return;
     };
+    let address = address.to_canonical();
     let (link_local, link_local_multicast) = match address {
         IpAddr::V4(v4) => (v4.is_link_local(), v4.octets()[..3] == [224, 0, 0]),
-        IpAddr::V6(v6) => (v6.segments()[0] & 0xffc0 == 0xfe80, v6.segments()[0] == 0xff02),
+        IpAddr::V6(v6) => (v6.segments()[0] & 0xffc0 == 0xfe80, v6.segments()[0] & 0xff0f == 0xff02),
     };
+    let unspecified = format!("may not be unspecified ({text})");
     for (is, why) in [
-        (address.is_unspecified(), "may not be unspecified (0.0.0.0 or ::)"),
+        (address.is_unspecified(), unspecified.as_str()),
         (address.is_loopback(), "may not be in the loopback range (127.0.0.0/8, ::1/128)"),
         (link_local, "may not be in the link-local range (169.254.0.0/16, fe80::/10)"),
         (link_local_multicast, "may not be in the link-local multicast range (224.0.0.0/24, ff02::/10)"),
@@ -345,7 +352,9 @@ fn families_update(new: &ServiceSpec, old: &ServiceSpec, path: &Path, errors: &m
     let list = path.child("ipFamilies");
     second_dropped(new, (now, before), &list, ("primary ipFamily can not be unset", "ipFamily"), errors);
     for _ in changed(now, before) {
-        errors.push(FieldError::invalid(&list.index(0), check::json(&new.ip_families), "may not change once set"));
+        // Upstream shows the addresses where their number is another.
+        let shown = if now.len() == before.len() { check::json(now) } else { check::json(&new.cluster_ips) };
+        errors.push(FieldError::invalid(&list.index(0), shown, "may not change once set"));
     }
 }
 
@@ -391,17 +400,19 @@ pub(super) fn service_update(new: &Service, old: &Service, errors: &mut ErrorLis
     let why = "may not change once set";
     cluster_ips_update(&new, &old, &path, errors);
     families_update(&new, &old, &path, errors);
+    if check::text(&new.type_) == "LoadBalancer" && check::text(&old.type_) == "LoadBalancer" {
+        let path = path.child("loadBalancerClass");
+        if new.load_balancer_class != old.load_balancer_class {
+            errors.push(FieldError::invalid(&path, check::json(&new.load_balancer_class), why));
+        }
+    }
     let checked = |spec: &ServiceSpec| {
         check::text(&spec.type_) == "LoadBalancer" && check::text(&spec.external_traffic_policy) == "Local"
     };
     if checked(&new) && checked(&old) {
         let (now, before) = (new.health_check_node_port.unwrap_or(0), old.health_check_node_port.unwrap_or(0));
-        check::immutable(errors, &path.child("healthCheckNodePort"), &now, &before);
-    }
-    if check::text(&new.type_) == "LoadBalancer" && check::text(&old.type_) == "LoadBalancer" {
-        let path = path.child("loadBalancerClass");
-        if new.load_balancer_class != old.load_balancer_class {
-            errors.push(FieldError::invalid(&path, check::json(&new.load_balancer_class), why));
+        if now != before {
+            errors.push(FieldError::forbidden(&path.child("healthCheckNodePort"), check::IMMUTABLE));
         }
     }
 }
@@ -413,13 +424,13 @@ pub(super) fn service_status(new: &Service, _: &Service, errors: &mut ErrorList)
     let balancer = new.status.as_ref().and_then(|status| status.load_balancer.as_ref());
     let list = balancer.and_then(|balancer| balancer.ingress.as_deref()).unwrap_or_default();
     if !balanced && !list.is_empty() {
-        errors.push(FieldError::forbidden(&path, "may only be used when `spec.type` is \"LoadBalancer\""));
+        errors.push(FieldError::forbidden(&path, "may only be used when `spec.type` is 'LoadBalancer'"));
         return;
     }
     for (index, ingress) in list.iter().enumerate() {
         let path = path.index(index);
         let (ip, mode) = (check::text(&ingress.ip), check::text(&ingress.ip_mode));
-        way_in(ip, check::text(&ingress.hostname), &path, errors);
+        way_in(ip, "", &path, errors);
         let mode_path = path.child("ipMode");
         if !ip.is_empty() && ingress.ip_mode.is_none() {
             errors.push(FieldError::required(&mode_path, "must be specified when `ip` is set"));
@@ -428,6 +439,7 @@ pub(super) fn service_status(new: &Service, _: &Service, errors: &mut ErrorList)
         } else if ingress.ip_mode.is_some() {
             check::one_of(errors, &mode_path, mode, &["Proxy", "VIP"]);
         }
+        way_in("", check::text(&ingress.hostname), &path, errors);
     }
 }
 
@@ -469,15 +481,21 @@ pub(super) fn endpoints(endpoints: &Endpoints, errors: &mut ErrorList) {
             check::optional_name(errors, &path.child("name"), name, names::dns_label);
             check::invalid(errors, &path.child("port"), port.port, names::port_number(i64::from(port.port)));
             check::required_one_of(errors, &path.child("protocol"), check::text(&port.protocol), &PROTOCOLS);
-            let application = check::text(&port.app_protocol);
-            check::optional_name(errors, &path.child("appProtocol"), application, names::qualified_name);
+            if let Some(application) = &port.app_protocol {
+                let judged = names::qualified_name(application);
+                check::invalid(errors, &path.child("appProtocol"), application.as_str(), judged);
+            }
         }
     }
 }
 
+/// Upstream tells twice of what is no address.
 fn endpoint_address(address: &EndpointAddress, path: &Path, errors: &mut ErrorList) {
+    check::ip(errors, &path.child("ip"), &address.ip);
     check::optional_name(errors, &path.child("hostname"), check::text(&address.hostname), names::dns_label);
-    check::optional_name(errors, &path.child("nodeName"), check::text(&address.node_name), names::dns_subdomain);
+    if let Some(name) = &address.node_name {
+        check::invalid(errors, &path.child("nodeName"), name.as_str(), names::dns_subdomain(name));
+    }
     usable_ip(errors, &path.child("ip"), &address.ip);
 }
 

@@ -1,8 +1,8 @@
 //! Persistent volumes and claims; the classes and what CSI drivers publish are in [`classes`].
 
 use k8s_openapi::api::core::v1::{
-    CSIPersistentVolumeSource, PersistentVolume, PersistentVolumeClaim, PersistentVolumeClaimSpec,
-    PersistentVolumeSpec, TypedObjectReference,
+    CSIPersistentVolumeSource, NodeSelectorRequirement, PersistentVolume, PersistentVolumeClaim,
+    PersistentVolumeClaimSpec, PersistentVolumeSpec, TypedObjectReference, VolumeNodeAffinity,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity as WireQuantity;
 
@@ -42,7 +42,8 @@ fn access_modes(modes: &[String], path: &Path, errors: &mut ErrorList) {
     for mode in modes {
         check::one_of(errors, path, mode, &ACCESS_MODES);
     }
-    if modes.len() > 1 && modes.iter().any(|mode| mode == "ReadWriteOncePod") {
+    let (once, others): (Vec<&String>, _) = modes.iter().partition(|mode| *mode == "ReadWriteOncePod");
+    if !once.is_empty() && others.iter().any(|mode| ACCESS_MODES.contains(&mode.as_str())) {
         errors.push(FieldError::forbidden(path, "may not use ReadWriteOncePod with other access modes"));
     }
 }
@@ -135,14 +136,14 @@ fn volume_spec(spec: &PersistentVolumeSpec, name: Option<&str>, path: &Path, err
         }
     }
     if let Some(class) = &spec.volume_attributes_class_name {
-        let path = path.child("volumeAttributesClassName");
+        let (spec_path, path) = (path, path.child("volumeAttributesClassName"));
         if class.is_empty() {
             errors.push(FieldError::required(&path, "an empty string is disallowed"));
         }
         check::optional_name(errors, &path, class, names::dns_subdomain);
         if spec.csi.is_none() {
             let why = "has to be specified when using volumeAttributesClassName";
-            errors.push(FieldError::required(&Path::new("spec").child("csi"), why));
+            errors.push(FieldError::required(&spec_path.child("csi"), why));
         }
     }
 }
@@ -261,7 +262,7 @@ fn csi_source(csi: &CSIPersistentVolumeSource, path: &Path, errors: &mut ErrorLi
 pub(super) fn persistent_volume_update(new: &PersistentVolume, old: &PersistentVolume, errors: &mut ErrorList) {
     let path = Path::new("spec");
     let (new, old) = (new.spec.clone().unwrap_or_default(), old.spec.clone().unwrap_or_default());
-    // Everything but the source is taken from the old spec; of CSI sources the secrets may change.
+    // Everything but the source is taken from the old spec; of CSI sources one secret may be named later.
     let mut source = PersistentVolumeSpec {
         access_modes: old.access_modes.clone(),
         capacity: old.capacity.clone(),
@@ -274,9 +275,10 @@ pub(super) fn persistent_volume_update(new: &PersistentVolume, old: &PersistentV
         volume_mode: old.volume_mode.clone(),
         ..new.clone()
     };
-    if let (Some(csi), Some(old)) = (&mut source.csi, &old.csi) {
-        csi.controller_expand_secret_ref.clone_from(&old.controller_expand_secret_ref);
-        csi.node_expand_secret_ref.clone_from(&old.node_expand_secret_ref);
+    if let (Some(csi), Some(old)) = (&mut source.csi, &old.csi)
+        && old.controller_expand_secret_ref.is_none()
+    {
+        csi.controller_expand_secret_ref = None;
     }
     if source != old {
         let why = "spec.persistentvolumesource is immutable after creation";
@@ -284,9 +286,38 @@ pub(super) fn persistent_volume_update(new: &PersistentVolume, old: &PersistentV
     }
     // Upstream names these without the spec.
     check::immutable(errors, &Path::new("volumeMode"), &new.volume_mode, &old.volume_mode);
-    if old.node_affinity.is_some() {
-        check::immutable(errors, &Path::new("nodeAffinity"), &new.node_affinity, &old.node_affinity);
+    if old.node_affinity.is_some() && !is_renamed(old.node_affinity.clone(), &new.node_affinity) {
+        let why = format!("{}, except for updating from beta label to GA", check::IMMUTABLE);
+        errors.push(FieldError::invalid(&Path::new("nodeAffinity"), check::json(&new.node_affinity), why));
     }
+    if old.volume_attributes_class_name.is_some() && new.volume_attributes_class_name.is_none() {
+        let why = "update from non-nil value to nil is forbidden";
+        errors.push(FieldError::forbidden(&path.child("volumeAttributesClassName"), why));
+    }
+}
+
+/// Labels of nodes that have other names now.
+const RENAMED_LABELS: [(&str, &str); 5] = [
+    ("failure-domain.beta.kubernetes.io/zone", "topology.kubernetes.io/zone"),
+    ("failure-domain.beta.kubernetes.io/region", "topology.kubernetes.io/region"),
+    ("beta.kubernetes.io/os", "kubernetes.io/os"),
+    ("beta.kubernetes.io/arch", "kubernetes.io/arch"),
+    ("beta.kubernetes.io/instance-type", "node.kubernetes.io/instance-type"),
+];
+
+/// Whether the new affinity is the old one, but for names of labels.
+fn is_renamed(mut old: Option<VolumeNodeAffinity>, new: &Option<VolumeNodeAffinity>) -> bool {
+    fn keys(affinity: &mut Option<VolumeNodeAffinity>) -> impl Iterator<Item = &mut NodeSelectorRequirement> {
+        let required = affinity.iter_mut().flat_map(|affinity| affinity.required.iter_mut());
+        let terms = required.flat_map(|selector| selector.node_selector_terms.iter_mut());
+        terms.flat_map(|term| term.match_expressions.iter_mut().chain(term.match_fields.iter_mut()).flatten())
+    }
+    for (before, now) in keys(&mut old).zip(keys(&mut new.clone())) {
+        if RENAMED_LABELS.contains(&(before.key.as_str(), now.key.as_str())) {
+            before.key.clone_from(&now.key);
+        }
+    }
+    old == *new
 }
 
 /// Judges a claim.
@@ -301,10 +332,10 @@ pub(super) fn claim_spec(spec: &PersistentVolumeClaimSpec, path: &Path, errors: 
     if modes.is_empty() {
         errors.push(FieldError::required(&modes_path, "at least 1 access mode is required"));
     }
-    access_modes(modes, &modes_path, errors);
     if let Some(selector) = &spec.selector {
         check::label_selector(errors, &path.child("selector"), selector);
     }
+    access_modes(modes, &modes_path, errors);
     let storage_path = path.child("resources").key("storage");
     let requests = spec.resources.as_ref().and_then(|resources| resources.requests.as_ref());
     match requests.and_then(|requests| requests.get("storage")) {
@@ -322,6 +353,8 @@ pub(super) fn claim_spec(spec: &PersistentVolumeClaimSpec, path: &Path, errors: 
             let why = "must be 'PersistentVolumeClaim' when referencing the default apiGroup";
             errors.push(FieldError::invalid(&path, source.kind.as_str(), why));
         }
+        let group = check::text(&source.api_group);
+        check::optional_name(errors, &path.child("apiGroup"), group, names::dns_subdomain);
     }
     if let Some(reference) = &spec.data_source_ref {
         data_source_ref(reference, &path.child("dataSourceRef"), errors);
@@ -362,6 +395,8 @@ pub(super) fn claim_update(new: &PersistentVolumeClaim, old: &PersistentVolumeCl
     let path = Path::new("spec");
     class_annotation(new, old, errors);
     let bound = old.status.as_ref().is_some_and(|status| status.phase.as_deref() == Some("Bound"));
+    let current_class = old.status.as_ref().and_then(|status| status.current_volume_attributes_class_name.clone());
+    let annotated = annotated_class(old);
     let capacity = old.status.as_ref().and_then(|status| status.capacity.clone()).unwrap_or_default();
     let (new, old) = (new.spec.clone().unwrap_or_default(), old.spec.clone().unwrap_or_default());
     let mut rest = new.clone();
@@ -369,9 +404,9 @@ pub(super) fn claim_update(new: &PersistentVolumeClaim, old: &PersistentVolumeCl
         // The volume is named once, when the claim is bound.
         rest.volume_name.clone_from(&old.volume_name);
     }
-    if old.storage_class_name.is_none() && !bound {
+    if old.storage_class_name.is_none() && (annotated.is_none() || annotated == new.storage_class_name) {
         // A default class may come later.
-        rest.storage_class_name.clone_from(&old.storage_class_name);
+        rest.storage_class_name = None;
     }
     if bound {
         let size =
@@ -382,25 +417,37 @@ pub(super) fn claim_update(new: &PersistentVolumeClaim, old: &PersistentVolumeCl
         }
         rest.volume_attributes_class_name.clone_from(&old.volume_attributes_class_name);
     }
-    shrinking(&new, &old, capacity.get("storage"), &path, errors);
     if rest != old {
         let why =
             "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims";
         errors.push(FieldError::forbidden(&path, why));
     }
+    shrinking(&new, &old, capacity.get("storage"), &path, errors);
     check::immutable(errors, &Path::new("volumeMode"), &new.volume_mode, &old.volume_mode);
+    let what = match new.volume_attributes_class_name.as_deref() {
+        _ if current_class.is_none() || new.volume_attributes_class_name == old.volume_attributes_class_name => return,
+        None => "nil",
+        Some("") => "empty string",
+        Some(_) => return,
+    };
+    let why = format!("update to {what} is forbidden when status.currentVolumeAttributesClassName is not nil");
+    errors.push(FieldError::forbidden(&path.child("volumeAttributesClassName"), why));
+}
+
+const CLASS_ANNOTATION: &str = "volume.beta.kubernetes.io/storage-class";
+
+fn annotated_class(claim: &PersistentVolumeClaim) -> Option<String> {
+    claim.metadata.annotations.as_ref()?.get(CLASS_ANNOTATION).cloned()
 }
 
 /// A class that a claim has by its annotation stays, but it may become the field.
 fn class_annotation(new: &PersistentVolumeClaim, old: &PersistentVolumeClaim, errors: &mut ErrorList) {
-    const ANNOTATION: &str = "volume.beta.kubernetes.io/storage-class";
-    let class = |claim: &PersistentVolumeClaim| claim.metadata.annotations.as_ref()?.get(ANNOTATION).cloned();
     let field = |claim: &PersistentVolumeClaim| claim.spec.as_ref()?.storage_class_name.clone();
-    let (before, now) = (class(old), class(new));
+    let (before, now) = (annotated_class(old), annotated_class(new));
     let is_upgrade =
         before.is_some() && field(old).is_none() && field(new) == before && (now.is_none() || now == before);
     if !is_upgrade && before.clone().unwrap_or_default() != now.clone().unwrap_or_default() {
-        let path = Path::new("metadata").child("annotations").child(ANNOTATION);
+        let path = Path::new("metadata").child("annotations").child(CLASS_ANNOTATION);
         errors.push(FieldError::invalid(&path, now.unwrap_or_default(), check::IMMUTABLE));
     }
 }
@@ -434,7 +481,7 @@ pub(super) fn claim_status(new: &PersistentVolumeClaim, _: &PersistentVolumeClai
         basic(amount, &path.child("capacity").key(name), errors);
     }
     for (name, state) in status.allocated_resource_statuses.iter().flatten() {
-        let path = path.child("allocatedResourceStatus");
+        let path = path.child("allocatedResourceStatuses");
         resource_key(name, &path, errors);
         if !RESIZE_STATES.contains(&state.as_str()) {
             errors.push(FieldError::not_supported(&path, name.as_str(), &RESIZE_STATES));

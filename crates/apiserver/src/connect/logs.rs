@@ -106,7 +106,7 @@ fn validate(query: &Query) -> Result<ErrorList, Status> {
     match (since, time) {
         (Some(_), Some(_)) => {
             let why = "at most one of `sinceTime` or `sinceSeconds` may be specified";
-            errors.push(FieldError::forbidden(&Path::new(""), why));
+            errors.push(FieldError::forbidden(&Path::nameless(), why));
         }
         (Some(seconds), None) if seconds < 1 => {
             errors.push(FieldError::invalid(&Path::new("sinceSeconds"), seconds, "must be greater than 0"));
@@ -119,7 +119,7 @@ fn validate(query: &Query) -> Result<ErrorList, Status> {
         }
         if stream != "All" && query.get("tailLines").is_some() {
             let why = "`tailLines` and specific `stream` are mutually exclusive for now";
-            errors.push(FieldError::forbidden(&Path::new(""), why));
+            errors.push(FieldError::forbidden(&Path::nameless(), why));
         }
     }
     Ok(errors)

@@ -80,8 +80,8 @@ fn judged(resource: &Resource, subresource: &str, new: Value, old: &Value) -> Re
         "ephemeralcontainers" => api::validation::ephemeral_containers_update(resource, &new, old),
         "approval" => api::validation::approval_update(resource, &new, old),
         "resize" => api::validation::resize_update(resource, &new, old),
-        // What else can be changed is a list of finalizers, which its own rules allow in full.
-        _ => api::validation::create(resource, &new),
+        // What else can be changed is a namespace's list of finalizers.
+        _ => api::validation::finalize(resource, &new),
     };
     if errors.is_empty() {
         return Ok(new);

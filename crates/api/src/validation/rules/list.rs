@@ -56,8 +56,8 @@ fn core() -> Vec<Rules> {
         rules::<core_v1::Node>(names::dns_subdomain)
             .create(nodes::node)
             .update(nodes::node_update)
-            .update_only()
-            .status(nodes::node_update),
+            .status(nodes::node_update)
+            .whole(),
         rules::<core_v1::PersistentVolume>(names::dns_subdomain)
             .create(storage::persistent_volume)
             .update(storage::persistent_volume_update)

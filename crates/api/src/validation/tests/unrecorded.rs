@@ -1,6 +1,7 @@
 //! Kinds of which there are no records, by the fields that upstream names.
 
 mod certificates;
+mod core;
 mod devices;
 mod networks;
 mod others;

@@ -127,7 +127,7 @@ fn states_of_claims() {
             "allocatedResourceStatuses": {"storage": "Growing"}}),
         &[
             "status.capacity[storage]: Invalid value: -2: must be a valid resource quantity",
-            "status.allocatedResourceStatus: Unsupported value: \"storage\": supported values: \"ControllerResizeInProgress\", \"ControllerResizeInfeasible\", \"NodeResizeInProgress\", \"NodeResizeInfeasible\", \"NodeResizePending\"",
+            "status.allocatedResourceStatuses: Unsupported value: \"storage\": supported values: \"ControllerResizeInProgress\", \"ControllerResizeInfeasible\", \"NodeResizeInProgress\", \"NodeResizeInfeasible\", \"NodeResizePending\"",
             "status.allocatedResources: Unsupported value: \"cpu\": supported values: \"storage\"",
         ],
     );
