@@ -132,8 +132,8 @@ pub(crate) struct Creation<'a> {
     pub(crate) now: jiff::Timestamp,
 }
 
-/// Sets what a new object of the kind begins with, whatever the client sent.
-pub(crate) fn prepare_create(resource: &Resource, object: &mut Value, creation: &Creation<'_>) {
+/// Sets what a new object of the kind begins with, whatever the client sent; tells what of that is deprecated.
+pub(crate) fn prepare_create(resource: &Resource, object: &mut Value, creation: &Creation<'_>) -> Vec<String> {
     // Of other kinds upstream keeps what the client says.
     if counts_generations(resource) {
         api::meta::metadata_mut(object).insert("generation".to_owned(), 1.into());
@@ -142,14 +142,14 @@ pub(crate) fn prepare_create(resource: &Resource, object: &mut Value, creation: 
         if let Some(object) = object.as_object_mut().filter(|_| has_status_subresource(resource)) {
             object.remove("status");
         }
-        return;
+        return Vec::new();
     }
     if has_status_subresource(resource) && !KEEPS_STATUS.contains(&key(resource)) {
         let new = NEW_STATUS.iter().find(|(row, _)| *row == key(resource)).map_or("{}", |(_, status)| *status);
         object["status"] = serde_json::from_str(new).expect("the table holds JSON");
     }
     match key(resource) {
-        ("", "pods") => pod::prepare_create(object),
+        ("", "pods") => return pod::prepare_create(object, creation.now),
         ("", "namespaces") => add_kubernetes_finalizer(object),
         ("apiextensions.k8s.io", "customresourcedefinitions") => definition::prepare_create(object),
         ("apps", "daemonsets") => workload::prepare_daemon_set(object, None),
@@ -161,6 +161,7 @@ pub(crate) fn prepare_create(resource: &Resource, object: &mut Value, creation: 
         ("resource.k8s.io", "resourceslices") => devices::date_slice(object, creation.now),
         _ => {}
     }
+    Vec::new()
 }
 
 /// What this server answers itself is available from the start.

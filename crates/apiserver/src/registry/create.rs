@@ -112,7 +112,7 @@ impl Attempt<'_> {
         api::meta::set_creation_timestamp(object, now);
         let creation = strategy::Creation { identity: caller.identity, now };
         registry.disabled_fields.drop_from(resource, object, None);
-        strategy::prepare_create(resource, object, &creation);
+        strategy::prepare_create(resource, object, &creation).into_iter().for_each(|warning| caller.warn(warning));
         // Validation looks at addresses and ports too; what it refuses gives them back.
         let request = Request { registry, resource, dry_run: caller.dry_run };
         let held = registry.services.allocate(request, object, &Value::Null).await?;

@@ -1,14 +1,27 @@
-//! Pods: their first status, their quality of service, their graceful end.
+//! Pods: what a new one begins with, their quality of service, their graceful end.
+
+mod profiles;
+mod selectors;
 
 use std::collections::BTreeMap;
 
 use api::quantity::Quantity;
 use serde_json::{Value, json};
 
-/// A new pod is pending, and its class of service is decided for good.
-pub(super) fn prepare_create(object: &mut Value) {
+/// A new pod is pending, and its class of service is decided for good; tells what is deprecated in it.
+pub(super) fn prepare_create(object: &mut Value, now: jiff::Timestamp) -> Vec<String> {
     let class = qos_class(object);
     object["status"] = json!({"phase": "Pending", "qosClass": class});
+    let gates = object.pointer("/spec/schedulingGates").and_then(Value::as_array);
+    if gates.is_some_and(|gates| !gates.is_empty()) {
+        object["status"]["conditions"] = json!([{
+            "type": "PodScheduled", "status": "False", "lastProbeTime": null,
+            "lastTransitionTime": api::meta::format_time(now), "reason": "SchedulingGated",
+            "message": "Scheduling is blocked due to non-empty scheduling gates",
+        }]);
+    }
+    selectors::complete(object);
+    profiles::join(object)
 }
 
 /// The class of service and what only the status subresource may set stay as they were.
@@ -34,6 +47,7 @@ pub(super) fn prepare_status_update(new: &mut Value, old: &Value) {
     }
     if let Some(class) = old.pointer("/status/qosClass")
         && let Some(status) = new.get_mut("status").and_then(Value::as_object_mut)
+        && status.get("qosClass").and_then(Value::as_str).is_none_or(str::is_empty)
     {
         status.insert("qosClass".to_owned(), class.clone());
     }
