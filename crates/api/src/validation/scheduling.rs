@@ -1,5 +1,8 @@
 //! Priority classes, runtime classes and workloads.
 
+use std::collections::BTreeSet;
+
+use k8s_openapi::api::core::v1::ResourceRequirements;
 use k8s_openapi::api::node::v1::RuntimeClass;
 use k8s_openapi::api::scheduling::v1::PriorityClass;
 use k8s_openapi::api::scheduling::v1alpha1::{PodGroup, PodGroupPolicy, TypedLocalObjectReference, Workload};
@@ -53,11 +56,8 @@ pub(super) fn priority_class_update(new: &PriorityClass, old: &PriorityClass, er
 pub(super) fn runtime_class(class: &RuntimeClass, errors: &mut ErrorList) {
     check::invalid(errors, &Path::new("handler"), class.handler.as_str(), names::dns_label(&class.handler));
     if let Some(overhead) = &class.overhead {
-        let path = Path::new("overhead").child("podFixed");
-        for (name, amount) in overhead.pod_fixed.iter().flatten() {
-            pods::resources::name(name, &path.key(name), errors);
-            pods::resources::amount(name, amount, &path.key(name), errors);
-        }
+        let limits = ResourceRequirements { limits: overhead.pod_fixed.clone(), ..ResourceRequirements::default() };
+        pods::resources::requirements(&limits, &BTreeSet::new(), &Path::new("overhead"), errors);
     }
     if let Some(scheduling) = &class.scheduling {
         let path = Path::new("scheduling");

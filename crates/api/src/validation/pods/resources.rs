@@ -137,7 +137,7 @@ pub(in crate::validation) fn can_overcommit(name: &str) -> bool {
 }
 
 /// Judges limits, requests and claims of a container.
-pub(super) fn requirements(
+pub(in crate::validation) fn requirements(
     requirements: &ResourceRequirements,
     claims: &BTreeSet<&str>,
     path: &Path,

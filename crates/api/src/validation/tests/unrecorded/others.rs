@@ -1,4 +1,4 @@
-//! Workloads, storage versions, scaling, budgets and managers.
+//! Workloads, runtime classes, storage versions, scaling, budgets and managers.
 
 use serde_json::{Value, json};
 
@@ -37,6 +37,24 @@ fn workloads() {
         |new| new["spec"]["controllerRef"]["name"] = "k".into(),
         &["controllerRef: Invalid value: {\"apiGroup\":\"batch\",\"kind\":\"Job\",\"name\":\"k\"}: field is immutable"],
     );
+}
+
+#[test]
+fn runtime_classes() {
+    let class = |overhead: Value| {
+        json!({"apiVersion": "node.k8s.io/v1", "kind": "RuntimeClass", "metadata": {"name": "c"}, "handler": "h",
+            "overhead": {"podFixed": overhead}})
+    };
+    check_create(class(json!({"cpu": "1"})), &[]);
+    check_create(
+        class(json!({"things": "-1"})),
+        &[
+            "overhead.limits[things]: Invalid value: \"things\": must be a standard resource type or fully qualified",
+            "overhead.limits[things]: Invalid value: \"things\": must be a standard resource for containers",
+            "overhead.limits[things]: Invalid value: \"-1\": must be greater than or equal to 0",
+        ],
+    );
+    check_create(class(json!({"hugepages-2Mi": "2Mi"})), &["overhead: Forbidden: HugePages require cpu or memory"]);
 }
 
 #[test]
