@@ -3,7 +3,7 @@
 //! Time and randomness ([`Env`]), ordered shutdown of tasks ([`Drain`], [`Tasks`]), layered configuration
 //! ([`config`]), files that others replace ([`FileWatch`]), answers that end ([`TtlCache`]), networks of one or two
 //! families ([`Networks`]), the identity of an installation on its machine ([`Instance`]), how many files may be open
-//! ([`raise_open_files`]), and tracing set-up ([`logging`]).
+//! ([`raise_open_files`]), unix sockets to serve on ([`bind_socket`]), and tracing set-up ([`logging`]).
 //! Nothing here knows Kubernetes.
 
 pub mod config;
@@ -14,6 +14,7 @@ mod instance;
 mod limits;
 pub mod logging;
 mod networks;
+mod sockets;
 mod sys;
 mod tasks;
 mod ttl_cache;
@@ -24,6 +25,7 @@ pub use files::FileWatch;
 pub use instance::Instance;
 pub use limits::{raise_open_files, restore_open_files};
 pub use networks::{Networks, NetworksError, nth_address};
+pub use sockets::{BindError, bind_socket};
 pub use sys::watch_descriptor;
 pub use tasks::{TaskError, TaskFailure, Tasks};
 pub use ttl_cache::TtlCache;

@@ -1,7 +1,7 @@
 //! Protocol: the Container Runtime Interface, version 1, over a unix socket.
 //!
 //! The messages and services are made of `proto/runtime.proto`, which has what Kubernetes v1.35 speaks.
-//! [`connect`] is the client's side, [`bind`] and [`serve`] are the server's.
+//! [`connect`] is the client's side, [`serve`] the server's.
 
 mod connect;
 mod messages;
@@ -9,7 +9,7 @@ mod serve;
 
 pub use connect::{ConnectError, connect};
 pub use messages::*;
-pub use serve::{BindError, ServeError, bind, routes, serve, serve_routes};
+pub use serve::{ServeError, routes, serve, serve_routes};
 pub use tonic::service::Routes;
 pub use tonic::transport::Channel;
 pub use tonic::{Code, Request, Response, Status};

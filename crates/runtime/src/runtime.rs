@@ -52,7 +52,7 @@ pub enum BuildError {
     Streaming(#[source] io::Error),
     /// The socket is taken or refused.
     #[error(transparent)]
-    Bind(#[from] cri::BindError),
+    Bind(#[from] base::BindError),
 }
 
 /// Why the runtime ended early.
@@ -81,7 +81,7 @@ impl Runtime {
         private_mount::ensure(paths.run())
             .map_err(|source| BuildError::PrivateMount { path: paths.run().to_owned(), source })?;
         // The socket first: it also keeps a second runtime away from the same directories.
-        let listener = cri::bind(&config.socket)?;
+        let listener = base::bind_socket(&config.socket)?;
         let (streaming, streaming_listener) =
             Streaming::bind(config.env.clone(), config.stream_idle_timeout).await.map_err(BuildError::Streaming)?;
         let images = Arc::new(ImageStore::open(paths.data())?);

@@ -75,7 +75,7 @@ impl FakeRuntime {
 
     /// Serves on a socket until the drain signal.
     pub async fn serve(self, socket: &Path, drain: Drain) {
-        let listener = cri::bind(socket).expect("a socket");
+        let listener = base::bind_socket(socket).expect("a socket");
         cri::serve(listener, self.clone(), self, drain).await.expect("served");
     }
 
