@@ -15,6 +15,7 @@
 mod addresses;
 mod bridge;
 mod cleanup;
+mod cni;
 mod host_ports;
 pub mod netlink;
 pub mod netns;
@@ -28,6 +29,7 @@ pub mod sysctl;
 
 pub use addresses::AllocateError;
 pub use cleanup::{CleanupError, cleanup};
+pub use cni::CniServer;
 pub use host_ports::{HostPort, Protocol};
 pub use node_routes::{NodeRoutes, NodeRoutesConfig};
 pub use pod_network::{Attach, AttachError, Attached, Config, DetachError, OpenError, PodNetwork, SetPodCidrsError};

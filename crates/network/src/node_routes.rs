@@ -8,7 +8,7 @@ use client::{Controller, ControllerError, Informers};
 use ipnet::IpNet;
 use k8s_openapi::api::core::v1::Node;
 
-use crate::{NodeRoute, PodNetwork};
+use crate::{NodeRoute, PodNetwork, RouteError, SetPodCidrsError};
 
 /// The component's only key: any change of a Node may change the set of routes.
 const ROUTES: &str = "routes";
@@ -20,6 +20,18 @@ pub struct NodeRoutesConfig {
     pub node_name: String,
     /// Where the routes go.
     pub network: PodNetwork,
+    /// Whether the network learns its own pod CIDRs here too: the built-in runtime hears them over CRI, any other keeps
+    /// what it hears to itself.
+    pub sets_pod_cidrs: bool,
+}
+
+/// The kernel could not be made to match the Nodes.
+#[derive(Debug, thiserror::Error)]
+enum SyncError {
+    #[error(transparent)]
+    PodCidrs(#[from] SetPodCidrsError),
+    #[error(transparent)]
+    Routes(#[from] RouteError),
 }
 
 /// Follows Nodes and keeps a route to each other node's pod CIDRs through its internal address.
@@ -38,7 +50,7 @@ impl NodeRoutes {
     pub async fn run(self, drain: Drain) -> Result<(), ControllerError> {
         let nodes = self.informers.of::<Node>();
         let lister = nodes.lister();
-        let NodeRoutesConfig { node_name, network } = self.config;
+        let NodeRoutesConfig { node_name, network, sets_pod_cidrs } = self.config;
         Controller::new("node-routes", self.informers.env().clone())
             .watch(&nodes, |event, queue| {
                 // Heartbeats change the status of every node every few minutes, but no route.
@@ -47,9 +59,18 @@ impl NodeRoutes {
                 }
             })
             .run(drain, move |_| {
-                let routes = wanted(&lister.list(), &node_name);
+                let nodes = lister.list();
+                let routes = wanted(&nodes, &node_name);
+                let own = nodes.iter().find(|node| node.metadata.name.as_deref() == Some(node_name.as_str()));
+                let pod_cidrs = own.filter(|_| sets_pod_cidrs).map(|own| pod_cidrs_of(own)).unwrap_or_default();
                 let network = network.clone();
-                async move { network.sync_routes(routes).await.map(|()| None) }
+                async move {
+                    if !pod_cidrs.is_empty() {
+                        network.set_pod_cidrs(pod_cidrs).await?;
+                    }
+                    network.sync_routes(routes).await?;
+                    Ok::<_, SyncError>(None)
+                }
             })
             .await
     }
@@ -70,14 +91,18 @@ fn routes_to(node: &Node) -> Vec<NodeRoute> {
         .filter(|address| address.type_ == "InternalIP")
         .filter_map(|address| address.address.parse().ok())
         .collect();
-    let spec = node.spec.as_ref();
-    let many = spec.and_then(|spec| spec.pod_cidrs.clone()).filter(|cidrs| !cidrs.is_empty());
-    let cidrs = many.unwrap_or_else(|| spec.and_then(|spec| spec.pod_cidr.clone()).into_iter().collect());
     let through = |cidr: IpNet| {
         let node_ip = *internal.iter().find(|ip| ip.is_ipv4() == cidr.addr().is_ipv4())?;
         Some(NodeRoute { pod_cidr: cidr, node_ip })
     };
-    cidrs.iter().filter_map(|cidr| through(cidr.parse().ok()?)).collect()
+    pod_cidrs_of(node).into_iter().filter_map(through).collect()
+}
+
+fn pod_cidrs_of(node: &Node) -> Vec<IpNet> {
+    let spec = node.spec.as_ref();
+    let many = spec.and_then(|spec| spec.pod_cidrs.clone()).filter(|cidrs| !cidrs.is_empty());
+    let cidrs = many.unwrap_or_else(|| spec.and_then(|spec| spec.pod_cidr.clone()).into_iter().collect());
+    cidrs.iter().filter_map(|cidr| cidr.parse().ok()).collect()
 }
 
 #[cfg(test)]

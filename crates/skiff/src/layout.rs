@@ -1,10 +1,12 @@
 //! Where an installation keeps what this crate puts there.
 
+use std::fmt::Display;
 use std::fs;
 use std::io;
 use std::net::IpAddr;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 use anyhow::{Context, Result};
 use base::Instance;
@@ -53,20 +55,49 @@ pub fn pid_file(instance: &Instance) -> PathBuf {
     instance.run_dir().join("skiff.pid")
 }
 
-fn dns_file(instance: &Instance) -> PathBuf {
-    instance.run_dir().join("cluster-dns")
-}
+const CLUSTER_DNS: &str = "cluster-dns";
+const CNI_FILES: &str = "cni-files";
+const CONTAINER_RUNTIME: &str = "container-runtime";
 
 /// Notes which addresses cluster DNS puts on this machine, in case its process cannot take them away.
 pub fn note_dns(instance: &Instance, addresses: &[IpAddr]) -> Result<()> {
-    let path = dns_file(instance);
-    let lines: String = addresses.iter().map(|address| format!("{address}\n")).collect();
-    fs::write(&path, lines).with_context(|| format!("cannot write {}", path.display()))
+    note(instance, CLUSTER_DNS, addresses)
 }
 
 /// The addresses that were noted.
 pub fn noted_dns(instance: &Instance) -> Vec<IpAddr> {
-    let text = fs::read_to_string(dns_file(instance)).unwrap_or_default();
+    noted(instance, CLUSTER_DNS)
+}
+
+/// Notes which files another container runtime was given to reach the pod network.
+pub fn note_cni(instance: &Instance, files: &[PathBuf]) -> Result<()> {
+    note(instance, CNI_FILES, &files.iter().map(|file| file.display()).collect::<Vec<_>>())
+}
+
+/// The files that were noted.
+pub fn noted_cni(instance: &Instance) -> Vec<PathBuf> {
+    noted(instance, CNI_FILES)
+}
+
+/// Notes the socket of another container runtime that runs this machine's pods.
+pub fn note_runtime(instance: &Instance, socket: &Path) -> Result<()> {
+    note(instance, CONTAINER_RUNTIME, &[socket.display()])
+}
+
+/// The socket that was noted.
+pub fn noted_runtime(instance: &Instance) -> Option<PathBuf> {
+    noted(instance, CONTAINER_RUNTIME).pop()
+}
+
+/// Keeps something for `skiff down`, a line each.
+fn note(instance: &Instance, name: &str, things: &[impl Display]) -> Result<()> {
+    let path = instance.run_dir().join(name);
+    let lines: String = things.iter().map(|thing| format!("{thing}\n")).collect();
+    fs::write(&path, lines).with_context(|| format!("cannot write {}", path.display()))
+}
+
+fn noted<T: FromStr>(instance: &Instance, name: &str) -> Vec<T> {
+    let text = fs::read_to_string(instance.run_dir().join(name)).unwrap_or_default();
     text.lines().filter_map(|line| line.parse().ok()).collect()
 }
 

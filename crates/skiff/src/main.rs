@@ -14,6 +14,7 @@ mod options;
 mod pid;
 mod supervise;
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches};
@@ -31,6 +32,10 @@ fn main() -> ExitCode {
     // The shim must stay small and single-threaded: it parses its own arguments and never comes back here.
     if arguments.get(1).is_some_and(|argument| argument == SHIM) {
         return runtime::shim::main(arguments.into_iter().skip(2));
+    }
+    // A container runtime starts the network plugin, whose name is all that tells it from the rest.
+    if arguments.first().is_some_and(|path| Path::new(path).file_name() == Some(cni::PLUGIN.as_ref())) {
+        return cni::plugin::run();
     }
     match run(arguments) {
         Ok(()) => ExitCode::SUCCESS,

@@ -18,6 +18,7 @@ const ORDER: &[&str] = &[
     "runtime",
     "network",
     "cri",
+    "cni",
     "client",
     "store",
     "edge",

@@ -75,6 +75,13 @@ impl Hierarchy {
         mounts.iter().filter(|(_, names)| of_containers(names)).map(|(path, _)| path.clone()).collect()
     }
 
+    /// The hierarchy of version 2 that a hybrid host has beside those of version 1: no controller is there, but other
+    /// runtimes make cgroups in it.
+    pub(super) fn beside(&self) -> Option<PathBuf> {
+        let unified = Path::new(ROOT).join("unified");
+        (!self.is_v2() && unified.join("cgroup.procs").exists()).then_some(unified)
+    }
+
     /// All mount points.
     pub(super) fn mount_points(&self) -> Vec<PathBuf> {
         match self {

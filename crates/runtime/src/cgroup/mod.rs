@@ -47,7 +47,8 @@ impl Cgroup {
 
     /// The directories of this cgroup in all hierarchies.
     fn dirs(&self) -> Vec<PathBuf> {
-        self.hierarchy.mount_points().into_iter().map(|root| root.join(&self.path)).collect()
+        let roots = self.hierarchy.mount_points().into_iter().chain(self.hierarchy.beside());
+        roots.map(|root| root.join(&self.path)).collect()
     }
 
     /// A file of `controller` here; `None` if there is none.

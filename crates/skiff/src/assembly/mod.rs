@@ -1,9 +1,11 @@
 //! What roles are assembled from: the control plane, a node, and joining.
 
+pub mod cni;
 pub mod control_plane;
 pub mod handed_out;
 pub mod join;
 pub mod node;
+pub mod other_runtime;
 pub mod renewal;
 pub mod serving;
 

@@ -11,8 +11,10 @@ use kubelet::Kubelet;
 use network::{NodeRoutes, NodeRoutesConfig, PodNetwork};
 use pki::{Presenter, Trust};
 
+use super::cni::{self, OtherNode};
 use super::{default_dns, start_informers};
 use crate::options::image::BuiltinRuntime;
+use crate::options::other_runtime::OtherRuntime;
 use crate::options::{KubeletSettings, Node as NodeOptions};
 use crate::supervise::Parts;
 use crate::{host, layout};
@@ -30,8 +32,8 @@ pub struct NodeConfig {
     pub cluster_dns: IpAddr,
     pub cluster_domain: String,
     pub kubelet_port: u16,
-    /// Another runtime's socket in place of the built-in runtime.
-    pub runtime_endpoint: Option<PathBuf>,
+    /// Another runtime in place of the built-in one.
+    pub other_runtime: OtherRuntime,
     pub resolv_conf: PathBuf,
     pub kubelet: KubeletSettings,
     pub runtime_images: BuiltinRuntime,
@@ -76,11 +78,19 @@ pub fn cluster_dns(options: &NodeOptions, service_cidr: Networks) -> Result<IpAd
 pub async fn start(parts: &mut Parts, config: NodeConfig, client: kube::Client, env: &Env) -> Result<()> {
     let informers = start_informers(parts, config.clients.proxy, env);
     let dns_informers = start_informers(parts, config.clients.dns, env);
-    let socket = match &config.runtime_endpoint {
-        Some(socket) => socket.clone(),
+    let socket = match &config.other_runtime.container_runtime_endpoint {
+        Some(socket) => {
+            let (cluster_cidr, service_cidr) = (config.cluster_cidr, config.service_cidr);
+            let (instance, name, runtime) = (&config.instance, &config.name, &config.other_runtime);
+            let other = OtherNode { instance, name, cluster_cidr, service_cidr, runtime };
+            cni::start(parts, other, &informers, env).await?;
+            socket.clone()
+        }
         None => {
             let network = open_network(&config.instance, config.cluster_cidr, config.service_cidr).await?;
-            start_routes(parts, &config.name, network.clone(), &informers);
+            let node_name = config.name.clone();
+            let routes = NodeRoutesConfig { node_name, network: network.clone(), sets_pod_cidrs: false };
+            start_routes(parts, routes, &informers);
             let mut runtime = runtime::Config::new(config.instance.clone(), env.clone());
             runtime.pod_network = Some(network);
             runtime.stream_idle_timeout = config.stream_idle_timeout;
@@ -125,8 +135,8 @@ pub async fn open_network(instance: &Instance, cluster_cidr: Networks, service_c
 }
 
 /// Starts the upkeep of routes to other nodes' pods.
-pub fn start_routes(parts: &mut Parts, node_name: &str, network: PodNetwork, informers: &client::Informers) {
-    let routes = NodeRoutes::build(NodeRoutesConfig { node_name: node_name.to_owned(), network }, informers);
+pub fn start_routes(parts: &mut Parts, config: NodeRoutesConfig, informers: &client::Informers) {
+    let routes = NodeRoutes::build(config, informers);
     parts.spawn("node routes", routes.run(parts.drain()));
 }
 

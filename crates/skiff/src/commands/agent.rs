@@ -46,7 +46,7 @@ pub async fn run(options: Agent) -> Result<()> {
         cluster_dns: node::cluster_dns(&options.node, service_cidr)?,
         cluster_domain: options.node.cluster_domain,
         kubelet_port: options.node.kubelet_port,
-        runtime_endpoint: options.node.container_runtime_endpoint,
+        other_runtime: options.node.other_runtime,
         resolv_conf: options.node.resolv_conf,
         kubelet: options.node.kubelet,
         runtime_images: options.node.runtime_images,

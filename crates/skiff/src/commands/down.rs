@@ -5,6 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use ipnet::IpNet;
 
+use crate::assembly::other_runtime;
 use crate::options::user::Down;
 use crate::{layout, pid};
 
@@ -16,6 +17,12 @@ pub fn run(options: &Down) -> Result<()> {
     let instance = options.installation.instance();
     if let Some(process) = pid::running(&instance)? {
         process.stop(GRACE)?;
+    }
+    if let Some(socket) = layout::noted_runtime(&instance) {
+        super::block_on(other_runtime::remove_pods(&instance, &socket))?;
+    }
+    for file in layout::noted_cni(&instance) {
+        layout::remove(&file)?;
     }
     runtime::cleanup(&instance, options.purge).context("cannot remove the containers")?;
     kubelet::cleanup(&instance).context("cannot remove the pods' volumes and cgroups")?;

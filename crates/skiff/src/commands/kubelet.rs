@@ -2,7 +2,9 @@
 
 use anyhow::Result;
 use base::Env;
+use network::NodeRoutesConfig;
 
+use crate::assembly::cni::{self, OtherNode};
 use crate::assembly::join::{self, follow_authorities};
 use crate::assembly::renewal::{ClientRenewal, client_of};
 use crate::assembly::{self, node, serving};
@@ -35,12 +37,19 @@ pub async fn run(options: Kubelet) -> Result<()> {
     let client_ca = follow_authorities(&mut parts, &options.client_ca_file, &env)?;
 
     let mut config = kubelet::Config::new(&name, ips, instance.clone(), certificate, client_ca);
-    match options.container_runtime_endpoint {
-        Some(socket) => config.cri_socket = socket,
+    let services = options.ranges.services.networks()?;
+    match &options.other_runtime.container_runtime_endpoint {
+        Some(socket) => {
+            config.cri_socket.clone_from(socket);
+            let runtime = &options.other_runtime;
+            let other =
+                OtherNode { instance: &instance, name: &name, cluster_cidr: pods, service_cidr: services, runtime };
+            cni::start(&mut parts, other, &informers, &env).await?;
+        }
         None => {
-            let services = options.ranges.services.networks()?;
             let network = node::open_network(&instance, pods, services).await?;
-            node::start_routes(&mut parts, &name, network, &informers);
+            let routes = NodeRoutesConfig { node_name: name.clone(), network, sets_pod_cidrs: false };
+            node::start_routes(&mut parts, routes, &informers);
         }
     }
     config.pod_logs_dir = layout::pod_logs_dir(&instance);

@@ -122,9 +122,8 @@ pub struct Kubelet {
     /// Address of this node, or one of each family [default: for each family of pods that of the default route's interface]
     #[arg(long, env = "SKIFF_NODE_IP", value_delimiter = ',', value_name = "IP")]
     pub node_ip: Vec<IpAddr>,
-    /// Socket of the container runtime [default: runtime.sock in the run directory]
-    #[arg(long, env = "SKIFF_CONTAINER_RUNTIME_ENDPOINT", value_name = "SOCKET")]
-    pub container_runtime_endpoint: Option<PathBuf>,
+    #[command(flatten)]
+    pub other_runtime: super::other_runtime::OtherRuntime,
     /// Address of cluster DNS
     #[arg(long, env = "SKIFF_CLUSTER_DNS", default_value = "10.43.0.10", value_name = "IP")]
     pub cluster_dns: IpAddr,

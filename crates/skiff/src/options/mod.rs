@@ -8,6 +8,7 @@ pub mod components;
 pub mod image;
 mod images;
 pub mod limits;
+pub mod other_runtime;
 mod ranges;
 pub mod server;
 pub mod user;
@@ -177,9 +178,8 @@ pub struct Node {
     /// Port of the kubelet's API
     #[arg(long, env = "SKIFF_KUBELET_PORT", default_value_t = 10250, value_name = "PORT")]
     pub kubelet_port: u16,
-    /// Socket of another container runtime to use in place of the built-in one
-    #[arg(long, env = "SKIFF_CONTAINER_RUNTIME_ENDPOINT", value_name = "SOCKET")]
-    pub container_runtime_endpoint: Option<PathBuf>,
+    #[command(flatten)]
+    pub other_runtime: other_runtime::OtherRuntime,
     /// The resolv.conf whose servers answer what is outside the cluster
     #[arg(long, env = "SKIFF_RESOLV_CONF", default_value = "/etc/resolv.conf", value_name = "FILE")]
     pub resolv_conf: PathBuf,
