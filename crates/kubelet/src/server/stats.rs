@@ -17,9 +17,27 @@ use crate::pods::{names, spec};
 use crate::volumes::{self, VolumeUsage};
 
 async fn pod_stats(context: &Shared) -> Result<Vec<v1::PodSandboxStats>, Refusal> {
-    let answer = context.runtime.clone().list_pod_sandbox_stats(v1::ListPodSandboxStatsRequest { filter: None }).await;
-    let answer = answer.map_err(|err| Refusal(StatusCode::INTERNAL_SERVER_ERROR, err.message().to_owned()))?;
-    Ok(answer.into_inner().stats)
+    let refused = |err: v1::Status| Refusal(StatusCode::INTERNAL_SERVER_ERROR, err.message().to_owned());
+    let mut runtime = context.runtime.clone();
+    match runtime.list_pod_sandbox_stats(v1::ListPodSandboxStatsRequest { filter: None }).await {
+        Ok(answer) => Ok(answer.into_inner().stats),
+        Err(err) if err.code() == v1::Code::Unimplemented => Err(refused(err)),
+        // One pod that is on its way out makes containerd 1.6 refuse them all.
+        Err(_) => stats_of_ready(&mut runtime).await.map_err(refused),
+    }
+}
+
+/// The figures of each pod that is ready, asked one by one: one that ends meanwhile is left out.
+async fn stats_of_ready(runtime: &mut v1::RuntimeClient) -> Result<Vec<v1::PodSandboxStats>, v1::Status> {
+    let state = v1::PodSandboxStateValue { state: v1::PodSandboxState::SandboxReady.into() };
+    let filter = v1::PodSandboxFilter { state: Some(state), ..Default::default() };
+    let ready = runtime.list_pod_sandbox(v1::ListPodSandboxRequest { filter: Some(filter) }).await?.into_inner().items;
+    let mut all = Vec::new();
+    for sandbox in ready {
+        let asked = v1::PodSandboxStatsRequest { pod_sandbox_id: sandbox.id };
+        all.extend(runtime.pod_sandbox_stats(asked).await.ok().and_then(|answer| answer.into_inner().stats));
+    }
+    Ok(all)
 }
 
 fn value(value: Option<&v1::UInt64Value>) -> Option<u64> {
