@@ -68,10 +68,16 @@ impl Cluster {
     #[track_caller]
     pub fn start_with(tag: &str, options: &[(&str, &str)]) -> Self {
         let mut cluster = Self::prepare(tag, Layout::OneProcess);
-        cluster.options = flags(options);
-        cluster.start_processes();
-        cluster.wait_node_ready("first");
+        cluster.start_prepared(options);
         cluster
+    }
+
+    /// The same of a cluster that was prepared, whose machines have got something else meanwhile.
+    #[track_caller]
+    pub fn start_prepared(&mut self, options: &[(&str, &str)]) {
+        self.options = flags(options);
+        self.start_processes();
+        self.wait_node_ready("first");
     }
 
     /// Makes the machines and the empty directories; nothing runs yet.

@@ -1,9 +1,15 @@
 //! The image of the tests.
 
-use std::path::Path;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
-use crate::process::skiff_binary;
+use crate::process::{Process, skiff_binary};
+
+/// What holds a pod's namespaces under runtimes that need an image for that.
+pub const PAUSE: &str = "skiff.local/pause:1";
+const HELLO: &str = "skiff.local/hello:1";
 
 /// Builds `skiff.local/hello:VERSION` on the node that owns these directories; `further` options of `skiff image build`
 /// make it another image.
@@ -14,4 +20,42 @@ pub fn build_hello(data_dir: &Path, run_dir: &Path, version: &str, further: &[&s
     command.arg("--data-dir").arg(data_dir).arg("--run-dir").arg(run_dir).args(further);
     let output = command.output().expect("the script is there");
     assert!(output.status.success(), "hello-image.sh: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// Archives of the first version of that image and of [`PAUSE`], for runtimes that are not ours.
+#[track_caller]
+pub fn archives(namespace: &str, dir: &Path) -> Vec<PathBuf> {
+    let (data, run) = (dir.join("builder"), dir.join("builder-run"));
+    let arguments = |command: &[&str]| -> Vec<String> {
+        let dirs = [Path::new("--data-dir"), &data, Path::new("--run-dir"), &run];
+        let dirs = dirs.iter().map(|argument| argument.to_string_lossy().into_owned());
+        command.iter().map(|argument| (*argument).to_owned()).chain(dirs).collect()
+    };
+    let skiff = |command: &[&str]| {
+        let output = Command::new(skiff_binary()).args(arguments(command)).output().expect("the binary runs");
+        assert!(output.status.success(), "skiff {command:?}: {}", String::from_utf8_lossy(&output.stderr));
+    };
+    let mut builder = Process::start("builder", namespace, &arguments(&["runtime"]), &dir.join("builder.log"));
+    let socket = run.join("runtime.sock");
+    testkit::until(Duration::from_secs(60), "the builder", || {
+        builder.assert_running();
+        std::os::unix::net::UnixStream::connect(&socket).ok()
+    });
+    build_hello(&data, &run, "1", &[]);
+    let root = dir.join("pause");
+    std::fs::create_dir_all(root.join("bin")).expect("a directory");
+    std::fs::copy("/bin/busybox", root.join("bin/busybox")).expect("busybox-static is installed");
+    symlink("busybox", root.join("bin/sleep")).expect("a link");
+    let root = root.to_string_lossy().into_owned();
+    let sleep = ["--entrypoint", "/bin/sleep", "--entrypoint", "infinity"];
+    skiff(&[&["image", "build", "--from-rootfs", &root, "--tag", PAUSE], &sleep[..]].concat());
+    let export = |image: &str, name: &str| {
+        let file = dir.join(name);
+        skiff(&["image", "export", "--output", &file.to_string_lossy(), image]);
+        file
+    };
+    let files = vec![export(HELLO, "hello.tar"), export(PAUSE, "pause.tar")];
+    builder.stop();
+    skiff(&["down", "--purge", "--write-kubeconfig", "/nonexistent"]);
+    files
 }

@@ -4,6 +4,7 @@
 //! network and leave nothing there. [`Kubectl`] runs the real kubectl against it, [`http`] asks what it serves.
 
 mod cluster;
+mod containerd;
 pub mod http;
 mod images;
 mod kubectl;
@@ -13,6 +14,7 @@ pub mod transcript;
 mod usage;
 
 pub use cluster::{Cluster, Layout};
+pub use containerd::Containerd;
 pub use images::build_hello;
 pub use kubectl::{Kubectl, Running};
 pub use machine::{Machines, has_ipv6, run_inside};

@@ -22,7 +22,7 @@ pub fn skiff_binary() -> PathBuf {
     path.expect("build the binary first: cargo build -p skiff, or set SKIFF_BIN")
 }
 
-/// A running `skiff` with its log in a file. Dropping it kills it.
+/// A running program, `skiff` most of all, with its log in a file. Dropping it kills it.
 #[derive(Debug)]
 pub struct Process {
     name: String,
@@ -36,12 +36,17 @@ impl Process {
 
     /// Starts `skiff ARGUMENTS` in a network namespace; standard error goes to `log`, which is appended to.
     pub fn start(name: &str, namespace: &str, arguments: &[String], log: &Path) -> Self {
+        Self::start_program(&skiff_binary(), name, namespace, arguments, log)
+    }
+
+    /// The same for another program.
+    pub fn start_program(program: &Path, name: &str, namespace: &str, arguments: &[String], log: &Path) -> Self {
         let file = File::options().create(true).append(true).open(log).expect("the log can be written");
         let errors = file.try_clone().expect("a file can be cloned");
         let mut command = machine::inside(namespace, "prlimit");
         command
             .arg(format!("--nofile={}:", Self::OPEN_FILES))
-            .arg(skiff_binary())
+            .arg(program)
             .args(arguments)
             .stdin(Stdio::null())
             .stdout(file)
