@@ -8,7 +8,7 @@ use super::status::whole_seconds;
 use super::{phase, spec};
 
 /// The conditions that the kubelet writes.
-pub const OWNED: [&str; 7] = [
+pub const OWNED: [&str; 8] = [
     "PodReadyToStartContainers",
     "Initialized",
     "Ready",
@@ -16,7 +16,11 @@ pub const OWNED: [&str; 7] = [
     "PodScheduled",
     "PodResizePending",
     "PodResizeInProgress",
+    DISRUPTION,
 ];
+
+/// The condition of a pod that somebody ends though it could go on; others than the kubelet may say so too.
+const DISRUPTION: &str = "DisruptionTarget";
 
 /// A condition that is there while a change of the pod's resources waits or goes on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,6 +47,8 @@ pub struct Facts<'a> {
     pub sandbox_ready: bool,
     /// Changes of resources that are not done.
     pub resizes: &'a [Resize],
+    /// Why the kubelet evicts the pod, if it does.
+    pub eviction: Option<&'a str>,
     /// The present.
     pub now: Timestamp,
 }
@@ -84,7 +90,16 @@ pub fn conditions(pod: &Pod, old: &PodStatus, facts: &Facts<'_>) -> Vec<PodCondi
         let verdict = Verdict { status: true, reason: resize.reason, message: resize.message.clone() };
         PodCondition { observed_generation: resize.generation, ..condition(pod, old, resize.type_, verdict, facts.now) }
     }));
-    conditions.extend(old.conditions.iter().flatten().filter(|c| !OWNED.contains(&c.type_.as_str())).cloned());
+    if let Some(message) = facts.eviction {
+        let reason = Some("TerminationByKubelet");
+        let verdict = Verdict { status: true, reason, message: Some(message.to_owned()) };
+        conditions.push(condition(pod, old, DISRUPTION, verdict, facts.now));
+    }
+    let is_others = |condition: &&PodCondition| match condition.type_.as_str() {
+        DISRUPTION => facts.eviction.is_none(),
+        type_ => !OWNED.contains(&type_),
+    };
+    conditions.extend(old.conditions.iter().flatten().filter(is_others).cloned());
     conditions
 }
 

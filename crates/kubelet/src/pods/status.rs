@@ -25,6 +25,16 @@ pub struct Failure {
     pub message: String,
 }
 
+impl Failure {
+    /// The reason of pods that had to go because of what they took from the node.
+    pub const EVICTED: &'static str = "Evicted";
+
+    /// Whether the pod is evicted.
+    pub fn is_eviction(&self) -> bool {
+        self.reason == Self::EVICTED
+    }
+}
+
 /// What a status is made from.
 pub struct Input<'a> {
     /// The pod with its last known status.
@@ -69,6 +79,7 @@ pub fn status(input: &Input<'_>) -> PodStatus {
         phase,
         sandbox_ready: has_sandbox(input),
         resizes: input.resizes,
+        eviction: input.failure.filter(|failure| failure.is_eviction()).map(|failure| failure.message.as_str()),
         now: input.now,
     };
     let conditions = conditions::conditions(pod, &old, &facts);

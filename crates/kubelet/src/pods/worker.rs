@@ -32,9 +32,7 @@ const RESYNC: Duration = Duration::from_secs(3600);
 const RETRY: Duration = Duration::from_secs(2);
 /// How often volumes with limits are looked at.
 const MEASURE: Duration = Duration::from_secs(10);
-/// The reason of pods that had to go because of what they took from the node.
-const EVICTED: &str = "Evicted";
-/// How long such a pod may take to stop, in seconds.
+/// How long a pod may take to stop that has to go because of what it took from the node, in seconds.
 const EVICTION_GRACE: i64 = 1;
 /// After resources of a container that runs could not be changed.
 const RESIZE_RETRY: Duration = Duration::from_secs(10);
@@ -309,8 +307,8 @@ impl Worker {
             return Usage::Within(at);
         }
         if let Some(message) = volumes::excess(&self.context, &self.state.pod).await {
-            self.context.event(&self.state.pod, None, EventType::Warning, EVICTED, message.clone());
-            self.state.failure = Some(Failure { reason: EVICTED.to_owned(), message });
+            self.context.event(&self.state.pod, None, EventType::Warning, Failure::EVICTED, message.clone());
+            self.state.failure = Some(Failure { reason: Failure::EVICTED.to_owned(), message });
             return Usage::Exceeded;
         }
         let at = self.in_time(MEASURE);
@@ -321,7 +319,7 @@ impl Worker {
     /// How long the pod may take to stop.
     fn grace(&self) -> i64 {
         match &self.state.failure {
-            Some(failure) if failure.reason == EVICTED => EVICTION_GRACE,
+            Some(failure) if failure.is_eviction() => EVICTION_GRACE,
             _ => spec::grace_period(&self.state.pod),
         }
     }

@@ -217,6 +217,22 @@ fn a_refused_pod_has_failed() {
 }
 
 #[test]
+fn an_evicted_pod_says_who_ended_it_and_others_may_say_so_too() {
+    let mut scene = scene().running("a");
+    scene.failure = Some(Failure { reason: Failure::EVICTED.into(), message: "it took too much".into() });
+    let mut pod = one().condition("DisruptionTarget", "True", 0).build();
+    let disruptions = |status: &PodStatus| {
+        let all = status.conditions.iter().flatten().filter(|condition| condition.type_ == "DisruptionTarget");
+        all.map(|condition| condition.reason.clone().unwrap_or_default()).collect::<Vec<_>>()
+    };
+    assert_eq!(disruptions(&scene.status(&pod)), ["TerminationByKubelet"]);
+    scene.failure = None;
+    assert_eq!(disruptions(&scene.status(&pod)), [""]);
+    pod.status = None;
+    assert_eq!(disruptions(&scene.status(&pod)), [""; 0]);
+}
+
+#[test]
 fn a_stopped_pod_that_always_restarts_has_failed_or_succeeded() {
     for (code, phase) in [(0, "Succeeded"), (137, "Failed")] {
         let mut scene = scene().instance("a", 0, State::Exited, code);
