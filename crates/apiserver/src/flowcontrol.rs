@@ -79,6 +79,8 @@ pub(crate) struct FlowControl {
     turns: Arc<Turns>,
     /// Tells that seats are given back at a time for which somebody waits.
     releases: Notify,
+    /// Room for requests that are held before they are turned away.
+    held: filter::Held,
 }
 
 /// A seat, or several, of a level. They are given back when this is dropped.
@@ -161,7 +163,8 @@ impl FlowControl {
         let snapshot = Snapshot::default().next(&schemas, &levels, seats, env.instant());
         // Two for each processor: one runs, the other is there when it ends.
         let turns = Turns::new(2 * std::thread::available_parallelism().map_or(1, std::num::NonZero::get));
-        Arc::new(Self { snapshot: ArcSwap::from_pointee(snapshot), env, seats, turns, releases: Notify::new() })
+        let (snapshot, releases) = (ArcSwap::from_pointee(snapshot), Notify::new());
+        Arc::new(Self { snapshot, env, seats, turns, releases, held: filter::Held::new() })
     }
 
     fn levels(&self) -> Vec<Arc<Level>> {

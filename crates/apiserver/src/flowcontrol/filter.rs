@@ -4,8 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use api::status::Status;
+use base::Env;
 use http::{HeaderName, Response};
 use http_body::Body as _;
+use tokio::sync::Semaphore;
 
 use super::estimate::{self, Estimate, ONE, Stored};
 use super::queueset::Refusal;
@@ -21,8 +23,31 @@ use crate::registry::Registry;
 const SCHEMA_UID: HeaderName = HeaderName::from_static("x-kubernetes-pf-flowschema-uid");
 const LEVEL_UID: HeaderName = HeaderName::from_static("x-kubernetes-pf-prioritylevel-uid");
 
-/// After what time a request that finds no place is told so.
+/// How long a request that finds no place is held before it is told so. Zero tells it at once, as upstream does.
+///
+/// Clients that go by `Retry-After` come back a second later than upstream's would, and nothing is lost to them. Those
+/// that do not come back at once, and what each of them costs (TLS, its head, who it is, which rules count) comes before
+/// its flow's turn: some hundred connections of one user would have the processors to themselves.
 const PENALTY: Duration = Duration::from_secs(1);
+
+/// So many requests are held at a time, each of which costs its connection and what was read of it; more are told at
+/// once.
+const MOST_HELD: usize = 1024;
+
+/// Room for the requests that are held.
+pub(super) struct Held(Semaphore);
+
+impl Held {
+    pub(super) fn new() -> Self {
+        Self(Semaphore::new(MOST_HELD))
+    }
+
+    async fn wait(&self, env: &Env) {
+        if let Ok(_room) = self.0.try_acquire() {
+            env.sleep(PENALTY).await;
+        }
+    }
+}
 
 /// Answers up to this size are handed to the connection in one piece; larger ones are work until they are sent.
 const SMALL: u64 = 64 * 1024;
@@ -51,9 +76,9 @@ async fn wait(control: Arc<FlowControl>, mut exchange: Exchange, next: Next, is_
         Ok(seat) => Arc::new(seat),
         Err(turned_away) => {
             tracing::debug!(level = schema.level.name, schema = schema.name, why = ?turned_away.why, "request turned away");
-            // Who does not wait before he comes back waits here, where that costs nobody else anything.
+            // One that has waited for a seat has waited enough.
             if turned_away.why != Refusal::TimeOut {
-                control.env.sleep(PENALTY).await;
+                control.held.wait(&control.env).await;
             }
             return told(exchange.fail(&too_many(turned_away.retry_after)), &schema);
         }
@@ -128,4 +153,22 @@ fn with_cache<T>(
     let resource = kinds.find(&target.group, &target.version, &target.resource)?;
     let cache = registry.resource_cache(resource).ok()?;
     Some(ask(&cache))
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn only_so_many_requests_are_held() {
+        let (held, env) = (Held::new(), Env::system());
+        let wait = || held.wait(&env).boxed();
+        let mut waiting: Vec<_> = (0..MOST_HELD).map(|_| wait()).collect();
+        assert!(waiting.iter_mut().all(|one| one.now_or_never().is_none()), "there is room for each");
+        assert!(wait().now_or_never().is_some(), "one more is told at once");
+        waiting.pop();
+        assert!(wait().now_or_never().is_none(), "who has gone makes room");
+    }
 }
