@@ -64,6 +64,9 @@ impl Config {
     }
 }
 
+/// How many directories stand above and at that of a sandbox or container in the run directory, that one included.
+pub(crate) const DEPTH: usize = 4;
+
 /// The directories of an installation's runtime.
 #[derive(Clone, Debug)]
 pub(crate) struct Paths {

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -41,6 +41,17 @@ impl DiskError {
 /// Makes a directory and its parents, readable by root only.
 pub(crate) fn create_dir(path: &Path) -> Result<(), DiskError> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(DiskError::io("create directory", path))
+}
+
+/// Lets users of a pod's own find their way to `path`, of which they know the name: through it and `depth - 1` directories
+/// above.
+pub(crate) fn open_way(path: &Path, depth: usize) -> Result<(), DiskError> {
+    for dir in path.ancestors().take(depth) {
+        let metadata = fs::metadata(dir).map_err(DiskError::io("look at", dir))?;
+        let mode = fs::Permissions::from_mode(metadata.permissions().mode() | 0o011);
+        fs::set_permissions(dir, mode).map_err(DiskError::io("change", dir))?;
+    }
+    Ok(())
 }
 
 /// Replaces `path` by `content` so that a crash leaves the old or the new file, never a mixture.

@@ -26,7 +26,7 @@ struct Features {
 impl RuntimeHandlers {
     /// Asks the programs what they can.
     pub(crate) async fn detect(programs: BTreeMap<String, PathBuf>) -> Self {
-        let own = RuntimeHandlerFeatures { recursive_read_only_mounts: true, user_namespaces: false };
+        let own = RuntimeHandlerFeatures { recursive_read_only_mounts: true, user_namespaces: maps_layers() };
         let mut described = vec![RuntimeHandler { name: String::new(), features: Some(own) }];
         for (name, program) in &programs {
             let output = tokio::process::Command::new(program).arg("features").stdin(Stdio::null()).output().await;
@@ -57,6 +57,14 @@ impl RuntimeHandlers {
     pub(crate) fn describe(&self) -> Vec<RuntimeHandler> {
         self.described.clone()
     }
+}
+
+/// Whether the kernel can show layers of images to users of a pod's own: since Linux 5.19.
+fn maps_layers() -> bool {
+    let uname = rustix::system::uname();
+    let release = uname.release().to_string_lossy();
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map_while(|part| part.parse::<u32>().ok());
+    (numbers.next(), numbers.next()) >= (Some(5), Some(19))
 }
 
 fn of_program(features: &Features) -> RuntimeHandlerFeatures {

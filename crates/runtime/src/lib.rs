@@ -17,6 +17,7 @@ mod disk;
 mod engine;
 mod handlers;
 mod id;
+mod idmap;
 pub mod image;
 mod image_client;
 mod layer;

@@ -13,7 +13,7 @@ use crate::disk::{self, DiskError};
 use crate::engine::{Engine, EventKind};
 use crate::id::ContainerId;
 use crate::image::Image;
-use crate::sandbox::{self, Sandbox, SandboxPhase};
+use crate::sandbox::{self, Sandbox, SandboxPhase, UserNamespaceError};
 use crate::shim::protocol::{ShimConfig, rootfs};
 use crate::spec::{self, SpecError, SpecInput};
 
@@ -51,6 +51,9 @@ pub(crate) enum CreateError {
     /// It cannot be described.
     #[error(transparent)]
     Spec(#[from] SpecError),
+    /// The pod's users make no sense.
+    #[error(transparent)]
+    Users(#[from] UserNamespaceError),
     /// A vendor's device cannot be given.
     #[error(transparent)]
     Cdi(#[from] CdiError),
@@ -141,7 +144,9 @@ impl Plan {
         let Self { paths, config, image, .. } = self;
         disk::create_dir(paths.data())?;
         disk::create_dir(paths.bundle())?;
-        let preparation = Preparation { engine, paths, mounts: &config.mounts, images: &self.mounted_images };
+        let map = sandbox::id_map(&self.sandbox.record().config)?;
+        let users = map.map(|map| (map, self.sandbox.paths().namespace("user")));
+        let preparation = Preparation { engine, paths, mounts: &config.mounts, images: &self.mounted_images, users };
         preparation.mount_root(image)?;
         let prepared = preparation.mount_sources()?;
         let cgroup = sandbox::cgroup_parent(&self.sandbox_config, &engine.instance).join(self.id.as_str());
@@ -157,6 +162,7 @@ impl Plan {
             prepared: &prepared,
             target_pid_namespace: self.target_pid_namespace.clone(),
             is_for_program: oci_runtime.is_some(),
+            map,
         };
         let mut made = spec::make(&input)?;
         let devices = config.cdi_devices.iter().map(|device| device.name.as_str());
@@ -177,7 +183,8 @@ impl Plan {
             own_pid_namespace: made.own_pid_namespace,
             oom_score_adj: oom_score_adj(config),
             filter: made.filter,
-            uid: made.user.uid,
+            users: map.map(|_| self.sandbox.paths().namespace("user")),
+            uid: map.map_or(0, |map| map.host_id) + made.user.uid,
             oci_runtime: oci_runtime.clone(),
         };
         disk::write_json(&ShimConfig::file(paths.bundle()), &shim)?;

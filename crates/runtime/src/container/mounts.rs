@@ -13,14 +13,17 @@ use std::sync::Arc;
 
 use cri::{Mount, MountPropagation};
 use rustix::fs::{Mode, OFlags, ResolveFlags};
-use rustix::mount::{MountPropagationFlags, mount_bind_recursive, mount_change};
+use rustix::mount::{MountPropagationFlags, UnmountFlags, mount_bind_recursive, mount_change, unmount as unmount_here};
 
 use super::ContainerPaths;
+use crate::config::DEPTH;
 use crate::disk::{self, DiskError};
 use crate::engine::Engine;
+use crate::idmap;
 use crate::image::Image;
 use crate::mountinfo;
 use crate::overlay::{Overlay, OverlayError};
+use crate::sandbox::IdMap;
 use crate::shim::protocol::rootfs;
 use crate::spec;
 
@@ -76,6 +79,8 @@ pub(super) struct Preparation<'a> {
     pub mounts: &'a [Mount],
     /// The images that are mounted, in the order of the mounts.
     pub images: &'a [Arc<Image>],
+    /// The pod's users, if they are not the machine's, and where their namespace is bound.
+    pub users: Option<(IdMap, PathBuf)>,
 }
 
 impl Preparation<'_> {
@@ -87,6 +92,9 @@ impl Preparation<'_> {
         }
         let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
         fs::set_permissions(&upper, open).map_err(DiskError::io("change", &upper))?;
+        if self.users.is_some() {
+            disk::open_way(self.paths.bundle(), DEPTH)?;
+        }
         self.mount_layers(image, upper, work, &rootfs(self.paths.bundle()))
     }
 
@@ -114,7 +122,30 @@ impl Preparation<'_> {
             disk::create_dir(&empty)?;
             lower.push(empty);
         }
-        Ok(Overlay { lower, upper, work }.mount_at(target)?)
+        let Some((map, namespace)) = &self.users else {
+            return Ok(Overlay { lower, upper, work }.mount_at(target)?);
+        };
+        // The layers' files belong to the machine's root; the pod's sees them as its own.
+        std::os::unix::fs::chown(&upper, Some(map.host_id), Some(map.host_id))
+            .map_err(DiskError::io("change", &upper))?;
+        let mut mapped = Vec::with_capacity(lower.len());
+        for (number, layer) in lower.iter().enumerate() {
+            let place = self.paths.bundle().join(PREPARED).join(format!("layer{number}"));
+            disk::create_dir(&place)?;
+            let bind = || idmap::bind(layer, &place, &File::open(namespace)?, false);
+            bind().map_err(|source| PrepareError::Bind { path: layer.clone(), source })?;
+            mapped.push(place);
+        }
+        Overlay { lower: mapped.clone(), upper, work }.mount_at(target)?;
+        for place in mapped {
+            // The mounted root holds what it needs of it.
+            let release = || {
+                unmount_here(&place, UnmountFlags::DETACH)?;
+                fs::remove_dir(&place)
+            };
+            release().map_err(|source| PrepareError::Bind { path: place.clone(), source })?;
+        }
+        Ok(())
     }
 
     fn mount_image(&self, number: usize, mount: &Mount, image: &Image) -> Result<PathBuf, PrepareError> {
@@ -139,16 +170,21 @@ impl Preparation<'_> {
     fn bind(&self, number: usize, mount: &Mount, of_root: MountPropagation) -> Result<Option<PathBuf>, PrepareError> {
         let source = spec::mount_source(mount)?;
         check_propagation(&source, mount.propagation())?;
-        if mount.propagation() == of_root {
+        // Users of a pod's own may not find their way to the source, but to the bundle.
+        if mount.propagation() == of_root && self.users.is_none() {
             return Ok(None);
         }
         let flags = match mount.propagation() {
             MountPropagation::PropagationPrivate => MountPropagationFlags::PRIVATE,
-            _ => MountPropagationFlags::DOWNSTREAM,
+            MountPropagation::PropagationHostToContainer => MountPropagationFlags::DOWNSTREAM,
+            MountPropagation::PropagationBidirectional => MountPropagationFlags::SHARED,
         };
         let error = |source: io::Error| PrepareError::Bind { path: PathBuf::from(&mount.host_path), source };
         let dir = self.paths.bundle().join(PREPARED);
         disk::create_dir(&dir)?;
+        if self.users.is_some() {
+            disk::open_way(&dir, 1)?;
+        }
         let target = dir.join(number.to_string());
         let bind = || -> io::Result<()> {
             if source.is_dir() {
@@ -156,7 +192,12 @@ impl Preparation<'_> {
             } else {
                 OpenOptions::new().write(true).create_new(true).open(&target)?;
             }
-            mount_bind_recursive(&source, &target)?;
+            match &self.users {
+                Some((_, namespace)) if !mount.uid_mappings.is_empty() => {
+                    idmap::bind(&source, &target, &File::open(namespace)?, true)?;
+                }
+                _ => mount_bind_recursive(&source, &target)?,
+            }
             Ok(mount_change(&target, flags | MountPropagationFlags::REC)?)
         };
         bind().map_err(error)?;

@@ -8,6 +8,7 @@ mod pause;
 mod remove;
 mod run;
 mod stop;
+mod userns;
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -24,6 +25,7 @@ pub(crate) use pause::stop as stop_pause;
 pub(crate) use remove::{RemoveSandboxError, remove, remove_rest};
 pub(crate) use run::{RunSandboxError, run};
 pub(crate) use stop::{StopSandboxError, stop};
+pub(crate) use userns::{IdMap, UserNamespaceError, id_map};
 
 /// Where a sandbox's things are.
 #[derive(Clone, Debug)]

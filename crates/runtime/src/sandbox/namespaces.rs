@@ -1,5 +1,6 @@
 //! Namespaces that live without a process: they are bound to files.
 
+use std::ffi::CString;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -8,7 +9,7 @@ use cri::{NamespaceMode, PodSandboxConfig};
 use nix::sched::CloneFlags;
 use rustix::mount::{MountFlags, UnmountFlags, mount, mount_bind, unmount};
 
-use super::{SandboxPaths, namespace_options};
+use super::{SandboxPaths, UserNamespaceError, namespace_options, userns};
 
 /// Why a sandbox has no namespaces.
 #[derive(Debug, thiserror::Error)]
@@ -34,9 +35,9 @@ pub(crate) enum NamespaceError {
     /// A kernel parameter would be set for the whole machine.
     #[error("sysctl {0} is not of a namespace that the pod has of its own")]
     NotNamespaced(String),
-    /// User namespaces are asked for.
-    #[error("user namespaces are not offered by this runtime")]
-    UserNamespace,
+    /// A user namespace that is not offered.
+    #[error(transparent)]
+    User(#[from] UserNamespaceError),
 }
 
 fn system<E: Into<io::Error>>(action: &'static str) -> impl FnOnce(E) -> NamespaceError {
@@ -48,11 +49,8 @@ const DEFAULT_SYSCTLS: &[(&str, &str)] =
     &[("net.ipv4.ip_unprivileged_port_start", "0"), ("net.ipv4.ping_group_range", "0 2147483647")];
 
 /// Makes and binds the namespaces that `config` asks for. Blocks.
-pub(super) fn make(config: &PodSandboxConfig, paths: &SandboxPaths) -> Result<(), NamespaceError> {
-    let options = namespace_options(config);
-    if options.userns_options.is_some_and(|options| options.mode() == NamespaceMode::Pod) {
-        return Err(NamespaceError::UserNamespace);
-    }
+pub(super) fn make(config: &PodSandboxConfig, paths: &SandboxPaths, program: &Path) -> Result<(), NamespaceError> {
+    let map = userns::id_map(config)?;
     let mut flags = CloneFlags::empty();
     let mut kinds = Vec::new();
     if namespace_options(config).network() != NamespaceMode::Node {
@@ -65,9 +63,16 @@ pub(super) fn make(config: &PodSandboxConfig, paths: &SandboxPaths) -> Result<()
     }
     let dir = paths.run().join("ns");
     fs::create_dir_all(&dir).map_err(system("make the namespaces' directory"))?;
+    if let Some(map) = map {
+        userns::make(map, &kinds, program, paths).map_err(system("make a user namespace"))?;
+    }
     let work = || {
-        nix::sched::unshare(flags).map_err(system("make namespaces"))?;
-        for kind in &kinds {
+        if map.is_some() {
+            userns::enter(&kinds, paths).map_err(system("enter namespaces"))?;
+        } else {
+            nix::sched::unshare(flags).map_err(system("make namespaces"))?;
+        }
+        for kind in kinds.iter().filter(|_| map.is_none()) {
             let target = paths.namespace(kind);
             fs::write(&target, "").map_err(system("make a namespace's file"))?;
             let source = format!("/proc/thread-self/ns/{kind}");
@@ -123,11 +128,14 @@ fn sysctl_file(name: &str) -> PathBuf {
 }
 
 /// Mounts the sandbox's `/dev/shm`.
-pub(super) fn mount_shm(paths: &SandboxPaths) -> Result<(), NamespaceError> {
+pub(super) fn mount_shm(config: &PodSandboxConfig, paths: &SandboxPaths) -> Result<(), NamespaceError> {
     let target = paths.shm();
     fs::create_dir_all(&target).map_err(system("make the directory of /dev/shm"))?;
     let flags = MountFlags::NOSUID | MountFlags::NOEXEC | MountFlags::NODEV;
-    mount("shm", &target, "tmpfs", flags, c"mode=1777,size=65536k").map_err(system("mount /dev/shm"))
+    let root = userns::id_map(config)?.map_or(0, |map| map.host_id);
+    let options = CString::new(format!("mode=1777,size=65536k,uid={root},gid={root}"));
+    let options = options.map_err(|err| system("mount /dev/shm")(io::Error::from(err)))?;
+    mount("shm", &target, "tmpfs", flags, options.as_c_str()).map_err(system("mount /dev/shm"))
 }
 
 /// Unbinds the network namespace, and with it, unless a process is left in it, its interfaces.

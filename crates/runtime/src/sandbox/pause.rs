@@ -21,13 +21,14 @@ pub(crate) enum PauseError {
 }
 
 /// Starts the process and binds its pid namespace.
-pub(super) async fn start(program: &Path, paths: &SandboxPaths) -> Result<(), PauseError> {
+pub(super) async fn start(program: &Path, paths: &SandboxPaths, has_users: bool) -> Result<(), PauseError> {
     let mut command = tokio::process::Command::new(program);
     command
         .arg0("skiff")
         .args(["shim", "pause"])
         .arg(paths.namespace("pid"))
         .arg(paths.pause_pid())
+        .args(has_users.then(|| paths.namespace("user")))
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::piped());

@@ -8,7 +8,11 @@ use super::files::FileError;
 use super::namespaces::NamespaceError;
 use super::network::ConnectError;
 use super::pause::PauseError;
-use super::{Sandbox, SandboxPhase, SandboxRecord, files, metadata, namespace_options, namespaces, network, pause};
+use super::{
+    Sandbox, SandboxPhase, SandboxRecord, UserNamespaceError, files, metadata, namespace_options, namespaces, network,
+    pause,
+};
+use crate::config::DEPTH;
 use crate::disk::{self, DiskError};
 use crate::engine::{Engine, EventKind};
 use crate::id::SandboxId;
@@ -37,6 +41,9 @@ pub(crate) enum RunSandboxError {
     /// No namespaces.
     #[error(transparent)]
     Namespace(#[from] NamespaceError),
+    /// A user namespace that is not offered.
+    #[error(transparent)]
+    UserNamespace(#[from] UserNamespaceError),
     /// No files.
     #[error(transparent)]
     File(#[from] FileError),
@@ -61,6 +68,7 @@ pub(crate) async fn run(
     if names.name.is_empty() || names.uid.is_empty() {
         return Err(RunSandboxError::NoMetadata);
     }
+    super::id_map(&config)?;
     let key = format!("sandbox {} {} {} {}", names.namespace, names.name, names.uid, names.attempt);
     let _alone = engine.locks.lock(key).await;
     let same_name = |sandbox: &&Arc<Sandbox>| metadata(&sandbox.record().config) == names;
@@ -95,7 +103,7 @@ pub(crate) async fn run(
 }
 
 async fn make(engine: &Engine, sandbox: &Arc<Sandbox>) -> Result<(), RunSandboxError> {
-    let blocking = sandbox.clone();
+    let (blocking, program) = (sandbox.clone(), engine.shim_program.clone());
     let work = tokio::task::spawn_blocking(move || -> Result<(), RunSandboxError> {
         let (paths, config) = (blocking.paths(), blocking.record().config);
         disk::create_dir(paths.data())?;
@@ -103,16 +111,19 @@ async fn make(engine: &Engine, sandbox: &Arc<Sandbox>) -> Result<(), RunSandboxE
         // On the disk before anything is made, so that it is found and removed after a crash.
         blocking.write()?;
         files::write(&config, paths)?;
-        namespaces::make(&config, paths)?;
+        if super::id_map(&config)?.is_some() {
+            disk::open_way(paths.run(), DEPTH)?;
+        }
+        namespaces::make(&config, paths, &program)?;
         if namespace_options(&config).ipc() != NamespaceMode::Node {
-            namespaces::mount_shm(paths)?;
+            namespaces::mount_shm(&config, paths)?;
         }
         Ok(())
     });
     work.await.map_err(|_| RunSandboxError::Aborted)??;
     let config = sandbox.record().config;
     if namespace_options(&config).pid() == NamespaceMode::Pod {
-        pause::start(&engine.shim_program, sandbox.paths()).await?;
+        pause::start(&engine.shim_program, sandbox.paths(), super::id_map(&config)?.is_some()).await?;
     }
     let ips = network::connect(engine, sandbox.id(), &config, sandbox.paths()).await?;
     sandbox.update(|record| {

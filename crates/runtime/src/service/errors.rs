@@ -37,7 +37,7 @@ impl From<RunSandboxError> for Status {
     fn from(err: RunSandboxError) -> Self {
         let text = error_chain(&err);
         match err {
-            RunSandboxError::NoMetadata => Self::invalid_argument(text),
+            RunSandboxError::NoMetadata | RunSandboxError::UserNamespace(_) => Self::invalid_argument(text),
             RunSandboxError::Exists { .. } => Self::already_exists(text),
             _ => Self::unknown(text),
         }

@@ -6,13 +6,14 @@ use std::path::{Path, PathBuf};
 use libcontainer::container::Container;
 use libcontainer::container::builder::ContainerBuilder;
 use libcontainer::syscall::syscall::SyscallType;
+use oci_spec::runtime::Process;
 
 use super::executor::ProgramExecutor;
 use super::init::{InitError, explain, pipe, read_report, system};
 use super::oci::OciContainer;
 use super::protocol::ShimConfig;
+use super::users::PodUser;
 use crate::disk;
-use crate::seccomp::Filter;
 
 /// The stdio of a process that is about to be made.
 pub(super) enum ProcessStdio {
@@ -58,7 +59,7 @@ impl Contained {
             return Ok((Self::Program(container), pid));
         }
         let (report, report_end) = pipe()?;
-        let builder = builder(bundle, &config.id, report_end, config.filter.clone(), stdio, InitError::Create)?;
+        let builder = builder(bundle, config, report_end, None, stdio, InitError::Create)?;
         let container = builder.as_init(bundle).with_systemd(false).build();
         let container = container.map_err(|err| InitError::Create(explain(&err)))?;
         let pid = container.pid().ok_or_else(|| InitError::Create("no process".to_owned()))?.as_raw();
@@ -79,20 +80,38 @@ impl Contained {
         }
     }
 
-    /// Runs the process that `process_file` describes in the container.
+    /// Runs a process in the container.
     pub(super) fn exec(
         &self,
         bundle: &Path,
         config: &ShimConfig,
-        process_file: &Path,
+        process: &Process,
         stdio: ProcessStdio,
     ) -> Result<i32, InitError> {
         stdio.give_to(config.uid)?;
+        let process_file = bundle.join("process.json");
+        let result = self.exec_by(bundle, config, process.clone(), &process_file, stdio);
+        disk::remove_file(&process_file)?;
+        result
+    }
+
+    fn exec_by(
+        &self,
+        bundle: &Path,
+        config: &ShimConfig,
+        mut process: Process,
+        process_file: &Path,
+        stdio: ProcessStdio,
+    ) -> Result<i32, InitError> {
         if let Self::Program(container) = self {
+            disk::write_json(process_file, &process)?;
             return container.exec(process_file, stdio);
         }
+        let user = config.users.as_ref().map(|namespace| PodUser::take(&mut process, namespace));
+        let user = user.transpose().map_err(system("find the pod's users"))?;
+        disk::write_json(process_file, &process)?;
         let (report, report_end) = pipe()?;
-        let builder = builder(bundle, &config.id, report_end, config.filter.clone(), stdio, InitError::Start)?;
+        let builder = builder(bundle, config, report_end, user, stdio, InitError::Start)?;
         let pid = builder.as_tenant().with_process(Some(process_file)).with_detach(true).build();
         let pid = pid.map_err(|err| InitError::Start(explain(&err)))?;
         match read_report(report)? {
@@ -117,16 +136,16 @@ fn state_dir(bundle: &Path) -> PathBuf {
 
 fn builder(
     bundle: &Path,
-    id: &str,
+    config: &ShimConfig,
     report: OwnedFd,
-    filter: Option<Filter>,
+    user: Option<PodUser>,
     stdio: ProcessStdio,
     error: fn(String) -> InitError,
 ) -> Result<ContainerBuilder, InitError> {
-    let builder = ContainerBuilder::new(id.to_owned(), SyscallType::default())
+    let builder = ContainerBuilder::new(config.id.clone(), SyscallType::default())
         .with_root_path(state_dir(bundle))
         .map_err(|err| error(explain(&err)))?
-        .with_executor(ProgramExecutor::new(report, filter));
+        .with_executor(ProgramExecutor::new(report, config.filter.clone(), user));
     Ok(match stdio {
         ProcessStdio::Console(socket) => builder.with_console_socket(Some(socket)),
         ProcessStdio::Pipes([stdin, stdout, stderr]) => {

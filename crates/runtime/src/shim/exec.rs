@@ -53,8 +53,6 @@ pub(super) fn exec(
     stdio: Vec<OwnedFd>,
     env: &Env,
 ) -> Result<(Started, Option<OwnedFd>), InitError> {
-    let process_file = bundle.join("process.json");
-    disk::write_json(&process_file, &request.process)?;
     let (console, stdio) = if request.process.terminal().unwrap_or(false) {
         let console = Console::listen(bundle)?;
         let path = console.path().to_owned();
@@ -65,9 +63,8 @@ pub(super) fn exec(
     };
     let mut warnings = Vec::new();
     let oom = OomScore::apply(request.oom_score_adj, &mut warnings);
-    let result = contained.exec(bundle, config, &process_file, stdio);
+    let result = contained.exec(bundle, config, &request.process, stdio);
     oom.restore();
-    disk::remove_file(&process_file)?;
     let pid = result?;
     let terminal = console.map(Console::accept).transpose()?;
     Ok((Started { pid, started_at: env.now(), warnings }, terminal))

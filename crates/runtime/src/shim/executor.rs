@@ -15,6 +15,7 @@ use oci_spec::runtime::{Process, Spec};
 use rustix::thread::CapabilitySet;
 
 use super::sys;
+use super::users::PodUser;
 use crate::seccomp::Filter;
 
 /// Replaces libcontainer's own executor, which hides failures that happen after the start.
@@ -24,12 +25,14 @@ pub(super) struct ProgramExecutor {
     report: Rc<OwnedFd>,
     /// The filter of the program's system calls.
     filter: Option<Rc<Filter>>,
+    /// The user that it becomes, where libcontainer does not see to that.
+    user: Option<Rc<PodUser>>,
 }
 
 impl ProgramExecutor {
     /// An executor that reports on `report`, which must be closed on exec.
-    pub(super) fn new(report: OwnedFd, filter: Option<Filter>) -> Self {
-        Self { report: Rc::new(report), filter: filter.map(Rc::new) }
+    pub(super) fn new(report: OwnedFd, filter: Option<Filter>, user: Option<PodUser>) -> Self {
+        Self { report: Rc::new(report), filter: filter.map(Rc::new), user: user.map(Rc::new) }
     }
 }
 
@@ -48,6 +51,8 @@ enum ProgramError {
     Io(String, String),
     #[error("cannot install the seccomp filter: {0}")]
     Seccomp(io::Error),
+    #[error("cannot become a user of the pod: {0}")]
+    User(io::Error),
 }
 
 /// Where the program of `process` is, seen from inside the container.
@@ -100,7 +105,7 @@ impl Executor for ProgramExecutor {
 
     fn exec(&self, spec: &Spec) -> Result<(), ExecutorError> {
         let process = process(spec).ok_or(ExecutorError::InvalidArg)?;
-        let err = become_program(process, self.filter.as_deref());
+        let err = become_program(process, self.filter.as_deref(), self.user.as_deref());
         // Nobody is left to tell if the other end is gone.
         let _ = rustix::io::write(&*self.report, err.to_string().as_bytes());
         Err(ExecutorError::Other(err.to_string()))
@@ -115,7 +120,7 @@ fn confine(filter: &Filter) -> io::Result<()> {
     Ok(sys::install_filter(&filter.instructions(), filter.flags())?)
 }
 
-fn become_program(process: &Process, filter: Option<&Filter>) -> ProgramError {
+fn become_program(process: &Process, filter: Option<&Filter>, user: Option<&PodUser>) -> ProgramError {
     let program = match find_program(process) {
         Ok(program) => program,
         Err(err) => return err,
@@ -138,11 +143,17 @@ fn become_program(process: &Process, filter: Option<&Filter>) -> ProgramError {
     if let Err(err) = SigSet::empty().thread_set_mask() {
         return failed(&err);
     }
+    if let Err(err) = user.map_or(Ok(()), PodUser::enter) {
+        return ProgramError::User(err);
+    }
     // The last that happens before the program, which is filtered like all that it does.
     if let Some(filter) = filter
         && let Err(err) = confine(filter)
     {
         return ProgramError::Seccomp(err);
+    }
+    if let Err(err) = user.map_or(Ok(()), PodUser::become_user) {
+        return ProgramError::User(err);
     }
     match nix::unistd::execv(&c_program, &c_args) {
         Ok(never) => match never {},

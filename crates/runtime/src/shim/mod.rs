@@ -6,7 +6,8 @@
 //! writes its log, reaps everything below it, records how it ended, and exits then. The runtime may die and come back
 //! at any time: the socket and the files in the container's directories are all that they share.
 //!
-//! `<program> shim pause <path>` is the other mode: process 1 of a pid namespace that the containers of a pod share.
+//! `<program> shim pause <path>` is another mode: process 1 of a pid namespace that the containers of a pod share.
+//! `<program> shim namespaces <kind>...` makes namespaces that the runtime binds.
 
 mod attach;
 mod contained;
@@ -15,10 +16,12 @@ mod executor;
 mod init;
 mod log;
 mod main_loop;
+mod namespaces;
 mod oci;
 mod pause;
 pub(crate) mod protocol;
 mod sys;
+mod users;
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -32,8 +35,13 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let args: Vec<&Path> = args.iter().map(Path::new).collect();
     match args.as_slice() {
         [mode, bundle] if mode.as_os_str() == "run" => init::run(bundle),
-        [mode, namespace, pid_file] if mode.as_os_str() == "pause" => pause::make(namespace, pid_file),
+        [mode, namespace, pid_file] if mode.as_os_str() == "pause" => pause::make(namespace, pid_file, None),
+        [mode, namespace, pid_file, users] if mode.as_os_str() == "pause" => {
+            pause::make(namespace, pid_file, Some(users))
+        }
+        [mode, users] if mode.as_os_str() == "pause-in" => pause::make_in(users),
         [mode] if mode.as_os_str() == "pause-init" => pause::run(),
+        [mode, kinds @ ..] if mode.as_os_str() == "namespaces" => namespaces::make(kinds),
         _ => ExitCode::from(2),
     }
 }

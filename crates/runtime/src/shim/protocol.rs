@@ -52,6 +52,8 @@ pub(crate) struct ShimConfig {
     pub filter: Option<Filter>,
     /// The user that the container's processes are.
     pub uid: u32,
+    /// Where the namespace of the pod's users is bound, if they are not the machine's.
+    pub users: Option<PathBuf>,
     /// The program that runs the container, unless libcontainer does.
     pub oci_runtime: Option<PathBuf>,
 }

@@ -75,6 +75,14 @@ const ALL: &[&str] = &[
     "CAP_CHECKPOINT_RESTORE",
 ];
 
+/// How many there are.
+pub(crate) const COUNT: u32 = ALL.len() as u32;
+
+/// The number of a capability by its whole name.
+pub(crate) fn number(name: &str) -> Option<u32> {
+    ALL.iter().position(|known| *known == name).and_then(|number| u32::try_from(number).ok())
+}
+
 /// A capability that does not exist.
 #[derive(Debug, thiserror::Error)]
 #[error("unknown capability {0:?}")]
@@ -99,8 +107,7 @@ impl Capabilities {
     /// not keep.
     pub(super) fn lend(&mut self, names: &[&'static str]) -> Vec<u32> {
         self.lent.extend(names.iter().filter(|name| !self.has.contains(*name)));
-        let numbers = self.lent.iter().filter_map(|name| ALL.iter().position(|known| known == name));
-        numbers.filter_map(|number| u32::try_from(number).ok()).collect()
+        self.lent.iter().filter_map(|name| number(name)).collect()
     }
 
     pub(super) fn to_json(&self) -> Value {

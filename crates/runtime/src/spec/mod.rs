@@ -18,11 +18,11 @@ use oci_spec::image::ImageConfiguration;
 use oci_spec::runtime::LinuxSeccomp;
 use serde_json::{Value, json};
 
-use crate::sandbox::SandboxPaths;
+use crate::sandbox::{IdMap, SandboxPaths};
 use crate::seccomp::{self, Filter, SeccompError};
 
 use capabilities::Capabilities;
-pub(crate) use capabilities::UnknownCapability;
+pub(crate) use capabilities::{COUNT as CAPABILITIES, UnknownCapability, number as capability_number};
 pub(crate) use devices::DeviceError;
 pub(crate) use mounts::{MountError, root_propagation, source as mount_source};
 pub(crate) use resources::resources as limits;
@@ -78,6 +78,8 @@ pub(crate) struct SpecInput<'a> {
     pub target_pid_namespace: Option<PathBuf>,
     /// Whether another OCI runtime than libcontainer reads the specification.
     pub is_for_program: bool,
+    /// The pod's users, if they are not the machine's.
+    pub map: Option<IdMap>,
 }
 
 /// A specification with what others need to know of it.
@@ -130,7 +132,7 @@ pub(crate) fn make(input: &SpecInput<'_>) -> Result<MadeSpec, SpecError> {
     }
     let user = user::resolve(&context, input.image, input.rootfs)?;
     let (process, cwd) = process::process(input, &context, &user, &capabilities)?;
-    process::make_cwd(input.rootfs, &cwd)?;
+    process::make_cwd(input.rootfs, &cwd, input.map)?;
     let privileged = context.privileged;
     let (namespaces, own_pid_namespace) = namespaces(input, &context);
     let linux_resources = input.config.linux.as_ref().and_then(|linux| linux.resources.clone()).unwrap_or_default();
@@ -147,6 +149,11 @@ pub(crate) fn make(input: &SpecInput<'_>) -> Result<MadeSpec, SpecError> {
         "maskedPaths": paths(privileged, &context.masked_paths, MASKED_PATHS),
         "readonlyPaths": paths(privileged, &context.readonly_paths, READONLY_PATHS),
     });
+    if let Some(map) = input.map.filter(|_| input.is_for_program) {
+        let mapping = json!([{"containerID": 0, "hostID": map.host_id, "size": map.length}]);
+        linux["uidMappings"] = mapping.clone();
+        linux["gidMappings"] = mapping;
+    }
     if let Some(profile) = profile.filter(|_| input.is_for_program) {
         linux["seccomp"] = json!(profile);
     }
@@ -190,6 +197,9 @@ fn namespaces(input: &SpecInput<'_>, context: &LinuxContainerSecurityContext) ->
     let joined = |kind: &str, path: &Path| json!({"type": kind, "path": path});
     let mut namespaces = vec![json!({"type": "mount"})];
     let sandbox = input.sandbox;
+    if input.map.is_some() {
+        namespaces.push(joined("user", &sandbox.namespace("user")));
+    }
     // Network, names and IPC are the sandbox's, whatever the container says: it may say nothing.
     if of_sandbox.network() != NamespaceMode::Node {
         namespaces.push(joined("network", &sandbox.namespace("net")));

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use cri::LinuxContainerSecurityContext;
@@ -10,6 +11,7 @@ use serde_json::{Value, json};
 use super::capabilities::Capabilities;
 use super::user::ResolvedUser;
 use super::{SpecError, SpecInput};
+use crate::sandbox::IdMap;
 
 /// Where programs are searched unless the image or the container says otherwise.
 const DEFAULT_PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -89,15 +91,19 @@ fn merge_env(entries: impl Iterator<Item = String>) -> Vec<String> {
 }
 
 /// Makes the working directory in the container's root where the image does not have it.
-pub(super) fn make_cwd(rootfs: &Path, cwd: &Path) -> Result<(), SpecError> {
+pub(super) fn make_cwd(rootfs: &Path, cwd: &Path, map: Option<IdMap>) -> Result<(), SpecError> {
     let error = |source| SpecError::WorkingDir { path: cwd.to_owned(), source };
     let Some(relative) = crate::layer::clean_path(cwd) else {
         return Err(error(std::io::ErrorKind::InvalidInput.into()));
     };
     let root = File::open(rootfs).map_err(error)?;
-    match crate::layer::open_dir(root.as_fd(), &relative) {
-        Ok(_) => Ok(()),
-        Err(source) => Err(error(source)),
+    let dir = File::from(crate::layer::open_dir(root.as_fd(), &relative).map_err(error)?);
+    // What was made just now belongs to the machine's root.
+    match map {
+        Some(map) if dir.metadata().map_err(error)?.uid() == 0 => {
+            std::os::unix::fs::fchown(&dir, Some(map.host_id), Some(map.host_id)).map_err(error)
+        }
+        _ => Ok(()),
     }
 }
 

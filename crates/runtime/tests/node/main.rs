@@ -10,3 +10,4 @@ mod restart;
 mod spdy_streams;
 mod streams;
 mod support;
+mod users;
