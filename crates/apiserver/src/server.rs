@@ -180,17 +180,17 @@ impl ApiServer {
             authenticator,
             authorities,
             tokens: TokenIssuer::new(keys.clone(), &config, env.clone()),
-            aggregation: Aggregation::new(FrontProxy::new(&certificates.front_proxy)),
+            aggregation: Aggregation::new(FrontProxy::new(&certificates.front_proxy, &env)),
             metrics: Metrics::new(),
             limits: limits(&config, &env),
-            dialer: Dialer::new(&certificates)?,
+            dialer: Dialer::new(&certificates, &env)?,
             certificates,
             keys,
             config,
             registry,
             background: tokio::sync::Mutex::new(Tasks::new()),
         };
-        let tls = edge::server_config(core.certificates.serving.clone()).map_err(TlsError::from)?;
+        let tls = edge::server_config(core.certificates.serving.clone(), &env).map_err(TlsError::from)?;
         Ok(Self { core: Arc::new(core), listener, address, tls, env, trigger, upkeep, audit })
     }
 

@@ -174,7 +174,8 @@ impl Webhooks {
             return Ok(client.clone());
         }
         let bundle = BASE64_STANDARD.decode(ca_bundle).map_err(|err| WebhookError::Config(err.to_string()))?;
-        let mut tls = tls_config(&bundle, key.2.as_deref()).map_err(|err| WebhookError::Config(err.to_string()))?;
+        let tls = tls_config(&bundle, key.2.as_deref(), &self.env);
+        let mut tls = tls.map_err(|err| WebhookError::Config(err.to_string()))?;
         // Over HTTP/2 all requests would share one connection, and so go to one of the service's endpoints.
         tls.alpn_protocols = vec![b"http/1.1".to_vec()];
         let services = (lookup == Lookup::Service).then(|| self.cache.clone());

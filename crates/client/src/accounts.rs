@@ -16,7 +16,7 @@ use kube::client::Body;
 use tokio::sync::Mutex;
 use tower::{BoxError, Service};
 
-use crate::connect::{ConnectError, InProcessService, Source, connect};
+use crate::connect::{ConnectError, InProcessService, in_process};
 use crate::objects;
 
 /// How long a token lasts; it is renewed when less than a third of that is left.
@@ -45,7 +45,7 @@ impl Accounts {
     /// A component's client that acts as the account.
     pub async fn client(&self, account: &str, component: &str) -> Result<kube::Client, ConnectError> {
         match self {
-            Self::InProcess(service) => connect(Source::InProcess(service(account)), component).await,
+            Self::InProcess(service) => Ok(in_process(service(account), component)),
             Self::Remote(remote) => Ok(remote.client(account)),
         }
     }

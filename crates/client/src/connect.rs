@@ -1,7 +1,8 @@
-//! The one constructor of clients.
+//! The constructors of clients.
 
 use std::path::PathBuf;
 
+use base::Env;
 use bytes::Bytes;
 use http::header::USER_AGENT;
 use http::{HeaderValue, Request, Response};
@@ -13,6 +14,7 @@ use tower::util::BoxCloneSyncService;
 use tower::{BoxError, Service, ServiceExt};
 
 use crate::kubeconfig::{Taken, follow};
+use crate::stack::over_https;
 
 /// The API server's service as in-process clients call it: no socket, no TLS. The identity of the caller is attached
 /// by the API server when it hands the service out.
@@ -20,26 +22,10 @@ pub type InProcessService = BoxCloneSyncService<Request<Body>, Response<UnsyncBo
 
 /// Where the API server is.
 pub enum Source {
-    /// In this process.
-    InProcess(InProcessService),
     /// Behind the current context of a kubeconfig file, which is followed when it changes.
     Kubeconfig(PathBuf),
     /// At the address and with the credentials of a kubeconfig that was already read.
     Loaded(Box<Kubeconfig>),
-}
-
-impl Source {
-    /// The source over any tower service that speaks the Kubernetes API.
-    pub fn in_process<S, B>(service: S) -> Self
-    where
-        S: Service<Request<Body>, Response = Response<B>> + Clone + Send + Sync + 'static,
-        S::Future: Send + 'static,
-        S::Error: Into<BoxError>,
-        B: http_body::Body<Data = Bytes> + Send + 'static,
-        B::Error: Into<BoxError>,
-    {
-        Self::InProcess(in_process_service(service))
-    }
 }
 
 /// Any tower service that speaks the Kubernetes API, as clients call it.
@@ -76,38 +62,49 @@ pub enum ConnectError {
     Setup(#[source] Box<kube::Error>),
 }
 
-/// Makes a client for a component. No request is sent: an API server that is not there yet shows in the first call.
+/// Makes a client for a component that comes by HTTPS. No request is sent: an API server that is not there yet shows in the first call.
 ///
 /// The component's name stands in front of the client's `User-Agent`; the server knows by it who has written which
 /// field.
 ///
-/// Must be called inside a tokio runtime.
-pub async fn connect(source: Source, component: &str) -> Result<kube::Client, ConnectError> {
+/// Certificates end by the clock of `env`. Must be called inside a tokio runtime.
+pub async fn connect(source: Source, component: &str, env: &Env) -> Result<kube::Client, ConnectError> {
     let kubeconfig = match source {
-        Source::InProcess(service) => {
-            let agent = user_agent(component);
-            let service = service.map_request(move |mut request: Request<Body>| {
-                request.headers_mut().insert(USER_AGENT, agent.clone());
-                request
-            });
-            return Ok(kube::Client::new(service, "default"));
-        }
-        Source::Kubeconfig(path) => return follow(path, component, Taken::All).await,
+        Source::Kubeconfig(path) => return follow(path, (component, Taken::All), env).await,
         Source::Loaded(kubeconfig) => *kubeconfig,
     };
     let config = kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await;
-    connect_to(config.map_err(|source| ConnectError::Use(Box::new(source)))?, component)
+    connect_to(config.map_err(|source| ConnectError::Use(Box::new(source)))?, component, env)
+}
+
+/// Makes a client of the API server in this process.
+pub fn in_process(service: InProcessService, component: &str) -> kube::Client {
+    let agent = user_agent(component);
+    let service = service.map_request(move |mut request: Request<Body>| {
+        request.headers_mut().insert(USER_AGENT, agent.clone());
+        request
+    });
+    kube::Client::new(service, "default")
 }
 
 /// Makes a client that reaches the server of a kubeconfig's current context and shows it no credentials.
-pub async fn connect_anonymously(kubeconfig: PathBuf, component: &str) -> Result<kube::Client, ConnectError> {
-    follow(kubeconfig, component, Taken::Cluster).await
+pub async fn connect_anonymously(
+    kubeconfig: PathBuf,
+    component: &str,
+    env: &Env,
+) -> Result<kube::Client, ConnectError> {
+    follow(kubeconfig, (component, Taken::Cluster), env).await
 }
 
 /// Makes a client that shows the server the credentials of a kubeconfig's current context and acts as another user, whom
 /// that context's user may impersonate.
-pub async fn connect_as(kubeconfig: PathBuf, component: &str, user: &str) -> Result<kube::Client, ConnectError> {
-    follow(kubeconfig, component, Taken::As(user.to_owned())).await
+pub async fn connect_as(
+    kubeconfig: PathBuf,
+    component: &str,
+    user: &str,
+    env: &Env,
+) -> Result<kube::Client, ConnectError> {
+    follow(kubeconfig, (component, Taken::As(user.to_owned())), env).await
 }
 
 fn user_agent(component: &str) -> HeaderValue {
@@ -115,9 +112,9 @@ fn user_agent(component: &str) -> HeaderValue {
     HeaderValue::try_from(text).expect("names of components are plain text")
 }
 
-pub(crate) fn connect_to(mut config: kube::Config, component: &str) -> Result<kube::Client, ConnectError> {
+pub(crate) fn connect_to(mut config: kube::Config, component: &str, env: &Env) -> Result<kube::Client, ConnectError> {
     // Another library of the process may have chosen one already; any will do.
     let _ = rustls::crypto::ring::default_provider().install_default();
     config.headers.push((USER_AGENT, user_agent(component)));
-    kube::Client::try_from(config).map_err(|source| ConnectError::Setup(Box::new(source)))
+    over_https(&config, env).map_err(|source| ConnectError::Setup(Box::new(source)))
 }

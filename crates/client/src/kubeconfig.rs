@@ -9,7 +9,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use base::FileWatch;
+use base::{Env, FileWatch};
 use futures::FutureExt;
 use http::{Request, Response};
 use kube::client::Body;
@@ -31,8 +31,12 @@ pub(crate) enum Taken {
 }
 
 /// A client that goes with its kubeconfig file.
-pub(crate) async fn follow(path: PathBuf, component: &str, taken: Taken) -> Result<kube::Client, ConnectError> {
-    let source = KubeconfigFile { path, component: component.to_owned(), taken };
+pub(crate) async fn follow(
+    path: PathBuf,
+    (component, taken): (&str, Taken),
+    env: &Env,
+) -> Result<kube::Client, ConnectError> {
+    let source = KubeconfigFile { path, component: component.to_owned(), taken, env: env.clone() };
     let current = source.load().await?;
     let namespace = current.client.default_namespace().to_owned();
     let followed = Arc::new(Followed { source, current: Mutex::new(current) });
@@ -43,6 +47,7 @@ struct KubeconfigFile {
     path: PathBuf,
     component: String,
     taken: Taken,
+    env: Env,
 }
 
 /// A client as the files say, and what tells that they say something else.
@@ -66,7 +71,7 @@ impl KubeconfigFile {
             Taken::Cluster => config.auth_info = kube::config::AuthInfo::default(),
             Taken::As(user) => config.auth_info.impersonate = Some(user.clone()),
         }
-        Ok(Current { client: connect_to(config, &self.component)?, watches })
+        Ok(Current { client: connect_to(config, &self.component, &self.env)?, watches })
     }
 }
 

@@ -18,10 +18,11 @@ pub mod leader;
 pub mod objects;
 mod queue;
 mod recorder;
+mod stack;
 
 pub use accounts::{Accounts, RemoteAccounts};
 pub use connect::{
-    ConnectError, InProcessService, Source, connect, connect_anonymously, connect_as, in_process_service,
+    ConnectError, InProcessService, Source, connect, connect_anonymously, connect_as, in_process, in_process_service,
 };
 pub use controller::{Controller, RunError as ControllerError};
 pub use expectations::Expectations;

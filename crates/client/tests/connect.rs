@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use base::Env;
 use futures::StreamExt;
 use k8s_openapi::api::authentication::v1::SelfSubjectReview;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
@@ -13,9 +14,9 @@ use testkit::Cluster;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_kubeconfig_leads_to_the_same_api_as_the_function_call() {
-    let cluster = Cluster::start_in(base::Env::system()).await;
+    let cluster = Cluster::start_in(Env::system()).await;
     let here: Api<Namespace> = Api::all(cluster.client.clone());
-    let client = connect(Source::Kubeconfig(cluster.kubeconfig()), "test").await.expect("a client");
+    let client = connect(Source::Kubeconfig(cluster.kubeconfig()), "test", &Env::system()).await.expect("a client");
     let informers = Informers::new(client.clone(), cluster.env.clone());
     let namespaces = informers.of::<Namespace>();
     let (_trigger, drain) = base::drain();
@@ -33,7 +34,10 @@ async fn a_kubeconfig_leads_to_the_same_api_as_the_function_call() {
 
 #[tokio::test]
 async fn an_unreadable_kubeconfig_is_named() {
-    let err = connect(Source::Kubeconfig(PathBuf::from("/nowhere/kubeconfig")), "test").await.err().expect("an error");
+    let err = connect(Source::Kubeconfig(PathBuf::from("/nowhere/kubeconfig")), "test", &Env::system())
+        .await
+        .err()
+        .expect("an error");
     assert!(matches!(&err, ConnectError::Read { .. }));
     assert_eq!(err.to_string(), "cannot read kubeconfig /nowhere/kubeconfig");
 }
@@ -46,17 +50,17 @@ async fn user(client: &Client) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_may_act_as_another_user() {
-    let cluster = Cluster::start_in(base::Env::system()).await;
-    let client = connect_as(cluster.kubeconfig(), "test", "system:kube-proxy").await.expect("a client");
+    let cluster = Cluster::start_in(Env::system()).await;
+    let client = connect_as(cluster.kubeconfig(), "test", "system:kube-proxy", &Env::system()).await.expect("a client");
     assert_eq!(user(&client).await, "system:kube-proxy");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn certificates_and_their_authority_change_and_no_request_or_watch_fails() {
     const DEADLINE: Duration = Duration::from_secs(30);
-    let cluster = Cluster::start_in(base::Env::system()).await;
+    let cluster = Cluster::start_in(Env::system()).await;
     let path = cluster.kubeconfig();
-    let client = connect(Source::Kubeconfig(path.clone()), "test").await.expect("a client");
+    let client = connect(Source::Kubeconfig(path.clone()), "test", &Env::system()).await.expect("a client");
     let before = std::fs::read(&path).expect("readable");
     assert_eq!(user(&client).await, "admin");
     let maps: Api<ConfigMap> = Api::namespaced(client.clone(), "default");
@@ -83,7 +87,7 @@ async fn certificates_and_their_authority_change_and_no_request_or_watch_fails()
     // Who has not heard of the successor believes it all the same.
     let kept = path.with_file_name("kept.kubeconfig");
     std::fs::write(&kept, before).expect("writable");
-    let kept = connect(Source::Kubeconfig(kept), "test").await.expect("a client");
+    let kept = connect(Source::Kubeconfig(kept), "test", &Env::system()).await.expect("a client");
     assert_eq!(user(&kept).await, "admin");
 
     let made = testkit::object::<ConfigMap>("default/a").with(|map| map.metadata.uid = None).build();

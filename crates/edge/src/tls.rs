@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use base::Env;
 use rustls::ServerConfig;
 
 /// TLS 1.2 and 1.3 with ALPN for HTTP/2 and HTTP/1.1, asking for client certificates. Whose they are is found out with
@@ -10,12 +11,9 @@ use rustls::ServerConfig;
 /// # Errors
 ///
 /// The presenter's certificate cannot be used.
-pub fn server_config(presenter: Arc<pki::Presenter>) -> Result<ServerConfig, rustls::Error> {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let mut config = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
-        .with_client_cert_verifier(Arc::new(pki::AnyPeer))
-        .with_cert_resolver(presenter);
+pub fn server_config(presenter: Arc<pki::Presenter>, env: &Env) -> Result<ServerConfig, rustls::Error> {
+    let mut config =
+        pki::tls_server(env)?.with_client_cert_verifier(Arc::new(pki::AnyPeer)).with_cert_resolver(presenter);
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(config)
 }

@@ -77,7 +77,7 @@ impl Kubelet {
         let machine = Machine::look(config.instance.data_dir())?;
         let cgroups = Cgroups::of_machine(&config.instance.name())?;
         cgroups.prepare()?;
-        let server = Server::bind(&config)?;
+        let server = Server::bind(&config, &env)?;
         Ok(Self { config, client, env, puller, machine, cgroups, server })
     }
 

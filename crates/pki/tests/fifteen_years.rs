@@ -7,7 +7,7 @@ use std::time::Duration;
 use base::Env;
 use jiff::Timestamp;
 use rustls::client::danger::ServerCertVerifier;
-use rustls::pki_types::{ServerName, UnixTime};
+use rustls::pki_types::ServerName;
 use rustls::server::danger::ClientCertVerifier;
 use rustls::{ClientConfig, ClientConnection, ServerConfig, ServerConnection};
 use skiff_pki::{Authority, IssueRequest, Leaf, Presenter, Trust, Usage};
@@ -17,17 +17,6 @@ const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
 const FIFTEEN_YEARS: u64 = 15 * 365;
 /// Between two requests, in days.
 const STEP: u32 = 30;
-
-/// TLS looks at the simulated clock.
-#[derive(Debug)]
-struct Clock(Env);
-
-impl rustls::time_provider::TimeProvider for Clock {
-    fn current_time(&self) -> Option<UnixTime> {
-        let seconds = u64::try_from(self.0.now().as_second()).ok()?;
-        Some(UnixTime::since_unix_epoch(Duration::from_secs(seconds)))
-    }
-}
 
 fn request(name: &str, usage: Usage) -> IssueRequest {
     IssueRequest {
@@ -41,17 +30,12 @@ fn request(name: &str, usage: Usage) -> IssueRequest {
 }
 
 fn server(presenter: Arc<Presenter>, clients: Arc<dyn ClientCertVerifier>, env: &Env) -> Arc<ServerConfig> {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ServerConfig::builder_with_details(provider, Arc::new(Clock(env.clone())));
-    let config = config.with_safe_default_protocol_versions().expect("versions").with_client_cert_verifier(clients);
+    let config = skiff_pki::tls_server(env).expect("versions").with_client_cert_verifier(clients);
     Arc::new(config.with_cert_resolver(presenter))
 }
 
 fn client(presenter: Arc<Presenter>, servers: Arc<dyn ServerCertVerifier>, env: &Env) -> Arc<ClientConfig> {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ClientConfig::builder_with_details(provider, Arc::new(Clock(env.clone())));
-    let config = config.with_safe_default_protocol_versions().expect("versions");
-    let config = config.dangerous().with_custom_certificate_verifier(servers);
+    let config = skiff_pki::tls_client(env).expect("versions").dangerous().with_custom_certificate_verifier(servers);
     let mut config = config.with_client_cert_resolver(presenter);
     // Every request shows its certificate anew.
     config.resumption = rustls::client::Resumption::disabled();

@@ -45,7 +45,7 @@ pub async fn start(options: Server) -> Result<()> {
         }
         tokio::time::sleep(LOOK).await;
     }
-    let client = client::connect(Source::Kubeconfig(kubeconfig), "skiff").await?;
+    let client = client::connect(Source::Kubeconfig(kubeconfig), "skiff", &base::Env::system()).await?;
     let ready = tokio::time::timeout(DEADLINE, async {
         wait_for_server(&client).await;
         progress("API server ready");

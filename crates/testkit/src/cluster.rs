@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use apiserver::{ApiServer, Identity, InProcess};
 use base::{Drain, DrainTrigger, Env, Tasks};
-use client::{Accounts, Informers, Source};
+use client::{Accounts, Informers};
 use pki::jwt::SigningKey;
 use pki::kubeconfig::Kubeconfig;
 use pki::{Authorities, IssueRequest, ServiceAccountKeys, Usage};
@@ -68,8 +68,8 @@ impl Cluster {
         config.secure_port = 0;
         change(&mut config);
         let server = ApiServer::build(config, store.clone(), env.clone()).expect("an API server");
-        let client = connect(&server, Identity::new("admin", &["system:masters"])).await;
-        let joining = connect(&server, Identity::new("system:bootstrap:abcdef", &["system:bootstrappers"])).await;
+        let client = connect(&server, Identity::new("admin", &["system:masters"]));
+        let joining = connect(&server, Identity::new("system:bootstrap:abcdef", &["system:bootstrappers"]));
         let service = server.service(Identity::new("admin", &["system:masters"]));
         let port = server.local_address().port();
         let (trigger, drain) = base::drain();
@@ -141,9 +141,9 @@ impl Cluster {
     }
 
     /// A client that acts as somebody else.
-    pub async fn client_of(&self, user: &str, groups: &[&str]) -> kube::Client {
+    pub fn client_of(&self, user: &str, groups: &[&str]) -> kube::Client {
         let service = self.service.acting_as(Identity::new(user, groups));
-        client::connect(Source::in_process(service), "test").await.expect("a client")
+        client::in_process(client::in_process_service(service), "test")
     }
 
     /// The signal that fires when the cluster is dropped.
@@ -152,6 +152,6 @@ impl Cluster {
     }
 }
 
-async fn connect(server: &ApiServer, identity: Identity) -> kube::Client {
-    client::connect(Source::in_process(server.service(identity)), "test").await.expect("a client")
+fn connect(server: &ApiServer, identity: Identity) -> kube::Client {
+    client::in_process(client::in_process_service(server.service(identity)), "test")
 }

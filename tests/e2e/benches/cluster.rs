@@ -76,7 +76,7 @@ async fn node(kubeconfig: PathBuf, began: Instant, wanted: impl Fn(&Node) -> boo
     };
     // The file may be there half written.
     let client = loop {
-        match client::connect(Source::Kubeconfig(kubeconfig.clone()), "bench").await {
+        match client::connect(Source::Kubeconfig(kubeconfig.clone()), "bench", &base::Env::system()).await {
             Ok(client) => break client,
             Err(_) => pause().await,
         }

@@ -64,7 +64,7 @@ impl Home {
     }
 
     async fn secrets(&self) -> Api<Secret> {
-        let client = client::connect(Source::Kubeconfig(self.path("kubeconfig")), "test").await.expect("a kubeconfig");
+        let client = client::connect(Source::Kubeconfig(self.path("kubeconfig")), "test", &base::Env::system()).await.expect("a kubeconfig");
         let api: Api<Secret> = Api::namespaced(client, "default");
         let served = async || api.list(&ListParams::default().limit(1)).await.ok();
         testkit::poll_async(SOON, served).await.expect("secrets are served");

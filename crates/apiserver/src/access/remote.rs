@@ -87,7 +87,7 @@ impl Remote {
         if pem.is_some_and(|pem| CertificateDer::pem_slice_iter(pem.as_bytes()).next().is_none()) {
             return Err(RemoteError::NoAuthority);
         }
-        let tls = tls_config(pem.unwrap_or_default().as_bytes(), credentials.certificate.as_deref())?;
+        let tls = tls_config(pem.unwrap_or_default().as_bytes(), credentials.certificate.as_deref(), &env)?;
         Ok(Self { client: Https::new(tls, None, env.clone()), shown: credentials.shown, pause: FIRST_PAUSE, env })
     }
 

@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
+use base::Env;
 use rustls::client::Resumption;
-use rustls::crypto::CryptoProvider;
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, ServerName};
@@ -48,25 +48,21 @@ pub(crate) struct Dialer {
 impl Dialer {
     /// A dialer that shows kubelets the certificate that is for them, and takes only those that have one of their
     /// authorities, where these are known.
-    pub(crate) fn new(certificates: &Certificates) -> Result<Self, crate::webhook::TlsError> {
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
+    pub(crate) fn new(certificates: &Certificates, env: &Env) -> Result<Self, crate::webhook::TlsError> {
         let presenter = certificates.to_kubelets.clone();
         // A kubelet that made its own certificate cannot be told from another, as with upstream's default.
-        let insecure = presenting(trusting(&provider)?, presenter.clone());
+        let insecure = presenting(trusting(env)?, presenter.clone());
         let kubelet = match &certificates.kubelets {
             None => insecure.clone(),
             Some(trust) => {
-                let verified = ClientConfig::builder_with_provider(provider.clone())
-                    .with_safe_default_protocol_versions()?
-                    .dangerous()
-                    .with_custom_certificate_verifier(trust.clone());
+                let verified = pki::tls_client(env)?.dangerous().with_custom_certificate_verifier(trust.clone());
                 presenting(verified, presenter)
             }
         };
         Ok(Self {
             kubelet,
             insecure_kubelet: insecure,
-            any: TlsConnector::from(Arc::new(trusting(&provider)?.with_no_client_auth())),
+            any: TlsConnector::from(Arc::new(trusting(env)?.with_no_client_auth())),
         })
     }
 
@@ -136,28 +132,28 @@ pub(crate) fn authorities(ca_bundle: &[u8]) -> Result<Arc<RootCertStore>, crate:
 }
 
 /// The certificate by which extension API servers know that it is this server who says who asks.
-pub(crate) struct FrontProxy(Arc<pki::Leaf>);
+pub(crate) struct FrontProxy {
+    leaf: Arc<pki::Leaf>,
+    env: Env,
+}
 
 impl FrontProxy {
-    pub(crate) fn new(leaf: &Arc<pki::Leaf>) -> Self {
-        Self(leaf.clone())
+    pub(crate) fn new(leaf: &Arc<pki::Leaf>, env: &Env) -> Self {
+        Self { leaf: leaf.clone(), env: env.clone() }
     }
 
     /// Tells when there is another certificate, which only new connections show.
     pub(crate) fn renewed(&self) -> watch::Receiver<Arc<pki::KeyPairPem>> {
-        self.0.subscribe()
+        self.leaf.subscribe()
     }
 
     /// TLS with a server whose certificate comes from one of the authorities in `ca_bundle`, or with any.
     pub(crate) fn connector(&self, ca_bundle: &[u8], insecure: bool) -> Result<TlsConnector, crate::webhook::TlsError> {
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let builder = if insecure {
-            trusting(&provider)?
-        } else {
-            let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
-            builder.with_root_certificates(authorities(ca_bundle)?)
+        let builder = match insecure {
+            true => trusting(&self.env)?,
+            false => pki::tls_client(&self.env)?.with_root_certificates(authorities(ca_bundle)?),
         };
-        Ok(presenting(builder, self.0.presenter()))
+        Ok(presenting(builder, self.leaf.presenter()))
     }
 }
 
@@ -178,9 +174,6 @@ fn reason(err: &io::Error) -> String {
     text.split(" (os error").next().unwrap_or(&text).to_ascii_lowercase()
 }
 
-fn trusting(
-    provider: &Arc<CryptoProvider>,
-) -> Result<rustls::ConfigBuilder<ClientConfig, rustls::client::WantsClientCert>, rustls::Error> {
-    let builder = ClientConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions()?;
-    Ok(builder.dangerous().with_custom_certificate_verifier(Arc::new(pki::AnyPeer)))
+fn trusting(env: &Env) -> Result<rustls::ConfigBuilder<ClientConfig, rustls::client::WantsClientCert>, rustls::Error> {
+    Ok(pki::tls_client(env)?.dangerous().with_custom_certificate_verifier(Arc::new(pki::AnyPeer)))
 }

@@ -2,8 +2,8 @@
 
 use std::io;
 use std::net::IpAddr;
-use std::sync::Arc;
 
+use base::Env;
 use jiff::Timestamp;
 use rustls::{CertificateError, ClientConfig};
 use rustls_pki_types::pem::PemObject;
@@ -25,11 +25,12 @@ pub enum TlsError {
 
 /// TLS with whoever has a certificate of the authorities in a PEM text; without any, of those that this machine
 /// trusts. `client` is shown to those who ask for a certificate: it and its key in PEM.
-pub(crate) fn config(authorities_pem: &[u8], client: Option<&ClientCertificate>) -> Result<ClientConfig, TlsError> {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
-        .with_root_certificates(authorities(authorities_pem)?);
+pub(crate) fn config(
+    authorities_pem: &[u8],
+    client: Option<&ClientCertificate>,
+    env: &Env,
+) -> Result<ClientConfig, TlsError> {
+    let builder = pki::tls_client(env)?.with_root_certificates(authorities(authorities_pem)?);
     let mut config = match client {
         None => builder.with_no_client_auth(),
         Some((certificate, key)) => {

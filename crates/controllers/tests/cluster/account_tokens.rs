@@ -93,7 +93,7 @@ async fn clean(cluster: &mut Cluster) {
         legacy_token_clean_up_period: Duration::from_secs(3600),
         ..Config::default()
     };
-    let client = cluster.client_of("system:kube-controller-manager", &[]).await;
+    let client = cluster.client_of("system:kube-controller-manager", &[]);
     let manager = ControllerManager::build(config, client, cluster.accounts(), cluster.informers.clone());
     let (trigger, drain) = cluster.drain().child();
     cluster.tasks.spawn_fallible("cleaner", manager.expect("a valid configuration").run(drain));

@@ -38,7 +38,7 @@ impl TestCluster {
             service_account_keys: Some(Arc::new(cluster.service_account_keys())),
             ..config
         };
-        let client = cluster.client_of("system:kube-controller-manager", &[]).await;
+        let client = cluster.client_of("system:kube-controller-manager", &[]);
         let manager = ControllerManager::build(config, client, cluster.accounts(), cluster.informers.clone());
         let drain = cluster.drain();
         cluster.tasks.spawn_fallible("controllers", manager.expect("a valid configuration").run(drain));

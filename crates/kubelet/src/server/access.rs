@@ -23,7 +23,7 @@ use kube::Api;
 use kube::api::PostParams;
 use pki::Trust;
 use rustls::server::danger::ClientCertVerifier;
-use rustls_pki_types::{CertificateDer, UnixTime};
+use rustls_pki_types::CertificateDer;
 use sha2::{Digest, Sha256};
 
 use crate::config::Config;
@@ -126,9 +126,7 @@ impl Access {
     /// Whose certificate was shown, if it is good now.
     fn by_certificate(&self, shown: &Shown) -> Option<UserInfo> {
         let [leaf, intermediates @ ..] = shown.0.as_slice() else { return None };
-        let seconds = u64::try_from(self.env.now().as_second()).unwrap_or_default();
-        let now = UnixTime::since_unix_epoch(Duration::from_secs(seconds));
-        self.client_ca.verify_client_cert(leaf, intermediates, now).ok()?;
+        self.client_ca.verify_client_cert(leaf, intermediates, pki::Clock::now(&self.env)).ok()?;
         let (_, certificate) = x509_parser::parse_x509_certificate(leaf).ok()?;
         let subject = certificate.subject();
         let text = |name: &x509_parser::x509::AttributeTypeAndValue<'_>| name.as_str().map(str::to_owned).ok();

@@ -19,7 +19,7 @@ use axum::middleware::{from_fn_with_state, map_response};
 use axum::response::Response;
 use axum::routing::{any, get};
 use axum::{Extension, Router};
-use base::{Drain, Tasks};
+use base::{Drain, Env, Tasks};
 use edge::{Client, ConnectionLimits, Edge};
 use http::{HeaderValue, Request, header};
 use hyper::body::Incoming;
@@ -59,10 +59,10 @@ pub enum ServerError {
 
 impl Server {
     /// Takes the port.
-    pub fn bind(config: &Config) -> Result<Self, ServerError> {
+    pub fn bind(config: &Config, env: &Env) -> Result<Self, ServerError> {
         let address = SocketAddr::new(config.bind_address, config.port);
         let error = |source| ServerError::Bind { address, source };
-        let tls = edge::server_config(config.serving.clone())?;
+        let tls = edge::server_config(config.serving.clone(), env)?;
         let listener = StdListener::bind(address).map_err(error)?;
         listener.set_nonblocking(true).map_err(error)?;
         let address = listener.local_addr().map_err(error)?;

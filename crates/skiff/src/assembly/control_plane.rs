@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use apiserver::{ApiServer, Identity};
 use base::{Env, Instance, Networks};
-use client::{Accounts, Informers, Source};
+use client::{Accounts, Informers};
 use controllers::ControllerManager;
 use pki::jwt::SigningKey;
 use pki::{Authorities, Authority, JoinRole, JoinToken, ServiceAccountKeys, Trust};
@@ -43,9 +43,9 @@ pub struct PreparedApiServer {
 
 impl PreparedApiServer {
     /// A component's client in this process, as a user. Its requests wait until the server is started.
-    pub async fn client(&self, component: &str, user: &str, groups: &[&str]) -> Result<kube::Client> {
+    pub fn client(&self, component: &str, user: &str, groups: &[&str]) -> kube::Client {
         let identity = Identity::new(user, groups);
-        Ok(client::connect(Source::in_process(self.server.service(identity)), component).await?)
+        client::in_process(client::in_process_service(self.server.service(identity)), component)
     }
 
     /// Clients in this process that act as accounts of `kube-system`.
@@ -216,10 +216,10 @@ pub async fn start_components(
     env: &Env,
 ) -> Result<()> {
     let identity = options.identity.clone();
-    let client = server.client("kube-controller-manager", "system:kube-controller-manager", &[]).await?;
+    let client = server.client("kube-controller-manager", "system:kube-controller-manager", &[]);
     let informers = start_informers(parts, client.clone(), env);
     start_controllers(parts, options, client, server.accounts(), informers)?;
-    let client = server.client("kube-scheduler", "system:kube-scheduler", &[]).await?;
+    let client = server.client("kube-scheduler", "system:kube-scheduler", &[]);
     let informers = start_informers(parts, client, env);
     start_scheduler(parts, identity, informers);
     Ok(())

@@ -107,13 +107,13 @@ pub async fn join(dir: &Path, server: &str, token: &str, node: &str, env: &Env) 
 async fn try_join(server: &str, token: &JoinToken, node: &str, env: &Env) -> Result<(Believed, KeyPairPem)> {
     let believed = server::authority(server, token, env).await?;
     let ca_pem = &believed.all;
-    let client = server::connect(server, Some(ca_pem), Some(token.bearer())).await?;
+    let client = server::connect(server, Some(ca_pem), Some(token.bearer()), env).await?;
     let asked = SigningRequest::new(&format!("system:node:{node}"), &["system:nodes".to_owned()])?;
     let api = Api::<CertificateSigningRequest>::all(client);
     let created = match api.create(&PostParams::default(), &signing_request(&Ask::CLIENT, &asked.request)).await {
         Ok(created) => created,
         Err(kube::Error::Api(status)) if status.code == 401 => {
-            let client = server::connect(server, Some(ca_pem), None).await?;
+            let client = server::connect(server, Some(ca_pem), None, env).await?;
             return Err(server::refusal(server, token, &client).await.into());
         }
         Err(err @ kube::Error::Api(_)) => return Err(err).context("cannot ask for a certificate"),

@@ -40,7 +40,7 @@ pub async fn connect_alone(
     connection: &components::Connection,
     env: &Env,
 ) -> Result<(kube::Client, Informers)> {
-    let client = client::connect(Source::Kubeconfig(connection.kubeconfig.clone()), component).await?;
+    let client = client::connect(Source::Kubeconfig(connection.kubeconfig.clone()), component, env).await?;
     Ok((client.clone(), start_informers(parts, client, env)))
 }
 

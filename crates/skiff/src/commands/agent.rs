@@ -23,10 +23,10 @@ pub async fn run(options: Agent) -> Result<()> {
     let joined = join::join(&dir, &options.server, &token, &name, &env).await?;
     // By the kubelet's certificate, which is all that an agent has; the role `skiff:agent` says as whom it may act.
     let clients = NodeClients {
-        proxy: client::connect_as(joined.kubeconfig.clone(), "kube-proxy", "system:kube-proxy").await?,
-        dns: client::connect_as(joined.kubeconfig.clone(), "kube-dns", "system:coredns").await?,
+        proxy: client::connect_as(joined.kubeconfig.clone(), "kube-proxy", "system:kube-proxy", &env).await?,
+        dns: client::connect_as(joined.kubeconfig.clone(), "kube-dns", "system:coredns", &env).await?,
     };
-    let client = client::connect(Source::Kubeconfig(joined.kubeconfig.clone()), "kubelet").await?;
+    let client = client::connect(Source::Kubeconfig(joined.kubeconfig.clone()), "kubelet", &env).await?;
     let renewal = ClientRenewal::new(client.clone(), &joined, &env)?;
     parts.spawn_endless("the node's credentials", renewal.run(parts.drain()));
     let serving = match options.rotate_server_certificates {

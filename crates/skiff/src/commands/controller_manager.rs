@@ -44,7 +44,7 @@ pub async fn run(options: ControllerManager) -> Result<()> {
         signing_key: signing_key.map(|path| SigningKey::load(&path)).transpose()?,
         legacy_token_clean_up_period: options.legacy_tokens.legacy_service_account_token_clean_up_period,
     };
-    let reached = client::connect_anonymously(options.connection.kubeconfig, "kube-controller-manager").await?;
+    let reached = client::connect_anonymously(options.connection.kubeconfig, "kube-controller-manager", &env).await?;
     let accounts = RemoteAccounts::new(client.clone(), reached, control_plane::ACCOUNTS, env);
     let accounts = Accounts::Remote(Box::new(accounts));
     control_plane::start_controllers(&mut parts, controllers, client, accounts, informers)?;

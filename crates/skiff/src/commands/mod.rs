@@ -63,7 +63,7 @@ fn role(common: &Common, future: impl Future<Output = Result<()>>) -> Result<()>
 /// A client of the running cluster that the user means.
 async fn reach(options: Reach) -> Result<kube::Client> {
     let path = options.kubeconfig.display().to_string();
-    client::connect(client::Source::Kubeconfig(options.kubeconfig), "skiff")
+    client::connect(client::Source::Kubeconfig(options.kubeconfig), "skiff", &base::Env::system())
         .await
         .with_context(|| format!("no cluster is known at {path}: start one with `skiff server`, or set KUBECONFIG"))
 }

@@ -49,7 +49,7 @@ async fn serve(options: Server) -> Result<()> {
             )?,
             client_ca: prepared.clients(),
             clients: NodeClients {
-                proxy: prepared.client("kube-proxy", "system:kube-proxy", &[]).await?,
+                proxy: prepared.client("kube-proxy", "system:kube-proxy", &[]),
                 dns: prepared.account_client("kube-dns").await?,
             },
             keep_dns_service: true,
@@ -67,7 +67,7 @@ async fn serve(options: Server) -> Result<()> {
             ips,
             name,
         };
-        let client = prepared.client("kubelet", &format!("system:node:{}", config.name), &["system:nodes"]).await?;
+        let client = prepared.client("kubelet", &format!("system:node:{}", config.name), &["system:nodes"]);
         node::start(&mut parts, config, client, &env).await.context("node")?;
     }
     prepared.start(&mut parts);

@@ -1,12 +1,11 @@
 //! Client certificates: the common name is the user, the organizations are the groups.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use base::Env;
 use jiff::Timestamp;
 use rustls::server::danger::ClientCertVerifier;
-use rustls_pki_types::{CertificateDer, UnixTime};
+use rustls_pki_types::CertificateDer;
 use sha2::{Digest, Sha256};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
@@ -30,8 +29,7 @@ impl ClientCertificates {
     /// Whose a client's certificates are.
     pub(super) fn verify(&self, certificates: &[CertificateDer<'static>]) -> Verdict {
         let [leaf, intermediates @ ..] = certificates else { return Ok(None) };
-        let seconds = u64::try_from(self.env.now().as_second()).unwrap_or_default();
-        let now = UnixTime::since_unix_epoch(Duration::from_secs(seconds));
+        let now = pki::Clock::now(&self.env);
         self.trust.verify_client_cert(leaf, intermediates, now).map_err(|err| err.to_string())?;
         let (_, parsed) = X509Certificate::from_der(leaf).map_err(|err| err.to_string())?;
         let subject = parsed.subject();

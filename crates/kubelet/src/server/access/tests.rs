@@ -37,7 +37,7 @@ impl Node {
             Arc::new(Presenter::new(&own).expect("a certificate with its key")),
             authority.trust(),
         );
-        let client = cluster.client_of("system:node:n1", &["system:nodes"]).await;
+        let client = cluster.client_of("system:node:n1", &["system:nodes"]);
         let access = Access::new(&config, client, cluster.env.clone());
         Self { cluster, access }
     }

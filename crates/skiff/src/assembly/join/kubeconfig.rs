@@ -22,7 +22,7 @@ pub async fn bootstrap(bootstrap: &Path, kubeconfig: &Path, node: &str, env: &En
         return Ok(());
     }
     let (server, authority) = cluster_of(bootstrap).with_context(|| format!("cannot use {}", bootstrap.display()))?;
-    let client = client::connect(Source::Kubeconfig(bootstrap.to_owned()), "kubelet").await?;
+    let client = client::connect(Source::Kubeconfig(bootstrap.to_owned()), "kubelet", env).await?;
     let mut pause = RETRY.0;
     let client = loop {
         let asked = SigningRequest::new(&format!("system:node:{node}"), &["system:nodes".to_owned()])?;

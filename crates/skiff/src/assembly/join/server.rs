@@ -35,7 +35,7 @@ pub struct Believed {
 
 /// The server's authorities, checked against the token as far as that goes.
 pub async fn authority(server: &str, token: &JoinToken, env: &Env) -> Result<Believed> {
-    let stranger = connect(server, None, None).await?;
+    let stranger = connect(server, None, None, env).await?;
     let shown = fetch(server, &stranger, SERVERS, env).await?;
     let named = token.check_ca(&shown).map_err(|why| JoinFailure::OtherCluster { server: server.to_owned(), why })?;
     let named = match token.bootstrap() {
@@ -53,7 +53,7 @@ pub async fn authority(server: &str, token: &JoinToken, env: &Env) -> Result<Bel
             named
         }
     };
-    let known = connect(server, Some(&named), None).await?;
+    let known = connect(server, Some(&named), None, env).await?;
     let all = fetch(server, &known, SERVERS, env).await?;
     let clients = match fetch(server, &known, CLIENTS, env).await {
         // An older server has one authority for both.
@@ -141,7 +141,7 @@ fn authority_of(kubeconfig: &str) -> Option<String> {
 }
 
 /// A client over what is known so far: without an authority it trusts nothing that it reads and sends no secret.
-pub async fn connect(server: &str, ca_pem: Option<&str>, token: Option<&str>) -> Result<kube::Client> {
+pub async fn connect(server: &str, ca_pem: Option<&str>, token: Option<&str>, env: &Env) -> Result<kube::Client> {
     use base64::Engine;
     let cluster = Cluster {
         server: Some(server.to_owned()),
@@ -158,7 +158,7 @@ pub async fn connect(server: &str, ca_pem: Option<&str>, token: Option<&str>) ->
         current_context: Some("join".to_owned()),
         ..Kubeconfig::default()
     };
-    Ok(client::connect(Source::Loaded(Box::new(kubeconfig)), "kubelet").await?)
+    Ok(client::connect(Source::Loaded(Box::new(kubeconfig)), "kubelet", env).await?)
 }
 
 /// The cause of all, which says what is wrong: `connection refused`.

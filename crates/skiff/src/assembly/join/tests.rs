@@ -26,7 +26,7 @@ impl Server {
     async fn start() -> Self {
         let mut cluster = Cluster::start_in(Env::system()).await;
         let config = Config { signer: Some(Signer::new(&cluster.authorities())), ..Config::default() };
-        let client = cluster.client_of("system:kube-controller-manager", &[]).await;
+        let client = cluster.client_of("system:kube-controller-manager", &[]);
         let manager = ControllerManager::build(config, client, cluster.accounts(), cluster.informers.clone());
         let drain = cluster.drain();
         cluster.tasks.spawn_fallible("controllers", manager.expect("a valid configuration").run(drain));
@@ -86,7 +86,9 @@ async fn a_printed_token_makes_a_machine_a_node() {
     let token = server.token(&[], &env).await;
     let dir = tempfile::tempdir().expect("a directory");
     let joined = join(dir.path(), &url, &token, "n2", &env).await.expect("it joins");
-    let client = client::connect(client::Source::Kubeconfig(joined.kubeconfig), "kubelet").await.expect("a client");
+    let client = client::connect(client::Source::Kubeconfig(joined.kubeconfig), "kubelet", &Env::system())
+        .await
+        .expect("a client");
     let node = testkit::node("n2").with(|node| node.metadata.uid = None).build();
     Api::all(client).create(&PostParams::default(), &node).await.expect("it is the node");
 
@@ -107,7 +109,7 @@ async fn a_nodes_credentials_are_renewed_and_follow_the_authority() {
     let dir = tempfile::tempdir().expect("a directory");
     let joined = join(dir.path(), &url, &token, "n2", &env).await.expect("it joins");
     let source = client::Source::Kubeconfig(joined.kubeconfig.clone());
-    let client = client::connect(source, "kubelet").await.expect("a client");
+    let client = client::connect(source, "kubelet", &Env::system()).await.expect("a client");
     let read = |path: &Path| std::fs::read_to_string(path).expect("readable");
     let files = || [&joined.kubeconfig, &joined.ca_file].map(|path| read(path));
     // It knows whose clients it may believe, also if it joined before there was an authority of clients alone.
@@ -163,7 +165,9 @@ async fn a_kubelets_serving_certificate_is_approved_kept_and_renewed() {
     let token = server.token(&[], &env).await;
     let dir = tempfile::tempdir().expect("a directory");
     let joined = join(dir.path(), &url, &token, "n2", &env).await.expect("it joins");
-    let client = client::connect(client::Source::Kubeconfig(joined.kubeconfig), "kubelet").await.expect("a client");
+    let client = client::connect(client::Source::Kubeconfig(joined.kubeconfig), "kubelet", &Env::system())
+        .await
+        .expect("a client");
     let file = dir.path().join("kubelet-serving.crt");
     let start = |env: &Env| {
         let mut parts = Parts::new();
@@ -270,6 +274,29 @@ fn bootstrap_kubeconfig(dir: &Path, server: &Server, token: &str) -> PathBuf {
     file
 }
 
+/// Writes a kubeconfig whose certificate was good for a year, and has ended.
+fn write_ended(kubeconfig: &Path, server: &str) {
+    let dir = tempfile::tempdir().expect("a directory");
+    let past = Env::simulated(Env::system().now() - SignedDuration::from_hours(24 * 400), 1);
+    let authority = pki::Authority::load_or_create(dir.path(), "client-ca", &past).expect("an authority");
+    let request = pki::IssueRequest {
+        common_name: "system:node:n4".to_owned(),
+        organizations: vec!["system:nodes".to_owned()],
+        dns_names: Vec::new(),
+        ips: Vec::new(),
+        usage: pki::Usage::Client,
+        validity: Duration::from_secs(365 * 24 * 3600),
+    };
+    let client = authority.issue(&request).expect("a certificate");
+    let ended = pki::kubeconfig::Kubeconfig {
+        server,
+        certificate_authority: &authority.certificate_pem(),
+        name: "skiff",
+        client: &client,
+    };
+    ended.write(kubeconfig).expect("written");
+}
+
 #[tokio::test]
 async fn a_bootstrap_kubeconfig_makes_a_kubelets_own() {
     let server = Server::start().await;
@@ -280,7 +307,7 @@ async fn a_bootstrap_kubeconfig_makes_a_kubelets_own() {
     let (given, kubeconfig) = (bootstrap_kubeconfig(dir.path(), &server, bare), dir.path().join("kubelet/kubeconfig"));
     bootstrap(&given, &kubeconfig, "n4", &env).await.expect("it gets a certificate");
     let source = client::Source::Kubeconfig(kubeconfig.clone());
-    let client = client::connect(source, "kubelet").await.expect("a client");
+    let client = client::connect(source, "kubelet", &Env::system()).await.expect("a client");
     let node = testkit::node("n4").with(|node| node.metadata.uid = None).build();
     Api::all(client.clone()).create(&PostParams::default(), &node).await.expect("it is the node");
 
@@ -289,10 +316,11 @@ async fn a_bootstrap_kubeconfig_makes_a_kubelets_own() {
     let first = read();
     bootstrap(&given, &kubeconfig, "n4", &env).await.expect("there is one");
     assert_eq!(read(), first);
-    let later = Env::simulated(env.now() + SignedDuration::from_hours(24 * 400), 1);
-    bootstrap(&given, &kubeconfig, "n4", &later).await.expect("it gets another one");
+    write_ended(&kubeconfig, &server.cluster.url());
+    let ended = read();
+    bootstrap(&given, &kubeconfig, "n4", &env).await.expect("it gets another one");
     let second = read();
-    assert_ne!(second, first);
+    assert!(second != ended && second != first, "{second}");
     // Before that the kubelet renews it itself.
     let soon = Env::simulated(env.now() + SignedDuration::from_hours(24 * 335), 1);
     ClientRenewal::alone(client, &kubeconfig, &soon).expect("credentials").tend().await.expect("renewed");
