@@ -8,6 +8,8 @@ pub mod node;
 pub mod other_runtime;
 pub mod renewal;
 pub mod serving;
+#[cfg(test)]
+mod years;
 
 use std::net::IpAddr;
 
