@@ -1,4 +1,7 @@
-//! The keys of the encryption at rest are rotated while server and command are killed: every secret can be read after
+//! Keys are changed under a server that runs.
+//!
+//! Every authority gets a successor, and who knows the earlier one alone goes on as before. The keys of the encryption at
+//! rest are rotated while server and command are killed: every secret can be read after
 //! each, in the end all are stored under the newest key, and the datastore's files never hold one plain.
 
 use std::path::PathBuf;
@@ -6,9 +9,10 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use client::Source;
-use k8s_openapi::api::core::v1::Secret;
-use kube::Api;
-use kube::api::{ListParams, PostParams};
+use futures::StreamExt;
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret};
+use kube::api::{ListParams, PostParams, WatchEvent, WatchParams};
+use kube::{Api, Client};
 use serde_json::{Value, json};
 use skiff_e2e::skiff_binary;
 use tempfile::TempDir;
@@ -63,9 +67,22 @@ impl Home {
         command
     }
 
+    /// What `skiff cert` says.
+    fn cert(&self, arguments: &[&str]) -> String {
+        let mut command = self.skiff(&[&["cert"], arguments].concat());
+        let told = command.arg("--kubeconfig").arg(self.path("kubeconfig")).output().expect("it runs");
+        assert!(told.status.success(), "{}", String::from_utf8_lossy(&told.stderr));
+        String::from_utf8_lossy(&told.stdout).into_owned()
+    }
+
+    /// A client as a kubeconfig in this directory says.
+    async fn client(&self, kubeconfig: &str) -> Client {
+        let source = Source::Kubeconfig(self.path(kubeconfig));
+        client::connect(source, "test", &base::Env::system()).await.expect("a kubeconfig")
+    }
+
     async fn secrets(&self) -> Api<Secret> {
-        let client = client::connect(Source::Kubeconfig(self.path("kubeconfig")), "test", &base::Env::system()).await.expect("a kubeconfig");
-        let api: Api<Secret> = Api::namespaced(client, "default");
+        let api: Api<Secret> = Api::namespaced(self.client("kubeconfig").await, "default");
         let served = async || api.list(&ListParams::default().limit(1)).await.ok();
         testkit::poll_async(SOON, served).await.expect("secrets are served");
         api
@@ -149,4 +166,75 @@ async fn keys_are_rotated_though_everything_is_killed() {
     assert_eq!(columns[..3], ["secrets", &format!("secretbox/{newest}"), "writes"], "{told}");
     assert!(columns[3].parse::<usize>().is_ok_and(|count| count >= SECRETS), "{told}");
     assert!(!told.contains("missing") && !told.contains("not stored under"), "{told}");
+}
+
+/// Whether a client may read what only an administrator may.
+async fn is_served(client: &Client) -> bool {
+    Api::<Namespace>::all(client.clone()).get("kube-system").await.is_ok()
+}
+
+#[tokio::test]
+async fn authorities_have_successors_and_nobody_is_cut_off() {
+    const AUTHORITIES: [&str; 3] = ["ca", "client-ca", "front-proxy-ca"];
+    const LEAVES: [&str; 3] = ["apiserver", "apiserver-kubelet-client", "front-proxy-client"];
+    let mut home = Home { dir: TempDir::new().expect("a directory"), server: None };
+    home.start();
+    // It takes what is there while the server starts.
+    home.secrets().await;
+    let count = |table: &str, name: &str, kind: &str| {
+        let rows = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+        rows.filter(|row| row.len() > 2 && row[0] == name && row[1..].join(" ").starts_with(kind)).count()
+    };
+    let listed = home.cert(&["list"]);
+    for (name, kind) in AUTHORITIES.map(|name| (name, "authority CN=skiff-")).into_iter().chain([
+        (LEAVES[0], "server CN=kube-apiserver "),
+        (LEAVES[1], "client CN=kube-apiserver-kubelet-client "),
+        (LEAVES[2], "client CN=front-proxy-client "),
+        ("kubeconfig", "client CN=kubernetes-admin "),
+    ]) {
+        assert_eq!(count(&listed, name, kind), 1, "{name}: {listed}");
+    }
+
+    // Who knows the earlier authorities alone, and a watch of his.
+    std::fs::copy(home.path("kubeconfig"), home.path("early")).expect("copied");
+    let early = home.client("early").await;
+    let maps: Api<ConfigMap> = Api::namespaced(early.clone(), "default");
+    let watched = maps
+        .watch(&WatchParams::default().disable_bookmarks().fields("metadata.name=late"), "0")
+        .await
+        .expect("a watch");
+    let mut watched = std::pin::pin!(watched);
+
+    for generation in 1..=2 {
+        let told = home.cert(&["rotate", "--ca"]);
+        for name in AUTHORITIES {
+            assert!(told.contains(&format!("{name}: a successor issues from now on")), "{told}");
+        }
+        for name in LEAVES {
+            assert!(told.contains(&format!("{name}: issued anew")), "{told}");
+        }
+        let listed = home.cert(&["list"]);
+        for name in AUTHORITIES {
+            assert_eq!(count(&listed, name, "earlier authority CN=skiff-"), generation, "{listed}");
+        }
+        // Each over a new connection, to a server whose certificate the newest authority has issued.
+        assert!(is_served(&home.client("early").await).await, "who knows the first authorities alone");
+        // The server reads the newest when it hears of the file, in a moment.
+        let newest = home.client("kubeconfig").await;
+        let served = async || is_served(&newest).await.then_some(());
+        testkit::poll_async(SOON, served).await.expect("who has a certificate of the newest is served");
+    }
+    let map = serde_json::from_value(json!({"metadata": {"name": "late"}})).expect("a map");
+    maps.create(&PostParams::default(), &map).await.expect("created");
+    let event = tokio::time::timeout(SOON, watched.next()).await.expect("in time").expect("the watch goes on");
+    assert!(matches!(event.expect("an event"), WatchEvent::Added(map) if map.metadata.name.as_deref() == Some("late")));
+
+    // They are the same after a restart.
+    home.kill();
+    home.start();
+    let again = home.cert(&["list"]);
+    for name in AUTHORITIES {
+        assert_eq!(count(&again, name, "earlier authority CN=skiff-"), 2, "{again}");
+    }
+    home.secrets().await;
 }
