@@ -90,7 +90,7 @@ fn dependencies_of_a_crate_are_used() {
     check_used("serde-json", lib, "fn f() { serde_json::to_string(&1); }", true);
     check_used("bytes", lib, "use bytes::Bytes;", true);
     check_used("cri", lib, "pub use cri as v1;", true);
-    check_used("tonic-build", "crates/a/build.rs", "fn main() { tonic_build::configure(); }", true);
+    check_used("tonic-build", "crates/api/build.rs", "fn main() { tonic_build::configure(); }", true);
     check_used("tokio", lib, "#[tokio::main] async fn main() {}", true);
     check_used("bytes", lib, "// bytes::Bytes\nfn f() { my_bytes::f(); }", false);
     check_used("jiff", lib, "use crate::jiff::x;", false);
