@@ -11,7 +11,7 @@ use crate::config::Config;
 use crate::csi::Drivers;
 use crate::images::Puller;
 use crate::node::Machine;
-use crate::pods::{Allocations, NodeDns, NodeFacts, NodePods, StatusManager, spec};
+use crate::pods::{Allocations, NodeDns, NodeFacts, NodePods, StatusManager, UserRanges, spec};
 use crate::resources::{Amounts, Cgroups};
 use crate::sources::Watched;
 use crate::spawner::Spawner;
@@ -58,6 +58,8 @@ pub struct Context {
     pub puller: Puller,
     /// What pods were given of the node's CPU and memory.
     pub allocations: Allocations,
+    /// The users of pods that have their own.
+    pub users: UserRanges,
     /// Writes pods' statuses.
     pub statuses: StatusManager,
     /// Records events.

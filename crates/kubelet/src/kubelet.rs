@@ -15,7 +15,7 @@ use crate::csi::{Attachments, Drivers};
 use crate::images::{self, ProvidersError, Puller};
 use crate::node::{self, Machine, MachineError};
 use crate::plugins;
-use crate::pods::{self, Allocations, NodeDns, NodePods, StatusManager, parse_resolv_conf};
+use crate::pods::{self, Allocations, NodeDns, NodePods, StatusManager, UserRanges, parse_resolv_conf};
 use crate::resources::{CgroupError, Cgroups};
 use crate::server::{Server, ServerError};
 use crate::sources::Watched;
@@ -120,6 +120,7 @@ impl Kubelet {
             csi: Drivers::new(env.clone(), informers.of::<CSIDriver>(), Attachments::restore(&config.kubelet_dir())),
             puller,
             allocations: Allocations::default(),
+            users: UserRanges::restore(&config.kubelet_dir().join("pods")),
             statuses: StatusManager::new(client.clone(), env.clone()),
             recorder,
             cgroups,

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use cri as v1;
 use k8s_openapi::api::core::v1::{Container, Pod, PodSecurityContext, SELinuxOptions, SeccompProfile, SecurityContext};
 
-use super::{dns, hosts, names, spec};
+use super::{dns, hosts, names, spec, users};
 use crate::resources;
 
 /// What is the same for all pods of a node.
@@ -55,8 +55,16 @@ pub fn log_path(container: &str, restart_count: u32) -> String {
     format!("{container}/{restart_count}.log")
 }
 
+/// What a pod has of the node.
+pub struct PodPlace {
+    /// Its cgroup.
+    pub cgroup: String,
+    /// The first of its users, if they are not the machine's.
+    pub users: Option<u32>,
+}
+
 /// What the runtime is told of a pod's sandbox.
-pub fn sandbox_config(pod: &Pod, attempt: u32, cgroup_parent: &str, node: &NodeFacts<'_>) -> v1::PodSandboxConfig {
+pub fn sandbox_config(pod: &Pod, attempt: u32, place: &PodPlace, node: &NodeFacts<'_>) -> v1::PodSandboxConfig {
     let pod_spec = spec::spec(pod);
     let security = pod_spec.security_context.clone().unwrap_or_default();
     let host_network = spec::host_network(pod);
@@ -76,8 +84,8 @@ pub fn sandbox_config(pod: &Pod, attempt: u32, cgroup_parent: &str, node: &NodeF
         labels: names::sandbox_labels(pod),
         annotations: names::sandbox_annotations(pod),
         linux: Some(v1::LinuxPodSandboxConfig {
-            cgroup_parent: cgroup_parent.to_owned(),
-            security_context: Some(sandbox_security(pod, &security)),
+            cgroup_parent: place.cgroup.clone(),
+            security_context: Some(sandbox_security(pod, &security, place.users)),
             sysctls: sysctls.map(|sysctl| (sysctl.name.clone(), sysctl.value.clone())).collect(),
             overhead: None,
             resources: Some(resources::pod_resources(pod)),
@@ -104,7 +112,7 @@ fn port_mappings(pod: &Pod) -> Vec<v1::PortMapping> {
 }
 
 /// The namespaces that a pod's processes share with the node or with each other.
-fn namespaces(pod: &Pod) -> v1::NamespaceOption {
+fn namespaces(pod: &Pod, users: Option<u32>) -> v1::NamespaceOption {
     let pod_spec = spec::spec(pod);
     let node_if =
         |flag: Option<bool>| if flag == Some(true) { v1::NamespaceMode::Node } else { v1::NamespaceMode::Pod };
@@ -118,7 +126,11 @@ fn namespaces(pod: &Pod) -> v1::NamespaceOption {
         pid: pid as i32,
         ipc: node_if(pod_spec.host_ipc) as i32,
         target_id: String::new(),
-        userns_options: None,
+        userns_options: users.map(|first| v1::UserNamespace {
+            mode: v1::NamespaceMode::Pod as i32,
+            uids: users::mappings(first),
+            gids: users::mappings(first),
+        }),
     }
 }
 
@@ -126,12 +138,12 @@ fn int64(value: Option<i64>) -> Option<v1::Int64Value> {
     value.map(|value| v1::Int64Value { value })
 }
 
-fn sandbox_security(pod: &Pod, security: &PodSecurityContext) -> v1::LinuxSandboxSecurityContext {
+fn sandbox_security(pod: &Pod, security: &PodSecurityContext, users: Option<u32>) -> v1::LinuxSandboxSecurityContext {
     let privileged = |container: &Container| {
         container.security_context.as_ref().is_some_and(|security| security.privileged == Some(true))
     };
     v1::LinuxSandboxSecurityContext {
-        namespace_options: Some(namespaces(pod)),
+        namespace_options: Some(namespaces(pod, users)),
         selinux_options: security.se_linux_options.as_ref().map(selinux),
         run_as_user: int64(security.run_as_user),
         run_as_group: int64(security.run_as_group),
@@ -200,6 +212,8 @@ pub struct ContainerInputs {
     pub image_ref: String,
     /// The user that the image names: an id, or a name.
     pub image_user: (Option<i64>, String),
+    /// The first of the pod's users, if they are not the machine's.
+    pub users: Option<u32>,
     /// The instance whose processes an ephemeral container is to see.
     pub target_id: Option<String>,
 }
@@ -280,7 +294,7 @@ fn container_security(
     let masked = !privileged && own.proc_mount.as_deref() != Some("Unmasked");
     let paths = |list: &[&str]| if masked { list.iter().map(|path| (*path).to_owned()).collect() } else { Vec::new() };
     let (image_uid, image_username) = &inputs.image_user;
-    let mut namespaces = namespaces(pod);
+    let mut namespaces = namespaces(pod, inputs.users);
     if let Some(target_id) = &inputs.target_id {
         namespaces.pid = v1::NamespaceMode::Target as i32;
         namespaces.target_id.clone_from(target_id);

@@ -24,6 +24,7 @@ pub mod spec;
 mod start;
 mod state;
 mod status;
+mod users;
 mod worker;
 
 use std::collections::HashMap;
@@ -47,6 +48,7 @@ pub use publish::StatusManager;
 pub use references::References;
 pub use source::NodePods;
 pub use status::whole_seconds;
+pub use users::UserRanges;
 
 use crate::context::Shared;
 use crate::static_pods;

@@ -12,13 +12,13 @@ use k8s_openapi::api::core::v1::{Container, Pod, Secret};
 use k8s_openapi::api::node::v1::RuntimeClass;
 use kube::Api;
 
-use super::cri_config::{self, ContainerInputs};
+use super::cri_config::{self, ContainerInputs, PodPlace};
 use super::kill::{self, Reason};
 use super::observe::termination_path;
 use super::observed::{Observed, Sandbox, State};
 use super::plan::Start;
 use super::references::References;
-use super::{dns, hosts, lifecycle, spec};
+use super::{dns, hosts, lifecycle, spec, users};
 use crate::context::Context;
 use crate::environment::{self, FieldContext, Inputs};
 use crate::images::rpc_message;
@@ -47,7 +47,6 @@ impl StartError {
 
 /// Makes a sandbox for a pod.
 pub async fn sandbox(context: &Context, pod: &Pod, attempt: u32) -> Result<(), StartError> {
-    let config = sandbox_config(context, pod, attempt);
     let fail = |message: String| {
         let text = format!("Failed to create pod sandbox: {message}");
         context.event(pod, None, EventType::Warning, "FailedCreatePodSandBox", text.clone());
@@ -62,6 +61,10 @@ pub async fn sandbox(context: &Context, pod: &Pod, attempt: u32) -> Result<(), S
     }
     hosts::check_hostname(pod, &context.dns.domain).map_err(|err| fail(err.to_string()))?;
     let runtime_handler = runtime_handler(context, pod).await.map_err(fail)?;
+    if users::has_own(pod) {
+        check_users(context, &runtime_handler).await.map_err(fail)?;
+    }
+    let config = sandbox_config(context, pod, attempt).await.map_err(|err| fail(err.to_string()))?;
     let request = v1::RunPodSandboxRequest { config: Some(config), runtime_handler };
     context.runtime.clone().run_pod_sandbox(request).await.map_err(|status| fail(rpc_message(&status)))?;
     Ok(())
@@ -79,8 +82,27 @@ async fn runtime_handler(context: &Context, pod: &Pod) -> Result<String, String>
     }
 }
 
-fn sandbox_config(context: &Context, pod: &Pod, attempt: u32) -> v1::PodSandboxConfig {
-    cri_config::sandbox_config(pod, attempt, &context.pod_cgroup(pod), &context.node_facts())
+/// Whether the runtime gives pods users of their own: one that does not would run them with the machine's.
+async fn check_users(context: &Context, handler: &str) -> Result<(), String> {
+    let status = context.runtime.clone().status(v1::StatusRequest { verbose: false }).await;
+    let handlers = status.map_err(|status| rpc_message(&status))?.into_inner().runtime_handlers;
+    let own = handlers.into_iter().find(|known| known.name == handler).and_then(|known| known.features);
+    match (own.is_some_and(|features| features.user_namespaces), handler) {
+        (true, _) => Ok(()),
+        (false, "") => Err("can't set `spec.hostUsers: false`, runtime does not support user namespaces".to_owned()),
+        (false, handler) => Err(format!(
+            "can't set `spec.hostUsers: false`, RuntimeClass handler \"{handler}\" does not support user namespaces"
+        )),
+    }
+}
+
+async fn pod_users(context: &Context, pod: &Pod) -> Result<Option<u32>, users::UsersError> {
+    context.users.of(pod, &context.config.pod_dir(spec::uid(pod))).await
+}
+
+async fn sandbox_config(context: &Context, pod: &Pod, attempt: u32) -> Result<v1::PodSandboxConfig, users::UsersError> {
+    let place = PodPlace { cgroup: context.pod_cgroup(pod), users: pod_users(context, pod).await? };
+    Ok(cri_config::sandbox_config(pod, attempt, &place, &context.node_facts()))
 }
 
 /// What a container is started in.
@@ -124,14 +146,16 @@ async fn start_container(
     start: &Start,
 ) -> Result<(), StartError> {
     let (pod, sandbox) = (around.pod, around.sandbox);
-    let sandbox_config = sandbox_config(context, pod, sandbox.attempt);
+    let config_error = |message: String| StartError::new("CreateContainerConfigError", message);
+    let users = pod_users(context, pod).await.map_err(|err| config_error(err.to_string()))?;
+    let sandbox_config =
+        sandbox_config(context, pod, sandbox.attempt).await.map_err(|err| config_error(err.to_string()))?;
     let secrets = pull_secrets(around).await;
     let image = context
         .puller
         .ensure(context, pod, container, &secrets, &sandbox_config)
         .await
         .map_err(|err| StartError { reason: err.reason, message: err.message, retry_at: err.retry_at })?;
-    let config_error = |message: String| StartError::new("CreateContainerConfigError", message);
     let ips = if spec::host_network(pod) { &context.node_ips } else { &sandbox.ips };
     let environment = variables(context, around, container, ips).await.map_err(config_error)?;
     let command = environment::command(container, &environment);
@@ -141,6 +165,11 @@ async fn start_container(
         .await
         .map_err(|err| config_error(err.to_string()))?;
     mounts.extend(own_mounts(context, pod, container, ips, start.restart_count, &mounts).await.map_err(config_error)?);
+    if let Some(first) = users {
+        for mount in &mut mounts {
+            (mount.uid_mappings, mount.gid_mappings) = (users::mappings(first), users::mappings(first));
+        }
+    }
     let inputs = ContainerInputs {
         restart_count: start.restart_count,
         environment,
@@ -149,6 +178,7 @@ async fn start_container(
         devices: volumes::container_devices(container, around.mounted).map_err(|err| config_error(err.to_string()))?,
         image_ref: image.image_ref.clone(),
         image_user: (image.uid, image.username.clone()),
+        users,
         target_id: target_id(around, &container.name).map_err(config_error)?,
     };
     let config = cri_config::container_config(pod, container, inputs, &context.node_facts())

@@ -415,6 +415,7 @@ impl Worker {
         }
         self.state.has_cgroup = false;
         context.allocations.forget(&uid);
+        context.users.forget(&uid);
         if !gone && !spec::is_deleted(&self.state.pod) {
             return Ok(Next::Rest(None));
         }

@@ -29,6 +29,25 @@ pub fn behaviours() -> Vec<Behaviour> {
             &["seen"],
         ),
         prints(
+            "a pod with users of its own shares none with the machine, and owns its volumes",
+            Vec::new(),
+            with(
+                pod(
+                    "main",
+                    json!({
+                        "command": script(
+                            "read own first count < /proc/self/uid_map; [ $first -ge 65536 ] && echo $own $count; \
+                             echo kept > /volume/file; cat /volume/file; ls -ln /volume | grep -q ' 0 .* 0 .*file' && echo mine; \
+                             [ -s /var/run/secrets/kubernetes.io/serviceaccount/token ] && echo token"
+                        ),
+                        "volumeMounts": [{"name": "volume", "mountPath": "/volume"}],
+                    }),
+                ),
+                json!({"spec": {"hostUsers": false, "volumes": [{"name": "volume", "emptyDir": {}}]}}),
+            ),
+            &["0 65536", "kept", "mine", "token"],
+        ),
+        prints(
             "a pod has the host name and the domain that it asks for",
             Vec::new(),
             with(
