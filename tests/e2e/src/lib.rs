@@ -27,3 +27,10 @@ use std::path::PathBuf;
 pub fn workspace() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().expect("the checkout is there")
 }
+
+/// What lies beside a developer's checkout, or where `SKIFF_SHARED` says: this file or directory of it, if it is there.
+pub fn shared(name: &str) -> Option<PathBuf> {
+    let beside = || workspace().join("../shared");
+    let path = std::env::var_os("SKIFF_SHARED").map_or_else(beside, PathBuf::from).join(name);
+    path.exists().then_some(path)
+}

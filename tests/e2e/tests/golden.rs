@@ -54,9 +54,7 @@ fn answers_are_those_of_a_real_server() {
 
 /// The directory of the records, if there is one.
 fn golden() -> Option<PathBuf> {
-    let beside = || skiff_e2e::workspace().join("../shared");
-    let shared = std::env::var_os("SKIFF_SHARED").map_or_else(beside, PathBuf::from);
-    Some(shared.join("golden")).filter(|golden| golden.join("replay.py").is_file())
+    skiff_e2e::shared("golden").filter(|golden| golden.join("replay.py").is_file())
 }
 
 /// The rows of the page on differences: a case, and its steps between backticks.

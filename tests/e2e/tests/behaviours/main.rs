@@ -21,7 +21,6 @@ mod stage;
 
 use std::collections::BTreeSet;
 use std::panic::AssertUnwindSafe;
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use futures::FutureExt;
@@ -78,11 +77,11 @@ fn behaviours() -> Vec<Behaviour> {
 
 #[test]
 fn every_behaviour_of_a_node_has_a_row() {
-    let Some(shared) = std::env::var_os("SKIFF_SHARED").map(PathBuf::from) else {
-        eprintln!("SKIPPED: SKIFF_SHARED does not say where upstream's list is");
+    let Some(list) = skiff_e2e::shared("behaviours.tsv") else {
+        eprintln!("SKIPPED: upstream's list is not here: set SKIFF_SHARED to the directory that has behaviours.tsv");
         return;
     };
-    let text = std::fs::read_to_string(shared.join("behaviours.tsv")).expect("the list is there");
+    let text = std::fs::read_to_string(list).expect("the list can be read");
     let rows = text.lines().map(|line| line.split('\t').collect::<Vec<_>>());
     let is_nodes = |row: &[&str]| row[0] == "sig-node" || (row[0] == "sig-storage" && is_mounted(row[2]));
     let of_nodes = rows.filter(|row| is_nodes(row) && release(row[1]).is_some_and(|of| of <= RELEASE));
