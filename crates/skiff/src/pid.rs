@@ -1,7 +1,11 @@
 //! The process id file of a server or agent, by which `skiff down` finds it.
+//!
+//! The process holds a lock on the file as long as it lives: a file without it names a process that is gone, whoever has
+//! its number now.
 
 use std::fmt;
-use std::fs;
+use std::fs::{self, File, TryLockError};
+use std::io::Write;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -14,44 +18,55 @@ use rustix::process::{Pid, PidfdFlags, Signal};
 
 use crate::layout;
 
-/// Removes the file when the process ends in order.
-pub struct PidFile(PathBuf);
+/// Holds the file's lock, and removes the file when the process ends in order.
+pub struct PidFile {
+    path: PathBuf,
+    _locked: File,
+}
 
 impl Drop for PidFile {
     fn drop(&mut self) {
-        // A file that stays names a process that is gone, which readers find out.
-        let _ = fs::remove_file(&self.0);
+        // A file that stays has no lock any more, which readers find out.
+        let _ = fs::remove_file(&self.path);
     }
 }
 
 /// Writes the file; fails where another process of this installation runs.
 pub fn claim(instance: &Instance) -> Result<PidFile> {
-    if let Some(process) = running(instance)? {
-        bail!(
-            "skiff runs already with run directory {} ({process}); stop it with `skiff down`, or use another --run-dir and --data-dir",
-            instance.run_dir().display()
-        );
-    }
     let path = layout::pid_file(instance);
-    fs::write(&path, format!("{}\n", std::process::id()))
-        .with_context(|| format!("cannot write {}", path.display()))?;
-    Ok(PidFile(path))
+    let failed = || format!("cannot write {}", path.display());
+    let mut file = File::options().write(true).create(true).truncate(false).open(&path).with_context(failed)?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            let process = running(instance)?.map_or_else(String::new, |process| format!(" ({process})"));
+            bail!(
+                "skiff runs already with run directory {}{process}; stop it with `skiff down`, or use another --run-dir and --data-dir",
+                instance.run_dir().display()
+            );
+        }
+        Err(TryLockError::Error(err)) => return Err(err).with_context(failed),
+    }
+    file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id())).with_context(failed)?;
+    Ok(PidFile { path, _locked: file })
 }
 
-/// The process that the file names, if it is alive and a skiff.
+/// The process that holds the file, if there is one.
 pub fn running(instance: &Instance) -> Result<Option<Process>> {
-    let Ok(text) = fs::read_to_string(layout::pid_file(instance)) else { return Ok(None) };
-    let named = text.trim().parse().ok().filter(|raw| *raw > 0).and_then(Pid::from_raw);
-    let Some(pid) = named.filter(|pid| *pid != rustix::process::getpid()) else { return Ok(None) };
-    let fd = match rustix::process::pidfd_open(pid, PidfdFlags::empty()) {
-        Ok(fd) => fd,
-        Err(Errno::SRCH) => return Ok(None),
-        Err(err) => return Err(err).with_context(|| format!("cannot open process {pid}")),
-    };
-    // One that has ended and is not yet waited for has no command.
-    let command = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-    let is_skiff = command.split(|byte| *byte == 0).next().is_some_and(|program| program.ends_with(b"skiff"));
-    Ok(is_skiff.then_some(Process { pid, fd }))
+    let path = layout::pid_file(instance);
+    let Ok(file) = File::open(&path) else { return Ok(None) };
+    match file.try_lock_shared() {
+        Ok(()) => return Ok(None),
+        Err(TryLockError::WouldBlock) => {}
+        Err(TryLockError::Error(err)) => return Err(err).with_context(|| format!("cannot look at {}", path.display())),
+    }
+    let text = fs::read_to_string(&path).unwrap_or_default();
+    let Some(pid) = text.trim().parse().ok().filter(|raw| *raw > 0).and_then(Pid::from_raw) else { return Ok(None) };
+    match rustix::process::pidfd_open(pid, PidfdFlags::empty()) {
+        Ok(fd) => Ok(Some(Process { pid, fd })),
+        Err(Errno::SRCH) => Ok(None),
+        Err(err) => Err(err).with_context(|| format!("cannot open process {pid}")),
+    }
 }
 
 /// A process that is held by more than its number, which another may get when it has ended.
@@ -98,35 +113,44 @@ impl Process {
 #[cfg(test)]
 mod tests {
     use std::io::{BufRead, BufReader};
-    use std::os::unix::process::{CommandExt, ExitStatusExt};
+    use std::os::unix::process::ExitStatusExt;
     use std::process::{Child, Command, Stdio};
 
     use super::*;
 
-    /// A process under a name that runs a shell's commands and has begun, and its installation.
-    fn start(name: &str, commands: &str) -> (Child, Instance, tempfile::TempDir) {
-        let dir = tempfile::tempdir().expect("a directory");
+    /// A process that runs a shell's commands and has begun.
+    fn start(commands: &str) -> Child {
         let mut command = Command::new("/bin/sh");
-        command.arg0(name).args(["-c", &format!("{commands}\necho begun; while :; do read line || exit; done")]);
+        command.args(["-c", &format!("{commands}\necho begun; while :; do read line || exit; done")]);
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("a shell");
         let mut line = String::new();
         BufReader::new(child.stdout.take().expect("piped")).read_line(&mut line).expect("it begins");
         assert_eq!(line, "begun\n");
+        child
+    }
+
+    fn installation() -> (tempfile::TempDir, Instance) {
+        let dir = tempfile::tempdir().expect("a directory");
         let instance = Instance::new(dir.path(), dir.path());
-        fs::write(layout::pid_file(&instance), child.id().to_string()).expect("written");
-        (child, instance, dir)
+        (dir, instance)
     }
 
     /// The signal by which a process ends that is stopped.
     #[track_caller]
     fn check_stop(commands: &str, grace: Duration, expected: i32) {
-        let (mut child, instance, _dir) = start("/usr/bin/skiff", commands);
+        let (_dir, instance) = installation();
+        let mut child = start(commands);
+        let claimed = claim(&instance).expect("nobody runs");
+        // As if the child had claimed it.
+        fs::write(layout::pid_file(&instance), child.id().to_string()).expect("written");
         let process = running(&instance).expect("it can be opened").expect("it runs");
         process.stop(grace).expect("it ends");
-        assert!(running(&instance).expect("it can be looked for").is_none(), "it has ended");
         assert_eq!(child.wait().expect("it has ended").signal(), Some(expected));
         // Who comes later finds nobody.
         process.stop(grace).expect("it has ended");
+        assert!(running(&instance).expect("it can be looked for").is_none(), "the number is nobody's");
+        drop(claimed);
+        assert!(!layout::pid_file(&instance).exists());
     }
 
     #[test]
@@ -136,14 +160,22 @@ mod tests {
     }
 
     #[test]
-    fn others_are_not_taken_for_it() {
-        let (mut child, instance, _dir) = start("/usr/bin/other", "");
-        assert!(running(&instance).expect("it can be looked for").is_none());
-        child.kill().expect("it runs");
-        child.wait().expect("it has ended");
+    fn a_second_process_is_told_of_the_first() {
+        let (_dir, instance) = installation();
+        let claimed = claim(&instance).expect("nobody runs");
+        let refused = claim(&instance).err().expect("somebody runs").to_string();
+        assert!(refused.contains(&format!("(process {})", std::process::id())), "{refused}");
+        drop(claimed);
+        claim(&instance).expect("nobody runs any more");
+    }
+
+    #[test]
+    fn a_file_that_nobody_holds_names_nobody() {
+        let (_dir, instance) = installation();
         for text in ["", "0", "-1", "nonsense", &std::process::id().to_string()] {
             fs::write(layout::pid_file(&instance), text).expect("written");
             assert!(running(&instance).expect("it can be looked for").is_none(), "{text}");
         }
+        drop(claim(&instance).expect("it is free"));
     }
 }
