@@ -3,40 +3,28 @@
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
-use base::Instance;
 use skiff_network::netlink::Socket;
 use skiff_network::{
     self as network, Attach, AttachError, Attached, Config, HostPort, NodeRoute, PodNetwork, Protocol, netns,
 };
 
-/// A machine of its own: a network namespace, directories, and a pod network on it.
-struct Host {
-    directory: tempfile::TempDir,
-    netns: PathBuf,
+/// A machine of its own, with a pod network on it.
+struct Host(testkit::Host);
+
+impl std::ops::Deref for Host {
+    type Target = testkit::Host;
+
+    fn deref(&self) -> &testkit::Host {
+        &self.0
+    }
 }
 
 impl Host {
     fn new() -> Self {
-        let directory = tempfile::tempdir().expect("a directory");
-        let netns = directory.path().join("host");
-        netns::create(&netns).expect("a namespace (run as root)");
-        Self { directory, netns }
-    }
-
-    fn instance(&self) -> Instance {
-        Instance::new(self.directory.path().join("data"), self.directory.path().join("run"))
-    }
-
-    /// Runs async work on a runtime all of whose threads are in the host's namespace.
-    fn run<T: Send>(&self, work: impl AsyncFnOnce() -> T + Send) -> T {
-        let on_host = || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-            runtime.block_on(work())
-        };
-        netns::run_in(&self.netns, on_host).expect("the host's namespace")
+        Self(testkit::Host::new())
     }
 
     fn config(&self) -> Config {
@@ -51,24 +39,10 @@ impl Host {
         network
     }
 
-    fn pod_netns(&self, id: &str) -> PathBuf {
-        netns::directory(&self.instance()).join(id)
-    }
-
     async fn attach(&self, network: &PodNetwork, id: &str, host_ports: Vec<HostPort>) -> Attached {
-        let path = self.pod_netns(id);
+        let path = self.pod(id);
         netns::create(&path).expect("a namespace");
         network.attach(Attach { sandbox_id: id.to_owned(), netns: path, host_ports }).await.expect("attach")
-    }
-}
-
-impl Drop for Host {
-    fn drop(&mut self) {
-        let pods = netns::directory(&self.instance());
-        for entry in std::fs::read_dir(pods).into_iter().flatten().flatten() {
-            let _ = netns::remove(&entry.path());
-        }
-        let _ = netns::remove(&self.netns);
     }
 }
 
@@ -108,37 +82,6 @@ fn ip(text: &str) -> IpAddr {
     text.parse().expect("an address")
 }
 
-/// A second machine on a veth pair with the host: 192.0.2.1 here, 192.0.2.2 there.
-fn neighbour(host: &Host) -> PathBuf {
-    let path = host.directory.path().join("neighbour");
-    netns::create(&path).expect("a namespace");
-    let there = std::fs::File::open(&path).expect("the namespace");
-    let up = |name: &str, address: &str| {
-        let mut socket = Socket::open().expect("a socket");
-        let link = socket.link(name).expect("a link").expect("the link");
-        socket.add_address(&link, address.parse().expect("a network")).expect("an address");
-        socket.set_up(&link).expect("up");
-        let loopback = socket.link("lo").expect("a link").expect("the link");
-        socket.set_up(&loopback).expect("up");
-    };
-    netns::run_in(&host.netns, || {
-        use std::os::fd::AsFd;
-        let veth = network::netlink::Veth {
-            name: "uplink",
-            controller: None,
-            peer: "uplink",
-            peer_netns: there.as_fd(),
-            peer_mac: [2, 0, 0, 0, 0, 2],
-            mtu: 1400,
-        };
-        Socket::open().expect("a socket").add_veth(veth).expect("a veth pair");
-        up("uplink", "192.0.2.1/24");
-    })
-    .expect("the host");
-    netns::run_in(&path, || up("uplink", "192.0.2.2/24")).expect("the neighbour");
-    path
-}
-
 #[test]
 fn pods_reach_each_other_and_the_node_and_back() {
     let host = Host::new();
@@ -147,28 +90,18 @@ fn pods_reach_each_other_and_the_node_and_back() {
         let a = host.attach(&network, "a", Vec::new()).await;
         let b = host.attach(&network, "b", Vec::new()).await;
         assert_eq!((a.ips[0], b.ips[0], a.gateways[0]), (ip("10.42.5.2"), ip("10.42.5.3"), ip("10.42.5.1")));
-        serve(&host.pod_netns("b"), 80);
-        serve(&host.netns, 81);
-        assert_eq!(ask(&host.pod_netns("a"), to(b.ips[0], 80)), "10.42.5.2");
-        assert_eq!(ask(&host.netns, to(b.ips[0], 80)), "10.42.5.1");
-        assert_eq!(ask(&host.pod_netns("a"), to(a.gateways[0], 81)), "10.42.5.2");
-        assert_eq!(ask(&host.pod_netns("b"), to(b.ips[0], 80)), "10.42.5.3");
+        serve(&host.pod("b"), 80);
+        serve(host.netns(), 81);
+        assert_eq!(ask(&host.pod("a"), to(b.ips[0], 80)), "10.42.5.2");
+        assert_eq!(ask(host.netns(), to(b.ips[0], 80)), "10.42.5.1");
+        assert_eq!(ask(&host.pod("a"), to(a.gateways[0], 81)), "10.42.5.2");
+        assert_eq!(ask(&host.pod("b"), to(b.ips[0], 80)), "10.42.5.3");
     });
-}
-
-/// Whether the kernel speaks IPv6; a test that needs it says so where it does not.
-fn has_ipv6() -> bool {
-    let disabled = std::fs::read_to_string("/proc/sys/net/ipv6/conf/all/disable_ipv6");
-    let has = disabled.is_ok_and(|disabled| disabled.trim() == "0");
-    if !has {
-        eprintln!("SKIPPED: this kernel does not speak IPv6");
-    }
-    has
 }
 
 #[test]
 fn pods_have_an_address_of_each_family() {
-    if !has_ipv6() {
+    if !testkit::can_test_ipv6() {
         return;
     }
     let host = Host::new();
@@ -183,26 +116,26 @@ fn pods_have_an_address_of_each_family() {
         let b = host.attach(&network, "b", Vec::new()).await;
         assert_eq!(a.ips, [ip("10.42.5.2"), ip("fd42:0:0:5::2")]);
         assert_eq!(b.gateways, [ip("10.42.5.1"), ip("fd42:0:0:5::1")]);
-        serve_on(&host.pod_netns("b"), to(ip("::"), 80));
-        serve_on(&host.netns, to(ip("::"), 81));
-        assert_eq!(ask(&host.pod_netns("a"), to(b.ips[1], 80)), "fd42:0:0:5::2");
-        assert_eq!(ask(&host.pod_netns("b"), to(b.ips[1], 80)), "fd42:0:0:5::3");
-        assert_eq!(ask(&host.netns, to(b.ips[1], 80)), "fd42:0:0:5::1");
-        assert_eq!(ask(&host.pod_netns("a"), to(a.gateways[1], 81)), "fd42:0:0:5::2");
+        serve_on(&host.pod("b"), to(ip("::"), 80));
+        serve_on(host.netns(), to(ip("::"), 81));
+        assert_eq!(ask(&host.pod("a"), to(b.ips[1], 80)), "fd42:0:0:5::2");
+        assert_eq!(ask(&host.pod("b"), to(b.ips[1], 80)), "fd42:0:0:5::3");
+        assert_eq!(ask(host.netns(), to(b.ips[1], 80)), "fd42:0:0:5::1");
+        assert_eq!(ask(&host.pod("a"), to(a.gateways[1], 81)), "fd42:0:0:5::2");
         // A listener on any address takes connections of both families.
-        assert_eq!(ask(&host.pod_netns("a"), to(b.ips[0], 80)), "::ffff:10.42.5.2");
+        assert_eq!(ask(&host.pod("a"), to(b.ips[0], 80)), "::ffff:10.42.5.2");
     });
 }
 
 #[test]
 fn traffic_that_leaves_the_cluster_is_masqueraded_and_routes_lead_to_other_nodes() {
     let host = Host::new();
-    let neighbour = neighbour(&host);
+    let neighbour = host.add_neighbour(1400);
     host.run(async || {
         let network = host.open().await;
         host.attach(&network, "a", Vec::new()).await;
         serve(&neighbour, 80);
-        assert_eq!(ask(&host.pod_netns("a"), to(ip("192.0.2.2"), 80)), "192.0.2.1");
+        assert_eq!(ask(&host.pod("a"), to(ip("192.0.2.2"), 80)), "192.0.2.1");
 
         // The neighbour as another node: its pod address is on its loopback, and it knows the way back.
         netns::run_in(&neighbour, || {
@@ -222,7 +155,7 @@ fn traffic_that_leaves_the_cluster_is_masqueraded_and_routes_lead_to_other_nodes
         let unreachable = NodeRoute { node_ip: ip("198.51.100.1"), pod_cidr: "10.42.7.0/24".parse().expect("a net") };
         let refused = network.sync_routes(vec![unreachable, route]).await.expect_err("a node out of reach");
         assert!(refused.to_string().starts_with("add route to 10.42.7.0/24: "), "{refused}");
-        assert_eq!(ask(&host.pod_netns("a"), to(ip("10.42.6.2"), 80)), "10.42.5.2");
+        assert_eq!(ask(&host.pod("a"), to(ip("10.42.6.2"), 80)), "10.42.5.2");
         network.sync_routes(Vec::new()).await.expect("no routes");
         let left = Socket::open().and_then(|mut socket| socket.routes()).expect("routes");
         let ours = left.iter().filter(|route| route.protocol == network::ROUTE_PROTOCOL);
@@ -235,19 +168,19 @@ fn traffic_that_leaves_the_cluster_is_masqueraded_and_routes_lead_to_other_nodes
 #[test]
 fn host_ports_lead_to_the_pod_from_everywhere() {
     let host = Host::new();
-    let neighbour = neighbour(&host);
+    let neighbour = host.add_neighbour(1400);
     host.run(async || {
         let network = host.open().await;
         let port = HostPort { protocol: Protocol::Tcp, host_ip: None, host_port: 8080, container_port: 80 };
         let a = host.attach(&network, "a", vec![port]).await;
         host.attach(&network, "b", Vec::new()).await;
-        serve(&host.pod_netns("a"), 80);
+        serve(&host.pod("a"), 80);
         assert_eq!(ask(&neighbour, to(ip("192.0.2.1"), 8080)), "192.0.2.2");
-        assert_eq!(ask(&host.netns, to(ip("127.0.0.1"), 8080)), "10.42.5.1");
-        assert_eq!(ask(&host.pod_netns("b"), to(ip("192.0.2.1"), 8080)), "10.42.5.3");
-        assert_eq!(ask(&host.pod_netns("a"), to(ip("192.0.2.1"), 8080)), a.gateways[0].to_string());
+        assert_eq!(ask(host.netns(), to(ip("127.0.0.1"), 8080)), "10.42.5.1");
+        assert_eq!(ask(&host.pod("b"), to(ip("192.0.2.1"), 8080)), "10.42.5.3");
+        assert_eq!(ask(&host.pod("a"), to(ip("192.0.2.1"), 8080)), a.gateways[0].to_string());
 
-        let again = Attach { sandbox_id: "c".to_owned(), netns: host.pod_netns("b"), host_ports: vec![port] };
+        let again = Attach { sandbox_id: "c".to_owned(), netns: host.pod("b"), host_ports: vec![port] };
         let refused = network.attach(again).await.expect_err("the port is taken");
         assert!(matches!(&refused, AttachError::HostPortInUse { sandbox_id, .. } if sandbox_id == "a"), "{refused}");
         network.detach("a").await.expect("detach");
@@ -272,13 +205,13 @@ fn a_restart_keeps_what_is_there_and_gives_back_what_is_gone() {
         assert_eq!(network.attached("b"), None);
         let c = host.attach(&network, "c", Vec::new()).await;
         assert_eq!(c.ips, [ip("10.42.5.4")]);
-        serve(&host.pod_netns("a"), 80);
-        assert_eq!(ask(&host.pod_netns("c"), to(a.ips[0], 80)), "10.42.5.4");
+        serve(&host.pod("a"), 80);
+        assert_eq!(ask(&host.pod("c"), to(a.ips[0], 80)), "10.42.5.4");
 
         // A second attempt after a crash in the middle of the first gets the same address.
-        let again = Attach { sandbox_id: "c".to_owned(), netns: host.pod_netns("c"), host_ports: Vec::new() };
+        let again = Attach { sandbox_id: "c".to_owned(), netns: host.pod("c"), host_ports: Vec::new() };
         assert_eq!(network.attach(again).await.expect("attach"), c);
-        assert_eq!(ask(&host.pod_netns("c"), to(a.ips[0], 80)), "10.42.5.4");
+        assert_eq!(ask(&host.pod("c"), to(a.ips[0], 80)), "10.42.5.4");
     });
 }
 
@@ -287,10 +220,10 @@ fn a_failed_attempt_leaves_nothing() {
     let host = Host::new();
     host.run(async || {
         let network = host.open().await;
-        let nowhere = Attach { sandbox_id: "x".to_owned(), netns: host.pod_netns("x"), host_ports: Vec::new() };
+        let nowhere = Attach { sandbox_id: "x".to_owned(), netns: host.pod("x"), host_ports: Vec::new() };
         network.attach(nowhere).await.expect_err("there is no such namespace");
         assert_eq!(network.attached("x"), None);
-        let bad = Attach { sandbox_id: "../x".to_owned(), netns: host.pod_netns("x"), host_ports: Vec::new() };
+        let bad = Attach { sandbox_id: "../x".to_owned(), netns: host.pod("x"), host_ports: Vec::new() };
         assert!(matches!(network.attach(bad).await, Err(AttachError::InvalidSandboxId(_))));
     });
 }
@@ -298,7 +231,7 @@ fn a_failed_attempt_leaves_nothing() {
 #[test]
 fn cleanup_leaves_nothing_of_the_instance() {
     let host = Host::new();
-    let neighbour = neighbour(&host);
+    let neighbour = host.add_neighbour(1400);
     host.run(async || {
         let network = host.open().await;
         host.attach(&network, "a", Vec::new()).await;
@@ -321,7 +254,7 @@ fn cleanup_leaves_nothing_of_the_instance() {
         assert!(left.is_empty(), "{left:?}");
         let table = network::table_name(&host.instance(), "net");
         assert_eq!(network::nft::list_table("inet", &table).expect("list"), None);
-        assert!(!host.pod_netns("a").exists());
+        assert!(!host.pod("a").exists());
         network::cleanup(&host.instance(), &cluster).expect("a second time");
         let routes = Socket::open().and_then(|mut socket| socket.routes()).expect("routes");
         let ours = routes.iter().filter(|route| route.protocol == network::ROUTE_PROTOCOL);

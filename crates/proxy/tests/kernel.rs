@@ -71,10 +71,10 @@ fn a_cluster_address_leads_to_all_endpoints_from_everywhere() {
         );
         let from_pod: BTreeSet<String> = (0..40).map(|_| ask(&host.pod("c"), "10.43.0.7:80")).collect();
         assert_eq!(from_pod, ["a 10.42.0.4", "b 10.42.0.4"].map(String::from).into());
-        let from_node: BTreeSet<String> = (0..40).map(|_| ask(&host.netns, "10.43.0.7:80")).collect();
+        let from_node: BTreeSet<String> = (0..40).map(|_| ask(host.netns(), "10.43.0.7:80")).collect();
         assert_eq!(from_node, ["a 10.42.0.1", "b 10.42.0.1"].map(String::from).into());
         // From outside the cluster with the node's address, so that answers come back through the node.
-        assert!(ask(&host.neighbour, "10.43.0.7:80").ends_with(" 10.42.0.1"));
+        assert!(ask(&host.neighbour(), "10.43.0.7:80").ends_with(" 10.42.0.1"));
         // A pod that draws itself sees the node as its client.
         let from_itself: BTreeSet<String> = (0..40).map(|_| ask(&host.pod("a"), "10.43.0.7:80")).collect();
         assert_eq!(from_itself, ["a 10.42.0.1", "b 10.42.0.2"].map(String::from).into());
@@ -83,19 +83,9 @@ fn a_cluster_address_leads_to_all_endpoints_from_everywhere() {
     });
 }
 
-/// Whether the kernel speaks IPv6; a test that needs it says so where it does not.
-fn has_ipv6() -> bool {
-    let disabled = std::fs::read_to_string("/proc/sys/net/ipv6/conf/all/disable_ipv6");
-    let has = disabled.is_ok_and(|disabled| disabled.trim() == "0");
-    if !has {
-        eprintln!("SKIPPED: this kernel does not speak IPv6");
-    }
-    has
-}
-
 #[test]
 fn each_family_leads_to_the_endpoints_of_its_own() {
-    if !has_ipv6() {
+    if !testkit::can_test_ipv6() {
         return;
     }
     let host = Host::new();
@@ -112,7 +102,7 @@ fn each_family_leads_to_the_endpoints_of_its_own() {
         plane.apply_all("web", Some(&web), vec![v4, v6]);
         assert_eq!(ask(&host.pod("c"), "10.43.0.7:80"), "a 10.42.0.4");
         assert_eq!(ask(&host.pod("c"), "[fd43::7]:80"), "b fd42::4");
-        assert_eq!(ask(&host.netns, "[fd43::7]:80"), "b fd42::1");
+        assert_eq!(ask(host.netns(), "[fd43::7]:80"), "b fd42::1");
         // A pod that draws itself sees the node as its client.
         assert_eq!(ask(&host.pod("b"), "[fd43::7]:80"), "b fd42::1");
         assert_eq!(ask(&host.pod("a"), "[fd42::1]:30080"), "b fd42::1");
@@ -139,11 +129,11 @@ fn one_change_changes_one_service() {
         plane.apply("api", Some(&api), Some(&on("api", "10.42.0.2")));
         assert_eq!(ask(&host.pod("b"), "10.43.0.8:80"), "a 10.42.0.3");
         plane.apply("api", Some(&api), Some(&on("api", "10.42.0.3")));
-        assert_eq!(ask(&host.netns, "10.43.0.8:80"), "b 10.42.0.1");
-        assert_eq!(ask(&host.netns, "10.43.0.7:80"), "a 10.42.0.1");
+        assert_eq!(ask(host.netns(), "10.43.0.8:80"), "b 10.42.0.1");
+        assert_eq!(ask(host.netns(), "10.43.0.7:80"), "a 10.42.0.1");
         plane.apply("web", None, None);
         assert!(try_ask(&host.pod("a"), "10.43.0.7:80").is_err());
-        assert_eq!(ask(&host.netns, "10.43.0.8:80"), "b 10.42.0.1");
+        assert_eq!(ask(host.netns(), "10.43.0.8:80"), "b 10.42.0.1");
     });
 }
 
@@ -158,17 +148,17 @@ fn a_service_without_endpoints_refuses() {
         plane.apply("web", Some(&web), None);
         let kinds = [
             (host.pod("a"), "10.43.0.7:80"),
-            (host.netns.clone(), "10.43.0.7:80"),
-            (host.neighbour.clone(), "10.43.0.7:80"),
-            (host.neighbour.clone(), "192.0.2.1:30080"),
+            (host.netns().to_owned(), "10.43.0.7:80"),
+            (host.neighbour(), "10.43.0.7:80"),
+            (host.neighbour(), "192.0.2.1:30080"),
         ]
         .map(|(from, to)| try_ask(&from, to).map_err(|err| err.kind()));
         assert_eq!(kinds, [const { Err(ErrorKind::ConnectionRefused) }; 4]);
         // Endpoints that shut down but serve are better than none; those that do not serve are not.
         plane.apply("web", Some(&web), Some(&slice("web", &[("10.42.0.2", NODE, "terminating")])));
-        assert_eq!(ask(&host.netns, "10.43.0.7:80"), "a 10.42.0.1");
+        assert_eq!(ask(host.netns(), "10.43.0.7:80"), "a 10.42.0.1");
         plane.apply("web", Some(&web), Some(&slice("web", &[("10.42.0.2", NODE, "gone")])));
-        let refused = try_ask(&host.netns, "10.43.0.7:80").map_err(|err| err.kind());
+        let refused = try_ask(host.netns(), "10.43.0.7:80").map_err(|err| err.kind());
         assert_eq!(refused, Err(ErrorKind::ConnectionRefused));
     });
 }
@@ -189,10 +179,10 @@ fn node_ports_and_external_addresses_lead_to_endpoints() {
         let web = service("web", "10.43.0.7", spec);
         plane.apply("web", Some(&web), Some(&slice("web", &[("10.42.0.2", NODE, "ready")])));
         for to in ["192.0.2.1:30080", "10.43.200.1:80", "10.43.200.2:80"] {
-            assert_eq!(ask(&host.neighbour, to), "a 10.42.0.1", "{to}");
+            assert_eq!(ask(&host.neighbour(), to), "a 10.42.0.1", "{to}");
         }
-        assert_eq!(ask(&host.netns, "127.0.0.1:30080"), "a 10.42.0.1");
-        assert_eq!(ask(&host.netns, "192.0.2.1:30080"), "a 10.42.0.1");
+        assert_eq!(ask(host.netns(), "127.0.0.1:30080"), "a 10.42.0.1");
+        assert_eq!(ask(host.netns(), "192.0.2.1:30080"), "a 10.42.0.1");
         assert_eq!(ask(&host.pod("b"), "192.0.2.1:30080"), "a 10.42.0.1");
         assert_eq!(ask(&host.pod("a"), "192.0.2.1:30080"), "a 10.42.0.1");
         assert!(try_ask(&host.pod("b"), "10.43.200.2:80").is_err(), "not in the source ranges");
@@ -214,14 +204,14 @@ fn a_local_external_policy_keeps_the_source_address() {
             Some(&web),
             Some(&slice("web", &[("10.42.0.2", NODE, "ready"), ("10.42.0.3", "there", "ready")])),
         );
-        let answers: BTreeSet<String> = (0..20).map(|_| ask(&host.neighbour, "192.0.2.1:30080")).collect();
+        let answers: BTreeSet<String> = (0..20).map(|_| ask(&host.neighbour(), "192.0.2.1:30080")).collect();
         assert_eq!(answers, ["a 192.0.2.2"].map(String::from).into());
-        let from_inside: BTreeSet<String> = (0..40).map(|_| ask(&host.netns, "192.0.2.1:30080")).collect();
+        let from_inside: BTreeSet<String> = (0..40).map(|_| ask(host.netns(), "192.0.2.1:30080")).collect();
         assert_eq!(from_inside, ["a 10.42.0.1", "b 10.42.0.1"].map(String::from).into());
         plane.apply("web", Some(&web), Some(&slice("web", &[("10.42.0.3", "there", "ready")])));
-        let dropped = try_ask(&host.neighbour, "192.0.2.1:30080").map_err(|err| err.kind());
+        let dropped = try_ask(&host.neighbour(), "192.0.2.1:30080").map_err(|err| err.kind());
         assert_eq!(dropped, Err(ErrorKind::TimedOut));
-        assert_eq!(ask(&host.netns, "192.0.2.1:30080"), "b 10.42.0.1");
+        assert_eq!(ask(host.netns(), "192.0.2.1:30080"), "b 10.42.0.1");
     });
 }
 
@@ -254,7 +244,7 @@ fn a_client_stays_with_its_endpoint_where_the_service_says_so() {
 #[test]
 fn the_same_table_arises_step_by_step_and_at_once() {
     let host = Host::new();
-    netns::run_in(&host.netns, || {
+    netns::run_in(host.netns(), || {
         let random = base::Random::seeded(11);
         let mut plane = Plane::new();
         let lines = || {

@@ -17,7 +17,7 @@ pub use cluster::{Cluster, Layout};
 pub use containerd::Containerd;
 pub use images::build_hello;
 pub use kubectl::{Kubectl, Running};
-pub use machine::{Machines, has_ipv6, run_inside};
+pub use machine::{Machines, run_inside};
 pub use process::{Process, skiff_binary};
 pub use usage::Usage;
 

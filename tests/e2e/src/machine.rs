@@ -50,7 +50,7 @@ impl Machines {
             ip(&["-n", name, "link", "set", "eth0", "up"]);
             ip(&["-n", name, "route", "add", "default", "via", other]);
         }
-        if has_ipv6() {
+        if testkit::has_ipv6() {
             for (name, own) in [(&machines.first, Self::FIRST_IPV6), (&machines.second, "fd99::2")] {
                 ip(&["-n", name, "addr", "add", &format!("{own}/64"), "dev", "eth0", "nodad"]);
             }
@@ -80,11 +80,6 @@ impl Drop for Machines {
     fn drop(&mut self) {
         self.remove();
     }
-}
-
-/// Whether the kernel speaks IPv6.
-pub fn has_ipv6() -> bool {
-    std::fs::read_to_string("/proc/sys/net/ipv6/conf/all/disable_ipv6").is_ok_and(|text| text.trim() == "0")
 }
 
 /// A command that runs inside a namespace. Not by `ip netns exec`, which hides the cgroups.

@@ -20,8 +20,7 @@ fn separate_processes_serve_a_deployment() {
 
 #[test]
 fn a_cluster_of_two_families_serves_on_both() {
-    if !skiff_e2e::has_ipv6() {
-        eprintln!("SKIPPED: this kernel does not speak IPv6");
+    if !testkit::can_test_ipv6() {
         return;
     }
     let mut cluster = Cluster::start_with(

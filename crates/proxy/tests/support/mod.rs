@@ -2,14 +2,12 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
-use std::os::fd::AsFd;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
-use base::Instance;
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
-use network::netlink::{Route, Socket, Veth};
+use network::netlink::{Route, Socket};
 use network::{Attach, PodNetwork, netns};
 use serde_json::{Value, json};
 
@@ -17,34 +15,21 @@ pub const NODE: &str = "here";
 const TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A node in a namespace of its own, with a neighbour on 192.0.2.2 that is on no cluster network.
-pub struct Host {
-    directory: tempfile::TempDir,
-    pub netns: PathBuf,
-    pub neighbour: PathBuf,
+pub struct Host(testkit::Host);
+
+impl std::ops::Deref for Host {
+    type Target = testkit::Host;
+
+    fn deref(&self) -> &testkit::Host {
+        &self.0
+    }
 }
 
 impl Host {
     pub fn new() -> Self {
-        let directory = tempfile::tempdir().expect("a directory");
-        let (netns, neighbour) = (directory.path().join("host"), directory.path().join("neighbour"));
-        netns::create(&netns).expect("a namespace (run as root)");
-        netns::create(&neighbour).expect("a namespace");
-        let there = std::fs::File::open(&neighbour).expect("the namespace");
-        netns::run_in(&netns, || {
-            let veth = Veth {
-                name: "uplink",
-                controller: None,
-                peer: "uplink",
-                peer_netns: there.as_fd(),
-                peer_mac: [2, 0, 0, 0, 0, 2],
-                mtu: 1500,
-            };
-            Socket::open().and_then(|mut socket| socket.add_veth(veth)).expect("a veth pair");
-            up("192.0.2.1/24");
-        })
-        .expect("the host");
+        let host = testkit::Host::new();
+        let neighbour = host.add_neighbour(1500);
         netns::run_in(&neighbour, || {
-            up("192.0.2.2/24");
             // Cluster addresses are reached through the node, as from a router of the site.
             let mut socket = Socket::open().expect("a socket");
             let destination = "10.43.0.0/16".parse().expect("a network");
@@ -52,20 +37,7 @@ impl Host {
             socket.replace_route(Route { destination, gateway, link: None, protocol: 4 }).expect("a route");
         })
         .expect("the neighbour");
-        Self { directory, netns, neighbour }
-    }
-
-    pub fn instance(&self) -> Instance {
-        Instance::new(self.directory.path().join("data"), self.directory.path().join("run"))
-    }
-
-    /// Runs work on a runtime all of whose threads are in the host's namespace.
-    pub fn run<T: Send>(&self, work: impl AsyncFnOnce() -> T + Send) -> T {
-        let on_host = || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-            runtime.block_on(work())
-        };
-        netns::run_in(&self.netns, on_host).expect("the host's namespace")
+        Self(host)
     }
 
     /// The pod network with pods 10.42.0.2, 10.42.0.3, ... of the given names, each serving on TCP and UDP port 8080.
@@ -93,32 +65,6 @@ impl Host {
             serve(&path, name, any, 8080);
         }
         network
-    }
-
-    pub fn pod(&self, name: &str) -> PathBuf {
-        netns::directory(&self.instance()).join(name)
-    }
-}
-
-impl Drop for Host {
-    fn drop(&mut self) {
-        let pods = netns::directory(&self.instance());
-        for entry in std::fs::read_dir(pods).into_iter().flatten().flatten() {
-            let _ = netns::remove(&entry.path());
-        }
-        let _ = netns::remove(&self.neighbour);
-        let _ = netns::remove(&self.netns);
-    }
-}
-
-fn up(address: &str) {
-    let mut socket = Socket::open().expect("a socket");
-    for name in ["lo", "uplink"] {
-        let link = socket.link(name).expect("a link").expect("the link");
-        socket.set_up(&link).expect("up");
-        if name == "uplink" {
-            socket.add_address(&link, address.parse().expect("a network")).expect("an address");
-        }
     }
 }
 
