@@ -3,12 +3,13 @@
 //! Time and randomness ([`Env`]), ordered shutdown of tasks ([`Drain`], [`Tasks`]), layered configuration
 //! ([`config`]), files that others replace ([`FileWatch`]), answers that end ([`TtlCache`]), networks of one or two
 //! families ([`Networks`]), the identity of an installation on its machine ([`Instance`]), how many files may be open
-//! ([`raise_open_files`]), unix sockets to serve on ([`bind_socket`]), and tracing set-up ([`logging`]).
+//! ([`raise_open_files`]), unix sockets to serve on ([`bind_socket`]), errors with their causes ([`error_chain`]), and tracing set-up ([`logging`]).
 //! Nothing here knows Kubernetes.
 
 pub mod config;
 mod drain;
 mod env;
+mod errors;
 mod files;
 mod instance;
 mod limits;
@@ -21,6 +22,7 @@ mod ttl_cache;
 
 pub use drain::{Drain, DrainTrigger, drain};
 pub use env::{Env, Random};
+pub use errors::error_chain;
 pub use files::FileWatch;
 pub use instance::Instance;
 pub use limits::{raise_open_files, restore_open_files};

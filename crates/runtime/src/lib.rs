@@ -34,26 +34,9 @@ mod status;
 mod streaming;
 mod usage;
 
-use std::error::Error;
-
 pub use cleanup::{CleanupError, cleanup};
 pub use config::Config;
 pub use disk::DiskError;
 pub use image_client::{ImageClientError, Images};
 pub use runtime::{BuildError, RunError, Runtime};
 pub use service::{ImageInfo, RegistryRequest};
-
-/// An error with its causes, each text once.
-pub(crate) fn error_chain(err: &dyn Error) -> String {
-    let mut text = err.to_string();
-    let mut cause = err.source();
-    while let Some(err) = cause {
-        let more = err.to_string();
-        if !text.contains(&more) {
-            text.push_str(": ");
-            text.push_str(&more);
-        }
-        cause = err.source();
-    }
-    text
-}

@@ -3,7 +3,7 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use base::Env;
+use base::{Env, error_chain};
 use hyper_util::rt::TokioIo;
 use prost::Message;
 use tokio::net::UnixStream;
@@ -95,7 +95,7 @@ impl Plugin {
 
     async fn send<M: Call>(&self, message: M) -> Result<M::Answer, Status> {
         let mut grpc = Grpc::new(self.channel.get_or_init(|| channel(&self.socket)).clone());
-        grpc.ready().await.map_err(|err| Status::unavailable(with_causes(&err)))?;
+        grpc.ready().await.map_err(|err| Status::unavailable(error_chain(&err)))?;
         let codec = ProstCodec::<M, M::Answer>::default();
         let answer = grpc.unary(Request::new(message), PathAndQuery::from_static(M::PATH), codec).await;
         answer.map(tonic::Response::into_inner)
@@ -113,16 +113,6 @@ fn channel(socket: &str) -> Channel {
     Endpoint::from_static("http://localhost").connect_with_connector_lazy(connector)
 }
 
-fn with_causes(err: &dyn std::error::Error) -> String {
-    let mut text = err.to_string();
-    let mut cause = err.source();
-    while let Some(err) = cause {
-        text = format!("{text}: {err}");
-        cause = err.source();
-    }
-    text
-}
-
 /// Whether no answer came because of the connection.
 fn is_broken(status: &Status) -> bool {
     std::error::Error::source(status).is_some()
@@ -135,7 +125,7 @@ pub(super) fn is_away(status: &Status) -> bool {
 
 /// What went wrong in a call, for people. Transport errors say little without their causes.
 pub(super) fn describe(status: &Status) -> String {
-    let cause = std::error::Error::source(status).map(|cause| format!(": {}", with_causes(cause)));
+    let cause = std::error::Error::source(status).map(|cause| format!(": {}", error_chain(cause)));
     format!("{:?}: {}{}", status.code(), status.message(), cause.unwrap_or_default())
 }
 

@@ -4,6 +4,7 @@ use std::error::Error;
 use std::path::Path;
 use std::time::Duration;
 
+use base::error_chain;
 use cri::{Channel, Code, Status};
 use hyper_util::rt::TokioIo;
 use prost::Message;
@@ -55,21 +56,11 @@ impl Connection {
 
     async fn send<M: Call>(&self, message: M) -> Result<M::Answer, Status> {
         let mut grpc = Grpc::new(self.channel.clone());
-        grpc.ready().await.map_err(|err| Status::unavailable(with_causes(&err)))?;
+        grpc.ready().await.map_err(|err| Status::unavailable(error_chain(&err)))?;
         let codec = ProstCodec::<M, M::Answer>::default();
         let answer = grpc.unary(tonic::Request::new(message), PathAndQuery::from_static(M::PATH), codec).await;
         answer.map(tonic::Response::into_inner)
     }
-}
-
-fn with_causes(err: &dyn Error) -> String {
-    let mut text = err.to_string();
-    let mut cause = err.source();
-    while let Some(err) = cause {
-        text = format!("{text}: {err}");
-        cause = err.source();
-    }
-    text
 }
 
 /// What went wrong in a call, in the words that clients of gRPC know.
@@ -93,6 +84,6 @@ pub fn describe(status: &Status) -> String {
         Code::DataLoss => "DataLoss",
         Code::Unauthenticated => "Unauthenticated",
     };
-    let cause = status.source().map(|cause| format!(": {}", with_causes(cause))).unwrap_or_default();
+    let cause = status.source().map(|cause| format!(": {}", error_chain(cause))).unwrap_or_default();
     format!("rpc error: code = {code} desc = {}{cause}", status.message())
 }

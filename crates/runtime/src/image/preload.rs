@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Digest, ImageStore, import};
 use crate::disk;
-use crate::error_chain;
+use base::error_chain;
 
 /// The endings of archives' names.
 const ENDINGS: [&str; 6] = [".tar", ".tar.gz", ".tgz", ".tar.zst", ".tzst", ".tar.zstd"];

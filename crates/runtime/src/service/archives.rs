@@ -26,8 +26,8 @@ use tokio_util::io::{StreamReader, SyncIoBridge};
 
 use super::image::collect;
 use crate::engine::Engine;
-use crate::error_chain;
 use crate::image::{Image, ImageEvent, Progress, Reference, export, import, push};
+use base::error_chain;
 
 /// Under what all calls lie.
 pub(crate) const PREFIX: &str = "/skiff/v1/images";

@@ -6,10 +6,10 @@ use crate::cgroup::UpdateError;
 use crate::container::{CreateError, ExecError, PrepareError, RemoveError, ShimError, StartError, StopError};
 use crate::disk::DiskError;
 use crate::engine::ShuttingDown;
-use crate::error_chain;
 use crate::image::{ImageStoreError, ManifestError, PullError};
 use crate::sandbox::{RemoveSandboxError, RunSandboxError, StopSandboxError};
 use crate::spec::{MountError, SpecError};
+use base::error_chain;
 
 /// There is no such container.
 pub(super) fn no_container(id: &str) -> Status {

@@ -71,7 +71,7 @@ pub(super) async fn update_runtime_config(
     });
     let cidrs = cidrs.collect::<Result<Vec<_>, _>>()?;
     if let Some(network) = engine.network.as_ref().filter(|_| !cidrs.is_empty()) {
-        network.set_pod_cidrs(cidrs).await.map_err(|err| Status::unknown(crate::error_chain(&err)))?;
+        network.set_pod_cidrs(cidrs).await.map_err(|err| Status::unknown(base::error_chain(&err)))?;
     }
     Ok(UpdateRuntimeConfigResponse {})
 }

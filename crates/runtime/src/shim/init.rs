@@ -19,7 +19,7 @@ use super::main_loop::{MainLoop, Output};
 use super::protocol::{Response, ShimConfig, Started, encode, started_file};
 use crate::cgroup::Cgroup;
 use crate::disk::{self, DiskError};
-use crate::error_chain;
+use base::error_chain;
 
 /// Why a container could not be created or started.
 #[derive(Debug, thiserror::Error)]

@@ -12,7 +12,7 @@ use reqwest::{Certificate, Client, Identity, RequestBuilder, Response};
 use url::Url;
 
 use super::hosts::Host;
-use crate::error_chain;
+use base::error_chain;
 
 /// How often a request is repeated that failed for a reason that passes.
 const RETRIES: u32 = 4;
