@@ -79,9 +79,12 @@ async fn answer(network: &PodNetwork, request: &Request) -> Answer {
             let detached = network.detach(&request.container_id).await;
             detached.map(|()| Answer::Done).map_err(|err| Failure::new(Code::Node, err))
         }
-        Command::Check => match network.attached(&request.container_id) {
-            Some(_) => Ok(Answer::Done),
-            None => Err(Failure::new(Code::UnknownContainer, format!("{} is not connected", request.container_id))),
+        Command::Check => match network.is_connected(&request.container_id).await {
+            Ok(true) => Ok(Answer::Done),
+            Ok(false) => {
+                Err(Failure::new(Code::UnknownContainer, format!("{} is not connected", request.container_id)))
+            }
+            Err(err) => Err(Failure::new(Code::Node, err)),
         },
         Command::Version => Ok(Answer::Done),
     };

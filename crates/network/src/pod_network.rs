@@ -236,6 +236,17 @@ impl PodNetwork {
         state.reservations.get(sandbox_id).map(|reservation| self.shared.attached(&state, reservation))
     }
 
+    /// Whether a sandbox is connected as it was: it has its addresses, and the node its end of the cable.
+    pub async fn is_connected(&self, sandbox_id: &str) -> Result<bool, NetlinkError> {
+        let (shared, sandbox_id) = (self.shared.clone(), sandbox_id.to_owned());
+        blocking(move || {
+            let is_known = shared.state().reservations.contains_key(&sandbox_id);
+            let name = bridge::veth_name(&shared.instance, &sandbox_id);
+            Ok(is_known && Socket::open()?.link(&name)?.is_some_and(|link| link.up))
+        })
+        .await
+    }
+
     /// Disconnects every sandbox that is not in `existing`; to be called at start with the sandboxes that are known.
     pub async fn retain(&self, existing: BTreeSet<String>) -> Result<(), DetachError> {
         let shared = self.shared.clone();
