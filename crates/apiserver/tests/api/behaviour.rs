@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use serde_json::json;
-use store::{CompactError, Operation, RangeError, RangeRequest, RangeResponse, Revision, StatusError, Store};
-use store::{StoreStatus, Txn, TxnError, TxnResponse, Watch, WatchError, WatchRequest};
+use store::{Operation, Txn};
 
+use crate::before::Before;
 use crate::support::Cluster;
 
 #[tokio::test]
@@ -114,39 +114,15 @@ async fn pods_need_their_account_and_end_gracefully() {
     cluster.get(&format!("{pods}/p")).await.expect(404);
 }
 
-/// A datastore where somebody else always deletes a pod first.
-struct Outrun(store::Memory);
-
-#[async_trait::async_trait]
-impl Store for Outrun {
-    async fn range(&self, request: RangeRequest) -> Result<RangeResponse, RangeError> {
-        self.0.range(request).await
-    }
-
-    async fn txn(&self, txn: Txn) -> Result<TxnResponse, TxnError> {
-        if txn.operation == Operation::Delete && txn.key.ends_with(b"/pods/default/p") {
-            self.0.txn(Txn::delete(txn.key.clone())).await?;
-        }
-        self.0.txn(txn).await
-    }
-
-    async fn watch(&self, request: WatchRequest) -> Result<Watch, WatchError> {
-        self.0.watch(request).await
-    }
-
-    async fn compact(&self, revision: Revision) -> Result<(), CompactError> {
-        self.0.compact(revision).await
-    }
-
-    async fn status(&self) -> Result<StoreStatus, StatusError> {
-        self.0.status().await
-    }
-}
-
 #[tokio::test]
 async fn a_deletion_that_another_one_completes_has_succeeded() {
     let dir = tempfile::tempdir().expect("a directory");
-    let cluster = Cluster::start_on(Arc::new(Outrun(store::Memory::new())), dir, |_| {}).await;
+    // Somebody else always deletes the pod first.
+    let store = Before::new(|txn| {
+        let deletes = txn.operation == Operation::Delete && txn.key.ends_with(b"/pods/default/p");
+        deletes.then(|| Txn::delete(txn.key.clone()))
+    });
+    let cluster = Cluster::start_on(Arc::new(store), dir, |_| {}).await;
     let account = json!({"metadata": {"name": "default"}});
     cluster.post("/api/v1/namespaces/default/serviceaccounts", account).await.expect(201);
     let pods = "/api/v1/namespaces/default/pods";

@@ -7,6 +7,7 @@ mod audit;
 mod authorities;
 mod authorizers;
 mod bad_webhooks;
+mod before;
 mod behaviour;
 mod certificate_files;
 mod content_types;

@@ -2,46 +2,24 @@
 
 use std::sync::Arc;
 
-use async_trait::async_trait;
 use serde_json::json;
 use skiff_apiserver::AuditFormat;
-use store::{
-    CompactError, Memory, RangeError, RangeRequest, RangeResponse, Revision, StatusError, Store, StoreStatus, Txn,
-    TxnError, TxnResponse, Watch, WatchError, WatchRequest,
-};
+use store::Store;
 
 use crate::audit::{self, event};
+use crate::before::Before;
 use crate::metrics::{metric, until};
 use crate::support::Cluster;
 
 const MAPS: &str = "/api/v1/namespaces/default/configmaps";
 
 /// A datastore in which one key is a fault of the program.
-struct Faulty(Memory);
-
-#[async_trait]
-impl Store for Faulty {
-    async fn range(&self, request: RangeRequest) -> Result<RangeResponse, RangeError> {
-        self.0.range(request).await
-    }
-
-    async fn txn(&self, txn: Txn) -> Result<TxnResponse, TxnError> {
+fn faulty() -> impl Store + 'static {
+    Before::new(|txn| {
         let key = String::from_utf8_lossy(&txn.key).into_owned();
         assert!(!key.ends_with("/configmaps/default/fault"), "{key} is a fault");
-        self.0.txn(txn).await
-    }
-
-    async fn watch(&self, request: WatchRequest) -> Result<Watch, WatchError> {
-        self.0.watch(request).await
-    }
-
-    async fn compact(&self, revision: Revision) -> Result<(), CompactError> {
-        self.0.compact(revision).await
-    }
-
-    async fn status(&self) -> Result<StoreStatus, StatusError> {
-        self.0.status().await
-    }
+        None
+    })
 }
 
 fn post(name: &str, id: &str) -> String {
@@ -57,7 +35,7 @@ fn post(name: &str, id: &str) -> String {
 async fn what_panics_is_told_and_noted_and_breaks_nothing() {
     let (config, dir) = audit::log(AuditFormat::Json);
     let keys = tempfile::tempdir().expect("a directory");
-    let store = Arc::new(Faulty(Memory::new()));
+    let store = Arc::new(faulty());
     let cluster = Cluster::start_on(store, keys, |changed| changed.audit = Some(config)).await;
     let binding = json!({
         "metadata": {"name": "jane"},

@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_json::{Value, json};
-use store::{CompactError, Operation, RangeError, RangeRequest, RangeResponse, Revision, StatusError, Store};
-use store::{StoreStatus, Txn, TxnError, TxnResponse, Watch, WatchError, WatchRequest};
+use store::Operation;
 
+use crate::before::Before;
 use crate::support::Cluster;
 
 const NS: &str = "/api/v1/namespaces/default";
@@ -206,49 +206,20 @@ async fn a_dry_run_answers_as_the_request_would_and_changes_nothing() {
     assert_eq!(refused["message"], why);
 }
 
-/// A datastore where somebody else has just taken the next names that begin with `taken-`.
-struct Crowded {
-    inner: store::Memory,
-    left: AtomicUsize,
-}
-
-#[async_trait::async_trait]
-impl Store for Crowded {
-    async fn range(&self, request: RangeRequest) -> Result<RangeResponse, RangeError> {
-        self.inner.range(request).await
-    }
-
-    async fn txn(&self, txn: Txn) -> Result<TxnResponse, TxnError> {
-        let key = String::from_utf8_lossy(&txn.key).into_owned();
-        let take = |left: usize| left.checked_sub(1);
-        if key.contains("/configmaps/default/taken-")
-            && matches!(txn.operation, Operation::Put(_))
-            && self.left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, take).is_ok()
-        {
-            self.inner.txn(txn.clone()).await?;
-        }
-        self.inner.txn(txn).await
-    }
-
-    async fn watch(&self, request: WatchRequest) -> Result<Watch, WatchError> {
-        self.inner.watch(request).await
-    }
-
-    async fn compact(&self, revision: Revision) -> Result<(), CompactError> {
-        self.inner.compact(revision).await
-    }
-
-    async fn status(&self) -> Result<StoreStatus, StatusError> {
-        self.inner.status().await
-    }
-}
-
 #[tokio::test]
 async fn a_generated_name_that_is_taken_is_generated_again_but_not_for_ever() {
     // Upstream tries eight names.
     for (taken, status) in [(7, 201), (8, 409)] {
         let dir = tempfile::tempdir().expect("a directory");
-        let store = Crowded { inner: store::Memory::new(), left: AtomicUsize::new(taken) };
+        // Somebody else has just taken the next names.
+        let left = AtomicUsize::new(taken);
+        let store = Before::new(move |txn| {
+            let key = String::from_utf8_lossy(&txn.key);
+            let makes = key.contains("/configmaps/default/taken-") && matches!(txn.operation, Operation::Put(_));
+            let take = |left: usize| left.checked_sub(1);
+            let is_taken = makes && left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, take).is_ok();
+            is_taken.then(|| txn.clone())
+        });
         let cluster = Cluster::start_on(Arc::new(store), dir, |_| {}).await;
         let answer = cluster.post(MAPS, json!({"metadata": {"generateName": "taken-"}})).await.expect(status);
         if status == 201 {
