@@ -239,7 +239,11 @@ fn volume_mounts(container: &Container) -> Option<Vec<VolumeMountStatus>> {
             mount_path: mount.mount_path.clone(),
             name: mount.name.clone(),
             read_only: mount.read_only.filter(|read_only| *read_only),
-            recursive_read_only: (mount.read_only == Some(true)).then(|| "Disabled".to_owned()),
+            // What is asked for if possible is not done: only what is asked for outright.
+            recursive_read_only: (mount.read_only == Some(true)).then(|| match mount.recursive_read_only.as_deref() {
+                Some("Enabled") => "Enabled".to_owned(),
+                _ => "Disabled".to_owned(),
+            }),
         })
         .collect();
     Some(mounts).filter(|mounts| !mounts.is_empty())

@@ -171,6 +171,27 @@ fn a_crash_loop_shows_why_it_waits_and_how_it_ended() {
 }
 
 #[test]
+fn a_mount_says_how_far_down_it_is_read_only() {
+    let cases = [
+        (false, None, None),
+        (true, None, Some("Disabled")),
+        (true, Some("IfPossible"), Some("Disabled")),
+        (true, Some("Enabled"), Some("Enabled")),
+    ];
+    for (read_only, asked, said) in cases {
+        let mount =
+            serde_json::json!({"name": "v", "mountPath": "/v", "readOnly": read_only, "recursiveReadOnly": asked});
+        let pod = one().with(|pod| {
+            pod.spec.as_mut().expect("there").containers[0].volume_mounts =
+                Some(vec![serde_json::from_value(mount).expect("a mount")]);
+        });
+        let status = scene().running("a").status(&pod.build());
+        let mounts = status.container_statuses.expect("statuses")[0].volume_mounts.clone().expect("mounts");
+        assert_eq!(mounts[0].recursive_read_only.as_deref(), said, "{asked:?}");
+    }
+}
+
+#[test]
 fn containers_wait_for_init_containers() {
     let pod = one().init_container("x", "image").build();
     let status = scene().running("x").status(&pod);
