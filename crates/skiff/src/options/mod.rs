@@ -213,7 +213,7 @@ pub struct KubeletSettings {
     pub container_log_max_files: usize,
     #[command(flatten)]
     pub images: images::Images,
-    /// Give containers that name no seccomp profile the runtime's (RuntimeDefault); the built-in runtime has none and says so
+    /// Give containers that name no seccomp profile the runtime's (RuntimeDefault)
     #[arg(long, env = "SKIFF_SECCOMP_DEFAULT", action = ArgAction::Set, num_args = 0..=1, default_missing_value = "true", default_value = "false", value_name = "BOOL")]
     pub seccomp_default: bool,
 }

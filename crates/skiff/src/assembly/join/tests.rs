@@ -61,6 +61,12 @@ impl Server {
     }
 }
 
+/// A client as the node that has joined.
+async fn node_client(joined: &Joined) -> kube::Client {
+    let source = client::Source::Kubeconfig(joined.kubeconfig.clone());
+    client::connect(source, "kubelet", &Env::system()).await.expect("a client")
+}
+
 /// What a condition gives in time.
 async fn eventually<T>(what: &str, condition: impl AsyncFnMut() -> Option<T>) -> T {
     let found = testkit::poll_async(Duration::from_secs(60), condition).await;
@@ -85,10 +91,7 @@ async fn a_printed_token_makes_a_machine_a_node() {
     let (url, env) = (server.cluster.url(), Env::system());
     let token = server.token(&[], &env).await;
     let dir = tempfile::tempdir().expect("a directory");
-    let joined = join(dir.path(), &url, &token, "n2", &env).await.expect("it joins");
-    let client = client::connect(client::Source::Kubeconfig(joined.kubeconfig), "kubelet", &Env::system())
-        .await
-        .expect("a client");
+    let client = node_client(&join(dir.path(), &url, &token, "n2", &env).await.expect("it joins")).await;
     let node = testkit::node("n2").with(|node| node.metadata.uid = None).build();
     Api::all(client).create(&PostParams::default(), &node).await.expect("it is the node");
 
@@ -108,8 +111,7 @@ async fn a_nodes_credentials_are_renewed_and_follow_the_authority() {
     let token = server.token(&[], &env).await;
     let dir = tempfile::tempdir().expect("a directory");
     let joined = join(dir.path(), &url, &token, "n2", &env).await.expect("it joins");
-    let source = client::Source::Kubeconfig(joined.kubeconfig.clone());
-    let client = client::connect(source, "kubelet", &Env::system()).await.expect("a client");
+    let client = node_client(&joined).await;
     let read = |path: &Path| std::fs::read_to_string(path).expect("readable");
     let files = || [&joined.kubeconfig, &joined.ca_file].map(|path| read(path));
     // It knows whose clients it may believe, also if it joined before there was an authority of clients alone.
@@ -164,10 +166,7 @@ async fn a_kubelets_serving_certificate_is_approved_kept_and_renewed() {
     let (url, env) = (server.cluster.url(), Env::system());
     let token = server.token(&[], &env).await;
     let dir = tempfile::tempdir().expect("a directory");
-    let joined = join(dir.path(), &url, &token, "n2", &env).await.expect("it joins");
-    let client = client::connect(client::Source::Kubeconfig(joined.kubeconfig), "kubelet", &Env::system())
-        .await
-        .expect("a client");
+    let client = node_client(&join(dir.path(), &url, &token, "n2", &env).await.expect("it joins")).await;
     let file = dir.path().join("kubelet-serving.crt");
     let start = |env: &Env| {
         let mut parts = Parts::new();
