@@ -38,7 +38,7 @@ test-unit: deps ## unit and component tests
 	@cargo test --workspace --locked --exclude skiff-e2e
 
 test-e2e: deps tools ## whole clusters, driven by real clients
-	@scripts/deps.sh containerd:containerd runc:runc /usr/lib/cni/loopback:containernetworking-plugins
+	@scripts/deps.sh containerd:containerd runc:runc
 	@cargo build --locked --workspace --bin skiff
 	SKIFF_BIN=$(CURDIR)/$(OUT)/debug/skiff cargo test --locked --workspace --test scenario --test kill --test wrong_input --test streams --test clients --test golden --test keys --test behaviours --test runtimes -- --test-threads=1 --nocapture
 
