@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use base::Env;
 use network::PodNetwork;
+use streaming::Streaming;
 use tokio::sync::{OwnedMutexGuard, broadcast, mpsc, oneshot, watch};
 use tokio::time::Instant;
 
@@ -18,7 +19,6 @@ use crate::id::{ContainerId, SandboxId};
 use crate::image::{Digest, Health, ImageStore, Puller, Settings};
 use crate::sandbox::Sandbox;
 use crate::status;
-use crate::streaming::Streaming;
 
 pub(crate) use cri::ContainerEventType as EventKind;
 

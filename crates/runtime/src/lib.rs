@@ -28,10 +28,10 @@ mod runtime;
 mod sandbox;
 mod seccomp;
 mod service;
+mod sessions;
 pub mod shim;
 mod spec;
 mod status;
-mod streaming;
 mod usage;
 
 pub use cleanup::{CleanupError, cleanup};

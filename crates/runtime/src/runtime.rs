@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use base::{Drain, Tasks};
+use streaming::Streaming;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::mpsc;
 
@@ -20,7 +21,6 @@ use crate::image::{ImageStore, Patience, Settings, preload};
 use crate::private_mount;
 use crate::sandbox::{self, Sandbox, SandboxPhase};
 use crate::service::{Service, archive_routes};
-use crate::streaming::{self, Streaming};
 
 /// Why the runtime cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -109,7 +109,7 @@ impl Runtime {
     pub async fn run(self, drain: Drain) -> Result<(), RunError> {
         let Self { engine, listener, streaming, mut tasks } = self;
         let mut owned = Tasks::new();
-        owned.spawn("streaming server", streaming::serve(engine.clone(), streaming, drain.clone()));
+        owned.spawn("streaming server", streaming::serve(engine.streaming.clone(), streaming, drain.clone()));
         let service = Service::new(engine.clone(), drain.clone());
         let mut routes = cri::routes(service.clone(), service);
         let router = std::mem::take(routes.axum_router_mut());

@@ -11,13 +11,13 @@ use super::status::failure;
 
 /// The streams of a remote command.
 pub(super) mod channel {
-    pub(in crate::streaming) const STDIN: u8 = 0;
-    pub(in crate::streaming) const STDOUT: u8 = 1;
-    pub(in crate::streaming) const STDERR: u8 = 2;
-    pub(in crate::streaming) const ERROR: u8 = 3;
-    pub(in crate::streaming) const RESIZE: u8 = 4;
+    pub(crate) const STDIN: u8 = 0;
+    pub(crate) const STDOUT: u8 = 1;
+    pub(crate) const STDERR: u8 = 2;
+    pub(crate) const ERROR: u8 = 3;
+    pub(crate) const RESIZE: u8 = 4;
     /// Says that the stream named by the second byte is closed; since version 5.
-    pub(in crate::streaming) const CLOSE: u8 = 255;
+    pub(crate) const CLOSE: u8 = 255;
 }
 
 /// How the channels are spoken.

@@ -1,17 +1,16 @@
-//! The server behind the addresses that Exec, Attach and PortForward return.
+//! Library: the server behind the addresses that CRI's Exec, Attach and PortForward return, for any runtime.
 //!
 //! An address holds a token that nobody can guess, that is good for one connection, and that expires. Clients speak
-//! WebSocket with Kubernetes' channel subprotocols, or SPDY/3.1; the kubelet passes their connection through.
+//! WebSocket with Kubernetes' channel subprotocols, or SPDY/3.1; the kubelet passes their connection through. What is at
+//! the other end, a process or a port, the runtime gives as a [`Session`].
 
-mod attach;
 mod channels;
-mod exec;
 mod idle;
 mod port_forward;
 mod server;
 mod session;
 mod spdy;
-mod status;
+pub mod status;
 mod tokens;
 mod upgrade;
 mod websocket;
@@ -24,36 +23,13 @@ use std::time::Duration;
 use base::Env;
 use tokio::net::TcpListener;
 
-pub(crate) use server::serve;
-
-use crate::container::{Container, ExecSpec};
-use crate::sandbox::Sandbox;
-
-/// What a token stands for.
-#[derive(Debug)]
-pub(crate) enum Session {
-    /// Run a process.
-    Exec { container: Arc<Container>, spec: ExecSpec, stdout: bool, stderr: bool },
-    /// Take part in the container's own process.
-    Attach { container: Arc<Container>, stdin: bool, stdout: bool, stderr: bool },
-    /// Reach ports inside of a sandbox.
-    PortForward { sandbox: Arc<Sandbox>, ports: Vec<u16> },
-}
-
-impl Session {
-    /// The first part of the address's path.
-    fn kind(&self) -> &'static str {
-        match self {
-            Self::Exec { .. } => "exec",
-            Self::Attach { .. } => "attach",
-            Self::PortForward { .. } => "portforward",
-        }
-    }
-}
+pub use port_forward::{Dial, dial_in};
+pub use server::serve;
+pub use session::{Command, Forward, Input, Output, Process, Resize, Session, Streams, Wanted};
 
 /// Hands out addresses. Clones share them.
 #[derive(Clone, Debug)]
-pub(crate) struct Streaming {
+pub struct Streaming {
     address: SocketAddr,
     tokens: Arc<tokens::Tokens>,
     /// How long a connection may be without any use.
@@ -62,14 +38,14 @@ pub(crate) struct Streaming {
 
 impl Streaming {
     /// Listens on a free port of the loopback interface.
-    pub(crate) async fn bind(env: Env, idle_timeout: Duration) -> io::Result<(Self, TcpListener)> {
+    pub async fn bind(env: Env, idle_timeout: Duration) -> io::Result<(Self, TcpListener)> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = listener.local_addr()?;
         Ok((Self { address, tokens: Arc::new(tokens::Tokens::new(env)), idle_timeout }, listener))
     }
 
     /// An address at which `session` is served once.
-    pub(crate) fn address(&self, session: Session) -> String {
+    pub fn address(&self, session: Session) -> String {
         let kind = session.kind();
         format!("http://{}/{kind}/{}", self.address, self.tokens.issue(session))
     }

@@ -12,22 +12,21 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::Role;
 
 use super::idle::{Activity, Watched};
-use super::session::{Client, Wanted};
+use super::session::{Client, Command};
 use super::upgrade::{Protocol, answer};
-use super::{Session, attach, exec, port_forward, spdy};
-use crate::engine::Engine;
+use super::{Session, Streaming, Streams, port_forward, session, spdy};
 
 /// A connection that speaks WebSocket.
 pub(super) type Socket = WebSocketStream<Watched<TokioIo<hyper::upgrade::Upgraded>>>;
 
 /// Serves until `drain` fires; sessions are broken off then.
-pub(crate) async fn serve(engine: Arc<Engine>, listener: TcpListener, drain: Drain) {
+pub async fn serve(streaming: Streaming, listener: TcpListener, drain: Drain) {
     let mut sessions = Tasks::new();
     loop {
         tokio::select! {
             () = drain.drained() => return,
             accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => sessions.spawn("streaming connection", connection(engine.clone(), stream)),
+                Ok((stream, _)) => sessions.spawn("streaming connection", connection(streaming.clone(), stream)),
                 Err(err) => tracing::warn!(%err, "cannot accept a streaming connection"),
             },
             Some((_, end)) = sessions.join_next(), if !sessions.is_empty() => {
@@ -39,14 +38,14 @@ pub(crate) async fn serve(engine: Arc<Engine>, listener: TcpListener, drain: Dra
     }
 }
 
-async fn connection(engine: Arc<Engine>, stream: TcpStream) {
-    let idle_timeout = engine.streaming.idle_timeout;
+async fn connection(streaming: Streaming, stream: TcpStream) {
+    let idle_timeout = streaming.idle_timeout;
     // Keystrokes go out one by one.
     let _ = stream.set_nodelay(true);
     let upgraded = Arc::new(std::sync::Mutex::new(None));
     let handed = upgraded.clone();
     let service = hyper::service::service_fn(move |request: Request<Incoming>| {
-        let (response, accepted) = answer(&engine.streaming, &request);
+        let (response, accepted) = answer(&streaming, &request);
         if let Some(session) = accepted {
             *handed.lock().unwrap_or_else(std::sync::PoisonError::into_inner) =
                 Some((session, hyper::upgrade::on(request)));
@@ -75,18 +74,23 @@ async fn serve_session(session: Session, protocol: Protocol, upgraded: Watched<T
     match protocol {
         Protocol::WebSocket(version) => {
             let socket = WebSocketStream::from_raw_socket(upgraded, Role::Server, None).await;
-            if let Session::PortForward { sandbox, ports } = session {
-                return port_forward::websocket::run(&sandbox, &ports, socket, version).await;
+            match session {
+                Session::PortForward(forward) => port_forward::websocket::run(&forward, socket, version).await,
+                Session::Exec(command) | Session::Attach(command) => {
+                    run(command, Client::WebSocket(Box::new(socket), version)).await;
+                }
             }
-            run(session, Client::WebSocket(Box::new(socket), version)).await;
         }
         Protocol::Spdy(version) => {
             let (connection, driver) = ::spdy::Connection::new(upgraded, ::spdy::Role::Server);
             let work = async {
-                if let Session::PortForward { sandbox, .. } = session {
-                    port_forward::spdy::run(&sandbox, connection).await;
-                } else if let Some(remote) = spdy::accept(connection, version, session.wanted()).await {
-                    run(session, Client::Spdy(Box::new(remote))).await;
+                match session {
+                    Session::PortForward(forward) => port_forward::spdy::run(forward, connection).await,
+                    Session::Exec(command) | Session::Attach(command) => {
+                        if let Some(remote) = spdy::accept(connection, version, command.wanted).await {
+                            run(command, Client::Spdy(Box::new(remote))).await;
+                        }
+                    }
                 }
             };
             if let ((), Err(err)) = tokio::join!(work, driver.run()) {
@@ -97,22 +101,12 @@ async fn serve_session(session: Session, protocol: Protocol, upgraded: Watched<T
 }
 
 /// Serves a remote command.
-async fn run(session: Session, client: Client) {
-    let wanted = session.wanted();
-    match session {
-        Session::Exec { container, spec, .. } => exec::run(&container, &spec, wanted, client).await,
-        Session::Attach { container, .. } => attach::run(&container, wanted, client).await,
-        // Its clients are served before they come here.
-        Session::PortForward { .. } => {}
-    }
-}
-
-impl Session {
-    fn wanted(&self) -> Wanted {
-        match *self {
-            Self::Exec { ref spec, stdout, stderr, .. } => Wanted { stdin: spec.stdin, stdout, stderr },
-            Self::Attach { stdin, stdout, stderr, .. } => Wanted { stdin, stdout, stderr },
-            Self::PortForward { .. } => Wanted { stdin: false, stdout: false, stderr: false },
+async fn run(command: Command, client: Client) {
+    match command.start.await {
+        Ok(process) => {
+            session::run(client, process.streams, process.end).await;
+            drop(process.keep);
         }
+        Err(status) => session::run(client, Streams::default(), std::future::ready(status)).await,
     }
 }

@@ -8,9 +8,8 @@ use spdy::{Connection, Incoming, Stream};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::channels::Size;
-use super::session::{CHUNK, Input, Output, Streams, Wanted, conclude};
+use super::session::{CHUNK, Input, Output, Resize, Streams, Wanted, conclude};
 use super::status::failure;
-use crate::container::Terminal;
 
 /// How long a client may take to open its streams.
 pub(super) const OPEN_TIME: Duration = Duration::from_secs(30);
@@ -106,7 +105,7 @@ pub(super) async fn run(remote: RemoteCommand, streams: Streams, end: impl Futur
         let _ = error.shutdown().await;
     };
     let input = async {
-        tokio::join!(pass_input(stdin, streams.stdin), pass_sizes(&connection, resize, streams.terminal.as_ref()),);
+        tokio::join!(pass_input(stdin, streams.stdin), pass_sizes(&connection, resize, streams.resize.as_ref()),);
     };
     tokio::select! {
         () = conversation => {}
@@ -138,7 +137,7 @@ async fn pass_input(source: Option<Stream>, mut target: Option<Input>) {
 
 /// Sets the terminal's size as the client says, on the first stream or on one that it opens later. Ends with the
 /// connection.
-async fn pass_sizes(connection: &Connection, mut source: Option<Stream>, terminal: Option<&Terminal>) {
+async fn pass_sizes(connection: &Connection, mut source: Option<Stream>, set: Option<&Resize>) {
     loop {
         let next = async {
             loop {
@@ -150,7 +149,7 @@ async fn pass_sizes(connection: &Connection, mut source: Option<Stream>, termina
         };
         let sizes = async {
             if let Some(source) = &mut source {
-                follow_sizes(source, terminal).await;
+                follow_sizes(source, set).await;
             }
             std::future::pending::<()>().await;
         };
@@ -165,7 +164,7 @@ async fn pass_sizes(connection: &Connection, mut source: Option<Stream>, termina
     }
 }
 
-async fn follow_sizes(source: &mut Stream, terminal: Option<&Terminal>) {
+async fn follow_sizes(source: &mut Stream, set: Option<&Resize>) {
     let mut text = Vec::new();
     let mut chunk = [0; MAX_SIZE];
     while let Ok(count @ 1..) = source.read(&mut chunk).await {
@@ -177,9 +176,8 @@ async fn follow_sizes(source: &mut Stream, terminal: Option<&Terminal>) {
         if text.len() > MAX_SIZE {
             return;
         }
-        if let (Some(size), Some(terminal)) = (last, terminal) {
-            // A terminal that is gone has no size.
-            let _ = terminal.resize(size.width, size.height);
+        if let (Some(size), Some(set)) = (last, set) {
+            set(size.width, size.height);
         }
     }
 }

@@ -3,12 +3,12 @@
 use serde_json::{Value, json};
 
 /// It went well.
-pub(super) fn success() -> Value {
+pub fn success() -> Value {
     json!({"metadata": {}, "status": "Success"})
 }
 
 /// How the command ended.
-pub(super) fn exited(cmd: &[String], exit_code: i32) -> Value {
+pub fn exited(cmd: &[String], exit_code: i32) -> Value {
     if exit_code == 0 {
         return success();
     }
@@ -25,7 +25,7 @@ pub(super) fn exited(cmd: &[String], exit_code: i32) -> Value {
 }
 
 /// It did not come to run.
-pub(super) fn failed(message: &str) -> Value {
+pub fn failed(message: &str) -> Value {
     json!({
         "metadata": {},
         "status": "Failure",

@@ -8,7 +8,6 @@ use base::Env;
 use tokio::time::Instant;
 
 use super::Session;
-use crate::id::random_hex;
 
 /// How long a client may take to come.
 const LIFETIME: Duration = Duration::from_secs(60);
@@ -27,7 +26,9 @@ impl Tokens {
 
     /// A new token for `session`.
     pub(super) fn issue(&self, session: Session) -> String {
-        let token = random_hex(self.env.random());
+        let mut bytes = [0; 32];
+        self.env.random().fill(&mut bytes);
+        let token = hex::encode(bytes);
         let now = self.env.instant();
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         waiting.retain(|_, (_, expires)| *expires > now);

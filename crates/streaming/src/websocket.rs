@@ -11,8 +11,7 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
 use super::channels::{Input, Version, channel};
 use super::server::Socket;
-use super::session::{CHUNK, DRAIN_TIME, Input as Stdin, Output, Streams, conclude};
-use crate::container::Terminal;
+use super::session::{CHUNK, DRAIN_TIME, Input as Stdin, Output, Resize, Streams, conclude};
 
 /// Messages that may wait for a slow client.
 const QUEUE: usize = 16;
@@ -29,7 +28,7 @@ pub(super) async fn run(socket: Socket, version: Version, streams: Streams, end:
     };
     // The queue is empty, so this does not wait.
     let _ = sender.send(version.message(first, b"")).await;
-    let Streams { stdin, stdout, stderr, terminal } = streams;
+    let Streams { stdin, stdout, stderr, resize } = streams;
     let outputs = async {
         tokio::join!(
             pass_output(stdout, version, channel::STDOUT, sender.clone()),
@@ -44,7 +43,7 @@ pub(super) async fn run(socket: Socket, version: Version, streams: Streams, end:
         let close = CloseFrame { code: CloseCode::Normal, reason: "".into() };
         let _ = sender.send(Message::Close(Some(close))).await;
     };
-    let input = pass_input(source, version, stdin, terminal, sender.clone());
+    let input = pass_input(source, version, stdin, resize, sender.clone());
     let talk = async {
         tokio::select! {
             () = conversation => true,
@@ -92,7 +91,7 @@ async fn pass_input(
     mut source: SplitStream<Socket>,
     version: Version,
     mut stdin: Option<Stdin>,
-    terminal: Option<Terminal>,
+    resize: Option<Resize>,
     sender: mpsc::Sender<Message>,
 ) {
     while let Some(Ok(message)) = source.next().await {
@@ -115,9 +114,8 @@ async fn pass_input(
             }
             Input::StdinClosed => stdin = None,
             Input::Resize { columns, rows } => {
-                if let Some(terminal) = &terminal {
-                    // A terminal that is gone has no size.
-                    let _ = terminal.resize(columns, rows);
+                if let Some(resize) = &resize {
+                    resize(columns, rows);
                 }
             }
             Input::Nothing => {}

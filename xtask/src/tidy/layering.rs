@@ -16,6 +16,7 @@ const ORDER: &[&str] = &[
     "dns",
     "logs",
     "runtime",
+    "streaming",
     "network",
     "cri",
     "cni",

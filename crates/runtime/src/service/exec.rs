@@ -7,12 +7,13 @@ use cri::{
     AttachRequest, AttachResponse, ExecRequest, ExecResponse, ExecSyncRequest, ExecSyncResponse, PortForwardRequest,
     PortForwardResponse, Status,
 };
+use streaming::Wanted;
 
 use super::errors::{no_container, no_sandbox};
 use crate::container::{self, Container, ContainerState, ExecSpec};
 use crate::engine::Engine;
 use crate::sandbox::SandboxPhase;
-use crate::streaming::Session;
+use crate::sessions;
 
 fn find_running(engine: &Engine, id: &str) -> Result<Arc<Container>, Status> {
     let container = engine.container(id).ok_or_else(|| no_container(id))?;
@@ -39,9 +40,9 @@ pub(super) async fn exec(engine: &Arc<Engine>, request: ExecRequest) -> Result<E
         return Err(Status::invalid_argument("tty and stderr cannot both be true"));
     }
     check_streams(request.stdin, request.stdout, request.stderr)?;
+    let wanted = Wanted { stdin: request.stdin, stdout: request.stdout, stderr: request.stderr };
     let spec = ExecSpec { cmd: request.cmd, tty: request.tty, stdin: request.stdin };
-    let session = Session::Exec { container, spec, stdout: request.stdout, stderr: request.stderr };
-    Ok(ExecResponse { url: engine.streaming.address(session) })
+    Ok(ExecResponse { url: engine.streaming.address(sessions::exec(container, spec, wanted)) })
 }
 
 pub(super) async fn attach(engine: &Arc<Engine>, request: AttachRequest) -> Result<AttachResponse, Status> {
@@ -50,9 +51,8 @@ pub(super) async fn attach(engine: &Arc<Engine>, request: AttachRequest) -> Resu
         return Err(Status::invalid_argument("tty and stderr cannot both be true"));
     }
     check_streams(request.stdin, request.stdout, request.stderr)?;
-    let (stdin, stdout, stderr) = (request.stdin, request.stdout, request.stderr);
-    let session = Session::Attach { container, stdin, stdout, stderr };
-    Ok(AttachResponse { url: engine.streaming.address(session) })
+    let wanted = Wanted { stdin: request.stdin, stdout: request.stdout, stderr: request.stderr };
+    Ok(AttachResponse { url: engine.streaming.address(sessions::attach(container, wanted)) })
 }
 
 fn check_streams(stdin: bool, stdout: bool, stderr: bool) -> Result<(), Status> {
@@ -73,5 +73,5 @@ pub(super) async fn port_forward(
     }
     let port = |port: &i32| u16::try_from(*port).map_err(|_| Status::invalid_argument(format!("invalid port {port}")));
     let ports = request.port.iter().map(port).collect::<Result<_, _>>()?;
-    Ok(PortForwardResponse { url: engine.streaming.address(Session::PortForward { sandbox, ports }) })
+    Ok(PortForwardResponse { url: engine.streaming.address(sessions::port_forward(&sandbox, ports)) })
 }

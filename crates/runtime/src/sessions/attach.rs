@@ -2,30 +2,30 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
+use serde_json::Value;
+use streaming::{Command, Output, Process, Session, Streams, Wanted, status};
 use tokio::net::unix::pipe;
 
-use super::session::{self, Client, Output, Streams, Wanted};
-use super::status;
+use super::resize;
 use crate::container::{self, Container, Terminal};
 
-/// Attaches the client until the container ends.
-pub(super) async fn run(container: &Container, wanted: Wanted, client: Client) {
-    match attach(container, wanted).await {
-        Ok((streams, attached)) => {
-            let end = async {
-                container.ended().await;
-                status::success()
-            };
-            session::run(client, streams, end).await;
-            // Only now does the shim learn that the client is gone.
-            drop(attached);
-        }
-        Err(err) => {
-            let status = status::failed(&format!("error attaching to container: {err}"));
-            session::run(client, Streams::default(), std::future::ready(status)).await;
-        }
-    }
+/// Attaches a client until the container ends.
+pub(crate) fn session(container: Arc<Container>, wanted: Wanted) -> Session {
+    Session::Attach(Command { wanted, start: Box::pin(start(container, wanted)) })
+}
+
+async fn start(container: Arc<Container>, wanted: Wanted) -> Result<Process, Value> {
+    let attached = attach(&container, wanted).await;
+    let (streams, attached) =
+        attached.map_err(|err| status::failed(&format!("error attaching to container: {err}")))?;
+    let end = async move {
+        container.ended().await;
+        status::success()
+    };
+    // Only when the client is gone may the shim learn of it.
+    Ok(Process { streams, end: Box::pin(end), keep: Some(Box::new(attached)) })
 }
 
 async fn attach(container: &Container, wanted: Wanted) -> io::Result<(Streams, container::Attached)> {
@@ -48,7 +48,7 @@ async fn attach(container: &Container, wanted: Wanted) -> io::Result<(Streams, c
             stdin = Some(Box::new(pipe::Sender::from_owned_fd(fd)?) as _);
         }
     }
-    Ok((Streams { stdin, stdout, stderr, terminal }, attached))
+    Ok((Streams { stdin, stdout, stderr, resize: terminal.map(resize) }, attached))
 }
 
 fn output(wanted: bool) -> io::Result<(Option<Output>, Option<OwnedFd>)> {

@@ -1,30 +1,29 @@
 //! A process run for a client.
 
-use super::session::{self, Client, Streams, Wanted};
-use super::status;
+use std::sync::Arc;
+
+use serde_json::Value;
+use streaming::{Command, Process, Session, Streams, Wanted, status};
+
+use super::resize;
 use crate::container::{self, Container, Exec, ExecSpec};
 
 /// Runs the process of `spec` for a client.
-pub(super) async fn run(container: &Container, spec: &ExecSpec, wanted: Wanted, client: Client) {
-    let failed = |err: &dyn std::fmt::Display| {
-        let status = status::failed(&format!("error executing command in container: {err}"));
-        std::future::ready(status)
-    };
-    let mut running = match container::exec(container, spec).await {
-        Ok(running) => running,
-        Err(err) => return session::run(client, Streams::default(), failed(&err)).await,
-    };
-    let streams = match streams(&mut running, spec, wanted) {
-        Ok(streams) => streams,
-        Err(err) => return session::run(client, Streams::default(), failed(&err)).await,
-    };
-    let end = async {
+pub(crate) fn session(container: Arc<Container>, spec: ExecSpec, wanted: Wanted) -> Session {
+    Session::Exec(Command { wanted, start: Box::pin(start(container, spec, wanted)) })
+}
+
+async fn start(container: Arc<Container>, spec: ExecSpec, wanted: Wanted) -> Result<Process, Value> {
+    let failed = |err: &dyn std::fmt::Display| status::failed(&format!("error executing command in container: {err}"));
+    let mut running = container::exec(&container, &spec).await.map_err(|err| failed(&err))?;
+    let streams = streams(&mut running, &spec, wanted).map_err(|err| failed(&err))?;
+    let end = async move {
         match running.exit().await {
             Ok(exit) => status::exited(&spec.cmd, exit.exit_code),
             Err(err) => status::failed(&format!("error executing command in container: {err}")),
         }
     };
-    session::run(client, streams, end).await;
+    Ok(Process { streams, end: Box::pin(end), keep: None })
 }
 
 fn streams(running: &mut Exec, spec: &ExecSpec, wanted: Wanted) -> std::io::Result<Streams> {
@@ -35,7 +34,7 @@ fn streams(running: &mut Exec, spec: &ExecSpec, wanted: Wanted) -> std::io::Resu
             stdin: input.map(|input| Box::new(input) as _),
             stdout: output.map(|output| Box::new(output) as _),
             stderr: None,
-            terminal: Some(terminal),
+            resize: Some(resize(terminal)),
         });
     }
     // A process that writes what nobody wants finds its pipe closed.
@@ -45,6 +44,6 @@ fn streams(running: &mut Exec, spec: &ExecSpec, wanted: Wanted) -> std::io::Resu
         stdin: running.stdin.take().map(|stdin| Box::new(stdin) as _),
         stdout: output.map(|output| Box::new(output) as _),
         stderr: errors.map(|errors| Box::new(errors) as _),
-        terminal: None,
+        resize: None,
     })
 }

@@ -8,13 +8,12 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf};
 use tokio::net::tcp::OwnedWriteHalf;
 use tokio::time::Instant;
 
-use super::super::session::CHUNK;
+use super::super::session::{CHUNK, Forward};
 use super::super::spdy::{OPEN_TIME, STREAM_TYPE};
-use super::{LINGER, connect, refusal};
-use crate::sandbox::Sandbox;
+use super::{LINGER, refusal};
 
 /// The name of the protocol.
-pub(in crate::streaming) const PROTOCOL: &str = "portforward.k8s.io";
+pub(crate) const PROTOCOL: &str = "portforward.k8s.io";
 
 /// Two streams, until both are there.
 struct Pair {
@@ -25,7 +24,8 @@ struct Pair {
 }
 
 /// Forwards connections until the client leaves.
-pub(in crate::streaming) async fn run(sandbox: &Arc<Sandbox>, connection: Connection) {
+pub(crate) async fn run(forward: Forward, connection: Connection) {
+    let forward = Arc::new(forward);
     let mut pairs: HashMap<String, Pair> = HashMap::new();
     let mut forwards = base::Tasks::new();
     loop {
@@ -40,8 +40,8 @@ pub(in crate::streaming) async fn run(sandbox: &Arc<Sandbox>, connection: Connec
             incoming = connection.accept() => match incoming {
                 Some(incoming) => {
                     if let Some((data, error, port)) = paired(&mut pairs, incoming) {
-                        let sandbox = sandbox.clone();
-                        forwards.spawn(format!("port {port}"), async move { forward(&sandbox, port, data, error).await });
+                        let forward = forward.clone();
+                        forwards.spawn(format!("port {port}"), async move { serve(&forward, port, data, error).await });
                     }
                 }
                 None => return,
@@ -86,12 +86,12 @@ fn paired(pairs: &mut HashMap<String, Pair>, incoming: Incoming) -> Option<(Stre
     Some((pair.data?, pair.error?, pair.port))
 }
 
-async fn forward(sandbox: &Sandbox, port: u16, data: Stream, mut error: Stream) {
-    let socket = match connect(sandbox, port).await {
+async fn serve(forward: &Forward, port: u16, data: Stream, mut error: Stream) {
+    let socket = match (forward.dial)(port).await {
         Ok(socket) => socket,
         Err(err) => {
             // A client that is gone needs no answer.
-            let _ = error.write_all(refusal(sandbox, port, &err).as_bytes()).await;
+            let _ = error.write_all(refusal(forward, port, &err).as_bytes()).await;
             let _ = error.shutdown().await;
             return;
         }

@@ -12,20 +12,19 @@ use tokio_tungstenite::tungstenite::Message;
 
 use super::super::channels::Version;
 use super::super::server::Socket;
-use super::super::session::CHUNK;
-use super::{LINGER, connect, refusal};
-use crate::sandbox::Sandbox;
+use super::super::session::{CHUNK, Forward};
+use super::{LINGER, refusal};
 
 /// Messages that may wait for a slow client.
 const QUEUE: usize = 16;
 
 /// Connects the client's channels with the ports until it leaves or all ports have ended.
-pub(in crate::streaming) async fn run(sandbox: &Sandbox, ports: &[u16], socket: Socket, version: Version) {
+pub(crate) async fn run(forward: &Forward, socket: Socket, version: Version) {
     let (mut sink, source) = socket.split();
     let (sender, mut receiver) = mpsc::channel::<Message>(QUEUE);
     let mut readers = base::Tasks::new();
     let mut writers: HashMap<u8, OwnedWriteHalf> = HashMap::new();
-    for (index, port) in ports.iter().enumerate() {
+    for (index, port) in forward.ports.iter().enumerate() {
         let Ok(data) = u8::try_from(index * 2) else { break };
         // The first message of each channel names its port.
         for channel in [data, data + 1] {
@@ -33,14 +32,14 @@ pub(in crate::streaming) async fn run(sandbox: &Sandbox, ports: &[u16], socket: 
                 return;
             }
         }
-        match connect(sandbox, *port).await {
+        match (forward.dial)(*port).await {
             Ok(stream) => {
                 let (read, write) = stream.into_split();
                 writers.insert(data, write);
                 readers.spawn(format!("port {port}"), pass_back(read, version, data, sender.clone()));
             }
             Err(err) => {
-                let text = refusal(sandbox, *port, &err);
+                let text = refusal(forward, *port, &err);
                 if sink.send(version.message(data + 1, text.as_bytes())).await.is_err() {
                     return;
                 }
