@@ -19,6 +19,7 @@ const ORDER: &[&str] = &[
     "streaming",
     "network",
     "cri",
+    "plugin-api",
     "cni",
     "client",
     "store",
