@@ -9,6 +9,7 @@ use k8s_openapi::api::core::v1::{ConfigMap, Node, ObjectReference, Pod, Secret, 
 
 use crate::config::Config;
 use crate::csi::Drivers;
+use crate::devices::Devices;
 use crate::images::Puller;
 use crate::node::Machine;
 use crate::pods::{Allocations, NodeDns, NodeFacts, NodePods, StatusManager, UserRanges, spec};
@@ -54,6 +55,8 @@ pub struct Context {
     pub claims: Claims,
     /// Drivers of volumes.
     pub csi: Drivers,
+    /// Devices that plugins offer.
+    pub devices: Devices,
     /// Pulls images.
     pub puller: Puller,
     /// What pods were given of the node's CPU and memory.
@@ -96,9 +99,18 @@ impl Context {
         format!("{}://{}", self.runtime_name, self.runtime_version)
     }
 
+    /// What the node has.
+    pub fn capacity(&self) -> Amounts {
+        let mut amounts = self.machine.capacity(self.config.max_pods);
+        amounts.extend(self.devices.capacity());
+        amounts
+    }
+
     /// What the node can give to pods.
     pub fn allocatable(&self) -> Amounts {
-        self.machine.allocatable(self.config.max_pods)
+        let mut amounts = self.machine.allocatable(self.config.max_pods);
+        amounts.extend(self.devices.allocatable());
+        amounts
     }
 
     /// The cgroup of a pod.

@@ -12,9 +12,11 @@ use k8s_openapi::api::storage::v1::CSIDriver;
 use crate::config::Config;
 use crate::context::{Context, Shared};
 use crate::csi::{Attachments, Drivers};
+use crate::devices::{self, Devices};
 use crate::images::{self, ProvidersError, Puller};
 use crate::node::{self, Machine, MachineError};
 use crate::plugins;
+use crate::pod_resources;
 use crate::pods::{self, Allocations, NodeDns, NodePods, StatusManager, UserRanges, parse_resolv_conf};
 use crate::resources::{CgroupError, Cgroups};
 use crate::server::{Server, ServerError};
@@ -118,6 +120,7 @@ impl Kubelet {
             tokens: TokenIssuer::default(),
             claims: Claims::default(),
             csi: Drivers::new(env.clone(), informers.of::<CSIDriver>(), Attachments::restore(&config.kubelet_dir())),
+            devices: Devices::restore(config.kubelet_dir().join("device-plugins"), env.clone()),
             puller,
             allocations: Allocations::default(),
             users: UserRanges::restore(&config.kubelet_dir().join("pods")),
@@ -148,6 +151,8 @@ impl Kubelet {
         tasks.spawn("static pods", static_pods::follow(Arc::clone(&context), drain.clone()));
         tasks.spawn_fallible("mirror pods", static_pods::run(Arc::clone(&context), drain.clone()));
         tasks.spawn("plugins", plugins::run(Arc::clone(&context), drain.clone()));
+        tasks.spawn("device plugins", devices::serve(Arc::clone(&context), drain.clone()));
+        tasks.spawn("pod resources", pod_resources::serve(Arc::clone(&context), drain.clone()));
         tasks.spawn("images", images::collect(Arc::clone(&context), drain.clone()));
         tasks.spawn("server", server.run(Arc::clone(&context), drain.clone()));
         watch(tasks, &drain).await

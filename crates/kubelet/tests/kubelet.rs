@@ -1,5 +1,6 @@
 //! A whole kubelet against an API in memory and a runtime in memory: what a pod goes through, seen from both sides.
 
+mod devices;
 mod fake_cri;
 mod fake_csi;
 mod volumes;
@@ -95,6 +96,10 @@ impl Stage {
         let mut tasks = Tasks::new();
         tasks.spawn_fallible("kubelet", async move { kubelet.run(drain).await });
         self.kubelet = Some((trigger, tasks));
+    }
+
+    fn kubelet_dir(&self) -> PathBuf {
+        self.dir.path().join("data/kubelet")
     }
 
     fn manifests(&self) -> PathBuf {

@@ -95,6 +95,7 @@ pub async fn run(context: Shared, port: u16, drain: Drain) {
             () = keeper.relevant_change(&mut changes) => {}
             // A volume is not mounted before it is known that it is used.
             () = context.csi.attachments.unreported(), if pause == INTERVAL => {}
+            () = context.devices.changed(), if pause == INTERVAL => {}
         }
     }
 }
@@ -150,7 +151,8 @@ impl Keeper {
         self.announce(&status);
         let in_use = status.volumes_in_use.clone().unwrap_or_default();
         let api: Api<Node> = Api::all(self.context.client.clone());
-        match status::write(&api, &name, &status).await {
+        let gone = self.reported.as_ref().map(|(old, _)| status::gone(old, &status)).unwrap_or_default();
+        match status::write(&api, &name, &status, &gone).await {
             Ok(()) => {}
             // Somebody deleted the node while its kubelet runs: it comes back.
             Err(kube::Error::Api(err)) if err.code == 404 => {

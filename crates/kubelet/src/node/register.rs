@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use api::validation::is_extended_resource;
 use k8s_openapi::api::core::v1::{Node, NodeSpec, NodeStatus, Taint};
 use kube::Api;
 use kube::api::{ObjectMeta, Patch, PatchParams, PostParams};
@@ -29,7 +30,23 @@ pub async fn register(context: &Context, status: NodeStatus) -> Result<(), kube:
     }
     let body = json!({"metadata": {"labels": labels}});
     api.patch(name, &PatchParams::default(), &Patch::Merge(body)).await?;
-    status::write(&api, name, &status).await
+    zero_out(context, &api, name).await?;
+    status::write(&api, name, &status, &[]).await
+}
+
+/// A node without any record of devices is another one than that of which the API says that it has extended resources.
+async fn zero_out(context: &Context, api: &Api<Node>, name: &str) -> Result<(), kube::Error> {
+    if !context.devices.is_new() {
+        return Ok(());
+    }
+    let capacity = api.get(name).await?.status.and_then(|status| status.capacity).unwrap_or_default();
+    let zeros: BTreeMap<&String, &str> =
+        capacity.keys().filter(|name| is_extended_resource(name)).map(|name| (name, "0")).collect();
+    if zeros.is_empty() {
+        return Ok(());
+    }
+    let body = json!({"status": {"capacity": zeros, "allocatable": zeros}});
+    api.patch_status(name, &PatchParams::default(), &Patch::Merge(body)).await.map(|_| ())
 }
 
 fn not_ready() -> Taint {

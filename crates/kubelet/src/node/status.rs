@@ -1,6 +1,6 @@
 //! The node's status: made from what was measured, and written when it has changed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use api::quantity::{Format, Quantity};
 use jiff::Timestamp;
@@ -50,7 +50,7 @@ pub fn status(inputs: &Inputs<'_>) -> NodeStatus {
     let endpoint = DaemonEndpoint { port: i32::from(inputs.port) };
     NodeStatus {
         addresses: Some(addresses),
-        capacity: Some(quantities(&context.machine.capacity(context.config.max_pods))),
+        capacity: Some(quantities(&context.capacity())),
         allocatable: Some(quantities(&context.allocatable())),
         conditions: Some(conditions(inputs)),
         daemon_endpoints: Some(NodeDaemonEndpoints { kubelet_endpoint: Some(endpoint) }),
@@ -66,7 +66,7 @@ pub fn status(inputs: &Inputs<'_>) -> NodeStatus {
 fn quantities(amounts: &Amounts) -> BTreeMap<String, ApiQuantity> {
     let quantity = |name: &str, amount: i64| match name {
         "cpu" => Quantity::from_milli(amount, Format::DecimalSi),
-        "pods" => Quantity::new(amount, Format::DecimalSi),
+        name if name == "pods" || name.contains('/') => Quantity::new(amount, Format::DecimalSi),
         _ => Quantity::new(amount, Format::BinarySi),
     };
     amounts.iter().map(|(name, amount)| (name.clone(), quantity(name, *amount).to_k8s())).collect()
@@ -119,6 +119,12 @@ fn conditions(inputs: &Inputs<'_>) -> Vec<NodeCondition> {
     all.into_iter().map(one).collect()
 }
 
+/// The resources that one status has and the next one lacks.
+pub fn gone(old: &NodeStatus, new: &NodeStatus) -> Vec<String> {
+    let names = |status: &NodeStatus| status.capacity.clone().unwrap_or_default().into_keys().collect::<BTreeSet<_>>();
+    names(old).difference(&names(new)).cloned().collect()
+}
+
 /// Whether two statuses say different things, times aside.
 pub fn differs(a: &NodeStatus, b: &NodeStatus) -> bool {
     let timeless = |status: &NodeStatus| {
@@ -132,9 +138,15 @@ pub fn differs(a: &NodeStatus, b: &NodeStatus) -> bool {
     timeless(a) != timeless(b)
 }
 
-/// Writes the status; conditions of others are left as they are.
-pub async fn write(api: &Api<Node>, name: &str, status: &NodeStatus) -> Result<(), kube::Error> {
+/// Writes the status; conditions and resources of others are left as they are. `gone` are resources that the node has
+/// no more.
+pub async fn write(api: &Api<Node>, name: &str, status: &NodeStatus, gone: &[String]) -> Result<(), kube::Error> {
     let mut body = serde_json::to_value(status).map_err(kube::Error::SerdeError)?;
+    for resource in gone {
+        for list in ["capacity", "allocatable"] {
+            body[list][resource] = Value::Null;
+        }
+    }
     // Addresses are merged by their type, which would keep ones that are gone.
     if let Some(Value::Array(addresses)) = body.get_mut("addresses") {
         addresses.push(json!({"$patch": "replace"}));

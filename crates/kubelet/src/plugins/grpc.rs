@@ -1,17 +1,19 @@
-//! Calls of a plugin: gRPC over a unix socket.
+//! gRPC over unix sockets: calls of plugins, and what the kubelet serves to them.
 
 use std::error::Error;
 use std::path::Path;
 use std::time::Duration;
 
-use base::error_chain;
+use base::{Drain, Env, error_chain};
 use cri::{Channel, Code, Status};
 use hyper_util::rt::TokioIo;
 use prost::Message;
 use tokio::net::UnixStream;
+use tokio_stream::wrappers::UnixListenerStream;
 use tonic::client::Grpc;
 use tonic::codegen::http::uri::PathAndQuery;
-use tonic::transport::{Endpoint, Uri};
+use tonic::service::Routes;
+use tonic::transport::{Endpoint, Server, Uri};
 use tonic_prost::ProstCodec;
 
 /// A method that is called with one message and answers with another.
@@ -41,6 +43,11 @@ impl Connection {
         Self { channel }
     }
 
+    /// What clients with methods of their own call through.
+    pub fn channel(&self) -> Channel {
+        self.channel.clone()
+    }
+
     /// Calls a method; it may take so long.
     pub async fn call<M: Call>(&self, message: M, limit: Duration) -> Result<M::Answer, Status> {
         let asking = async {
@@ -60,6 +67,28 @@ impl Connection {
         let codec = ProstCodec::<M, M::Answer>::default();
         let answer = grpc.unary(tonic::Request::new(message), PathAndQuery::from_static(M::PATH), codec).await;
         answer.map(tonic::Response::into_inner)
+    }
+}
+
+/// After a socket could not be served.
+const RETRY: Duration = Duration::from_secs(5);
+
+/// Serves on a socket of the kubelet until the drain signal.
+pub async fn serve(env: &Env, socket: &Path, routes: Routes, drain: &Drain) {
+    while !drain.is_draining() {
+        let served = match base::bind_socket(socket) {
+            Ok(listener) => {
+                let server = Server::builder().add_routes(routes.clone());
+                let incoming = UnixListenerStream::new(listener);
+                let served = server.serve_with_incoming_shutdown(incoming, drain.clone().drained_owned()).await;
+                served.map_err(|err| error_chain(&err))
+            }
+            Err(err) => Err(err.to_string()),
+        };
+        if let Err(err) = served {
+            tracing::warn!(socket = %socket.display(), err, "the socket cannot be served");
+            drain.until(env.sleep(RETRY)).await;
+        }
     }
 }
 

@@ -15,7 +15,7 @@ use std::time::Duration;
 use base::{Drain, FileWatch};
 
 use crate::context::Shared;
-use crate::csi;
+use crate::{csi, devices};
 use grpc::{Connection, describe};
 use messages::{InfoRequest, PluginInfo, RegistrationStatus};
 
@@ -142,6 +142,7 @@ async fn register(context: &Shared, socket: &Path) -> Result<PluginInfo, String>
     let endpoint = if info.endpoint.is_empty() { socket.to_owned() } else { PathBuf::from(&info.endpoint) };
     let outcome = match info.r#type.as_str() {
         "CSIPlugin" => csi::register(context, &info.name, &endpoint, &info.supported_versions).await,
+        "DevicePlugin" => devices::register(context, &info.name, &endpoint, &info.supported_versions).await,
         other => Err(format!("no handler registered for plugin type: {other} at socket {}", socket.display())),
     };
     let error = outcome.as_ref().err().cloned().unwrap_or_default();
@@ -153,7 +154,9 @@ async fn register(context: &Shared, socket: &Path) -> Result<PluginInfo, String>
 }
 
 async fn deregister(context: &Shared, info: &PluginInfo) {
-    if info.r#type == "CSIPlugin" {
-        csi::deregister(&Arc::clone(context), &info.name).await;
+    match info.r#type.as_str() {
+        "CSIPlugin" => csi::deregister(&Arc::clone(context), &info.name).await,
+        "DevicePlugin" => devices::deregister(context, &info.name),
+        _ => {}
     }
 }

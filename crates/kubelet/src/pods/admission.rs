@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use api::validation::is_extended_resource;
 use k8s_openapi::api::core::v1::{Node, NodeSelector, NodeSelectorRequirement, NodeSelectorTerm, Pod};
 
 use super::resize::Pending;
 use super::spec;
 use crate::context::Context;
-use crate::resources::{Amounts, pod_requests};
+use crate::resources::{Amounts, container_amount, pod_requests};
 
 /// Why a pod is refused. The messages are shown to users.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -40,6 +41,9 @@ pub enum Refusal {
     /// The pod is made for another operating system.
     #[error("Failed to admit pod as the OS field doesn't match node OS")]
     Os,
+    /// Something of the node cannot be given to the pod.
+    #[error("Allocate failed due to {0}, which is unexpected")]
+    Unexpected(String),
 }
 
 impl Refusal {
@@ -57,19 +61,29 @@ impl Refusal {
             Self::NodePorts => "NodePorts",
             Self::Sysctl(_) | Self::SysctlOfHost(..) => "SysctlForbidden",
             Self::Os => "PodOSNotSupported",
+            Self::Unexpected(_) => "UnexpectedAdmissionError",
         }
     }
 }
 
 /// Lets a pod in, or says why not.
-pub fn admit(context: &Context, pod: &Pod) -> Result<(), Refusal> {
+pub async fn admit(context: &Context, pod: &Pod) -> Result<(), Refusal> {
+    context.devices.admit(pod).await.map_err(|err| Refusal::Unexpected(err.to_string()))?;
     let others: Vec<Arc<Pod>> = others(context, pod)
         .map(|other| context.allocations.allocated(&other))
         // Of two new pods the older one has precedence; what runs already is never displaced.
         .filter(|other| spec::phase(other) == "Running" || is_older(other, pod))
         .collect();
     let node = context.node.lister().get(None, &context.config.node_name);
-    check(pod, &others, node.as_deref(), &context.allocatable())
+    let mut allocatable = context.allocatable();
+    // Extended resources may also be written into the node's status by hand.
+    let shown = node.as_ref().and_then(|node| node.status.as_ref()).and_then(|status| status.allocatable.as_ref());
+    for name in shown.into_iter().flat_map(BTreeMap::keys).filter(|name| is_extended_resource(name)) {
+        let amount = container_amount(shown, name).unwrap_or(0);
+        allocatable.entry(name.clone()).or_insert(amount);
+    }
+    allocatable.extend(context.devices.allocatable_or_held());
+    check(pod, &others, node.as_deref(), &allocatable)
 }
 
 /// The other pods of the node that have not come to their end.
@@ -146,6 +160,10 @@ fn check(pod: &Pod, others: &[Arc<Pod>], node: Option<&Node>, allocatable: &Amou
     }
     let used = used(others);
     for (name, requested) in pod_requests(pod) {
+        // Resources that are the cluster's and not the node's are the scheduler's business.
+        if is_extended_resource(&name) && !allocatable.contains_key(&name) {
+            continue;
+        }
         let capacity = allocatable.get(&name).copied().unwrap_or(0);
         let used = used.get(&name).copied().unwrap_or(0);
         if requested > 0 && requested > capacity - used {

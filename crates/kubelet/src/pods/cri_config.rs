@@ -1,10 +1,12 @@
 //! What the runtime is told of a pod's sandbox and containers: API fields as CRI messages, without any I/O.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use cri as v1;
 use k8s_openapi::api::core::v1::{Container, Pod, PodSecurityContext, SELinuxOptions, SeccompProfile, SecurityContext};
 
+use super::grant::Grant;
 use super::{dns, hosts, names, spec, users};
 use crate::resources;
 
@@ -204,10 +206,12 @@ pub struct ContainerInputs {
     pub environment: Vec<(String, String)>,
     /// The command and arguments, expanded.
     pub command: (Vec<String>, Vec<String>),
-    /// What is mounted.
+    /// What is mounted, the mounts of the grant among it.
     pub mounts: Vec<v1::Mount>,
     /// Volumes that are devices.
     pub devices: Vec<v1::Device>,
+    /// What the node gives beside.
+    pub grant: Grant,
     /// The image: as the user named it, and as the runtime identifies it.
     pub image_ref: String,
     /// The user that the image names: an id, or a name.
@@ -227,17 +231,24 @@ pub fn container_config(
 ) -> Result<v1::ContainerConfig, ConfigError> {
     let security = container_security(pod, container, &inputs, node)?;
     let image = container.image.clone().unwrap_or_default();
+    let grant = inputs.grant;
+    let mut annotations: HashMap<String, String> = grant.annotations.into_iter().collect();
+    annotations.extend(names::container_annotations(pod, container, inputs.restart_count));
+    let given =
+        grant.environment.into_iter().filter(|(name, _)| !inputs.environment.iter().any(|(own, _)| own == name));
+    let environment: Vec<(String, String)> = given.collect();
+    let environment = environment.into_iter().chain(inputs.environment);
     Ok(v1::ContainerConfig {
         metadata: Some(v1::ContainerMetadata { name: container.name.clone(), attempt: inputs.restart_count }),
         image: Some(v1::ImageSpec { image: inputs.image_ref, user_specified_image: image, ..v1::ImageSpec::default() }),
         command: inputs.command.0,
         args: inputs.command.1,
         working_dir: container.working_dir.clone().unwrap_or_default(),
-        envs: inputs.environment.into_iter().map(|(key, value)| v1::KeyValue { key, value }).collect(),
+        envs: environment.map(|(key, value)| v1::KeyValue { key, value }).collect(),
         mounts: inputs.mounts,
-        devices: inputs.devices,
+        devices: grant.devices.into_iter().chain(inputs.devices).collect(),
         labels: names::container_labels(pod, container),
-        annotations: names::container_annotations(pod, container, inputs.restart_count),
+        annotations,
         log_path: log_path(&container.name, inputs.restart_count),
         stdin: container.stdin == Some(true),
         stdin_once: container.stdin_once == Some(true),
@@ -247,7 +258,7 @@ pub fn container_config(
             security_context: Some(security),
         }),
         windows: None,
-        cdi_devices: Vec::new(),
+        cdi_devices: grant.cdi_devices.into_iter().map(|name| v1::CdiDevice { name }).collect(),
         stop_signal: stop_signal(container) as i32,
     })
 }

@@ -8,6 +8,7 @@ mod conditions;
 mod cri_config;
 mod dns;
 mod events;
+mod grant;
 mod hosts;
 mod kill;
 mod lifecycle;
@@ -137,6 +138,7 @@ async fn adopt(context: &Shared, workers: &Workers, tasks: &mut Tasks, drain: &D
             return;
         }
     };
+    context.devices.retain(|uid| known.iter().any(|known| known == uid) || found.contains_key(uid));
     for (uid, (namespace, name)) in found.into_iter().filter(|(uid, _)| !known.contains(uid)) {
         tracing::info!(uid, namespace, name, "removing what is left of a pod that is gone");
         let mut pod = Pod { spec: Some(PodSpec::default()), ..Pod::default() };

@@ -13,6 +13,7 @@ use k8s_openapi::api::node::v1::RuntimeClass;
 use kube::Api;
 
 use super::cri_config::{self, ContainerInputs, PodPlace};
+use super::grant::grant;
 use super::kill::{self, Reason};
 use super::observe::termination_path;
 use super::observed::{Observed, Sandbox, State};
@@ -157,13 +158,14 @@ async fn start_container(
         .await
         .map_err(|err| StartError { reason: err.reason, message: err.message, retry_at: err.retry_at })?;
     let ips = if spec::host_network(pod) { &context.node_ips } else { &sandbox.ips };
+    let grant = grant(context, pod, container).await.map_err(config_error)?;
     let environment = variables(context, around, container, ips).await.map_err(config_error)?;
     let command = environment::command(container, &environment);
     let images = image_volumes(context, around, container, &secrets, &sandbox_config).await?;
     let sources = volumes::Sources { mounted: around.mounted, images: &images, environment: &environment };
-    let mut mounts = volumes::container_mounts(context, pod, container, &sources)
-        .await
-        .map_err(|err| config_error(err.to_string()))?;
+    let mut mounts = grant.mounts.clone();
+    let of_volumes = volumes::container_mounts(context, pod, container, &sources).await;
+    mounts.extend(of_volumes.map_err(|err| config_error(err.to_string()))?);
     mounts.extend(own_mounts(context, pod, container, ips, start.restart_count, &mounts).await.map_err(config_error)?);
     if let Some(first) = users {
         for mount in &mut mounts {
@@ -176,6 +178,7 @@ async fn start_container(
         command,
         mounts,
         devices: volumes::container_devices(container, around.mounted).map_err(|err| config_error(err.to_string()))?,
+        grant,
         image_ref: image.image_ref.clone(),
         image_user: (image.uid, image.username.clone()),
         users,

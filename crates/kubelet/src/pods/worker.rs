@@ -172,7 +172,7 @@ impl Worker {
         self.state.admitted = true;
         let pod = Arc::clone(&self.state.desired);
         let began = !self.state.observed.sandboxes.is_empty() || spec::phase(&pod) == "Running";
-        if !began && let Err(refusal) = admission::admit(&self.context, &pod) {
+        if !began && let Err(refusal) = admission::admit(&self.context, &pod).await {
             let reason = refusal.event_reason();
             self.context.event(&pod, None, EventType::Warning, reason, refusal.to_string());
             let message = format!("Pod was rejected: {refusal}");
@@ -415,6 +415,7 @@ impl Worker {
         }
         self.state.has_cgroup = false;
         context.allocations.forget(&uid);
+        context.devices.forget(&uid);
         context.users.forget(&uid);
         if !gone && !spec::is_deleted(&self.state.pod) {
             return Ok(Next::Rest(None));

@@ -1,7 +1,5 @@
 //! Volumes of a CSI driver and of claims, with real sockets and real mounts.
 
-use std::path::PathBuf;
-
 use k8s_openapi::api::core::v1::{Node, PersistentVolume, PersistentVolumeClaim, Pod, Secret};
 use k8s_openapi::api::storage::v1::{CSIDriver, CSINode, VolumeAttachment};
 use kube::Api;
@@ -15,10 +13,6 @@ use super::Stage;
 use super::fake_csi::{ALL, DRIVER, FakeDriver};
 
 impl Stage {
-    fn kubelet_dir(&self) -> PathBuf {
-        self.dir.path().join("data/kubelet")
-    }
-
     fn driver(&self, capabilities: &[i32]) -> FakeDriver {
         FakeDriver::start(&self.kubelet_dir(), &self.dir.path().join("disks"), capabilities)
     }

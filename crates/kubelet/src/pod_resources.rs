@@ -1,0 +1,148 @@
+//! The pod resources API, version 1: what containers have of the node, for those who watch over its devices.
+//!
+//! Served on `pod-resources/kubelet.sock`, to as many calls as upstream lets in.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use base::{Drain, Env};
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{Container, Pod};
+use plugin_api::pod_resources::pod_resources_lister_server::{PodResourcesLister, PodResourcesListerServer};
+use plugin_api::pod_resources::{
+    AllocatableResourcesRequest, AllocatableResourcesResponse, ContainerDevices, ContainerResources,
+    GetPodResourcesRequest, GetPodResourcesResponse, ListPodResourcesRequest, ListPodResourcesResponse, NumaNode,
+    PodResources, TopologyInfo,
+};
+use tonic::service::Routes;
+use tonic::{Request, Response, Status};
+
+use crate::context::Shared;
+use crate::devices::NumaNodes;
+use crate::plugins::grpc;
+use crate::pods::spec;
+
+/// So many calls are let in at once, and so many a second.
+const BURST: f64 = 10.0;
+const PER_SECOND: f64 = 100.0;
+
+/// Serves the API until the drain signal.
+pub async fn serve(context: Shared, drain: Drain) {
+    let limiter = Limiter::new(context.env.clone());
+    let limit = move |request: Request<()>| match limiter.take() {
+        true => Ok(request),
+        false => Err(Status::resource_exhausted("rejected by rate limit")),
+    };
+    let service = PodResourcesListerServer::with_interceptor(Lister(Arc::clone(&context)), limit);
+    let socket = context.config.kubelet_dir().join("pod-resources/kubelet.sock");
+    grpc::serve(&context.env, &socket, Routes::new(service), &drain).await;
+}
+
+/// Lets in so many calls, and no more.
+#[derive(Clone)]
+struct Limiter {
+    env: Env,
+    /// How many may come at once, and at what time that was so.
+    state: Arc<Mutex<(f64, Timestamp)>>,
+}
+
+impl Limiter {
+    fn new(env: Env) -> Self {
+        let state = Arc::new(Mutex::new((BURST, env.now())));
+        Self { env, state }
+    }
+
+    fn take(&self) -> bool {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = self.env.now();
+        let passed = now.duration_since(state.1).as_secs_f64().max(0.0);
+        *state = ((state.0 + passed * PER_SECOND).min(BURST), now);
+        let is_in = state.0 >= 1.0;
+        if is_in {
+            state.0 -= 1.0;
+        }
+        is_in
+    }
+}
+
+struct Lister(Shared);
+
+/// One device of a resource, and what it is near to.
+fn device(resource: &str, id: &str, nodes: &NumaNodes) -> ContainerDevices {
+    let nodes: Vec<NumaNode> = nodes.iter().map(|id| NumaNode { id: *id }).collect();
+    ContainerDevices {
+        resource_name: resource.to_owned(),
+        device_ids: vec![id.to_owned()],
+        topology: Some(TopologyInfo { nodes }).filter(|topology| !topology.nodes.is_empty()),
+    }
+}
+
+impl Lister {
+    fn pod(&self, pod: &Pod) -> PodResources {
+        // What init containers had is the others' by now, or free.
+        let sidecars = spec::init_containers(pod).iter().filter(|container| spec::is_sidecar(container));
+        let containers = sidecars.chain(spec::containers(pod));
+        PodResources {
+            name: spec::name(pod).to_owned(),
+            namespace: spec::namespace(pod).to_owned(),
+            containers: containers.map(|container| self.container(pod, container)).collect(),
+        }
+    }
+
+    fn container(&self, pod: &Pod, container: &Container) -> ContainerResources {
+        let held = self.0.devices.held(spec::uid(pod), &container.name);
+        let devices = held.iter().flat_map(|(name, held)| held.iter().map(|(id, nodes)| device(name, id, nodes)));
+        ContainerResources { name: container.name.clone(), devices: devices.collect(), ..ContainerResources::default() }
+    }
+}
+
+#[tonic::async_trait]
+impl PodResourcesLister for Lister {
+    async fn list(&self, _: Request<ListPodResourcesRequest>) -> Result<Response<ListPodResourcesResponse>, Status> {
+        let pods = self.0.pods.list();
+        let pod_resources = pods.iter().filter(|pod| !spec::is_terminal(pod)).map(|pod| self.pod(pod)).collect();
+        Ok(Response::new(ListPodResourcesResponse { pod_resources }))
+    }
+
+    async fn get_allocatable_resources(
+        &self,
+        _: Request<AllocatableResourcesRequest>,
+    ) -> Result<Response<AllocatableResourcesResponse>, Status> {
+        let all: BTreeMap<_, _> = self.0.devices.all();
+        let devices = all
+            .iter()
+            .flat_map(|(resource, devices)| devices.iter().map(|(id, known)| device(resource, id, &known.nodes)));
+        Ok(Response::new(AllocatableResourcesResponse {
+            devices: devices.collect(),
+            ..AllocatableResourcesResponse::default()
+        }))
+    }
+
+    async fn get(&self, request: Request<GetPodResourcesRequest>) -> Result<Response<GetPodResourcesResponse>, Status> {
+        let GetPodResourcesRequest { pod_name, pod_namespace } = request.into_inner();
+        let found = self.0.pods.get(&pod_namespace, &pod_name).filter(|pod| !spec::is_terminal(pod));
+        let missing = || Status::unknown(format!("pod {pod_name} in namespace {pod_namespace} not found"));
+        let found = found.ok_or_else(missing)?;
+        let pod_resources = Some(self.pod(&found));
+        Ok(Response::new(GetPodResourcesResponse { pod_resources }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn calls_are_let_in_at_upstreams_rate() {
+        let env = Env::simulated(testkit::epoch(), 1);
+        let limiter = Limiter::new(env.clone());
+        let let_in = || (0..20).filter(|_| limiter.take()).count();
+        assert_eq!(let_in(), 10);
+        env.sleep(Duration::from_millis(50)).await;
+        assert_eq!(let_in(), 5);
+        env.sleep(Duration::from_secs(10)).await;
+        assert_eq!(let_in(), 10);
+    }
+}
