@@ -216,6 +216,7 @@ mod tests {
             event_type: EventType::Normal,
             reason: "Started",
             message: message.to_owned(),
+            annotations: std::collections::BTreeMap::new(),
             at: Timestamp::UNIX_EPOCH,
         }
     }

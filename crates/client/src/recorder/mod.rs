@@ -6,6 +6,7 @@
 
 mod correlate;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use base::{Drain, Env};
@@ -54,6 +55,7 @@ struct Recorded {
     event_type: EventType,
     reason: &'static str,
     message: String,
+    annotations: BTreeMap<String, String>,
     at: Timestamp,
 }
 
@@ -81,8 +83,21 @@ impl EventRecorder {
         reason: &'static str,
         message: impl Into<String>,
     ) {
+        self.annotated(object, event_type, reason, message, BTreeMap::new());
+    }
+
+    /// The same with annotations, which say for programs what the message says for people.
+    pub fn annotated(
+        &self,
+        object: &ObjectReference,
+        event_type: EventType,
+        reason: &'static str,
+        message: impl Into<String>,
+        annotations: BTreeMap<String, String>,
+    ) {
         let at = self.env.now();
-        let recorded = Recorded { object: object.clone(), event_type, reason, message: message.into(), at };
+        let (object, message) = (object.clone(), message.into());
+        let recorded = Recorded { object, event_type, reason, message, annotations, at };
         if let Err(mpsc::error::TrySendError::Full(lost)) = self.sender.try_send(recorded) {
             tracing::warn!(reason = lost.reason, name = ?lost.object.name, "event dropped, too many are waiting");
         }
@@ -171,6 +186,7 @@ impl EventWriter {
             metadata: ObjectMeta {
                 name: Some(format!("{object}.{:x}", recorded.at.as_nanosecond())),
                 namespace: Some(namespace.to_owned()),
+                annotations: Some(recorded.annotations.clone()).filter(|annotations| !annotations.is_empty()),
                 ..ObjectMeta::default()
             },
             involved_object: recorded.object.clone(),
