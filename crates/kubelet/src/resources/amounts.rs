@@ -99,10 +99,20 @@ pub fn pod_requests(pod: &Pod) -> Amounts {
     sum
 }
 
+/// The sums of what those of the pod's containers may use that are limited, or of what the pod itself may use.
+pub fn pod_limit_sums(pod: &Pod) -> Amounts {
+    let mut sum = total(pod, |requirements| requirements.limits.as_ref());
+    let overhead = amounts(spec::spec(pod).overhead.as_ref());
+    for (name, amount) in &mut sum {
+        *amount += overhead.get(name).copied().unwrap_or(0);
+    }
+    sum
+}
+
 /// What the pod may use at most: only of resources that every container limits, or the pod itself.
 pub fn pod_limits(pod: &Pod) -> Amounts {
     let own = spec::spec(pod).resources.as_ref().and_then(|resources| resources.limits.as_ref());
-    let mut sum = total(pod, |requirements| requirements.limits.as_ref());
+    let mut sum = pod_limit_sums(pod);
     let limited = |container: &Container, name: &str| {
         container_amount(container.resources.as_ref().and_then(|r| r.limits.as_ref()), name).is_some_and(|a| a > 0)
     };
@@ -110,10 +120,6 @@ pub fn pod_limits(pod: &Pod) -> Amounts {
         own.is_some_and(|own| own.contains_key(name))
             || spec::containers(pod).iter().chain(spec::init_containers(pod)).all(|c| limited(c, name))
     });
-    let overhead = amounts(spec::spec(pod).overhead.as_ref());
-    for (name, amount) in &mut sum {
-        *amount += overhead.get(name).copied().unwrap_or(0);
-    }
     sum
 }
 

@@ -47,6 +47,17 @@ pub struct PodLimits {
     pub pids: Option<i64>,
 }
 
+/// Limits of a cgroup that is not a pod's. What is absent stays as it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct GroupLimits {
+    /// Share of the CPU in times of need.
+    pub cpu_shares: Option<i64>,
+    /// Bytes of memory.
+    pub memory: Option<i64>,
+    /// Number of processes.
+    pub pids: Option<i64>,
+}
+
 /// The cgroups of one node's pods.
 #[derive(Clone, Debug)]
 pub struct Cgroups {
@@ -68,8 +79,43 @@ impl Cgroups {
             self.make(&self.class_path(class))?;
         }
         // Pods that ask for nothing get what the others leave.
-        let limits = PodLimits { cpu_shares: 2, ..PodLimits::default() };
-        self.set(&self.class_path(QosClass::BestEffort), &limits)
+        let limits = GroupLimits { cpu_shares: Some(2), ..GroupLimits::default() };
+        self.limit(&self.class_path(QosClass::BestEffort), &limits)
+    }
+
+    /// Limits all pods together.
+    pub fn limit_pods(&self, limits: &GroupLimits) -> Result<(), CgroupError> {
+        self.limit(&self.root, limits)
+    }
+
+    /// Gives the pods that ask for something, but not for all they may use, their share of the CPU.
+    pub fn share_burstable(&self, cpu_shares: i64) -> Result<(), CgroupError> {
+        let limits = GroupLimits { cpu_shares: Some(cpu_shares), ..GroupLimits::default() };
+        self.limit(&self.class_path(QosClass::Burstable), &limits)
+    }
+
+    /// Limits a cgroup that somebody else has made.
+    pub fn limit_existing(&self, path: &str, limits: &GroupLimits) -> Result<(), CgroupError> {
+        if !self.roots().iter().any(|root| join(root, path).is_dir()) {
+            return Err(error("find", Path::new(path), io::ErrorKind::NotFound.into()));
+        }
+        self.limit(path, limits)
+    }
+
+    fn limit(&self, path: &str, limits: &GroupLimits) -> Result<(), CgroupError> {
+        let GroupLimits { cpu_shares, memory, pids } = *limits;
+        let weight = cpu_shares.map(weight);
+        for (controller, v1, v2, value) in [
+            ("cpu", "cpu.shares", None, cpu_shares),
+            ("cpu", "", Some("cpu.weight"), weight),
+            ("memory", "memory.limit_in_bytes", Some("memory.max"), memory),
+            ("pids", "pids.max", Some("pids.max"), pids),
+        ] {
+            let file = if self.is_v2() { v2 } else { Some(v1).filter(|name| !name.is_empty()) };
+            let (Some(file), Some(value), Some(dir)) = (file, value, self.dir(controller, path)) else { continue };
+            write_if_there(&dir.join(file), &value.to_string())?;
+        }
+        Ok(())
     }
 
     /// The cgroup of a pod, as CRI's `cgroup_parent`.
@@ -115,6 +161,25 @@ impl Cgroups {
             QosClass::Burstable => format!("{}/burstable", self.root),
             QosClass::BestEffort => format!("{}/besteffort", self.root),
         }
+    }
+
+    /// Whether the machine has one hierarchy with all controllers.
+    pub fn is_v2(&self) -> bool {
+        matches!(self.hierarchies, Hierarchies::V2(_))
+    }
+
+    /// The directory of a cgroup in the hierarchy of a controller, if the machine has that.
+    pub(super) fn dir(&self, controller: &str, path: &str) -> Option<PathBuf> {
+        let root = match &self.hierarchies {
+            Hierarchies::V2(root) => root,
+            Hierarchies::V1(list) => &list.iter().find(|(controllers, _)| controllers.contains(controller))?.1,
+        };
+        Some(join(root, path))
+    }
+
+    /// The cgroup above all pods.
+    pub(super) fn root(&self) -> &str {
+        &self.root
     }
 
     fn roots(&self) -> Vec<PathBuf> {
@@ -253,13 +318,16 @@ fn set_v1(controllers: &BTreeSet<String>, dir: &Path, limits: &PodLimits) -> Res
 }
 
 fn set_v2(dir: &Path, limits: &PodLimits) -> Result<(), CgroupError> {
-    // The range of shares (2 to 262144) laid onto that of weights (1 to 10000).
-    let weight = 1 + (limits.cpu_shares.max(2) - 2) * 9_999 / 262_142;
-    write_if_there(&dir.join("cpu.weight"), &weight.to_string())?;
+    write_if_there(&dir.join("cpu.weight"), &weight(limits.cpu_shares).to_string())?;
     let period = if limits.cpu_period > 0 { limits.cpu_period } else { 100_000 };
     write_if_there(&dir.join("cpu.max"), &format!("{} {period}", or_max(limits.cpu_quota)))?;
     write_if_there(&dir.join("memory.max"), &or_max(limits.memory))?;
     write_if_there(&dir.join("pids.max"), &or_max(limits.pids))
+}
+
+/// The range of shares (2 to 262144) laid onto that of weights (1 to 10000).
+fn weight(cpu_shares: i64) -> i64 {
+    1 + (cpu_shares.max(2) - 2) * 9_999 / 262_142
 }
 
 fn or_max(value: Option<i64>) -> String {

@@ -3,7 +3,10 @@
 mod amounts;
 mod cgroups;
 mod linux;
+mod memory;
+mod reserved;
 
-pub use amounts::{Amounts, container_amount, pod_limits, pod_requests, qos_class};
+pub use amounts::{Amounts, QosClass, container_amount, pod_limit_sums, pod_limits, pod_requests, qos_class};
 pub use cgroups::{CgroupError, Cgroups};
-pub use linux::{agree, container_resources, pod_cgroup_limits, pod_resources};
+pub use linux::{agree, container_resources, pod_cgroup_limits, pod_resources, shares};
+pub use reserved::{EnforceError, Enforced, Reserved};
