@@ -9,7 +9,9 @@ use base::Instance;
 use edge::ConnectionLimits;
 use pki::{Presenter, Trust};
 
+use crate::eviction;
 use crate::images::ImageSettings;
+use crate::resources::Reserved;
 
 /// What the kubelet is told.
 #[derive(Clone, Debug)]
@@ -46,6 +48,10 @@ pub struct Config {
     pub max_pods: u32,
     /// The node's resolver configuration, from which pods inherit.
     pub resolv_conf: PathBuf,
+    /// What of the node is not for pods.
+    pub reserved: Reserved,
+    /// What happens when the node runs short of something.
+    pub eviction: eviction::Settings,
     /// How images are pulled and removed.
     pub images: ImageSettings,
     /// `--container-log-max-size`: a container's log is rotated when it is larger, in bytes.
@@ -90,6 +96,8 @@ impl Config {
             connections: ConnectionLimits::default(),
             max_pods: 110,
             resolv_conf: PathBuf::from("/etc/resolv.conf"),
+            reserved: Reserved::default(),
+            eviction: eviction::Settings::default(),
             images: ImageSettings::new(kubelet_dir(&instance)),
             container_log_max_bytes: 10 << 20,
             container_log_max_files: 5,

@@ -10,9 +10,10 @@ use k8s_openapi::api::core::v1::{ConfigMap, Node, ObjectReference, Pod, Secret, 
 use crate::config::Config;
 use crate::csi::Drivers;
 use crate::devices::Devices;
-use crate::images::Puller;
+use crate::eviction::Conditions;
+use crate::images::{ImageCollector, Puller};
 use crate::node::Machine;
-use crate::pods::{Allocations, NodeDns, NodeFacts, NodePods, StatusManager, UserRanges, spec};
+use crate::pods::{Allocations, NodeDns, NodeFacts, NodePods, StatusManager, UserRanges, Workers, spec};
 use crate::resources::{Amounts, Cgroups};
 use crate::sources::Watched;
 use crate::spawner::Spawner;
@@ -39,6 +40,8 @@ pub struct Context {
     pub runtime_version: String,
     /// The node's pods.
     pub pods: NodePods,
+    /// Their workers.
+    pub workers: Workers,
     /// Those of them that manifests ask for.
     pub static_pods: StaticPods,
     /// The node itself.
@@ -59,6 +62,10 @@ pub struct Context {
     pub devices: Devices,
     /// Pulls images.
     pub puller: Puller,
+    /// Removes images.
+    pub image_collector: ImageCollector,
+    /// What the node is short of.
+    pub conditions: Conditions,
     /// What pods were given of the node's CPU and memory.
     pub allocations: Allocations,
     /// The users of pods that have their own.
@@ -108,7 +115,7 @@ impl Context {
 
     /// What the node can give to pods.
     pub fn allocatable(&self) -> Amounts {
-        let mut amounts = self.machine.allocatable(self.config.max_pods);
+        let mut amounts = self.machine.allocatable(&self.config);
         amounts.extend(self.devices.allocatable());
         amounts
     }

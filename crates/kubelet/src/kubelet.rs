@@ -13,11 +13,12 @@ use crate::config::Config;
 use crate::context::{Context, Shared};
 use crate::csi::{Attachments, Drivers};
 use crate::devices::{self, Devices};
-use crate::images::{self, ProvidersError, Puller};
+use crate::eviction::{self, Conditions};
+use crate::images::{self, ImageCollector, ProvidersError, Puller};
 use crate::node::{self, Machine, MachineError};
 use crate::plugins;
 use crate::pod_resources;
-use crate::pods::{self, Allocations, NodeDns, NodePods, StatusManager, UserRanges, parse_resolv_conf};
+use crate::pods::{self, Allocations, NodeDns, NodePods, StatusManager, UserRanges, Workers, parse_resolv_conf};
 use crate::resources::{CgroupError, Cgroups};
 use crate::server::{Server, ServerError};
 use crate::sources::Watched;
@@ -79,6 +80,7 @@ impl Kubelet {
         let machine = Machine::look(config.instance.data_dir())?;
         let cgroups = Cgroups::of_machine(&config.instance.name())?;
         cgroups.prepare()?;
+        config.reserved.apply(&cgroups)?;
         let server = Server::bind(&config, &env)?;
         Ok(Self { config, client, env, puller, machine, cgroups, server })
     }
@@ -112,6 +114,7 @@ impl Kubelet {
             runtime_name: version.runtime_name,
             runtime_version: version.runtime_version,
             pods: NodePods::new(informers.filtered::<Pod>(bound), static_pods.clone()),
+            workers: Workers::default(),
             static_pods,
             node: informers.filtered::<Node>(ListSelector::fields(format!("metadata.name={}", config.node_name))),
             services: informers.of::<Service>(),
@@ -122,6 +125,8 @@ impl Kubelet {
             csi: Drivers::new(env.clone(), informers.of::<CSIDriver>(), Attachments::restore(&config.kubelet_dir())),
             devices: Devices::restore(config.kubelet_dir().join("device-plugins"), env.clone()),
             puller,
+            image_collector: ImageCollector::default(),
+            conditions: Conditions::default(),
             allocations: Allocations::default(),
             users: UserRanges::restore(&config.kubelet_dir().join("pods")),
             statuses: StatusManager::new(client.clone(), env.clone()),
@@ -153,6 +158,9 @@ impl Kubelet {
         tasks.spawn("plugins", plugins::run(Arc::clone(&context), drain.clone()));
         tasks.spawn("device plugins", devices::serve(Arc::clone(&context), drain.clone()));
         tasks.spawn("pod resources", pod_resources::serve(Arc::clone(&context), drain.clone()));
+        tasks.spawn("oom", node::watch_oom(Arc::clone(&context), drain.clone()));
+        tasks.spawn("shares", node::share(Arc::clone(&context), drain.clone()));
+        tasks.spawn("eviction", eviction::run(Arc::clone(&context), drain.clone()));
         tasks.spawn("images", images::collect(Arc::clone(&context), drain.clone()));
         tasks.spawn("server", server.run(Arc::clone(&context), drain.clone()));
         watch(tasks, &drain).await

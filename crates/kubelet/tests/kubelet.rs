@@ -3,6 +3,7 @@
 mod devices;
 mod fake_cri;
 mod fake_csi;
+mod pressure;
 mod volumes;
 
 use std::net::IpAddr;
@@ -43,13 +44,23 @@ struct Stage {
     authority: pki::Authority,
     port: u16,
     connections: ConnectionLimits,
+    configure: fn(&mut Config),
     kubelet: Option<(DrainTrigger, Tasks)>,
     _runtime: (DrainTrigger, Tasks),
 }
 
 impl Stage {
     async fn new(images: &[&str]) -> Self {
-        let dir = tempfile::tempdir().expect("a directory");
+        Self::with(images, |_| {}).await
+    }
+
+    /// One whose kubelet is told something else.
+    async fn with(images: &[&str], configure: fn(&mut Config)) -> Self {
+        Self::within(tempfile::tempdir().expect("a directory"), images, configure).await
+    }
+
+    /// One in a directory that is there.
+    async fn within(dir: TempDir, images: &[&str], configure: fn(&mut Config)) -> Self {
         let runtime = FakeRuntime::new(images);
         let (trigger, drain) = base::drain();
         let mut tasks = Tasks::new();
@@ -61,7 +72,8 @@ impl Stage {
         let client = api.client();
         let authority = pki::Authority::load_or_create(&dir.path().join("pki"), "test", &Env::system()).expect("made");
         let (connections, _runtime) = (ConnectionLimits::default(), (trigger, tasks));
-        let mut stage = Self { api, client, runtime, dir, authority, port: 0, connections, kubelet: None, _runtime };
+        let (port, kubelet) = (0, None);
+        let mut stage = Self { api, client, runtime, dir, authority, port, connections, configure, kubelet, _runtime };
         stage.start();
         // The controller that gives nodes their pods' addresses.
         let nodes: Api<Node> = Api::all(stage.client.clone());
@@ -90,6 +102,8 @@ impl Stage {
         config.bind_address = IpAddr::from([127, 0, 0, 1]);
         config.port = 0;
         config.connections = self.connections.clone();
+        config.eviction.interval = Duration::from_millis(100);
+        (self.configure)(&mut config);
         let kubelet = Kubelet::build(config, self.client.clone(), Env::system()).expect("built");
         self.port = kubelet.port();
         let (trigger, drain) = base::drain();

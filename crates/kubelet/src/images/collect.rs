@@ -7,9 +7,10 @@ use base::Drain;
 use client::EventType;
 use cri as v1;
 use jiff::Timestamp;
+use tokio::sync::Mutex;
 
 use super::settings::ImageSettings;
-use crate::context::Shared;
+use crate::context::{Context, Shared};
 use crate::node::{disk_usage, node_reference};
 
 /// How often the disk is looked at. There is no event for a disk that fills.
@@ -19,9 +20,12 @@ const MEMORY: jiff::SignedDuration = jiff::SignedDuration::from_hours(1);
 
 /// Removes images until the drain signal.
 pub async fn collect(context: Shared, drain: Drain) {
-    let mut seen = HashMap::new();
+    // From now on it is known how long images have been here.
+    if let Some(Err(err)) = drain.until(context.image_collector.look(&context)).await {
+        tracing::warn!(err = %err.message(), "images cannot be listed");
+    }
     while drain.until(context.env.sleep(INTERVAL)).await.is_some() {
-        match drain.until(collect_once(&context, &mut seen)).await {
+        match drain.until(context.image_collector.collect(&context)).await {
             Some(Err(err)) => tracing::warn!(err = %err.message(), "images cannot be collected"),
             Some(Ok(())) => {}
             None => return,
@@ -29,8 +33,62 @@ pub async fn collect(context: Shared, drain: Drain) {
     }
 }
 
-async fn collect_once(context: &Shared, seen: &mut HashMap<String, Seen>) -> Result<(), v1::Status> {
-    let now = context.env.now();
+/// Knows which images were used when.
+#[derive(Default)]
+pub struct ImageCollector(Mutex<Option<HashMap<String, Seen>>>);
+
+impl ImageCollector {
+    async fn look(&self, context: &Context) -> Result<(), v1::Status> {
+        unused(context, &mut *self.0.lock().await, context.env.now()).await.map(drop)
+    }
+
+    /// Removes images that nothing has used for long, and others where the disk is full.
+    async fn collect(&self, context: &Context) -> Result<(), v1::Status> {
+        let mut seen = self.0.lock().await;
+        let now = context.env.now();
+        let mut client = context.images.clone();
+        let candidates = unused(context, &mut seen, now).await?;
+        let info = client.image_fs_info(v1::ImageFsInfoRequest {}).await?.into_inner();
+        let place = info.image_filesystems.first().and_then(|fs| fs.fs_id.clone()).map(|id| id.mountpoint);
+        let Some(usage) = place.and_then(|place| disk_usage(place.as_ref())) else { return Ok(()) };
+        let settings = &context.config.images;
+        let (old, candidates): (Vec<Candidate>, Vec<Candidate>) =
+            candidates.into_iter().partition(|image| image.is_old(settings.maximum_age, now));
+        let old: Vec<String> = old.into_iter().map(|image| image.id).collect();
+        remove(&mut client, &old, "nothing has used it for long").await?;
+        let chosen = choose(candidates, usage, settings, now);
+        remove(&mut client, &chosen.ids, "the disk is full").await?;
+        if chosen.missing > 0 {
+            let message = format!(
+                "Failed to garbage collect required amount of images. Attempted to free {} bytes, but only found {} bytes eligible to free.",
+                chosen.wanted,
+                chosen.wanted - chosen.missing
+            );
+            let node = node_reference(&context.config.node_name);
+            context.recorder.event(&node, EventType::Warning, "FreeDiskSpaceFailed", message);
+        }
+        Ok(())
+    }
+
+    /// Removes all images that nothing uses, but for young ones.
+    pub async fn remove_unused(&self, context: &Context) -> Result<(), v1::Status> {
+        let mut seen = self.0.lock().await;
+        let now = context.env.now();
+        let candidates = unused(context, &mut seen, now).await?.into_iter();
+        let ids: Vec<String> = candidates
+            .filter(|image| !image.is_young(context.config.images.minimum_age, now))
+            .map(|image| image.id)
+            .collect();
+        remove(&mut context.images.clone(), &ids, "the node is short of disk").await
+    }
+}
+
+/// The images that nothing uses and that may be removed.
+async fn unused(
+    context: &Context,
+    seen: &mut Option<HashMap<String, Seen>>,
+    now: Timestamp,
+) -> Result<Vec<Candidate>, v1::Status> {
     let mut client = context.images.clone();
     let images = client.list_images(v1::ListImagesRequest { filter: None }).await?.into_inner().images;
     let containers = context.runtime.clone().list_containers(v1::ListContainersRequest { filter: None }).await?;
@@ -40,14 +98,11 @@ async fn collect_once(context: &Shared, seen: &mut HashMap<String, Seen>) -> Res
         .into_iter()
         .flat_map(|container| [container.image_ref, container.image_id, container.image.unwrap_or_default().image])
         .collect();
-    let info = client.image_fs_info(v1::ImageFsInfoRequest {}).await?.into_inner();
-    let Some(mountpoint) = info.image_filesystems.first().and_then(|fs| fs.fs_id.clone()).map(|id| id.mountpoint)
-    else {
-        return Ok(());
-    };
+    let was_here = seen.is_none();
+    let seen = seen.get_or_insert_default();
     seen.retain(|id, _| images.iter().any(|image| image.id == *id));
     for image in &images {
-        let entry = seen.entry(image.id.clone()).or_insert(Seen { first: now, used: None });
+        let entry = seen.entry(image.id.clone()).or_insert(Seen { first: now, was_here, used: None });
         let names = [&image.id].into_iter().chain(&image.repo_tags).chain(&image.repo_digests);
         if names.clone().any(|name| used.contains(name)) {
             entry.used = Some(now);
@@ -55,37 +110,13 @@ async fn collect_once(context: &Shared, seen: &mut HashMap<String, Seen>) -> Res
     }
     let known: BTreeSet<String> = images.iter().map(|image| image.id.clone()).collect();
     context.puller.retain(&known, now.saturating_sub(MEMORY).unwrap_or(Timestamp::MIN));
-    let Some(usage) = disk_usage(mountpoint.as_ref()) else { return Ok(()) };
-    let candidates: Vec<Candidate> = images
+    let candidates = images
         .into_iter()
-        .filter(|image| !image.pinned && seen.get(&image.id).is_none_or(|entry| entry.used != Some(now)))
-        .map(|image| Candidate {
-            seen: seen.get(&image.id).copied().unwrap_or(Seen { first: now, used: None }),
-            size: image.size,
-            id: image.id,
-        })
+        .filter(|image| !image.pinned)
+        .filter_map(|image| Some(Candidate { seen: *seen.get(&image.id)?, size: image.size, id: image.id }))
+        .filter(|image| image.seen.used != Some(now))
         .collect();
-    let settings = &context.config.images;
-    let (old, candidates): (Vec<Candidate>, Vec<Candidate>) =
-        candidates.into_iter().partition(|image| image.is_old(settings.maximum_age, now));
-    let old: Vec<String> = old.into_iter().map(|image| image.id).collect();
-    remove(&mut client, &old, "nothing has used it for long").await?;
-    let chosen = choose(candidates, usage, settings, now);
-    remove(&mut client, &chosen.ids, "the disk is full").await?;
-    if chosen.missing > 0 {
-        let message = format!(
-            "Failed to garbage collect required amount of images. Attempted to free {} bytes, but only found {} bytes eligible to free.",
-            chosen.wanted,
-            chosen.wanted - chosen.missing
-        );
-        context.recorder.event(
-            &node_reference(&context.config.node_name),
-            EventType::Warning,
-            "FreeDiskSpaceFailed",
-            message,
-        );
-    }
-    Ok(())
+    Ok(candidates)
 }
 
 async fn remove(client: &mut v1::ImageClient, ids: &[String], reason: &str) -> Result<(), v1::Status> {
@@ -100,6 +131,8 @@ async fn remove(client: &mut v1::ImageClient, ids: &[String], reason: &str) -> R
 #[derive(Clone, Copy)]
 struct Seen {
     first: Timestamp,
+    /// Whether it was here when the kubelet started.
+    was_here: bool,
     used: Option<Timestamp>,
 }
 
@@ -110,6 +143,11 @@ struct Candidate {
 }
 
 impl Candidate {
+    /// Whether it has come so lately that it may be about to be used.
+    fn is_young(&self, minimum_age: Duration, now: Timestamp) -> bool {
+        !self.seen.was_here && now.duration_since(self.seen.first) < signed(minimum_age)
+    }
+
     /// Whether nothing has used it for longer than images are kept.
     fn is_old(&self, maximum_age: Option<Duration>, now: Timestamp) -> bool {
         let last = self.seen.used.unwrap_or(self.seen.first);
@@ -142,8 +180,7 @@ fn choose(mut images: Vec<Candidate>, usage: (u64, u64), settings: &ImageSetting
         if chosen.missing == 0 {
             break;
         }
-        // A young one may be about to be used.
-        if now.duration_since(image.seen.first) < signed(settings.minimum_age) {
+        if image.is_young(settings.minimum_age, now) {
             continue;
         }
         chosen.missing = chosen.missing.saturating_sub(image.size);
@@ -159,7 +196,11 @@ mod tests {
     #[test]
     fn images_unused_for_longest_go_first_until_enough_is_free() {
         let at = |second| Timestamp::from_second(second).expect("a valid time");
-        let image = |id: &str, used| Candidate { id: id.to_owned(), size: 10, seen: Seen { first: at(0), used } };
+        let image = |id: &str, used| Candidate {
+            id: id.to_owned(),
+            size: 10,
+            seen: Seen { first: at(0), was_here: false, used },
+        };
         let images = || vec![image("late", Some(at(900))), image("never", None), image("early", Some(at(100)))];
         let ids = |used: u64, high: u8, low: u8, now: i64| {
             let settings = ImageSettings { gc_percent: (high, low), ..ImageSettings::new("/x".into()) };

@@ -9,7 +9,7 @@ mod records;
 mod reference;
 mod settings;
 
-pub use collect::collect;
+pub use collect::{ImageCollector, collect};
 pub use keyring::{InvalidDockerConfig, docker_config};
 pub use providers::ProvidersError;
 pub use pull::{Puller, rpc_message};

@@ -6,12 +6,8 @@ use std::path::{Path, PathBuf};
 
 use k8s_openapi::api::core::v1::NodeSystemInfo;
 
+use crate::config::Config;
 use crate::resources::Amounts;
-
-/// Memory that pods cannot ask for: below it the node is under pressure.
-pub const RESERVED_MEMORY: i64 = 100 << 20;
-/// Share of the disk that pods cannot ask for, in hundredths.
-pub const RESERVED_DISK_PERCENT: u64 = 10;
 
 /// What the machine has.
 #[derive(Clone, Debug)]
@@ -65,14 +61,15 @@ impl Machine {
         amounts
     }
 
-    /// What pods can ask for.
-    pub fn allocatable(&self, max_pods: u32) -> Amounts {
-        let mut amounts = self.capacity(max_pods);
+    /// What pods can ask for: not what is kept back, nor that without which the node would be short.
+    pub fn allocatable(&self, config: &Config) -> Amounts {
+        let mut amounts = config.reserved.rest(&self.capacity(config.max_pods));
         let huge: i64 = self.huge_pages.iter().map(|(_, bytes)| bytes).sum();
-        amounts.insert("memory".to_owned(), (self.memory_bytes - RESERVED_MEMORY - huge).max(0));
-        let disk = u64::try_from(self.disk_bytes).unwrap_or(0);
-        let disk = disk - disk / 100 * RESERVED_DISK_PERCENT;
-        amounts.insert("ephemeral-storage".to_owned(), i64::try_from(disk).unwrap_or(i64::MAX));
+        let (memory, disk) = config.eviction.reserved(self.memory_bytes, self.disk_bytes);
+        for (name, kept) in [("memory", memory + huge), ("ephemeral-storage", disk)] {
+            let amount = amounts.entry(name.to_owned()).or_default();
+            *amount = (*amount - kept).max(0);
+        }
         amounts
     }
 }

@@ -2,9 +2,10 @@
 
 mod lease;
 mod machine;
-mod pressure;
+mod oom;
 mod register;
 mod runtime;
+mod shares;
 mod status;
 
 use std::collections::BTreeMap;
@@ -18,11 +19,12 @@ use k8s_openapi::api::core::v1::{ContainerImage, Node, NodeCondition, NodeStatus
 use kube::Api;
 
 pub use lease::renew;
-pub use machine::{Machine, MachineError, disk_usage};
+pub use machine::{Machine, MachineError, disk_usage, meminfo};
+pub use oom::watch_oom;
+pub use shares::share;
 
 use crate::context::Shared;
 use crate::csi;
-use pressure::Pressures;
 
 /// How often the machine and the runtime are looked at.
 const INTERVAL: Duration = Duration::from_secs(10);
@@ -51,7 +53,6 @@ pub async fn run(context: Shared, port: u16, drain: Drain) {
     let mut keeper = Keeper {
         context: Arc::clone(&context),
         port,
-        pressures: Pressures::default(),
         images: Vec::new(),
         images_at: None,
         pod_cidr: None,
@@ -75,6 +76,7 @@ pub async fn run(context: Shared, port: u16, drain: Drain) {
         tracing::warn!(name, err = %err, "CSINode cannot be made");
     }
     let mut changes = context.node.subscribe();
+    let mut conditions = context.conditions.subscribe();
     loop {
         let node = context.node.lister().get(None, &name);
         let next = drain.until(keeper.keep(node.as_deref())).await;
@@ -93,6 +95,8 @@ pub async fn run(context: Shared, port: u16, drain: Drain) {
             () = &mut wait => {}
             // Only a change of what the kubelet reads from its node matters before the time is over.
             () = keeper.relevant_change(&mut changes) => {}
+            // The sender lives as long as the context.
+            _ = conditions.changed() => {}
             // A volume is not mounted before it is known that it is used.
             () = context.csi.attachments.unreported(), if pause == INTERVAL => {}
             () = context.devices.changed(), if pause == INTERVAL => {}
@@ -111,7 +115,6 @@ pub struct KeepError {
 struct Keeper {
     context: Shared,
     port: u16,
-    pressures: Pressures,
     images: Vec<ContainerImage>,
     images_at: Option<Timestamp>,
     pod_cidr: Option<String>,
@@ -195,7 +198,6 @@ impl Keeper {
         if !runtime.handlers.is_empty() {
             self.runtime_handlers = runtime.handlers.clone();
         }
-        let measured = self.pressures.measure(&self.context.machine, &self.context.config.kubelet_dir(), now);
         let old: BTreeMap<String, NodeCondition> = (self.reported.as_ref().map(|(status, _)| status))
             .or_else(|| node.and_then(|node| node.status.as_ref()))
             .and_then(|status| status.conditions.clone())
@@ -209,7 +211,7 @@ impl Keeper {
             images: &self.images,
             handlers: &self.runtime_handlers,
             ready: runtime.problem.as_deref(),
-            pressures: &measured,
+            pressures: &self.context.conditions.all(),
             old: &old,
             now,
         })

@@ -15,8 +15,8 @@ use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 
 use super::machine::system_info;
-use super::pressure::Measured;
 use crate::context::Context;
+use crate::eviction::Condition;
 use crate::pods::whole_seconds;
 use crate::resources::Amounts;
 
@@ -33,7 +33,7 @@ pub struct Inputs<'a> {
     /// Why the node is not ready; `None` if it is.
     pub ready: Option<&'a str>,
     /// What is short.
-    pub pressures: &'a Measured,
+    pub pressures: &'a BTreeSet<Condition>,
     /// The conditions before.
     pub old: &'a BTreeMap<String, NodeCondition>,
     /// The present.
@@ -74,9 +74,10 @@ fn quantities(amounts: &Amounts) -> BTreeMap<String, ApiQuantity> {
 
 fn conditions(inputs: &Inputs<'_>) -> Vec<NodeCondition> {
     let pressures = inputs.pressures;
-    let pressure = |short: bool, type_, reasons: (&'static str, &'static str), messages: (&str, &str)| {
+    let pressure = |condition: Condition, reasons: (&'static str, &'static str), messages: (&str, &str)| {
+        let short = pressures.contains(&condition);
         let (reason, message) = if short { (reasons.0, messages.0) } else { (reasons.1, messages.1) };
-        (type_, short, reason, message.to_owned())
+        (condition.as_str(), short, reason, message.to_owned())
     };
     let ready = match inputs.ready {
         None => ("Ready", true, "KubeletReady", "kubelet is posting ready status".to_owned()),
@@ -84,20 +85,17 @@ fn conditions(inputs: &Inputs<'_>) -> Vec<NodeCondition> {
     };
     let all = [
         pressure(
-            pressures.memory,
-            "MemoryPressure",
+            Condition::Memory,
             ("KubeletHasInsufficientMemory", "KubeletHasSufficientMemory"),
             ("kubelet has insufficient memory available", "kubelet has sufficient memory available"),
         ),
         pressure(
-            pressures.disk,
-            "DiskPressure",
+            Condition::Disk,
             ("KubeletHasDiskPressure", "KubeletHasNoDiskPressure"),
             ("kubelet has disk pressure", "kubelet has no disk pressure"),
         ),
         pressure(
-            pressures.pids,
-            "PIDPressure",
+            Condition::Pid,
             ("KubeletHasInsufficientPID", "KubeletHasSufficientPID"),
             ("kubelet has insufficient PID available", "kubelet has sufficient PID available"),
         ),

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use k8s_openapi::api::core::v1::{Container, Pod, ResourceRequirements};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use super::spec;
 
@@ -19,7 +19,11 @@ pub type Allocation = BTreeMap<String, ResourceRequirements>;
 
 /// What all pods of the node have. Cheap to clone.
 #[derive(Clone, Default)]
-pub struct Allocations(Arc<Mutex<Inner>>);
+pub struct Allocations {
+    inner: Arc<Mutex<Inner>>,
+    /// Counts what has changed.
+    changes: watch::Sender<u64>,
+}
 
 #[derive(Default)]
 struct Inner {
@@ -36,7 +40,21 @@ pub fn desired(pod: &Pod) -> Allocation {
 
 impl Allocations {
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Follows changes of what pods have.
+    pub fn subscribe(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
+    fn changed(&self) {
+        self.changes.send_modify(|count| *count += 1);
+    }
+
+    /// Whether a pod was let in and has not stopped.
+    pub fn holds(&self, uid: &str) -> bool {
+        self.lock().by_uid.contains_key(uid)
     }
 
     /// Takes note of a pod that was let in: it has what it had before a restart of the kubelet, or what it asks for.
@@ -48,6 +66,7 @@ impl Allocations {
         let is_kept = kept.is_some();
         let allocation = kept.unwrap_or_else(|| desired(pod));
         self.lock().by_uid.insert(spec::uid(pod).to_owned(), allocation.clone());
+        self.changed();
         if is_kept { Ok(()) } else { write(&allocation, dir).await }
     }
 
@@ -79,6 +98,8 @@ impl Allocations {
         };
         fits(&has)?;
         inner.by_uid.insert(spec::uid(pod).to_owned(), desired(pod));
+        drop(inner);
+        self.changed();
         Ok(())
     }
 
@@ -112,6 +133,7 @@ impl Allocations {
         inner.by_uid.remove(uid);
         inner.waiting.remove(uid);
         drop(inner);
+        self.changed();
         self.wake();
     }
 }

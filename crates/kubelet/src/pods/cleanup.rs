@@ -11,7 +11,7 @@ use kube::Api;
 use kube::api::{DeleteParams, Preconditions};
 
 use super::observed::{Observed, State};
-use super::{cri_config, names, spec};
+use super::{cri_config, names, observe, spec};
 use crate::context::Context;
 use crate::images::rpc_message;
 use crate::resources::CgroupError;
@@ -73,6 +73,22 @@ pub async fn dead_instances(context: &Context, pod: &Pod, observed: &Observed) {
             tracing::debug!(err = %err, "old sandbox cannot be removed");
         }
     }
+}
+
+/// Removes the containers of pods that have come to their end; how many.
+pub async fn remove_unused_containers(context: &Context) -> usize {
+    let mut removed = 0;
+    for pod in context.pods.list().iter().filter(|pod| spec::is_terminal(pod)) {
+        let Ok(observed) = observe::observe(context, spec::uid(pod)).await else { continue };
+        for instance in observed.containers.iter().filter(|instance| instance.state == State::Exited) {
+            let request = v1::RemoveContainerRequest { container_id: instance.id.clone() };
+            if context.runtime.clone().remove_container(request).await.is_ok() {
+                remove_logs(context, pod, &instance.name, instance.restart_count).await;
+                removed += 1;
+            }
+        }
+    }
+    removed
 }
 
 async fn remove_logs(context: &Context, pod: &Pod, container: &str, restart_count: u32) {

@@ -47,8 +47,8 @@ pub struct Facts<'a> {
     pub sandbox_ready: bool,
     /// Changes of resources that are not done.
     pub resizes: &'a [Resize],
-    /// Why the kubelet evicts the pod, if it does.
-    pub eviction: Option<&'a str>,
+    /// Why the kubelet ends the pod though it could go on, if it does.
+    pub disruption: Option<&'a str>,
     /// The present.
     pub now: Timestamp,
 }
@@ -90,13 +90,13 @@ pub fn conditions(pod: &Pod, old: &PodStatus, facts: &Facts<'_>) -> Vec<PodCondi
         let verdict = Verdict { status: true, reason: resize.reason, message: resize.message.clone() };
         PodCondition { observed_generation: resize.generation, ..condition(pod, old, resize.type_, verdict, facts.now) }
     }));
-    if let Some(message) = facts.eviction {
+    if let Some(message) = facts.disruption {
         let reason = Some("TerminationByKubelet");
         let verdict = Verdict { status: true, reason, message: Some(message.to_owned()) };
         conditions.push(condition(pod, old, DISRUPTION, verdict, facts.now));
     }
     let is_others = |condition: &&PodCondition| match condition.type_.as_str() {
-        DISRUPTION => facts.eviction.is_none(),
+        DISRUPTION => facts.disruption.is_none(),
         type_ => !OWNED.contains(&type_),
     };
     conditions.extend(old.conditions.iter().flatten().filter(is_others).cloned());

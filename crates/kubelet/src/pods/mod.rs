@@ -40,15 +40,15 @@ use tokio::sync::{Notify, watch};
 pub use admission::matches_node;
 pub use allocation::Allocations;
 pub use backoff::BackOff;
-pub use cleanup::{CleanupError, delete_from_api};
-pub use cri_config::NodeFacts;
+pub use cleanup::{CleanupError, delete_from_api, remove_unused_containers};
+pub use cri_config::{NodeFacts, log_directory};
 pub use dns::{NodeDns, parse_resolv_conf};
 pub use observe::observe;
 pub use observed::{Instance, Observed, State, timestamp};
 pub use publish::StatusManager;
 pub use references::References;
 pub use source::NodePods;
-pub use status::whole_seconds;
+pub use status::{Failure, whole_seconds};
 pub use users::UserRanges;
 
 use crate::context::Shared;
@@ -65,6 +65,7 @@ pub struct Workers(Arc<Mutex<HashMap<String, Handle>>>);
 struct Handle {
     updates: watch::Sender<Update>,
     wake: Arc<Notify>,
+    released: watch::Receiver<bool>,
 }
 
 impl Workers {
@@ -75,6 +76,27 @@ impl Workers {
     /// Whether a pod's worker was told that its pod is gone.
     fn is_gone(&self, uid: &str) -> bool {
         self.lock().get(uid).is_some_and(|handle| handle.updates.borrow().gone)
+    }
+
+    /// Ends a pod for a reason of the node's. A pod that has ended already stays as it is.
+    pub fn end(&self, uid: &str, failure: Failure) {
+        if let Some(handle) = self.lock().get(uid) {
+            handle.updates.send_modify(|update| update.end = Some(failure));
+        }
+    }
+
+    /// Whether a pod was ended for a reason of the node's.
+    pub fn is_ended(&self, uid: &str) -> bool {
+        self.lock().get(uid).is_some_and(|handle| handle.updates.borrow().end.is_some())
+    }
+
+    /// Waits until a pod has given back what it held of the node; one that has no worker has.
+    pub async fn released(&self, uid: &str) {
+        let released = self.lock().get(uid).map(|handle| handle.released.clone());
+        if let Some(mut released) = released {
+            // A worker that ended has released its pod, or will never do.
+            let _ = released.wait_for(|released| *released).await;
+        }
     }
 
     /// Makes a pod's worker look again.
@@ -92,7 +114,7 @@ impl Workers {
 
 /// Runs the node's pods until the drain signal.
 pub async fn run(context: Shared, drain: Drain) {
-    let workers = Workers::default();
+    let workers = context.workers.clone();
     let mut tasks = Tasks::new();
     tasks.spawn("container events", events::follow(Arc::clone(&context), workers.clone(), drain.clone()));
     let mut wanted = context.static_pods.wanted();
@@ -145,7 +167,7 @@ async fn adopt(context: &Shared, workers: &Workers, tasks: &mut Tasks, drain: &D
         pod.metadata.uid = Some(uid);
         pod.metadata.namespace = Some(namespace);
         pod.metadata.name = Some(name);
-        update(context, workers, tasks, drain, Update { pod: Arc::new(pod), gone: true });
+        update(context, workers, tasks, drain, Arc::new(pod), true);
     }
 }
 
@@ -156,12 +178,12 @@ fn apply(context: &Shared, workers: &Workers, tasks: &mut Tasks, drain: &Drain, 
         && !static_pods::is_mirror(old)
     {
         // Another pod took the name between two looks: the first one is gone.
-        update(context, workers, tasks, drain, Update { pod: Arc::clone(old), gone: true });
+        update(context, workers, tasks, drain, Arc::clone(old), true);
     }
     if static_pods::is_mirror(change.object()) {
         return apply_mirror(context, workers, tasks, drain, change.object(), gone);
     }
-    update(context, workers, tasks, drain, Update { pod: Arc::clone(change.object()), gone });
+    update(context, workers, tasks, drain, Arc::clone(change.object()), gone);
 }
 
 /// A mirror pod tells nothing but what the API has of the status of its static pod.
@@ -172,7 +194,7 @@ fn apply_mirror(context: &Shared, workers: &Workers, tasks: &mut Tasks, drain: &
         // What the API says of it does not bring back a pod whose manifest is gone.
         if !workers.is_gone(spec::uid(&pod)) {
             let pod = context.pods.with_status(pod);
-            update(context, workers, tasks, drain, Update { pod, gone: false });
+            update(context, workers, tasks, drain, pod, false);
         }
     }
     context.static_pods.look_at(key);
@@ -184,29 +206,35 @@ fn apply_manifests(context: &Shared, workers: &Workers, tasks: &mut Tasks, drain
     let wanted = context.static_pods.wanted().borrow().clone().unwrap_or_default();
     for pod in context.static_pods.running() {
         if !wanted.values().any(|wanted| spec::uid(wanted) == spec::uid(&pod)) {
-            update(context, workers, tasks, drain, Update { pod, gone: true });
+            update(context, workers, tasks, drain, pod, true);
         }
     }
     for pod in wanted.values() {
         if context.static_pods.begin(pod) {
             let pod = context.pods.with_status(Arc::clone(pod));
-            update(context, workers, tasks, drain, Update { pod, gone: false });
+            update(context, workers, tasks, drain, pod, false);
         }
     }
 }
 
-fn update(context: &Shared, workers: &Workers, tasks: &mut Tasks, drain: &Drain, update: Update) {
-    let uid = spec::uid(&update.pod).to_owned();
-    let mut handles = workers.lock();
-    if let Some(handle) = handles.get(&uid) {
-        handle.updates.send_replace(update);
+fn update(context: &Shared, workers: &Workers, tasks: &mut Tasks, drain: &Drain, pod: Arc<Pod>, gone: bool) {
+    let uid = spec::uid(&pod).to_owned();
+    if let Some(handle) = workers.lock().get(&uid) {
+        // What the node itself has decided stays.
+        handle.updates.send_modify(|update| (update.pod, update.gone) = (pod, gone));
         return;
     }
+    begin(context, workers, tasks, drain, Update { pod, gone, end: None });
+}
+
+/// Gives a worker to a pod that has none.
+fn begin(context: &Shared, workers: &Workers, tasks: &mut Tasks, drain: &Drain, update: Update) {
+    let uid = spec::uid(&update.pod).to_owned();
     let (updates, receiver) = watch::channel(update);
+    let (releases, released) = watch::channel(false);
     let wake = Arc::new(Notify::new());
-    let worker = Worker::new(Arc::clone(context), receiver, Arc::clone(&wake));
-    handles.insert(uid.clone(), Handle { updates, wake });
-    drop(handles);
+    let worker = Worker::new(Arc::clone(context), receiver, Arc::clone(&wake), releases);
+    workers.lock().insert(uid.clone(), Handle { updates, wake, released });
     tasks.spawn(uid, worker.run(drain.clone()));
 }
 
@@ -217,6 +245,6 @@ fn revive(context: &Shared, workers: &Workers, tasks: &mut Tasks, drain: &Drain,
     if last.gone {
         context.static_pods.end(uid);
     } else {
-        update(context, workers, tasks, drain, last);
+        begin(context, workers, tasks, drain, last);
     }
 }

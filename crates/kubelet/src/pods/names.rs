@@ -24,6 +24,13 @@ pub const TERMINATION_MESSAGE_POLICY: &str = "io.kubernetes.container.terminatio
 /// The pod's grace period when the container was created.
 pub const GRACE_PERIOD: &str = "io.kubernetes.pod.terminationGracePeriod";
 
+/// The container that figures are about.
+pub fn of_stats(stats: &cri::ContainerStats) -> String {
+    let attributes = stats.attributes.clone().unwrap_or_default();
+    let label = attributes.labels.get(CONTAINER_NAME).cloned();
+    label.unwrap_or_else(|| attributes.metadata.unwrap_or_default().name)
+}
+
 /// The labels of a pod's sandbox.
 pub fn sandbox_labels(pod: &Pod) -> HashMap<String, String> {
     let mut labels: HashMap<String, String> = pod.metadata.labels.clone().unwrap_or_default().into_iter().collect();

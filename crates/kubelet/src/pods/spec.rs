@@ -2,6 +2,8 @@
 
 use k8s_openapi::api::core::v1::{Container, Pod, PodSpec, Probe};
 
+use crate::static_pods;
+
 /// When a container is started again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RestartPolicy {
@@ -153,6 +155,19 @@ pub fn host_network(pod: &Pod) -> bool {
 /// The pod's phase in the API; empty where it has none yet.
 pub fn phase(pod: &Pod) -> &str {
     pod.status.as_ref().and_then(|status| status.phase.as_deref()).unwrap_or_default()
+}
+
+/// Pods at or above this priority keep the cluster itself alive.
+const SYSTEM_CRITICAL: i32 = 2_000_000_000;
+
+/// Whether the cluster or the node cannot do without the pod: static pods, and those of a system's priority.
+pub fn is_critical(pod: &Pod) -> bool {
+    static_pods::is_static(pod) || static_pods::is_mirror(pod) || priority(pod) >= SYSTEM_CRITICAL
+}
+
+/// The pod's priority.
+pub fn priority(pod: &Pod) -> i32 {
+    spec(pod).priority.unwrap_or(0)
 }
 
 /// Whether the pod has come to its end, as the API knows it.

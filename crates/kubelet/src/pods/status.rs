@@ -23,15 +23,19 @@ pub struct Failure {
     pub reason: String,
     /// A sentence for people.
     pub message: String,
+    /// What the condition `DisruptionTarget` says, where the pod has to go though it did nothing wrong.
+    pub disruption: Option<String>,
+    /// How long the pod may take to stop at most, in seconds, where that is not the pod's own affair.
+    pub grace: Option<i64>,
 }
 
 impl Failure {
     /// The reason of pods that had to go because of what they took from the node.
     pub const EVICTED: &'static str = "Evicted";
 
-    /// Whether the pod is evicted.
-    pub fn is_eviction(&self) -> bool {
-        self.reason == Self::EVICTED
+    /// An end that the pod itself has earned, within its own grace period.
+    pub fn new(reason: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { reason: reason.into(), message: message.into(), disruption: None, grace: None }
     }
 }
 
@@ -79,7 +83,7 @@ pub fn status(input: &Input<'_>) -> PodStatus {
         phase,
         sandbox_ready: has_sandbox(input),
         resizes: input.resizes,
-        eviction: input.failure.filter(|failure| failure.is_eviction()).map(|failure| failure.message.as_str()),
+        disruption: input.failure.and_then(|failure| failure.disruption.as_deref()),
         now: input.now,
     };
     let conditions = conditions::conditions(pod, &old, &facts);

@@ -30,10 +30,6 @@ use crate::volumes::{self, Mounted};
 const RESYNC: Duration = Duration::from_secs(3600);
 /// After something failed that is not held by itself.
 const RETRY: Duration = Duration::from_secs(2);
-/// How often volumes with limits are looked at.
-const MEASURE: Duration = Duration::from_secs(10);
-/// How long a pod may take to stop that has to go because of what it took from the node, in seconds.
-const EVICTION_GRACE: i64 = 1;
 /// After resources of a container that runs could not be changed.
 const RESIZE_RETRY: Duration = Duration::from_secs(10);
 /// The longest wait between attempts to mount a pod's volumes.
@@ -48,16 +44,8 @@ pub struct Update {
     pub pod: Arc<Pod>,
     /// Whether the API no longer has it.
     pub gone: bool,
-}
-
-/// What a pod has written to its volumes.
-enum Usage {
-    /// Nothing limits it.
-    Unlimited,
-    /// It is within its limits, which are looked at again at a time.
-    Within(Timestamp),
-    /// It has to go.
-    Exceeded,
+    /// Why the kubelet ends it, if it does.
+    pub end: Option<Failure>,
 }
 
 /// What follows a step.
@@ -75,17 +63,23 @@ pub struct Worker {
     context: Shared,
     updates: watch::Receiver<Update>,
     wake: Arc<Notify>,
+    /// Says when the pod has given back what it held of the node.
+    released: watch::Sender<bool>,
     state: PodState,
     probes: PodProbes,
     references: References,
     mount_failures: u32,
-    /// When the volumes are looked at for what was written to them.
-    measure_at: Option<Timestamp>,
 }
 
 impl Worker {
-    /// A worker for the pod in `updates`; `wake` makes it look again.
-    pub fn new(context: Shared, updates: watch::Receiver<Update>, wake: Arc<Notify>) -> Self {
+    /// A worker for the pod in `updates`; `wake` makes it look again, `released` hears when nothing of the pod runs
+    /// any more.
+    pub fn new(
+        context: Shared,
+        updates: watch::Receiver<Update>,
+        wake: Arc<Notify>,
+        released: watch::Sender<bool>,
+    ) -> Self {
         let pod = Arc::clone(&updates.borrow().pod);
         Self {
             probes: PodProbes::new(Arc::clone(&context), Arc::clone(&wake)),
@@ -94,8 +88,8 @@ impl Worker {
             context,
             updates,
             wake,
+            released,
             mount_failures: 0,
-            measure_at: None,
         }
     }
 
@@ -135,6 +129,11 @@ impl Worker {
         self.state.pod = self.context.allocations.allocated(&update.pod);
         self.state.desired = update.pod;
         self.state.observe(&self.context).await?;
+        if let Some(end) = update.end
+            && !spec::is_terminal(&self.state.pod)
+        {
+            self.state.failure = Some(end);
+        }
         let deadline = self.check_deadline();
         if !update.gone && !self.state.is_ending() {
             self.admit().await;
@@ -159,7 +158,7 @@ impl Worker {
         if deadline <= self.context.env.now() && !self.state.is_ending() {
             let message = "Pod was active on the node longer than the specified deadline".to_owned();
             self.context.event(&self.state.pod, None, EventType::Normal, "DeadlineExceeded", message.clone());
-            self.state.failure = Some(Failure { reason: "DeadlineExceeded".to_owned(), message });
+            self.state.failure = Some(Failure::new("DeadlineExceeded", message));
         }
         Some(deadline)
     }
@@ -175,8 +174,7 @@ impl Worker {
         if !began && let Err(refusal) = admission::admit(&self.context, &pod).await {
             let reason = refusal.event_reason();
             self.context.event(&pod, None, EventType::Warning, reason, refusal.to_string());
-            let message = format!("Pod was rejected: {refusal}");
-            self.state.failure = Some(Failure { reason: reason.to_owned(), message });
+            self.state.failure = Some(Failure::new(reason, format!("Pod was rejected: {refusal}")));
             return;
         }
         let dir = self.context.config.pod_dir(spec::uid(&pod));
@@ -222,11 +220,6 @@ impl Worker {
             Ok(None) => return Ok(Next::Again),
             Err(at) => return Ok(Next::Rest(Some(at))),
         };
-        let measure_at = match self.check_usage().await {
-            Usage::Unlimited => None,
-            Usage::Within(until) => Some(until),
-            Usage::Exceeded => return Ok(Next::Again),
-        };
         if plan.is_rest() {
             let retry = match resize::apply(&self.context, &mut self.state).await {
                 resize::Applied::Some => return Ok(Next::Again),
@@ -236,7 +229,7 @@ impl Worker {
                     Some(self.in_time(RESIZE_RETRY))
                 }
             };
-            return Ok(Next::Rest([plan.wake_at, mounted.refresh_at, measure_at, retry].into_iter().flatten().min()));
+            return Ok(Next::Rest([plan.wake_at, mounted.refresh_at, retry].into_iter().flatten().min()));
         }
         if let Some(attempt) = plan.create_sandbox {
             return Ok(self.create_sandbox(attempt).await);
@@ -298,30 +291,10 @@ impl Worker {
         }
     }
 
-    /// Ends a pod that has written more to its volumes than it may.
-    async fn check_usage(&mut self) -> Usage {
-        if !volumes::is_limited(&self.state.pod) {
-            return Usage::Unlimited;
-        }
-        if let Some(at) = self.measure_at.filter(|at| *at > self.context.env.now()) {
-            return Usage::Within(at);
-        }
-        if let Some(message) = volumes::excess(&self.context, &self.state.pod).await {
-            self.context.event(&self.state.pod, None, EventType::Warning, Failure::EVICTED, message.clone());
-            self.state.failure = Some(Failure { reason: Failure::EVICTED.to_owned(), message });
-            return Usage::Exceeded;
-        }
-        let at = self.in_time(MEASURE);
-        self.measure_at = Some(at);
-        Usage::Within(at)
-    }
-
     /// How long the pod may take to stop.
     fn grace(&self) -> i64 {
-        match &self.state.failure {
-            Some(failure) if failure.is_eviction() => EVICTION_GRACE,
-            _ => spec::grace_period(&self.state.pod),
-        }
+        let own = spec::grace_period(&self.state.pod);
+        self.state.failure.as_ref().and_then(|failure| failure.grace).map_or(own, |most| own.min(most))
     }
 
     async fn create_sandbox(&mut self, attempt: u32) -> Next {
@@ -399,8 +372,8 @@ impl Worker {
         if !self.state.observed.is_stopped() {
             self.state.publish(&self.context, &self.probes);
             let grace = self.grace();
-            // Another deletion may ask for more haste.
-            return Ok(self.kill_all(grace, move |update| spec::grace_period(&update.pod) < grace).await);
+            // Another deletion may ask for more haste, or the node itself.
+            return Ok(self.kill_all(grace, move |update| update.grace_period() < grace).await);
         }
         self.probes.stop();
         self.references = References::default();
@@ -414,6 +387,7 @@ impl Worker {
             return Ok(Next::Rest(Some(self.in_time(RETRY))));
         }
         self.state.has_cgroup = false;
+        self.released.send_replace(true);
         context.allocations.forget(&uid);
         context.devices.forget(&uid);
         context.users.forget(&uid);
@@ -477,6 +451,11 @@ const HOLD: Duration = Duration::from_secs(5);
 
 impl Update {
     fn wants_stop(&self) -> bool {
-        self.gone || spec::is_deleted(&self.pod) || spec::is_terminal(&self.pod)
+        self.gone || self.end.is_some() || spec::is_deleted(&self.pod) || spec::is_terminal(&self.pod)
+    }
+
+    fn grace_period(&self) -> i64 {
+        let own = spec::grace_period(&self.pod);
+        self.end.as_ref().and_then(|end| end.grace).map_or(own, |most| own.min(most))
     }
 }

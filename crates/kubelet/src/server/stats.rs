@@ -14,30 +14,12 @@ use super::pods::Refusal;
 use crate::context::Shared;
 use crate::node::disk_usage;
 use crate::pods::{names, spec};
+use crate::stats;
 use crate::volumes::{self, VolumeUsage};
 
 async fn pod_stats(context: &Shared) -> Result<Vec<v1::PodSandboxStats>, Refusal> {
     let refused = |err: v1::Status| Refusal(StatusCode::INTERNAL_SERVER_ERROR, err.message().to_owned());
-    let mut runtime = context.runtime.clone();
-    match runtime.list_pod_sandbox_stats(v1::ListPodSandboxStatsRequest { filter: None }).await {
-        Ok(answer) => Ok(answer.into_inner().stats),
-        Err(err) if err.code() == v1::Code::Unimplemented => Err(refused(err)),
-        // One pod that is on its way out makes containerd 1.6 refuse them all.
-        Err(_) => stats_of_ready(&mut runtime).await.map_err(refused),
-    }
-}
-
-/// The figures of each pod that is ready, asked one by one: one that ends meanwhile is left out.
-async fn stats_of_ready(runtime: &mut v1::RuntimeClient) -> Result<Vec<v1::PodSandboxStats>, v1::Status> {
-    let state = v1::PodSandboxStateValue { state: v1::PodSandboxState::SandboxReady.into() };
-    let filter = v1::PodSandboxFilter { state: Some(state), ..Default::default() };
-    let ready = runtime.list_pod_sandbox(v1::ListPodSandboxRequest { filter: Some(filter) }).await?.into_inner().items;
-    let mut all = Vec::new();
-    for sandbox in ready {
-        let asked = v1::PodSandboxStatsRequest { pod_sandbox_id: sandbox.id };
-        all.extend(runtime.pod_sandbox_stats(asked).await.ok().and_then(|answer| answer.into_inner().stats));
-    }
-    Ok(all)
+    stats::of_pods(context).await.map_err(refused)
 }
 
 fn value(value: Option<&v1::UInt64Value>) -> Option<u64> {
@@ -170,7 +152,7 @@ fn network(usage: &v1::NetworkUsage) -> Value {
 }
 
 fn container(stats: &v1::ContainerStats) -> Value {
-    let mut map = Map::from_iter([("name".to_owned(), json!(container_name(stats)))]);
+    let mut map = Map::from_iter([("name".to_owned(), json!(names::of_stats(stats)))]);
     insert(&mut map, "cpu", cpu(stats.cpu.as_ref()));
     insert(&mut map, "memory", memory(stats.memory.as_ref()));
     if let Some(layer) = &stats.writable_layer {
@@ -182,12 +164,6 @@ fn container(stats: &v1::ContainerStats) -> Value {
         map.insert("rootfs".to_owned(), Value::Object(rootfs));
     }
     Value::Object(map)
-}
-
-fn container_name(stats: &v1::ContainerStats) -> String {
-    let attributes = stats.attributes.clone().unwrap_or_default();
-    let label = attributes.labels.get(names::CONTAINER_NAME).cloned();
-    label.unwrap_or_else(|| attributes.metadata.unwrap_or_default().name)
 }
 
 /// `/metrics/resource`.
@@ -225,7 +201,7 @@ pub async fn resource_metrics(State(context): State<Shared>) -> Result<Response,
             &pod,
         );
         for stats in &linux.containers {
-            let labels = format!("container=\"{}\",{pod}", container_name(stats));
+            let labels = format!("container=\"{}\",{pod}", names::of_stats(stats));
             let names = ("container_cpu_usage_seconds_total", "container_memory_working_set_bytes");
             both(stats.cpu.as_ref(), stats.memory.as_ref(), names, &labels);
         }

@@ -26,13 +26,14 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{Pod, Volume};
 
 pub use claims::{Bound, Claims};
+pub use empty_dir::size_limit;
 pub use mounts::{Sources, container_devices, container_mounts};
 pub use ownership::Ownership;
 pub use subpath::read_inside;
 pub use table::{is_mount_point, remove_tree};
 pub use tokens::TokenIssuer;
 pub use unmount::{UnmountError, remove_mounted, unmount};
-pub use usage::{Usage, VolumeUsage, excess, is_limited, of_pod};
+pub use usage::{Usage, VolumeUsage, of_pod, on_disk, taken};
 
 use crate::context::Context;
 use crate::pods::{References, spec};

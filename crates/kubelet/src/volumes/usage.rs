@@ -1,4 +1,4 @@
-//! How full the volumes of pods are: for those who ask, and to end pods that took more than they may.
+//! How full the volumes of pods are: for those who ask, and for what the node does about it.
 
 use std::collections::HashSet;
 use std::fs;
@@ -6,10 +6,10 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use k8s_openapi::api::core::v1::{Pod, Volume};
+use k8s_openapi::api::core::v1::{EmptyDirVolumeSource, Pod, Volume};
 
 use super::table::is_mount_point;
-use super::{empty_dir, volume_dir};
+use super::volume_dir;
 use crate::context::Context;
 use crate::csi;
 use crate::pods::spec;
@@ -57,6 +57,19 @@ pub async fn of_pod(context: &Context, pod: &Pod) -> Vec<VolumeUsage> {
     all
 }
 
+/// How full those volumes of a pod are that it writes to the node's disk, by name.
+pub async fn on_disk(context: &Context, pod: &Pod) -> Vec<(String, Usage)> {
+    let mut all = Vec::new();
+    for volume in spec::spec(pod).volumes.iter().flatten() {
+        let in_memory = |source: &EmptyDirVolumeSource| !source.medium.as_deref().unwrap_or_default().is_empty();
+        let is_on_disk = volume.config_map.is_some() || volume.empty_dir.as_ref().is_some_and(|dir| !in_memory(dir));
+        if is_on_disk && let Some(usage) = of_directory(context, pod, volume, None).await {
+            all.push((volume.name.clone(), usage));
+        }
+    }
+    all
+}
+
 /// How full a volume is that the kernel knows.
 async fn of_directory(context: &Context, pod: &Pod, volume: &Volume, claimed: Option<&str>) -> Option<Usage> {
     let dir = match claimed {
@@ -99,7 +112,7 @@ fn measure(dir: &Path) -> io::Result<Usage> {
 }
 
 /// Bytes and inodes that a directory takes on its disk, itself included; a file with two names counts once.
-fn taken(dir: &Path) -> io::Result<(u64, u64)> {
+pub fn taken(dir: &Path) -> io::Result<(u64, u64)> {
     let root = fs::symlink_metadata(dir)?;
     let mut seen = HashSet::new();
     let mut open = vec![dir.to_owned()];
@@ -125,31 +138,6 @@ fn taken(dir: &Path) -> io::Result<(u64, u64)> {
         }
     }
     Ok((bytes, inodes))
-}
-
-/// Whether a pod has volumes whose size is limited by looking.
-pub fn is_limited(pod: &Pod) -> bool {
-    spec::spec(pod).volumes.iter().flatten().any(|volume| limit(volume).is_some())
-}
-
-fn limit(volume: &Volume) -> Option<(u64, &str)> {
-    // What is in memory cannot grow beyond its limit.
-    let source = volume.empty_dir.as_ref().filter(|source| source.medium.as_deref().unwrap_or_default().is_empty())?;
-    let bytes = u64::try_from(empty_dir::size_limit(source).ok().flatten()?).ok()?;
-    Some((bytes, source.size_limit.as_ref().map(|limit| limit.0.as_str())?))
-}
-
-/// Why a pod has to go because of what it has written to its volumes, if it has to.
-pub async fn excess(context: &Context, pod: &Pod) -> Option<String> {
-    for volume in spec::spec(pod).volumes.iter().flatten() {
-        let Some((limit, text)) = limit(volume) else { continue };
-        let usage = of_directory(context, pod, volume, None).await;
-        if usage.and_then(|usage| usage.used).is_some_and(|used| used > limit) {
-            let name = &volume.name;
-            return Some(format!("Usage of EmptyDir volume \"{name}\" exceeds the limit \"{text}\". "));
-        }
-    }
-    None
 }
 
 #[cfg(test)]

@@ -31,6 +31,8 @@ struct State {
     sandboxes: HashMap<String, Sandbox>,
     containers: HashMap<String, Container>,
     calls: Vec<String>,
+    /// The memory that containers use, by name.
+    memory: HashMap<String, u64>,
 }
 
 struct Sandbox {
@@ -112,6 +114,11 @@ impl FakeRuntime {
     /// The calls so far that changed something, as `StartContainer main`.
     pub fn calls(&self) -> Vec<String> {
         self.state().calls.clone()
+    }
+
+    /// Says how much memory the containers of a name use.
+    pub fn uses(&self, name: &str, bytes: u64) {
+        self.state().memory.insert(name.to_owned(), bytes);
     }
 
     /// Ends a running container by itself.
@@ -461,11 +468,29 @@ impl RuntimeService for FakeRuntime {
         _: Request<cri::ListPodSandboxStatsRequest>,
     ) -> Answer<cri::ListPodSandboxStatsResponse> {
         let state = self.state();
+        let of_container = |container: &Container| {
+            let used = state.memory.get(&container_name(container)).copied().unwrap_or(0);
+            let bytes = Some(cri::UInt64Value { value: used });
+            cri::ContainerStats {
+                attributes: Some(cri::ContainerAttributes {
+                    metadata: container.config.metadata.clone(),
+                    labels: container.config.labels.clone(),
+                    ..cri::ContainerAttributes::default()
+                }),
+                memory: Some(cri::MemoryUsage { working_set_bytes: bytes, ..cri::MemoryUsage::default() }),
+                ..cri::ContainerStats::default()
+            }
+        };
         let one = |(id, sandbox): (&String, &Sandbox)| cri::PodSandboxStats {
             attributes: Some(cri::PodSandboxAttributes {
                 id: id.clone(),
                 metadata: sandbox.config.metadata.clone(),
+                labels: sandbox.config.labels.clone(),
                 ..cri::PodSandboxAttributes::default()
+            }),
+            linux: Some(cri::LinuxPodSandboxStats {
+                containers: state.containers.values().filter(|c| c.sandbox == *id).map(of_container).collect(),
+                ..cri::LinuxPodSandboxStats::default()
             }),
             ..cri::PodSandboxStats::default()
         };

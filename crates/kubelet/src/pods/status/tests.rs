@@ -231,7 +231,7 @@ fn readiness_is_what_its_probe_and_gates_say() {
 fn a_refused_pod_has_failed() {
     let mut scene = scene();
     scene.observed = Observed::default();
-    scene.failure = Some(Failure { reason: "OutOfcpu".into(), message: "Pod was rejected: too much".into() });
+    scene.failure = Some(Failure::new("OutOfcpu", "Pod was rejected: too much"));
     scene.ending = true;
     let status = scene.status(&one().build());
     assert_eq!((status.phase.as_deref(), status.reason.as_deref()), (Some("Failed"), Some("OutOfcpu")));
@@ -240,7 +240,8 @@ fn a_refused_pod_has_failed() {
 #[test]
 fn an_evicted_pod_says_who_ended_it_and_others_may_say_so_too() {
     let mut scene = scene().running("a");
-    scene.failure = Some(Failure { reason: Failure::EVICTED.into(), message: "it took too much".into() });
+    scene.failure =
+        Some(Failure { disruption: Some("the node is low".into()), ..Failure::new(Failure::EVICTED, "it must go") });
     let mut pod = one().condition("DisruptionTarget", "True", 0).build();
     let disruptions = |status: &PodStatus| {
         let all = status.conditions.iter().flatten().filter(|condition| condition.type_ == "DisruptionTarget");

@@ -1,0 +1,224 @@
+//! Whether a pod can run on this node: the last check, by what the node itself knows.
+
+mod place;
+mod preemption;
+mod pressure;
+mod sysctls;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use api::validation::is_extended_resource;
+use k8s_openapi::api::core::v1::{Node, Pod};
+
+pub use place::matches_node;
+
+use super::resize::Pending;
+use super::{Failure, spec};
+use crate::context::Context;
+use crate::resources::{Amounts, container_amount, pod_requests};
+
+/// A resource of which the node has too little left.
+#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
+#[error("Node didn't have enough resource: {resource}, requested: {requested}, used: {used}, capacity: {capacity}")]
+pub struct Shortage {
+    /// The resource.
+    pub resource: String,
+    /// What the pod asks for.
+    pub requested: i64,
+    /// What the other pods have.
+    pub used: i64,
+    /// What the node can give.
+    pub capacity: i64,
+}
+
+/// Why a pod is refused. The messages are shown to users.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum Refusal {
+    /// Something is used up.
+    #[error(transparent)]
+    OutOf(#[from] Shortage),
+    /// The pod asks for another node.
+    #[error("Predicate NodeAffinity failed: node(s) didn't match Pod's node affinity/selector")]
+    NodeAffinity,
+    /// A port of the node is taken.
+    #[error("Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports")]
+    NodePorts,
+    /// A sysctl that other pods would feel.
+    #[error("forbidden sysctl: \"{0}\" not allowlisted")]
+    Sysctl(String),
+    /// A sysctl of a namespace that the pod shares with the node.
+    #[error("forbidden sysctl: \"{0}\" not allowed with {1} enabled")]
+    SysctlOfHost(String, &'static str),
+    /// The node is short of something.
+    #[error("The node had condition: [{0}]. ")]
+    Pressure(String),
+    /// The pod is made for another operating system.
+    #[error("Failed to admit pod as the OS field doesn't match node OS")]
+    Os,
+    /// Something of the node cannot be given to the pod.
+    #[error("Allocate failed due to {0}, which is unexpected")]
+    Unexpected(String),
+    /// A critical pod has no room, and cannot be given any.
+    #[error("Unexpected error while attempting to recover from admission failure: {0}")]
+    NoRoom(#[from] preemption::NoRoom),
+}
+
+impl Refusal {
+    /// One word, as in `status.reason`.
+    pub fn event_reason(&self) -> &'static str {
+        match self {
+            Self::OutOf(short) => match short.resource.as_str() {
+                "cpu" => "OutOfcpu",
+                "memory" => "OutOfmemory",
+                "pods" => "OutOfpods",
+                "ephemeral-storage" => "OutOfephemeral-storage",
+                _ => "OutOfResource",
+            },
+            Self::NodeAffinity => "NodeAffinity",
+            Self::NodePorts => "NodePorts",
+            Self::Sysctl(_) | Self::SysctlOfHost(..) => "SysctlForbidden",
+            Self::Os => "PodOSNotSupported",
+            Self::Pressure(_) => Failure::EVICTED,
+            Self::Unexpected(_) | Self::NoRoom(_) => "UnexpectedAdmissionError",
+        }
+    }
+}
+
+/// Lets a pod in, or says why not. For a critical pod, others are ended where there is no room.
+pub async fn admit(context: &Context, pod: &Pod) -> Result<(), Refusal> {
+    pressure::check(pod, &context.conditions.all())?;
+    let others: Vec<Arc<Pod>> = others(context, pod)
+        .map(|other| context.allocations.allocated(&other))
+        // Of two new pods the older one has precedence; what runs already is never displaced.
+        .filter(|other| context.allocations.holds(spec::uid(other)) || is_older(other, pod))
+        .collect();
+    let node = context.node.lister().get(None, &context.config.node_name);
+    check(pod, &others, node.as_deref())?;
+    context.devices.admit(pod).await.map_err(|err| Refusal::Unexpected(err.to_string()))?;
+    let short = shortages(pod, &others, &allocatable(context, node.as_deref()));
+    if !short.is_empty() && spec::is_critical(pod) {
+        return Ok(preemption::make_room(context, pod, &others, &short).await?);
+    }
+    short.into_iter().next().map_or(Ok(()), |first| Err(Refusal::OutOf(first)))
+}
+
+/// What the node can give to pods, as far as it is known who gives it.
+fn allocatable(context: &Context, node: Option<&Node>) -> Amounts {
+    let mut allocatable = context.allocatable();
+    // Extended resources may also be written into the node's status by hand.
+    let shown = node.and_then(|node| node.status.as_ref()).and_then(|status| status.allocatable.as_ref());
+    for name in shown.into_iter().flat_map(BTreeMap::keys).filter(|name| is_extended_resource(name)) {
+        let amount = container_amount(shown, name).unwrap_or(0);
+        allocatable.entry(name.clone()).or_insert(amount);
+    }
+    allocatable.extend(context.devices.allocatable_or_held());
+    allocatable
+}
+
+/// The other pods of the node that have not come to their end.
+fn others(context: &Context, pod: &Pod) -> impl Iterator<Item = Arc<Pod>> {
+    let uid = spec::uid(pod).to_owned();
+    context.pods.list().into_iter().filter(move |other| spec::uid(other) != uid && !spec::is_terminal(other))
+}
+
+/// Whether a pod that runs can have the CPU and memory that it asks for by now. `has` tells what the others have.
+pub fn fits(context: &Context, pod: &Pod, has: &dyn Fn(&Arc<Pod>) -> Arc<Pod>) -> Result<(), Pending> {
+    let others: Vec<Arc<Pod>> = others(context, pod).map(|other| has(&other)).collect();
+    resize_fits(pod, &others, &context.allocatable())
+}
+
+fn resize_fits(pod: &Pod, others: &[Arc<Pod>], allocatable: &Amounts) -> Result<(), Pending> {
+    let used = used(others);
+    let amounts = |requests: Amounts| requests.into_iter().filter(|(name, _)| name == "cpu" || name == "memory");
+    for (name, requested) in amounts(pod_requests(pod)) {
+        let capacity = allocatable.get(&name).copied().unwrap_or(0);
+        if requested > capacity {
+            return Err(Pending::Infeasible(format!(
+                "Node didn't have enough capacity: {name}, requested: {requested}, capacity: {capacity}"
+            )));
+        }
+    }
+    for (resource, requested) in amounts(pod_requests(pod)) {
+        let capacity = allocatable.get(&resource).copied().unwrap_or(0);
+        let used = used.get(&resource).copied().unwrap_or(0);
+        if requested > 0 && requested > capacity - used {
+            return Err(Pending::Deferred(Shortage { resource, requested, used, capacity }.to_string()));
+        }
+    }
+    Ok(())
+}
+
+/// What pods ask for together.
+fn used(pods: &[Arc<Pod>]) -> Amounts {
+    let mut used = Amounts::new();
+    for pod in pods {
+        for (name, amount) in pod_requests(pod) {
+            *used.entry(name).or_default() += amount;
+        }
+    }
+    used
+}
+
+fn is_older(other: &Pod, pod: &Pod) -> bool {
+    let key = |pod: &Pod| (pod.metadata.creation_timestamp.as_ref().map(|time| time.0), spec::uid(pod).to_owned());
+    key(other) < key(pod)
+}
+
+fn check(pod: &Pod, others: &[Arc<Pod>], node: Option<&Node>) -> Result<(), Refusal> {
+    if spec::spec(pod).os.as_ref().is_some_and(|os| os.name != "linux") {
+        return Err(Refusal::Os);
+    }
+    if let Some(node) = node {
+        place::affinity(pod, node)?;
+    }
+    sysctls::check(pod)?;
+    place::ports(pod, others)
+}
+
+/// What the pod asks for and the others have not left.
+fn shortages(pod: &Pod, others: &[Arc<Pod>], allocatable: &Amounts) -> Vec<Shortage> {
+    let (mut used, mut requests) = (used(others), pod_requests(pod));
+    used.insert("pods".to_owned(), i64::try_from(others.len()).unwrap_or(i64::MAX));
+    requests.insert("pods".to_owned(), 1);
+    // Resources that are the cluster's and not the node's are the scheduler's business.
+    requests.retain(|name, _| !is_extended_resource(name) || allocatable.contains_key(name));
+    let short = |(resource, requested): (String, i64)| {
+        let of = |amounts: &Amounts| amounts.get(&resource).copied().unwrap_or(0);
+        let (used, capacity) = (of(&used), of(allocatable));
+        (requested > 0 && requested > capacity - used).then_some(Shortage { resource, requested, used, capacity })
+    };
+    // Of several the first one is told: that there are too many pods before anything else.
+    let pods = requests.remove_entry("pods");
+    pods.into_iter().chain(requests).filter_map(short).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use testkit::pod;
+
+    use super::*;
+
+    fn asking(name: &str, cpu: &str) -> Pod {
+        let resources = serde_json::json!({"requests": {"cpu": cpu}});
+        let resources = serde_json::from_value(resources).expect("resources");
+        let with = |pod: &mut Pod| pod.spec.as_mut().expect("there").containers[0].resources = Some(resources);
+        pod(name).container("a", "image").with(with).build()
+    }
+
+    #[track_caller]
+    fn check_resize(cpu: &str, expected: Result<(), Pending>) {
+        let others = [Arc::new(asking("other", "1500m"))];
+        let allocatable = Amounts::from([("cpu".to_owned(), 4000), ("memory".to_owned(), 1 << 30)]);
+        assert_eq!(resize_fits(&asking("web", cpu), &others, &allocatable), expected);
+    }
+
+    #[test]
+    fn a_resize_needs_room_beside_the_others() {
+        check_resize("2500m", Ok(()));
+        let deferred = "Node didn't have enough resource: cpu, requested: 3000, used: 1500, capacity: 4000";
+        check_resize("3", Err(Pending::Deferred(deferred.to_owned())));
+        let infeasible = "Node didn't have enough capacity: cpu, requested: 5000, capacity: 4000";
+        check_resize("5", Err(Pending::Infeasible(infeasible.to_owned())));
+    }
+}
