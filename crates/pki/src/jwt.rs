@@ -3,7 +3,6 @@
 //!
 //! Only public-key algorithms exist here: a token cannot choose `none` or turn a public key into a shared secret.
 
-mod der;
 mod public;
 mod signing;
 

@@ -12,6 +12,7 @@ mod authorities;
 mod authority;
 mod bootstrap_token;
 mod clock;
+mod der;
 mod file;
 mod follow;
 mod inspect;
@@ -20,7 +21,10 @@ mod join;
 pub mod jwt;
 pub mod kubeconfig;
 mod leaf;
+mod pem;
+mod pod_key;
 mod presenter;
+mod random;
 mod service_account;
 mod signing_request;
 mod trust;
@@ -37,6 +41,8 @@ pub use inspect::{CertificateInfo, InspectError, inspect};
 pub use issue::{IssueError, IssueRequest, KeyPairPem, Usage};
 pub use join::{JoinRole, JoinToken, JoinTokenError};
 pub use leaf::{Leaf, LeafError};
+pub use pem::{read_certificates, write_certificates};
+pub use pod_key::{PodKey, PodKeyError};
 pub use presenter::{Presenter, PresenterError};
 pub use service_account::{
     BoundObject, Claims, KubernetesClaims, LEGACY_ISSUER, LegacyClaims, ServiceAccountKeys, VerifiedToken, VerifyError,

@@ -12,7 +12,8 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 use x509_parser::public_key::PublicKey as Parsed;
 use x509_parser::x509::SubjectPublicKeyInfo;
 
-use super::{Algorithm, SigningKey, der};
+use super::{Algorithm, SigningKey};
+use crate::der;
 
 /// Why a key is not taken.
 #[derive(Debug, thiserror::Error)]

@@ -4,19 +4,20 @@ use std::path::{Path, PathBuf};
 
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
-use ring::rand::{SecureRandom, SystemRandom};
+use ring::rand::SystemRandom;
 use ring::signature::{
     ECDSA_P256_SHA256_FIXED_SIGNING, ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair, EcdsaSigningAlgorithm, KeyPair,
     RSA_PKCS1_SHA256, RsaKeyPair,
 };
 use rsa::pkcs8::{EncodePrivateKey, LineEnding};
-use rsa::rand_core::{TryCryptoRng, TryRng};
 use rustls_pki_types::pem::{PemObject, SectionKind};
 use serde::Serialize;
 use serde_json::json;
 
-use super::{PublicKey, der};
+use super::PublicKey;
+use crate::der;
 use crate::file::{FileError, read_if_there, write_private};
+use crate::random::SystemRng;
 
 /// Why a signing key could not be loaded or made.
 #[derive(Debug, thiserror::Error)]
@@ -88,7 +89,7 @@ impl SigningKey {
     pub fn generate_pem() -> Result<String, SigningKeyError> {
         let failed = |err: &dyn std::fmt::Display| SigningKeyError::Generate(err.to_string());
         // `ring` signs with RSA keys and cannot make them.
-        let key = rsa::PrivateKey::new(&mut SystemRng(SystemRandom::new()), RSA_BITS).map_err(|err| failed(&err))?;
+        let key = rsa::PrivateKey::new(&mut SystemRng::new(), RSA_BITS).map_err(|err| failed(&err))?;
         let pem = key.to_pkcs8_pem(LineEnding::LF).map_err(|err| failed(&err))?;
         Ok(pem.to_string())
     }
@@ -159,28 +160,3 @@ impl SigningKey {
         format!("{message}.{}", encode(&signature))
     }
 }
-
-/// The system's random numbers for the crate that makes RSA keys.
-struct SystemRng(SystemRandom);
-
-impl TryRng for SystemRng {
-    type Error = std::io::Error;
-
-    fn try_next_u32(&mut self) -> Result<u32, Self::Error> {
-        let mut bytes = [0; 4];
-        self.try_fill_bytes(&mut bytes)?;
-        Ok(u32::from_le_bytes(bytes))
-    }
-
-    fn try_next_u64(&mut self) -> Result<u64, Self::Error> {
-        let mut bytes = [0; 8];
-        self.try_fill_bytes(&mut bytes)?;
-        Ok(u64::from_le_bytes(bytes))
-    }
-
-    fn try_fill_bytes(&mut self, bytes: &mut [u8]) -> Result<(), Self::Error> {
-        self.0.fill(bytes).map_err(|_| std::io::Error::other("the system has no random numbers"))
-    }
-}
-
-impl TryCryptoRng for SystemRng {}
