@@ -79,6 +79,7 @@ impl NodeAuthorizer {
             ("coordination.k8s.io", "leases") => lease(node, verb, asked),
             ("storage.k8s.io", "csinodes") => csi_node(node, verb, asked),
             ("resource.k8s.io", "resourceslices") => self.resource_slice(node, verb, asked),
+            ("certificates.k8s.io", "podcertificaterequests") => self.certificate_request(node, verb, asked),
             ("", "nodes") => own_node(node, verb, asked),
             ("", "pods") => self.pod(node, verb, asked),
             _ => return None,
@@ -142,6 +143,21 @@ impl NodeAuthorizer {
                 "only the following verbs are allowed for a ResourceSlice: get, watch, list, create, update, patch, \
                  delete, deletecollection",
             ),
+        }
+    }
+
+    /// A kubelet asks for certificates of its pods, and sees what becomes of that.
+    fn certificate_request(&self, node: &str, verb: &str, asked: &ResourceAttributes<'_>) -> Refusal {
+        if !asked.subresource.is_empty() {
+            return refuse("cannot authorize PodCertificateRequest subresources");
+        }
+        match verb {
+            // Which pods it asks for is NodeRestriction's question.
+            "create" => Ok(()),
+            "get" => self.related(node, asked, Vertex::CertificateRequest),
+            "list" | "watch" if selects(asked, "spec.nodeName", node) => Ok(()),
+            "list" | "watch" => refuse("can only list/watch podcertificaterequests with spec.nodeName field selector"),
+            _ => refuse("only the following verbs are allowed for a PodCertificateRequest: create, get, list, watch"),
         }
     }
 

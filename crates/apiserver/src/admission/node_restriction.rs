@@ -2,6 +2,7 @@
 //!
 //! The Node authorizer says which resources a kubelet may write; this plugin looks at the objects.
 
+mod certificates;
 mod labels;
 mod pods;
 mod tokens;
@@ -67,6 +68,7 @@ impl Asked<'_> {
             }
             ("resource.k8s.io", "resourceslices", _) => self.resource_slice(),
             ("certificates.k8s.io", "certificatesigningrequests", "") => self.certificate_request(),
+            ("certificates.k8s.io", "podcertificaterequests", "") => self.pod_certificate_request(),
             _ => Ok(()),
         }
     }
@@ -156,7 +158,7 @@ impl Asked<'_> {
             return Ok(());
         }
         let user = &self.attributes.caller.identity.user;
-        match super::certificates::requested(self.object, common_name) {
+        match crate::admission::certificates::requested(self.object, common_name) {
             Some(name) if name == *user => Ok(()),
             // What is no request at all is for validation to refuse.
             None => Ok(()),

@@ -32,6 +32,7 @@ mod kms;
 mod memory;
 mod metrics;
 mod mutating_policies;
+mod node_certificates;
 mod node_tokens;
 mod panics;
 mod plugin_table;

@@ -18,6 +18,7 @@ pub(super) enum Vertex {
     ResourceClaim,
     Attachment,
     ResourceSlice,
+    CertificateRequest,
 }
 
 type Key = (Vertex, Box<str>, Box<str>);
@@ -53,13 +54,20 @@ pub(super) struct Graph {
     volumes: HashMap<Box<str>, Volume>,
     /// The volumes that need a secret.
     volumes_of_secret: HashMap<Key, Vec<Box<str>>>,
-    /// The node of each attachment and slice.
+    /// The node of each object that names one in its specification, but pods.
     nodes: HashMap<Key, Box<str>>,
 }
 
 const PODS: usize = 0;
 const VOLUMES: usize = 1;
-const ATTACHMENTS: usize = 2;
+
+/// The kinds whose objects name their node themselves, in the order of the graph's resources behind the first ones.
+const OF_NODES: [Vertex; 3] = [Vertex::Attachment, Vertex::ResourceSlice, Vertex::CertificateRequest];
+
+/// The key of an object of a resource behind the first ones.
+fn own_key(resource: usize, object: &Object) -> Key {
+    key(OF_NODES[resource - VOLUMES - 1], object.namespace().unwrap_or_default(), object.name())
+}
 
 impl Derivation for Graph {
     const RESOURCES: &'static [(&'static str, &'static str)] = &[
@@ -67,6 +75,7 @@ impl Derivation for Graph {
         ("", "persistentvolumes"),
         ("storage.k8s.io", "volumeattachments"),
         ("resource.k8s.io", "resourceslices"),
+        ("certificates.k8s.io", "podcertificaterequests"),
     ];
 
     fn put(&mut self, resource: usize, object: &Object) {
@@ -74,8 +83,7 @@ impl Derivation for Graph {
             PODS => self.put_pod(object),
             VOLUMES => self.put_volume(object),
             number => {
-                let vertex = if number == ATTACHMENTS { Vertex::Attachment } else { Vertex::ResourceSlice };
-                let key = key(vertex, "", object.name());
+                let key = own_key(number, object);
                 match object.value().pointer("/spec/nodeName").and_then(Value::as_str) {
                     Some(node) => drop(self.nodes.insert(key, node.into())),
                     None => drop(self.nodes.remove(&key)),
@@ -88,8 +96,7 @@ impl Derivation for Graph {
         match resource {
             PODS => self.remove_pod(&object.key),
             VOLUMES => self.remove_volume(&object.key),
-            ATTACHMENTS => drop(self.nodes.remove(&key(Vertex::Attachment, "", object.name()))),
-            _ => drop(self.nodes.remove(&key(Vertex::ResourceSlice, "", object.name()))),
+            number => drop(self.nodes.remove(&own_key(number, object))),
         }
     }
 }
@@ -99,7 +106,9 @@ impl Graph {
     pub(super) fn reaches(&self, vertex: Vertex, namespace: &str, name: &str, node: &str) -> bool {
         let asked = key(vertex, namespace, name);
         match vertex {
-            Vertex::Attachment | Vertex::ResourceSlice => self.nodes.get(&asked).is_some_and(|tied| &**tied == node),
+            Vertex::Attachment | Vertex::ResourceSlice | Vertex::CertificateRequest => {
+                self.nodes.get(&asked).is_some_and(|tied| &**tied == node)
+            }
             Vertex::Volume => self.has_volume(name, node),
             _ if self.is_tied(&asked, node) => true,
             Vertex::Secret => {

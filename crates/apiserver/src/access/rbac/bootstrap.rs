@@ -22,21 +22,23 @@ struct Row {
     resources: &'static str,
     names: &'static str,
     urls: &'static str,
+    /// The resource and group without which nobody needs the rule; empty for what every cluster serves.
+    given: &'static str,
 }
 
 /// A rule about resources.
 const fn row(verbs: &'static str, groups: &'static str, resources: &'static str) -> Row {
-    Row { verbs, groups, resources, names: "", urls: "" }
+    Row { verbs, groups, resources, names: "", urls: "", given: "" }
 }
 
 /// A rule about some objects of resources.
 const fn named(verbs: &'static str, groups: &'static str, resources: &'static str, names: &'static str) -> Row {
-    Row { verbs, groups, resources, names, urls: "" }
+    Row { verbs, groups, resources, names, urls: "", given: "" }
 }
 
 /// A rule about paths.
 const fn paths(verbs: &'static str, urls: &'static str) -> Row {
-    Row { verbs, groups: "", resources: "", names: "", urls }
+    Row { verbs, groups: "", resources: "", names: "", urls, given: "" }
 }
 
 const READ: &str = "get list watch";
@@ -83,6 +85,11 @@ fn words(text: &str) -> Vec<String> {
 }
 
 impl Row {
+    /// The same in clusters that serve a resource of a group.
+    const fn given(self, resource: &'static str) -> Self {
+        Self { given: resource, ..self }
+    }
+
     fn rule(&self) -> Rule {
         Rule {
             verbs: words(self.verbs),
@@ -98,11 +105,14 @@ fn all_roles() -> impl Iterator<Item = &'static Role> {
     users::ROLES.iter().chain(components::ROLES).chain(skiff::ROLES)
 }
 
+/// Whether a group, or a resource with its group, is served.
+type Served<'a> = &'a dyn Fn(&str) -> bool;
+
 /// The rules of every role that is gathered into the aggregate `name`, through other aggregates too.
-fn gathered(name: &str) -> Vec<Rule> {
+fn gathered(name: &str, is_served: Served<'_>) -> Vec<Rule> {
     let mut rules: Vec<Rule> = Vec::new();
     for part in all_roles().filter(|role| role.part_of == name) {
-        let more = if part.is_aggregate { gathered(part.name) } else { own_rules(part) };
+        let more = if part.is_aggregate { gathered(part.name, is_served) } else { own_rules(part, is_served) };
         for rule in more {
             if !rules.contains(&rule) {
                 rules.push(rule);
@@ -112,13 +122,14 @@ fn gathered(name: &str) -> Vec<Rule> {
     rules
 }
 
-fn own_rules(role: &Role) -> Vec<Rule> {
-    role.rules.iter().map(Row::rule).collect()
+fn own_rules(role: &Role, is_served: Served<'_>) -> Vec<Rule> {
+    role.rules.iter().filter(|row| row.given.is_empty() || is_served(row.given)).map(Row::rule).collect()
 }
 
 /// The rules of kubelets that do not depend on what runs on their node.
 pub(crate) fn node_rules() -> Vec<Rule> {
-    components::ROLES.iter().filter(|role| role.name == "system:node").flat_map(own_rules).collect()
+    let roles = components::ROLES.iter().filter(|role| role.name == "system:node");
+    roles.flat_map(|role| own_rules(role, &|_| true)).collect()
 }
 
 const LABEL: &str = "kubernetes.io/bootstrapping";
@@ -163,8 +174,8 @@ fn binding_object(namespace: &str, name: &str, role: &str, subjects: &[&str]) ->
 }
 
 impl Role {
-    fn object(&self) -> Value {
-        let rules = if self.is_aggregate { gathered(self.name) } else { own_rules(self) };
+    fn object(&self, is_served: Served<'_>) -> Value {
+        let rules = if self.is_aggregate { gathered(self.name, is_served) } else { own_rules(self, is_served) };
         let mut object = role_object(self.namespace, self.name, &rules);
         if !self.part_of.is_empty() {
             object["metadata"]["labels"][aggregation_label(self.part_of)] = "true".into();
@@ -198,7 +209,7 @@ fn objects(is_served: impl Fn(&str) -> bool) -> Vec<Value> {
         true => (trust_bundles::ROLES, trust_bundles::BINDINGS),
         false => (&[][..], &[][..]),
     };
-    let roles = all_roles().chain(more_roles).map(Role::object).chain(controllers::roles(&is_served));
+    let roles = all_roles().chain(more_roles).map(|role| role.object(&is_served)).chain(controllers::roles(&is_served));
     let bindings = users::BINDINGS.iter().chain(components::BINDINGS).chain(skiff::BINDINGS).chain(more_bindings);
     roles.chain(bindings.map(Binding::object)).chain(controllers::bindings(&is_served)).collect()
 }
@@ -221,7 +232,7 @@ mod tests {
 
     #[test]
     fn aggregates_hold_what_their_parts_hold() {
-        let of = |name: &str| gathered(name);
+        let of = |name: &str| gathered(name, &|_| true);
         let (admin, edit, view) = (of("admin"), of("edit"), of("view"));
         assert!(view.iter().all(|rule| edit.contains(rule)) && edit.iter().all(|rule| admin.contains(rule)));
         assert!(view.len() < edit.len() && edit.len() < admin.len());

@@ -60,6 +60,8 @@ impl Asked<'_> {
                 () if source.get("secret").is_some() => return refers("secrets"),
                 () if source.get("configMap").is_some() => return refers("configmaps"),
                 () if source.get("serviceAccountToken").is_some() => return refers("service account tokens"),
+                () if source.get("clusterTrustBundle").is_some() => return refers("cluster trust bundles"),
+                () if source.get("podCertificate").is_some() => return refers("pod certificates"),
                 () => {}
             }
         }

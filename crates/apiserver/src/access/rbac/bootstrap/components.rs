@@ -128,6 +128,9 @@ pub(super) const ROLES: &[Role] = &[
             row("get", "resource.k8s.io", "resourceclaims"),
             row(super::READ_WRITE, "resource.k8s.io", "resourceslices"),
             row("get", "core", "serviceaccounts"),
+            row(READ, "certificates.k8s.io", "clustertrustbundles").given("clustertrustbundles.certificates.k8s.io"),
+            row("get list watch create", "certificates.k8s.io", "podcertificaterequests")
+                .given("podcertificaterequests.certificates.k8s.io"),
         ],
     ),
     role(
