@@ -5,6 +5,7 @@ use std::sync::Arc;
 use base::Env;
 use client::{EventRecorder, EventType, Informer};
 use cri::{ImageClient, RuntimeClient};
+use k8s_openapi::api::certificates::v1beta1::{ClusterTrustBundle, PodCertificateRequest};
 use k8s_openapi::api::core::v1::{ConfigMap, Node, ObjectReference, Pod, Secret, Service};
 
 use crate::config::Config;
@@ -18,7 +19,7 @@ use crate::resources::{Amounts, Cgroups};
 use crate::sources::Watched;
 use crate::spawner::Spawner;
 use crate::static_pods::StaticPods;
-use crate::volumes::{Claims, TokenIssuer};
+use crate::volumes::{Claims, PodCertificates, TokenIssuer};
 
 /// What all parts of a running kubelet share.
 pub struct Context {
@@ -52,6 +53,12 @@ pub struct Context {
     pub config_maps: Watched<ConfigMap>,
     /// Secrets that pods refer to.
     pub secrets: Watched<Secret>,
+    /// ClusterTrustBundles that pods refer to.
+    pub trust_bundles: Watched<ClusterTrustBundle>,
+    /// Requests for pods' certificates that are not answered yet.
+    pub certificate_requests: Watched<PodCertificateRequest>,
+    /// Certificates of pods.
+    pub certificates: PodCertificates,
     /// Tokens of service accounts.
     pub tokens: TokenIssuer,
     /// Claims of pods' volumes.

@@ -21,10 +21,10 @@ use crate::pod_resources;
 use crate::pods::{self, Allocations, NodeDns, NodePods, StatusManager, UserRanges, Workers, parse_resolv_conf};
 use crate::resources::{CgroupError, Cgroups};
 use crate::server::{Server, ServerError};
-use crate::sources::Watched;
+use crate::sources::{Watched, namespaced, of_cluster};
 use crate::spawner;
 use crate::static_pods::{self, StaticPods};
-use crate::volumes::{Claims, TokenIssuer};
+use crate::volumes::{Claims, PodCertificates, TokenIssuer};
 
 /// Between attempts to reach the runtime at the start.
 const RUNTIME_RETRY: Duration = Duration::from_millis(50);
@@ -118,8 +118,11 @@ impl Kubelet {
             static_pods,
             node: informers.filtered::<Node>(ListSelector::fields(format!("metadata.name={}", config.node_name))),
             services: informers.of::<Service>(),
-            config_maps: Watched::new(client.clone(), env.clone(), spawner.clone()),
-            secrets: Watched::new(client.clone(), env.clone(), spawner.clone()),
+            config_maps: Watched::new(namespaced(&client), env.clone(), spawner.clone()),
+            secrets: Watched::new(namespaced(&client), env.clone(), spawner.clone()),
+            trust_bundles: Watched::new(of_cluster(&client), env.clone(), spawner.clone()),
+            certificate_requests: Watched::new(namespaced(&client), env.clone(), spawner.clone()),
+            certificates: PodCertificates::default(),
             tokens: TokenIssuer::default(),
             claims: Claims::default(),
             csi: Drivers::new(env.clone(), informers.of::<CSIDriver>(), Attachments::restore(&config.kubelet_dir())),

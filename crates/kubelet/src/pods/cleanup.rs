@@ -121,6 +121,7 @@ pub async fn remove(context: &Context, pod: &Pod, observed: &Observed) -> Result
         remove_dir(path).await?;
     }
     context.tokens.forget(spec::uid(pod));
+    context.certificates.forget(spec::uid(pod));
     Ok(())
 }
 

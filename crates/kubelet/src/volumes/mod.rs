@@ -4,6 +4,7 @@
 //! whenever the pod or something it refers to changes, and writes only what differs.
 
 mod atomic;
+mod certificates;
 mod claims;
 mod empty_dir;
 mod helper;
@@ -16,6 +17,7 @@ mod sorts;
 mod subpath;
 mod table;
 mod tokens;
+mod trust_bundles;
 mod unmount;
 mod usage;
 
@@ -25,6 +27,7 @@ use std::path::{Path, PathBuf};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{Pod, Volume};
 
+pub use certificates::PodCertificates;
 pub use claims::{Bound, Claims};
 pub use empty_dir::size_limit;
 pub use mounts::{Sources, container_devices, container_mounts};

@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{
-    ConfigMap, ConfigMapVolumeSource, Container, DownwardAPIVolumeFile, KeyToPath, Pod, ProjectedVolumeSource, Secret,
-    SecretVolumeSource,
+    ConfigMap, ConfigMapVolumeSource, Container, DownwardAPIVolumeFile, KeyToPath, Pod, PodCertificateProjection,
+    ProjectedVolumeSource, Secret, SecretVolumeSource,
 };
 
+use super::certificates::{Credentials, Wanted};
+use super::trust_bundles;
 use crate::context::Context;
 use crate::environment::{FieldContext, pod_field, resource_field};
 use crate::pods::{References, spec};
@@ -137,7 +139,12 @@ pub async fn projected(
     let default_mode = mode(source.default_mode);
     let mut payload = Payload::new();
     let mut refresh_at: Option<Timestamp> = None;
-    for source in source.sources.iter().flatten() {
+    let mut refresh = |at: Timestamp| refresh_at = Some(refresh_at.map_or(at, |before| before.min(at)));
+    // What proves who a pod is, is for those who run in the pod, where that is known: its group gets it afterwards.
+    let owner = only_user(pod);
+    let mode = if owner.is_some() || spec::fs_group(pod).is_some() { 0o600 } else { default_mode };
+    let secret_file = |data: &str| File { data: data.as_bytes().to_vec(), mode, owner };
+    for (index, source) in source.sources.iter().flatten().enumerate() {
         if let Some(source) = &source.config_map {
             let optional = source.optional == Some(true);
             let data = config_map_data(&source.name, optional, references).await?;
@@ -153,17 +160,38 @@ pub async fn projected(
         }
         if let Some(source) = &source.service_account_token {
             let token = context.tokens.token(context, pod, volume, source).await.map_err(|err| err.to_string())?;
-            refresh_at = Some(refresh_at.map_or(token.refresh_at, |at| at.min(token.refresh_at)));
-            // A token is for those who run in the pod, where that is known: its group gets it afterwards.
-            let owner = only_user(pod);
-            let mode = if owner.is_some() || spec::fs_group(pod).is_some() { 0o600 } else { default_mode };
-            payload.insert(source.path.clone(), File { data: token.token.into_bytes(), mode, owner });
+            refresh(token.refresh_at);
+            payload.insert(source.path.clone(), secret_file(&token.token));
         }
-        if source.cluster_trust_bundle.is_some() || source.pod_certificate.is_some() {
-            return Err("projected volume source is not supported by this kubelet".to_owned());
+        if let Some(source) = &source.cluster_trust_bundle {
+            let certificates = trust_bundles::file(source, references).await?;
+            payload.insert(source.path.clone(), File::new(certificates.into_bytes(), default_mode));
+        }
+        if let Some(source) = &source.pod_certificate {
+            let wanted = Wanted { pod, volume, index, source, references };
+            let credentials = context.certificates.credentials(context, &wanted).await?;
+            refresh(credentials.refresh_at);
+            payload.extend(credential_files(source, &credentials, secret_file));
         }
     }
     Ok((payload, refresh_at))
+}
+
+/// The files in which a pod wants its key and its certificate.
+fn credential_files(
+    source: &PodCertificateProjection,
+    credentials: &Credentials,
+    file: impl Fn(&str) -> File,
+) -> Payload {
+    let Credentials { key, chain, .. } = credentials;
+    let files = [
+        (&source.credential_bundle_path, format!("{key}{chain}")),
+        (&source.key_path, key.clone()),
+        (&source.certificate_chain_path, chain.clone()),
+    ];
+    let wanted =
+        files.into_iter().filter_map(|(path, data)| Some((path.clone().filter(|path| !path.is_empty())?, data)));
+    wanted.map(|(path, data)| (path, file(&data))).collect()
 }
 
 /// The user that all containers run as, if the pod says so.
