@@ -12,6 +12,7 @@ use pki::{Presenter, Trust};
 use crate::eviction;
 use crate::images::ImageSettings;
 use crate::resources::Reserved;
+use crate::volumes::Programs;
 
 /// What the kubelet is told.
 #[derive(Clone, Debug)]
@@ -62,6 +63,8 @@ pub struct Config {
     pub pod_pids_limit: i64,
     /// `--seccomp-default`: whether containers that name no seccomp profile get the runtime's.
     pub seccomp_default: bool,
+    /// Where the node's programs are that mount what the kernel alone cannot.
+    pub program_dirs: Vec<PathBuf>,
     /// How often the node's status is written though nothing has changed.
     pub status_interval: Duration,
 }
@@ -103,6 +106,7 @@ impl Config {
             container_log_max_files: 5,
             pod_pids_limit: 0,
             seccomp_default: false,
+            program_dirs: Programs::default().0,
             status_interval: Duration::from_secs(300),
             instance,
         }

@@ -19,7 +19,7 @@ use crate::resources::{Amounts, Cgroups};
 use crate::sources::Watched;
 use crate::spawner::Spawner;
 use crate::static_pods::StaticPods;
-use crate::volumes::{Claims, PodCertificates, TokenIssuer};
+use crate::volumes::{Claims, PodCertificates, Programs, Targets, TokenIssuer};
 
 /// What all parts of a running kubelet share.
 pub struct Context {
@@ -63,6 +63,10 @@ pub struct Context {
     pub tokens: TokenIssuer,
     /// Claims of pods' volumes.
     pub claims: Claims,
+    /// Programs of the node that mount.
+    pub programs: Programs,
+    /// Targets of iSCSI disks.
+    pub targets: Targets,
     /// Drivers of volumes.
     pub csi: Drivers,
     /// Devices that plugins offer.

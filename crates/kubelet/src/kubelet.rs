@@ -24,7 +24,7 @@ use crate::server::{Server, ServerError};
 use crate::sources::{Watched, namespaced, of_cluster};
 use crate::spawner;
 use crate::static_pods::{self, StaticPods};
-use crate::volumes::{Claims, PodCertificates, TokenIssuer};
+use crate::volumes::{Claims, PodCertificates, Programs, Targets, TokenIssuer};
 
 /// Between attempts to reach the runtime at the start.
 const RUNTIME_RETRY: Duration = Duration::from_millis(50);
@@ -125,6 +125,8 @@ impl Kubelet {
             certificates: PodCertificates::default(),
             tokens: TokenIssuer::default(),
             claims: Claims::default(),
+            programs: Programs(config.program_dirs.clone()),
+            targets: Targets::default(),
             csi: Drivers::new(env.clone(), informers.of::<CSIDriver>(), Attachments::restore(&config.kubelet_dir())),
             devices: Devices::restore(config.kubelet_dir().join("device-plugins"), env.clone()),
             puller,

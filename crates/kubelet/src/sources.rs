@@ -28,9 +28,12 @@ type Known<K> = Option<Result<Arc<Objects<K>>, Unread>>;
 /// A set: a namespace (empty for all, and for what has none) and a field selector.
 type Key = (String, String);
 
+/// The objects of a kind in a namespace.
+type ApiOf<K> = Box<dyn Fn(&str) -> Api<K> + Send + Sync>;
+
 /// The sets of objects of one kind that are watched.
 pub struct Watched<K> {
-    api: Box<dyn Fn(&str) -> Api<K> + Send + Sync>,
+    api: ApiOf<K>,
     env: Env,
     spawner: Spawner,
     entries: Mutex<HashMap<Key, Entry<K>>>,

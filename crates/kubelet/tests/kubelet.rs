@@ -101,6 +101,7 @@ impl Stage {
         config.static_pod_path = Some(self.manifests());
         config.bind_address = IpAddr::from([127, 0, 0, 1]);
         config.port = 0;
+        config.program_dirs.insert(0, self.dir.path().join("programs"));
         config.connections = self.connections.clone();
         config.eviction.interval = Duration::from_millis(100);
         (self.configure)(&mut config);

@@ -9,10 +9,11 @@ use k8s_openapi::api::core::v1::{
 };
 
 use super::claims::{Bound, KEEP};
+use super::iscsi::{self, Disk};
 use super::ownership::Ownership;
 use super::sorts::{Place, blocking};
 use super::table::is_mount_point;
-use super::{give_to_group, helper, host_path};
+use super::{give_to_group, host_path};
 use crate::context::Context;
 use crate::csi::{self, CsiVolume};
 use crate::pods::spec;
@@ -30,6 +31,12 @@ pub async fn claimed(context: &Context, pod: &Pod, volume: &Volume, bound: &Boun
         local(context, pod, &name, source, bound).await?
     } else if let Some(source) = &of.nfs {
         nfs(context, pod, &name, source, options).await?
+    } else if let Some(source) = &of.iscsi {
+        let (disk, mut used) = Disk::persistent(&name, source);
+        used.options = of.mount_options.clone().unwrap_or_default();
+        used.read_only |= bound.read_only;
+        used.is_block = bound.is_block();
+        iscsi::bring(context, pod, &name, &disk, &used).await?
     } else {
         return Err("no volume plugin matched".to_owned());
     };
@@ -107,7 +114,7 @@ async fn local(
     if is_disk {
         let options = options(&bound.volume, bound.read_only);
         let kind = source.fs_type.as_deref().unwrap_or_default();
-        helper::format_and_mount(&source.path, &target, kind, &options).await?;
+        context.programs.format_and_mount(&source.path, &target, kind, &options).await?;
     } else {
         let to = target.clone();
         let bind =
@@ -133,7 +140,7 @@ pub async fn nfs(
     if is_there {
         return Ok(place);
     }
-    helper::find("mount.nfs", "an NFS client (nfs-common, nfs-utils)")?;
+    context.programs.find("mount.nfs", "an NFS client (nfs-common, nfs-utils)")?;
     if place.read_only && !options.iter().any(|option| option == "ro") {
         options.push("ro".to_owned());
     }
@@ -142,7 +149,7 @@ pub async fn nfs(
         true => format!("[{}]", source.server),
         false => source.server.clone(),
     };
-    helper::mount("nfs", &format!("{server}:{}", source.path), &target, &options).await?;
+    context.programs.mount("nfs", &format!("{server}:{}", source.path), &target, &options).await?;
     Ok(place)
 }
 

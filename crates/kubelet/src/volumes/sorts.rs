@@ -10,7 +10,7 @@ use super::claims::Bound;
 use super::empty_dir::{self, Medium};
 use super::ownership::{self, Ownership};
 use super::payload::{self, Payload};
-use super::{atomic, persistent, volume_dir};
+use super::{atomic, iscsi, persistent, volume_dir};
 use crate::context::Context;
 use crate::csi::{self, CsiVolume};
 use crate::pods::{References, spec};
@@ -60,6 +60,10 @@ pub async fn bring(
     }
     if let Some(source) = &volume.nfs {
         return persistent::nfs(context, pod, &volume.name, source, Vec::new()).await;
+    }
+    if let Some(source) = &volume.iscsi {
+        let (disk, used) = iscsi::Disk::inline(&volume.name, source);
+        return iscsi::bring(context, pod, &volume.name, &disk, &used).await;
     }
     if let Some(source) = &volume.csi {
         let csi = CsiVolume::inline(pod, &volume.name, source);

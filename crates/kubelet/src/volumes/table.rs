@@ -60,6 +60,21 @@ pub fn is_mount_point(path: &Path) -> io::Result<bool> {
     }
 }
 
+/// Whether the file system that is mounted at a path is mounted somewhere else too.
+pub fn is_mounted_elsewhere(path: &Path) -> io::Result<bool> {
+    let table = fs::read("/proc/self/mountinfo")?;
+    let mounts: Vec<(&[u8], PathBuf)> = table
+        .split(|byte| *byte == b'\n')
+        .filter_map(|line| {
+            let mut fields = line.split(|byte| *byte == b' ').skip(2);
+            Some((fields.next()?, unescape(fields.nth(1)?)))
+        })
+        .collect();
+    // What is mounted last at a path hides the others.
+    let Some((device, _)) = mounts.iter().rfind(|(_, point)| point == path) else { return Ok(false) };
+    Ok(mounts.iter().any(|(other, point)| other == device && point != path))
+}
+
 /// Unmounts what is mounted at a path, if anything, however often.
 pub fn detach(path: &Path) -> io::Result<()> {
     loop {
@@ -114,6 +129,8 @@ mod tests {
         rustix::mount::mount_bind(&data, &place).expect("mounted");
         assert!(is_mount_point(&place).expect("seen"));
         assert_eq!(mounts_below(dir.path()).expect("read"), std::slice::from_ref(&place));
+        assert!(is_mounted_elsewhere(&place).expect("read"), "the whole file system is");
+        assert!(!is_mounted_elsewhere(&data).expect("read"), "nothing is mounted there");
         let refused = remove_tree(&volumes);
         let found = fs::read_to_string(data.join("file"));
         detach(&place).expect("unmounted");

@@ -3,6 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::helper::Programs;
+use super::iscsi;
 use super::table::{detach, mounts_below, remove_tree};
 use crate::context::Context;
 use crate::csi;
@@ -23,7 +25,9 @@ pub async fn unmount(context: &Context, uid: &str) -> Result<(), UnmountError> {
     remove_in_background(dir.join("volume-subpaths")).await?;
     let taken = csi::unpublish_pod(context, uid).await;
     taken.map_err(|err| UnmountError { path: volumes.clone(), source: io::Error::other(err) })?;
-    remove_in_background(volumes).await?;
+    remove_in_background(volumes.clone()).await?;
+    let released = iscsi::release(context, uid).await;
+    released.map_err(|err| UnmountError { path: volumes, source: io::Error::other(err) })?;
     csi::release(context, uid);
     context.claims.forget(uid);
     Ok(())
@@ -35,8 +39,16 @@ async fn remove_in_background(dir: PathBuf) -> Result<(), UnmountError> {
     work.await.unwrap_or_else(|err| Err(UnmountError { path, source: io::Error::other(err) }))
 }
 
+/// Removes what a kubelet that does not run has made in its directory. What is not there is no error. Blocks.
+pub fn remove_all(kubelet_dir: &Path) -> Result<(), UnmountError> {
+    remove_mounted(&kubelet_dir.join("pods"))?;
+    let released = iscsi::release_all(kubelet_dir, &Programs::default());
+    released.map_err(|source| UnmountError { path: kubelet_dir.to_owned(), source })?;
+    remove_mounted(kubelet_dir)
+}
+
 /// Removes a directory with everything that is mounted below it. What is not there is no error. Blocks.
-pub fn remove_mounted(dir: &Path) -> Result<(), UnmountError> {
+fn remove_mounted(dir: &Path) -> Result<(), UnmountError> {
     let fail = |path: &Path, source| UnmountError { path: path.to_owned(), source };
     for point in mounts_below(dir).map_err(|err| fail(dir, err))? {
         detach(&point).map_err(|err| fail(&point, err))?;

@@ -9,7 +9,7 @@ use std::path::Path;
 use k8s_openapi::api::core::v1::{EmptyDirVolumeSource, Pod, Volume};
 
 use super::table::is_mount_point;
-use super::volume_dir;
+use super::{Bound, volume_dir};
 use crate::context::Context;
 use crate::csi;
 use crate::pods::spec;
@@ -49,7 +49,7 @@ pub async fn of_pod(context: &Context, pod: &Pod) -> Vec<VolumeUsage> {
         let claim = context.claims.kept(spec::uid(pod), &volume.name);
         let usage = match csi::usage(context, pod, volume, claim.as_deref()).await {
             Some(usage) => Some(usage),
-            None => of_directory(context, pod, volume, claim.as_deref().map(|bound| bound.name())).await,
+            None => of_directory(context, pod, volume, claim.as_deref()).await,
         };
         let claim = claim.and_then(|bound| bound.claim.metadata.name.clone());
         all.extend(usage.map(|usage| VolumeUsage { name: volume.name.clone(), claim, usage }));
@@ -71,10 +71,14 @@ pub async fn on_disk(context: &Context, pod: &Pod) -> Vec<(String, Usage)> {
 }
 
 /// How full a volume is that the kernel knows.
-async fn of_directory(context: &Context, pod: &Pod, volume: &Volume, claimed: Option<&str>) -> Option<Usage> {
+async fn of_directory(context: &Context, pod: &Pod, volume: &Volume, claimed: Option<&Bound>) -> Option<Usage> {
     let dir = match claimed {
         // A directory of the node is not the volume's alone.
-        Some(name) => context.config.pod_dir(spec::uid(pod)).join("volumes/kubernetes.io~nfs").join(name),
+        Some(bound) => {
+            let sort = if bound.volume.spec.as_ref()?.iscsi.is_some() { "iscsi" } else { "nfs" };
+            let dir = context.config.pod_dir(spec::uid(pod)).join("volumes").join(format!("kubernetes.io~{sort}"));
+            dir.join(bound.name())
+        }
         None => volume_dir(context, pod, sort(volume)?, volume),
     };
     let measured = tokio::task::spawn_blocking(move || measure(&dir)).await;
@@ -89,6 +93,7 @@ fn sort(volume: &Volume) -> Option<&'static str> {
         ("downward-api", volume.downward_api.is_some()),
         ("projected", volume.projected.is_some()),
         ("nfs", volume.nfs.is_some()),
+        ("iscsi", volume.iscsi.is_some()),
     ];
     sorts.into_iter().find(|(_, is_it)| *is_it).map(|(sort, _)| sort)
 }

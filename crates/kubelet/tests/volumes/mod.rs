@@ -1,6 +1,7 @@
 //! Volumes of a CSI driver and of claims, with real sockets and real mounts.
 
 mod identity;
+mod iscsi;
 
 use k8s_openapi::api::core::v1::{Node, PersistentVolume, PersistentVolumeClaim, Pod, Secret};
 use k8s_openapi::api::storage::v1::{CSIDriver, CSINode, VolumeAttachment};
