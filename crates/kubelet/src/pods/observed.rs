@@ -80,6 +80,8 @@ pub struct Instance {
     pub log_path: String,
     /// The user of the first process: uid, gid, supplementary groups.
     pub user: Option<(i64, i64, Vec<i64>)>,
+    /// Where something is mounted in it that is read-only all the way down.
+    pub deep_read_only: Vec<String>,
     /// What it may use, where the runtime says so.
     pub resources: Option<v1::LinuxContainerResources>,
 }
@@ -175,6 +177,10 @@ pub fn instance(sandbox_id: &str, status: &v1::ContainerStatus) -> Instance {
         user: (status.user.as_ref())
             .and_then(|user| user.linux.clone())
             .map(|user| (user.uid, user.gid, user.supplemental_groups)),
+        deep_read_only: (status.mounts.iter())
+            .filter(|mount| mount.recursive_read_only)
+            .map(|mount| mount.container_path.clone())
+            .collect(),
         resources: status.resources.as_ref().and_then(|resources| resources.linux.clone()),
     }
 }

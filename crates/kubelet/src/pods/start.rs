@@ -85,16 +85,29 @@ async fn runtime_handler(context: &Context, pod: &Pod) -> Result<String, String>
 
 /// Whether the runtime gives pods users of their own: one that does not would run them with the machine's.
 async fn check_users(context: &Context, handler: &str) -> Result<(), String> {
-    let status = context.runtime.clone().status(v1::StatusRequest { verbose: false }).await;
-    let handlers = status.map_err(|status| rpc_message(&status))?.into_inner().runtime_handlers;
-    let own = handlers.into_iter().find(|known| known.name == handler).and_then(|known| known.features);
-    match (own.is_some_and(|features| features.user_namespaces), handler) {
+    match (features(context, handler).await?.user_namespaces, handler) {
         (true, _) => Ok(()),
         (false, "") => Err("can't set `spec.hostUsers: false`, runtime does not support user namespaces".to_owned()),
         (false, handler) => Err(format!(
             "can't set `spec.hostUsers: false`, RuntimeClass handler \"{handler}\" does not support user namespaces"
         )),
     }
+}
+
+/// What the runtime says that a handler can do; nothing where it says nothing.
+async fn features(context: &Context, handler: &str) -> Result<v1::RuntimeHandlerFeatures, String> {
+    let status = context.runtime.clone().status(v1::StatusRequest { verbose: false }).await;
+    let handlers = status.map_err(|status| rpc_message(&status))?.into_inner().runtime_handlers;
+    Ok(handlers.into_iter().find(|known| known.name == handler).and_then(|known| known.features).unwrap_or_default())
+}
+
+/// Whether mounts of a container can be read-only all the way down, where it matters.
+async fn can_be_deep(context: &Context, pod: &Pod, container: &Container) -> Result<bool, String> {
+    if !volumes::asks_for_deep_read_only(container) {
+        return Ok(false);
+    }
+    let handler = runtime_handler(context, pod).await?;
+    Ok(features(context, &handler).await?.recursive_read_only_mounts)
 }
 
 async fn pod_users(context: &Context, pod: &Pod) -> Result<Option<u32>, users::UsersError> {
@@ -162,7 +175,8 @@ async fn start_container(
     let environment = variables(context, around, container, ips).await.map_err(config_error)?;
     let command = environment::command(container, &environment);
     let images = image_volumes(context, around, container, &secrets, &sandbox_config).await?;
-    let sources = volumes::Sources { mounted: around.mounted, images: &images, environment: &environment };
+    let can_be_deep = can_be_deep(context, pod, container).await.map_err(config_error)?;
+    let sources = volumes::Sources { mounted: around.mounted, images: &images, environment: &environment, can_be_deep };
     let mut mounts = grant.mounts.clone();
     let of_volumes = volumes::container_mounts(context, pod, container, &sources).await;
     mounts.extend(of_volumes.map_err(|err| config_error(err.to_string()))?);

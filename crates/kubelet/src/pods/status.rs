@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{
     Container, ContainerState, ContainerStateRunning, ContainerStateTerminated, ContainerStateWaiting, ContainerStatus,
-    ContainerUser, HostIP, LinuxContainerUser, Pod, PodIP, PodStatus, VolumeMountStatus,
+    ContainerUser, HostIP, LinuxContainerUser, Pod, PodIP, PodStatus, VolumeMount, VolumeMountStatus,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
@@ -223,7 +223,7 @@ fn container_status(input: &Input<'_>, container: &Container, old: Option<&Conta
         resources: resources.filter(|_| running),
         allocated_resources: (container.resources.clone()).and_then(|has| has.requests).filter(|_| running),
         user: latest.filter(|_| running).and_then(user),
-        volume_mounts: volume_mounts(container),
+        volume_mounts: volume_mounts(container, latest),
         ..ContainerStatus::default()
     }
 }
@@ -234,7 +234,13 @@ fn user(instance: &Instance) -> Option<ContainerUser> {
     Some(ContainerUser { linux: Some(linux) })
 }
 
-fn volume_mounts(container: &Container) -> Option<Vec<VolumeMountStatus>> {
+fn volume_mounts(container: &Container, latest: Option<&Instance>) -> Option<Vec<VolumeMountStatus>> {
+    // What is asked for outright is done, or there is no container; of the rest the runtime says what it has done.
+    let is_deep = |mount: &VolumeMount| match mount.recursive_read_only.as_deref() {
+        Some("Enabled") => true,
+        Some("IfPossible") => latest.is_some_and(|instance| instance.deep_read_only.contains(&mount.mount_path)),
+        _ => false,
+    };
     let mounts: Vec<VolumeMountStatus> = container
         .volume_mounts
         .iter()
@@ -243,11 +249,8 @@ fn volume_mounts(container: &Container) -> Option<Vec<VolumeMountStatus>> {
             mount_path: mount.mount_path.clone(),
             name: mount.name.clone(),
             read_only: mount.read_only.filter(|read_only| *read_only),
-            // What is asked for if possible is not done: only what is asked for outright.
-            recursive_read_only: (mount.read_only == Some(true)).then(|| match mount.recursive_read_only.as_deref() {
-                Some("Enabled") => "Enabled".to_owned(),
-                _ => "Disabled".to_owned(),
-            }),
+            recursive_read_only: (mount.read_only == Some(true))
+                .then(|| if is_deep(mount) { "Enabled" } else { "Disabled" }.to_owned()),
         })
         .collect();
     Some(mounts).filter(|mounts| !mounts.is_empty())

@@ -33,7 +33,7 @@ pub use claims::{Bound, Claims};
 pub use empty_dir::size_limit;
 pub use helper::Programs;
 pub use iscsi::Targets;
-pub use mounts::{Sources, container_devices, container_mounts};
+pub use mounts::{Sources, asks_for_deep_read_only, container_devices, container_mounts};
 pub use ownership::Ownership;
 pub use subpath::read_inside;
 pub use table::{is_mount_point, remove_tree};

@@ -32,6 +32,14 @@ pub enum MountError {
         /// What is wrong.
         source: subpath::SubPathError,
     },
+    /// A mount cannot be read-only all the way down.
+    #[error("volume \"{volume}\" requested recursiveReadOnly mode, but it is {why}")]
+    Recursive {
+        /// The volume.
+        volume: String,
+        /// Why not.
+        why: String,
+    },
 }
 
 /// What a container's mounts are made from, beside pod and container.
@@ -42,6 +50,30 @@ pub struct Sources<'a> {
     pub images: &'a BTreeMap<String, v1::ImageSpec>,
     /// The container's variables.
     pub environment: &'a [(String, String)],
+    /// Whether the runtime can make mounts read-only all the way down.
+    pub can_be_deep: bool,
+}
+
+/// Whether a container has mounts for which it matters what the runtime can do.
+pub fn asks_for_deep_read_only(container: &Container) -> bool {
+    let mut asked = container.volume_mounts.iter().flatten().filter_map(|mount| mount.recursive_read_only.as_deref());
+    asked.any(|mode| matches!(mode, "Enabled" | "IfPossible"))
+}
+
+/// Whether a mount is to be read-only all the way down.
+fn is_deep(mount: &VolumeMount, can_be: bool) -> Result<bool, MountError> {
+    let mode = mount.recursive_read_only.as_deref();
+    let fail = |why: String| Err(MountError::Recursive { volume: mount.name.clone(), why });
+    match (mode, mount.mount_propagation.as_deref()) {
+        (None | Some("Disabled"), _) => Ok(false),
+        (Some(_), _) if mount.read_only != Some(true) => fail("not read-only".to_owned()),
+        (Some(_), Some(propagation)) if propagation != "None" => {
+            fail(format!("not compatible with propagation \"{propagation}\""))
+        }
+        (Some("IfPossible"), _) => Ok(can_be),
+        (Some(_), _) if can_be => Ok(true),
+        (Some(_), _) => fail("not supported by the runtime".to_owned()),
+    }
 }
 
 /// What the runtime mounts for a container.
@@ -85,13 +117,12 @@ pub async fn container_mounts(
             Some("Bidirectional") => v1::MountPropagation::PropagationBidirectional,
             _ => v1::MountPropagation::PropagationPrivate,
         };
-        let recursive = matches!(mount.recursive_read_only.as_deref(), Some("Enabled"));
         mounts.push(v1::Mount {
             container_path: absolute(&mount.mount_path, container),
             host_path: host_path.to_string_lossy().into_owned(),
             readonly: mount.read_only == Some(true) || in_place.read_only,
             propagation: propagation as i32,
-            recursive_read_only: recursive,
+            recursive_read_only: is_deep(mount, sources.can_be_deep)?,
             ..v1::Mount::default()
         });
     }
@@ -135,4 +166,35 @@ pub fn container_devices(container: &Container, mounted: &Mounted) -> Result<Vec
 fn subpath_place(context: &Context, pod: &Pod, container: &Container, volume: &str, index: usize) -> PathBuf {
     let dir = context.config.pod_dir(spec::uid(pod)).join("volume-subpaths");
     dir.join(volume).join(&container.name).join(index.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[track_caller]
+    fn check(more: Value, can_be: bool, expected: Result<bool, &str>) {
+        let mut mount = json!({"name": "v", "mountPath": "/v"});
+        mount.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
+        let found = is_deep(&serde_json::from_value(mount).expect("a mount"), can_be);
+        let why = "volume \"v\" requested recursiveReadOnly mode, but it is ";
+        let expected = expected.map_err(|end| format!("{why}{end}"));
+        assert_eq!(found.map_err(|err| err.to_string()), expected, "{more}");
+    }
+
+    #[test]
+    fn a_mount_is_read_only_all_the_way_down_where_it_can_be_or_must_be() {
+        let asked = |mode: &str| json!({"readOnly": true, "recursiveReadOnly": mode});
+        check(json!({"readOnly": true}), true, Ok(false));
+        check(asked("Disabled"), true, Ok(false));
+        check(asked("IfPossible"), true, Ok(true));
+        check(asked("IfPossible"), false, Ok(false));
+        check(asked("Enabled"), true, Ok(true));
+        check(asked("Enabled"), false, Err("not supported by the runtime"));
+        check(json!({"recursiveReadOnly": "IfPossible"}), true, Err("not read-only"));
+        let shared = json!({"readOnly": true, "recursiveReadOnly": "Enabled", "mountPropagation": "HostToContainer"});
+        check(shared, true, Err("not compatible with propagation \"HostToContainer\""));
+    }
 }

@@ -173,19 +173,22 @@ fn a_crash_loop_shows_why_it_waits_and_how_it_ended() {
 #[test]
 fn a_mount_says_how_far_down_it_is_read_only() {
     let cases = [
-        (false, None, None),
-        (true, None, Some("Disabled")),
-        (true, Some("IfPossible"), Some("Disabled")),
-        (true, Some("Enabled"), Some("Enabled")),
+        (false, None, false, None),
+        (true, None, false, Some("Disabled")),
+        (true, Some("IfPossible"), false, Some("Disabled")),
+        (true, Some("IfPossible"), true, Some("Enabled")),
+        (true, Some("Enabled"), true, Some("Enabled")),
     ];
-    for (read_only, asked, said) in cases {
+    for (read_only, asked, done, said) in cases {
         let mount =
             serde_json::json!({"name": "v", "mountPath": "/v", "readOnly": read_only, "recursiveReadOnly": asked});
         let pod = one().with(|pod| {
             pod.spec.as_mut().expect("there").containers[0].volume_mounts =
                 Some(vec![serde_json::from_value(mount).expect("a mount")]);
         });
-        let status = scene().running("a").status(&pod.build());
+        let mut scene = scene().running("a");
+        scene.observed.containers[0].deep_read_only = done.then(|| "/v".to_owned()).into_iter().collect();
+        let status = scene.status(&pod.build());
         let mounts = status.container_statuses.expect("statuses")[0].volume_mounts.clone().expect("mounts");
         assert_eq!(mounts[0].recursive_read_only.as_deref(), said, "{asked:?}");
     }
