@@ -12,6 +12,7 @@ mod grant;
 mod hosts;
 mod kill;
 mod lifecycle;
+mod messages;
 pub mod names;
 mod observe;
 mod observed;

@@ -15,7 +15,7 @@ use kube::Api;
 use super::cri_config::{self, ContainerInputs, PodPlace};
 use super::grant::grant;
 use super::kill::{self, Reason};
-use super::observe::termination_path;
+use super::messages::termination_path;
 use super::observed::{Observed, Sandbox, State};
 use super::plan::Start;
 use super::references::References;

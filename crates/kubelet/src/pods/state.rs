@@ -9,6 +9,7 @@ use k8s_openapi::api::core::v1::{Pod, PodStatus};
 
 use super::backoff::BackOff;
 use super::conditions::OWNED;
+use super::messages;
 use super::observe::{self, ObserveError};
 use super::observed::{Observed, State};
 use super::plan::Waiting;
@@ -83,7 +84,7 @@ impl PodState {
     /// Looks at what the runtime has.
     pub async fn observe(&mut self, context: &Context) -> Result<(), ObserveError> {
         let mut observed = observe::observe(context, spec::uid(&self.pod)).await?;
-        observe::read_messages(context, &self.pod, &mut observed).await;
+        messages::read_messages(context, &self.pod, &mut observed).await;
         self.observed = observed;
         Ok(())
     }

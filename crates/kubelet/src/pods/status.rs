@@ -12,7 +12,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use super::conditions::{self, Facts, Resize};
 use super::observed::{Instance, Observed, State, timestamp};
 use super::plan::Waiting;
-use super::{phase, spec};
+use super::{messages, phase, spec};
 use crate::probes::{Outcome, ProbeKind, ProbeResults};
 use crate::resources;
 
@@ -71,10 +71,13 @@ pub struct Input<'a> {
 pub fn status(input: &Input<'_>) -> PodStatus {
     let pod = input.pod;
     let old = pod.status.clone().unwrap_or_default();
-    let init = statuses(input, spec::init_containers(pod), old.init_container_statuses.as_deref());
-    let regular = statuses(input, spec::containers(pod), old.container_statuses.as_deref());
+    let mut init = statuses(input, spec::init_containers(pod), old.init_container_statuses.as_deref());
+    let mut regular = statuses(input, spec::containers(pod), old.container_statuses.as_deref());
     let ephemeral = spec::ephemeral_containers(pod);
-    let ephemeral = statuses(input, &ephemeral, old.ephemeral_container_statuses.as_deref());
+    let mut ephemeral = statuses(input, &ephemeral, old.ephemeral_container_statuses.as_deref());
+    for statuses in [&mut init, &mut regular, &mut ephemeral] {
+        messages::share(pod, statuses);
+    }
     let phase = decide_phase(input, &old, &init, &regular);
     let ips = pod_ips(input, &old);
     let facts = Facts {
