@@ -68,6 +68,12 @@ impl Machines {
         &self.second
     }
 
+    /// The first machine's route to exactly this network, as `ip` shows it; empty where there is none.
+    pub fn route_of_first(&self, network: &str) -> String {
+        let output = Command::new("ip").args(["-n", &self.first, "route", "show", network]).output();
+        String::from_utf8_lossy(&output.expect("ip is installed").stdout).into_owned()
+    }
+
     fn remove(&self) {
         for name in [&self.first, &self.second] {
             // It is not there before the first test; removal of what is not there may fail.

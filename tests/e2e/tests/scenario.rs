@@ -303,6 +303,11 @@ fn second_node(cluster: &mut Cluster, kubectl: &Kubectl) {
     let nodes = &["pods", "-l", "app=roamer", "--field-selector=status.phase=Running"];
     let names = "{.items[*].spec.nodeName}";
     kubectl.wait(nodes, names, SOON, |names| names.contains("first") && names.contains("second"));
+    // The machines would find each other's pods without it too: they have no other neighbour.
+    let range = kubectl.run(&["get", "node", "second", "-o", "jsonpath={.spec.podCIDR}"]);
+    testkit::until(SOON, "the route to the second node's pods", || {
+        cluster.machines().route_of_first(&range).contains(Machines::SECOND_IP).then_some(())
+    });
     let address = kubectl.run(&["get", "pods", "-l", "app=roamer", "-o", "jsonpath={.items[*].status.podIP}"]);
     for pod in address.split_whitespace() {
         let url = format!("http://{pod}:8080/version");

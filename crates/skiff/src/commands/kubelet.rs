@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 use base::Env;
+use client::Source;
 use network::NodeRoutesConfig;
 
 use crate::assembly::cni::{self, OtherNode};
@@ -20,7 +21,10 @@ pub async fn run(options: Kubelet) -> Result<()> {
     if let Some(bootstrap) = &options.bootstrap_kubeconfig {
         join::bootstrap(bootstrap, kubeconfig, &name, &env).await?;
     }
-    let (client, informers) = assembly::connect_alone(&mut parts, "kubelet", &options.connection, &env).await?;
+    let client = client::connect(Source::Kubeconfig(kubeconfig.clone()), "kubelet", &env).await?;
+    // The routes lead to all nodes, of which the kubelet's own identity may read only its own.
+    let all_nodes = client::connect_as(kubeconfig.clone(), "kubelet", "system:kube-proxy", &env).await?;
+    let informers = assembly::start_informers(&mut parts, all_nodes, &env);
     // One with other credentials is somebody else's to keep.
     if options.bootstrap_kubeconfig.is_some() && client_of(kubeconfig).is_ok() {
         let renewal = ClientRenewal::alone(client.clone(), kubeconfig, &env)?;
