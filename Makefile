@@ -51,6 +51,7 @@ lint: ## format, clippy, licences, and the project's own rules
 
 bench: deps ## figures, a line each; ONLY=<area> for one area
 	@scripts/deps.sh etcd:etcd-server || echo "no etcd: figures without that ratio"
+	@scripts/deps.sh containerd:containerd /usr/lib/cni/loopback:containernetworking-plugins || echo "no containerd: figures without that ratio"
 	@cargo xtask bench --only "$(ONLY)"
 
 sim: ## the datastore's model test with many more histories than `make test` tries

@@ -46,7 +46,7 @@ const START_DEADLINE: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub struct Cluster {
     layout: Layout,
-    /// Further options of [`Layout::OneProcess`].
+    /// Further options of [`Layout::OneProcess`], which go before the usual ones.
     options: Vec<String>,
     machines: Machines,
     processes: Vec<Process>,
@@ -93,14 +93,16 @@ impl Cluster {
         match self.layout {
             Layout::OneProcess => {
                 let mut arguments = self.arguments("server");
-                arguments.extend(flags(&[
+                let usual = [
                     ("--node-name", "first"),
                     ("--node-ip", Machines::FIRST_IP),
                     ("--node-monitor-grace-period", GRACE_PERIOD),
                     ("--container-log-max-size", LOG_SIZE),
                     ("--container-log-max-files", LOG_FILES),
                     ("--image-gc-high-threshold", NO_IMAGE_GC),
-                ]));
+                ];
+                let said = |name: &str| self.options.iter().any(|option| option == name);
+                arguments.extend(usual.iter().filter(|(name, _)| !said(name)).flat_map(|pair| flags(&[*pair])));
                 arguments.extend(self.options.clone());
                 self.spawn("server", &arguments);
             }

@@ -66,11 +66,21 @@ state = "{state}"
         containerd
     }
 
+    /// The directory of all that it has, which its command lines and those of its shims name.
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Where it serves CRI.
+    pub fn socket(&self) -> PathBuf {
+        self.dir.path().join("containerd.sock")
+    }
+
     /// What makes it a node's runtime.
     pub fn options(&self) -> Vec<(&'static str, String)> {
         let path = |name: &str| self.dir.path().join(name).to_string_lossy().into_owned();
         vec![
-            ("--container-runtime-endpoint", format!("unix://{}", path("containerd.sock"))),
+            ("--container-runtime-endpoint", format!("unix://{}", self.socket().display())),
             ("--cni-conf-dir", path("net.d")),
             ("--cni-bin-dir", path("bin")),
         ]
@@ -97,7 +107,7 @@ state = "{state}"
 
     fn try_ctr(&self, arguments: &[&str]) -> std::process::Output {
         let mut command = Command::new("ctr");
-        command.arg("--address").arg(self.dir.path().join("containerd.sock")).args(["--namespace", "k8s.io"]);
+        command.arg("--address").arg(self.socket()).args(["--namespace", "k8s.io"]);
         command.args(arguments).output().expect("containerd is installed")
     }
 }
