@@ -11,6 +11,7 @@ use pki::{Presenter, Trust};
 
 use crate::eviction;
 use crate::images::ImageSettings;
+use crate::managers;
 use crate::resources::Reserved;
 use crate::volumes::Programs;
 
@@ -65,6 +66,8 @@ pub struct Config {
     pub seccomp_default: bool,
     /// Where the node's programs are that mount what the kernel alone cannot.
     pub program_dirs: Vec<PathBuf>,
+    /// How CPUs, memory and devices are given to containers for themselves.
+    pub managers: managers::Settings,
     /// How often the node's status is written though nothing has changed.
     pub status_interval: Duration,
 }
@@ -107,6 +110,7 @@ impl Config {
             pod_pids_limit: 0,
             seccomp_default: false,
             program_dirs: Programs::default().0,
+            managers: managers::Settings::default(),
             status_interval: Duration::from_secs(300),
             instance,
         }

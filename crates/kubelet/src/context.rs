@@ -6,16 +6,17 @@ use base::Env;
 use client::{EventRecorder, EventType, Informer};
 use cri::{ImageClient, RuntimeClient};
 use k8s_openapi::api::certificates::v1beta1::{ClusterTrustBundle, PodCertificateRequest};
-use k8s_openapi::api::core::v1::{ConfigMap, Node, ObjectReference, Pod, Secret, Service};
+use k8s_openapi::api::core::v1::{ConfigMap, Container, Node, ObjectReference, Pod, Secret, Service};
 
 use crate::config::Config;
 use crate::csi::Drivers;
 use crate::devices::Devices;
 use crate::eviction::Conditions;
 use crate::images::{ImageCollector, Puller};
+use crate::managers::Managers;
 use crate::node::Machine;
 use crate::pods::{Allocations, NodeDns, NodeFacts, NodePods, StatusManager, UserRanges, Workers, spec};
-use crate::resources::{Amounts, Cgroups};
+use crate::resources::{self, Amounts, Cgroups};
 use crate::sources::Watched;
 use crate::spawner::Spawner;
 use crate::static_pods::StaticPods;
@@ -79,6 +80,8 @@ pub struct Context {
     pub conditions: Conditions,
     /// What pods were given of the node's CPU and memory.
     pub allocations: Allocations,
+    /// What containers were given of the machine for themselves.
+    pub managers: Managers,
     /// The users of pods that have their own.
     pub users: UserRanges,
     /// Writes pods' statuses.
@@ -106,7 +109,6 @@ impl Context {
         NodeFacts {
             pod_logs_dir: &self.config.pod_logs_dir,
             dns: &self.dns,
-            memory_capacity: self.machine.memory_bytes,
             seccomp_default: self.config.seccomp_default,
             seccomp_profiles: self.config.kubelet_dir().join("seccomp"),
         }
@@ -131,9 +133,25 @@ impl Context {
         amounts
     }
 
+    /// What the runtime is told of a container's resources. The time on CPUs that are its own is not limited.
+    pub fn container_resources(&self, pod: &Pod, container: &Container) -> cri::LinuxContainerResources {
+        let mut resources = resources::container_resources(pod, container, self.machine.memory_bytes);
+        if self.managers.has_own_cpus(spec::uid(pod), Some(&container.name)) {
+            resources.cpu_quota = -1;
+        }
+        resources
+    }
+
+    /// What a pod's cgroup is set to.
+    pub fn pod_limits(&self, pod: &Pod) -> resources::PodLimits {
+        let mut limits = resources::pod_cgroup_limits(pod, self.config.pod_pids_limit);
+        limits.cpu_quota = limits.cpu_quota.filter(|_| !self.managers.has_own_cpus(spec::uid(pod), None));
+        limits
+    }
+
     /// The cgroup of a pod.
     pub fn pod_cgroup(&self, pod: &Pod) -> String {
-        self.cgroups.pod_path(crate::resources::qos_class(pod), spec::uid(pod))
+        self.cgroups.pod_path(resources::qos_class(pod), spec::uid(pod))
     }
 }
 

@@ -15,11 +15,12 @@ use crate::csi::{Attachments, Drivers};
 use crate::devices::{self, Devices};
 use crate::eviction::{self, Conditions};
 use crate::images::{self, ImageCollector, ProvidersError, Puller};
+use crate::managers::{self, Managers, ManagersError};
 use crate::node::{self, Machine, MachineError};
 use crate::plugins;
 use crate::pod_resources;
 use crate::pods::{self, Allocations, NodeDns, NodePods, StatusManager, UserRanges, Workers, parse_resolv_conf};
-use crate::resources::{CgroupError, Cgroups};
+use crate::resources::{Amounts, CgroupError, Cgroups};
 use crate::server::{Server, ServerError};
 use crate::sources::{Watched, namespaced, of_cluster};
 use crate::spawner;
@@ -39,6 +40,7 @@ pub struct Kubelet {
     puller: Puller,
     machine: Machine,
     cgroups: Cgroups,
+    managers: Managers,
     server: Server,
 }
 
@@ -54,6 +56,9 @@ pub enum BuildError {
     /// The cgroups cannot be used.
     #[error(transparent)]
     Cgroups(#[from] CgroupError),
+    /// What containers are to have for themselves cannot be given.
+    #[error(transparent)]
+    Managers(#[from] ManagersError),
     /// The programs that know credentials for images cannot be used.
     #[error(transparent)]
     Providers(#[from] ProvidersError),
@@ -81,8 +86,9 @@ impl Kubelet {
         let cgroups = Cgroups::of_machine(&config.instance.name())?;
         cgroups.prepare()?;
         config.reserved.apply(&cgroups)?;
+        let managers = build_managers(&config, &machine)?;
         let server = Server::bind(&config, &env)?;
-        Ok(Self { config, client, env, puller, machine, cgroups, server })
+        Ok(Self { config, client, env, puller, machine, cgroups, managers, server })
     }
 
     /// The server's port.
@@ -92,7 +98,7 @@ impl Kubelet {
 
     /// Runs until the drain signal. Containers are left running.
     pub async fn run(self, drain: Drain) -> Result<(), RunError> {
-        let Self { config, client, env, puller, machine, cgroups, server } = self;
+        let Self { config, client, env, puller, machine, cgroups, managers, server } = self;
         let Some((runtime, images, version)) = drain.until(connect(&config, &env)).await else { return Ok(()) };
         tracing::info!(runtime = version.runtime_name, version = version.runtime_version, "connected to the runtime");
         let (spawner, task_set) = spawner::spawner(drain.clone());
@@ -133,6 +139,7 @@ impl Kubelet {
             image_collector: ImageCollector::default(),
             conditions: Conditions::default(),
             allocations: Allocations::default(),
+            managers,
             users: UserRanges::restore(&config.kubelet_dir().join("pods")),
             statuses: StatusManager::new(client.clone(), env.clone()),
             recorder,
@@ -170,6 +177,19 @@ impl Kubelet {
         tasks.spawn("server", server.run(Arc::clone(&context), drain.clone()));
         watch(tasks, &drain).await
     }
+}
+
+fn build_managers(config: &Config, machine: &Machine) -> Result<Managers, ManagersError> {
+    let (capacity, allocatable) = (machine.capacity(config.max_pods), machine.allocatable(config));
+    let amount = |amounts: &Amounts, name: &str| amounts.get(name).copied().unwrap_or(0);
+    let kept = |name: &str| u64::try_from(amount(&capacity, name) - amount(&allocatable, name)).unwrap_or(0);
+    let inputs = managers::Inputs {
+        memory: u64::try_from(machine.memory_bytes).unwrap_or(0),
+        reserved_cpu: kept("cpu"),
+        dir: &config.kubelet_dir(),
+        further: Vec::new(),
+    };
+    Managers::build(&config.managers, inputs)
 }
 
 /// Waits for the runtime: it may be starting beside the kubelet.

@@ -16,8 +16,6 @@ pub struct NodeFacts<'a> {
     pub pod_logs_dir: &'a Path,
     /// The node's part in resolver configurations.
     pub dns: &'a dns::NodeDns,
-    /// Bytes of memory of the node.
-    pub memory_capacity: i64,
     /// Whether the runtime's seccomp profile is for containers that name none.
     pub seccomp_default: bool,
     /// Where the node's seccomp profiles are.
@@ -220,6 +218,8 @@ pub struct ContainerInputs {
     pub users: Option<u32>,
     /// The instance whose processes an ephemeral container is to see.
     pub target_id: Option<String>,
+    /// What the container may use.
+    pub resources: v1::LinuxContainerResources,
 }
 
 /// What the runtime is told of a container.
@@ -238,6 +238,11 @@ pub fn container_config(
         grant.environment.into_iter().filter(|(name, _)| !inputs.environment.iter().any(|(own, _)| own == name));
     let environment: Vec<(String, String)> = given.collect();
     let environment = environment.into_iter().chain(inputs.environment);
+    let resources = v1::LinuxContainerResources {
+        cpuset_cpus: grant.cpuset_cpus,
+        cpuset_mems: grant.cpuset_mems,
+        ..inputs.resources
+    };
     Ok(v1::ContainerConfig {
         metadata: Some(v1::ContainerMetadata { name: container.name.clone(), attempt: inputs.restart_count }),
         image: Some(v1::ImageSpec { image: inputs.image_ref, user_specified_image: image, ..v1::ImageSpec::default() }),
@@ -253,10 +258,7 @@ pub fn container_config(
         stdin: container.stdin == Some(true),
         stdin_once: container.stdin_once == Some(true),
         tty: container.tty == Some(true),
-        linux: Some(v1::LinuxContainerConfig {
-            resources: Some(resources::container_resources(pod, container, node.memory_capacity)),
-            security_context: Some(security),
-        }),
+        linux: Some(v1::LinuxContainerConfig { resources: Some(resources), security_context: Some(security) }),
         windows: None,
         cdi_devices: grant.cdi_devices.into_iter().map(|name| v1::CdiDevice { name }).collect(),
         stop_signal: stop_signal(container) as i32,

@@ -7,11 +7,16 @@ use cri as v1;
 use k8s_openapi::api::core::v1::{Container, Pod};
 use plugin_api::device_plugin::ContainerAllocateResponse;
 
+use super::spec;
 use crate::context::Context;
 
 /// What a container is given.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Grant {
+    /// The CPUs on which it runs; empty for all.
+    pub cpuset_cpus: String,
+    /// The NUMA nodes of which its memory is; empty for all.
+    pub cpuset_mems: String,
     /// Devices of the node.
     pub devices: Vec<v1::Device>,
     /// Files and directories of the node.
@@ -26,7 +31,8 @@ pub struct Grant {
 
 /// All that a container is given. An error is a message for the user.
 pub async fn grant(context: &Context, pod: &Pod, container: &Container) -> Result<Grant, String> {
-    let mut grant = Grant::default();
+    let cpus = context.managers.cpus(spec::uid(pod), &container.name).unwrap_or_default();
+    let mut grant = Grant { cpuset_cpus: cpus.to_string(), ..Grant::default() };
     for answer in context.devices.prepare(pod, container).await.map_err(|err| err.to_string())? {
         grant.add_answer(answer);
     }

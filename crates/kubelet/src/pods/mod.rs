@@ -17,6 +17,7 @@ pub mod names;
 mod observe;
 mod observed;
 mod phase;
+mod pinning;
 mod plan;
 mod publish;
 mod references;
@@ -127,6 +128,7 @@ pub async fn run(context: Shared, drain: Drain) {
     let pods = context.pods.api().clone();
     let mut changes = pods.subscribe();
     let mut is_synced = false;
+    let mut shared_cpus = context.managers.changes();
     loop {
         tokio::select! {
             () = drain.drained() => break,
@@ -136,6 +138,7 @@ pub async fn run(context: Shared, drain: Drain) {
                 adopt(&context, &workers, &mut tasks, &drain).await;
             }
             change = changes.next() => apply(&context, &workers, &mut tasks, &drain, &change),
+            Ok(()) = shared_cpus.changed() => workers.wake_all(),
             Ok(()) = wanted.changed() => apply_manifests(&context, &workers, &mut tasks, &drain),
             Some((name, end)) = tasks.join_next() => {
                 if let Err(err) = end {
@@ -162,6 +165,7 @@ async fn adopt(context: &Shared, workers: &Workers, tasks: &mut Tasks, drain: &D
         }
     };
     context.devices.retain(|uid| known.iter().any(|known| known == uid) || found.contains_key(uid));
+    context.managers.settle(|uid| known.iter().any(|one| one == uid) || found.contains_key(uid)).await;
     for (uid, (namespace, name)) in found.into_iter().filter(|(uid, _)| !known.contains(uid)) {
         tracing::info!(uid, namespace, name, "removing what is left of a pod that is gone");
         let mut pod = Pod { spec: Some(PodSpec::default()), ..Pod::default() };

@@ -111,7 +111,8 @@ pub async fn decide(context: &Context, state: &mut PodState, wake: &Arc<Notify>)
 
 /// What a kubelet before this one had begun.
 pub fn unfinished(context: &Context, state: &PodState) -> Option<Progress> {
-    let differing = changes(&state.pod, &state.observed.containers, context.machine.memory_bytes);
+    let wanted = |container: &Container| context.container_resources(&state.pod, container);
+    let differing = changes(&state.pod, &state.observed.containers, &wanted);
     let generation = state.pod.metadata.generation;
     (!differing.is_empty()).then_some(Progress { generation, error: None })
 }
@@ -179,7 +180,7 @@ pub async fn apply(context: &Context, state: &mut PodState) -> Applied {
     let mut applied = Applied::All;
     let mut error = None;
     state.resized.retain(|id, _| state.observed.containers.iter().any(|instance| instance.id == *id));
-    for change in changes(&pod, &state.observed.containers, context.machine.memory_bytes) {
+    for change in changes(&pod, &state.observed.containers, &|container| context.container_resources(&pod, container)) {
         let (id, wanted) = (change.instance.id.clone(), change.wanted.clone());
         // A runtime may say something else than it was told; to tell it again would not help.
         if state.resized.get(&id) == Some(&wanted) {
@@ -214,11 +215,15 @@ pub async fn apply(context: &Context, state: &mut PodState) -> Applied {
     applied
 }
 
-fn changes(pod: &Pod, instances: &[Instance], memory: i64) -> Vec<Change> {
+fn changes(
+    pod: &Pod,
+    instances: &[Instance],
+    wanted: &dyn Fn(&Container) -> v1::LinuxContainerResources,
+) -> Vec<Change> {
     let running = instances.iter().filter(|instance| instance.state == State::Running);
     let differing = running.filter_map(|instance| {
         let container = spec::container(pod, &instance.name)?;
-        let wanted = resources::container_resources(pod, &container, memory);
+        let wanted = wanted(&container);
         let actual = instance.resources.as_ref()?;
         let instance = instance.clone();
         (!resources::agree(actual, &wanted)).then_some(Change { instance, container, wanted })
@@ -235,7 +240,7 @@ async fn make(context: &Context, pod: &Pod, change: Change, ip: Option<&str>) ->
         return Ok(());
     }
     check_usage(context, &instance, &wanted).await?;
-    let (cgroup, limits) = (context.pod_cgroup(pod), resources::pod_cgroup_limits(pod, context.config.pod_pids_limit));
+    let (cgroup, limits) = (context.pod_cgroup(pod), context.pod_limits(pod));
     // The pod's own limits go first where they grow; where they shrink the kernel may take them only afterwards.
     let before = context.cgroups.ensure_pod(&cgroup, &limits);
     let request = v1::UpdateContainerResourcesRequest {
@@ -314,7 +319,7 @@ mod tests {
     #[track_caller]
     fn check(state: State, old: &str, new: &Pod, expected: Option<(i64, bool)>) {
         let running = instance(&pod(old, "NotRequired"), state);
-        let found = changes(new, &[running], 0);
+        let found = changes(new, &[running], &|container| resources::container_resources(new, container, 0));
         let found = found.first().map(|change| {
             let actual = change.instance.resources.as_ref();
             (change.wanted.memory_limit_in_bytes, needs_restart(&change.container, actual, &change.wanted))

@@ -197,6 +197,7 @@ async fn start_container(
         image_user: (image.uid, image.username.clone()),
         users,
         target_id: target_id(around, &container.name).map_err(config_error)?,
+        resources: context.container_resources(pod, container),
     };
     let config = cri_config::container_config(pod, container, inputs, &context.node_facts())
         .map_err(|err| config_error(err.to_string()))?;

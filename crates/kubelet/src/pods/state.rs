@@ -17,6 +17,7 @@ use super::resize::{self, Pending, Progress};
 use super::spec;
 use super::status::{self, Failure};
 use crate::context::Context;
+use crate::managers::CpuSet;
 use crate::probes::PodProbes;
 
 /// What a worker knows of its pod between two looks.
@@ -53,6 +54,8 @@ pub struct PodState {
     pub progress: Option<Progress>,
     /// What running instances were last told to keep to, by their identifier.
     pub resized: BTreeMap<String, cri::LinuxContainerResources>,
+    /// The CPUs to which running instances were moved, by their identifier.
+    pub pinned: BTreeMap<String, CpuSet>,
     /// The status as it was last computed.
     last: Option<PodStatus>,
 }
@@ -77,6 +80,7 @@ impl PodState {
             pending: None,
             progress: None,
             resized: BTreeMap::new(),
+            pinned: BTreeMap::new(),
             last: None,
         }
     }
@@ -131,6 +135,7 @@ impl PodState {
             starting: &self.starting,
             failure: self.failure.as_ref(),
             resizes: &resizes,
+            resources: &|container| context.container_resources(&known, container),
             ending: self.is_ending(),
             stopped: self.stopped,
             runtime: &context.runtime_name,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use cri::LinuxContainerResources;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{
     Container, ContainerState, ContainerStateRunning, ContainerStateTerminated, ContainerStateWaiting, ContainerStatus,
@@ -55,6 +56,8 @@ pub struct Input<'a> {
     pub failure: Option<&'a Failure>,
     /// Changes of the pod's resources that are not done.
     pub resizes: &'a [Resize],
+    /// What the runtime should have been told of a container's resources.
+    pub resources: &'a dyn Fn(&Container) -> LinuxContainerResources,
     /// Whether the pod is to stop: nothing will be started again.
     pub ending: bool,
     /// Whether all of it has stopped for good.
@@ -205,7 +208,7 @@ fn container_status(input: &Input<'_>, container: &Container, old: Option<&Conta
     // A resize shows once it is done.
     let has_them = latest
         .and_then(|instance| instance.resources.as_ref())
-        .is_none_or(|actual| resources::agree(actual, &resources::container_resources(input.pod, container, 0)));
+        .is_none_or(|actual| resources::agree(actual, &(input.resources)(container)));
     let resources = match old.filter(|_| !has_them) {
         Some(old) => old.resources.clone(),
         None => container.resources.clone(),

@@ -20,10 +20,9 @@ use super::references::References;
 use super::start::{self, Surroundings};
 use super::state::PodState;
 use super::status::Failure;
-use super::{admission, cleanup, resize, spec};
+use super::{admission, cleanup, pinning, resize, spec};
 use crate::context::Shared;
 use crate::probes::PodProbes;
-use crate::resources;
 use crate::volumes::{self, Mounted};
 
 /// A look at the pod though nothing has happened: a safety net only.
@@ -134,9 +133,12 @@ impl Worker {
         {
             self.state.failure = Some(end);
         }
+        let repin = (!pinning::apply(&self.context, &mut self.state).await).then(|| self.in_time(RESIZE_RETRY));
         let deadline = self.check_deadline();
         if !update.gone && !self.state.is_ending() {
-            self.admit().await;
+            if let Some(at) = self.admit().await {
+                return Ok(Next::Rest(Some(at)));
+            }
             resize::decide(&self.context, &mut self.state, &self.wake).await;
         }
         if update.gone || self.state.is_ending() {
@@ -144,9 +146,9 @@ impl Worker {
         }
         self.probes.reconcile(&self.state.pod, &self.state.observed);
         let next = Box::pin(self.bring_up()).await?;
-        Ok(match (next, deadline) {
-            (Next::Rest(until), Some(deadline)) => Next::Rest(Some(until.map_or(deadline, |at| at.min(deadline)))),
-            (next, _) => next,
+        Ok(match next {
+            Next::Rest(until) => Next::Rest([until, deadline, repin].into_iter().flatten().min()),
+            next => next,
         })
     }
 
@@ -163,26 +165,35 @@ impl Worker {
         Some(deadline)
     }
 
-    /// Refuses a pod that does not fit. What runs already was let in before.
-    async fn admit(&mut self) {
+    /// Refuses a pod that does not fit. What runs already was let in before. Where it cannot be told yet, the time at
+    /// which to ask again.
+    async fn admit(&mut self) -> Option<Timestamp> {
         if self.state.admitted {
-            return;
+            return None;
         }
-        self.state.admitted = true;
         let pod = Arc::clone(&self.state.desired);
         let began = !self.state.observed.sandboxes.is_empty() || spec::phase(&pod) == "Running";
-        if !began && let Err(refusal) = admission::admit(&self.context, &pod).await {
+        let refusal = if began { None } else { admission::admit(&self.context, &pod).await.err() };
+        if refusal.as_ref().is_some_and(|refusal| refusal.is_early(&self.context)) {
+            return Some(self.in_time(RETRY));
+        }
+        self.state.admitted = true;
+        if let Some(refusal) = refusal {
             let reason = refusal.event_reason();
             self.context.event(&pod, None, EventType::Warning, reason, refusal.to_string());
             self.state.failure = Some(Failure::new(reason, format!("Pod was rejected: {refusal}")));
-            return;
+            return None;
         }
         let dir = self.context.config.pod_dir(spec::uid(&pod));
         if let Err(err) = self.context.allocations.begin(&pod, &dir).await {
             tracing::warn!(uid = spec::uid(&pod), err = %err, "what the pod was given cannot be written down");
         }
         self.state.pod = self.context.allocations.allocated(&pod);
+        if began {
+            self.context.managers.readmit(&self.state.pod).await;
+        }
         self.state.progress = resize::unfinished(&self.context, &self.state);
+        None
     }
 
     fn plan(&self) -> Plan {
@@ -259,7 +270,7 @@ impl Worker {
     async fn mount(&mut self) -> Result<Option<Mounted>, Timestamp> {
         let context = Arc::clone(&self.context);
         let pod = Arc::clone(&self.state.pod);
-        let limits = resources::pod_cgroup_limits(&pod, context.config.pod_pids_limit);
+        let limits = context.pod_limits(&pod);
         let cgroup = context.pod_cgroup(&pod);
         if !self.state.has_cgroup {
             if let Err(err) = context.cgroups.ensure_pod(&cgroup, &limits) {
@@ -390,6 +401,7 @@ impl Worker {
         self.released.send_replace(true);
         context.allocations.forget(&uid);
         context.devices.forget(&uid);
+        context.managers.release(&uid).await;
         context.users.forget(&uid);
         if !gone && !spec::is_deleted(&self.state.pod) {
             return Ok(Next::Rest(None));
@@ -428,6 +440,8 @@ impl Worker {
                 () = self.wake.notified() => {
                     woken = true;
                     if self.state.observe(&self.context).await.is_ok() {
+                        // What does not move now is tried again when this work is done.
+                        pinning::apply(&self.context, &mut self.state).await;
                         if !self.state.is_ending() {
                             self.probes.reconcile(&self.state.pod, &self.state.observed);
                         }

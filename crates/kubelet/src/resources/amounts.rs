@@ -44,7 +44,8 @@ fn amount(resource: &str, quantity: &ApiQuantity) -> i64 {
     if resource == "cpu" { quantity.milli_value() } else { quantity.value() }
 }
 
-fn amounts(list: Option<&BTreeMap<String, ApiQuantity>>) -> Amounts {
+/// The amounts in a list of an object.
+pub fn amounts(list: Option<&BTreeMap<String, ApiQuantity>>) -> Amounts {
     list.into_iter().flatten().map(|(name, quantity)| (name.clone(), amount(name, quantity))).collect()
 }
 

@@ -6,7 +6,7 @@ mod linux;
 mod memory;
 mod reserved;
 
-pub use amounts::{Amounts, QosClass, container_amount, pod_limit_sums, pod_limits, pod_requests, qos_class};
-pub use cgroups::{CgroupError, Cgroups};
+pub use amounts::{Amounts, QosClass, amounts, container_amount, pod_limit_sums, pod_limits, pod_requests, qos_class};
+pub use cgroups::{CgroupError, Cgroups, PodLimits};
 pub use linux::{agree, container_resources, pod_cgroup_limits, pod_resources, shares};
 pub use reserved::{EnforceError, Enforced, Reserved};

@@ -16,6 +16,7 @@ pub use place::matches_node;
 use super::resize::Pending;
 use super::{Failure, spec};
 use crate::context::Context;
+use crate::managers::AllocationError;
 use crate::resources::{Amounts, container_amount, pod_requests};
 
 /// A resource of which the node has too little left.
@@ -33,7 +34,7 @@ pub struct Shortage {
 }
 
 /// Why a pod is refused. The messages are shown to users.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[derive(Debug, thiserror::Error)]
 pub enum Refusal {
     /// Something is used up.
     #[error(transparent)]
@@ -56,6 +57,9 @@ pub enum Refusal {
     /// The pod is made for another operating system.
     #[error("Failed to admit pod as the OS field doesn't match node OS")]
     Os,
+    /// The machine cannot give what it asks for.
+    #[error(transparent)]
+    Allocation(#[from] AllocationError),
     /// Something of the node cannot be given to the pod.
     #[error("Allocate failed due to {0}, which is unexpected")]
     Unexpected(String),
@@ -78,14 +82,20 @@ impl Refusal {
             Self::NodeAffinity => "NodeAffinity",
             Self::NodePorts => "NodePorts",
             Self::Sysctl(_) | Self::SysctlOfHost(..) => "SysctlForbidden",
+            Self::Allocation(err) => err.reason(),
             Self::Os => "PodOSNotSupported",
             Self::Pressure(_) => Failure::EVICTED,
             Self::Unexpected(_) | Self::NoRoom(_) => "UnexpectedAdmissionError",
         }
     }
+
+    /// Whether it may be for something that a pod has that is gone already.
+    pub fn is_early(&self, context: &Context) -> bool {
+        matches!(self, Self::Allocation(_)) && !context.managers.is_settled()
+    }
 }
 
-/// Lets a pod in, or says why not. For a critical pod, others are ended where there is no room.
+/// Lets a pod in and gives its containers what they ask for of the machine, or says why not. For a critical pod, others are ended where there is no room.
 pub async fn admit(context: &Context, pod: &Pod) -> Result<(), Refusal> {
     pressure::check(pod, &context.conditions.all())?;
     let others: Vec<Arc<Pod>> = others(context, pod)
@@ -98,9 +108,11 @@ pub async fn admit(context: &Context, pod: &Pod) -> Result<(), Refusal> {
     context.devices.admit(pod).await.map_err(|err| Refusal::Unexpected(err.to_string()))?;
     let short = shortages(pod, &others, &allocatable(context, node.as_deref()));
     if !short.is_empty() && spec::is_critical(pod) {
-        return Ok(preemption::make_room(context, pod, &others, &short).await?);
+        preemption::make_room(context, pod, &others, &short).await?;
+    } else if let Some(first) = short.into_iter().next() {
+        return Err(Refusal::OutOf(first));
     }
-    short.into_iter().next().map_or(Ok(()), |first| Err(Refusal::OutOf(first)))
+    Ok(context.managers.admit(pod).await?)
 }
 
 /// What the node can give to pods, as far as it is known who gives it.
@@ -124,6 +136,9 @@ fn others(context: &Context, pod: &Pod) -> impl Iterator<Item = Arc<Pod>> {
 
 /// Whether a pod that runs can have the CPU and memory that it asks for by now. `has` tells what the others have.
 pub fn fits(context: &Context, pod: &Pod, has: &dyn Fn(&Arc<Pod>) -> Arc<Pod>) -> Result<(), Pending> {
+    if let Some(message) = context.managers.forbids_resize(&has(&Arc::new(pod.clone())), pod) {
+        return Err(Pending::Infeasible(message));
+    }
     let others: Vec<Arc<Pod>> = others(context, pod).map(|other| has(&other)).collect();
     resize_fits(pod, &others, &context.allocatable())
 }

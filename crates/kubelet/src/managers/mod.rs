@@ -1,0 +1,159 @@
+//! The managers of what containers get of the machine for themselves: CPUs, memory of NUMA nodes, devices.
+//!
+//! A pod's containers are given what they ask for when the pod is let in, keep it over restarts of the kubelet, and
+//! give it back when the pod has stopped.
+
+mod checkpoint;
+mod combinations;
+mod cpu;
+mod cpuset;
+mod machine;
+mod requests;
+mod settings;
+#[cfg(test)]
+mod tests;
+mod topology;
+
+use std::collections::HashSet;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use k8s_openapi::api::core::v1::Pod;
+use tokio::sync::watch;
+
+pub use cpuset::CpuSet;
+pub use settings::{Settings, SettingsError};
+pub use topology::{AllocationError, HintProvider};
+
+use crate::pods::spec;
+use crate::resources::{self, QosClass};
+use cpu::{CpuManager, CpuManagerError};
+use machine::{MachineTopology, SYS, TopologyError};
+use topology::{TooManyNodes, TopologyManager};
+
+/// The managers cannot begin.
+#[derive(Debug, thiserror::Error)]
+pub enum ManagersError {
+    /// The settings contradict each other.
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
+    /// The machine cannot be looked at.
+    #[error(transparent)]
+    Machine(#[from] TopologyError),
+    /// The machine is too large.
+    #[error(transparent)]
+    TooManyNodes(#[from] TooManyNodes),
+    /// CPUs cannot be given.
+    #[error(transparent)]
+    Cpu(#[from] CpuManagerError),
+    /// There is no place for the state.
+    #[error("cannot create {}: {source}", path.display())]
+    Directory {
+        /// The directory.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// What the managers start with.
+pub struct Inputs<'a> {
+    /// Bytes of memory of the machine.
+    pub memory: u64,
+    /// Thousandths of CPUs that the node keeps from pods.
+    pub reserved_cpu: u64,
+    /// Where the state is kept.
+    pub dir: &'a Path,
+    /// Managers of devices.
+    pub further: Vec<Arc<dyn HintProvider>>,
+}
+
+/// The managers of one node.
+pub struct Managers {
+    topology: TopologyManager,
+    cpu: Arc<CpuManager>,
+    settled: AtomicBool,
+}
+
+impl Managers {
+    /// Managers as they are set up, with what the ones before them have given.
+    pub fn build(settings: &Settings, inputs: Inputs<'_>) -> Result<Self, ManagersError> {
+        let machine = Arc::new(MachineTopology::read(Path::new(SYS), inputs.memory)?);
+        Self::on(&machine, settings, inputs)
+    }
+
+    fn on(machine: &Arc<MachineTopology>, settings: &Settings, inputs: Inputs<'_>) -> Result<Self, ManagersError> {
+        settings.cpu.check(&settings.topology)?;
+        let Inputs { reserved_cpu, dir, further, .. } = inputs;
+        std::fs::create_dir_all(dir).map_err(|source| ManagersError::Directory { path: dir.to_owned(), source })?;
+        let cpu = Arc::new(CpuManager::open(&settings.cpu, machine, reserved_cpu, dir)?);
+        let own: Arc<dyn HintProvider> = cpu.clone();
+        let providers = std::iter::once(own).chain(further).collect();
+        let topology = TopologyManager::new(&settings.topology, machine, providers)?;
+        Ok(Self { topology, cpu, settled: AtomicBool::new(false) })
+    }
+
+    /// Gives the containers of a new pod what they ask for. A pod that is refused has got nothing.
+    pub async fn admit(&self, pod: &Pod) -> Result<(), AllocationError> {
+        let outcome = self.topology.admit(pod).await;
+        if outcome.is_err() {
+            self.release(spec::uid(pod)).await;
+        }
+        outcome
+    }
+
+    /// The same for a pod that was let in by a kubelet before this one. It has what it has.
+    pub async fn readmit(&self, pod: &Pod) {
+        if let Err(err) = self.topology.admit(pod).await {
+            let (namespace, name) = (spec::namespace(pod), spec::name(pod));
+            tracing::warn!(namespace, name, err = %err, "a pod that runs cannot be given what it asks for");
+        }
+    }
+
+    /// The CPUs on which a container may run; `None` where nobody says.
+    pub fn cpus(&self, uid: &str, container: &str) -> Option<CpuSet> {
+        self.cpu.cpus(uid, container)
+    }
+
+    /// Whether a container, or any container of a pod, has CPUs for itself. Nothing else limits their use.
+    pub fn has_own_cpus(&self, uid: &str, container: Option<&str>) -> bool {
+        self.cpu.has_own(uid, container)
+    }
+
+    /// Tells when the CPUs change that containers share.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.cpu.changes()
+    }
+
+    /// Why a pod that runs cannot have other amounts than it has.
+    pub fn forbids_resize(&self, has: &Pod, wanted: &Pod) -> Option<String> {
+        let changes = |resource| requests::differ(has, wanted, resource);
+        let is_guaranteed = resources::qos_class(has) == QosClass::Guaranteed;
+        (is_guaranteed && self.cpu.is_static() && changes("cpu"))
+            .then(|| "Resize is infeasible for Guaranteed Pods alongside CPU Manager policy \"static\"".to_owned())
+    }
+
+    /// Takes back what the containers of a pod were given.
+    pub async fn release(&self, uid: &str) {
+        for provider in self.topology.providers() {
+            provider.release(uid).await;
+        }
+    }
+
+    /// Takes back what pods were given of which nothing is left, now that the pods that are here are known.
+    pub async fn settle(&self, here: impl Fn(&str) -> bool) {
+        let holders = self.topology.providers().iter().flat_map(|provider| provider.holders());
+        let gone: HashSet<String> = holders.filter(|uid| !here(uid)).collect();
+        for uid in gone {
+            self.release(&uid).await;
+        }
+        self.settled.store(true, Ordering::Release);
+    }
+
+    /// Whether what can be given is known: before that, a pod may be refused for what a pod has that is gone.
+    pub fn is_settled(&self) -> bool {
+        self.settled.load(Ordering::Acquire)
+    }
+}
