@@ -11,6 +11,7 @@ use k8s_openapi::api::core::v1::{ConfigMap, Container, Node, ObjectReference, Po
 use crate::config::Config;
 use crate::csi::Drivers;
 use crate::devices::Devices;
+use crate::dra::ResourceClaims;
 use crate::eviction::Conditions;
 use crate::images::{ImageCollector, Puller};
 use crate::managers::Managers;
@@ -72,6 +73,8 @@ pub struct Context {
     pub csi: Drivers,
     /// Devices that plugins offer.
     pub devices: Devices,
+    /// Claims of devices that drivers prepare.
+    pub resource_claims: ResourceClaims,
     /// Pulls images.
     pub puller: Puller,
     /// Removes images.

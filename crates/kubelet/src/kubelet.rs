@@ -13,6 +13,7 @@ use crate::config::Config;
 use crate::context::{Context, Shared};
 use crate::csi::{Attachments, Drivers};
 use crate::devices::{self, Devices};
+use crate::dra::{self, ResourceClaims};
 use crate::eviction::{self, Conditions};
 use crate::images::{self, ImageCollector, ProvidersError, Puller};
 use crate::managers::{self, Managers, ManagersError};
@@ -135,6 +136,7 @@ impl Kubelet {
             targets: Targets::default(),
             csi: Drivers::new(env.clone(), informers.of::<CSIDriver>(), Attachments::restore(&config.kubelet_dir())),
             devices: Devices::restore(config.kubelet_dir().join("device-plugins"), env.clone()),
+            resource_claims: ResourceClaims::restore(config.kubelet_dir()),
             puller,
             image_collector: ImageCollector::default(),
             conditions: Conditions::default(),
@@ -168,6 +170,13 @@ impl Kubelet {
         tasks.spawn("static pods", static_pods::follow(Arc::clone(&context), drain.clone()));
         tasks.spawn_fallible("mirror pods", static_pods::run(Arc::clone(&context), drain.clone()));
         tasks.spawn("plugins", plugins::run(Arc::clone(&context), drain.clone()));
+        {
+            let (shared, drain) = (Arc::clone(&context), drain.clone());
+            let withdrawal = async move {
+                drain.until(dra::withdraw_all(&shared)).await;
+            };
+            context.spawner.spawn("resource slices", withdrawal);
+        }
         tasks.spawn("device plugins", devices::serve(Arc::clone(&context), drain.clone()));
         tasks.spawn("pod resources", pod_resources::serve(Arc::clone(&context), drain.clone()));
         tasks.spawn("oom", node::watch_oom(Arc::clone(&context), drain.clone()));

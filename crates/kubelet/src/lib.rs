@@ -10,6 +10,7 @@ mod config;
 mod context;
 mod csi;
 mod devices;
+mod dra;
 mod environment;
 mod eviction;
 mod images;

@@ -10,15 +10,16 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Container, Pod};
 use plugin_api::pod_resources::pod_resources_lister_server::{PodResourcesLister, PodResourcesListerServer};
 use plugin_api::pod_resources::{
-    AllocatableResourcesRequest, AllocatableResourcesResponse, ContainerDevices, ContainerResources,
-    GetPodResourcesRequest, GetPodResourcesResponse, ListPodResourcesRequest, ListPodResourcesResponse, NumaNode,
-    PodResources, TopologyInfo,
+    AllocatableResourcesRequest, AllocatableResourcesResponse, CdiDevice, ClaimResource, ContainerDevices,
+    ContainerResources, DynamicResource, GetPodResourcesRequest, GetPodResourcesResponse, ListPodResourcesRequest,
+    ListPodResourcesResponse, NumaNode, PodResources, TopologyInfo,
 };
 use tonic::service::Routes;
 use tonic::{Request, Response, Status};
 
 use crate::context::Shared;
 use crate::devices::NumaNodes;
+use crate::dra::{Device, Prepared};
 use crate::plugins::grpc;
 use crate::pods::spec;
 
@@ -77,6 +78,18 @@ fn device(resource: &str, id: &str, nodes: &NumaNodes) -> ContainerDevices {
     }
 }
 
+/// A claim, with the devices that its drivers have prepared.
+fn dynamic_resource(claim: Prepared) -> DynamicResource {
+    let resource = |(driver, device): (&str, &Device)| ClaimResource {
+        cdi_devices: device.cdi_device_ids.iter().map(|name| CdiDevice { name: name.clone() }).collect(),
+        driver_name: driver.to_owned(),
+        pool_name: device.pool_name.clone(),
+        device_name: device.device_name.clone(),
+    };
+    let claim_resources = claim.devices("").map(resource).collect();
+    DynamicResource { claim_name: claim.claim_name, claim_namespace: claim.namespace, claim_resources }
+}
+
 impl Lister {
     fn pod(&self, pod: &Pod) -> PodResources {
         // What init containers had is the others' by now, or free.
@@ -92,7 +105,13 @@ impl Lister {
     fn container(&self, pod: &Pod, container: &Container) -> ContainerResources {
         let held = self.0.devices.held(spec::uid(pod), &container.name);
         let devices = held.iter().flat_map(|(name, held)| held.iter().map(|(id, nodes)| device(name, id, nodes)));
-        ContainerResources { name: container.name.clone(), devices: devices.collect(), ..ContainerResources::default() }
+        let claims = self.0.resource_claims.of_container(pod, container);
+        ContainerResources {
+            name: container.name.clone(),
+            devices: devices.collect(),
+            dynamic_resources: claims.into_iter().map(dynamic_resource).collect(),
+            ..ContainerResources::default()
+        }
     }
 }
 

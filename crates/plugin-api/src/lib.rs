@@ -4,4 +4,4 @@
 
 mod messages;
 
-pub use messages::{device_plugin, dra, pod_resources};
+pub use messages::{device_plugin, dra, pod_resources, registration};

@@ -16,6 +16,11 @@ pub mod dra {
     tonic::include_proto!("k8s.io.kubelet.pkg.apis.dra.v1");
 }
 
+/// Plugins of all types that register with the kubelet, version 1.
+pub mod registration {
+    tonic::include_proto!("pluginregistration");
+}
+
 #[cfg(test)]
 mod tests {
     use prost::Message;
@@ -66,6 +71,13 @@ mod tests {
             },
             &[2, 3, 4],
         );
+        let plugin = registration::PluginInfo {
+            r#type: text(),
+            name: text(),
+            endpoint: text(),
+            supported_versions: vec![text()],
+        };
+        check(plugin, &[1, 2, 3, 4]);
         check(dra::Claim { namespace: text(), uid: text(), name: text() }, &[1, 2, 3]);
         let device = dra::Device {
             request_names: vec![text()],

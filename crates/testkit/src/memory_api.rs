@@ -141,6 +141,7 @@ impl MemoryApi {
         let answer = match (parts.method, target.name) {
             (Method::GET, None) => Ok(self.list(&target.collection, target.namespace.as_deref())),
             (Method::POST, None) => self.create(target.collection, target.namespace, body),
+            (Method::DELETE, None) => Ok(self.delete_all(&target.collection, query.get("fieldSelector").copied())),
             (method, Some(name)) => {
                 let namespace = target.namespace.unwrap_or_default();
                 self.one(&method, Key { collection: target.collection, namespace, name }, body)
@@ -187,6 +188,28 @@ impl MemoryApi {
         drop(state);
         self.0.changes.send_modify(|changes| *changes += 1);
         Ok(stored)
+    }
+
+    /// Deletes the objects of a collection that have what a selector says in their fields.
+    fn delete_all(&self, collection: &(String, String), selector: Option<&str>) -> Value {
+        let selector = selector.unwrap_or_default().replace("%3D", "=").replace("%2C", ",");
+        let terms: Vec<(&str, &str)> = selector.split(',').filter_map(|term| term.split_once('=')).collect();
+        let selects = |object: &Value| {
+            terms.iter().all(|(path, value)| {
+                object.pointer(&format!("/{}", path.replace('.', "/"))).and_then(Value::as_str) == Some(*value)
+            })
+        };
+        let mut state = self.state();
+        let found: Vec<(Key, Value)> = (state.objects.iter())
+            .filter(|(key, object)| key.collection == *collection && selects(object))
+            .map(|(key, object)| (key.clone(), object.clone()))
+            .collect();
+        for (key, object) in found {
+            state.write("DELETED", key, object);
+        }
+        drop(state);
+        self.0.changes.send_modify(|changes| *changes += 1);
+        json!({"kind": "Status", "apiVersion": "v1", "status": "Success"})
     }
 
     fn create(

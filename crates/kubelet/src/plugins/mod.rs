@@ -3,7 +3,6 @@
 //! A socket that is replaced is a plugin that was started anew; one that is gone is a plugin that is gone.
 
 pub mod grpc;
-mod messages;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -16,8 +15,8 @@ use base::{Drain, FileWatch};
 
 use crate::context::Shared;
 use crate::{csi, devices};
-use grpc::{Connection, describe};
-use messages::{InfoRequest, PluginInfo, RegistrationStatus};
+use grpc::{Call, Connection, describe};
+use plugin_api::registration::{InfoRequest, PluginInfo, RegistrationStatus, RegistrationStatusResponse};
 
 /// After the directory could not be followed.
 const RETRY: Duration = Duration::from_secs(5);
@@ -134,6 +133,16 @@ async fn reconcile(context: &Shared, found: Vec<Socket>, plugins: &mut BTreeMap<
     }
 }
 
+impl Call for InfoRequest {
+    type Answer = PluginInfo;
+    const PATH: &'static str = "/pluginregistration.Registration/GetInfo";
+}
+
+impl Call for RegistrationStatus {
+    type Answer = RegistrationStatusResponse;
+    const PATH: &'static str = "/pluginregistration.Registration/NotifyRegistrationStatus";
+}
+
 /// Asks a plugin what it is, registers it, and tells it so.
 async fn register(context: &Shared, socket: &Path) -> Result<PluginInfo, String> {
     let connection = Connection::new(socket);
@@ -143,6 +152,7 @@ async fn register(context: &Shared, socket: &Path) -> Result<PluginInfo, String>
     let outcome = match info.r#type.as_str() {
         "CSIPlugin" => csi::register(context, &info.name, &endpoint, &info.supported_versions).await,
         "DevicePlugin" => devices::register(context, &info.name, &endpoint, &info.supported_versions).await,
+        "DRAPlugin" => context.resource_claims.register(&info.name, &endpoint, &info.supported_versions),
         other => Err(format!("no handler registered for plugin type: {other} at socket {}", socket.display())),
     };
     let error = outcome.as_ref().err().cloned().unwrap_or_default();
@@ -157,6 +167,7 @@ async fn deregister(context: &Shared, info: &PluginInfo) {
     match info.r#type.as_str() {
         "CSIPlugin" => csi::deregister(&Arc::clone(context), &info.name).await,
         "DevicePlugin" => devices::deregister(context, &info.name),
+        "DRAPlugin" => context.resource_claims.deregister(context, &info.name),
         _ => {}
     }
 }

@@ -174,6 +174,9 @@ pub async fn leftovers(context: &Context) -> Result<Leftovers, v1::Status> {
             found.entry(entry.file_name().to_string_lossy().into_owned()).or_default();
         }
     }
+    for uid in context.resource_claims.pods() {
+        found.entry(uid).or_default();
+    }
     for (uid, path) in context.cgroups.pods() {
         if !found.contains_key(&uid)
             && let Err(err) = context.cgroups.remove_pod(&path)

@@ -36,6 +36,8 @@ pub async fn grant(context: &Context, pod: &Pod, container: &Container) -> Resul
     for answer in context.devices.prepare(pod, container).await.map_err(|err| err.to_string())? {
         grant.add_answer(answer);
     }
+    let claimed = context.resource_claims.cdi_devices(context, pod, container).await;
+    grant.add_cdi_devices(claimed.map_err(|err| err.to_string())?);
     Ok(grant)
 }
 

@@ -65,6 +65,11 @@ pub async fn sandbox(context: &Context, pod: &Pod, attempt: u32) -> Result<(), S
     if users::has_own(pod) {
         check_users(context, &runtime_handler).await.map_err(fail)?;
     }
+    if let Err(err) = context.resource_claims.prepare(context, pod).await {
+        let message = format!("Failed to prepare dynamic resources: prepare dynamic resources: {err}");
+        context.event(pod, None, EventType::Warning, "FailedPrepareDynamicResources", message.clone());
+        return Err(StartError::new("CreatePodSandboxError", message));
+    }
     let config = sandbox_config(context, pod, attempt).await.map_err(|err| fail(err.to_string()))?;
     let request = v1::RunPodSandboxRequest { config: Some(config), runtime_handler };
     context.runtime.clone().run_pod_sandbox(request).await.map_err(|status| fail(rpc_message(&status)))?;

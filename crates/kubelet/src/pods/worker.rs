@@ -393,6 +393,10 @@ impl Worker {
         self.state.publish(&self.context, &self.probes);
         let context = Arc::clone(&self.context);
         let uid = spec::uid(&self.state.pod).to_owned();
+        if let Err(err) = context.resource_claims.unprepare(&uid).await {
+            tracing::warn!(uid, err = %err, "the pod's claims cannot be taken back and are tried again");
+            return Ok(Next::Rest(Some(self.in_time(RETRY))));
+        }
         if let Err(err) = cleanup::release(&context, &self.state.pod).await {
             tracing::warn!(uid, err = %err, "what the pod held cannot be released and is tried again");
             return Ok(Next::Rest(Some(self.in_time(RETRY))));

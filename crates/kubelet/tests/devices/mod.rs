@@ -1,5 +1,7 @@
 //! Devices of plugins: what the node shows, what containers are given, and what remains of it over a restart.
 
+mod claims;
+mod driver;
 mod plugin;
 
 use k8s_openapi::api::core::v1::{Node, Pod};

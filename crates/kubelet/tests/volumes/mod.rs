@@ -21,7 +21,7 @@ impl Stage {
     }
 
     /// Makes an object of the cluster, or of the pods' namespace.
-    async fn make<K>(&self, object: Value)
+    pub(super) async fn make<K>(&self, object: Value)
     where
         K: kube::Resource<DynamicType = ()> + Clone + DeserializeOwned + Serialize + std::fmt::Debug,
     {
@@ -66,7 +66,7 @@ impl Stage {
         self.until("removal", async || (!dir.exists()).then_some(())).await;
     }
 
-    async fn events_say(&self, part: &str) {
+    pub(super) async fn events_say(&self, part: &str) {
         let events: Api<k8s_openapi::api::core::v1::Event> = Api::namespaced(self.client.clone(), "default");
         let said = async || {
             let events = events.list(&Default::default()).await.expect("a list");

@@ -1,0 +1,149 @@
+//! A driver of dynamic resources on real sockets.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use base::{DrainTrigger, Tasks};
+use plugin_api::dra::dra_plugin_server::{DraPlugin, DraPluginServer};
+use plugin_api::dra::{
+    Claim, Device, NodePrepareResourceResponse, NodePrepareResourcesRequest, NodePrepareResourcesResponse,
+    NodeUnprepareResourceResponse, NodeUnprepareResourcesRequest, NodeUnprepareResourcesResponse,
+};
+use plugin_api::registration::registration_server::{Registration, RegistrationServer};
+use plugin_api::registration::{InfoRequest, PluginInfo, RegistrationStatus, RegistrationStatusResponse};
+use tokio::net::UnixListener;
+use tokio_stream::wrappers::UnixListenerStream;
+use tonic::transport::Server;
+use tonic::{Request, Response, Status};
+
+pub const DRIVER: &str = "gpu.example.com";
+
+/// A driver that runs. It ends when this is dropped; its socket stays.
+pub struct FakeDriver {
+    socket: PathBuf,
+    served: Served,
+    _running: (DrainTrigger, Tasks),
+}
+
+#[derive(Clone)]
+struct Served {
+    endpoint: PathBuf,
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Default)]
+struct State {
+    calls: Vec<String>,
+    told: Vec<RegistrationStatus>,
+    failing: bool,
+}
+
+impl FakeDriver {
+    /// Starts a driver that registers with the kubelet whose directory this is.
+    pub fn start(kubelet_dir: &Path) -> Self {
+        let socket = kubelet_dir.join(format!("plugins_registry/{DRIVER}-reg.sock"));
+        let endpoint = kubelet_dir.join(format!("plugins/{DRIVER}/dra.sock"));
+        let served = Served { endpoint: endpoint.clone(), state: Arc::default() };
+        let (trigger, drain) = base::drain();
+        let mut tasks = Tasks::new();
+        // The registration last: whoever sees it asks the other one.
+        for path in [&endpoint, &socket] {
+            std::fs::create_dir_all(path.parent().expect("a directory")).expect("made");
+            let _ = std::fs::remove_file(path);
+            let incoming = UnixListenerStream::new(UnixListener::bind(path).expect("a free socket"));
+            let server = Server::builder()
+                .add_service(RegistrationServer::new(served.clone()))
+                .add_service(DraPluginServer::new(served.clone()));
+            let drained = drain.clone().drained_owned();
+            tasks.spawn("driver", async move {
+                server.serve_with_incoming_shutdown(incoming, drained).await.expect("it serves");
+            });
+        }
+        Self { socket, served, _running: (trigger, tasks) }
+    }
+
+    /// Takes the driver from the node.
+    pub fn leave(self) {
+        std::fs::remove_file(&self.socket).expect("a socket");
+    }
+
+    /// What it was asked so far, as `prepare one two`.
+    pub fn calls(&self) -> Vec<String> {
+        self.served.state().calls.clone()
+    }
+
+    /// Whether the kubelet has taken it.
+    pub fn is_registered(&self) -> bool {
+        self.served.state().told.last().is_some_and(|told| told.plugin_registered)
+    }
+
+    /// Whether it fails to prepare claims from now on.
+    pub fn fail(&self, failing: bool) {
+        self.served.state().failing = failing;
+    }
+}
+
+impl Served {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn called(&self, what: &str, claims: &[Claim]) {
+        let names: Vec<&str> = claims.iter().map(|claim| claim.name.as_str()).collect();
+        self.state().calls.push(format!("{what} {}", names.join(" ")));
+    }
+}
+
+#[tonic::async_trait]
+impl Registration for Served {
+    async fn get_info(&self, _: Request<InfoRequest>) -> Result<Response<PluginInfo>, Status> {
+        Ok(Response::new(PluginInfo {
+            r#type: "DRAPlugin".to_owned(),
+            name: DRIVER.to_owned(),
+            endpoint: self.endpoint.display().to_string(),
+            supported_versions: vec!["v1.DRAPlugin".to_owned(), "v1beta1.DRAPlugin".to_owned()],
+        }))
+    }
+
+    async fn notify_registration_status(
+        &self,
+        request: Request<RegistrationStatus>,
+    ) -> Result<Response<RegistrationStatusResponse>, Status> {
+        self.state().told.push(request.into_inner());
+        Ok(Response::new(RegistrationStatusResponse {}))
+    }
+}
+
+#[tonic::async_trait]
+impl DraPlugin for Served {
+    async fn node_prepare_resources(
+        &self,
+        request: Request<NodePrepareResourcesRequest>,
+    ) -> Result<Response<NodePrepareResourcesResponse>, Status> {
+        let claims = request.into_inner().claims;
+        self.called("prepare", &claims);
+        let failing = self.state().failing;
+        let device = |claim: &Claim, request: &str| Device {
+            request_names: vec![request.to_owned()],
+            pool_name: "n1".to_owned(),
+            device_name: format!("{request}-0"),
+            cdi_device_ids: vec![format!("{DRIVER}/claim={}-{request}", claim.uid)],
+        };
+        let answer = |claim: Claim| {
+            let devices = ["one", "two"].iter().map(|request| device(&claim, request)).collect();
+            let error = if failing { "as the test wants it".to_owned() } else { String::new() };
+            (claim.uid, NodePrepareResourceResponse { devices, error })
+        };
+        Ok(Response::new(NodePrepareResourcesResponse { claims: claims.into_iter().map(answer).collect() }))
+    }
+
+    async fn node_unprepare_resources(
+        &self,
+        request: Request<NodeUnprepareResourcesRequest>,
+    ) -> Result<Response<NodeUnprepareResourcesResponse>, Status> {
+        let claims = request.into_inner().claims;
+        self.called("unprepare", &claims);
+        let answer = |claim: Claim| (claim.uid, NodeUnprepareResourceResponse::default());
+        Ok(Response::new(NodeUnprepareResourcesResponse { claims: claims.into_iter().map(answer).collect() }))
+    }
+}
