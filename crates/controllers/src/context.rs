@@ -27,6 +27,7 @@ pub(crate) struct Recorders {
     pub(crate) node: EventRecorder,
     pub(crate) taint_eviction: EventRecorder,
     pub(crate) endpoint_slice: EventRecorder,
+    pub(crate) resource_claim: EventRecorder,
 }
 
 impl Context {

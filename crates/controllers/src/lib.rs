@@ -25,6 +25,7 @@ mod pods;
 mod policy_status;
 mod registry;
 mod replicaset;
+mod resource_claim;
 mod resource_quota;
 mod root_ca;
 mod service_account;

@@ -175,6 +175,7 @@ impl ControllerManager {
             node: recorder("node-controller"),
             taint_eviction: recorder("taint-eviction-controller"),
             endpoint_slice: recorder("endpoint-slice-controller"),
+            resource_claim: recorder("resourceclaim-controller"),
         };
         let context = Context::new(self.client.clone(), self.informers.clone(), Arc::clone(&self.config), recorders);
         let mut controllers = Tasks::new();

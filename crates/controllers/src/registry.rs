@@ -7,8 +7,8 @@ use futures::future::BoxFuture;
 use crate::context::Context;
 use crate::{
     account_tokens, bootstrap, certificates, cluster_role_aggregation, deployment, endpoints, endpointslice, garbage,
-    namespace, node_ipam, node_lifecycle, pod_gc, policy_status, replicaset, resource_quota, root_ca, service_account,
-    service_cidr, storage_migration, storage_protection,
+    namespace, node_ipam, node_lifecycle, pod_gc, policy_status, replicaset, resource_claim, resource_quota, root_ca,
+    service_account, service_cidr, storage_migration, storage_protection,
 };
 
 /// One controller.
@@ -58,6 +58,7 @@ pub fn all() -> &'static [Registration] {
         "token-cleaner-controller" as "token-cleaner" => bootstrap::clean::run,
         "clusterrole-aggregation-controller" as "clusterrole-aggregation-controller" => cluster_role_aggregation::run,
         "resourcequota-controller" as "resourcequota-controller" => resource_quota::run,
+        "resourceclaim-controller" as "resourceclaim-controller" => resource_claim::run,
         "persistentvolumeclaim-protection-controller" as "pvc-protection-controller" => storage_protection::run_claims,
         "persistentvolume-protection-controller" as "pv-protection-controller" => storage_protection::run_volumes,
         "service-cidr-controller" as "service-cidrs-controller" => service_cidr::run,

@@ -10,6 +10,7 @@ mod nodes;
 mod policies;
 mod quotas;
 mod ranges;
+mod resource_claims;
 mod roles;
 mod storage_protection;
 mod support;
