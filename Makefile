@@ -35,10 +35,11 @@ status: ## say how the cluster is
 test: deps tools lint test-unit test-e2e ## all tests: lints, unit and component tests, whole clusters
 
 test-unit: deps ## unit and component tests
+	@scripts/deps.sh dockerd:docker.io
 	@cargo test --workspace --locked --exclude skiff-e2e
 
 test-e2e: deps tools ## whole clusters, driven by real clients
-	@scripts/deps.sh containerd:containerd runc:runc
+	@scripts/deps.sh containerd:containerd runc:runc dockerd:docker.io docker:docker.io
 	@cargo build --locked --workspace --bin skiff
 	SKIFF_BIN=$(CURDIR)/$(OUT)/debug/skiff cargo test --locked --workspace --test scenario --test kill --test wrong_input --test streams --test clients --test golden --test keys --test behaviours --test runtimes -- --test-threads=1 --nocapture
 

@@ -16,6 +16,7 @@ const ORDER: &[&str] = &[
     "dns",
     "logs",
     "runtime",
+    "cri-docker",
     "streaming",
     "network",
     "cri",
