@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::options::{agent, components, image, server, user};
+use crate::options::{agent, components, cri_docker, image, server, user};
 
 /// Kubernetes in one binary.
 #[derive(Debug, Parser)]
@@ -31,6 +31,8 @@ pub enum Command {
     Kubelet(Box<components::Kubelet>),
     /// Run the built-in container runtime alone
     Runtime(Box<components::Runtime>),
+    /// Serve Docker Engine as a container runtime
+    CriDocker(Box<cri_docker::CriDocker>),
     /// Run the service proxy alone
     Proxy(Box<components::Proxy>),
     /// Run the cluster DNS server alone

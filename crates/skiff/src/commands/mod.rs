@@ -4,6 +4,7 @@ mod agent;
 mod apiserver;
 mod cert;
 mod controller_manager;
+mod cri_docker;
 mod dns;
 mod down;
 mod image;
@@ -37,6 +38,7 @@ pub fn run(command: Command) -> Result<()> {
         Command::Scheduler(options) => role(&options.common.clone(), scheduler::run(*options)),
         Command::Kubelet(options) => role(&options.common.clone(), kubelet::run(*options)),
         Command::Runtime(options) => role(&options.common.clone(), runtime::run(*options)),
+        Command::CriDocker(options) => role(&options.common.clone(), cri_docker::run(*options)),
         Command::Proxy(options) => role(&options.common.clone(), proxy::run(*options)),
         Command::Dns(options) => role(&options.common.clone(), dns::run(*options)),
         Command::Image(options) => block_on(image::run(options)),

@@ -5,6 +5,7 @@ mod admission;
 pub mod agent;
 pub mod audit;
 pub mod components;
+pub mod cri_docker;
 pub mod image;
 mod images;
 pub mod limits;

@@ -27,7 +27,7 @@ pub struct OtherRuntime {
 }
 
 /// Reads the address of a unix socket: with the scheme, as upstream's kubelet wants it, or the path alone.
-fn socket(text: &str) -> Result<PathBuf, String> {
+pub fn socket(text: &str) -> Result<PathBuf, String> {
     let path = match text.split_once("://") {
         Some(("unix", path)) => path,
         Some((scheme, _)) => return Err(format!("{scheme}:// is not supported: use unix:///PATH")),
