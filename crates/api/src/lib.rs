@@ -7,6 +7,7 @@
 pub mod custom;
 pub mod decode;
 pub mod defaults;
+pub mod features;
 pub mod field;
 mod generated;
 pub(crate) mod go_value;

@@ -5,6 +5,7 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use api::features::FeatureGates;
 use base::Networks;
 use edge::ConnectionLimits;
 use ipnet::IpNet;
@@ -14,7 +15,6 @@ use crate::admission::AdmissionPlugins;
 use crate::admission::control_config::AdmissionConfiguration;
 use crate::audit::AuditConfig;
 use crate::certificates::CertificateFiles;
-use crate::features::FeatureGates;
 use crate::runtime_config::RuntimeConfig;
 
 /// The options of an API server. Each names the flag of kube-apiserver that it stands for.

@@ -51,11 +51,11 @@ pub use admission::control_config::{
     AdmissionConfiguration, AdmissionConfigurationError, load as load_admission_configuration,
 };
 pub use admission::{AdmissionPlugins, PluginsError, PodSecurityConfiguration};
+pub use api::features::{FeatureGates, FeatureGatesError};
 pub use audit::{AuditConfig, AuditFormat, AuditLog, AuditPolicy, AuditPolicyError, AuditWebhook, Truncation};
 pub use certificates::{AuthoritiesError, CertificateFiles};
 pub use config::Config;
 pub use edge::ConnectionLimits;
-pub use features::{FeatureGates, FeatureGatesError};
 pub use http::body::{Body, BodyError};
 pub use pipeline::InProcess;
 pub use runtime_config::{RuntimeConfig, RuntimeConfigError};

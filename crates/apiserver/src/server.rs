@@ -25,6 +25,7 @@ use crate::certificates::{AuthoritiesError, Certificates, Upkeep};
 use crate::config::Config;
 use crate::connect::{Dialer, FrontProxy};
 use crate::definitions;
+use crate::features;
 use crate::flowcontrol::{self, FlowControl, InFlight, Limits};
 use crate::https;
 use crate::maintenance;
@@ -153,7 +154,7 @@ impl ApiServer {
         let address = listener.local_addr().map_err(listen)?;
         config.secure_port = address.port();
 
-        for gate in config.feature_gates.without_effect() {
+        for gate in features::without_effect(&config.feature_gates) {
             tracing::warn!(gate, "feature gate is set, but changes nothing in this server");
         }
         let (certificates, mut upkeep) = Certificates::load(&config, &env)?;
