@@ -1,12 +1,13 @@
 //! Removal of what a kubelet made on its machine.
 
-use base::Instance;
+use std::path::Path;
 
 use crate::volumes::{self, UnmountError};
 
-/// Takes back the volumes of all pods of an installation whose kubelet does not run. Their cgroups go with the runtime's.
+/// Takes back the volumes of all pods of a kubelet that kept its things in `dir` and does not run. Their cgroups go
+/// with the runtime's.
 ///
 /// What is not there is no error; it may be called again after a failure. Blocks.
-pub fn cleanup(instance: &Instance) -> Result<(), UnmountError> {
-    volumes::remove_all(&instance.data_dir().join("kubelet"))
+pub fn cleanup(dir: &Path) -> Result<(), UnmountError> {
+    volumes::remove_all(dir)
 }

@@ -7,8 +7,10 @@ use std::time::Duration;
 
 use base::Instance;
 use edge::ConnectionLimits;
+use k8s_openapi::api::core::v1::Taint;
 use pki::{Presenter, Trust};
 
+use crate::configuration::KubeletConfiguration;
 use crate::eviction;
 use crate::images::ImageSettings;
 use crate::managers;
@@ -24,9 +26,15 @@ pub struct Config {
     pub node_ips: Vec<IpAddr>,
     /// Labels that the node registers with, beside its own.
     pub node_labels: Vec<(String, String)>,
+    /// `registerNode`: whether the kubelet makes its Node.
+    pub register_node: bool,
+    /// `registerWithTaints`: taints of a Node that it makes.
+    pub register_with_taints: Vec<Taint>,
+    /// `providerID`: what a cloud calls the node.
+    pub provider_id: Option<String>,
     /// The container runtime's socket.
     pub cri_socket: PathBuf,
-    /// The installation: volumes live in `<data-dir>/kubelet`, cgroups below `/<instance>/kubepods`.
+    /// The installation: cgroups of pods are below `/<instance>/kubepods`.
     pub instance: Instance,
     /// `--pod-manifest-path`: the directory (or one file) with the manifests of static pods, if there are any.
     pub static_pod_path: Option<PathBuf>,
@@ -70,6 +78,10 @@ pub struct Config {
     pub managers: managers::Settings,
     /// How often the node's status is written though nothing has changed.
     pub status_interval: Duration,
+    /// `--root-dir`: where the kubelet keeps what it makes.
+    root_dir: PathBuf,
+    /// What all of this was made from, as `/configz` shows it.
+    pub configuration: Arc<KubeletConfiguration>,
 }
 
 impl Config {
@@ -84,6 +96,9 @@ impl Config {
         Self {
             node_name: node_name.into(),
             node_labels: Vec::new(),
+            register_node: true,
+            register_with_taints: Vec::new(),
+            provider_id: None,
             cri_socket: instance.run_dir().join("runtime.sock"),
             static_pod_path: None,
             pod_logs_dir: PathBuf::from("/var/log/pods"),
@@ -104,7 +119,7 @@ impl Config {
             resolv_conf: PathBuf::from("/etc/resolv.conf"),
             reserved: Reserved::default(),
             eviction: eviction::Settings::default(),
-            images: ImageSettings::new(kubelet_dir(&instance)),
+            images: ImageSettings::new(instance.data_dir().join("kubelet")),
             container_log_max_bytes: 10 << 20,
             container_log_max_files: 5,
             pod_pids_limit: 0,
@@ -112,21 +127,25 @@ impl Config {
             program_dirs: Programs::default().0,
             managers: managers::Settings::default(),
             status_interval: Duration::from_secs(300),
+            root_dir: instance.data_dir().join("kubelet"),
+            configuration: Arc::default(),
             instance,
         }
     }
 
+    /// Puts what the kubelet makes somewhere else.
+    pub fn set_root_dir(&mut self, dir: PathBuf) {
+        self.images.docker_configs = ImageSettings::new(dir.clone()).docker_configs;
+        self.root_dir = dir;
+    }
+
     /// Where the kubelet keeps what it makes.
     pub fn kubelet_dir(&self) -> PathBuf {
-        kubelet_dir(&self.instance)
+        self.root_dir.clone()
     }
 
     /// Where the kubelet keeps what it makes for one pod.
     pub fn pod_dir(&self, uid: &str) -> PathBuf {
-        self.kubelet_dir().join("pods").join(uid)
+        self.root_dir.join("pods").join(uid)
     }
-}
-
-fn kubelet_dir(instance: &Instance) -> PathBuf {
-    instance.data_dir().join("kubelet")
 }

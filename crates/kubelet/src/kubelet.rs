@@ -79,6 +79,9 @@ pub enum RunError {
 impl Kubelet {
     /// Looks at the machine, makes the cgroups above those of pods, and takes the server's port.
     pub fn build(config: Config, client: kube::Client, env: Env) -> Result<Self, BuildError> {
+        for (field, reason) in config.configuration.without_effect() {
+            tracing::warn!(field, reason, "a field of the kubelet's configuration does nothing");
+        }
         let puller = Puller::new(&config, env.clone())?;
         if config.node_ips.is_empty() {
             return Err(BuildError::NoAddress);

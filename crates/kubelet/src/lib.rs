@@ -7,6 +7,7 @@
 
 mod cleanup;
 mod config;
+mod configuration;
 mod context;
 mod csi;
 mod devices;
@@ -31,6 +32,10 @@ mod volumes;
 
 pub use cleanup::cleanup;
 pub use config::Config;
+pub use configuration::{
+    ConfigurationError, GoDuration, InvalidDuration, KubeletConfiguration, Sources as ConfigurationSources,
+    is_configuration,
+};
 pub use eviction::{Settings as EvictionSettings, Statements as EvictionStatements, ThresholdError};
 pub use images::{ImageSettings, InvalidDockerConfig, ProvidersError, Verification, docker_config};
 pub use kubelet::{BuildError, Kubelet, RunError};

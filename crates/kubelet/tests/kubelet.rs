@@ -1,5 +1,6 @@
 //! A whole kubelet against an API in memory and a runtime in memory: what a pod goes through, seen from both sides.
 
+mod configuration;
 mod devices;
 mod fake_cri;
 mod fake_csi;
@@ -25,7 +26,7 @@ use rustls::RootCertStore;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use serde_json::json;
-use skiff_kubelet::{Config, Kubelet};
+use skiff_kubelet::{Config, ConfigurationSources, Kubelet};
 use tempfile::TempDir;
 use testkit::{Maker, MemoryApi, object, pod};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
@@ -45,6 +46,7 @@ struct Stage {
     port: u16,
     connections: ConnectionLimits,
     configure: fn(&mut Config),
+    configuration: ConfigurationSources,
     kubelet: Option<(DrainTrigger, Tasks)>,
     _runtime: (DrainTrigger, Tasks),
 }
@@ -72,8 +74,20 @@ impl Stage {
         let client = api.client();
         let authority = pki::Authority::load_or_create(&dir.path().join("pki"), "test", &Env::system()).expect("made");
         let (connections, _runtime) = (ConnectionLimits::default(), (trigger, tasks));
-        let (port, kubelet) = (0, None);
-        let mut stage = Self { api, client, runtime, dir, authority, port, connections, configure, kubelet, _runtime };
+        let (port, kubelet, configuration) = (0, None, ConfigurationSources::default());
+        let mut stage = Self {
+            api,
+            client,
+            runtime,
+            dir,
+            authority,
+            port,
+            connections,
+            configure,
+            configuration,
+            kubelet,
+            _runtime,
+        };
         stage.start();
         // The controller that gives nodes their pods' addresses.
         let nodes: Api<Node> = Api::all(stage.client.clone());
@@ -97,6 +111,8 @@ impl Stage {
         let serving = Arc::new(pki::Presenter::new(&issued).expect("a certificate with its key"));
         let ca = self.authority.trust();
         let mut config = Config::new("n1", vec![IpAddr::from([127, 0, 0, 1])], instance, serving, ca);
+        config.configure(self.configuration.load().expect("a configuration"));
+        config.cri_socket = self.dir.path().join("run/runtime.sock");
         config.pod_logs_dir = self.dir.path().join("logs");
         config.static_pod_path = Some(self.manifests());
         config.bind_address = IpAddr::from([127, 0, 0, 1]);

@@ -2,6 +2,7 @@
 //!
 //! The file's values become the command's defaults, so that one parser judges all of them.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
@@ -10,6 +11,9 @@ use clap::{Arg, ArgMatches, Command};
 
 /// Read where it exists; a file that is named must exist.
 const DEFAULT_FILE: &str = "/etc/skiff/config.yaml";
+
+/// The option that names a `KubeletConfiguration`.
+const KUBELET_CONFIG: &str = "kubelet-config";
 
 /// Parses `arguments` for `command`, with the configuration file of the chosen sub-command underneath.
 ///
@@ -29,7 +33,7 @@ pub fn parse(command: Command, arguments: Vec<OsString>) -> Result<ArgMatches> {
         return Ok(command.get_matches_from(arguments));
     }
     let known: Vec<&str> = known.iter().map(String::as_str).collect();
-    let options = base::config::read(&path, &known)?;
+    let options = read(&path, &known)?;
     let command = command.mut_subcommand(name, |mut subcommand| {
         for (option, values) in options {
             subcommand = subcommand.mut_arg(argument_id(&option), |argument: Arg| {
@@ -40,6 +44,15 @@ pub fn parse(command: Command, arguments: Vec<OsString>) -> Result<ArgMatches> {
         subcommand
     });
     Ok(command.get_matches_from(arguments))
+}
+
+/// The options of a file. A `KubeletConfiguration`, which upstream's kubelet takes by the same option, is one of them.
+fn read(path: &Path, known: &[&str]) -> Result<BTreeMap<String, Vec<String>>> {
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    if known.contains(&KUBELET_CONFIG) && kubelet::is_configuration(&text) {
+        return Ok(BTreeMap::from([(KUBELET_CONFIG.to_owned(), vec![path.display().to_string()])]));
+    }
+    Ok(base::config::read(path, known)?)
 }
 
 /// clap's identifier of a derived argument: its field's name.
@@ -99,6 +112,14 @@ mod tests {
     fn the_command_line_wins_over_the_file() {
         check_node_name("node-name: from-file", &[], "from-file");
         check_node_name("node-name: from-file", &["--node-name=from-line"], "from-line");
+    }
+
+    #[test]
+    fn a_kubelets_configuration_is_taken_where_there_is_a_kubelet() {
+        let text = "apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\nmaxPods: 5\n";
+        let matches = parse_with_file(text, &[]).unwrap();
+        let server = matches.subcommand_matches("server").unwrap();
+        assert!(server.get_one::<PathBuf>("kubelet_config").is_some_and(|path| path.is_file()));
     }
 
     #[test]

@@ -36,6 +36,11 @@ pub fn agent_dir(instance: &Instance) -> PathBuf {
     instance.data_dir().join("agent")
 }
 
+/// Where the built-in container runtime serves CRI.
+pub fn runtime_socket(instance: &Instance) -> PathBuf {
+    instance.run_dir().join("runtime.sock")
+}
+
 /// Logs of pods: where the field's tools look for them, unless the installation was moved.
 pub fn pod_logs_dir(instance: &Instance) -> PathBuf {
     if instance.data_dir() == Path::new("/var/lib/skiff") {
@@ -58,6 +63,7 @@ pub fn pid_file(instance: &Instance) -> PathBuf {
 const CLUSTER_DNS: &str = "cluster-dns";
 const CNI_FILES: &str = "cni-files";
 const CONTAINER_RUNTIME: &str = "container-runtime";
+const KUBELET_DIR: &str = "kubelet-dir";
 
 /// Notes which addresses cluster DNS puts on this machine, in case its process cannot take them away.
 pub fn note_dns(instance: &Instance, addresses: &[IpAddr]) -> Result<()> {
@@ -87,6 +93,16 @@ pub fn note_runtime(instance: &Instance, socket: &Path) -> Result<()> {
 /// The socket that was noted.
 pub fn noted_runtime(instance: &Instance) -> Option<PathBuf> {
     noted(instance, CONTAINER_RUNTIME).pop()
+}
+
+/// Notes where the kubelet keeps its things.
+pub fn note_kubelet_dir(instance: &Instance, dir: &Path) -> Result<()> {
+    note(instance, KUBELET_DIR, &[dir.display()])
+}
+
+/// The directory that was noted, or else the usual one.
+pub fn noted_kubelet_dir(instance: &Instance) -> PathBuf {
+    noted(instance, KUBELET_DIR).pop().unwrap_or_else(|| instance.data_dir().join("kubelet"))
 }
 
 /// Keeps something for `skiff down`, a line each.

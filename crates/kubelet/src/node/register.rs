@@ -12,15 +12,20 @@ use super::machine::architecture;
 use super::status;
 use crate::context::Context;
 
-/// Registers the node with its status.
+/// Registers the node with its status; where it is registered by others, only the status is written.
 pub async fn register(context: &Context, status: NodeStatus) -> Result<(), kube::Error> {
     let api: Api<Node> = Api::all(context.client.clone());
     let name = &context.config.node_name;
+    if !context.config.register_node {
+        return status::write(&api, name, &status, &[]).await;
+    }
     let labels = labels(context);
+    // Until the node's lifecycle controller has seen it Ready, nothing is placed on it.
+    let taints = [vec![not_ready()], context.config.register_with_taints.clone()].concat();
+    let provider_id = context.config.provider_id.clone();
     let node = Node {
         metadata: ObjectMeta { name: Some(name.clone()), labels: Some(labels.clone()), ..ObjectMeta::default() },
-        // Until the node's lifecycle controller has seen it Ready, nothing is placed on it.
-        spec: Some(NodeSpec { taints: Some(vec![not_ready()]), ..NodeSpec::default() }),
+        spec: Some(NodeSpec { taints: Some(taints), provider_id, ..NodeSpec::default() }),
         status: Some(status.clone()),
     };
     match api.create(&PostParams::default(), &node).await {

@@ -1,6 +1,7 @@
 //! The node's HTTPS server: what the API server asks the kubelet, and whoever else may.
 
 mod access;
+mod configz;
 mod log_file;
 mod logs;
 mod pods;
@@ -128,6 +129,7 @@ async fn nosniff(mut response: Response) -> Response {
 fn router(context: Shared, access: Arc<Access>) -> Router {
     Router::new()
         .route("/healthz", get(async || "ok"))
+        .route("/configz", get(configz::serve))
         .route("/pods", get(pods::list))
         .route("/containerLogs/{namespace}/{pod}/{container}", get(logs::serve))
         .route("/exec/{namespace}/{pod}/{container}", any(tunnel::exec))

@@ -24,14 +24,14 @@ pub struct OtherNode<'a> {
     pub name: &'a str,
     pub cluster_cidr: Networks,
     pub service_cidr: Networks,
+    /// Where it serves CRI.
+    pub socket: &'a Path,
     pub runtime: &'a OtherRuntime,
 }
 
 /// Makes the pod network, and tells the runtime of it; nothing, where another network is configured.
 pub async fn start(parts: &mut Parts, node: OtherNode<'_>, informers: &client::Informers, env: &Env) -> Result<()> {
-    if let Some(endpoint) = &node.runtime.container_runtime_endpoint {
-        layout::note_runtime(node.instance, endpoint)?;
-    }
+    layout::note_runtime(node.instance, node.socket)?;
     let file = configuration(node.instance, &node.runtime.cni_conf_dir);
     if let Some(other) = foreign(&node.runtime.cni_conf_dir, &file)? {
         tracing::info!(configuration = %other.display(), "another pod network is configured on this machine, and is left to connect the pods");

@@ -1,21 +1,22 @@
 //! A node: pod network, container runtime, kubelet, service proxy and cluster DNS.
 
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use base::{Env, Instance, Networks};
-use kubelet::Kubelet;
+use kubelet::{Kubelet, KubeletConfiguration};
 use network::{NodeRoutes, NodeRoutesConfig, PodNetwork};
 use pki::{Presenter, Trust};
 
 use super::cni::{self, OtherNode};
 use super::{default_dns, start_informers};
 use crate::options::image::BuiltinRuntime;
+use crate::options::kubelet::{KubeletSettings, RoleFields};
 use crate::options::other_runtime::OtherRuntime;
-use crate::options::{KubeletSettings, Node as NodeOptions};
+use crate::options::{CLUSTER_DOMAIN, Node as NodeOptions};
 use crate::supervise::Parts;
 use crate::{host, layout};
 
@@ -31,11 +32,12 @@ pub struct NodeConfig {
     pub service_cidr: Networks,
     pub cluster_dns: IpAddr,
     pub cluster_domain: String,
-    pub kubelet_port: u16,
-    /// Another runtime in place of the built-in one.
+    /// Where another runtime than the built-in one looks for the pod network.
     pub other_runtime: OtherRuntime,
     pub resolv_conf: PathBuf,
     pub kubelet: KubeletSettings,
+    /// What the kubelet is told, as a whole.
+    pub configuration: KubeletConfiguration,
     pub runtime_images: BuiltinRuntime,
     pub stream_idle_timeout: Duration,
     pub serving: Arc<Presenter>,
@@ -74,17 +76,48 @@ pub fn cluster_dns(options: &NodeOptions, service_cidr: Networks) -> Result<IpAd
     options.cluster_dns.map_or_else(|| default_dns(service_cidr.primary()), Ok)
 }
 
+/// What a kubelet of this installation is told where nobody says anything, and by options of its runtime.
+pub fn kubelet_fields(instance: &Instance, runtime: &OtherRuntime) -> Result<RoleFields> {
+    let mut fields = RoleFields::default();
+    fields.add("staticPodPath", None, Some(instance.data_dir().join("pod-manifests")))?;
+    fields.add("podLogsDir", None, Some(layout::pod_logs_dir(instance)))?;
+    let endpoint = |socket: &Path| format!("unix://{}", socket.display());
+    let other = runtime.container_runtime_endpoint.as_deref().map(endpoint);
+    fields.add("containerRuntimeEndpoint", other, Some(endpoint(&layout::runtime_socket(instance))))?;
+    Ok(fields)
+}
+
+/// What the kubelet of a node is told.
+pub fn kubelet_configuration(
+    options: &NodeOptions,
+    instance: &Instance,
+    cluster_dns: IpAddr,
+) -> Result<KubeletConfiguration> {
+    let mut fields = kubelet_fields(instance, &options.other_runtime)?;
+    fields.add("clusterDNS", options.cluster_dns.map(|address| vec![address]), Some(vec![cluster_dns]))?;
+    fields.add("clusterDomain", options.cluster_domain.as_deref(), Some(CLUSTER_DOMAIN))?;
+    fields.add("port", options.kubelet_port, None)?;
+    fields.add("resolvConf", options.resolv_conf.as_ref(), None)?;
+    options.kubelet.load(fields)
+}
+
+/// Where another runtime than the built-in one serves CRI, if the kubelet is to use one.
+pub fn other_socket(configuration: &KubeletConfiguration, instance: &Instance) -> Option<PathBuf> {
+    let endpoint = &configuration.container_runtime_endpoint;
+    let socket = PathBuf::from(endpoint.strip_prefix("unix://").unwrap_or(endpoint));
+    Some(socket).filter(|socket| *socket != layout::runtime_socket(instance))
+}
+
 /// Starts all parts of a node.
 pub async fn start(parts: &mut Parts, config: NodeConfig, client: kube::Client, env: &Env) -> Result<()> {
     let informers = start_informers(parts, config.clients.proxy, env);
     let dns_informers = start_informers(parts, config.clients.dns, env);
-    let socket = match &config.other_runtime.container_runtime_endpoint {
+    match &other_socket(&config.configuration, &config.instance) {
         Some(socket) => {
             let (cluster_cidr, service_cidr) = (config.cluster_cidr, config.service_cidr);
             let (instance, name, runtime) = (&config.instance, &config.name, &config.other_runtime);
-            let other = OtherNode { instance, name, cluster_cidr, service_cidr, runtime };
+            let other = OtherNode { instance, name, cluster_cidr, service_cidr, socket, runtime };
             cni::start(parts, other, &informers, env).await?;
-            socket.clone()
         }
         None => {
             let network = open_network(&config.instance, config.cluster_cidr, config.service_cidr).await?;
@@ -95,19 +128,13 @@ pub async fn start(parts: &mut Parts, config: NodeConfig, client: kube::Client, 
             runtime.pod_network = Some(network);
             runtime.stream_idle_timeout = config.stream_idle_timeout;
             config.runtime_images.set(&mut runtime);
-            start_runtime(parts, runtime).await?
+            start_runtime(parts, runtime).await?;
         }
-    };
+    }
 
     let mut kubelet =
         kubelet::Config::new(&config.name, config.ips, config.instance.clone(), config.serving, config.client_ca);
-    kubelet.cri_socket = socket;
-    kubelet.pod_logs_dir = layout::pod_logs_dir(&config.instance);
-    kubelet.cluster_dns = vec![config.cluster_dns];
-    kubelet.cluster_domain.clone_from(&config.cluster_domain);
-    kubelet.port = config.kubelet_port;
-    kubelet.resolv_conf.clone_from(&config.resolv_conf);
-    config.kubelet.set(&mut kubelet)?;
+    config.kubelet.set(config.configuration, &mut kubelet);
     start_kubelet(parts, kubelet, client, env)?;
 
     let proxy = proxy::Config::new(config.instance.clone(), &config.name, config.cluster_cidr.iter().collect());
@@ -140,16 +167,16 @@ pub fn start_routes(parts: &mut Parts, config: NodeRoutesConfig, informers: &cli
     parts.spawn("node routes", routes.run(parts.drain()));
 }
 
-/// Starts the built-in container runtime; the socket on which it serves CRI.
-pub async fn start_runtime(parts: &mut Parts, config: runtime::Config) -> Result<PathBuf> {
-    let socket = config.socket.clone();
+/// Starts the built-in container runtime.
+pub async fn start_runtime(parts: &mut Parts, config: runtime::Config) -> Result<()> {
     let runtime = runtime::Runtime::build(config).await.context("cannot start the container runtime")?;
     parts.spawn("container runtime", runtime.run(parts.drain()));
-    Ok(socket)
+    Ok(())
 }
 
 /// Starts the kubelet.
 pub fn start_kubelet(parts: &mut Parts, config: kubelet::Config, client: kube::Client, env: &Env) -> Result<()> {
+    layout::note_kubelet_dir(&config.instance, &config.kubelet_dir())?;
     let kubelet = Kubelet::build(config, client, env.clone()).context("cannot start the kubelet")?;
     parts.spawn("kubelet", kubelet.run(parts.drain()));
     Ok(())

@@ -34,7 +34,9 @@ pub async fn run(options: Agent) -> Result<()> {
         false => serving::self_issued(&mut parts, &dir, (&name, &ips), &env)?,
     };
     let service_cidr = options.ranges.services.networks()?;
+    let cluster_dns = node::cluster_dns(&options.node, service_cidr)?;
     let config = NodeConfig {
+        configuration: node::kubelet_configuration(&options.node, &instance, cluster_dns)?,
         serving,
         client_ca: join::follow_authorities(&mut parts, &joined.client_ca_file, &env)?,
         clients,
@@ -43,11 +45,10 @@ pub async fn run(options: Agent) -> Result<()> {
         ips,
         cluster_cidr: pods,
         service_cidr,
-        cluster_dns: node::cluster_dns(&options.node, service_cidr)?,
-        cluster_domain: options.node.cluster_domain,
-        kubelet_port: options.node.kubelet_port,
+        cluster_dns,
+        cluster_domain: options.node.cluster_domain().to_owned(),
+        resolv_conf: options.node.resolv_conf(),
         other_runtime: options.node.other_runtime,
-        resolv_conf: options.node.resolv_conf,
         kubelet: options.node.kubelet,
         runtime_images: options.node.runtime_images,
         stream_idle_timeout: options.node.streams.streaming_connection_idle_timeout,

@@ -25,7 +25,7 @@ pub fn run(options: &Down) -> Result<()> {
         layout::remove(&file)?;
     }
     runtime::cleanup(&instance, options.purge).context("cannot remove the containers")?;
-    kubelet::cleanup(&instance).context("cannot remove the pods' volumes and cgroups")?;
+    kubelet::cleanup(&layout::noted_kubelet_dir(&instance)).context("cannot remove the pods' volumes and cgroups")?;
     proxy::cleanup(&instance).context("cannot remove the services' rules")?;
     let every_address: [IpNet; 2] = [
         IpNet::new(std::net::Ipv4Addr::UNSPECIFIED.into(), 0)?,

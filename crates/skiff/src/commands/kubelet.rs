@@ -1,14 +1,21 @@
 //! `skiff kubelet`: the kubelet alone, over any container runtime that serves CRI.
 
-use anyhow::Result;
-use base::Env;
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use base::{Env, Instance};
 use client::Source;
+use kubelet::KubeletConfiguration;
 use network::NodeRoutesConfig;
+use serde_json::json;
 
 use crate::assembly::cni::{self, OtherNode};
 use crate::assembly::join::{self, follow_authorities};
 use crate::assembly::renewal::{ClientRenewal, client_of};
 use crate::assembly::{self, node, serving};
+use crate::options::CLUSTER_DOMAIN;
 use crate::options::components::Kubelet;
 use crate::supervise::Parts;
 use crate::{host, layout};
@@ -16,7 +23,7 @@ use crate::{host, layout};
 /// Runs it.
 pub async fn run(options: Kubelet) -> Result<()> {
     let (env, instance, mut parts) = (Env::system(), options.common.instance(), Parts::new());
-    let name = options.hostname_override.map_or_else(host::name, Ok)?;
+    let name = options.hostname_override.clone().map_or_else(host::name, Ok)?;
     let kubeconfig = &options.connection.kubeconfig;
     if let Some(bootstrap) = &options.bootstrap_kubeconfig {
         join::bootstrap(bootstrap, kubeconfig, &name, &env).await?;
@@ -30,24 +37,26 @@ pub async fn run(options: Kubelet) -> Result<()> {
         let renewal = ClientRenewal::alone(client.clone(), kubeconfig, &env)?;
         parts.spawn_endless("the kubelet's credentials", renewal.run(parts.drain()));
     }
+    let configuration = configuration(&options, &instance)?;
     let pods = options.ranges.pods.networks()?;
     let ips = node::addresses(&options.node_ip, pods)?;
-    let (certificate, key) = (options.tls_cert_file.as_ref(), options.tls_private_key_file.as_ref());
-    let given = serving::from_files(&mut parts, certificate, key, &env)?;
+    let file = |path: &str| Some(PathBuf::from(path)).filter(|path| !path.as_os_str().is_empty());
+    let (certificate, key) = (file(&configuration.tls_cert_file), file(&configuration.tls_private_key_file));
+    let given = serving::from_files(&mut parts, certificate.as_ref(), key.as_ref(), &env)?;
     let certificate = match given {
         Some(certificate) => certificate,
         None => serving::self_issued(&mut parts, &layout::agent_dir(&instance), (&name, &ips), &env)?,
     };
-    let client_ca = follow_authorities(&mut parts, &options.client_ca_file, &env)?;
+    let client_ca = file(&configuration.authentication.x509.client_ca_file)
+        .context("name the authority whose clients may use the kubelet's API: --client-ca-file")?;
+    let client_ca = follow_authorities(&mut parts, &client_ca, &env)?;
 
     let mut config = kubelet::Config::new(&name, ips, instance.clone(), certificate, client_ca);
     let services = options.ranges.services.networks()?;
-    match &options.other_runtime.container_runtime_endpoint {
+    match &node::other_socket(&configuration, &instance) {
         Some(socket) => {
-            config.cri_socket.clone_from(socket);
-            let runtime = &options.other_runtime;
-            let other =
-                OtherNode { instance: &instance, name: &name, cluster_cidr: pods, service_cidr: services, runtime };
+            let (instance, name, runtime) = (&instance, name.as_str(), &options.other_runtime);
+            let other = OtherNode { instance, name, cluster_cidr: pods, service_cidr: services, socket, runtime };
             cni::start(&mut parts, other, &informers, &env).await?;
         }
         None => {
@@ -56,12 +65,25 @@ pub async fn run(options: Kubelet) -> Result<()> {
             node::start_routes(&mut parts, routes, &informers);
         }
     }
-    config.pod_logs_dir = layout::pod_logs_dir(&instance);
-    config.cluster_dns = vec![options.cluster_dns];
-    config.cluster_domain = options.cluster_domain;
-    config.port = options.port;
-    config.resolv_conf = options.resolv_conf;
-    options.kubelet.set(&mut config)?;
+    options.kubelet.set(configuration, &mut config);
     node::start_kubelet(&mut parts, config, client, &env)?;
     parts.run().await
+}
+
+/// What the kubelet is told, as a whole.
+fn configuration(options: &Kubelet, instance: &Instance) -> Result<KubeletConfiguration> {
+    let mut fields = node::kubelet_fields(instance, &options.other_runtime)?;
+    let dns = Some(options.cluster_dns.clone()).filter(|addresses| !addresses.is_empty());
+    fields.add("clusterDNS", dns, Some(vec![IpAddr::from([10, 43, 0, 10])]))?;
+    fields.add("clusterDomain", options.cluster_domain.as_deref(), Some(CLUSTER_DOMAIN))?;
+    fields.add("address", options.address, None)?;
+    fields.add("port", options.port, None)?;
+    fields.add("resolvConf", options.resolv_conf.as_ref(), None)?;
+    fields.add("tlsCertFile", options.tls_cert_file.as_ref(), None)?;
+    fields.add("tlsPrivateKeyFile", options.tls_private_key_file.as_ref(), None)?;
+    let client_ca = options.client_ca_file.as_ref().map(|file| json!({"x509": {"clientCAFile": file}}));
+    fields.add("authentication", client_ca, None)?;
+    let gates: BTreeMap<_, _> = options.feature_gates.iter().cloned().collect();
+    fields.add("featureGates", None, Some(gates))?;
+    options.kubelet.load(fields)
 }

@@ -39,7 +39,10 @@ async fn serve(options: Server) -> Result<()> {
     };
     control_plane::start_components(&mut parts, &prepared, controllers, &env).await?;
     if !options.disable_agent {
+        let service_cidr = options.ranges.services.networks()?;
+        let cluster_dns = node::cluster_dns(&options.node, service_cidr)?;
         let config = NodeConfig {
+            configuration: node::kubelet_configuration(&options.node, &instance, cluster_dns)?,
             serving: serving::issued(
                 &mut parts,
                 &prepared.authorities().server,
@@ -54,12 +57,11 @@ async fn serve(options: Server) -> Result<()> {
             },
             keep_dns_service: true,
             cluster_cidr: options.ranges.pods.networks()?,
-            service_cidr: options.ranges.services.networks()?,
-            cluster_dns: node::cluster_dns(&options.node, options.ranges.services.networks()?)?,
-            cluster_domain: options.node.cluster_domain,
-            kubelet_port: options.node.kubelet_port,
+            service_cidr,
+            cluster_dns,
+            cluster_domain: options.node.cluster_domain().to_owned(),
+            resolv_conf: options.node.resolv_conf(),
             other_runtime: options.node.other_runtime,
-            resolv_conf: options.node.resolv_conf,
             kubelet: options.node.kubelet,
             runtime_images: options.node.runtime_images,
             stream_idle_timeout: options.node.streams.streaming_connection_idle_timeout,
@@ -84,7 +86,7 @@ async fn prepare_apiserver(options: &Server, ip: std::net::IpAddr, env: &Env) ->
     config.service_cluster_ip_range = options.ranges.services.networks()?;
     let ports = options.service_node_port_range;
     config.service_node_port_range = ports.first..=ports.last;
-    options.access.apply(&mut config, &options.node.cluster_domain)?;
+    options.access.apply(&mut config, options.node.cluster_domain())?;
     options.api.apply(&mut config)?;
     let token = options::secret(options.token.as_deref(), options.token_file.as_deref())?;
     let start = ApiServerOptions {

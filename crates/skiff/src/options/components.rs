@@ -7,8 +7,9 @@ use clap::{ArgAction, Args};
 use ipnet::IpNet;
 
 use super::access::Access;
+use super::kubelet::KubeletSettings;
 use super::ranges::{Pods, Ranges};
-use super::{Api, Common, KubeletSettings, PortRange, Streams, port_range};
+use super::{Api, Common, PortRange, Streams, port_range};
 
 /// How a component reaches the API server.
 #[derive(Args, Clone, Debug)]
@@ -124,18 +125,21 @@ pub struct Kubelet {
     pub node_ip: Vec<IpAddr>,
     #[command(flatten)]
     pub other_runtime: super::other_runtime::OtherRuntime,
-    /// Address of cluster DNS
-    #[arg(long, env = "SKIFF_CLUSTER_DNS", default_value = "10.43.0.10", value_name = "IP")]
-    pub cluster_dns: IpAddr,
-    /// Domain of cluster names
-    #[arg(long, env = "SKIFF_CLUSTER_DOMAIN", default_value = "cluster.local", value_name = "DOMAIN")]
-    pub cluster_domain: String,
-    /// Port of the kubelet's API
-    #[arg(long, env = "SKIFF_KUBELET_PORT", default_value_t = 10250, value_name = "PORT")]
-    pub port: u16,
-    /// Certificates of the authority whose clients may use the kubelet's API
+    /// Address of cluster DNS (may be repeated) [default: 10.43.0.10]
+    #[arg(long, env = "SKIFF_CLUSTER_DNS", value_delimiter = ',', value_name = "IP")]
+    pub cluster_dns: Vec<IpAddr>,
+    /// Domain of cluster names [default: cluster.local]
+    #[arg(long, env = "SKIFF_CLUSTER_DOMAIN", value_name = "DOMAIN")]
+    pub cluster_domain: Option<String>,
+    /// Address of the kubelet's API [default: all of the machine's]
+    #[arg(long, env = "SKIFF_KUBELET_ADDRESS", value_name = "IP")]
+    pub address: Option<IpAddr>,
+    /// Port of the kubelet's API [default: 10250]
+    #[arg(long, env = "SKIFF_KUBELET_PORT", value_name = "PORT")]
+    pub port: Option<u16>,
+    /// Certificates of the authority whose clients may use the kubelet's API; needed here or in the configuration
     #[arg(long, env = "SKIFF_CLIENT_CA_FILE", value_name = "FILE")]
-    pub client_ca_file: PathBuf,
+    pub client_ca_file: Option<PathBuf>,
     /// Serving certificate of the kubelet's API [default: one that this node signs itself]
     #[arg(long, env = "SKIFF_TLS_CERT_FILE", value_name = "FILE")]
     pub tls_cert_file: Option<PathBuf>,
@@ -144,11 +148,19 @@ pub struct Kubelet {
     pub tls_private_key_file: Option<PathBuf>,
     #[command(flatten)]
     pub ranges: Ranges,
-    /// The resolv.conf whose servers pods with dnsPolicy Default use
-    #[arg(long, env = "SKIFF_RESOLV_CONF", default_value = "/etc/resolv.conf", value_name = "FILE")]
-    pub resolv_conf: PathBuf,
+    /// The resolv.conf whose servers pods with dnsPolicy Default use [default: /etc/resolv.conf]
+    #[arg(long, env = "SKIFF_RESOLV_CONF", value_name = "FILE")]
+    pub resolv_conf: Option<PathBuf>,
+    /// Features to switch on or off where the configuration says nothing, each as Name=true or Name=false (may be repeated)
+    #[arg(long, env = "SKIFF_FEATURE_GATES", value_delimiter = ',', value_parser = feature_gate, value_name = "NAME=BOOL", long_help = apiserver::FeatureGates::help())]
+    pub feature_gates: Vec<(String, bool)>,
     #[command(flatten)]
     pub kubelet: KubeletSettings,
+}
+
+fn feature_gate(text: &str) -> Result<(String, bool), String> {
+    let (name, value) = text.split_once('=').ok_or("use NAME=BOOL")?;
+    Ok((name.trim().to_owned(), value.trim().parse().map_err(|_| "use NAME=true or NAME=false")?))
 }
 
 /// Run the built-in container runtime alone.

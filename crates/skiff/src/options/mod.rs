@@ -7,7 +7,7 @@ pub mod audit;
 pub mod components;
 pub mod cri_docker;
 pub mod image;
-mod images;
+pub mod kubelet;
 pub mod limits;
 pub mod other_runtime;
 mod ranges;
@@ -173,23 +173,40 @@ pub struct Node {
     /// Address of cluster DNS [default: the tenth of the service CIDR]
     #[arg(long, env = "SKIFF_CLUSTER_DNS", value_name = "IP")]
     pub cluster_dns: Option<IpAddr>,
-    /// Domain of cluster names
-    #[arg(long, env = "SKIFF_CLUSTER_DOMAIN", default_value = "cluster.local", value_name = "DOMAIN")]
-    pub cluster_domain: String,
-    /// Port of the kubelet's API
-    #[arg(long, env = "SKIFF_KUBELET_PORT", default_value_t = 10250, value_name = "PORT")]
-    pub kubelet_port: u16,
+    /// Domain of cluster names [default: cluster.local]
+    #[arg(long, env = "SKIFF_CLUSTER_DOMAIN", value_name = "DOMAIN")]
+    pub cluster_domain: Option<String>,
+    /// Port of the kubelet's API [default: 10250]
+    #[arg(long, env = "SKIFF_KUBELET_PORT", value_name = "PORT")]
+    pub kubelet_port: Option<u16>,
     #[command(flatten)]
     pub other_runtime: other_runtime::OtherRuntime,
-    /// The resolv.conf whose servers answer what is outside the cluster
-    #[arg(long, env = "SKIFF_RESOLV_CONF", default_value = "/etc/resolv.conf", value_name = "FILE")]
-    pub resolv_conf: PathBuf,
+    /// The resolv.conf whose servers answer what is outside the cluster [default: /etc/resolv.conf]
+    #[arg(long, env = "SKIFF_RESOLV_CONF", value_name = "FILE")]
+    pub resolv_conf: Option<PathBuf>,
     #[command(flatten)]
-    pub kubelet: KubeletSettings,
+    pub kubelet: kubelet::KubeletSettings,
     #[command(flatten)]
     pub runtime_images: image::BuiltinRuntime,
     #[command(flatten)]
     pub streams: Streams,
+}
+
+/// Where cluster names end, unless that is said.
+pub const CLUSTER_DOMAIN: &str = "cluster.local";
+/// The machine's resolver, unless another is said.
+pub const RESOLV_CONF: &str = "/etc/resolv.conf";
+
+impl Node {
+    /// Where cluster names end.
+    pub fn cluster_domain(&self) -> &str {
+        self.cluster_domain.as_deref().unwrap_or(CLUSTER_DOMAIN)
+    }
+
+    /// Whose servers answer what is outside the cluster.
+    pub fn resolv_conf(&self) -> PathBuf {
+        self.resolv_conf.clone().unwrap_or_else(|| PathBuf::from(RESOLV_CONF))
+    }
 }
 
 /// Connections of exec, attach and port-forward.
@@ -200,58 +217,9 @@ pub struct Streams {
     pub streaming_connection_idle_timeout: Duration,
 }
 
-/// What the kubelet is told of its node's manifests and disk. Names are those of upstream's kubelet.
-#[derive(Args, Clone, Debug)]
-pub struct KubeletSettings {
-    /// Directory with the manifests of static pods, or one such file [default: <data-dir>/pod-manifests]
-    #[arg(long, env = "SKIFF_POD_MANIFEST_PATH", value_name = "PATH")]
-    pub pod_manifest_path: Option<PathBuf>,
-    /// Size above which a container's log is rotated
-    #[arg(long, env = "SKIFF_CONTAINER_LOG_MAX_SIZE", default_value = "10Mi", value_parser = size, value_name = "QUANTITY")]
-    pub container_log_max_size: u64,
-    /// How many files of a container's log are kept, at least 2
-    #[arg(long, env = "SKIFF_CONTAINER_LOG_MAX_FILES", default_value_t = 5, value_parser = log_files, value_name = "COUNT")]
-    pub container_log_max_files: usize,
-    #[command(flatten)]
-    pub images: images::Images,
-    /// Give containers that name no seccomp profile the runtime's (RuntimeDefault)
-    #[arg(long, env = "SKIFF_SECCOMP_DEFAULT", action = ArgAction::Set, num_args = 0..=1, default_missing_value = "true", default_value = "false", value_name = "BOOL")]
-    pub seccomp_default: bool,
-}
-
-impl KubeletSettings {
-    /// Puts them into the kubelet's configuration.
-    pub fn set(&self, config: &mut kubelet::Config) -> Result<()> {
-        let manifests = || config.instance.data_dir().join("pod-manifests");
-        config.static_pod_path = Some(self.pod_manifest_path.clone().unwrap_or_else(manifests));
-        config.container_log_max_bytes = self.container_log_max_size;
-        config.container_log_max_files = self.container_log_max_files;
-        config.seccomp_default = self.seccomp_default;
-        self.images.set(&mut config.images)
-    }
-}
-
-/// Reads a positive quantity of bytes, such as `10Mi`.
-fn size(text: &str) -> std::result::Result<u64, String> {
-    let bytes = api::quantity::Quantity::parse(text).map_err(|err| err.to_string())?.value();
-    u64::try_from(bytes).ok().filter(|bytes| *bytes > 0).ok_or_else(|| "use a positive size, such as 10Mi".to_owned())
-}
-
-fn log_files(text: &str) -> std::result::Result<usize, String> {
-    let count = text.parse::<usize>().map_err(|err| err.to_string())?;
-    if count < 2 { Err("at least 2 files are needed for rotation".to_owned()) } else { Ok(count) }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn sizes_and_counts_of_logs_are_checked() {
-        assert_eq!((size("10Mi"), size("64k"), log_files("2")), (Ok(10 << 20), Ok(64_000), Ok(2)));
-        assert!(size("0").is_err() && size("-1Mi").is_err() && size("much").is_err());
-        assert!(log_files("1").is_err() && log_files("x").is_err());
-    }
 
     #[test]
     fn port_ranges_are_checked() {

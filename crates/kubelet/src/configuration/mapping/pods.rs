@@ -1,0 +1,15 @@
+//! What pods get.
+
+use std::path::PathBuf;
+
+use super::super::document::KubeletConfiguration;
+use super::{Config, count};
+
+pub(super) fn set(from: &KubeletConfiguration, config: &mut Config) {
+    config.static_pod_path = Some(PathBuf::from(&from.static_pod_path)).filter(|path| !path.as_os_str().is_empty());
+    config.cluster_dns = from.cluster_dns.iter().filter_map(|address| address.parse().ok()).collect();
+    config.cluster_domain.clone_from(&from.cluster_domain);
+    config.resolv_conf = PathBuf::from(&from.resolv_conf);
+    config.pod_pids_limit = count(from.pod_pids_limit.max(0));
+    config.seccomp_default = from.seccomp_default;
+}

@@ -1,0 +1,137 @@
+//! The fields that do nothing here. All others do what upstream documents.
+
+use serde_json::Value;
+
+use super::document::KubeletConfiguration;
+
+/// Fields that do nothing here, and why. One that is set to something else than its default is named at the start.
+const WITHOUT_EFFECT: &[(&str, &str)] = &[
+    ("allowedUnsafeSysctls", "not built in"),
+    ("authentication", "not built in"),
+    ("authorization", "not built in"),
+    ("cgroupDriver", "the kubelet makes cgroups itself and follows the runtime's driver"),
+    ("cgroupRoot", "cgroups of pods are below that of the installation"),
+    ("cgroupsPerQOS", "each quality of service always has its cgroup"),
+    ("configMapAndSecretChangeDetectionStrategy", "changes are always watched"),
+    ("containerLogMaxWorkers", "not built in"),
+    ("containerLogMonitorInterval", "not built in"),
+    ("contentType", "requests are JSON"),
+    ("cpuCFSQuota", "not built in"),
+    ("cpuCFSQuotaPeriod", "not built in"),
+    ("cpuManagerPolicy", "not built in"),
+    ("cpuManagerPolicyOptions", "not built in"),
+    ("cpuManagerReconcilePeriod", "not built in"),
+    ("crashLoopBackOff", "not built in"),
+    ("enableContentionProfiling", "there is no profiler"),
+    ("enableControllerAttachDetach", "volumes are always attached by a controller"),
+    ("enableDebugFlagsHandler", "how the kubelet logs is set at its start"),
+    ("enableDebuggingHandlers", "not built in"),
+    ("enableProfilingHandler", "there is no profiler"),
+    ("enableServer", "not built in"),
+    ("enableSystemLogHandler", "not built in"),
+    ("enableSystemLogQuery", "not built in"),
+    ("enforceNodeAllocatable", "not built in"),
+    ("eventBurst", "not built in"),
+    ("eventRecordQPS", "not built in"),
+    ("evictionHard", "not built in"),
+    ("evictionMaxPodGracePeriod", "not built in"),
+    ("evictionMinimumReclaim", "not built in"),
+    ("evictionPressureTransitionPeriod", "not built in"),
+    ("evictionSoft", "not built in"),
+    ("evictionSoftGracePeriod", "not built in"),
+    ("failCgroupV1", "not built in"),
+    ("failSwapOn", "not built in"),
+    ("fileCheckFrequency", "manifests are watched"),
+    ("hairpinMode", "the pod network decides"),
+    ("healthzBindAddress", "not built in"),
+    ("healthzPort", "not built in"),
+    ("httpCheckFrequency", "not built in"),
+    ("imageServiceEndpoint", "not built in"),
+    ("iptablesDropBit", "as upstream"),
+    ("iptablesMasqueradeBit", "as upstream"),
+    ("kernelMemcgNotification", "not built in"),
+    ("kubeAPIBurst", "the API server's priority and fairness decides"),
+    ("kubeAPIQPS", "the API server's priority and fairness decides"),
+    ("kubeReserved", "not built in"),
+    ("kubeReservedCgroup", "not built in"),
+    ("kubeletCgroups", "not built in"),
+    ("localStorageCapacityIsolation", "not built in"),
+    ("logging", "how a role logs is set by --log and --log-format"),
+    ("makeIPTablesUtilChains", "there is no iptables"),
+    ("maxOpenFiles", "not built in"),
+    ("memoryManagerPolicy", "not built in"),
+    ("memorySwap", "not built in"),
+    ("memoryThrottlingFactor", "not built in"),
+    ("mergeDefaultEvictionSettings", "not built in"),
+    ("nodeLeaseDurationSeconds", "not built in"),
+    ("nodeStatusMaxImages", "not built in"),
+    ("nodeStatusUpdateFrequency", "not built in"),
+    ("oomScoreAdj", "not built in"),
+    ("podCIDR", "the cluster gives the node its addresses"),
+    ("podsPerCore", "not built in"),
+    ("protectKernelDefaults", "not built in"),
+    ("qosReserved", "not built in"),
+    ("readOnlyPort", "nobody is served without credentials"),
+    ("reservedMemory", "not built in"),
+    ("reservedSystemCPUs", "not built in"),
+    ("rotateCertificates", "the client certificate is renewed where the kubelet asked for it"),
+    ("runtimeRequestTimeout", "not built in"),
+    ("serverTLSBootstrap", "not built in"),
+    ("showHiddenMetricsForVersion", "there are no hidden metrics"),
+    ("shutdownGracePeriod", "not built in"),
+    ("shutdownGracePeriodByPodPriority", "not built in"),
+    ("shutdownGracePeriodCriticalPods", "not built in"),
+    ("singleProcessOOMKill", "not built in"),
+    ("staticPodURL", "not built in"),
+    ("staticPodURLHeader", "not built in"),
+    ("streamingConnectionIdleTimeout", "as upstream: the runtime decides"),
+    ("syncFrequency", "pods are looked at when something happens"),
+    ("systemCgroups", "not built in"),
+    ("systemReserved", "not built in"),
+    ("systemReservedCgroup", "not built in"),
+    ("tlsCipherSuites", "not built in"),
+    ("tlsMinVersion", "not built in"),
+    ("topologyManagerPolicy", "not built in"),
+    ("topologyManagerPolicyOptions", "not built in"),
+    ("topologyManagerScope", "not built in"),
+    ("tracing", "there are no traces"),
+    ("userNamespaces", "not built in"),
+    ("volumePluginDir", "FlexVolume is not there"),
+    ("volumeStatsAggPeriod", "figures are taken when they are asked for"),
+];
+
+impl KubeletConfiguration {
+    /// The fields that are set to something else than their default and do nothing here, with the reason.
+    pub fn without_effect(&self) -> Vec<(&'static str, &'static str)> {
+        let document = |configuration: &Self| serde_json::to_value(configuration).unwrap_or(Value::Null);
+        let (this, default) = (document(self), document(&Self::default()));
+        WITHOUT_EFFECT.iter().copied().filter(|(field, _)| this.get(field) != default.get(field)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_does_nothing_is_named_only_where_it_is_set() {
+        let of = |fields: Value| {
+            let configuration: KubeletConfiguration = serde_json::from_value(fields).expect("a configuration");
+            configuration.without_effect().into_iter().map(|(field, _)| field).collect::<Vec<_>>()
+        };
+        assert_eq!(of(json!({})), Vec::<&str>::new());
+        assert_eq!(of(json!({"maxPods": 7, "readOnlyPort": 10255, "runOnce": true})), ["readOnlyPort"]);
+    }
+
+    #[test]
+    fn the_list_names_fields_in_order() {
+        assert!(WITHOUT_EFFECT.is_sorted_by(|a, b| a.0 < b.0));
+        for (field, _) in WITHOUT_EFFECT {
+            let probe = serde_json::from_value::<KubeletConfiguration>(json!({*field: {"no such": [[]]}}));
+            let err = probe.expect_err("no field takes this").to_string();
+            assert!(!err.starts_with(&format!("unknown field `{field}`")), "{err}");
+        }
+    }
+}

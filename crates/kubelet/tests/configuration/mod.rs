@@ -1,0 +1,81 @@
+//! A configuration from files: what the kubelet does with it, and what it shows of it.
+
+use k8s_openapi::api::core::v1::Node;
+use kube::Api;
+use serde_json::Value;
+
+use super::*;
+
+const HEAD: &str = "apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\n";
+
+impl Stage {
+    /// Starts the kubelet, which does not run, with files of a directory: `config.yaml`, and drop-ins in `conf.d`.
+    fn start_with(&mut self, files: &[(&str, &str)]) {
+        let dir = self.dir.path().join("etc");
+        std::fs::create_dir_all(dir.join("conf.d")).expect("made");
+        for (name, text) in files {
+            std::fs::write(dir.join(name), format!("{HEAD}{text}")).expect("written");
+        }
+        self.configuration.file = Some(dir.join("config.yaml"));
+        self.configuration.dir = Some(dir.join("conf.d"));
+        self.start();
+    }
+
+    /// The configuration that the kubelet shows.
+    async fn configz(&self) -> Value {
+        let (head, body) = self.get("/configz", "operators").await;
+        assert!(head.starts_with("HTTP/1.1 200"), "{head}");
+        serde_json::from_str::<Value>(&body).expect("a document")["kubeletconfig"].take()
+    }
+}
+
+#[tokio::test]
+async fn the_kubelet_runs_with_its_files_and_shows_them() {
+    let mut stage = Stage::new(&[]).await;
+    let nodes: Api<Node> = Api::all(stage.client.clone());
+    stage.stop().await;
+    nodes.delete("n1", &Default::default()).await.expect("deleted");
+    let file = "maxPods: 7\nclusterDomain: one.test\nproviderID: cloud://n1\nevictionHard: {memory.available: 1Mi}\n";
+    let drop_in = "maxPods: 9\nregisterWithTaints: [{key: dedicated, value: x, effect: NoExecute}]\n";
+    stage.start_with(&[("config.yaml", file), ("conf.d/50-node.conf", drop_in)]);
+    let node = stage.until("the node", async || nodes.get_opt("n1").await.expect("answered")).await;
+    let spec = node.spec.expect("a specification");
+    assert_eq!(spec.provider_id.as_deref(), Some("cloud://n1"));
+    let taints = spec.taints.expect("taints");
+    assert!(taints.iter().any(|taint| taint.key == "dedicated" && taint.effect == "NoExecute"), "{taints:?}");
+    let pods = |node: Node| node.status?.capacity?.remove("pods");
+    stage.until("9 pods", async || pods(nodes.get("n1").await.ok()?).filter(|quantity| quantity.0 == "9")).await;
+
+    let shown = stage.configz().await;
+    for (pointer, value) in [
+        ("/maxPods", json!(9)),
+        ("/clusterDomain", json!("one.test")),
+        ("/providerID", json!("cloud://n1")),
+        ("/evictionHard", json!({"memory.available": "1Mi"})),
+        ("/syncFrequency", json!("1m0s")),
+        ("/authorization/webhook/cacheUnauthorizedTTL", json!("30s")),
+        ("/registerWithTaints/0/key", json!("dedicated")),
+    ] {
+        assert_eq!(shown.pointer(pointer), Some(&value), "{pointer}");
+    }
+    let (head, _) = stage.get("/configz", "others").await;
+    assert!(head.starts_with("HTTP/1.1 403"), "{head}");
+    stage.stop().await;
+}
+
+#[tokio::test]
+async fn a_node_that_others_register_is_only_reported() {
+    let mut stage = Stage::new(&[]).await;
+    let nodes: Api<Node> = Api::all(stage.client.clone());
+    stage.stop().await;
+    stage.start_with(&[("config.yaml", "registerNode: false\nmaxPods: 3\n")]);
+    let pods = |node: Node| node.status?.capacity?.remove("pods");
+    stage.until("3 pods", async || pods(nodes.get("n1").await.ok()?).filter(|quantity| quantity.0 == "3")).await;
+    stage.stop().await;
+    nodes.delete("n1", &Default::default()).await.expect("deleted");
+    stage.start();
+    let shown = stage.until("an answer", async || Some(stage.configz().await)).await;
+    assert_eq!(shown["registerNode"], json!(false));
+    assert!(nodes.get_opt("n1").await.expect("answered").is_none());
+    stage.stop().await;
+}
