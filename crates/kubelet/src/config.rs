@@ -14,7 +14,7 @@ use crate::configuration::KubeletConfiguration;
 use crate::eviction;
 use crate::images::ImageSettings;
 use crate::managers;
-use crate::resources::Reserved;
+use crate::resources::{Reserved, SwapBehavior};
 use crate::volumes::Programs;
 
 /// What the kubelet is told.
@@ -58,6 +58,12 @@ pub struct Config {
     pub max_pods: u32,
     /// The node's resolver configuration, from which pods inherit.
     pub resolv_conf: PathBuf,
+    /// `failSwapOn`: whether a machine that swaps is refused.
+    pub fail_swap_on: bool,
+    /// `memorySwap.swapBehavior`: which containers may swap.
+    pub swap_behavior: SwapBehavior,
+    /// `singleProcessOOMKill`: whether a container that has no memory left loses one process and not all.
+    pub single_process_oom_kill: bool,
     /// What of the node is not for pods.
     pub reserved: Reserved,
     /// What happens when the node runs short of something.
@@ -117,6 +123,9 @@ impl Config {
             connections: ConnectionLimits::default(),
             max_pods: 110,
             resolv_conf: PathBuf::from("/etc/resolv.conf"),
+            fail_swap_on: false,
+            swap_behavior: SwapBehavior::NoSwap,
+            single_process_oom_kill: false,
             reserved: Reserved::default(),
             eviction: eviction::Settings::default(),
             images: ImageSettings::new(instance.data_dir().join("kubelet")),

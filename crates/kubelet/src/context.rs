@@ -17,10 +17,11 @@ use crate::images::{ImageCollector, Puller};
 use crate::managers::Managers;
 use crate::node::Machine;
 use crate::pods::{Allocations, NodeDns, NodeFacts, NodePods, StatusManager, UserRanges, Workers, spec};
-use crate::resources::{self, Amounts, Cgroups};
+use crate::resources::{self, Amounts, Cgroups, NodeMemory};
 use crate::sources::Watched;
 use crate::spawner::Spawner;
 use crate::static_pods::StaticPods;
+use crate::stats::MachineCpu;
 use crate::volumes::{Claims, PodCertificates, Programs, Targets, TokenIssuer};
 
 /// What all parts of a running kubelet share.
@@ -81,6 +82,8 @@ pub struct Context {
     pub image_collector: ImageCollector,
     /// What the node is short of.
     pub conditions: Conditions,
+    /// How much the machine works.
+    pub machine_cpu: MachineCpu,
     /// What pods were given of the node's CPU and memory.
     pub allocations: Allocations,
     /// What containers were given of the machine for themselves.
@@ -95,6 +98,8 @@ pub struct Context {
     pub cgroups: Cgroups,
     /// The machine.
     pub machine: Machine,
+    /// What it has and does about the memory of containers.
+    pub memory: NodeMemory,
     /// The node's part in resolver configurations.
     pub dns: NodeDns,
     /// For tasks that come and go.
@@ -138,7 +143,7 @@ impl Context {
 
     /// What the runtime is told of a container's resources. The time on CPUs that are its own is not limited.
     pub fn container_resources(&self, pod: &Pod, container: &Container) -> cri::LinuxContainerResources {
-        let mut resources = resources::container_resources(pod, container, self.machine.memory_bytes);
+        let mut resources = resources::container_resources(pod, container, &self.memory);
         if self.managers.has_own_cpus(spec::uid(pod), Some(&container.name)) {
             resources.cpu_quota = -1;
         }

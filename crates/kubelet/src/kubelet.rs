@@ -26,6 +26,7 @@ use crate::server::{Server, ServerError};
 use crate::sources::{Watched, namespaced, of_cluster};
 use crate::spawner;
 use crate::static_pods::{self, StaticPods};
+use crate::stats::MachineCpu;
 use crate::volumes::{Claims, PodCertificates, Programs, Targets, TokenIssuer};
 
 /// Between attempts to reach the runtime at the start.
@@ -54,6 +55,9 @@ pub enum BuildError {
     /// The machine cannot be looked at.
     #[error(transparent)]
     Machine(#[from] MachineError),
+    /// The machine swaps, and the kubelet is told not to stand that.
+    #[error("running with swap on is not supported, please disable swap or set --fail-swap-on flag to false")]
+    SwapOn,
     /// The cgroups cannot be used.
     #[error(transparent)]
     Cgroups(#[from] CgroupError),
@@ -87,6 +91,9 @@ impl Kubelet {
             return Err(BuildError::NoAddress);
         }
         let machine = Machine::look(config.instance.data_dir())?;
+        if config.fail_swap_on && machine.swap_bytes > 0 {
+            return Err(BuildError::SwapOn);
+        }
         let cgroups = Cgroups::of_machine(&config.instance.name())?;
         cgroups.prepare()?;
         config.reserved.apply(&cgroups)?;
@@ -143,11 +150,13 @@ impl Kubelet {
             puller,
             image_collector: ImageCollector::default(),
             conditions: Conditions::default(),
+            machine_cpu: MachineCpu::default(),
             allocations: Allocations::default(),
             managers,
             users: UserRanges::restore(&config.kubelet_dir().join("pods")),
             statuses: StatusManager::new(client.clone(), env.clone()),
             recorder,
+            memory: node::memory(&config, &machine, &cgroups),
             cgroups,
             machine,
             dns,

@@ -1,8 +1,11 @@
-//! The runtime's figures of what pods use.
+//! Figures: the runtime's of what pods use, and the kernel's of what the machine does.
 
 use std::collections::HashMap;
+use std::fs;
+use std::sync::{Mutex, PoisonError};
 
 use cri as v1;
+use jiff::Timestamp;
 
 use crate::context::Context;
 use crate::pods::names;
@@ -43,4 +46,48 @@ pub async fn of_pod(context: &Context, uid: &str) -> Result<Option<v1::PodSandbo
 /// The pod that figures are about.
 pub fn uid(stats: &v1::PodSandboxStats) -> Option<&str> {
     stats.attributes.as_ref()?.labels.get(names::POD_UID).map(String::as_str)
+}
+
+/// How much the machine's CPUs work.
+#[derive(Debug, Default)]
+pub struct MachineCpu(Mutex<Option<(Timestamp, u64)>>);
+
+impl MachineCpu {
+    /// Nanoseconds since the machine was started, and in a second since the last time somebody asked.
+    pub fn usage(&self, now: Timestamp) -> Option<(u64, Option<u64>)> {
+        let ticks = u64::try_from(nix::unistd::sysconf(nix::unistd::SysconfVar::CLK_TCK).ok()??).ok()?;
+        let used = busy(&fs::read_to_string("/proc/stat").ok()?)? * (1_000_000_000 / ticks.max(1));
+        let before = self.0.lock().unwrap_or_else(PoisonError::into_inner).replace((now, used));
+        let rate = before.and_then(|(then, before)| {
+            let elapsed = u128::try_from(now.duration_since(then).as_nanos()).ok().filter(|elapsed| *elapsed > 0)?;
+            u64::try_from(u128::from(used.saturating_sub(before)) * 1_000_000_000 / elapsed).ok()
+        });
+        Some((used, rate))
+    }
+}
+
+/// The ticks in which some CPU did something, from the text of `/proc/stat`.
+fn busy(text: &str) -> Option<u64> {
+    let line = text.lines().next()?.strip_prefix("cpu ")?;
+    let ticks: Vec<u64> = line.split_whitespace().filter_map(|number| number.parse().ok()).collect();
+    // user, nice, system, idle, waiting for disks, interrupts, soft interrupts, stolen
+    let idle = [3, 4].iter().filter_map(|index| ticks.get(*index)).sum::<u64>();
+    Some(ticks.iter().take(8).sum::<u64>() - idle)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_machine_works_while_it_is_not_idle() {
+        assert_eq!(busy("cpu  10 1 20 500 30 2 3 4 99 98\ncpu0 1\n"), Some(40));
+        assert_eq!(busy("intr 1\n"), None);
+        let cpu = MachineCpu::default();
+        let at = |second| Timestamp::from_second(second).expect("a valid time");
+        let (used, rate) = cpu.usage(at(0)).expect("the kernel says");
+        assert!(used > 0 && rate.is_none());
+        let (later, rate) = cpu.usage(at(10)).expect("the kernel says");
+        assert_eq!(rate, Some((later - used) / 10));
+    }
 }

@@ -4,10 +4,10 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use k8s_openapi::api::core::v1::NodeSystemInfo;
+use k8s_openapi::api::core::v1::{NodeSwapStatus, NodeSystemInfo};
 
 use crate::config::Config;
-use crate::resources::Amounts;
+use crate::resources::{Amounts, Cgroups, NodeMemory, NodeSwap, SwapBehavior, SwapControl};
 
 /// What the machine has.
 #[derive(Clone, Debug)]
@@ -16,6 +16,8 @@ pub struct Machine {
     pub cpu_milli: i64,
     /// Bytes of memory.
     pub memory_bytes: i64,
+    /// Bytes of swap.
+    pub swap_bytes: i64,
     /// Bytes of the disk on which pods write.
     pub disk_bytes: i64,
     /// Bytes set aside as huge pages, by page size in kilobytes.
@@ -41,6 +43,7 @@ impl Machine {
         Ok(Self {
             cpu_milli: cpus.max(1) * 1000,
             memory_bytes: total,
+            swap_bytes: meminfo(&memory, "SwapTotal").unwrap_or(0),
             disk_bytes: disk_usage(dir).map_or(0, |(_, total)| i64::try_from(total).unwrap_or(i64::MAX)),
             huge_pages: huge_pages(),
         })
@@ -74,6 +77,20 @@ impl Machine {
     }
 }
 
+/// What the machine has and does about the memory of containers.
+pub fn memory(config: &Config, machine: &Machine, cgroups: &Cgroups) -> NodeMemory {
+    let (behavior, control) = (config.swap_behavior, cgroups.swap_control());
+    if behavior == SwapBehavior::LimitedSwap && control != SwapControl::Apart {
+        tracing::warn!("swap behaviour LimitedSwap needs cgroups of version 2 that limit swap, so that nothing swaps");
+    }
+    let (total, memory) = (machine.swap_bytes, machine.memory_bytes);
+    NodeMemory {
+        capacity: memory,
+        swap: NodeSwap { behavior, control, total, memory },
+        kills_groups: cgroups.is_v2() && !config.single_process_oom_kill,
+    }
+}
+
 /// A value of `/proc/meminfo` in bytes.
 pub fn meminfo(text: &str, key: &str) -> Option<i64> {
     let line = text.lines().find(|line| line.split(':').next() == Some(key))?;
@@ -104,7 +121,7 @@ fn huge_pages() -> Vec<(u64, i64)> {
 }
 
 /// What the machine is.
-pub fn system_info(runtime_version: String) -> NodeSystemInfo {
+pub fn system_info(runtime_version: String, swap_bytes: i64) -> NodeSystemInfo {
     let read = |path: &str| fs::read_to_string(path).map(|text| text.trim().to_owned()).unwrap_or_default();
     let uname = rustix::system::uname();
     let release = read("/etc/os-release");
@@ -119,7 +136,7 @@ pub fn system_info(runtime_version: String) -> NodeSystemInfo {
         machine_id: read("/etc/machine-id"),
         operating_system: "linux".to_owned(),
         os_image: pretty.map_or_else(|| "Unknown".to_owned(), |name| name.trim_matches('"').to_owned()),
-        swap: None,
+        swap: Some(NodeSwapStatus { capacity: Some(swap_bytes) }).filter(|_| swap_bytes > 0),
         system_uuid: read("/sys/class/dmi/id/product_uuid"),
     }
 }

@@ -19,7 +19,7 @@ use k8s_openapi::api::core::v1::{ContainerImage, Node, NodeCondition, NodeStatus
 use kube::Api;
 
 pub use lease::renew;
-pub use machine::{Machine, MachineError, disk_usage, meminfo};
+pub use machine::{Machine, MachineError, disk_usage, meminfo, memory};
 pub use oom::watch_oom;
 pub use shares::share;
 

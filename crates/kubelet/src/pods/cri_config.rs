@@ -87,7 +87,7 @@ pub fn sandbox_config(pod: &Pod, attempt: u32, place: &PodPlace, node: &NodeFact
             cgroup_parent: place.cgroup.clone(),
             security_context: Some(sandbox_security(pod, &security, place.users)),
             sysctls: sysctls.map(|sysctl| (sysctl.name.clone(), sysctl.value.clone())).collect(),
-            overhead: None,
+            overhead: Some(resources::overhead_resources(pod)),
             resources: Some(resources::pod_resources(pod)),
         }),
         windows: None,

@@ -67,8 +67,25 @@ fn raise(into: &mut Amounts, from: &Amounts) {
     }
 }
 
-fn total(pod: &Pod, of: impl Fn(&ResourceRequirements) -> Option<&BTreeMap<String, ApiQuantity>>) -> Amounts {
-    let own = |container: &Container| amounts(container.resources.as_ref().and_then(&of));
+type List<'a> = Option<&'a BTreeMap<String, ApiQuantity>>;
+
+fn requested(requirements: &ResourceRequirements) -> List<'_> {
+    requirements.requests.as_ref()
+}
+
+fn limited(requirements: &ResourceRequirements) -> List<'_> {
+    requirements.limits.as_ref()
+}
+
+/// What the containers have together, or what the pod says for itself.
+fn total(pod: &Pod, of: fn(&ResourceRequirements) -> List<'_>) -> Amounts {
+    let mut sum = of_containers(pod, of);
+    sum.extend(amounts(spec::spec(pod).resources.as_ref().and_then(of)));
+    sum
+}
+
+fn of_containers(pod: &Pod, of: fn(&ResourceRequirements) -> List<'_>) -> Amounts {
+    let own = |container: &Container| amounts(container.resources.as_ref().and_then(of));
     let mut sum = Amounts::new();
     for container in spec::containers(pod) {
         add(&mut sum, &own(container));
@@ -87,39 +104,58 @@ fn total(pod: &Pod, of: impl Fn(&ResourceRequirements) -> Option<&BTreeMap<Strin
         raise(&mut peak, &here);
     }
     raise(&mut sum, &peak);
-    for (name, amount) in amounts(spec::spec(pod).resources.as_ref().and_then(of)) {
-        sum.insert(name, amount);
-    }
     sum
+}
+
+/// What running the pod takes beside what its containers do.
+pub fn pod_overhead(pod: &Pod) -> Amounts {
+    amounts(spec::spec(pod).overhead.as_ref())
 }
 
 /// What the pod asks for as a whole, overhead included.
 pub fn pod_requests(pod: &Pod) -> Amounts {
-    let mut sum = total(pod, |requirements| requirements.requests.as_ref());
-    add(&mut sum, &amounts(spec::spec(pod).overhead.as_ref()));
+    let mut sum = own_requests(pod);
+    add(&mut sum, &pod_overhead(pod));
     sum
+}
+
+/// The same without overhead.
+pub fn own_requests(pod: &Pod) -> Amounts {
+    total(pod, requested)
+}
+
+/// What the pod asks for itself beyond what its containers do.
+pub fn unclaimed(pod: &Pod, resource: &str) -> i64 {
+    let own = container_amount(spec::spec(pod).resources.as_ref().and_then(requested), resource);
+    let claimed = of_containers(pod, requested).get(resource).copied().unwrap_or(0);
+    own.map_or(0, |own| (own - claimed).max(0))
 }
 
 /// The sums of what those of the pod's containers may use that are limited, or of what the pod itself may use.
 pub fn pod_limit_sums(pod: &Pod) -> Amounts {
-    let mut sum = total(pod, |requirements| requirements.limits.as_ref());
-    let overhead = amounts(spec::spec(pod).overhead.as_ref());
+    let mut sum = own_limits(pod);
+    let overhead = pod_overhead(pod);
     for (name, amount) in &mut sum {
         *amount += overhead.get(name).copied().unwrap_or(0);
     }
     sum
 }
 
+/// The same without overhead.
+pub fn own_limits(pod: &Pod) -> Amounts {
+    total(pod, limited)
+}
+
 /// What the pod may use at most: only of resources that every container limits, or the pod itself.
 pub fn pod_limits(pod: &Pod) -> Amounts {
     let own = spec::spec(pod).resources.as_ref().and_then(|resources| resources.limits.as_ref());
     let mut sum = pod_limit_sums(pod);
-    let limited = |container: &Container, name: &str| {
-        container_amount(container.resources.as_ref().and_then(|r| r.limits.as_ref()), name).is_some_and(|a| a > 0)
+    let is_limited = |container: &Container, name: &str| {
+        container_amount(container.resources.as_ref().and_then(limited), name).is_some_and(|a| a > 0)
     };
     sum.retain(|name, _| {
         own.is_some_and(|own| own.contains_key(name))
-            || spec::containers(pod).iter().chain(spec::init_containers(pod)).all(|c| limited(c, name))
+            || spec::containers(pod).iter().chain(spec::init_containers(pod)).all(|c| is_limited(c, name))
     });
     sum
 }

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::cgroups::Cgroups;
+use super::swap::SwapControl;
 use crate::node::meminfo;
 
 /// Limits as high as this mean that there is none.
@@ -27,6 +28,16 @@ impl Cgroups {
         let limit = number(&dir.join(if self.is_v2() { "memory.max" } else { "memory.limit_in_bytes" }))?;
         let used = usage(&dir, self.is_v2())? - inactive(&dir, self.is_v2());
         (limit < NO_LIMIT).then_some((used, limit))
+    }
+
+    /// What the kernel lets the kubelet do about the swap of containers.
+    pub fn swap_control(&self) -> SwapControl {
+        let has = |name: &str| self.pods_memory_dir().is_some_and(|dir| dir.join(name).exists());
+        match self.is_v2() {
+            true if has("memory.swap.max") => SwapControl::Apart,
+            false if has("memory.memsw.limit_in_bytes") => SwapControl::Together,
+            _ => SwapControl::Absent,
+        }
     }
 
     /// The first cgroup of the hierarchy that counts memory.

@@ -5,8 +5,10 @@ mod cgroups;
 mod linux;
 mod memory;
 mod reserved;
+mod swap;
 
 pub use amounts::{Amounts, QosClass, amounts, container_amount, pod_limit_sums, pod_limits, pod_requests, qos_class};
 pub use cgroups::{CgroupError, Cgroups, PodLimits};
-pub use linux::{agree, container_resources, pod_cgroup_limits, pod_resources, shares};
+pub use linux::{NodeMemory, agree, container_resources, overhead_resources, pod_cgroup_limits, pod_resources, shares};
 pub use reserved::{EnforceError, Enforced, Reserved};
+pub use swap::{NodeSwap, SwapBehavior, SwapControl};

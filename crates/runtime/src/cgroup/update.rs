@@ -45,7 +45,8 @@ pub(crate) fn shares_to_weight(shares: u64) -> u64 {
     if shares == 0 { 0 } else { 1 + (shares.clamp(2, 262_144) - 2) * 9999 / 262_142 }
 }
 
-fn settings_v1(resources: &LinuxContainerResources) -> Vec<Setting> {
+/// `together` is the present limit of memory and swap, where the kernel has one.
+fn settings_v1(resources: &LinuxContainerResources, together: Option<i64>) -> Vec<Setting> {
     let mut settings = Vec::new();
     if resources.cpu_shares > 0 {
         settings.push(Setting::new("cpu", "cpu.shares", resources.cpu_shares));
@@ -56,8 +57,17 @@ fn settings_v1(resources: &LinuxContainerResources) -> Vec<Setting> {
     if resources.cpu_quota != 0 {
         settings.push(Setting::new("cpu", "cpu.cfs_quota_us", resources.cpu_quota.max(-1)));
     }
+    let first = settings.len();
     if resources.memory_limit_in_bytes != 0 {
         settings.push(Setting::new("memory", "memory.limit_in_bytes", resources.memory_limit_in_bytes));
+    }
+    if let Some(now) = together
+        && resources.memory_swap_limit_in_bytes != 0
+    {
+        let wanted = resources.memory_swap_limit_in_bytes;
+        // Memory alone may never have more than both together.
+        let place = if wanted < 0 || wanted > now { first } else { settings.len() };
+        settings.insert(place, Setting::new("memory", "memory.memsw.limit_in_bytes", wanted));
     }
     settings
 }
@@ -86,7 +96,12 @@ fn settings_v2(resources: &LinuxContainerResources) -> Vec<Setting> {
 impl Cgroup {
     /// Applies what is set in `resources`; zero and empty mean unchanged.
     pub(crate) fn update(&self, resources: &LinuxContainerResources) -> Result<(), UpdateError> {
-        let mut settings = if self.hierarchy.is_v2() { settings_v2(resources) } else { settings_v1(resources) };
+        let mut settings = if self.hierarchy.is_v2() {
+            settings_v2(resources)
+        } else {
+            let together = self.read("memory", "memory.memsw.limit_in_bytes");
+            settings_v1(resources, together.and_then(|text| text.trim().parse().ok()))
+        };
         if !resources.cpuset_cpus.is_empty() {
             settings.push(Setting::new("cpuset", "cpuset.cpus", &resources.cpuset_cpus));
         }
@@ -113,9 +128,22 @@ mod tests {
     }
 
     #[test]
+    fn memory_and_swap_together_are_never_less_than_memory() {
+        let resources =
+            LinuxContainerResources { memory_limit_in_bytes: 10, memory_swap_limit_in_bytes: 10, ..Default::default() };
+        let (alone, together) = ("memory.limit_in_bytes", "memory.memsw.limit_in_bytes");
+        for (now, expected) in
+            [(None, vec![alone]), (Some(5), vec![together, alone]), (Some(20), vec![alone, together])]
+        {
+            let files: Vec<String> = settings_v1(&resources, now).into_iter().map(|setting| setting.file).collect();
+            assert_eq!(files, expected, "{now:?}");
+        }
+    }
+
+    #[test]
     fn only_what_is_set_is_written() {
         let resources = LinuxContainerResources { cpu_quota: 50_000, ..Default::default() };
-        assert_eq!(settings_v1(&resources), [Setting::new("cpu", "cpu.cfs_quota_us", 50_000)]);
+        assert_eq!(settings_v1(&resources, None), [Setting::new("cpu", "cpu.cfs_quota_us", 50_000)]);
         assert_eq!(settings_v2(&resources), [Setting::new("cpu", "cpu.max", "50000 100000")]);
         assert!(settings_v2(&LinuxContainerResources::default()).is_empty());
     }

@@ -55,7 +55,7 @@ impl Scene {
             starting: &[],
             failure: self.failure.as_ref(),
             resizes: &[],
-            resources: &|container| resources::container_resources(pod, container, 0),
+            resources: &|container| resources::container_resources(pod, container, &resources::NodeMemory::default()),
             ending: self.ending,
             stopped: self.stopped,
             runtime: "skiff",
