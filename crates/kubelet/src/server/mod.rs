@@ -4,6 +4,7 @@ mod access;
 mod configz;
 mod log_file;
 mod logs;
+mod node_stats;
 mod pods;
 mod rotate;
 mod stats;

@@ -12,7 +12,6 @@ use serde_json::{Map, Value, json};
 
 use super::pods::Refusal;
 use crate::context::Shared;
-use crate::node::disk_usage;
 use crate::pods::{names, spec};
 use crate::stats;
 use crate::volumes::{self, VolumeUsage};
@@ -32,7 +31,7 @@ fn time(nanoseconds: i64) -> Value {
 }
 
 /// Puts in what was measured; what was not is absent.
-fn put(map: &mut Map<String, Value>, fields: &[(&str, Option<u64>)]) {
+pub(super) fn put(map: &mut Map<String, Value>, fields: &[(&str, Option<u64>)]) {
     for (name, number) in fields {
         if let Some(number) = number {
             map.insert((*name).to_owned(), json!(number));
@@ -70,7 +69,8 @@ fn memory(usage: Option<&v1::MemoryUsage>) -> Option<Value> {
     Some(Value::Object(map))
 }
 
-fn insert(map: &mut Map<String, Value>, name: &str, value: Option<Value>) {
+/// Puts in a part that is known.
+pub(super) fn insert(map: &mut Map<String, Value>, name: &str, value: Option<Value>) {
     if let Some(value) = value {
         map.insert(name.to_owned(), value);
     }
@@ -89,6 +89,7 @@ pub async fn summary(State(context): State<Shared>) -> Result<Response, Refusal>
         )]);
         insert(&mut pod, "cpu", cpu(linux.cpu.as_ref()));
         insert(&mut pod, "memory", memory(linux.memory.as_ref()));
+        insert(&mut pod, "swap", pod_swap(&linux.containers));
         insert(&mut pod, "network", linux.network.as_ref().map(network));
         let processes = linux.process.as_ref().and_then(|process| value(process.process_count.as_ref()));
         insert(&mut pod, "process_stats", processes.map(|count| json!({"process_count": count})));
@@ -102,13 +103,29 @@ pub async fn summary(State(context): State<Shared>) -> Result<Response, Refusal>
         }
         pods.push(Value::Object(pod));
     }
-    let mut node = Map::from_iter([("nodeName".to_owned(), json!(context.config.node_name))]);
-    if let Some((used, total)) = disk_usage(&context.config.kubelet_dir()) {
-        let fs = json!({"usedBytes": used, "capacityBytes": total, "availableBytes": total - used.min(total)});
-        node.insert("fs".to_owned(), fs);
-    }
-    let summary = json!({"node": node, "pods": pods});
+    let summary = json!({"node": super::node_stats::node(&context).await, "pods": pods});
     Ok(([(header::CONTENT_TYPE, "application/json")], summary.to_string()).into_response())
+}
+
+fn swap(usage: &v1::SwapUsage) -> Value {
+    let mut map = Map::from_iter([("time".to_owned(), time(usage.timestamp))]);
+    put(
+        &mut map,
+        &[
+            ("swapAvailableBytes", value(usage.swap_available_bytes.as_ref())),
+            ("swapUsageBytes", value(usage.swap_usage_bytes.as_ref())),
+        ],
+    );
+    Value::Object(map)
+}
+
+/// What the containers of a pod have swapped together.
+fn pod_swap(containers: &[v1::ContainerStats]) -> Option<Value> {
+    let all = containers.iter().filter_map(|stats| stats.swap.as_ref());
+    let at = all.clone().map(|usage| usage.timestamp).max()?;
+    let used = all.filter_map(|usage| value(usage.swap_usage_bytes.as_ref())).sum();
+    let used = Some(v1::UInt64Value { value: used });
+    Some(swap(&v1::SwapUsage { timestamp: at, swap_available_bytes: None, swap_usage_bytes: used }))
 }
 
 fn volume(volume: &VolumeUsage, namespace: &str, now: Timestamp) -> Value {
@@ -155,6 +172,7 @@ fn container(stats: &v1::ContainerStats) -> Value {
     let mut map = Map::from_iter([("name".to_owned(), json!(names::of_stats(stats)))]);
     insert(&mut map, "cpu", cpu(stats.cpu.as_ref()));
     insert(&mut map, "memory", memory(stats.memory.as_ref()));
+    insert(&mut map, "swap", stats.swap.as_ref().map(swap));
     if let Some(layer) = &stats.writable_layer {
         let mut rootfs = Map::from_iter([("time".to_owned(), time(layer.timestamp))]);
         put(
