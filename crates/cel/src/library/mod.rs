@@ -12,7 +12,7 @@ mod optional;
 mod order;
 mod quantity;
 mod regexes;
-mod semver;
+pub(crate) mod semver;
 mod sets;
 mod standard;
 mod strings;

@@ -21,7 +21,7 @@ pub(super) const FUNCTIONS: &[Row] = &[
 ];
 
 /// Reads a version. Leading zeros and missing numbers are refused.
-fn parse(text: &str) -> Result<Semver, String> {
+pub(crate) fn parse(text: &str) -> Result<Semver, String> {
     if text.is_empty() {
         return Err("Version string empty".to_owned());
     }
