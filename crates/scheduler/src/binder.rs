@@ -9,6 +9,7 @@ use kube::Api;
 use kube::api::{ObjectMeta, Patch, PatchParams, PostParams};
 use serde_json::json;
 
+use crate::dynamic_resources::{self, Decision, WriteError};
 use crate::pod_info::PodInfo;
 
 /// How a binding ended.
@@ -17,13 +18,33 @@ pub(crate) enum Bound {
     /// The API server accepted it, or had accepted it before.
     Accepted,
     /// It did not; the node does not hold the pod.
-    Refused(kube::Error),
+    Refused(BindError),
     /// The pod is gone.
     Gone,
 }
 
-/// Binds a pod to a node.
-pub(crate) async fn bind(client: kube::Client, pod: Arc<PodInfo>, node: String) -> Bound {
+/// Why a pod was not bound.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BindError {
+    /// The API server refuses.
+    #[error("{}", objects::message(.0))]
+    Api(#[source] kube::Error),
+    /// A claim of the pod's cannot be written.
+    #[error(transparent)]
+    Claim(#[from] WriteError),
+}
+
+/// Binds a pod to a node, after what was decided for its claims is written. `open` are the claims for which it is not.
+pub(crate) async fn bind(
+    client: kube::Client,
+    pod: Arc<PodInfo>,
+    node: String,
+    decisions: &[Decision],
+    open: &mut Vec<String>,
+) -> Bound {
+    if let Err(err) = dynamic_resources::write(&client, &pod, decisions, open).await {
+        return Bound::Refused(err.into());
+    }
     let (namespace, name) = parts(&pod.key);
     let target = ObjectReference { kind: Some("Node".to_owned()), name: Some(node), ..ObjectReference::default() };
     let metadata = ObjectMeta {
@@ -39,7 +60,7 @@ pub(crate) async fn bind(client: kube::Client, pod: Arc<PodInfo>, node: String) 
     match result {
         Ok(_) => Bound::Accepted,
         Err(err) if objects::is_not_found(&err) => Bound::Gone,
-        Err(err) => Bound::Refused(err),
+        Err(err) => Bound::Refused(BindError::Api(err)),
     }
 }
 

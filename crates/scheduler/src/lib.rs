@@ -9,6 +9,7 @@ mod binder;
 mod cache;
 mod cycle;
 mod diagnosis;
+mod dynamic_resources;
 mod framework;
 mod node_info;
 mod placement;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::core::v1::{Affinity, NodeSelectorRequirement, NodeSelectorTerm, PodSpec};
+use k8s_openapi::api::core::v1::{Affinity, NodeSelector, NodeSelectorRequirement, NodeSelectorTerm, PodSpec};
 
 /// Where a pod must and would like to go.
 #[derive(Clone, Debug, Default)]
@@ -35,6 +35,11 @@ enum Operator {
     LessThan(i64),
     /// What the API server should not have let through matches nothing.
     Invalid,
+}
+
+/// Whether a selector is for a node.
+pub(crate) fn selects(selector: &NodeSelector, node: &str, labels: &BTreeMap<String, String>) -> bool {
+    selector.node_selector_terms.iter().any(|term| Term::of(term).matches(node, labels))
 }
 
 impl Placement {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use client::{ObjectKey, objects};
 use k8s_openapi::api::core::v1::{Pod, Toleration};
 
+use crate::dynamic_resources::{Decision, Plan};
 use crate::placement::Placement;
 use crate::resources::{PodRequests, pod_requests};
 
@@ -42,6 +43,8 @@ pub(crate) struct PodInfo {
     pub(crate) tolerations: Vec<Toleration>,
     pub(crate) host_ports: Vec<HostPort>,
     pub(crate) images: Vec<String>,
+    /// What it needs of devices in this cycle, or why that cannot be had anywhere; `None` where it has no claims.
+    pub(crate) devices: Option<Result<Plan, String>>,
 }
 
 impl PodInfo {
@@ -63,7 +66,21 @@ impl PodInfo {
             tolerations: spec.tolerations.clone().unwrap_or_default(),
             host_ports: host_ports.collect(),
             images: containers().filter_map(|container| container.image.clone()).collect(),
+            devices: None,
             pod,
+        }
+    }
+
+    /// The same pod with what it needs of devices.
+    pub(crate) fn with_devices(&self, devices: Result<Plan, String>) -> Self {
+        Self { devices: Some(devices), ..Self::new(self.pod.clone()) }
+    }
+
+    /// What is to be written into its claims when it goes to a node.
+    pub(crate) fn decisions(&self, node: &str) -> Vec<Decision> {
+        match &self.devices {
+            Some(Ok(plan)) => plan.decide(node),
+            _ => Vec::new(),
         }
     }
 

@@ -5,12 +5,14 @@ use std::time::Duration;
 
 use base::{Drain, Env, TaskFailure, Tasks};
 use client::{Event, EventRecorder, EventType, EventWriter, Events, Informers, leader, objects};
-use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::api::core::v1::{Node, Pod, PodResourceClaimStatus};
+use k8s_openapi::api::resource::v1::{DeviceClass, ResourceClaim, ResourceSlice};
 use tokio::sync::mpsc;
 
 use crate::binder::{self, Bound};
 use crate::cache::Cache;
 use crate::cycle::{self, Rotation};
+use crate::dynamic_resources::Devices;
 use crate::framework::{Changes, ClusterChange};
 use crate::pod_info::{self, PodInfo};
 use crate::queue::{Queue, Queued};
@@ -49,6 +51,8 @@ struct Outcome {
     pod: Arc<PodInfo>,
     node: String,
     bound: Bound,
+    /// Claims for which nothing was written.
+    open: Vec<String>,
 }
 
 impl Scheduler {
@@ -84,6 +88,7 @@ struct State {
     recorder: EventRecorder,
     informers: Informers,
     cache: Cache,
+    devices: Devices,
     queue: Queue,
     rotation: Rotation,
     requests: Tasks,
@@ -101,6 +106,7 @@ impl State {
             recorder,
             informers: informers.clone(),
             cache: Cache::default(),
+            devices: Devices::new(informers),
             queue: Queue::new(env.clone()),
             rotation: Rotation::default(),
             requests: Tasks::new(),
@@ -114,11 +120,15 @@ impl State {
     async fn run(mut self, writer: EventWriter, drain: Drain) -> Result<(), TaskFailure> {
         let (nodes, pods) = (self.informers.of::<Node>(), self.informers.of::<Pod>());
         let (mut node_events, mut pod_events) = (nodes.subscribe(), pods.subscribe());
+        let (claims, slices) = (self.informers.of::<ResourceClaim>(), self.informers.of::<ResourceSlice>());
+        let classes = self.informers.of::<DeviceClass>();
+        let mut device_events = DeviceEvents(claims.subscribe(), slices.subscribe(), classes.subscribe());
         let mut background = Tasks::new();
         background.spawn("event writer", writer.run(drain.clone()));
-        let synced = async { tokio::join!(nodes.synced(), pods.synced()) };
+        let synced =
+            async { tokio::join!(nodes.synced(), pods.synced(), claims.synced(), slices.synced(), classes.synced()) };
         if drain.until(synced).await.is_some() {
-            self.serve(&mut node_events, &mut pod_events, &drain).await?;
+            self.serve(&mut node_events, &mut pod_events, &mut device_events, &drain).await?;
         }
         let failures = self.requests.shutdown(SHUTDOWN_DEADLINE).await;
         let failures = failures.into_iter().chain(background.shutdown(SHUTDOWN_DEADLINE).await);
@@ -129,6 +139,7 @@ impl State {
         &mut self,
         nodes: &mut Events<Node>,
         pods: &mut Events<Pod>,
+        devices: &mut DeviceEvents,
         drain: &Drain,
     ) -> Result<(), TaskFailure> {
         loop {
@@ -147,6 +158,7 @@ impl State {
                 Some(outcome) = self.bound.recv() => self.settle(outcome),
                 event = nodes.next() => self.node_event(&event),
                 event = pods.next() => self.pod_event(&event),
+                claim = devices.next() => self.device_event(claim),
                 () = woken => self.queue.wake(),
                 () = std::future::ready(()), if active => self.schedule_some().await,
             }
@@ -163,17 +175,23 @@ impl State {
     }
 
     fn schedule(&mut self, queued: Queued) {
-        let pod = queued.pod;
+        let pod = match self.devices.plan(&queued.pod.pod).transpose() {
+            None => queued.pod,
+            Some(plan) => Arc::new(queued.pod.with_devices(plan)),
+        };
         let random = self.env.random();
         let nodes = self.cache.nodes();
         match cycle::schedule(&pod, nodes, self.cache.existing(), &mut self.rotation, random) {
             Ok(node) => {
+                let decisions = pod.decisions(&node);
+                self.devices.assume(&decisions);
                 self.cache.place(pod.clone(), &node);
                 let (client, outcomes) = (self.client.clone(), self.outcomes.clone());
                 self.requests.spawn("binding", async move {
-                    let bound = binder::bind(client, pod.clone(), node.clone()).await;
+                    let mut open = Vec::new();
+                    let bound = binder::bind(client, pod.clone(), node.clone(), &decisions, &mut open).await;
                     // Nobody receives any more only at shutdown: the next run reads the truth from the API server.
-                    let _ = outcomes.send(Outcome { pod, node, bound });
+                    let _ = outcomes.send(Outcome { pod, node, bound, open });
                 });
             }
             Err(diagnosis) => {
@@ -199,7 +217,8 @@ impl State {
 
     /// Takes in how a binding ended.
     fn settle(&mut self, outcome: Outcome) {
-        let Outcome { pod, node, bound } = outcome;
+        let Outcome { pod, node, bound, open } = outcome;
+        self.devices.give_back(&open);
         match bound {
             Bound::Accepted => {
                 let message = format!("Successfully assigned {} to {node}", pod.key);
@@ -224,6 +243,14 @@ impl State {
         }
     }
 
+    /// Takes in a change of devices, of a claim where one is given: its newest state, and whether it is gone.
+    fn device_event(&mut self, claim: Option<(Arc<ResourceClaim>, bool)>) {
+        if let Some((claim, is_gone)) = claim {
+            self.devices.see(&claim, is_gone);
+        }
+        self.queue.note_changes(ClusterChange::Devices.into());
+    }
+
     fn node_event(&mut self, event: &Event<Node>) {
         match event {
             Event::Added(node) => {
@@ -241,6 +268,10 @@ impl State {
     fn pod_event(&mut self, event: &Event<Pod>) {
         let pod = event.object();
         let uid = objects::uid(&**pod);
+        if event.old().is_some_and(|old| claims_of(old) != claims_of(pod)) {
+            // A claim that was made for a pod is of use once the pod's status names it.
+            self.queue.note_changes(ClusterChange::Devices.into());
+        }
         // A name that was used again: the pod before is gone.
         if let Some(old) = event.old().filter(|old| objects::uid(&***old) != uid) {
             self.forget(objects::uid(&**old));
@@ -274,5 +305,24 @@ impl State {
     fn forget(&mut self, uid: &str) {
         self.queue.remove(uid);
         self.give_back(uid);
+    }
+}
+
+/// The claims that a pod's status names.
+fn claims_of(pod: &Pod) -> Option<&Vec<PodResourceClaimStatus>> {
+    pod.status.as_ref()?.resource_claim_statuses.as_ref()
+}
+
+/// Changes of claims, of slices and of classes.
+struct DeviceEvents(Events<ResourceClaim>, Events<ResourceSlice>, Events<DeviceClass>);
+
+impl DeviceEvents {
+    /// The next change; a claim with whether it is gone, if it is one of a claim.
+    async fn next(&mut self) -> Option<(Arc<ResourceClaim>, bool)> {
+        tokio::select! {
+            event = self.0.next() => Some((Arc::clone(event.object()), event.is_deleted())),
+            _ = self.1.next() => None,
+            _ = self.2.next() => None,
+        }
     }
 }

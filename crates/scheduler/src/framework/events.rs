@@ -21,6 +21,8 @@ pub(crate) enum ClusterChange {
     NodeTaints = 1 << 3,
     /// A pod that had a node ended or went away.
     AssignedPodGone = 1 << 4,
+    /// Devices, their classes or claims of them changed.
+    Devices = 1 << 5,
 }
 
 impl Changes {

@@ -1,6 +1,7 @@
 //! The plugins, one module each.
 
 mod balanced_allocation;
+mod dynamic_resources;
 mod image_locality;
 mod node_affinity;
 mod node_name;
@@ -19,6 +20,7 @@ pub(crate) const PLUGINS: &[&dyn Plugin] = &[
     &node_affinity::NodeAffinity,
     &node_ports::NodePorts,
     &resources_fit::ResourcesFit,
+    &dynamic_resources::DynamicResources,
     &balanced_allocation::BalancedAllocation,
     &image_locality::ImageLocality,
 ];
