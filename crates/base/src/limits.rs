@@ -26,6 +26,15 @@ pub fn raise_open_files() -> io::Result<Option<u64>> {
     Ok(found.maximum)
 }
 
+/// Gives this process the limit of open files that it, or the one that it was forked from, found before it raised that.
+///
+/// # Errors
+///
+/// When the system refuses.
+pub fn lower_open_files() -> io::Result<()> {
+    Ok(FOUND.get().map_or(Ok(()), |found| setrlimit(Resource::Nofile, *found))?)
+}
+
 /// Lets the program of a command have the limit of open files that this process found.
 pub fn restore_open_files(command: &mut Command) -> &mut Command {
     match FOUND.get() {
@@ -56,5 +65,7 @@ mod tests {
         let hard = raised.map_or("unlimited".to_owned(), |limit| limit.to_string());
         assert_eq!(limits_of(&mut Command::new("sh")), format!("{hard} {hard}"));
         assert_eq!(limits_of(restore_open_files(&mut Command::new("sh"))), format!("500 {hard}"));
+        lower_open_files().expect("it may be lowered");
+        assert_eq!(getrlimit(Resource::Nofile).current, Some(500));
     }
 }

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use sha2::{Digest, Sha256};
 
 /// A file or directory that could not be handled.
 #[derive(Debug, thiserror::Error)]
@@ -29,12 +30,23 @@ pub enum DiskError {
         /// What the parser said.
         source: serde_json::Error,
     },
+    /// The content is not what was written.
+    #[error("{} is damaged: its digest is another one", path.display())]
+    Digest {
+        /// The file.
+        path: PathBuf,
+    },
 }
 
 impl DiskError {
     /// For `map_err`: the error of `action` on `path`.
     pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::Io { action, path: path.to_owned(), source }
+    }
+
+    /// Whether the disk gave something, which is not what was written.
+    pub(crate) fn is_damage(&self) -> bool {
+        matches!(self, Self::Content { .. } | Self::Digest { .. })
     }
 }
 
@@ -65,7 +77,12 @@ pub(crate) fn write_file(path: &Path, content: &[u8]) -> Result<(), DiskError> {
         file.sync_all()?;
         fs::rename(&temporary, path)
     };
-    write().map_err(DiskError::io("write", path))?;
+    let written = write();
+    if written.is_err() {
+        // Half of it is of no use, and takes room where there may be none.
+        let _ = fs::remove_file(&temporary);
+    }
+    written.map_err(DiskError::io("write", path))?;
     sync_parent(path)
 }
 
@@ -91,6 +108,35 @@ pub(crate) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, D
     serde_json::from_slice(&content).map(Some).map_err(|source| DiskError::Content { path: path.to_owned(), source })
 }
 
+/// [`write_json`] with a digest after the value, so that [`read_record`] sees whatever happens to it on the disk.
+pub(crate) fn write_record<T: Serialize>(path: &Path, value: &T) -> Result<(), DiskError> {
+    let mut content =
+        serde_json::to_vec(value).map_err(|source| DiskError::Content { path: path.to_owned(), source })?;
+    let digest = digest(&content);
+    content.extend_from_slice(format!("\n{digest}\n").as_bytes());
+    write_file(path, &content)
+}
+
+/// Reads what [`write_record`] wrote, or [`write_json`]; `None` if there is no such file.
+pub(crate) fn read_record<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, DiskError> {
+    let content = match fs::read(path) {
+        Ok(content) => content,
+        Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(err) => return Err(DiskError::io("read", path)(err)),
+    };
+    // A value on a line of its own has no line's end in it.
+    let end = content.iter().position(|byte| *byte == b'\n');
+    let (value, rest) = content.split_at(end.unwrap_or(content.len()));
+    if !rest.is_empty() && rest.trim_ascii() != digest(value).as_bytes() {
+        return Err(DiskError::Digest { path: path.to_owned() });
+    }
+    serde_json::from_slice(value).map(Some).map_err(|source| DiskError::Content { path: path.to_owned(), source })
+}
+
+fn digest(content: &[u8]) -> String {
+    hex::encode(Sha256::digest(content))
+}
+
 /// Removes a file; none there is fine.
 pub(crate) fn remove_file(path: &Path) -> Result<(), DiskError> {
     absent_is_fine(fs::remove_file(path)).map_err(DiskError::io("remove", path))
@@ -98,7 +144,7 @@ pub(crate) fn remove_file(path: &Path) -> Result<(), DiskError> {
 
 /// Removes a directory with everything in it; none there is fine.
 pub(crate) fn remove_dir(path: &Path) -> Result<(), DiskError> {
-    absent_is_fine(fs::remove_dir_all(path)).map_err(DiskError::io("remove directory", path))
+    base::remove_tree(path).map_err(DiskError::io("remove directory", path))
 }
 
 fn absent_is_fine(result: io::Result<()>) -> io::Result<()> {
@@ -142,5 +188,37 @@ mod tests {
         remove_file(&path).expect("gone already");
         fs::write(&path, b"{").expect("written");
         assert!(matches!(read_json::<Vec<u8>>(&path), Err(DiskError::Content { .. })));
+    }
+
+    #[test]
+    fn records_are_what_was_written_or_damaged() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let path = dir.path().join("x.json");
+        write_json(&path, &"as earlier versions have it").expect("written");
+        assert!(read_record::<String>(&path).expect("read").is_some());
+        write_record(&path, &"one\ntwo").expect("written");
+        assert_eq!(read_record::<String>(&path).expect("read").as_deref(), Some("one\ntwo"));
+        let whole = fs::read(&path).expect("read");
+        for at in 0..whole.len() {
+            let mut flipped = whole.clone();
+            flipped[at] ^= 1;
+            fs::write(&path, &flipped).expect("damaged");
+            // The line's end after the digest says nothing.
+            let read = read_record::<String>(&path);
+            assert!(at + 1 == whole.len() || read.as_ref().is_err_and(DiskError::is_damage), "{at}: {read:?}");
+        }
+        fs::write(&path, &whole[..5]).expect("cut");
+        assert!(read_record::<String>(&path).is_err_and(|err| err.is_damage()));
+        assert!(read_record::<String>(&dir.path().join("none")).expect("absent").is_none());
+    }
+
+    #[test]
+    fn what_cannot_be_written_leaves_nothing() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        // A directory cannot be replaced by a file.
+        let path = dir.path().join("x.json");
+        fs::create_dir_all(path.join("child")).expect("made");
+        assert!(write_json(&path, &1).is_err());
+        assert_eq!(fs::read_dir(dir.path()).expect("listed").count(), 1);
     }
 }

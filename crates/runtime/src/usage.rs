@@ -4,7 +4,8 @@ use std::collections::HashSet;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use walkdir::WalkDir;
+use base::TreeEntry;
+use rustix::fs::FileType;
 
 /// Room taken.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -17,15 +18,22 @@ pub(crate) struct Usage {
 pub(crate) fn usage(dir: &Path) -> Usage {
     let mut usage = Usage::default();
     let mut seen = HashSet::new();
-    // What disappears meanwhile takes no room.
-    for entry in WalkDir::new(dir).into_iter().flatten() {
-        let Ok(metadata) = entry.metadata() else { continue };
-        if metadata.nlink() > 1 && !metadata.is_dir() && !seen.insert((metadata.dev(), metadata.ino())) {
-            continue;
+    let mut add = |mode, links, at, blocks| {
+        let is_dir = FileType::from_raw_mode(mode) == FileType::Directory;
+        if is_dir || links < 2 || seen.insert(at) {
+            // Blocks have 512 bytes here, whatever the file system's own size.
+            usage.bytes += blocks * 512;
+            usage.inodes += 1;
         }
-        // Blocks have 512 bytes here, whatever the file system's own size.
-        usage.bytes += metadata.blocks() * 512;
-        usage.inodes += 1;
+    };
+    if let Ok(metadata) = std::fs::symlink_metadata(dir) {
+        add(metadata.mode(), metadata.nlink(), (metadata.dev(), metadata.ino()), metadata.blocks());
     }
+    // What cannot be looked at, or disappears meanwhile, takes no room.
+    let _ = base::walk_tree(dir, |TreeEntry { stat, .. }| {
+        let blocks = u64::try_from(stat.st_blocks).unwrap_or_default();
+        add(stat.st_mode, stat.st_nlink, (stat.st_dev, stat.st_ino), blocks);
+        Ok(())
+    });
     usage
 }

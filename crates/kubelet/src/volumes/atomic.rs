@@ -125,9 +125,7 @@ fn remove_stale(dir: &Path, names: &BTreeSet<&str>, current: &Path) -> Result<()
         let name = name.to_string_lossy();
         let is_set = name.starts_with("..") && name != DATA;
         if is_set && path != current {
-            let is_dir = entry.file_type().is_ok_and(|kind| kind.is_dir());
-            let removed = if is_dir { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
-            removed.map_err(io_error(&path))?;
+            base::remove_tree(&path).map_err(io_error(&path))?;
         } else if !name.starts_with("..") && !names.contains(&*name) {
             fs::remove_file(&path).map_err(io_error(&path))?;
         }

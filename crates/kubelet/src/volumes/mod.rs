@@ -36,7 +36,7 @@ pub use iscsi::Targets;
 pub use mounts::{Sources, asks_for_deep_read_only, container_devices, container_mounts};
 pub use ownership::Ownership;
 pub use subpath::read_inside;
-pub use table::{is_mount_point, remove_tree};
+pub use table::is_mount_point;
 pub use tokens::TokenIssuer;
 pub use unmount::{UnmountError, remove_all, unmount};
 pub use usage::{Usage, VolumeUsage, of_pod, on_disk, taken};

@@ -9,7 +9,8 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use rustix::fs::{AtFlags, CWD, Dir, FileType, Gid, Mode, OFlags, chownat, fstat, openat};
+use base::TreeEntry;
+use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, OFlags, chownat, fstat, openat};
 
 /// What files of the group have, what they have in a volume that is only read, and what directories have beside it.
 const READ_WRITE: u32 = 0o660;
@@ -37,7 +38,17 @@ pub fn apply(dir: &Path, ownership: Ownership) -> io::Result<()> {
     if ownership.on_root_mismatch && stat.st_gid == group && stat.st_mode & wanted == wanted {
         return Ok(());
     }
-    give(&root, Gid::from_raw(group), bits)
+    let group = Gid::from_raw(group);
+    give(&root, group, bits)?;
+    if !is_dir(stat.st_mode) {
+        return Ok(());
+    }
+    base::walk_tree(dir, |TreeEntry { dir, name, .. }| match open(dir, name) {
+        Ok(inner) => give(&inner, group, bits),
+        // Somebody else who uses the volume has removed it by now.
+        Err(err) if err.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(err) => Err(err),
+    })
 }
 
 fn is_dir(mode: u32) -> bool {
@@ -57,24 +68,7 @@ fn give(file: &OwnedFd, group: Gid, bits: u32) -> io::Result<()> {
     }
     let more = bits | if is_dir(mode) { DIRECTORY } else { 0 };
     let path = format!("/proc/self/fd/{}", file.as_raw_fd());
-    fs::set_permissions(path, Permissions::from_mode((mode & 0o7777) | more))?;
-    if !is_dir(mode) {
-        return Ok(());
-    }
-    let entries = openat(file, ".", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
-    for entry in Dir::new(entries)? {
-        let entry = entry?;
-        if matches!(entry.file_name().to_bytes(), b"." | b"..") {
-            continue;
-        }
-        match open(file, entry.file_name()) {
-            Ok(inner) => give(&inner, group, bits)?,
-            // Somebody else who uses the volume has removed it by now.
-            Err(err) if err.kind() == io::ErrorKind::NotFound => {}
-            Err(err) => return Err(err),
-        }
-    }
-    Ok(())
+    fs::set_permissions(path, Permissions::from_mode((mode & 0o7777) | more))
 }
 
 #[cfg(test)]

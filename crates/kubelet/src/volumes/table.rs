@@ -1,4 +1,4 @@
-//! What is mounted on the machine, and the removal of directories in which something may be.
+//! What is mounted on the machine.
 
 use std::ffi::OsString;
 use std::fs;
@@ -86,26 +86,6 @@ pub fn detach(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Removes a file or directory with what is in it, but nothing of what is mounted there: that is somebody's data, and
-/// an error. What is not there is none.
-pub fn remove_tree(path: &Path) -> io::Result<()> {
-    let metadata = match fs::symlink_metadata(path) {
-        Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(()),
-        metadata => metadata?,
-    };
-    if is_mount_point(path)? {
-        let message = format!("{} is still mounted", path.display());
-        return Err(io::Error::new(io::ErrorKind::ResourceBusy, message));
-    }
-    if !metadata.is_dir() {
-        return fs::remove_file(path);
-    }
-    for entry in fs::read_dir(path)? {
-        remove_tree(&entry?.path())?;
-    }
-    fs::remove_dir(path)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -131,14 +111,13 @@ mod tests {
         assert_eq!(mounts_below(dir.path()).expect("read"), std::slice::from_ref(&place));
         assert!(is_mounted_elsewhere(&place).expect("read"), "the whole file system is");
         assert!(!is_mounted_elsewhere(&data).expect("read"), "nothing is mounted there");
-        let refused = remove_tree(&volumes);
+        let refused = base::remove_tree(&volumes);
         let found = fs::read_to_string(data.join("file"));
         detach(&place).expect("unmounted");
         assert_eq!(refused.expect_err("refused").kind(), io::ErrorKind::ResourceBusy);
         assert_eq!(found.expect("still there"), "precious");
         assert!(!is_mount_point(&place).expect("seen"));
-        remove_tree(&volumes).expect("removed");
+        base::remove_tree(&volumes).expect("removed");
         assert!(data.join("file").exists() && !volumes.exists());
-        remove_tree(&volumes).expect("nothing is there");
     }
 }

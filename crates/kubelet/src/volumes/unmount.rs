@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::helper::Programs;
 use super::iscsi;
-use super::table::{detach, mounts_below, remove_tree};
+use super::table::{detach, mounts_below};
 use crate::context::Context;
 use crate::csi;
 
@@ -53,5 +53,5 @@ fn remove_mounted(dir: &Path) -> Result<(), UnmountError> {
     for point in mounts_below(dir).map_err(|err| fail(dir, err))? {
         detach(&point).map_err(|err| fail(&point, err))?;
     }
-    remove_tree(dir).map_err(|err| fail(dir, err))
+    base::remove_tree(dir).map_err(|err| fail(dir, err))
 }

@@ -6,7 +6,9 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+use base::TreeEntry;
 use k8s_openapi::api::core::v1::{EmptyDirVolumeSource, Pod, Volume};
+use rustix::fs::FileType;
 
 use super::table::is_mount_point;
 use super::{Bound, volume_dir};
@@ -120,28 +122,15 @@ fn measure(dir: &Path) -> io::Result<Usage> {
 pub fn taken(dir: &Path) -> io::Result<(u64, u64)> {
     let root = fs::symlink_metadata(dir)?;
     let mut seen = HashSet::new();
-    let mut open = vec![dir.to_owned()];
     let (mut bytes, mut inodes) = (root.blocks() * 512, 1);
-    while let Some(dir) = open.pop() {
-        let entries = match fs::read_dir(&dir) {
-            // Whoever writes here also removes.
-            Err(err) if err.kind() == io::ErrorKind::NotFound => continue,
-            entries => entries?,
-        };
-        for entry in entries.flatten() {
-            let Ok(metadata) = entry.metadata() else { continue };
-            if metadata.dev() != root.dev()
-                || (metadata.nlink() > 1 && !metadata.is_dir() && !seen.insert(metadata.ino()))
-            {
-                continue;
-            }
-            bytes += metadata.blocks() * 512;
+    base::walk_tree(dir, |TreeEntry { stat, .. }| {
+        let is_dir = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
+        if stat.st_dev == root.dev() && (is_dir || stat.st_nlink < 2 || seen.insert(stat.st_ino)) {
+            bytes += u64::try_from(stat.st_blocks).unwrap_or_default() * 512;
             inodes += 1;
-            if metadata.is_dir() {
-                open.push(entry.path());
-            }
         }
-    }
+        Ok(())
+    })?;
     Ok((bytes, inodes))
 }
 

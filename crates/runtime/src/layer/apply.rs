@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
+use std::hash::{BuildHasher, RandomState};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -33,6 +34,15 @@ const OVERLAY_XATTRS: [&str; 2] = ["trusted.overlay.", "user.overlay."];
 /// How much of a file is copied at once; so many zeros become a hole.
 const CHUNK: usize = 64 << 10;
 
+/// How many entries a layer may have: the largest that people make have a tenth of it.
+const MAX_ENTRIES: usize = 4 << 20;
+
+/// How many bytes the names of a layer's directories may have in all.
+const MAX_NAMES: usize = 64 << 20;
+
+/// How many directories may lie in each other where a layer removes some.
+const MAX_DEPTH: usize = 256;
+
 /// Why a layer could not be unpacked.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ApplyError {
@@ -58,6 +68,9 @@ pub(crate) enum ApplyError {
         /// How large it was.
         packed: u64,
     },
+    /// It is made to use up what a disk and a machine have.
+    #[error("the layer has more than {0} entries: it is not unpacked any further")]
+    Many(usize),
     /// Others need what is left of the disk.
     #[error("unpacking the layer would leave less than {reserve} {what} free on the disk of {}", path.display())]
     Full {
@@ -101,11 +114,18 @@ pub(super) fn apply_some(
     let mut state = Applied {
         root,
         unpacked: HashSet::new(),
+        hasher: RandomState::new(),
         directories: Vec::new(),
+        names: 0,
         parent: None,
         chunk: vec![0; CHUNK].into_boxed_slice(),
     };
+    let mut count = 0;
     while let Some(item) = entries.next().map_err(ApplyError::Source)? {
+        count += 1;
+        if count > MAX_ENTRIES {
+            return Err(ApplyError::Many(MAX_ENTRIES));
+        }
         let cleaned = tree::clean(&item.path).ok_or_else(|| ApplyError::Path(item.path.clone()))?;
         if !wanted(&cleaned) {
             continue;
@@ -117,10 +137,13 @@ pub(super) fn apply_some(
 
 struct Applied<'fd> {
     root: BorrowedFd<'fd>,
-    /// What this layer brought, which its own whiteouts do not concern.
-    unpacked: HashSet<PathBuf>,
+    /// What this layer brought, which its own whiteouts do not concern: hashes of its paths, which take less room.
+    unpacked: HashSet<u64>,
+    hasher: RandomState,
     /// Directories and their times, which the files put into them later would change.
     directories: Vec<(PathBuf, (i64, u32))>,
+    /// How long their names are.
+    names: usize,
     /// The directory of the last entry, which often is that of the next one.
     parent: Option<(PathBuf, Rc<OwnedFd>)>,
     chunk: Box<[u8]>,
@@ -138,7 +161,7 @@ impl Applied<'_> {
             return self.whiteout(dir, parent, name, OsStr::from_bytes(hidden));
         }
         for ancestor in path.ancestors() {
-            if !self.unpacked.insert(ancestor.to_owned()) {
+            if !self.unpacked.insert(self.hasher.hash_one(ancestor)) {
                 break;
             }
         }
@@ -151,6 +174,10 @@ impl Applied<'_> {
             EntryType::Directory => {
                 if existing != Some(FileType::Directory) {
                     rustix::fs::mkdirat(dir, name, Mode::from_raw_mode(0o755))?;
+                }
+                self.names += path.as_os_str().len();
+                if self.names > MAX_NAMES {
+                    return Err(io::Error::new(io::ErrorKind::InvalidData, "the layer has too many directories"));
                 }
                 self.directories.push((path.to_owned(), item.mtime));
             }
@@ -181,7 +208,7 @@ impl Applied<'_> {
     /// Removes what is there; any directory may be another one afterwards.
     fn remove(&mut self, dir: BorrowedFd<'_>, name: &OsStr) -> io::Result<()> {
         self.parent = None;
-        tree::remove(dir, name)
+        tree::remove(dir, name, MAX_DEPTH)
     }
 
     fn root_entry(&mut self, item: &Item) -> io::Result<()> {
@@ -239,7 +266,7 @@ impl Applied<'_> {
 
     fn whiteout(&mut self, dir: BorrowedFd<'_>, parent: &Path, name: &OsStr, hidden: &OsStr) -> io::Result<()> {
         if name.as_bytes() == OPAQUE {
-            return self.clear(dir, parent);
+            return self.clear(dir, parent, MAX_DEPTH);
         }
         if name.as_bytes().starts_with(RESERVED) {
             return Ok(());
@@ -251,15 +278,16 @@ impl Applied<'_> {
     }
 
     /// Removes what this layer did not bring.
-    fn clear(&mut self, dir: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
+    fn clear(&mut self, dir: BorrowedFd<'_>, path: &Path, left: usize) -> io::Result<()> {
+        let left = left.checked_sub(1).ok_or_else(tree::too_deep)?;
         for name in tree::names(dir)? {
             let child = path.join(&name);
-            if !self.unpacked.contains(&child) {
+            if !self.unpacked.contains(&self.hasher.hash_one(&child)) {
                 self.remove(dir, &name)?;
             } else if tree::file_type(dir, &name)? == Some(FileType::Directory) {
                 let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
                 let inner = rustix::fs::openat(dir, &name, flags, Mode::empty())?;
-                self.clear(inner.as_fd(), &child)?;
+                self.clear(inner.as_fd(), &child, left)?;
             }
         }
         Ok(())

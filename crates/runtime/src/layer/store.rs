@@ -56,15 +56,13 @@ impl LayerStore {
         let chain = lower.last().map_or_else(String::new, |last| format!("{} ", last.0));
         let id = LayerId(Digest::of(format!("{chain}{diff_id}").as_bytes()).hex()[..ID_DIGITS].to_owned());
         let done = self.dir.join(&id.0);
-        if done.exists() {
+        if self.root(&id).is_dir() {
             return Ok(id);
         }
+        // Something may be left of one that was damaged.
+        disk::remove_dir(&done)?;
         // Two pulls may bring the same layer at the same time; the one that is done first wins.
-        let new = tempfile::Builder::new()
-            .prefix(&format!("{}-", id.0))
-            .suffix(".new")
-            .tempdir_in(&self.dir)
-            .map_err(DiskError::io("create in", &self.dir))?;
+        let new = New::make(&self.dir, &id)?;
         let (upper, work) = (new.path().join("fs"), new.path().join("work"));
         fs::create_dir(&upper).map_err(DiskError::io("create", &upper))?;
         fs::set_permissions(&upper, std::os::unix::fs::PermissionsExt::from_mode(0o755))
@@ -124,16 +122,12 @@ impl LayerStore {
         Ok(damaged.len())
     }
 
-    fn publish(&self, new: tempfile::TempDir, done: &Path) -> Result<(), ApplyError> {
+    fn publish(&self, new: New, done: &Path) -> Result<(), ApplyError> {
         let dir = File::open(new.path()).map_err(DiskError::io("open", new.path()))?;
         // The whole file system: thousands of small files one by one take far longer.
         rustix::fs::syncfs(&dir).map_err(|err| DiskError::io("sync", new.path())(err.into()))?;
         match fs::rename(new.path(), done) {
-            Ok(()) => {
-                // What had this name is in its place now.
-                let _ = new.keep();
-                disk::sync_parent(done)?;
-            }
+            Ok(()) => disk::sync_parent(done)?,
             Err(_) if done.exists() => {}
             Err(err) => return Err(DiskError::io("rename to", done)(err).into()),
         }
@@ -153,6 +147,29 @@ impl LayerStore {
     /// The directory of all layers.
     pub(crate) fn dir(&self) -> &Path {
         &self.dir
+    }
+}
+
+/// A directory for a layer that is being unpacked, which goes with this value unless it was renamed.
+struct New(PathBuf);
+
+impl New {
+    fn make(dir: &Path, id: &LayerId) -> Result<Self, DiskError> {
+        let made = tempfile::Builder::new().prefix(&format!("{}-", id.0)).suffix(".new").tempdir_in(dir);
+        // The library would go down into it with a stack as deep as an archive may have made it.
+        Ok(Self(made.map_err(DiskError::io("create in", dir))?.keep()))
+    }
+
+    fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for New {
+    fn drop(&mut self) {
+        if let Err(err) = disk::remove_dir(&self.0) {
+            tracing::warn!(%err, "the rest of a layer that was not unpacked stays until the next start");
+        }
     }
 }
 
@@ -301,6 +318,29 @@ mod tests {
         assert!(layers.try_add(&[hard]).is_err());
         assert_eq!(fs::read_dir(outside).expect("readable").count(), 0);
         assert_eq!(disk::list_dirs(layers.store.dir()).expect("listed").len(), 1);
+    }
+
+    #[test]
+    fn what_is_too_deep_to_be_removed_is_refused_and_goes() {
+        if !is_root() {
+            return;
+        }
+        let mut layers = Layers::new();
+        // Links lead from the end of one part to the next, so that no name is long.
+        let deep = "d/".repeat(45);
+        let mut items = vec![dir("top")];
+        for part in 0..30 {
+            let place = if part == 0 { "top".to_owned() } else { format!("link{}", part - 1) };
+            let end = format!("{place}/{deep}");
+            items.push(dir(end.clone().leak()));
+            items.push(Item(format!("link{part}").leak(), EntryType::Symlink, end.leak()));
+        }
+        layers.try_add(&items).expect("unpacked");
+        let err = layers.try_add(&[file(".wh.top", "")]).expect_err("it cannot be removed");
+        assert!(err.to_string().contains("too many directories"), "{err}");
+        assert_eq!(disk::list_dirs(layers.store.dir()).expect("listed").len(), 1);
+        layers.store.retain(&BTreeSet::new()).expect("collected");
+        assert!(disk::list_dirs(layers.store.dir()).expect("listed").is_empty());
     }
 
     #[test]

@@ -55,20 +55,28 @@ pub(super) fn file_type(dir: BorrowedFd<'_>, name: &OsStr) -> io::Result<Option<
     }
 }
 
-/// Removes `name` with everything in it; none there is fine.
-pub(super) fn remove(dir: BorrowedFd<'_>, name: &OsStr) -> io::Result<()> {
+/// Removes `name` with everything in it, in which so many directories may lie in each other; none there is fine.
+///
+/// What lies in layers below is hidden name by name, so that nothing can be moved out of the depth first.
+pub(super) fn remove(dir: BorrowedFd<'_>, name: &OsStr, left: usize) -> io::Result<()> {
     match file_type(dir, name)? {
         None => Ok(()),
         Some(FileType::Directory) => {
+            let left = left.checked_sub(1).ok_or_else(too_deep)?;
             let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
             let inner = rustix::fs::openat(dir, name, flags, Mode::empty())?;
             for child in names(inner.as_fd())? {
-                remove(inner.as_fd(), &child)?;
+                remove(inner.as_fd(), &child, left)?;
             }
             Ok(rustix::fs::unlinkat(dir, name, AtFlags::REMOVEDIR)?)
         }
         Some(_) => Ok(rustix::fs::unlinkat(dir, name, AtFlags::empty())?),
     }
+}
+
+/// What is said of an archive that is made to use up a stack.
+pub(super) fn too_deep() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, "too many directories lie in each other")
 }
 
 /// The names in a directory.

@@ -23,7 +23,7 @@ const BLOCK: usize = 512;
 /// Where a header has the size of the content.
 const SIZE: Range<usize> = 124..136;
 
-/// The longest name, or list of extended attributes, that is taken.
+/// How much names and extended attributes of one entry may take in all.
 const MAX_EXTENSION: u64 = 1 << 20;
 
 /// An entry, whose content is what the [`Entries`] read next.
@@ -55,16 +55,19 @@ pub(super) struct Entries<R> {
     remaining: u64,
     /// What follows the content up to the end of its last block.
     padding: u64,
+    /// How much was said about the next entry.
+    said: u64,
 }
 
 impl<R: Read> Entries<R> {
     pub(super) fn new(source: R) -> Self {
-        Self { source, remaining: 0, padding: 0 }
+        Self { source, remaining: 0, padding: 0, said: 0 }
     }
 
     /// The next entry; `None` at the end.
     pub(super) fn next(&mut self) -> io::Result<Option<Item>> {
         let mut extensions = Extensions::default();
+        self.said = 0;
         loop {
             self.skip()?;
             let Some(header) = self.header()? else { return Ok(None) };
@@ -131,8 +134,9 @@ impl<R: Read> Entries<R> {
 
     /// The whole content of an entry that is about the next one.
     fn extension(&mut self) -> io::Result<Vec<u8>> {
-        if self.remaining > MAX_EXTENSION {
-            return Err(invalid("a name or a list of attributes is longer than 1 MiB"));
+        self.said = self.said.saturating_add(self.remaining);
+        if self.said > MAX_EXTENSION {
+            return Err(invalid("names and attributes of an entry are longer than 1 MiB"));
         }
         let mut content = Vec::new();
         self.read_to_end(&mut content)?;

@@ -132,7 +132,11 @@ fn archives_that_lie_are_refused() {
     overlapping.extend(entry(b'0', "a", 8, b"abcdefgh"));
     let mut beyond = pax(&[("GNU.sparse.size", "3"), ("GNU.sparse.map", "0,8")]);
     beyond.extend(entry(b'0', "a", 8, b"abcdefgh"));
+    let attribute = pax(&[("SCHILY.xattr.user.a", &"x".repeat(300_000))]);
+    let mut without_end = attribute.repeat(4);
+    without_end.extend(entry(b'0', "a", 1, b"x"));
     for (what, bytes) in [
+        ("attributes in many headers", without_end),
         ("a name of two gigabytes", entry(b'L', "././@LongLink", 2 << 30, &long)),
         ("attributes of two gigabytes", entry(b'x', "pax", 2 << 30, &long)),
         ("a wrong checksum", wrong_sum),
