@@ -18,6 +18,7 @@ use crate::managers::Managers;
 use crate::node::Machine;
 use crate::pods::{Allocations, NodeDns, NodeFacts, NodePods, StatusManager, UserRanges, Workers, spec};
 use crate::resources::{self, Amounts, Cgroups, NodeMemory};
+use crate::server::RunningLogs;
 use crate::sources::Watched;
 use crate::spawner::Spawner;
 use crate::static_pods::StaticPods;
@@ -96,6 +97,8 @@ pub struct Context {
     pub recorder: EventRecorder,
     /// Cgroups of pods.
     pub cgroups: Cgroups,
+    /// The logs of containers that run.
+    pub logs: RunningLogs,
     /// The machine.
     pub machine: Machine,
     /// What it has and does about the memory of containers.

@@ -22,7 +22,7 @@ use crate::plugins;
 use crate::pod_resources;
 use crate::pods::{self, Allocations, NodeDns, NodePods, StatusManager, UserRanges, Workers, parse_resolv_conf};
 use crate::resources::{Amounts, CgroupError, Cgroups};
-use crate::server::{Server, ServerError};
+use crate::server::{RunningLogs, Server, ServerError};
 use crate::sources::{Watched, namespaced, of_cluster};
 use crate::spawner;
 use crate::static_pods::{self, StaticPods};
@@ -157,6 +157,7 @@ impl Kubelet {
             statuses: StatusManager::new(client.clone(), env.clone()),
             recorder,
             memory: node::memory(&config, &machine, &cgroups),
+            logs: RunningLogs::default(),
             cgroups,
             machine,
             dns,

@@ -223,6 +223,8 @@ async fn start_container(
         .await
         .map_err(|status| StartError::new("RunContainerError", status.message().to_owned()))?;
     context.event(pod, Some(&container.name), EventType::Normal, "Started", "Container started".to_owned());
+    let log = cri_config::log_path(&container.name, start.restart_count);
+    context.logs.started(&id, cri_config::log_directory(&context.config.pod_logs_dir, pod).join(log));
     post_start(context, pod, container, &id, ips).await
 }
 

@@ -32,6 +32,8 @@ use crate::config::Config;
 use crate::context::Shared;
 use access::{Access, Shown};
 
+pub use rotate::RunningLogs;
+
 /// How long what is being answered may take when the kubelet ends.
 const GRACE: Duration = Duration::from_secs(2);
 
