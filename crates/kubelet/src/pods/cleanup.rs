@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::collections::HashSet;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use cri as v1;
 use k8s_openapi::api::core::v1::Pod;
@@ -127,7 +127,7 @@ pub async fn remove(context: &Context, pod: &Pod, observed: &Observed) -> Result
 
 async fn remove_dir(path: PathBuf) -> Result<(), CleanupError> {
     let removed = path.clone();
-    let removal = tokio::task::spawn_blocking(move || volumes::remove_tree(&removed));
+    let removal = tokio::task::spawn_blocking(move || base::remove_tree(&removed));
     let removal = removal.await.unwrap_or_else(|err| Err(io::Error::other(err)));
     removal.map_err(|source| CleanupError::Directory { path, source })
 }
@@ -155,6 +155,12 @@ pub async fn delete_from_api(context: &Context, pod: &Pod) -> Result<(), Cleanup
     }
 }
 
+/// What a directory has; nothing where it is not there yet.
+fn names_in(dir: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
+}
+
 /// What the node has of pods: UID, and namespace and name where they are known.
 pub type Leftovers = HashMap<String, (String, String)>;
 
@@ -169,10 +175,13 @@ pub async fn leftovers(context: &Context) -> Result<Leftovers, v1::Status> {
             found.insert(label(names::POD_UID), (label(names::POD_NAMESPACE), label(names::POD_NAME)));
         }
     }
-    if let Ok(entries) = std::fs::read_dir(context.config.kubelet_dir().join("pods")) {
-        for entry in entries.flatten() {
-            found.entry(entry.file_name().to_string_lossy().into_owned()).or_default();
+    for directory in names_in(&context.config.pod_logs_dir) {
+        if let Some((uid, namespace, name)) = cri_config::pod_of_log_directory(&directory) {
+            found.entry(uid.to_owned()).or_insert_with(|| (namespace.to_owned(), name.to_owned()));
         }
+    }
+    for uid in names_in(&context.config.kubelet_dir().join("pods")) {
+        found.entry(uid).or_default();
     }
     for uid in context.resource_claims.pods() {
         found.entry(uid).or_default();

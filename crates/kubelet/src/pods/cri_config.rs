@@ -50,6 +50,15 @@ pub fn log_directory(pod_logs_dir: &Path, pod: &Pod) -> std::path::PathBuf {
     pod_logs_dir.join(format!("{}_{}_{}", spec::namespace(pod), spec::name(pod), spec::uid(pod)))
 }
 
+/// The pod whose logs such a directory has: UID, namespace and name.
+pub fn pod_of_log_directory(name: &str) -> Option<(&str, &str, &str)> {
+    // None of the three has the character between them.
+    match name.split('_').collect::<Vec<_>>()[..] {
+        [namespace, name, uid] => Some((uid, namespace, name)),
+        _ => None,
+    }
+}
+
 /// A container's log file below its pod's directory.
 pub fn log_path(container: &str, restart_count: u32) -> String {
     format!("{container}/{restart_count}.log")
@@ -379,6 +388,15 @@ mod tests {
     use k8s_openapi::api::core::v1::Lifecycle;
 
     use super::*;
+
+    #[test]
+    fn directories_of_logs_tell_their_pods() {
+        let pod = testkit::pod("space/a-pod").uid("8d3c-1").build();
+        let dir = log_directory(Path::new("/logs"), &pod);
+        let name = dir.file_name().and_then(|name| name.to_str()).expect("a name");
+        assert_eq!(pod_of_log_directory(name), Some(("8d3c-1", "space", "a-pod")));
+        assert_eq!(pod_of_log_directory("lost+found"), None);
+    }
 
     #[track_caller]
     fn check_stop_signal(named: Option<&str>, expected: v1::Signal) {

@@ -59,6 +59,8 @@ use worker::{Update, Worker};
 
 /// How long workers may take to end after the drain signal.
 const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(5);
+/// After the runtime did not say what is left over.
+const ADOPT_RETRY: Duration = Duration::from_secs(1);
 
 /// The workers by their pods' UIDs, to wake them.
 #[derive(Clone, Default)]
@@ -127,15 +129,22 @@ pub async fn run(context: Shared, drain: Drain) {
     apply_manifests(&context, &workers, &mut tasks, &drain);
     let pods = context.pods.api().clone();
     let mut changes = pods.subscribe();
-    let mut is_synced = false;
     let mut shared_cpus = context.managers.changes();
+    // When what is left over is looked for; never again once that was found.
+    let mut adopt_at = Some(context.env.instant());
     loop {
+        let adoptable = async {
+            // Before anything is removed as left over, the pods that should be here must be known.
+            pods.synced().await;
+            let wait = adopt_at.map(|at| at.saturating_duration_since(context.env.instant()));
+            context.env.sleep(wait.unwrap_or_default()).await;
+        };
         tokio::select! {
             () = drain.drained() => break,
-            // Before anything is removed as left over, the pods that should be here must be known.
-            () = pods.synced(), if !is_synced => {
-                is_synced = true;
-                adopt(&context, &workers, &mut tasks, &drain).await;
+            () = adoptable, if adopt_at.is_some() => {
+                // A runtime that was killed as well comes back.
+                let adopted = adopt(&context, &workers, &mut tasks, &drain).await;
+                adopt_at = (!adopted).then(|| context.env.instant() + ADOPT_RETRY);
             }
             change = changes.next() => apply(&context, &workers, &mut tasks, &drain, &change),
             Ok(()) = shared_cpus.changed() => workers.wake_all(),
@@ -154,14 +163,15 @@ pub async fn run(context: Shared, drain: Drain) {
     }
 }
 
-/// Gives a worker to every pod of which something is left here and that the API no longer has.
-async fn adopt(context: &Shared, workers: &Workers, tasks: &mut Tasks, drain: &Drain) {
+/// Gives a worker to every pod of which something is left here and that the API no longer has. False where the runtime
+/// did not say what there is.
+async fn adopt(context: &Shared, workers: &Workers, tasks: &mut Tasks, drain: &Drain) -> bool {
     let known: Vec<String> = context.pods.list().iter().map(|pod| spec::uid(pod).to_owned()).collect();
     let found = match cleanup::leftovers(context).await {
         Ok(found) => found,
         Err(err) => {
-            tracing::warn!(err = %err.message(), "pods left over cannot be listed");
-            return;
+            tracing::warn!(err = %err.message(), "pods left over cannot be listed and are looked for again");
+            return false;
         }
     };
     context.devices.retain(|uid| known.iter().any(|known| known == uid) || found.contains_key(uid));
@@ -174,6 +184,7 @@ async fn adopt(context: &Shared, workers: &Workers, tasks: &mut Tasks, drain: &D
         pod.metadata.name = Some(name);
         update(context, workers, tasks, drain, Arc::new(pod), true);
     }
+    true
 }
 
 fn apply(context: &Shared, workers: &Workers, tasks: &mut Tasks, drain: &Drain, change: &Event<Pod>) {
