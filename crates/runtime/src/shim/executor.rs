@@ -11,7 +11,7 @@ use std::rc::Rc;
 
 use libcontainer::workload::{Executor, ExecutorError, ExecutorValidationError};
 use nix::sys::signal::SigSet;
-use oci_spec::runtime::{Process, Spec};
+use oci_spec::runtime::{PosixRlimit, PosixRlimitType, Process, Spec};
 use rustix::thread::CapabilitySet;
 
 use super::sys;
@@ -141,6 +141,13 @@ fn become_program(process: &Process, filter: Option<&Filter>, user: Option<&PodU
         return failed(&err);
     }
     if let Err(err) = SigSet::empty().thread_set_mask() {
+        return failed(&err);
+    }
+    // The shim has more for itself.
+    let is_nofile = |limit: &PosixRlimit| limit.typ() == PosixRlimitType::RlimitNofile;
+    if !process.rlimits().iter().flatten().any(is_nofile)
+        && let Err(err) = base::lower_open_files()
+    {
         return failed(&err);
     }
     if let Err(err) = user.map_or(Ok(()), PodUser::enter) {

@@ -49,6 +49,9 @@ pub(super) fn system<E: Into<io::Error>>(action: &'static str) -> impl FnOnce(E)
 pub(super) fn run(bundle: &Path) -> ExitCode {
     let env = Env::system();
     keep_log();
+    if let Err(err) = base::raise_open_files() {
+        eprintln!("cannot raise the limit of open files: {err}");
+    }
     let (listener, answer) = match take_stdio() {
         Ok(taken) => taken,
         Err(err) => {

@@ -45,6 +45,7 @@ impl OciContainer {
         command.arg("--root").arg(self.bundle.join("state")).arg("--log").arg(self.log());
         command.args(["--log-format", "json", verb]);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        base::restore_open_files(&mut command);
         Ok(command)
     }
 
