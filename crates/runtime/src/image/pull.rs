@@ -1,6 +1,7 @@
 //! Pulling images from registries: manifests, then blobs to the disk, each layer unpacked as soon as it can be.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use base::Env;
 use futures::{StreamExt, TryStreamExt, stream};
@@ -19,7 +20,8 @@ use crate::layer::LayerId;
 /// Blobs that are fetched at the same time for one image.
 const PARALLEL_BLOBS: usize = 3;
 
-/// Blobs that are fetched at the same time for all images.
+/// Blobs that are fetched at the same time from one registry. One that is slow, or does not answer at all, takes no
+/// others' turns.
 const ALL_PARALLEL_BLOBS: usize = 12;
 
 /// The largest configuration that is taken.
@@ -99,7 +101,8 @@ pub(crate) struct Puller {
     settings: Settings,
     running: Locks,
     blobs: Locks,
-    fetching: Semaphore,
+    /// Turns at each registry.
+    fetching: Mutex<HashMap<String, Arc<Semaphore>>>,
 }
 
 impl Puller {
@@ -107,8 +110,7 @@ impl Puller {
     pub(crate) fn new(store: Arc<ImageStore>, settings: Settings, env: Env) -> Self {
         // The HTTP client takes the process's cryptography; whoever chose one before made the same choice.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let fetching = Semaphore::new(ALL_PARALLEL_BLOBS);
-        Self { store, env, settings, running: Locks::default(), blobs: Locks::default(), fetching }
+        Self { store, env, settings, running: Locks::default(), blobs: Locks::default(), fetching: Mutex::default() }
     }
 
     /// A conversation with the registry of `reference`.
@@ -118,6 +120,15 @@ impl Puller {
         auth: Option<&cri::AuthConfig>,
     ) -> Result<Registry, RegistryError> {
         Registry::open(&self.settings, reference, auth, &self.env)
+    }
+
+    /// The turns at the registry of `reference`.
+    fn turns(&self, reference: &Reference) -> Arc<Semaphore> {
+        // A panic leaves every entry whole.
+        let mut all = self.fetching.lock().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|_, turns| Arc::strong_count(turns) > 1);
+        let turns = || Arc::new(Semaphore::new(ALL_PARALLEL_BLOBS));
+        all.entry(reference.registry().to_owned()).or_insert_with(turns).clone()
     }
 
     /// Pulls `reference`; what is here already is not fetched again.
@@ -130,7 +141,7 @@ impl Puller {
         let _alone = self.running.lock(reference.to_string()).await;
         let _adding = self.store.adding().await;
         let registry = self.registry(reference, auth).map_err(|source| registry_error(reference, source))?;
-        let pull = Pull { puller: self, registry, reference, progress };
+        let pull = Pull { puller: self, registry, reference, progress, turns: self.turns(reference) };
         let (top, manifest) = pull.manifest().await?;
         progress.tell(|| ImageEvent::Resolved { digest: top.to_string() });
         let new = manifest::read(self.store.content(), &manifest).map_err(|source| pull.manifest_error(source))?;
@@ -150,6 +161,7 @@ struct Pull<'a> {
     registry: Registry,
     reference: &'a Reference,
     progress: &'a Progress,
+    turns: Arc<Semaphore>,
 }
 
 impl Pull<'_> {
@@ -248,7 +260,7 @@ impl Pull<'_> {
             return Ok(());
         }
         // The semaphore is never closed.
-        let _turn = self.puller.fetching.acquire().await;
+        let _turn = self.turns.acquire().await;
         tracing::debug!(image = %self.reference, %digest, size, "fetching a blob");
         let wanted = Wanted { digest, size, limit: size.unwrap_or(MAX_CONFIG) };
         let fetched = fetch(&self.registry, self.store().content(), wanted, self.progress, &self.puller.env).await;

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::pin::pin;
 use std::time::Duration;
 
 use serde_json::json;
@@ -157,6 +158,91 @@ async fn a_part_is_gone_on_with_after_a_kill_and_a_bad_one_is_not_trusted() {
             bench.registry.seen(&stored.layers[0])[before..].iter().map(|seen| seen.range.clone()).collect();
         assert_eq!(seen, ranges);
     }
+}
+
+#[tokio::test]
+async fn one_registry_that_says_nothing_takes_no_turns_of_another() {
+    if !is_root() {
+        return;
+    }
+    let bench = Bench::start().await;
+    let silent = FakeRegistry::start().await;
+    // More blobs than there are turns, of which each waits for a minute.
+    let images = ALL_PARALLEL_BLOBS / PARALLEL_BLOBS + 1;
+    for number in 0..images {
+        let layers: Vec<_> = (0..PARALLEL_BLOBS).map(|layer| large((number * PARALLEL_BLOBS + layer) as u8)).collect();
+        let stored = silent.put_image("team/app", &number.to_string(), &layers, plain);
+        stored.layers.iter().for_each(|layer| silent.fail(layer, Fault::Stall(1000)));
+    }
+    let names: Vec<_> = (0..images).map(|number| format!("{}/team/app:{number}", silent.address)).collect();
+    let progress = Progress::default();
+    let pulls = names.iter().map(|name| {
+        let reference = Reference::parse(name).expect("a name");
+        let (puller, progress) = (&bench.puller, &progress);
+        async move { puller.pull(&reference, None, progress).await }
+    });
+    let mut pulls = pin!(futures::future::join_all(pulls));
+    let all_wait = async {
+        let mut ticks = tokio::time::interval(Duration::from_millis(10));
+        while blobs_asked(&silent) < ALL_PARALLEL_BLOBS {
+            ticks.tick().await;
+        }
+    };
+    tokio::select! {
+        _ = &mut pulls => panic!("the registry says nothing"),
+        waiting = tokio::time::timeout(Duration::from_secs(60), all_wait) => waiting.expect("in time"),
+    }
+    let stored = bench.put(&[large(200)]);
+    tokio::select! {
+        _ = &mut pulls => panic!("the registry says nothing"),
+        image = bench.pull() => assert_eq!(image.expect("pulled").id.to_string(), stored.config),
+    }
+}
+
+/// How many layers a registry was asked for.
+fn blobs_asked(registry: &FakeRegistry) -> usize {
+    let lines = registry.seen("/blobs/").into_iter().map(|seen| seen.line);
+    // Each image has a configuration too.
+    let configs = registry.seen("manifests").len();
+    lines.count().saturating_sub(configs)
+}
+
+/// A small disk in place of the big one, as long as it lives.
+struct SmallDisk(std::path::PathBuf);
+
+impl SmallDisk {
+    fn mount(place: &Path, options: &std::ffi::CStr) -> Self {
+        fs::create_dir_all(place).expect("made");
+        rustix::mount::mount("small", place, "tmpfs", rustix::mount::MountFlags::empty(), options).expect("mounted");
+        Self(place.to_owned())
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        rustix::mount::unmount(&self.0, rustix::mount::UnmountFlags::DETACH).expect("it is mounted");
+    }
+}
+
+#[tokio::test]
+async fn a_part_for_which_there_is_no_room_goes() {
+    if !is_root() {
+        return;
+    }
+    let mut bench = Bench::start().await;
+    let disk = SmallDisk::mount(&bench.dir.path().join("data"), c"size=256k");
+    bench.restart();
+    let stored = bench.put(&[large(1)]);
+    let err = bench.pull().await.expect_err("it is larger than the disk");
+    assert!(err.to_string().contains("No space left on device") && err.to_string().contains("data/content"), "{err}");
+    assert!(err.to_string().contains(&stored.layers[0]), "{err}");
+    let incoming = bench.dir.path().join("data/content/incoming");
+    assert_eq!(fs::read_dir(incoming).expect("listed").count(), 0);
+    rustix::mount::mount_remount(&disk.0, rustix::mount::MountFlags::empty(), c"size=8m").expect("enlarged");
+    let image = bench.pull().await.expect("there is room");
+    bench.is_whole(&image, &stored);
+    bench.restart();
+    drop(disk);
 }
 
 #[tokio::test]
