@@ -44,7 +44,7 @@ pub fn cleanup(instance: &Instance, images: bool) -> Result<(), CleanupError> {
     for name in disk::list_dirs(&paths.containers())? {
         let record = paths.containers().join(name).join("container.json");
         // A record that cannot be read names nothing that could be found otherwise.
-        if let Ok(Some(record)) = disk::read_json::<crate::container::ContainerRecord>(&record) {
+        if let Ok(Some(record)) = disk::read_record::<crate::container::ContainerRecord>(&record) {
             cgroups.push(record.cgroup);
         }
     }

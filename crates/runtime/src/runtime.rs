@@ -150,17 +150,19 @@ async fn adopt_sandboxes(engine: &Arc<Engine>) -> Result<(), BuildError> {
     for name in disk::list_dirs(&engine.paths.sandboxes())? {
         let Some(id) = SandboxId::parse(&name) else { continue };
         let paths = engine.paths.sandbox(&id);
-        match Sandbox::load(paths.clone())? {
-            Some(sandbox) if sandbox.record().phase == SandboxPhase::Creating => {
-                let sandbox = Arc::new(sandbox);
-                let removed = sandbox::remove_rest(engine, &sandbox).await;
-                removed.map_err(|err| BuildError::Rest { id: name, reason: err.to_string() })?;
+        let rest = |reason: String| BuildError::Rest { id: name.clone(), reason };
+        match Sandbox::load(paths.clone()) {
+            Ok(Some(sandbox)) if sandbox.record().phase == SandboxPhase::Creating => {
+                let removed = sandbox::remove_rest(engine, &Arc::new(sandbox)).await;
+                removed.map_err(|err| rest(err.to_string()))?;
             }
-            Some(sandbox) => engine.insert_sandbox(Arc::new(sandbox)),
-            None => {
-                disk::remove_dir(paths.run())?;
-                disk::remove_dir(paths.data())?;
+            Ok(Some(sandbox)) => engine.insert_sandbox(Arc::new(sandbox)),
+            Ok(None) => sandbox::discard(&paths).map_err(|err| rest(err.to_string()))?,
+            Err(err) if err.is_damage() => {
+                tracing::warn!(sandbox = name, %err, "a sandbox is removed with its containers, for its record is damaged");
+                sandbox::discard(&paths).map_err(|err| rest(err.to_string()))?;
             }
+            Err(err) => return Err(err.into()),
         }
     }
     if let Some(network) = &engine.network {

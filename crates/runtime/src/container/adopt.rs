@@ -1,32 +1,49 @@
 //! Finding the containers of an earlier run.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::{Container, ContainerPaths, ContainerRecord, ContainerState, mounts, shim, watch};
+use crate::cgroup::Cgroup;
 use crate::disk::{self, DiskError};
 use crate::engine::Engine;
-use crate::shim::protocol::{Exit, Started, exit_file, started_file};
+use crate::shim::protocol::{Exit, ShimConfig, Started, started_file};
+
+/// How long a shim may take to leave after its container has ended.
+const LEAVE_TIME: Duration = Duration::from_secs(10);
+
+/// How often it is looked whether it has.
+const LOOK: Duration = Duration::from_millis(10);
 
 /// Takes over the container whose directories these are; removes them if no record makes it one.
 pub(crate) async fn adopt(engine: &Arc<Engine>, paths: ContainerPaths) -> Result<(), DiskError> {
-    let Some(record) = disk::read_json::<ContainerRecord>(&paths.record())? else {
-        mounts::unmount(&paths).map_err(DiskError::io("unmount", paths.bundle()))?;
-        disk::remove_dir(paths.bundle())?;
-        return disk::remove_dir(paths.data());
+    let bundle = paths.bundle().to_owned();
+    let record = match disk::read_record::<ContainerRecord>(&paths.record()) {
+        Ok(Some(record)) if engine.sandbox(record.sandbox.as_str()).is_some() => record,
+        Ok(None) => return discard(engine, paths).await,
+        Ok(Some(record)) => {
+            tracing::warn!(container = %record.id, "a container is removed, for its sandbox is gone");
+            return discard(engine, paths).await;
+        }
+        Err(err) if err.is_damage() => {
+            tracing::warn!(bundle = %bundle.display(), %err, "a container is removed, for its record is damaged");
+            return discard(engine, paths).await;
+        }
+        Err(err) => return Err(err),
     };
-    let started: Option<Started> = disk::read_json(&started_file(paths.data()))?;
-    let exit: Option<Exit> = disk::read_json(&exit_file(paths.data()))?;
+    let started = unless_damaged(&record, disk::read_json::<Started>(&started_file(paths.data())))?;
+    let exit = unless_damaged(&record, Exit::read(paths.data(), paths.bundle()))?;
     let alive = shim::connect(paths.bundle()).is_ok();
-    let state = match (&exit, &started, alive) {
-        (Some(exit), _, _) => ContainerState::Exited { started, exit: exit.clone() },
-        (None, Some(started), true) => ContainerState::Running(started.clone()),
-        (None, None, false) => ContainerState::Created,
+    let state = match (exit, started, alive) {
+        (Read::There(exit), started, _) => ContainerState::Exited { started: started.there(), exit },
+        (Read::Absent, Read::There(started), true) => ContainerState::Running(started),
+        (Read::Absent, Read::Absent, false) => ContainerState::Created,
         // A shim in the middle of starting its container answers when that is done, which tells how it went.
-        (None, None, true) => return adopt_starting(engine, record, paths).await,
-        (None, Some(started), false) => {
+        (Read::Absent, Read::Absent, true) => return adopt_starting(engine, record, paths).await,
+        (_, started, _) => {
             let container = Arc::new(Container::new(record, paths, ContainerState::Created));
             let exit = watch::recorded_or_lost(engine, &container).await;
-            container.set_state(ContainerState::Exited { started: Some(started.clone()), exit });
+            container.set_state(ContainerState::Exited { started: started.there(), exit });
             engine.insert_container(container);
             return Ok(());
         }
@@ -53,4 +70,53 @@ async fn adopt_starting(engine: &Arc<Engine>, record: ContainerRecord, paths: Co
     }
     engine.insert_container(container);
     Ok(())
+}
+
+/// What became of reading something that may be absent.
+enum Read<T> {
+    Absent,
+    There(T),
+    Damaged,
+}
+
+impl<T> Read<T> {
+    fn there(self) -> Option<T> {
+        match self {
+            Self::There(value) => Some(value),
+            Self::Absent | Self::Damaged => None,
+        }
+    }
+}
+
+fn unless_damaged<T>(record: &ContainerRecord, read: Result<Option<T>, DiskError>) -> Result<Read<T>, DiskError> {
+    match read {
+        Ok(None) => Ok(Read::Absent),
+        Ok(Some(value)) => Ok(Read::There(value)),
+        Err(err) if err.is_damage() => {
+            tracing::warn!(container = %record.id, %err, "nobody knows any more how far a container is");
+            Ok(Read::Damaged)
+        }
+        Err(err) => Err(err),
+    }
+}
+
+/// Removes a container of which too little is known, and ends what runs of it.
+async fn discard(engine: &Engine, paths: ContainerPaths) -> Result<(), DiskError> {
+    // The shim was told where its container's processes are; this is not on the disk.
+    let told = disk::read_json::<ShimConfig>(&ShimConfig::file(paths.bundle())).ok().flatten();
+    if let Some(told) = told {
+        let cgroup = Cgroup::new(&told.cgroup);
+        let ended = tokio::task::spawn_blocking(move || cgroup.kill_all().and_then(|()| cgroup.remove())).await;
+        if let Ok(Err(err)) = ended {
+            tracing::warn!(container = told.id, %err, "cannot end the processes of a container that is removed");
+        }
+        // It still writes down how the container ended.
+        let deadline = engine.env.instant() + LEAVE_TIME;
+        while shim::connect(paths.bundle()).is_ok() && engine.env.instant() < deadline {
+            engine.env.sleep(LOOK).await;
+        }
+    }
+    mounts::unmount(&paths).map_err(DiskError::io("unmount", paths.bundle()))?;
+    disk::remove_dir(paths.bundle())?;
+    disk::remove_dir(paths.data())
 }

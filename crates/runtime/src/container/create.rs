@@ -86,10 +86,14 @@ pub(crate) async fn create(
         return Err(CreateError::Exists { name, attempt, existing: existing.id().clone() });
     }
     let plan = Plan::new(engine, sandbox, config, sandbox_config.unwrap_or(sandbox_record.config))?;
-    let id = plan.id.clone();
-    let worker = engine.clone();
-    let container =
-        tokio::task::spawn_blocking(move || plan.carry_out(&worker)).await.map_err(|_| CreateError::Aborted)??;
+    let (id, worker) = (plan.id.clone(), engine.clone());
+    let images: Vec<_> = plan.images().map(|image| image.id.clone()).collect();
+    let made = tokio::task::spawn_blocking(move || plan.carry_out(&worker)).await.map_err(|_| CreateError::Aborted)?;
+    if matches!(made, Err(CreateError::Prepare(PrepareError::Overlay(_)))) {
+        // A layer may be gone.
+        images.iter().for_each(|image| engine.suspect(image));
+    }
+    let container = made?;
     engine.insert_container(container.clone());
     engine.emit_container(EventKind::ContainerCreatedEvent, &container);
     Ok(id)
@@ -204,13 +208,17 @@ impl Plan {
             own_pid_namespace: made.own_pid_namespace,
         };
         // The record makes the container: without one, a later start removes the rest.
-        disk::write_json(&paths.record(), &record)?;
+        disk::write_record(&paths.record(), &record)?;
         Ok(Arc::new(Container::new(record, paths.clone(), ContainerState::Created)))
     }
 
+    /// The image of the root, and those that are mounted.
+    fn images(&self) -> impl Iterator<Item = &Arc<Image>> {
+        std::iter::once(&self.image).chain(&self.mounted_images)
+    }
+
     fn layers(&self) -> Vec<crate::layer::LayerId> {
-        let all = std::iter::once(&self.image).chain(&self.mounted_images);
-        all.flat_map(|image| image.unpacked.iter().cloned()).collect()
+        self.images().flat_map(|image| image.unpacked.iter().cloned()).collect()
     }
 }
 

@@ -4,10 +4,10 @@ use std::io;
 use std::sync::Arc;
 
 use super::{Container, ContainerState, shim, watch};
-use crate::disk::{self, DiskError};
+use crate::disk::DiskError;
 use crate::engine::{Engine, EventKind};
 use crate::sandbox::SandboxPhase;
-use crate::shim::protocol::{Exit, Failure, Response, exit_file};
+use crate::shim::protocol::{Exit, Failure, Response};
 
 /// Why a container was not started.
 #[derive(Debug, thiserror::Error)]
@@ -80,7 +80,7 @@ pub(crate) async fn start(engine: &Arc<Engine>, container: &Arc<Container>) -> R
                 finished_at: engine.env.now(),
                 failure: Some(Failure::Start(reason.clone())),
             };
-            disk::write_json(&exit_file(container.paths().data()), &exit)?;
+            exit.write(container.paths().data(), container.paths().bundle())?;
             container.set_state(ContainerState::Exited { started: None, exit });
             engine.emit_container(EventKind::ContainerStoppedEvent, container);
             Err(StartError::Failed(reason))

@@ -8,9 +8,8 @@ use tokio::process::Child;
 use super::shim::{Later, ask};
 use super::{Container, ContainerState};
 use crate::cgroup::Cgroup;
-use crate::disk;
 use crate::engine::{Engine, EventKind};
-use crate::shim::protocol::{Exit, Failure, Request, Response, Started, exit_file};
+use crate::shim::protocol::{Exit, Failure, Request, Response, Started};
 
 /// The exit status of a container of which nobody knows how it ended, as other runtimes give it.
 const LOST: i32 = 255;
@@ -42,8 +41,8 @@ async fn wait(container: &Container) -> Option<Exit> {
 
 /// The end that the shim wrote down, or one that says that nobody knows.
 pub(super) async fn recorded_or_lost(engine: &Engine, container: &Arc<Container>) -> Exit {
-    let file = exit_file(container.paths().data());
-    match disk::read_json(&file) {
+    let paths = container.paths();
+    match Exit::read(paths.data(), paths.bundle()) {
         Ok(Some(exit)) => return exit,
         Ok(None) => {}
         Err(err) => tracing::warn!(container = %container.id(), %err, "cannot read how a container ended"),
@@ -55,7 +54,7 @@ pub(super) async fn recorded_or_lost(engine: &Engine, container: &Arc<Container>
         tracing::warn!(container = %container.id(), %err, "cannot end the processes of a container without a shim");
     }
     let exit = Exit { exit_code: LOST, oom_killed: false, finished_at: engine.env.now(), failure: Some(Failure::Lost) };
-    if let Err(err) = disk::write_json(&file, &exit) {
+    if let Err(err) = exit.write(paths.data(), paths.bundle()) {
         tracing::warn!(container = %container.id(), %err, "cannot write down the end of a container");
     }
     exit

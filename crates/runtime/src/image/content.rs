@@ -105,7 +105,7 @@ impl ContentStore {
 
     /// What has come of a blob, to be gone on with. One at a time for each blob. Reads what is there; blocks.
     pub(crate) fn incoming(&self, digest: &Digest) -> Result<Incoming, ContentError> {
-        let path = self.incoming.join(format!("{}{PARTIAL}", digest.hex()));
+        let path = self.part(digest);
         let mut options = OpenOptions::new();
         let file = options.read(true).append(true).create(true).mode(0o600).open(&path);
         let mut file = file.map_err(DiskError::io("open", &path))?;
@@ -126,6 +126,15 @@ impl ContentStore {
         let whole = self.path(expected);
         fs::rename(&path, &whole).map_err(DiskError::io("rename to", &whole))?;
         Ok(disk::sync_parent(&whole)?)
+    }
+
+    /// Gives up what has come of a blob.
+    pub(crate) fn abandon(&self, digest: &Digest) -> Result<(), DiskError> {
+        disk::remove_file(&self.part(digest))
+    }
+
+    fn part(&self, digest: &Digest) -> PathBuf {
+        self.incoming.join(format!("{}{PARTIAL}", digest.hex()))
     }
 
     /// The directory of all blobs.

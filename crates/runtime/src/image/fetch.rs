@@ -66,7 +66,12 @@ pub(crate) async fn fetch(
     loop {
         let begun = begin(content, digest).await?;
         let resumed = begun.size() > 0;
-        let incoming = receive(registry, begun, &wanted, progress, env).await?;
+        let received = receive(registry, begun, &wanted, progress, env).await;
+        if matches!(received, Err(FetchError::Content(ContentError::Disk(_)))) {
+            // What the disk had no room for must not keep it full. What cannot be removed is told by what follows.
+            let _ = content.abandon(digest);
+        }
+        let incoming = received?;
         let (store, expected) = (content.clone(), digest.clone());
         let accepted = blocking(move || store.accept(incoming, &expected)).await?;
         match accepted {

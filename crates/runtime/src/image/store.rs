@@ -252,7 +252,7 @@ impl ImageStore {
             image.created_at = known.created_at;
         }
         // The new record first: a crash in between leaves a tag on two images rather than on none.
-        disk::write_json(&self.file(&image.id), &image)?;
+        disk::write_record(&self.file(&image.id), &image)?;
         let image = Arc::new(image);
         images.insert(image.id.clone(), image.clone());
         let losers: Vec<Arc<Image>> = images
@@ -263,7 +263,7 @@ impl ImageStore {
         for loser in losers {
             let mut changed = (*loser).clone();
             changed.tags = changed.tags.difference(&image.tags).cloned().collect();
-            disk::write_json(&self.file(&changed.id), &changed)?;
+            disk::write_record(&self.file(&changed.id), &changed)?;
             images.insert(changed.id.clone(), Arc::new(changed));
         }
         Ok(image)
@@ -317,8 +317,8 @@ fn diff_ids(image: &NewImage, config: &ImageConfiguration) -> Result<Vec<Digest>
 
 /// An image's record. One that is damaged goes: the image is pulled again, which is better than no runtime.
 fn read_record(path: &Path) -> Result<Option<Image>, DiskError> {
-    match disk::read_json(path) {
-        Err(err @ DiskError::Content { .. }) => {
+    match disk::read_record(path) {
+        Err(err) if err.is_damage() => {
             tracing::warn!(%err, "the record of an image is damaged; the image has to be pulled again");
             disk::remove_file(path)?;
             Ok(None)

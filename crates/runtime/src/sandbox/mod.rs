@@ -22,7 +22,7 @@ use crate::disk::{self, DiskError};
 use crate::id::SandboxId;
 
 pub(crate) use pause::stop as stop_pause;
-pub(crate) use remove::{RemoveSandboxError, remove, remove_rest};
+pub(crate) use remove::{RemoveSandboxError, discard, remove, remove_rest};
 pub(crate) use run::{RunSandboxError, run};
 pub(crate) use stop::{StopSandboxError, stop};
 pub(crate) use userns::{IdMap, UserNamespaceError, id_map};
@@ -117,12 +117,11 @@ impl Sandbox {
         Self { id, paths, record: Mutex::new(record), operation: tokio::sync::RwLock::new(()) }
     }
 
-    /// Reads a sandbox of an earlier run. After a reboot nothing of a ready one is left, so it is not ready.
+    /// Reads a sandbox of an earlier run. One that was stopped, or did not outlive a reboot, has no run directory.
     pub(crate) fn load(paths: SandboxPaths) -> Result<Option<Self>, DiskError> {
-        let Some(mut record) = disk::read_json::<SandboxRecord>(&paths.record())? else { return Ok(None) };
+        let Some(mut record) = disk::read_record::<SandboxRecord>(&paths.record())? else { return Ok(None) };
         if record.phase == SandboxPhase::Ready && !paths.run().exists() {
             record.phase = SandboxPhase::NotReady;
-            disk::write_json(&paths.record(), &record)?;
         }
         Ok(Some(Self::new(record, paths)))
     }
@@ -150,8 +149,16 @@ impl Sandbox {
         let mut record = self.lock();
         let mut changed = record.clone();
         change(&mut changed);
-        disk::write_json(&self.paths.record(), &changed)?;
+        disk::write_record(&self.paths.record(), &changed)?;
         *record = changed;
+        Ok(())
+    }
+
+    /// Notes that it was stopped: takes its run directory away, by which a later run sees it too. Nothing is written: what
+    /// makes room on a full disk must need none.
+    fn end(&self) -> Result<(), DiskError> {
+        disk::remove_dir(self.paths.run())?;
+        self.lock().phase = SandboxPhase::NotReady;
         Ok(())
     }
 

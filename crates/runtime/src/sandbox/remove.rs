@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use super::stop::{release, stop_locked};
-use super::{Sandbox, StopSandboxError};
+use super::stop::{release, release_paths, stop_locked};
+use super::{Sandbox, SandboxPaths, StopSandboxError};
 use crate::container::{self, RemoveError};
 use crate::disk::{self, DiskError};
 use crate::engine::{Engine, EventKind};
@@ -29,7 +29,7 @@ pub(crate) async fn remove(engine: &Arc<Engine>, sandbox: &Arc<Sandbox>) -> Resu
     for container in engine.containers_of(sandbox.id()) {
         container::remove(engine, &container).await?;
     }
-    remove_dirs(sandbox)?;
+    remove_dirs(sandbox.paths())?;
     engine.forget_sandbox(sandbox.id());
     engine.emit_sandbox(EventKind::ContainerDeletedEvent, sandbox);
     Ok(())
@@ -38,10 +38,17 @@ pub(crate) async fn remove(engine: &Arc<Engine>, sandbox: &Arc<Sandbox>) -> Resu
 /// Removes a sandbox that never became ready.
 pub(crate) async fn remove_rest(engine: &Engine, sandbox: &Arc<Sandbox>) -> Result<(), RemoveSandboxError> {
     release(engine, sandbox).await?;
-    Ok(remove_dirs(sandbox)?)
+    Ok(remove_dirs(sandbox.paths())?)
 }
 
-fn remove_dirs(sandbox: &Sandbox) -> Result<(), DiskError> {
-    disk::remove_dir(sandbox.paths().run())?;
-    disk::remove_dir(sandbox.paths().data())
+/// Removes a sandbox of which nothing is known but where it is; its connection goes with those of all that are unknown.
+/// Blocks.
+pub(crate) fn discard(paths: &SandboxPaths) -> Result<(), RemoveSandboxError> {
+    release_paths(paths)?;
+    Ok(remove_dirs(paths)?)
+}
+
+fn remove_dirs(paths: &SandboxPaths) -> Result<(), DiskError> {
+    disk::remove_dir(paths.run())?;
+    disk::remove_dir(paths.data())
 }

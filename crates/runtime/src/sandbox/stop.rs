@@ -6,7 +6,7 @@ use std::sync::Arc;
 use network::DetachError;
 
 use super::namespaces::NamespaceError;
-use super::{Sandbox, SandboxPhase, is_host_network, namespaces, pause};
+use super::{Sandbox, SandboxPaths, SandboxPhase, is_host_network, namespaces, pause};
 use crate::container::{self, StopError};
 use crate::disk::DiskError;
 use crate::engine::{Engine, EventKind};
@@ -50,8 +50,8 @@ pub(super) async fn stop_locked(engine: &Arc<Engine>, sandbox: &Arc<Sandbox>) ->
         container::stop(engine, &container, 0).await?;
     }
     release(engine, sandbox).await?;
+    sandbox.end()?;
     if was_ready {
-        sandbox.update(|record| record.phase = SandboxPhase::NotReady)?;
         engine.emit_sandbox(EventKind::ContainerStoppedEvent, sandbox);
     }
     Ok(())
@@ -60,14 +60,7 @@ pub(super) async fn stop_locked(engine: &Arc<Engine>, sandbox: &Arc<Sandbox>) ->
 /// Gives back everything that a sandbox holds in the kernel.
 pub(super) async fn release(engine: &Engine, sandbox: &Arc<Sandbox>) -> Result<(), StopSandboxError> {
     let blocking = sandbox.clone();
-    let work = tokio::task::spawn_blocking(move || -> Result<(), StopSandboxError> {
-        let paths = blocking.paths();
-        let system = |action| move |source| StopSandboxError::System { action, source };
-        pause::stop(paths).map_err(system("stop the pause process"))?;
-        // The namespace before its connection: that takes the interfaces with it, which is much faster.
-        namespaces::release_network(paths)?;
-        mountinfo::unmount_all(paths.run()).map_err(system("unmount the sandbox's file systems"))
-    });
+    let work = tokio::task::spawn_blocking(move || release_paths(blocking.paths()));
     let aborted = |_| StopSandboxError::System {
         action: "stop the sandbox",
         source: io::Error::other("the work was broken off"),
@@ -79,4 +72,13 @@ pub(super) async fn release(engine: &Engine, sandbox: &Arc<Sandbox>) -> Result<(
         network.detach(sandbox.id().as_str()).await?;
     }
     Ok(())
+}
+
+/// Ends and unmounts what a sandbox has in its directories. Blocks.
+pub(super) fn release_paths(paths: &SandboxPaths) -> Result<(), StopSandboxError> {
+    let system = |action| move |source| StopSandboxError::System { action, source };
+    pause::stop(paths).map_err(system("stop the pause process"))?;
+    // The namespace before its connection: that takes the interfaces with it, which is much faster.
+    namespaces::release_network(paths)?;
+    mountinfo::unmount_all(paths.run()).map_err(system("unmount the sandbox's file systems"))
 }

@@ -1,6 +1,7 @@
 //! Calls about images.
 
 use std::collections::{BTreeSet, HashMap};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -11,8 +12,8 @@ use cri::{
 };
 
 use crate::engine::Engine;
-use crate::image::{Image, Progress, Reference};
-use crate::layer::LayerId;
+use crate::image::{Image, Progress, PullError, Reference};
+use crate::layer::{ApplyError, LayerId};
 use crate::status::nanoseconds;
 use crate::usage::usage;
 
@@ -56,9 +57,36 @@ pub(super) async fn pull_image(engine: &Arc<Engine>, request: PullImageRequest) 
     tracing::info!(image = %reference, "pulling an image");
     let worker = engine.clone();
     let pull = async move { worker.puller.pull(&reference, request.auth.as_ref(), &Progress::default()).await };
-    let image = engine.detached("pull an image", pull).await??;
+    let pulled = engine.detached("pull an image", pull).await?;
+    if let Err(err) = &pulled
+        && is_full(err)
+    {
+        give_back(engine).await;
+    }
+    let image = pulled?;
     tracing::info!(image = name, id = %image.id, bytes = image.size, "pulled an image");
     Ok(PullImageResponse { image_ref: image.id.to_string() })
+}
+
+/// Whether the disk has no room, or others need what it has.
+fn is_full(err: &PullError) -> bool {
+    let causes = std::iter::successors(Some(err as &(dyn std::error::Error + 'static)), |err| err.source());
+    let mut full = causes.filter(|cause| {
+        let by_system = cause.downcast_ref::<io::Error>().map(io::Error::kind);
+        matches!(by_system, Some(io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded))
+            || matches!(cause.downcast_ref(), Some(ApplyError::Full { .. }))
+    });
+    full.next().is_some()
+}
+
+/// Removes what has come of images that are not here yet, so that it does not keep a disk full.
+async fn give_back(engine: &Arc<Engine>) {
+    let worker = engine.clone();
+    match tokio::task::spawn_blocking(move || collect(&worker)).await {
+        Ok(Ok(())) => {}
+        Ok(Err(err)) => tracing::warn!(%err, "cannot remove what has come of an image for which there is no room"),
+        Err(err) => tracing::error!(%err, "removing what has come of an image failed"),
+    }
 }
 
 /// Waits until the images that lie on the node have been imported; the one that is asked for, if it was among them.

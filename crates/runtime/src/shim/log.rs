@@ -27,16 +27,20 @@ impl Stream {
 }
 
 /// The log file of a container.
+///
+/// A disk that takes nothing does not stop the container: what it writes meanwhile is lost, whole lines of it.
 pub(super) struct Log {
     path: PathBuf,
     file: File,
     pending: [Vec<u8>; 2],
+    /// How much was lost since the disk last took something.
+    lost: usize,
 }
 
 impl Log {
     /// Opens `path` for appending.
     pub(super) fn open(path: &Path) -> io::Result<Self> {
-        Ok(Self { path: path.to_owned(), file: open(path)?, pending: Default::default() })
+        Ok(Self { path: path.to_owned(), file: open(path)?, pending: Default::default(), lost: 0 })
     }
 
     /// Opens the path anew, because the file was renamed. On failure the old file stays in use.
@@ -46,23 +50,59 @@ impl Log {
     }
 
     /// Writes the lines that `bytes` complete, and keeps the rest for later.
-    pub(super) fn write(&mut self, stream: Stream, bytes: &[u8], now: Timestamp) -> io::Result<()> {
+    pub(super) fn write(&mut self, stream: Stream, bytes: &[u8], now: Timestamp) {
         let mut lines = Vec::with_capacity(bytes.len() + 64);
         let pending = &mut self.pending[stream as usize];
         split_lines(pending, bytes, |text, whole| format_line(&mut lines, stream, now, text, whole));
-        self.file.write_all(&lines)
+        self.append(&lines);
     }
 
     /// Writes what came after the last line's end, because nothing more will come.
-    pub(super) fn finish(&mut self, stream: Stream, now: Timestamp) -> io::Result<()> {
+    pub(super) fn finish(&mut self, stream: Stream, now: Timestamp) {
         let text = std::mem::take(&mut self.pending[stream as usize]);
         if text.is_empty() {
-            return Ok(());
+            return;
         }
         let mut line = Vec::with_capacity(text.len() + 64);
         format_line(&mut line, stream, now, &text, false);
-        self.file.write_all(&line)
+        self.append(&line);
     }
+
+    /// Writes lines, all or none. The first that are lost, and how much it was in the end, is told on standard error.
+    fn append(&mut self, lines: &[u8]) {
+        if lines.is_empty() {
+            return;
+        }
+        match write_whole(&mut self.file, lines) {
+            Ok(()) if self.lost == 0 => {}
+            Ok(()) => eprintln!("the log can be written again; {} bytes were lost", std::mem::take(&mut self.lost)),
+            Err(err) => {
+                if self.lost == 0 {
+                    eprintln!("cannot write the log {}: {err}", self.path.display());
+                }
+                self.lost += lines.len();
+            }
+        }
+    }
+}
+
+/// Appends all of `bytes` or nothing.
+fn write_whole(file: &mut File, bytes: &[u8]) -> io::Result<()> {
+    let mut written = 0;
+    while written < bytes.len() {
+        match file.write(&bytes[written..]) {
+            Ok(count @ 1..) => written += count,
+            Err(err) if err.kind() == io::ErrorKind::Interrupted => {}
+            failed => {
+                if written > 0 {
+                    let before = file.metadata()?.len().saturating_sub(written as u64);
+                    file.set_len(before)?;
+                }
+                return failed.and(Err(io::ErrorKind::WriteZero.into()));
+            }
+        }
+    }
+    Ok(())
 }
 
 fn open(path: &Path) -> io::Result<File> {

@@ -17,12 +17,9 @@ use super::contained::Contained;
 use super::exec::{answer, exec};
 use super::init::{ContainerIo, InitError, system};
 use super::log::{Log, Stream};
-use super::protocol::{
-    ExecRequest, Exit, Request, Response, ShimConfig, Started, Streams, decode, exit_file, receive_some,
-};
+use super::protocol::{ExecRequest, Exit, Request, Response, ShimConfig, Started, Streams, decode, receive_some};
 use super::sys;
 use crate::cgroup::Cgroup;
-use crate::disk;
 
 /// How long output is read after the container's end, in case a process outside holds the other end.
 const DRAIN_TIME: Duration = Duration::from_secs(2);
@@ -180,11 +177,8 @@ impl MainLoop {
             // A terminal whose last process is gone says EIO.
             Err(_) => return false,
         };
-        if let Some(log) = &mut self.log
-            && let Err(err) = log.write(stream, bytes, env.now())
-        {
-            // Nothing better can be done with it than to go on: the disk may have room again later.
-            eprintln!("cannot write the log: {err}");
+        if let Some(log) = &mut self.log {
+            log.write(stream, bytes, env.now());
         }
         for connection in &mut self.connections {
             if let Role::Attach { stdout, stderr } = &mut connection.role {
@@ -202,10 +196,8 @@ impl MainLoop {
 
     fn end_output(&mut self, index: usize, env: &Env) {
         let Output { stream, .. } = self.outputs.remove(index);
-        if let Some(log) = &mut self.log
-            && let Err(err) = log.finish(stream, env.now())
-        {
-            eprintln!("cannot write the log: {err}");
+        if let Some(log) = &mut self.log {
+            log.finish(stream, env.now());
         }
     }
 
@@ -369,9 +361,10 @@ impl MainLoop {
             finished_at,
             failure: None,
         };
-        disk::write_json(&exit_file(&self.config.state_dir), &exit)
-            .map_err(|err| io::Error::other(err.to_string()))
-            .map_err(system("record the end"))?;
+        if let Err(err) = exit.write(&self.config.state_dir, &self.bundle) {
+            // Whoever watches is told all the same.
+            eprintln!("{err}");
+        }
         self.contained.delete();
         let _ = fs::remove_file(super::protocol::socket_file(&self.bundle));
         for connection in &self.connections {

@@ -17,6 +17,7 @@ use rustix::net::{
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::disk::{self, DiskError};
 use crate::seccomp::Filter;
 
 /// The most descriptors in one message.
@@ -81,8 +82,8 @@ pub(crate) fn started_file(state_dir: &Path) -> PathBuf {
 }
 
 /// The file that tells how the container ended.
-pub(crate) fn exit_file(state_dir: &Path) -> PathBuf {
-    state_dir.join("exit.json")
+fn exit_file(dir: &Path) -> PathBuf {
+    dir.join("exit.json")
 }
 
 /// A start.
@@ -108,6 +109,25 @@ pub(crate) struct Exit {
     /// Why it never ran, or why nobody knows how it ended.
     #[serde(default)]
     pub failure: Option<Failure>,
+}
+
+impl Exit {
+    /// Writes it down in the container's durable directory; where the disk takes nothing, in its bundle, which is
+    /// elsewhere.
+    pub(crate) fn write(&self, state_dir: &Path, bundle: &Path) -> Result<(), DiskError> {
+        disk::write_json(&exit_file(state_dir), self).or_else(|err| {
+            // The first error says more.
+            disk::write_json(&exit_file(bundle), self).map_err(|_| err)
+        })
+    }
+
+    /// What was written down, if anything was.
+    pub(crate) fn read(state_dir: &Path, bundle: &Path) -> Result<Option<Self>, DiskError> {
+        match disk::read_json(&exit_file(state_dir)) {
+            Ok(Some(exit)) => Ok(Some(exit)),
+            durable => Ok(disk::read_json(&exit_file(bundle))?.or(durable?)),
+        }
+    }
 }
 
 /// An end that is not the end of a program.

@@ -2,6 +2,8 @@
 
 mod confinement;
 mod containers;
+mod damage;
+mod full;
 mod handlers;
 mod images;
 mod mounts;

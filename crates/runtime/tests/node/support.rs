@@ -73,7 +73,8 @@ impl Host {
         Self::start_in(dir, vec![format!("cdi={}", cdi.display())]).await
     }
 
-    async fn start_in(dir: tempfile::TempDir, settings: Vec<String>) -> Self {
+    /// Starts a runtime in this directory.
+    pub async fn start_in(dir: tempfile::TempDir, settings: Vec<String>) -> Self {
         let (process, (runtime, images)) = launch(dir.path(), &settings).await;
         Self { dir, settings, process: Some(process), runtime, images }
     }
@@ -234,7 +235,8 @@ fn log_dir(dir: &Path) -> PathBuf {
     dir.join("log")
 }
 
-fn new_dir() -> tempfile::TempDir {
+/// An empty directory.
+pub fn new_dir() -> tempfile::TempDir {
     tempfile::Builder::new().prefix("skiff-rt-").tempdir().expect("a temporary directory")
 }
 
