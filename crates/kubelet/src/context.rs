@@ -146,16 +146,21 @@ impl Context {
 
     /// What the runtime is told of a container's resources. The time on CPUs that are its own is not limited.
     pub fn container_resources(&self, pod: &Pod, container: &Container) -> cri::LinuxContainerResources {
-        let mut resources = resources::container_resources(pod, container, &self.memory);
+        let mut wanted = resources::container_resources(pod, container, &self.memory);
         if self.managers.has_own_cpus(spec::uid(pod), Some(&container.name)) {
-            resources.cpu_quota = -1;
+            wanted.cpu_quota = -1;
         }
-        resources
+        let limits = container.resources.as_ref().and_then(|resources| resources.limits.as_ref());
+        let limits = resources::huge_page_limits(&resources::amounts(limits), self.machine.huge_page_sizes());
+        let limit = |(page_size, limit): (String, i64)| cri::HugepageLimit { page_size, limit: limit.unsigned_abs() };
+        wanted.hugepage_limits = limits.into_iter().map(limit).collect();
+        wanted
     }
 
     /// What a pod's cgroup is set to.
     pub fn pod_limits(&self, pod: &Pod) -> resources::PodLimits {
         let mut limits = resources::pod_cgroup_limits(pod, self.config.pod_pids_limit);
+        limits.huge_pages = resources::huge_page_limits(&resources::pod_requests(pod), self.machine.huge_page_sizes());
         limits.cpu_quota = limits.cpu_quota.filter(|_| !self.managers.has_own_cpus(spec::uid(pod), None));
         limits
     }

@@ -208,6 +208,7 @@ fn build_managers(config: &Config, machine: &Machine) -> Result<Managers, Manage
     let inputs = managers::Inputs {
         memory: u64::try_from(machine.memory_bytes).unwrap_or(0),
         reserved_cpu: kept("cpu"),
+        reserved_memory: kept("memory").saturating_sub(machine.huge_page_bytes()),
         dir: &config.kubelet_dir(),
         further: Vec::new(),
     };

@@ -7,6 +7,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::cpuset::{CpuSet, CpuSetError};
+use crate::resources::huge_page_resource;
 
 /// Where the kernel shows the machine.
 pub const SYS: &str = "/sys/devices/system";
@@ -194,15 +195,6 @@ fn read_node(dir: &Path) -> Result<NumaNode, TopologyError> {
         huge_pages.insert(huge_page_resource(size), pages * size * 1024);
     }
     Ok(NumaNode { memory: total.unwrap_or(0) * 1024, huge_pages, distances: BTreeMap::new() })
-}
-
-/// The resource of huge pages of so many kilobytes.
-pub fn huge_page_resource(kilobytes: u64) -> String {
-    match kilobytes {
-        size if size >= 1 << 20 => format!("hugepages-{}Gi", size >> 20),
-        size if size >= 1 << 10 => format!("hugepages-{}Mi", size >> 10),
-        size => format!("hugepages-{size}Ki"),
-    }
 }
 
 fn read_distances(dir: &Path, node: u32, nodes: &[u32]) -> BTreeMap<u32, u32> {

@@ -8,13 +8,14 @@ mod combinations;
 mod cpu;
 mod cpuset;
 mod machine;
+mod memory;
 mod requests;
 mod settings;
 #[cfg(test)]
 mod tests;
 mod topology;
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -31,6 +32,7 @@ use crate::pods::spec;
 use crate::resources::{self, QosClass};
 use cpu::{CpuManager, CpuManagerError};
 use machine::{MachineTopology, SYS, TopologyError};
+use memory::{MemoryManager, MemoryManagerError};
 use topology::{TooManyNodes, TopologyManager};
 
 /// The managers cannot begin.
@@ -48,6 +50,9 @@ pub enum ManagersError {
     /// CPUs cannot be given.
     #[error(transparent)]
     Cpu(#[from] CpuManagerError),
+    /// Memory cannot be given.
+    #[error(transparent)]
+    Memory(#[from] MemoryManagerError),
     /// There is no place for the state.
     #[error("cannot create {}: {source}", path.display())]
     Directory {
@@ -64,6 +69,8 @@ pub struct Inputs<'a> {
     pub memory: u64,
     /// Thousandths of CPUs that the node keeps from pods.
     pub reserved_cpu: u64,
+    /// Bytes of memory that the node keeps from pods.
+    pub reserved_memory: u64,
     /// Where the state is kept.
     pub dir: &'a Path,
     /// Managers of devices.
@@ -74,6 +81,7 @@ pub struct Inputs<'a> {
 pub struct Managers {
     topology: TopologyManager,
     cpu: Arc<CpuManager>,
+    memory: Arc<MemoryManager>,
     settled: AtomicBool,
 }
 
@@ -86,13 +94,14 @@ impl Managers {
 
     fn on(machine: &Arc<MachineTopology>, settings: &Settings, inputs: Inputs<'_>) -> Result<Self, ManagersError> {
         settings.cpu.check(&settings.topology)?;
-        let Inputs { reserved_cpu, dir, further, .. } = inputs;
+        let Inputs { reserved_cpu, reserved_memory, dir, further, .. } = inputs;
         std::fs::create_dir_all(dir).map_err(|source| ManagersError::Directory { path: dir.to_owned(), source })?;
         let cpu = Arc::new(CpuManager::open(&settings.cpu, machine, reserved_cpu, dir)?);
-        let own: Arc<dyn HintProvider> = cpu.clone();
-        let providers = std::iter::once(own).chain(further).collect();
+        let memory = Arc::new(MemoryManager::open(&settings.memory, machine, reserved_memory, dir)?);
+        let own: [Arc<dyn HintProvider>; 2] = [cpu.clone(), memory.clone()];
+        let providers = own.into_iter().chain(further).collect();
         let topology = TopologyManager::new(&settings.topology, machine, providers)?;
-        Ok(Self { topology, cpu, settled: AtomicBool::new(false) })
+        Ok(Self { topology, cpu, memory, settled: AtomicBool::new(false) })
     }
 
     /// Gives the containers of a new pod what they ask for. A pod that is refused has got nothing.
@@ -117,6 +126,11 @@ impl Managers {
         self.cpu.cpus(uid, container)
     }
 
+    /// The NUMA nodes of which a container's memory is; none where that is not managed.
+    pub fn memory_nodes(&self, uid: &str, container: &str) -> BTreeSet<u32> {
+        self.memory.nodes(uid, container)
+    }
+
     /// Whether a container, or any container of a pod, has CPUs for itself. Nothing else limits their use.
     pub fn has_own_cpus(&self, uid: &str, container: Option<&str>) -> bool {
         self.cpu.has_own(uid, container)
@@ -129,10 +143,12 @@ impl Managers {
 
     /// Why a pod that runs cannot have other amounts than it has.
     pub fn forbids_resize(&self, has: &Pod, wanted: &Pod) -> Option<String> {
-        let changes = |resource| requests::differ(has, wanted, resource);
-        let is_guaranteed = resources::qos_class(has) == QosClass::Guaranteed;
-        (is_guaranteed && self.cpu.is_static() && changes("cpu"))
-            .then(|| "Resize is infeasible for Guaranteed Pods alongside CPU Manager policy \"static\"".to_owned())
+        let managed = [("CPU", "static", self.cpu.is_static()), ("Memory", "Static", self.memory.is_static())];
+        let changed = managed
+            .into_iter()
+            .find(|(manager, _, is_static)| *is_static && requests::differ(has, wanted, &manager.to_lowercase()));
+        let (manager, policy, _) = changed.filter(|_| resources::qos_class(has) == QosClass::Guaranteed)?;
+        Some(format!("Resize is infeasible for Guaranteed Pods alongside {manager} Manager policy \"{policy}\""))
     }
 
     /// Takes back what the containers of a pod were given.

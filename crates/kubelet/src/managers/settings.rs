@@ -1,6 +1,6 @@
 //! How the managers are set up.
 
-use super::{cpu, topology};
+use super::{cpu, memory, topology};
 
 /// How the managers are set up.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -9,6 +9,8 @@ pub struct Settings {
     pub topology: topology::Settings,
     /// The CPU manager.
     pub cpu: cpu::Settings,
+    /// The memory manager.
+    pub memory: memory::Settings,
 }
 
 /// A setting that cannot be.

@@ -12,6 +12,9 @@ use super::machine::tests::{FOUR_NODES, Shape, TWO_SOCKETS};
 use super::topology::{Policy as TopologyPolicy, Scope};
 use super::*;
 
+/// Bytes that the node keeps from pods.
+const RESERVED_MEMORY: u64 = 64 << 20;
+
 /// A node with its managers.
 struct Node {
     dir: TempDir,
@@ -62,7 +65,17 @@ impl Node {
     }
 
     fn open(dir: &TempDir, machine: &Arc<MachineTopology>, settings: &Settings) -> Result<Managers, ManagersError> {
-        Managers::on(machine, settings, Inputs { memory: 0, reserved_cpu: 500, dir: dir.path(), further: Vec::new() })
+        Managers::on(
+            machine,
+            settings,
+            Inputs {
+                memory: 0,
+                reserved_cpu: 500,
+                reserved_memory: RESERVED_MEMORY,
+                dir: dir.path(),
+                further: Vec::new(),
+            },
+        )
     }
 
     fn restart(&mut self) {
@@ -240,6 +253,117 @@ async fn cpus_of_a_guaranteed_pod_cannot_change_while_it_runs() {
     let node = Node::new(&TWO_SOCKETS, Settings::default());
     assert_eq!(node.managers.forbids_resize(&before, &after), None);
     assert_eq!(node.cpus(&before, "a"), "");
+}
+
+/// The static memory manager, whose reservation is on node 0.
+fn memory_settings(policy: TopologyPolicy) -> Settings {
+    let mut settings = Settings::default();
+    settings.topology.policy = policy;
+    settings.memory.policy = memory::Policy::Static;
+    settings.memory.reserved = BTreeMap::from([(0, BTreeMap::from([("memory".to_owned(), RESERVED_MEMORY)]))]);
+    settings
+}
+
+/// A Guaranteed pod of containers that ask for so many MiB of memory, and of huge pages.
+fn with_memory(name: &str, containers: &[(&str, u64, u64)]) -> Pod {
+    let cpus: Vec<(&str, &str)> = containers.iter().map(|(name, ..)| (*name, "500m")).collect();
+    let mut pod = guaranteed(name, &cpus);
+    let spec = pod.spec.as_mut().expect("a specification");
+    for (full, memory, huge) in containers {
+        let name = full.split_once(' ').map_or(*full, |(_, name)| name);
+        let all = spec.init_containers.iter_mut().flatten().chain(&mut spec.containers);
+        let container = all.into_iter().find(|container| container.name == name).expect("it was made");
+        let resources = container.resources.as_mut().expect("resources");
+        for list in [&mut resources.requests, &mut resources.limits] {
+            let list = list.as_mut().expect("amounts");
+            list.insert("memory".to_owned(), Quantity(format!("{memory}Mi")));
+            if *huge > 0 {
+                list.insert("hugepages-2Mi".to_owned(), Quantity(format!("{huge}Mi")));
+            }
+        }
+    }
+    pod
+}
+
+impl Node {
+    fn nodes(&self, pod: &Pod, container: &str) -> Vec<u32> {
+        self.managers.memory_nodes(spec::uid(pod), container).into_iter().collect()
+    }
+}
+
+#[tokio::test]
+async fn memory_comes_from_as_few_nodes_as_can_be() {
+    // Two nodes of 960 MiB and 64 MiB of huge pages, of the first one 64 MiB reserved.
+    let mut node = Node::new(&TWO_SOCKETS, memory_settings(TopologyPolicy::None));
+    let first = with_memory("first", &[("a", 600, 0)]);
+    let second = with_memory("second", &[("a", 600, 64)]);
+    for pod in [&first, &second] {
+        node.admit(pod).await;
+    }
+    assert_eq!((node.nodes(&first, "a"), node.nodes(&second, "a")), (vec![0], vec![1]));
+    // What is left on both nodes together would do, but each is used alone.
+    let third = with_memory("third", &[("a", 500, 0)]);
+    let message = "Allocate failed due to [memorymanager] failed to get the default NUMA affinity, no NUMA nodes with \
+                   enough memory is available, which is unexpected";
+    assert_eq!(node.refuse(&third).await, ("UnexpectedAdmissionError", message.to_owned()));
+    // Huge pages are left on the first node alone.
+    let huge = with_memory("huge", &[("a", 100, 2)]);
+    node.admit(&huge).await;
+    assert_eq!(node.nodes(&huge, "a"), [0]);
+    node.restart();
+    for pod in [&first, &second, &huge] {
+        node.managers.readmit(pod).await;
+    }
+    assert_eq!((node.nodes(&first, "a"), node.nodes(&second, "a")), (vec![0], vec![1]));
+    for pod in [&first, &second, &huge] {
+        node.release(pod).await;
+    }
+    let wide = with_memory("wide", &[("a", 1500, 0)]);
+    node.admit(&wide).await;
+    assert_eq!(node.nodes(&wide, "a"), [0, 1]);
+    // A node that is used together with another one is not used alone.
+    let narrow = with_memory("narrow", &[("a", 1, 0)]);
+    node.admit(&narrow).await;
+    assert_eq!(node.nodes(&narrow, "a"), [0, 1]);
+    node.admit(&with_memory("beside", &[("a", 300, 128)])).await;
+    node.restart();
+    assert_eq!(node.nodes(&wide, "a"), [0, 1]);
+    assert!(node.managers.memory_nodes("uid-nobody", "a").is_empty());
+}
+
+#[tokio::test]
+async fn memory_of_init_containers_is_used_again() {
+    let mut node = Node::new(&TWO_SOCKETS, memory_settings(TopologyPolicy::SingleNumaNode));
+    let pod = with_memory("web", &[("init i", 800, 0), ("a", 800, 0)]);
+    node.admit(&pod).await;
+    assert_eq!((node.nodes(&pod, "i"), node.nodes(&pod, "a")), (vec![0], vec![0]));
+    node.restart();
+    let other = with_memory("other", &[("a", 900, 0)]);
+    node.admit(&other).await;
+    assert_eq!(node.nodes(&other, "a"), [1]);
+    assert_eq!(node.refuse(&with_memory("more", &[("a", 900, 0)])).await.0, "TopologyAffinityError");
+    node.release(&pod).await;
+    node.release(&other).await;
+    node.admit(&with_memory("whole", &[("a", 896, 0)])).await;
+}
+
+#[tokio::test]
+async fn memory_settings_that_contradict_the_node_are_refused() {
+    let node = Node::new(&TWO_SOCKETS, memory_settings(TopologyPolicy::None));
+    let refusal = node.refusal(&Settings::default());
+    assert!(refusal.contains("memory manager policy \"None\" differs from that of"), "{refusal}");
+    let mut other = memory_settings(TopologyPolicy::None);
+    other.memory.reserved = BTreeMap::from([(1, BTreeMap::from([("memory".to_owned(), RESERVED_MEMORY)]))]);
+    assert!(node.refusal(&other).contains("the expected machine state is different from the real one"));
+    other.memory.reserved = BTreeMap::from([(1, BTreeMap::from([("memory".to_owned(), 1)]))]);
+    let refusal = node.refusal(&other);
+    let words = "the total amount \"1\" of type \"memory\" is not equal to the value \"67108864\" determined by Node";
+    assert!(refusal.contains(words), "{refusal}");
+    other.memory.reserved = BTreeMap::from([(7, BTreeMap::from([("memory".to_owned(), RESERVED_MEMORY)]))]);
+    assert!(node.refusal(&other).contains("NUMA node 7, which does not exist"));
+    let (before, after) = (with_memory("web", &[("a", 1, 0)]), with_memory("web", &[("a", 2, 0)]));
+    let message = "Resize is infeasible for Guaranteed Pods alongside Memory Manager policy \"Static\"";
+    assert_eq!(node.managers.forbids_resize(&before, &after).as_deref(), Some(message));
 }
 
 #[derive(Clone, Debug)]

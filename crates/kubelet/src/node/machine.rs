@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use k8s_openapi::api::core::v1::{NodeSwapStatus, NodeSystemInfo};
 
 use crate::config::Config;
-use crate::resources::{Amounts, Cgroups, NodeMemory, NodeSwap, SwapBehavior, SwapControl};
+use crate::resources::{Amounts, Cgroups, NodeMemory, NodeSwap, SwapBehavior, SwapControl, huge_page_resource};
 
 /// What the machine has.
 #[derive(Clone, Debug)]
@@ -58,16 +58,25 @@ impl Machine {
             ("pods".to_owned(), i64::from(max_pods)),
         ]);
         for (size, bytes) in &self.huge_pages {
-            let name = if *size >= 1 << 20 { format!("{}Gi", size >> 20) } else { format!("{}Mi", size >> 10) };
-            amounts.insert(format!("hugepages-{name}"), *bytes);
+            amounts.insert(huge_page_resource(*size), *bytes);
         }
         amounts
+    }
+
+    /// Bytes that are set aside as huge pages.
+    pub fn huge_page_bytes(&self) -> u64 {
+        self.huge_pages.iter().filter_map(|(_, bytes)| u64::try_from(*bytes).ok()).sum()
+    }
+
+    /// The sizes of huge pages that there are, in kilobytes.
+    pub fn huge_page_sizes(&self) -> impl Iterator<Item = u64> {
+        self.huge_pages.iter().map(|(size, _)| *size)
     }
 
     /// What pods can ask for: not what is kept back, nor that without which the node would be short.
     pub fn allocatable(&self, config: &Config) -> Amounts {
         let mut amounts = config.reserved.rest(&self.capacity(config.max_pods));
-        let huge: i64 = self.huge_pages.iter().map(|(_, bytes)| bytes).sum();
+        let huge = i64::try_from(self.huge_page_bytes()).unwrap_or(i64::MAX);
         let (memory, disk) = config.eviction.reserved(self.memory_bytes, self.disk_bytes);
         for (name, kept) in [("memory", memory + huge), ("ephemeral-storage", disk)] {
             let amount = amounts.entry(name.to_owned()).or_default();

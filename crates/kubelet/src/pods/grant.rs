@@ -32,7 +32,9 @@ pub struct Grant {
 /// All that a container is given. An error is a message for the user.
 pub async fn grant(context: &Context, pod: &Pod, container: &Container) -> Result<Grant, String> {
     let cpus = context.managers.cpus(spec::uid(pod), &container.name).unwrap_or_default();
-    let mut grant = Grant { cpuset_cpus: cpus.to_string(), ..Grant::default() };
+    let nodes: Vec<String> =
+        context.managers.memory_nodes(spec::uid(pod), &container.name).iter().map(ToString::to_string).collect();
+    let mut grant = Grant { cpuset_cpus: cpus.to_string(), cpuset_mems: nodes.join(","), ..Grant::default() };
     for answer in context.devices.prepare(pod, container).await.map_err(|err| err.to_string())? {
         grant.add_answer(answer);
     }

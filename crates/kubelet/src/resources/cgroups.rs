@@ -45,6 +45,8 @@ pub struct PodLimits {
     pub memory: Option<i64>,
     /// Number of processes.
     pub pids: Option<i64>,
+    /// Bytes of huge pages, by the kernel's name of their size.
+    pub huge_pages: Vec<(String, i64)>,
 }
 
 /// Limits of a cgroup that is not a pod's. What is absent stays as it is.
@@ -311,6 +313,9 @@ fn set_v1(controllers: &BTreeSet<String>, dir: &Path, limits: &PodLimits) -> Res
     if controllers.contains("memory") {
         write_if_there(&dir.join("memory.limit_in_bytes"), &limits.memory.unwrap_or(-1).to_string())?;
     }
+    if controllers.contains("hugetlb") {
+        set_huge_pages(dir, limits, "limit_in_bytes")?;
+    }
     if controllers.contains("pids") {
         write_if_there(&dir.join("pids.max"), &or_max(limits.pids))?;
     }
@@ -322,7 +327,18 @@ fn set_v2(dir: &Path, limits: &PodLimits) -> Result<(), CgroupError> {
     let period = if limits.cpu_period > 0 { limits.cpu_period } else { 100_000 };
     write_if_there(&dir.join("cpu.max"), &format!("{} {period}", or_max(limits.cpu_quota)))?;
     write_if_there(&dir.join("memory.max"), &or_max(limits.memory))?;
+    set_huge_pages(dir, limits, "max")?;
     write_if_there(&dir.join("pids.max"), &or_max(limits.pids))
+}
+
+/// Pages count when they are used, and where the kernel can tell when they are reserved, too.
+fn set_huge_pages(dir: &Path, limits: &PodLimits, file: &str) -> Result<(), CgroupError> {
+    for (size, limit) in &limits.huge_pages {
+        for name in [format!("hugetlb.{size}.{file}"), format!("hugetlb.{size}.rsvd.{file}")] {
+            write_if_there(&dir.join(name), &limit.to_string())?;
+        }
+    }
+    Ok(())
 }
 
 /// The range of shares (2 to 262144) laid onto that of weights (1 to 10000).
@@ -365,15 +381,16 @@ mod tests {
     #[test]
     fn a_pod_has_a_cgroup_in_every_hierarchy_with_its_limits() {
         let dir = tempfile::tempdir().expect("a directory");
-        let (cpu, memory) = (dir.path().join("cpu"), dir.path().join("memory"));
+        let [cpu, memory, huge] = ["cpu", "memory", "hugetlb"].map(|name| dir.path().join(name));
         let cgroups = Cgroups {
             hierarchies: Hierarchies::V1(vec![
                 (["cpu".to_owned()].into(), cpu.clone()),
                 (["memory".to_owned()].into(), memory.clone()),
+                (["hugetlb".to_owned()].into(), huge.clone()),
             ]),
             root: "/skiff/kubepods".to_owned(),
         };
-        for root in [&cpu, &memory] {
+        for root in [&cpu, &memory, &huge] {
             fs::create_dir_all(root).expect("made");
         }
         let path = cgroups.pod_path(QosClass::Burstable, "1-2");
@@ -381,7 +398,11 @@ mod tests {
         cgroups.make(&path).expect("made");
         // The kernel provides these files.
         fs::write(join(&memory, &path).join("memory.limit_in_bytes"), "").expect("written");
-        cgroups.set(&path, &PodLimits { memory: Some(4096), ..PodLimits::default() }).expect("set");
+        fs::write(join(&huge, &path).join("hugetlb.2MB.limit_in_bytes"), "").expect("written");
+        let huge_pages = vec![("2MB".to_owned(), 2 << 20), ("1GB".to_owned(), 0)];
+        cgroups.set(&path, &PodLimits { memory: Some(4096), huge_pages, ..PodLimits::default() }).expect("set");
+        let of_huge = fs::read_to_string(join(&huge, &path).join("hugetlb.2MB.limit_in_bytes")).expect("read");
+        assert_eq!(of_huge, "2097152");
         assert_eq!(fs::read_to_string(join(&memory, &path).join("memory.limit_in_bytes")).expect("read"), "4096");
         assert_eq!(cgroups.pods(), [("1-2".to_owned(), path)]);
     }

@@ -106,6 +106,7 @@ pub fn pod_cgroup_limits(pod: &Pod, pids: i64) -> PodLimits {
         cpu_period: CPU_PERIOD,
         memory: limit("memory"),
         pids: Some(pids).filter(|pids| *pids > 0),
+        huge_pages: Vec::new(),
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod amounts;
 mod cgroups;
+mod huge_pages;
 mod linux;
 mod memory;
 mod reserved;
@@ -9,6 +10,7 @@ mod swap;
 
 pub use amounts::{Amounts, QosClass, amounts, container_amount, pod_limit_sums, pod_limits, pod_requests, qos_class};
 pub use cgroups::{CgroupError, Cgroups, PodLimits};
+pub use huge_pages::{huge_page_limits, huge_page_resource};
 pub use linux::{NodeMemory, agree, container_resources, overhead_resources, pod_cgroup_limits, pod_resources, shares};
 pub use reserved::{EnforceError, Enforced, Reserved};
 pub use swap::{NodeSwap, SwapBehavior, SwapControl};
