@@ -29,6 +29,11 @@ pub fn check(configuration: &KubeletConfiguration) -> Result<(), Vec<String>> {
     logs(configuration, &gates, &mut wrong);
     taints(configuration, &mut wrong);
     enforcement::check(configuration, &mut wrong);
+    if wrong.is_empty()
+        && let Err(err) = super::mapping::managers_settings(configuration)
+    {
+        wrong.push(err.to_string());
+    }
     lifecycle::check(configuration, &gates, &mut wrong);
     if wrong.is_empty() { Ok(()) } else { Err(wrong) }
 }

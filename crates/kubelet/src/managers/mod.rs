@@ -24,9 +24,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use k8s_openapi::api::core::v1::Pod;
 use tokio::sync::watch;
 
+pub use cpu::Policy as CpuPolicy;
 pub use cpuset::CpuSet;
+pub use memory::Policy as MemoryPolicy;
 pub use settings::{Settings, SettingsError};
-pub use topology::{AllocationError, HintProvider};
+pub use topology::{AllocationError, HintProvider, Policy as TopologyPolicy, Scope as TopologyScope};
 
 use crate::pods::spec;
 use crate::resources::{self, QosClass};

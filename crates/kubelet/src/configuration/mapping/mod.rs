@@ -3,11 +3,14 @@
 
 mod images;
 mod logs;
+mod managers;
 mod node;
 mod pods;
 mod server;
 
 use std::sync::Arc;
+
+pub use managers::settings as managers_settings;
 
 use super::document::KubeletConfiguration;
 use crate::config::Config;
@@ -16,7 +19,7 @@ use crate::config::Config;
 type Set = fn(&KubeletConfiguration, &mut Config);
 
 /// All areas.
-const AREAS: [Set; 5] = [images::set, logs::set, node::set, pods::set, server::set];
+const AREAS: [Set; 6] = [images::set, logs::set, managers::set, node::set, pods::set, server::set];
 
 impl Config {
     /// Takes over what a configuration says.
