@@ -8,8 +8,9 @@ HOST   := $(shell rustc -vV | sed -n 's/^host: //p')
 OUT    := target/$(HOST)
 SKIFF  := $(OUT)/release/skiff
 ONLY   ?=
+STORM  ?= 600
 
-.PHONY: help deps tools build up down status test test-unit test-e2e lint bench sim fuzz clean
+.PHONY: help deps tools build up down status test test-unit test-e2e storm lint bench sim fuzz clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | expand -t 14
@@ -42,6 +43,10 @@ test-e2e: deps tools ## whole clusters, driven by real clients
 	@scripts/deps.sh containerd:containerd runc:runc dockerd:docker.io docker:docker.io
 	@cargo build --locked --workspace --bin skiff
 	SKIFF_BIN=$(CURDIR)/$(OUT)/debug/skiff cargo test --locked --workspace --test scenario --test kill --test wrong_input --test streams --test clients --test golden --test keys --test behaviours --test runtimes -- --test-threads=1 --nocapture
+
+storm: deps tools ## kills at random under churn for STORM seconds (600), and hostile pods, beside a neighbour
+	@cargo build --locked --workspace --bin skiff
+	SKIFF_STORM_SECONDS=$(STORM) SKIFF_BIN=$(CURDIR)/$(OUT)/debug/skiff cargo test --locked -p skiff-e2e --test storm --test hostile -- --test-threads=1 --nocapture
 
 lint: ## format, clippy, licences, and the project's own rules
 	@cargo fmt --all --check

@@ -18,6 +18,8 @@ pub enum Layout {
     OneProcess,
     /// Every part a process of its own, over HTTPS.
     Separate,
+    /// The same, and a node is not taken for lost however seldom it says something.
+    SeparatePatient,
     /// The API server alone with these further flags, and no node.
     ApiServer(&'static [(&'static str, &'static str)]),
 }
@@ -41,6 +43,9 @@ const LOG_FILES: &str = "3";
 const NO_IMAGE_GC: &str = "100";
 
 const START_DEADLINE: Duration = Duration::from_secs(60);
+
+/// The same where kubelets are killed faster than a slow machine starts them: longer than any test.
+const PATIENT_GRACE_PERIOD: &str = "3600";
 
 /// A running cluster. Dropping it stops its processes and removes all that they made.
 #[derive(Debug)]
@@ -106,7 +111,8 @@ impl Cluster {
                 arguments.extend(self.options.clone());
                 self.spawn("server", &arguments);
             }
-            Layout::Separate => self.start_parts(),
+            Layout::Separate => self.start_parts(GRACE_PERIOD),
+            Layout::SeparatePatient => self.start_parts(PATIENT_GRACE_PERIOD),
             Layout::ApiServer(further) => self.start_apiserver(further),
         }
     }
@@ -120,7 +126,7 @@ impl Cluster {
         testkit::until(START_DEADLINE, "the administrator's kubeconfig", || written.is_file().then_some(()));
     }
 
-    fn start_parts(&mut self) {
+    fn start_parts(&mut self, grace_period: &str) {
         self.start_apiserver(&[]);
         self.spawn("runtime", &self.arguments("runtime"));
         for (part, user, groups) in PARTS {
@@ -129,7 +135,7 @@ impl Cluster {
             let mut arguments = self.arguments(part);
             arguments.extend(flags(&[("--kubeconfig", &kubeconfig.to_string_lossy())]));
             match *part {
-                "controller-manager" => arguments.extend(flags(&[("--node-monitor-grace-period", GRACE_PERIOD)])),
+                "controller-manager" => arguments.extend(flags(&[("--node-monitor-grace-period", grace_period)])),
                 "kubelet" => {
                     let pki = self.data_dir().join("pki");
                     let file = |name: &str| pki.join(name).to_string_lossy().into_owned();
@@ -247,6 +253,12 @@ impl Cluster {
     /// The first machine's processes.
     pub fn processes(&mut self) -> &mut [Process] {
         &mut self.processes
+    }
+
+    /// The process of the first machine that runs this part, or everything.
+    #[track_caller]
+    pub fn part(&mut self, name: &str) -> &mut Process {
+        self.processes.iter_mut().find(|process| process.name() == name).expect("there is such a process")
     }
 
     /// The address of a NodePort on the first machine.

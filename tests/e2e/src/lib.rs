@@ -10,6 +10,7 @@ mod images;
 mod kubectl;
 mod machine;
 mod process;
+mod residue;
 pub mod transcript;
 mod usage;
 
@@ -19,6 +20,7 @@ pub use images::build_hello;
 pub use kubectl::{Kubectl, Running};
 pub use machine::{Machines, run_inside};
 pub use process::{Process, skiff_binary};
+pub use residue::{Residue, Shim, shims};
 pub use usage::Usage;
 
 use std::path::PathBuf;

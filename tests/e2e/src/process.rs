@@ -26,6 +26,9 @@ pub fn skiff_binary() -> PathBuf {
 #[derive(Debug)]
 pub struct Process {
     name: String,
+    program: PathBuf,
+    namespace: String,
+    arguments: Vec<String>,
     child: Child,
     log: PathBuf,
 }
@@ -41,19 +44,21 @@ impl Process {
 
     /// The same for another program.
     pub fn start_program(program: &Path, name: &str, namespace: &str, arguments: &[String], log: &Path) -> Self {
-        let file = File::options().create(true).append(true).open(log).expect("the log can be written");
-        let errors = file.try_clone().expect("a file can be cloned");
-        let mut command = machine::inside(namespace, "prlimit");
-        command
-            .arg(format!("--nofile={}:", Self::OPEN_FILES))
-            .arg(program)
-            .args(arguments)
-            .stdin(Stdio::null())
-            .stdout(file)
-            .stderr(errors)
-            .env_remove("KUBECONFIG");
-        let child = command.spawn().expect("nsenter is installed");
-        Self { name: name.to_owned(), child, log: log.to_owned() }
+        let child = spawn(program, namespace, arguments, log);
+        Self {
+            name: name.to_owned(),
+            program: program.to_owned(),
+            namespace: namespace.to_owned(),
+            arguments: arguments.to_owned(),
+            child,
+            log: log.to_owned(),
+        }
+    }
+
+    /// Ends it at once, and starts it again as it was started.
+    pub fn crash(&mut self) {
+        self.kill();
+        self.child = spawn(&self.program, &self.namespace, &self.arguments, &self.log);
     }
 
     fn signal(&self, signal: Signal) {
@@ -90,6 +95,11 @@ impl Process {
         }
     }
 
+    /// What it was called when it was started.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Its process id.
     pub fn id(&self) -> u32 {
         self.child.id()
@@ -101,6 +111,21 @@ impl Process {
         let all: Vec<&str> = text.lines().collect();
         all[all.len().saturating_sub(lines)..].join("\n")
     }
+}
+
+fn spawn(program: &Path, namespace: &str, arguments: &[String], log: &Path) -> Child {
+    let file = File::options().create(true).append(true).open(log).expect("the log can be written");
+    let errors = file.try_clone().expect("a file can be cloned");
+    let mut command = machine::inside(namespace, "prlimit");
+    command
+        .arg(format!("--nofile={}:", Process::OPEN_FILES))
+        .arg(program)
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(file)
+        .stderr(errors)
+        .env_remove("KUBECONFIG");
+    command.spawn().expect("nsenter is installed")
 }
 
 impl Drop for Process {

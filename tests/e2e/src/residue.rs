@@ -1,0 +1,132 @@
+//! What a node carries of its pods: of one that has none any more, nothing.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::{Cluster, machine};
+
+/// How long a node may take to let go of pods that are gone.
+const SOON: Duration = Duration::from_secs(60);
+
+/// Everything on the first machine that is there because of pods, a line for each thing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Residue(BTreeSet<String>);
+
+impl Residue {
+    /// Looks at processes, mounts, cgroups, interfaces, rules, addresses that are given out, and directories.
+    pub fn of(cluster: &Cluster) -> Self {
+        let (data, run) = (cluster.data_dir(), cluster.run_dir());
+        let mut found = BTreeSet::new();
+        found.extend(shims(&run).into_iter().map(|shim| format!("shim {} of {}", shim.pid, shim.container)));
+        let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+        let points = mounts.lines().filter_map(|line| line.split(' ').nth(4));
+        // The runtime's own directory is a mount as long as the runtime is installed.
+        let of_pods = |point: &&str| is_below(point, &data) || (is_below(point, &run) && **point != own_mount(&run));
+        found.extend(points.filter(of_pods).map(|point| format!("mount {point}")));
+        let instance = base::Instance::new(&data, &run).name();
+        found.extend(cgroups(&instance).into_iter().map(|path| format!("cgroup {}", path.display())));
+        let namespace = cluster.machines().first();
+        let links = output(namespace, &["ip", "-o", "link", "show", "type", "veth"]);
+        let of_pods = |line: &&str| line.contains(&format!("master {instance}"));
+        found.extend(links.lines().filter(of_pods).map(|line| format!("interface {line}")));
+        let table = format!("{instance}-net");
+        let ports = output(namespace, &["nft", "list", "set", "inet", &table, "host_port_pods4"]);
+        // A set that is empty has no such line.
+        found.extend(
+            ports.lines().filter(|line| line.contains("elements")).map(|line| format!("ports {}", line.trim())),
+        );
+        for dir in [
+            data.join("runtime/containers"),
+            data.join("runtime/sandboxes"),
+            data.join("kubelet/pods"),
+            data.join("log/pods"),
+            run.join("runtime/containers"),
+            run.join("runtime/sandboxes"),
+            run.join("network/sandboxes"),
+        ] {
+            let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+            found.extend(entries.map(|entry| format!("file {}", entry.path().display())));
+        }
+        Self(found)
+    }
+
+    /// What is here and was not `before`.
+    fn beyond(&self, before: &Self) -> String {
+        self.0.difference(&before.0).cloned().collect::<Vec<_>>().join("\n")
+    }
+}
+
+impl Cluster {
+    /// Waits until the node carries no more than it did `before`, when it had the same pods, or none.
+    #[track_caller]
+    pub fn wait_residue(&self, before: &Residue) {
+        let clean = || Residue::of(self).beyond(before).is_empty().then_some(());
+        if testkit::poll(SOON, clean).is_none() {
+            panic!("left of pods that are gone:\n{}", Residue::of(self).beyond(before));
+        }
+    }
+
+    /// Deletes every pod and what would make new ones, and waits until nothing of any pod is left on the node.
+    #[track_caller]
+    pub fn wait_nothing_left_of_pods(&self) {
+        let kubectl = self.kubectl();
+        let makers = "deployments,statefulsets,daemonsets,replicasets,replicationcontrollers,jobs,cronjobs";
+        for kinds in [makers, "pods"] {
+            kubectl.run(&["delete", kinds, "--all", "--all-namespaces", "--timeout=120s"]);
+        }
+        self.wait_residue(&Residue::default());
+    }
+}
+
+/// A running shim.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shim {
+    /// Its process.
+    pub pid: i32,
+    /// The container that it runs.
+    pub container: String,
+}
+
+/// The shims of the node with this run directory.
+pub fn shims(run: &Path) -> Vec<Shim> {
+    let bundles = run.join("runtime/containers");
+    let processes = std::fs::read_dir("/proc").expect("proc is mounted").flatten();
+    let shim = |process: std::fs::DirEntry| {
+        let pid = process.file_name().to_str()?.parse().ok()?;
+        // One that ends meanwhile has no such file.
+        let line = std::fs::read_to_string(process.path().join("cmdline")).ok()?;
+        let [_, "shim", "run", bundle, ..] = line.split('\0').collect::<Vec<_>>()[..] else { return None };
+        let container = Path::new(bundle).strip_prefix(&bundles).ok()?.to_str()?.to_owned();
+        Some(Shim { pid, container })
+    };
+    processes.filter_map(shim).collect()
+}
+
+fn own_mount(run: &Path) -> String {
+    run.join("runtime").to_string_lossy().into_owned()
+}
+
+fn is_below(point: &str, dir: &Path) -> bool {
+    Path::new(point).starts_with(dir)
+}
+
+/// The cgroups of pods, in all hierarchies.
+fn cgroups(instance: &str) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let roots = std::fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten();
+    for root in roots.map(|entry| entry.path()).chain([PathBuf::from("/sys/fs/cgroup")]) {
+        for class in ["", "burstable", "besteffort"] {
+            let dir = root.join(instance).join("kubepods").join(class);
+            let children = std::fs::read_dir(dir).into_iter().flatten().flatten();
+            let of_pods = children.filter(|entry| entry.file_name().to_string_lossy().starts_with("pod"));
+            found.extend(of_pods.map(|entry| entry.path()));
+        }
+    }
+    found
+}
+
+fn output(namespace: &str, command: &[&str]) -> String {
+    let output = machine::inside(namespace, command[0]).args(&command[1..]).output().expect("the tool is installed");
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
