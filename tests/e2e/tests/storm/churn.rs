@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::time::Duration;
 
-use base::Random;
+use base::{Env, Random};
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{DeleteParams, PostParams};
 use kube::{Api, Client};
@@ -27,9 +27,9 @@ const FIRST_HOST_PORT: usize = 20000;
 /// Makes and deletes pods until it is over; how many were made.
 pub async fn churn(client: &Client, witness: &Witness, random: Random, over: &Cell<bool>) -> usize {
     let pods: Api<Pod> = Api::default_namespaced(client.clone());
-    let (mut made, mut there) = (0, Vec::new());
+    let (env, mut made, mut there) = (Env::system(), 0, Vec::new());
     while !over.get() {
-        tokio::time::sleep(Duration::from_millis(30 + random.below(120))).await;
+        env.sleep(Duration::from_millis(30 + random.below(120))).await;
         if witness.moving() >= MOVING {
             continue;
         }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use base::Random;
+use base::{Env, Random};
 use nix::sys::signal::{Signal, kill as send};
 use nix::unistd::Pid;
 use serde_json::Value;
@@ -29,9 +29,10 @@ pub struct Killed {
 
 /// Kills parts, now and then two at once, and shims, for a time.
 pub async fn kill(cluster: &mut Cluster, parts: &[&str], random: &Random, length: Duration) -> Killed {
-    let (mut killed, end) = (Killed::default(), Instant::now() + length);
+    // The moments are the test, and not a wait for something.
+    let (env, mut killed, end) = (Env::system(), Killed::default(), Instant::now() + length);
     while Instant::now() < end {
-        tokio::time::sleep(Duration::from_millis(50 + random.below(LONGEST))).await;
+        env.sleep(Duration::from_millis(50 + random.below(LONGEST))).await;
         for process in cluster.processes() {
             process.assert_running();
         }
