@@ -76,6 +76,11 @@ impl Machine {
     /// What pods can ask for: not what is kept back, nor that without which the node would be short.
     pub fn allocatable(&self, config: &Config) -> Amounts {
         let mut amounts = config.reserved.rest(&self.capacity(config.max_pods));
+        // CPUs that are reserved by their numbers are all that is reserved of CPUs, whatever else says how many.
+        let cpus = i64::try_from(config.managers.cpu.reserved.len()).unwrap_or(i64::MAX);
+        if cpus > 0 {
+            amounts.insert("cpu".to_owned(), (self.cpu_milli - cpus.saturating_mul(1000)).max(0));
+        }
         let huge = i64::try_from(self.huge_page_bytes()).unwrap_or(i64::MAX);
         let (memory, disk) = config.eviction.reserved(self.memory_bytes, self.disk_bytes);
         for (name, kept) in [("memory", memory + huge), ("ephemeral-storage", disk)] {

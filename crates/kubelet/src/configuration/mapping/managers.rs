@@ -9,14 +9,9 @@ use super::Config;
 use crate::managers::{CpuPolicy, CpuSet, MemoryPolicy, Settings, SettingsError, TopologyPolicy, TopologyScope};
 
 pub(super) fn set(from: &KubeletConfiguration, config: &mut Config) {
-    let Ok(settings) = settings(from) else { return };
-    // CPUs that are reserved by their numbers are all that is reserved of CPUs.
-    if !settings.cpu.reserved.is_empty() {
-        let milli = i64::try_from(settings.cpu.reserved.len()).unwrap_or(i64::MAX).saturating_mul(1000);
-        config.reserved.system.insert("cpu".to_owned(), milli);
-        config.reserved.kube.remove("cpu");
+    if let Ok(settings) = settings(from) {
+        config.managers = settings;
     }
-    config.managers = settings;
 }
 
 /// The settings of the managers.
