@@ -119,7 +119,7 @@ mod tests {
         let text = "apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\nmaxPods: 5\n";
         let matches = parse_with_file(text, &[]).unwrap();
         let server = matches.subcommand_matches("server").unwrap();
-        assert!(server.get_one::<PathBuf>("kubelet_config").is_some_and(|path| path.is_file()));
+        assert!(server.get_one::<PathBuf>("kubelet_config").is_some());
     }
 
     #[test]
