@@ -10,6 +10,10 @@ use crate::process::{Process, skiff_binary};
 /// What holds a pod's namespaces under runtimes that need an image for that.
 pub const PAUSE: &str = "skiff.local/pause:1";
 const HELLO: &str = "skiff.local/hello:1";
+const PRINTER: &str = "skiff.local/hello:printer";
+
+/// Options that make of that image one that prints `entrypoint:` and its arguments.
+pub const PRINTING: &[&str] = &["--entrypoint", "/bin/echo", "--entrypoint", "entrypoint:"];
 
 /// Builds `skiff.local/hello:VERSION` on the node that owns these directories; `further` options of `skiff image build`
 /// make it another image.
@@ -22,7 +26,7 @@ pub fn build_hello(data_dir: &Path, run_dir: &Path, version: &str, further: &[&s
     assert!(output.status.success(), "hello-image.sh: {}", String::from_utf8_lossy(&output.stderr));
 }
 
-/// Archives of the first version of that image and of [`PAUSE`], for runtimes that are not ours.
+/// Archives of the first version of that image, of the one that prints, and of [`PAUSE`], for runtimes that are not ours.
 #[track_caller]
 pub fn archives(namespace: &str, dir: &Path) -> Vec<PathBuf> {
     let (data, run) = (dir.join("builder"), dir.join("builder-run"));
@@ -42,6 +46,7 @@ pub fn archives(namespace: &str, dir: &Path) -> Vec<PathBuf> {
         std::os::unix::net::UnixStream::connect(&socket).ok()
     });
     build_hello(&data, &run, "1", &[]);
+    build_hello(&data, &run, "printer", PRINTING);
     let root = dir.join("pause");
     std::fs::create_dir_all(root.join("bin")).expect("a directory");
     std::fs::copy("/bin/busybox", root.join("bin/busybox")).expect("busybox-static is installed");
@@ -54,7 +59,7 @@ pub fn archives(namespace: &str, dir: &Path) -> Vec<PathBuf> {
         skiff(&["image", "export", "--output", &file.to_string_lossy(), image]);
         file
     };
-    let files = vec![export(HELLO, "hello.tar"), export(PAUSE, "pause.tar")];
+    let files = vec![export(HELLO, "hello.tar"), export(PRINTER, "printer.tar"), export(PAUSE, "pause.tar")];
     builder.stop();
     skiff(&["down", "--purge", "--write-kubeconfig", "/nonexistent"]);
     files

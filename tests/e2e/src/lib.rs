@@ -16,7 +16,7 @@ mod usage;
 
 pub use cluster::{Cluster, Layout};
 pub use containerd::Containerd;
-pub use images::build_hello;
+pub use images::{PRINTING, build_hello};
 pub use kubectl::{Kubectl, Running};
 pub use machine::{Machines, run_inside};
 pub use process::{Process, skiff_binary};

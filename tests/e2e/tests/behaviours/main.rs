@@ -7,6 +7,7 @@
 mod containers;
 mod directories;
 mod environment;
+mod everywhere;
 mod files;
 mod hooks;
 mod lifecycle;
@@ -27,7 +28,7 @@ use futures::FutureExt;
 use futures::future::LocalBoxFuture;
 use kube::Client;
 use kube::config::{KubeConfigOptions, Kubeconfig};
-use skiff_e2e::{Cluster, Layout};
+use skiff_e2e::{Cluster, Containerd, Layout};
 use tokio::sync::Semaphore;
 use tokio::task::LocalSet;
 
@@ -115,16 +116,30 @@ fn without_tags(name: &str) -> String {
 fn nodes_behave_as_upstream_says() {
     let mut cluster = Cluster::start("bhv", Layout::OneProcess);
     cluster.build_hello("1");
-    cluster.build_hello_with("printer", &["--entrypoint", "/bin/echo", "--entrypoint", "entrypoint:"]);
-    let only = std::env::var("SKIFF_BEHAVIOUR").unwrap_or_default();
-    let wanted = |all: Vec<Behaviour>| all.into_iter().filter(|one| one.name.contains(&only)).collect();
-    let mut failures = run(&cluster, "b", wanted(behaviours()));
-    for (number, one) in wanted(nodes::disruptive()).into_iter().enumerate() {
+    cluster.build_hello_with("printer", skiff_e2e::PRINTING);
+    let mut failures = run(&cluster, "b", chosen(behaviours()));
+    for (number, one) in chosen(nodes::disruptive()).into_iter().enumerate() {
         failures.extend(run(&cluster, &format!("d{number}"), vec![one]));
     }
     assert!(failures.is_empty(), "{} failed:\n{}", failures.len(), failures.join("\n"));
     let left = cluster.remove();
     assert!(left.is_empty(), "left behind:\n{}", left.join("\n"));
+}
+
+#[test]
+fn nodes_over_containerd_behave_as_upstream_says() {
+    let mut cluster = Cluster::prepare("bct", Layout::OneProcess);
+    let containerd = Containerd::start(cluster.machines().first());
+    everywhere::hold(&mut cluster, &containerd.options());
+    let left = cluster.remove();
+    assert!(left.is_empty(), "left behind:\n{}", left.join("\n"));
+    assert_eq!(containerd.containers(), [""; 0]);
+}
+
+/// Those whose names hold what is asked for in the environment, all where nothing is.
+fn chosen(all: Vec<Behaviour>) -> Vec<Behaviour> {
+    let only = std::env::var("SKIFF_BEHAVIOUR").unwrap_or_default();
+    all.into_iter().filter(|one| one.name.contains(&only)).collect()
 }
 
 /// Runs behaviours on the first machine, in namespaces that begin with `prefix`; the names of those that failed.
