@@ -77,6 +77,10 @@ impl SandboxPaths {
     fn pause_pid(&self) -> PathBuf {
         self.run.join("pause.pid")
     }
+
+    fn pause_cgroup(&self) -> PathBuf {
+        self.run.join("pause.cgroup")
+    }
 }
 
 /// How far a sandbox is.

@@ -1,13 +1,16 @@
 //! The process that keeps a shared pid namespace alive.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::process::Stdio;
 
 use rustix::process::{Pid, PidfdFlags, Signal};
 
 use super::SandboxPaths;
+use crate::cgroup::Cgroup;
 
 /// Why there is no shared pid namespace.
 #[derive(Debug, thiserror::Error)]
@@ -20,14 +23,22 @@ pub(crate) enum PauseError {
     Failed(String),
 }
 
-/// Starts the process and binds its pid namespace.
-pub(super) async fn start(program: &Path, paths: &SandboxPaths, has_users: bool) -> Result<(), PauseError> {
+/// Starts the process in a cgroup of its own and binds its pid namespace.
+pub(super) async fn start(
+    program: &Path,
+    paths: &SandboxPaths,
+    cgroup: &Path,
+    has_users: bool,
+) -> Result<(), PauseError> {
+    // Before there is one, so that it is found and removed after a crash.
+    fs::write(paths.pause_cgroup(), cgroup.as_os_str().as_encoded_bytes()).map_err(PauseError::Start)?;
     let mut command = tokio::process::Command::new(program);
     command
         .arg0("skiff")
         .args(["shim", "pause"])
         .arg(paths.namespace("pid"))
         .arg(paths.pause_pid())
+        .arg(cgroup)
         .args(has_users.then(|| paths.namespace("user")))
         .stdin(Stdio::null())
         .stdout(Stdio::null())
@@ -40,8 +51,17 @@ pub(super) async fn start(program: &Path, paths: &SandboxPaths, has_users: bool)
     Err(PauseError::Failed(String::from_utf8_lossy(&output.stderr).trim().to_owned()))
 }
 
-/// Ends the process, and with it everything in its pid namespace.
+/// Ends the process, and with it everything in its pid namespace, and removes its cgroup.
 pub(crate) fn stop(paths: &SandboxPaths) -> io::Result<()> {
+    kill(paths)?;
+    match fs::read(paths.pause_cgroup()) {
+        Ok(path) => Cgroup::new(Path::new(OsStr::from_bytes(&path))).remove(),
+        Err(err) if err.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(err) => Err(err),
+    }
+}
+
+fn kill(paths: &SandboxPaths) -> io::Result<()> {
     let Ok(text) = fs::read_to_string(paths.pause_pid()) else { return Ok(()) };
     let Some(pid) = text.trim().parse().ok().and_then(Pid::from_raw) else { return Ok(()) };
     let Ok(process) = rustix::process::pidfd_open(pid, PidfdFlags::empty()) else { return Ok(()) };

@@ -6,7 +6,7 @@
 //! writes its log, reaps everything below it, records how it ended, and exits then. The runtime may die and come back
 //! at any time: the socket and the files in the container's directories are all that they share.
 //!
-//! `<program> shim pause <path>` is another mode: process 1 of a pid namespace that the containers of a pod share.
+//! `<program> shim pause <namespace> <file> <cgroup>` is another mode: process 1 of a pid namespace that the containers of a pod share.
 //! `<program> shim namespaces <kind>...` makes namespaces that the runtime binds.
 
 mod attach;
@@ -35,9 +35,11 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let args: Vec<&Path> = args.iter().map(Path::new).collect();
     match args.as_slice() {
         [mode, bundle] if mode.as_os_str() == "run" => init::run(bundle),
-        [mode, namespace, pid_file] if mode.as_os_str() == "pause" => pause::make(namespace, pid_file, None),
-        [mode, namespace, pid_file, users] if mode.as_os_str() == "pause" => {
-            pause::make(namespace, pid_file, Some(users))
+        [mode, namespace, pid_file, cgroup] if mode.as_os_str() == "pause" => {
+            pause::make(namespace, pid_file, cgroup, None)
+        }
+        [mode, namespace, pid_file, cgroup, users] if mode.as_os_str() == "pause" => {
+            pause::make(namespace, pid_file, cgroup, Some(users))
         }
         [mode, users] if mode.as_os_str() == "pause-in" => pause::make_in(users),
         [mode] if mode.as_os_str() == "pause-init" => pause::run(),

@@ -81,6 +81,26 @@ async fn a_shared_pid_namespace_shows_the_other_containers() {
     let second = host.run(&sandbox, container(&sandbox.1, "second", "sleep 1000")).await;
     let (processes, ..) = host.exec(&second, &["/bin/ps"]).await;
     assert!(processes.contains("sleep 4321") && processes.contains("pause-init"), "{processes}");
+    // What keeps the namespace may do nothing, and sees nothing of the machine.
+    let (status, ..) = host.exec(&second, &["/bin/cat", "/proc/1/status", "/proc/1/cgroup"]).await;
+    let has = |line: &str| status.lines().any(|found| found.split_whitespace().collect::<Vec<_>>().join(" ") == line);
+    for line in [
+        "Uid: 65535 65535 65535 65535",
+        "Gid: 65535 65535 65535 65535",
+        "Groups:",
+        "CapEff: 0000000000000000",
+        "CapBnd: 0000000000000000",
+        "NoNewPrivs: 1",
+        "Seccomp: 2",
+    ] {
+        assert!(has(line), "{line}: {status}");
+    }
+    assert!(status.contains(&format!("/{}", sandbox.0)), "its own cgroup: {status}");
+    let pid = host.instance().run_dir().join("runtime/sandboxes").join(&sandbox.0).join("pause.pid");
+    let pid = std::fs::read_to_string(pid).expect("it is written down");
+    let mounts = std::fs::read_to_string(format!("/proc/{}/mountinfo", pid.trim())).expect("it runs");
+    let [root] = mounts.lines().collect::<Vec<_>>()[..] else { panic!("one file system: {mounts}") };
+    assert!(root.contains(" / ro,nosuid,nodev,noexec"), "{root}");
     host.exec(&first, &["/bin/touch", "/end"]).await;
     assert_eq!(host.exited(&first).await.exit_code, 0);
     let (processes, ..) = host.exec(&second, &["/bin/ps"]).await;
