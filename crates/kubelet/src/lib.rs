@@ -40,5 +40,5 @@ pub use eviction::{Settings as EvictionSettings, Statements as EvictionStatement
 pub use images::{ImageSettings, InvalidDockerConfig, ProvidersError, Verification, docker_config};
 pub use kubelet::{BuildError, Kubelet, RunError};
 pub use managers::{Settings as ManagersSettings, SettingsError as ManagersSettingsError};
-pub use resources::{Amounts, EnforceError, Enforced, Reserved, SwapBehavior};
+pub use resources::{Amounts, Enforced, Reserved, SwapBehavior};
 pub use volumes::UnmountError;

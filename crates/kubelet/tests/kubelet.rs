@@ -26,7 +26,7 @@ use rustls::RootCertStore;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use serde_json::json;
-use skiff_kubelet::{Config, ConfigurationSources, Kubelet};
+use skiff_kubelet::{Config, ConfigurationSources, EvictionSettings, Kubelet};
 use tempfile::TempDir;
 use testkit::{Maker, MemoryApi, object, pod};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
@@ -119,7 +119,10 @@ impl Stage {
         config.port = 0;
         config.program_dirs.insert(0, self.dir.path().join("programs"));
         config.connections = self.connections.clone();
+        // How full the disk of the machine is does not matter here, nor whether it swaps.
+        config.eviction = EvictionSettings::default();
         config.eviction.interval = Duration::from_millis(100);
+        config.fail_swap_on = false;
         (self.configure)(&mut config);
         let kubelet = Kubelet::build(config, self.client.clone(), Env::system()).expect("built");
         self.port = kubelet.port();

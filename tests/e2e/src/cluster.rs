@@ -42,6 +42,9 @@ const LOG_FILES: &str = "3";
 /// Images stay however full the disk is that the tests run on: nothing could bring them back.
 const NO_IMAGE_GC: &str = "100";
 
+/// The same goes for pods, as long as a test does not want it otherwise.
+const NO_EVICTION: &str = "memory.available<1Mi";
+
 const START_DEADLINE: Duration = Duration::from_secs(60);
 
 /// The same where kubelets are killed faster than a slow machine starts them: longer than any test.
@@ -109,6 +112,9 @@ impl Cluster {
                 let said = |name: &str| self.options.iter().any(|option| option == name);
                 arguments.extend(usual.iter().filter(|(name, _)| !said(name)).flat_map(|pair| flags(&[*pair])));
                 arguments.extend(self.options.clone());
+                if !self.options.iter().any(|option| option == "--eviction-hard") {
+                    arguments.extend(flags(&[("--eviction-hard", NO_EVICTION)]));
+                }
                 self.spawn("server", &arguments);
             }
             Layout::Separate => self.start_parts(GRACE_PERIOD),
@@ -146,6 +152,7 @@ impl Cluster {
                         ("--container-log-max-size", LOG_SIZE),
                         ("--container-log-max-files", LOG_FILES),
                         ("--image-gc-high-threshold", NO_IMAGE_GC),
+                        ("--eviction-hard", NO_EVICTION),
                     ]));
                 }
                 "proxy" => arguments.extend(flags(&[("--hostname-override", "first")])),
@@ -201,6 +208,7 @@ impl Cluster {
             ("--node-name", "second"),
             ("--node-ip", Machines::SECOND_IP),
             ("--image-gc-high-threshold", NO_IMAGE_GC),
+            ("--eviction-hard", NO_EVICTION),
         ]));
         self.agent = Some(Process::start("agent", self.machines.second(), &arguments, &self.log("agent")));
         self.wait_node_ready("second");

@@ -70,7 +70,7 @@ pub struct Sources {
 impl Sources {
     /// Reads, merges and judges them.
     pub fn load(&self) -> Result<KubeletConfiguration, ConfigurationError> {
-        let mut merged = self.defaults.clone();
+        let mut merged = Map::new();
         for path in self.files()? {
             add(&mut merged, read(&path)?);
         }
@@ -79,6 +79,10 @@ impl Sources {
             merged.remove(key);
         }
         add(&mut merged, self.flags.clone());
+        // Whatever is said of a field stands in place of all of its default.
+        for (field, value) in &self.defaults {
+            merged.entry(field).or_insert_with(|| value.clone());
+        }
         complete(&mut merged);
         let configuration =
             decode(&Value::Object(merged)).map_err(|reason| ConfigurationError::Invalid(vec![reason]))?;

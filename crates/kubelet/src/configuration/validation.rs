@@ -12,6 +12,7 @@ use super::document::KubeletConfiguration;
 use super::duration::GoDuration;
 
 mod enforcement;
+mod eviction;
 mod lifecycle;
 
 /// Judges a configuration; all that is wrong with it.
@@ -29,6 +30,7 @@ pub fn check(configuration: &KubeletConfiguration) -> Result<(), Vec<String>> {
     logs(configuration, &gates, &mut wrong);
     taints(configuration, &mut wrong);
     enforcement::check(configuration, &mut wrong);
+    eviction::check(configuration, &mut wrong);
     if wrong.is_empty()
         && let Err(err) = super::mapping::managers_settings(configuration)
     {

@@ -25,6 +25,11 @@ pub enum Enforced {
 impl Enforced {
     const ALL: [Self; 5] = [Self::Pods, Self::System, Self::SystemCompressible, Self::Kube, Self::KubeCompressible];
 
+    /// As `enforceNodeAllocatable` says it.
+    pub fn parse(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|one| one.as_str() == word)
+    }
+
     fn as_str(self) -> &'static str {
         match self {
             Self::Pods => "pods",
@@ -63,59 +68,7 @@ impl Default for Reserved {
     }
 }
 
-/// A list of who is held to a part of the node that makes no sense.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
-pub enum EnforceError {
-    /// There is no such word.
-    #[error(
-        "invalid value {0:?} of enforceNodeAllocatable: use pods, system-reserved, system-reserved-compressible, kube-reserved, kube-reserved-compressible or none"
-    )]
-    Unknown(String),
-    /// Something beside `none`.
-    #[error("enforceNodeAllocatable may not contain anything beside \"none\"")]
-    BesideNone,
-    /// A part both with and without its bounds.
-    #[error("enforceNodeAllocatable may not contain both {0:?} and {0}-compressible")]
-    Both(&'static str),
-    /// Nothing to hold to it.
-    #[error("{0}Cgroup must be specified when {1:?} is in enforceNodeAllocatable")]
-    NoCgroup(&'static str, &'static str),
-}
-
 impl Reserved {
-    /// Sets who is held to a part of the node, as `enforceNodeAllocatable` says it.
-    ///
-    /// # Errors
-    ///
-    /// When that makes no sense, also because the cgroups are not named.
-    pub fn enforce(&mut self, words: &[String]) -> Result<(), EnforceError> {
-        let none = words.iter().any(|word| word == "none");
-        if none && words.len() > 1 {
-            return Err(EnforceError::BesideNone);
-        }
-        let mut enforced = Vec::new();
-        for word in words.iter().filter(|word| *word != "none") {
-            let known = Enforced::ALL.into_iter().find(|one| one.as_str() == word);
-            enforced.push(known.ok_or_else(|| EnforceError::Unknown(word.clone()))?);
-        }
-        for (whole, part, key, cgroup) in [
-            (Enforced::System, Enforced::SystemCompressible, "systemReserved", &self.system_cgroup),
-            (Enforced::Kube, Enforced::KubeCompressible, "kubeReserved", &self.kube_cgroup),
-        ] {
-            match (enforced.contains(&whole), enforced.contains(&part)) {
-                (true, true) => return Err(EnforceError::Both(whole.as_str())),
-                (false, false) => {}
-                (is_whole, _) if cgroup.as_deref().unwrap_or_default().is_empty() => {
-                    let word = if is_whole { whole } else { part };
-                    return Err(EnforceError::NoCgroup(key, word.as_str()));
-                }
-                _ => {}
-            }
-        }
-        self.enforced = enforced;
-        Ok(())
-    }
-
     /// Whether pods are held to their part.
     pub fn enforces_pods(&self) -> bool {
         self.enforced.contains(&Enforced::Pods)
@@ -184,27 +137,14 @@ mod tests {
         assert_eq!(reserved.pod_limits(&capacity), limits);
     }
 
-    #[track_caller]
-    fn check(words: &[&str], cgroup: Option<&str>, expected: Result<&[Enforced], &str>) {
-        let cgroup = cgroup.map(str::to_owned);
-        let mut reserved = Reserved { system_cgroup: cgroup.clone(), kube_cgroup: cgroup, ..Reserved::default() };
-        let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
-        match (reserved.enforce(&words), expected) {
-            (Ok(()), Ok(expected)) => assert_eq!(reserved.enforced, expected),
-            (Err(err), Err(part)) => assert!(err.to_string().contains(part), "{err}"),
-            (found, expected) => panic!("{found:?} instead of {expected:?}"),
-        }
-    }
-
     #[test]
-    fn who_is_held_to_a_part_is_checked() {
-        check(&["pods"], None, Ok(&[Enforced::Pods]));
-        check(&["none"], None, Ok(&[]));
-        check(&["pods", "system-reserved"], Some("/system"), Ok(&[Enforced::Pods, Enforced::System]));
-        check(&["kube-reserved-compressible"], Some("/kube"), Ok(&[Enforced::KubeCompressible]));
-        check(&["none", "pods"], None, Err("beside \"none\""));
-        check(&["all"], None, Err("invalid value \"all\""));
-        check(&["system-reserved"], None, Err("systemReservedCgroup must be specified when \"system-reserved\""));
-        check(&["kube-reserved", "kube-reserved-compressible"], Some("/kube"), Err("both \"kube-reserved\""));
+    fn words_say_who_is_held_to_a_part() {
+        for (word, expected) in [
+            ("pods", Some(Enforced::Pods)),
+            ("kube-reserved-compressible", Some(Enforced::KubeCompressible)),
+            ("none", None),
+        ] {
+            assert_eq!(Enforced::parse(word), expected);
+        }
     }
 }

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 
 use k8s_openapi::api::core::v1::Event;
-use skiff_kubelet::{Amounts, EvictionSettings, EvictionStatements};
+use skiff_kubelet::{Amounts, EvictionStatements};
 
 use super::*;
 

@@ -1,5 +1,6 @@
 //! A node: pod network, container runtime, kubelet, service proxy and cluster DNS.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -19,6 +20,16 @@ use crate::options::other_runtime::OtherRuntime;
 use crate::options::{CLUSTER_DOMAIN, Node as NodeOptions};
 use crate::supervise::Parts;
 use crate::{host, layout};
+
+/// Below what pods are evicted where nobody says anything. A node that is also somebody's computer has a disk that is well
+/// used: upstream's 10 %, and 15 % for images, would have it run nothing.
+const EVICTION_HARD: [(&str, &str); 5] = [
+    ("imagefs.available", "5%"),
+    ("imagefs.inodesFree", "5%"),
+    ("memory.available", "100Mi"),
+    ("nodefs.available", "5%"),
+    ("nodefs.inodesFree", "5%"),
+];
 
 /// What a node is made of.
 pub struct NodeConfig {
@@ -81,6 +92,9 @@ pub fn kubelet_fields(instance: &Instance, runtime: &OtherRuntime) -> Result<Rol
     let mut fields = RoleFields::default();
     fields.add("staticPodPath", None, Some(instance.data_dir().join("pod-manifests")))?;
     fields.add("podLogsDir", None, Some(layout::pod_logs_dir(instance)))?;
+    // Whoever has swap on is not kept from a first try.
+    fields.add("failSwapOn", None, Some(false))?;
+    fields.add("evictionHard", None, Some(BTreeMap::from(EVICTION_HARD)))?;
     let endpoint = |socket: &Path| format!("unix://{}", socket.display());
     let other = runtime.container_runtime_endpoint.as_deref().map(endpoint);
     fields.add("containerRuntimeEndpoint", other, Some(endpoint(&layout::runtime_socket(instance))))?;

@@ -83,6 +83,44 @@ pub struct KubeletFlags {
     #[arg(long, env = "SKIFF_KUBE_RESERVED", value_delimiter = ',', value_parser = pair, value_name = "RESOURCE=QUANTITY")]
     #[serde(serialize_with = "mapping", skip_serializing_if = "Vec::is_empty")]
     pub kube_reserved: Vec<(String, String)>,
+    /// Cgroup on which --system-reserved is enforced
+    #[arg(long, env = "SKIFF_SYSTEM_RESERVED_CGROUP", value_name = "PATH")]
+    pub system_reserved_cgroup: Option<String>,
+    /// Cgroup on which --kube-reserved is enforced
+    #[arg(long, env = "SKIFF_KUBE_RESERVED_CGROUP", value_name = "PATH")]
+    pub kube_reserved_cgroup: Option<String>,
+    /// On whom the node's parts are enforced: pods, system-reserved, kube-reserved, or none [default: pods]
+    #[arg(long, env = "SKIFF_ENFORCE_NODE_ALLOCATABLE", value_delimiter = ',', value_name = "WHO")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub enforce_node_allocatable: Vec<String>,
+    /// Below what pods are evicted at once, such as memory.available<1Gi,nodefs.available<10%
+    #[arg(long, env = "SKIFF_EVICTION_HARD", value_delimiter = ',', value_parser = below, value_name = "SIGNAL<AMOUNT")]
+    #[serde(serialize_with = "mapping", skip_serializing_if = "Vec::is_empty")]
+    pub eviction_hard: Vec<(String, String)>,
+    /// Below what pods are evicted after a while
+    #[arg(long, env = "SKIFF_EVICTION_SOFT", value_delimiter = ',', value_parser = below, value_name = "SIGNAL<AMOUNT")]
+    #[serde(serialize_with = "mapping", skip_serializing_if = "Vec::is_empty")]
+    pub eviction_soft: Vec<(String, String)>,
+    /// After what time, such as memory.available=1m30s
+    #[arg(long, env = "SKIFF_EVICTION_SOFT_GRACE_PERIOD", value_delimiter = ',', value_parser = pair, value_name = "SIGNAL=DURATION")]
+    #[serde(serialize_with = "mapping", skip_serializing_if = "Vec::is_empty")]
+    pub eviction_soft_grace_period: Vec<(String, String)>,
+    /// How much there has to be beyond a threshold until it is over, such as nodefs.available=500Mi
+    #[arg(long, env = "SKIFF_EVICTION_MINIMUM_RECLAIM", value_delimiter = ',', value_parser = pair, value_name = "SIGNAL=AMOUNT")]
+    #[serde(serialize_with = "mapping", skip_serializing_if = "Vec::is_empty")]
+    pub eviction_minimum_reclaim: Vec<(String, String)>,
+    /// How long the node says that it is short after its cause has gone [default: 5m]
+    #[arg(long, env = "SKIFF_EVICTION_PRESSURE_TRANSITION_PERIOD", value_name = "DURATION")]
+    pub eviction_pressure_transition_period: Option<GoDuration>,
+    /// How many seconds a pod may take to stop that is evicted softly [default: 0]
+    #[arg(long, env = "SKIFF_EVICTION_MAX_POD_GRACE_PERIOD", value_name = "SECONDS")]
+    pub eviction_max_pod_grace_period: Option<i32>,
+    /// Have the kernel say when memory is short, where it can [default: false]
+    #[arg(long, env = "SKIFF_KERNEL_MEMCG_NOTIFICATION", action = ArgAction::Set, num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
+    pub kernel_memcg_notification: Option<bool>,
+    /// Refuse to run on a machine that swaps [default: false]
+    #[arg(long, env = "SKIFF_FAIL_SWAP_ON", action = ArgAction::Set, num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
+    pub fail_swap_on: Option<bool>,
     /// How many processes a pod may have [default: as many as the node]
     #[arg(long, env = "SKIFF_POD_MAX_PIDS", value_name = "COUNT")]
     #[serde(rename = "podPidsLimit")]
@@ -175,6 +213,11 @@ impl KubeletSettings {
             if let (Some(config), Some(dir)) = programs { Some((config.clone(), dir.clone())) } else { None };
         config.configure(configuration);
     }
+}
+
+fn below(text: &str) -> Result<(String, String), String> {
+    let (signal, amount) = text.split_once('<').ok_or("use SIGNAL<AMOUNT")?;
+    Ok((signal.trim().to_owned(), amount.trim().to_owned()))
 }
 
 fn pair(text: &str) -> Result<(String, String), String> {

@@ -7,10 +7,12 @@ mod managers;
 mod node;
 mod pods;
 mod server;
+mod shortage;
 
 use std::sync::Arc;
 
 pub use managers::settings as managers_settings;
+pub use shortage::statements;
 
 use super::document::KubeletConfiguration;
 use crate::config::Config;
@@ -19,7 +21,7 @@ use crate::config::Config;
 type Set = fn(&KubeletConfiguration, &mut Config);
 
 /// All areas.
-const AREAS: [Set; 6] = [images::set, logs::set, managers::set, node::set, pods::set, server::set];
+const AREAS: [Set; 7] = [images::set, logs::set, managers::set, node::set, pods::set, server::set, shortage::set];
 
 impl Config {
     /// Takes over what a configuration says.

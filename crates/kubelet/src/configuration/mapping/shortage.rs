@@ -1,0 +1,82 @@
+//! What of the node is kept from pods, and what happens when it runs short.
+
+use std::collections::BTreeMap;
+
+use api::quantity::Quantity;
+
+use super::super::defaults;
+use super::super::document::KubeletConfiguration;
+use super::super::duration::GoDuration;
+use super::Config;
+use crate::eviction::{Settings, Statements};
+use crate::resources::{Amounts, Enforced, Reserved, SwapBehavior};
+
+pub(super) fn set(from: &KubeletConfiguration, config: &mut Config) {
+    let cgroup = |name: &String| Some(name.clone()).filter(|name| !name.is_empty());
+    config.reserved = Reserved {
+        system: amounts(&from.system_reserved),
+        kube: amounts(&from.kube_reserved),
+        system_cgroup: cgroup(&from.system_reserved_cgroup),
+        kube_cgroup: cgroup(&from.kube_reserved_cgroup),
+        enforced: from.enforce_node_allocatable.iter().filter_map(|word| Enforced::parse(word)).collect(),
+    };
+    config.fail_swap_on = from.fail_swap_on;
+    config.swap_behavior = match from.memory_swap.swap_behavior.as_str() {
+        "LimitedSwap" => SwapBehavior::LimitedSwap,
+        _ => SwapBehavior::NoSwap,
+    };
+    config.single_process_oom_kill = from.single_process_oom_kill.unwrap_or(false);
+    let mut settings = Settings::with(&statements(from)).unwrap_or_default();
+    settings.transition_period = from.eviction_pressure_transition_period.get();
+    settings.max_pod_grace_period = from.eviction_max_pod_grace_period.into();
+    settings.memory_notification = from.kernel_memcg_notification;
+    settings.local_storage = from.local_storage_capacity_isolation;
+    config.eviction = settings;
+}
+
+/// What is said of thresholds.
+pub fn statements(from: &KubeletConfiguration) -> Statements {
+    let mut hard = if from.merge_default_eviction_settings { defaults::eviction_hard() } else { BTreeMap::new() };
+    hard.extend(from.eviction_hard.clone());
+    let grace = from.eviction_soft_grace_period.iter();
+    let grace = grace.map(|(signal, text)| (signal.clone(), text.parse().unwrap_or(GoDuration::ZERO).get()));
+    Statements {
+        hard,
+        soft: from.eviction_soft.clone(),
+        grace: grace.collect(),
+        minimum_reclaim: from.eviction_minimum_reclaim.clone(),
+    }
+}
+
+/// CPU in thousandths, all else in whole units.
+fn amounts(list: &BTreeMap<String, String>) -> Amounts {
+    let amount = |(name, text): (&String, &String)| {
+        let quantity = Quantity::parse(text).unwrap_or(Quantity::ZERO);
+        (name.clone(), if name == "cpu" { quantity.milli_value() } else { quantity.value() })
+    };
+    list.iter().map(amount).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn given_thresholds_stand_in_place_of_the_usual_ones_or_beside_them() {
+        let mut from = KubeletConfiguration::default();
+        assert_eq!(statements(&from).hard.len(), 5);
+        from.eviction_hard = BTreeMap::from([("memory.available".to_owned(), "1Gi".to_owned())]);
+        assert_eq!(statements(&from).hard, from.eviction_hard);
+        from.merge_default_eviction_settings = true;
+        let merged = statements(&from).hard;
+        assert_eq!((merged.len(), merged["memory.available"].as_str()), (5, "1Gi"));
+    }
+
+    #[test]
+    fn amounts_are_counted_as_the_node_counts_them() {
+        let list = [("cpu", "1500m"), ("memory", "1Ki"), ("pid", "10")];
+        let list = list.map(|(name, amount)| (name.to_owned(), amount.to_owned())).into();
+        let expected = [("cpu".to_owned(), 1500), ("memory".to_owned(), 1024), ("pid".to_owned(), 10)];
+        assert_eq!(amounts(&list), expected.into());
+    }
+}
