@@ -191,7 +191,8 @@ impl ApiServer {
             registry,
             background: tokio::sync::Mutex::new(Tasks::new()),
         };
-        let tls = edge::server_config(core.certificates.serving.clone(), &env).map_err(TlsError::from)?;
+        let tls = edge::server_config(core.certificates.serving.clone(), &edge::TlsSettings::default(), &env)
+            .map_err(TlsError::from)?;
         Ok(Self { core: Arc::new(core), listener, address, tls, env, trigger, upkeep, audit })
     }
 

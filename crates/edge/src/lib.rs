@@ -24,7 +24,7 @@ use tokio_rustls::TlsAcceptor;
 use connection::Accepted;
 pub use crowd::{Crowd, Place};
 pub use limits::ConnectionLimits;
-pub use tls::server_config;
+pub use tls::{TlsSettings, TlsSettingsError, server_config};
 
 /// How long to wait when the system has no descriptors left for connections.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);

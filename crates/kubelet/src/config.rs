@@ -1,12 +1,12 @@
 //! The kubelet's configuration.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use base::Instance;
-use edge::ConnectionLimits;
+use edge::{ConnectionLimits, TlsSettings};
 use k8s_openapi::api::core::v1::Taint;
 use pki::{Presenter, Trust};
 
@@ -15,6 +15,7 @@ use crate::eviction;
 use crate::images::ImageSettings;
 use crate::managers;
 use crate::resources::{Reserved, SwapBehavior};
+use crate::server::AccessSettings;
 use crate::volumes::Programs;
 
 /// What the kubelet is told.
@@ -34,6 +35,8 @@ pub struct Config {
     pub provider_id: Option<String>,
     /// The container runtime's socket.
     pub cri_socket: PathBuf,
+    /// `imageServiceEndpoint`: the socket of the image service, if it is another.
+    pub image_socket: Option<PathBuf>,
     /// The installation: cgroups of pods are below `/<instance>/kubepods`.
     pub instance: Instance,
     /// `--pod-manifest-path`: the directory (or one file) with the manifests of static pods, if there are any.
@@ -52,8 +55,22 @@ pub struct Config {
     pub bind_address: IpAddr,
     /// The server's port; 0 for any that is free.
     pub port: u16,
+    /// `enableServer`: whether the server is there.
+    pub enable_server: bool,
     /// What clients get of the server before it knows who they are.
     pub connections: ConnectionLimits,
+    /// `tlsMinVersion` and `tlsCipherSuites`.
+    pub tls: TlsSettings,
+    /// Whom the server believes, and for how long.
+    pub access: AccessSettings,
+    /// `enableDebuggingHandlers`: whether the server lets people into containers and at logs.
+    pub debugging_handlers: bool,
+    /// `enableSystemLogHandler`: whether it shows the machine's logs.
+    pub system_logs: bool,
+    /// Where those are.
+    pub system_logs_dir: PathBuf,
+    /// `healthzBindAddress` and `healthzPort`: where health is told without TLS, if it is.
+    pub healthz: Option<SocketAddr>,
     /// How many pods the node takes.
     pub max_pods: u32,
     /// The node's resolver configuration, from which pods inherit.
@@ -74,6 +91,8 @@ pub struct Config {
     pub container_log_max_bytes: u64,
     /// `--container-log-max-files`: so many files are kept of a container's log, the current one included.
     pub container_log_max_files: usize,
+    /// `containerLogMaxWorkers`: how many logs are rotated at a time.
+    pub container_log_max_workers: usize,
     /// How many processes a pod may have; 0 for no limit.
     pub pod_pids_limit: i64,
     /// `--seccomp-default`: whether containers that name no seccomp profile get the runtime's.
@@ -82,8 +101,20 @@ pub struct Config {
     pub program_dirs: Vec<PathBuf>,
     /// How CPUs, memory and devices are given to containers for themselves.
     pub managers: managers::Settings,
-    /// How often the node's status is written though nothing has changed.
+    /// `nodeStatusUpdateFrequency`: how often the node is looked at.
+    pub status_update_interval: Duration,
+    /// `nodeStatusReportFrequency`: how often its status is written though nothing has changed.
     pub status_interval: Duration,
+    /// `nodeStatusMaxImages`: how many images the status names, if not all.
+    pub status_max_images: Option<usize>,
+    /// `nodeLeaseDurationSeconds`: for how long the node's Lease holds.
+    pub lease_seconds: i32,
+    /// `podsPerCore`: how many pods a CPU takes; 0 for no limit.
+    pub pods_per_core: u32,
+    /// `crashLoopBackOff.maxContainerRestartPeriod`: the longest wait before a container that failed is started again.
+    pub max_back_off: Duration,
+    /// `failCgroupV1`: whether a machine with cgroup v1 is refused.
+    pub fail_cgroup_v1: bool,
     /// `--root-dir`: where the kubelet keeps what it makes.
     root_dir: PathBuf,
     /// What all of this was made from, as `/configz` shows it.
@@ -106,6 +137,7 @@ impl Config {
             register_with_taints: Vec::new(),
             provider_id: None,
             cri_socket: instance.run_dir().join("runtime.sock"),
+            image_socket: None,
             static_pod_path: None,
             pod_logs_dir: PathBuf::from("/var/log/pods"),
             serving,
@@ -120,7 +152,14 @@ impl Config {
             },
             node_ips,
             port: 10250,
+            enable_server: true,
             connections: ConnectionLimits::default(),
+            tls: TlsSettings::default(),
+            access: AccessSettings::default(),
+            debugging_handlers: true,
+            system_logs: true,
+            system_logs_dir: PathBuf::from("/var/log"),
+            healthz: None,
             max_pods: 110,
             resolv_conf: PathBuf::from("/etc/resolv.conf"),
             fail_swap_on: false,
@@ -131,11 +170,18 @@ impl Config {
             images: ImageSettings::new(instance.data_dir().join("kubelet")),
             container_log_max_bytes: 10 << 20,
             container_log_max_files: 5,
+            container_log_max_workers: 1,
             pod_pids_limit: 0,
             seccomp_default: false,
             program_dirs: Programs::default().0,
             managers: managers::Settings::default(),
+            status_update_interval: Duration::from_secs(10),
             status_interval: Duration::from_secs(300),
+            status_max_images: Some(50),
+            lease_seconds: 40,
+            pods_per_core: 0,
+            max_back_off: Duration::from_secs(300),
+            fail_cgroup_v1: false,
             root_dir: instance.data_dir().join("kubelet"),
             configuration: Arc::default(),
             instance,

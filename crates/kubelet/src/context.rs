@@ -15,8 +15,9 @@ use crate::dra::ResourceClaims;
 use crate::eviction::Conditions;
 use crate::images::{ImageCollector, Puller};
 use crate::managers::Managers;
+use crate::metrics::Metrics;
 use crate::node::Machine;
-use crate::pods::{Allocations, NodeDns, NodeFacts, NodePods, StatusManager, UserRanges, Workers, spec};
+use crate::pods::{Allocations, NodeDns, NodeFacts, NodePods, Pulse, StatusManager, UserRanges, Workers, spec};
 use crate::resources::{self, Amounts, Cgroups, NodeMemory};
 use crate::server::RunningLogs;
 use crate::sources::Watched;
@@ -93,6 +94,10 @@ pub struct Context {
     pub users: UserRanges,
     /// Writes pods' statuses.
     pub statuses: StatusManager,
+    /// What is measured.
+    pub metrics: Metrics,
+    /// Whether the loop over pods answers.
+    pub pulse: Pulse,
     /// Records events.
     pub recorder: EventRecorder,
     /// Cgroups of pods.

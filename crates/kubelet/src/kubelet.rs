@@ -17,12 +17,13 @@ use crate::dra::{self, ResourceClaims};
 use crate::eviction::{self, Conditions};
 use crate::images::{self, ImageCollector, ProvidersError, Puller};
 use crate::managers::{self, Managers, ManagersError};
+use crate::metrics::Metrics;
 use crate::node::{self, Machine, MachineError};
 use crate::plugins;
 use crate::pod_resources;
-use crate::pods::{self, Allocations, NodeDns, NodePods, StatusManager, UserRanges, Workers, parse_resolv_conf};
+use crate::pods::{self, Allocations, NodeDns, NodePods, Pulse, StatusManager, UserRanges, Workers, parse_resolv_conf};
 use crate::resources::{Amounts, CgroupError, Cgroups};
-use crate::server::{RunningLogs, Server, ServerError};
+use crate::server::{self, RunningLogs, Server, ServerError};
 use crate::sources::{Watched, namespaced, of_cluster};
 use crate::spawner;
 use crate::static_pods::{self, StaticPods};
@@ -43,7 +44,7 @@ pub struct Kubelet {
     machine: Machine,
     cgroups: Cgroups,
     managers: Managers,
-    server: Server,
+    server: Option<Server>,
 }
 
 /// The kubelet cannot be built.
@@ -58,6 +59,9 @@ pub enum BuildError {
     /// The machine swaps, and the kubelet is told not to stand that.
     #[error("running with swap on is not supported, please disable swap or set --fail-swap-on flag to false")]
     SwapOn,
+    /// The machine has cgroup v1, and the configuration refuses that.
+    #[error("this machine has cgroup v1, which failCgroupV1 refuses")]
+    CgroupV1,
     /// The cgroups cannot be used.
     #[error(transparent)]
     Cgroups(#[from] CgroupError),
@@ -82,7 +86,7 @@ pub enum RunError {
 
 impl Kubelet {
     /// Looks at the machine, makes the cgroups above those of pods, and takes the server's port.
-    pub fn build(config: Config, client: kube::Client, env: Env) -> Result<Self, BuildError> {
+    pub fn build(mut config: Config, client: kube::Client, env: Env) -> Result<Self, BuildError> {
         for (field, reason) in config.configuration.without_effect() {
             tracing::warn!(field, reason, "a field of the kubelet's configuration does nothing");
         }
@@ -94,17 +98,21 @@ impl Kubelet {
         if config.fail_swap_on && machine.swap_bytes > 0 {
             return Err(BuildError::SwapOn);
         }
+        config.max_pods = machine.max_pods(config.max_pods, config.pods_per_core);
         let cgroups = Cgroups::of_machine(&config.instance.name())?;
+        if config.fail_cgroup_v1 && !cgroups.is_v2() {
+            return Err(BuildError::CgroupV1);
+        }
         cgroups.prepare()?;
         config.reserved.apply(&cgroups)?;
         let managers = build_managers(&config, &machine)?;
-        let server = Server::bind(&config, &env)?;
+        let server = config.enable_server.then(|| Server::bind(&config, &env)).transpose()?;
         Ok(Self { config, client, env, puller, machine, cgroups, managers, server })
     }
 
-    /// The server's port.
+    /// The server's port; 0 where there is none.
     pub fn port(&self) -> u16 {
-        self.server.port()
+        self.server.as_ref().map_or(0, Server::port)
     }
 
     /// Runs until the drain signal. Containers are left running.
@@ -121,7 +129,7 @@ impl Kubelet {
             domain: config.cluster_domain.clone(),
             host: parse_resolv_conf(&std::fs::read_to_string(&config.resolv_conf).unwrap_or_default()),
         };
-        let port = server.port();
+        let port = server.as_ref().map_or(0, Server::port);
         let static_pods = StaticPods::new(env.clone());
         let bound = ListSelector::fields(format!("spec.nodeName={}", config.node_name));
         let context: Shared = Arc::new(Context {
@@ -155,6 +163,8 @@ impl Kubelet {
             managers,
             users: UserRanges::restore(&config.kubelet_dir().join("pods")),
             statuses: StatusManager::new(client.clone(), env.clone()),
+            metrics: Metrics::new(&config.node_name),
+            pulse: Pulse::default(),
             recorder,
             memory: node::memory(&config, &machine, &cgroups),
             logs: RunningLogs::default(),
@@ -196,7 +206,7 @@ impl Kubelet {
         tasks.spawn("shares", node::share(Arc::clone(&context), drain.clone()));
         tasks.spawn("eviction", eviction::run(Arc::clone(&context), drain.clone()));
         tasks.spawn("images", images::collect(Arc::clone(&context), drain.clone()));
-        tasks.spawn("server", server.run(Arc::clone(&context), drain.clone()));
+        tasks.spawn("server", server::run(server, Arc::clone(&context), drain.clone()));
         watch(tasks, &drain).await
     }
 }
@@ -220,7 +230,10 @@ async fn connect(config: &Config, env: &Env) -> (v1::RuntimeClient, v1::ImageCli
     let mut warned = false;
     loop {
         let attempt = async {
-            let (mut runtime, images) = v1::connect(&config.cri_socket).await.map_err(|err| err.to_string())?;
+            let (mut runtime, mut images) = v1::connect(&config.cri_socket).await.map_err(|err| err.to_string())?;
+            if let Some(socket) = &config.image_socket {
+                images = v1::connect(socket).await.map_err(|err| err.to_string())?.1;
+            }
             let request = v1::VersionRequest { version: "v1".to_owned() };
             let version = runtime.version(request).await.map_err(|err| err.message().to_owned())?.into_inner();
             Ok::<_, String>((runtime, images, version))

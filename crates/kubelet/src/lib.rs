@@ -17,6 +17,7 @@ mod eviction;
 mod images;
 mod kubelet;
 mod managers;
+mod metrics;
 mod node;
 mod plugins;
 mod pod_resources;
@@ -41,4 +42,5 @@ pub use images::{ImageSettings, InvalidDockerConfig, ProvidersError, Verificatio
 pub use kubelet::{BuildError, Kubelet, RunError};
 pub use managers::{Settings as ManagersSettings, SettingsError as ManagersSettingsError};
 pub use resources::{Amounts, Enforced, Reserved, SwapBehavior};
+pub use server::AccessSettings;
 pub use volumes::UnmountError;

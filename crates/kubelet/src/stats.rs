@@ -55,14 +55,19 @@ pub struct MachineCpu(Mutex<Option<(Timestamp, u64)>>);
 impl MachineCpu {
     /// Nanoseconds since the machine was started, and in a second since the last time somebody asked.
     pub fn usage(&self, now: Timestamp) -> Option<(u64, Option<u64>)> {
-        let ticks = u64::try_from(nix::unistd::sysconf(nix::unistd::SysconfVar::CLK_TCK).ok()??).ok()?;
-        let used = busy(&fs::read_to_string("/proc/stat").ok()?)? * (1_000_000_000 / ticks.max(1));
+        let used = Self::used()?;
         let before = self.0.lock().unwrap_or_else(PoisonError::into_inner).replace((now, used));
         let rate = before.and_then(|(then, before)| {
             let elapsed = u128::try_from(now.duration_since(then).as_nanos()).ok().filter(|elapsed| *elapsed > 0)?;
             u64::try_from(u128::from(used.saturating_sub(before)) * 1_000_000_000 / elapsed).ok()
         });
         Some((used, rate))
+    }
+
+    /// Nanoseconds since the machine was started.
+    pub fn used() -> Option<u64> {
+        let ticks = u64::try_from(nix::unistd::sysconf(nix::unistd::SysconfVar::CLK_TCK).ok()??).ok()?;
+        Some(busy(&fs::read_to_string("/proc/stat").ok()?)? * (1_000_000_000 / ticks.max(1)))
     }
 }
 

@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use base::Env;
 use rustls::client::ClientConfig;
+use rustls::crypto::CryptoProvider;
 use rustls::server::ServerConfig;
 use rustls::time_provider::TimeProvider;
-use rustls::{ConfigBuilder, WantsVerifier};
+use rustls::{ConfigBuilder, SupportedProtocolVersion, WantsVerifier};
 use rustls_pki_types::UnixTime;
 
 /// The time of an environment, as TLS asks for it.
@@ -38,8 +39,11 @@ pub fn tls_client(env: &Env) -> Result<ConfigBuilder<ClientConfig, WantsVerifier
     ClientConfig::builder_with_details(provider, Clock::new(env)).with_safe_default_protocol_versions()
 }
 
-/// The same for a server's side.
-pub fn tls_server(env: &Env) -> Result<ConfigBuilder<ServerConfig, WantsVerifier>, rustls::Error> {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    ServerConfig::builder_with_details(provider, Clock::new(env)).with_safe_default_protocol_versions()
+/// What every server's side of TLS begins with: algorithms, versions, the clock of `env`.
+pub fn tls_server(
+    provider: CryptoProvider,
+    versions: &[&'static SupportedProtocolVersion],
+    env: &Env,
+) -> Result<ConfigBuilder<ServerConfig, WantsVerifier>, rustls::Error> {
+    ServerConfig::builder_with_details(Arc::new(provider), Clock::new(env)).with_protocol_versions(versions)
 }

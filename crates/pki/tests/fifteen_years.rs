@@ -30,7 +30,9 @@ fn request(name: &str, usage: Usage) -> IssueRequest {
 }
 
 fn server(presenter: Arc<Presenter>, clients: Arc<dyn ClientCertVerifier>, env: &Env) -> Arc<ServerConfig> {
-    let config = skiff_pki::tls_server(env).expect("versions").with_client_cert_verifier(clients);
+    let config = skiff_pki::tls_server(rustls::crypto::ring::default_provider(), rustls::DEFAULT_VERSIONS, env)
+        .expect("versions")
+        .with_client_cert_verifier(clients);
     Arc::new(config.with_cert_resolver(presenter))
 }
 

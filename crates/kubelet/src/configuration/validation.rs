@@ -7,6 +7,7 @@ use std::path::{Component, Path};
 use api::features::FeatureGates;
 use api::quantity::Quantity;
 use api::validation::names;
+use edge::TlsSettings;
 
 use super::document::KubeletConfiguration;
 use super::duration::GoDuration;
@@ -156,6 +157,9 @@ fn server(configuration: &KubeletConfiguration, wrong: &mut Vec<String>) {
     addresses.extend(configuration.cluster_dns.iter().map(|address| ("clusterDNS", address.as_str())));
     for (field, value) in addresses {
         expect(wrong, value.parse::<IpAddr>().is_ok(), || format!("{field} {value:?} is no IP address"));
+    }
+    if let Err(err) = TlsSettings::new(&configuration.tls_min_version, &configuration.tls_cipher_suites) {
+        wrong.push(format!("tlsMinVersion, tlsCipherSuites: {err}"));
     }
     let is_half = configuration.tls_cert_file.is_empty() != configuration.tls_private_key_file.is_empty();
     expect(wrong, !is_half, || "tlsCertFile and tlsPrivateKeyFile must be set together".to_owned());

@@ -1,4 +1,4 @@
-//! The node's heartbeat: a Lease that is renewed every ten seconds.
+//! The node's heartbeat: a Lease that is renewed four times while it holds.
 
 use std::time::Duration;
 
@@ -12,8 +12,6 @@ use kube::api::{ObjectMeta, PostParams};
 use crate::context::Shared;
 
 const NAMESPACE: &str = "kube-node-lease";
-const DURATION_SECONDS: i32 = 40;
-const INTERVAL: Duration = Duration::from_secs(10);
 /// Between attempts after a failure: well below the lease's duration.
 const RETRY: Duration = Duration::from_millis(500);
 const LONGEST_RETRY: Duration = Duration::from_secs(7);
@@ -23,13 +21,14 @@ pub async fn renew(context: Shared, drain: Drain) {
     let api: Api<Lease> = Api::namespaced(context.client.clone(), NAMESPACE);
     let mut known: Option<Lease> = None;
     let mut retry = RETRY;
+    let interval = Duration::from_secs(context.config.lease_seconds.unsigned_abs().into()) / 4;
     loop {
         let pause = match drain.until(renew_once(&context, &api, known.take())).await {
             None => return,
             Some(Ok(lease)) => {
                 known = Some(lease);
                 retry = RETRY;
-                INTERVAL
+                interval
             }
             Some(Err(err)) => {
                 tracing::debug!(err = %err, "node lease cannot be renewed");
@@ -52,7 +51,7 @@ async fn renew_once(context: &Shared, api: &Api<Lease>, known: Option<Lease>) ->
     };
     let spec = LeaseSpec {
         holder_identity: Some(name.clone()),
-        lease_duration_seconds: Some(DURATION_SECONDS),
+        lease_duration_seconds: Some(context.config.lease_seconds),
         renew_time: Some(MicroTime(context.env.now())),
         ..LeaseSpec::default()
     };

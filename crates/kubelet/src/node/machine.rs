@@ -49,6 +49,12 @@ impl Machine {
         })
     }
 
+    /// How many pods there can be, of which each CPU takes so many at most; 0 for no such limit.
+    pub fn max_pods(&self, all: u32, per_core: u32) -> u32 {
+        let cores = u32::try_from(self.cpu_milli / 1000).unwrap_or(u32::MAX);
+        if per_core == 0 { all } else { all.min(per_core.saturating_mul(cores)) }
+    }
+
     /// What the machine has.
     pub fn capacity(&self, max_pods: u32) -> Amounts {
         let mut amounts = Amounts::from([

@@ -19,15 +19,13 @@ use k8s_openapi::api::core::v1::{ContainerImage, Node, NodeCondition, NodeStatus
 use kube::Api;
 
 pub use lease::renew;
-pub use machine::{Machine, MachineError, disk_usage, meminfo, memory};
+pub use machine::{Machine, MachineError, architecture, disk_usage, kubelet_version, meminfo, memory};
 pub use oom::watch_oom;
 pub use shares::share;
 
 use crate::context::Shared;
 use crate::csi;
 
-/// How often the machine and the runtime are looked at.
-const INTERVAL: Duration = Duration::from_secs(10);
 /// How often the images are listed for the status.
 const IMAGES_INTERVAL: Duration = Duration::from_secs(60);
 /// Between attempts to reach the API server at the start.
@@ -82,7 +80,7 @@ pub async fn run(context: Shared, port: u16, drain: Drain) {
         let next = drain.until(keeper.keep(node.as_deref())).await;
         let pause = match next {
             None => return,
-            Some(Ok(())) => INTERVAL,
+            Some(Ok(())) => context.config.status_update_interval,
             Some(Err(err)) => {
                 tracing::warn!(err = %err, "node status cannot be written");
                 RETRY
@@ -98,8 +96,8 @@ pub async fn run(context: Shared, port: u16, drain: Drain) {
             // The sender lives as long as the context.
             _ = conditions.changed() => {}
             // A volume is not mounted before it is known that it is used.
-            () = context.csi.attachments.unreported(), if pause == INTERVAL => {}
-            () = context.devices.changed(), if pause == INTERVAL => {}
+            () = context.csi.attachments.unreported(), if pause != RETRY => {}
+            () = context.devices.changed(), if pause != RETRY => {}
         }
     }
 }

@@ -5,8 +5,6 @@ use k8s_openapi::api::core::v1::{ContainerImage, NodeRuntimeHandler, NodeRuntime
 
 use crate::context::Context;
 
-/// How many images the status names.
-const MAX_IMAGES: usize = 50;
 /// How many names of one image the status has.
 const MAX_NAMES: usize = 5;
 
@@ -69,7 +67,7 @@ pub async fn images(context: &Context) -> Result<Vec<ContainerImage>, v1::Status
     let answer = context.images.clone().list_images(v1::ListImagesRequest { filter: None }).await?;
     let mut images = answer.into_inner().images;
     images.sort_by_key(|image| std::cmp::Reverse(image.size));
-    images.truncate(MAX_IMAGES);
+    images.truncate(context.config.status_max_images.unwrap_or(usize::MAX));
     let one = |image: v1::Image| {
         let mut names: Vec<String> = image.repo_digests.into_iter().chain(image.repo_tags).collect();
         names.truncate(MAX_NAMES);

@@ -7,13 +7,22 @@ use jiff::{SignedDuration, Timestamp};
 
 /// The first waiting time.
 const INITIAL: Duration = Duration::from_secs(10);
-/// The longest waiting time.
+/// The longest waiting time, unless another is set.
 pub const MAXIMUM: Duration = Duration::from_secs(300);
+/// After so long without trouble the count starts anew.
+const QUIET: SignedDuration = SignedDuration::from_secs(600);
 
 /// Waiting times by key, as data: the caller brings the clock.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct BackOff {
+    longest: Duration,
     entries: HashMap<String, Entry>,
+}
+
+impl Default for BackOff {
+    fn default() -> Self {
+        Self::up_to(MAXIMUM)
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -23,6 +32,11 @@ struct Entry {
 }
 
 impl BackOff {
+    /// Waiting times that grow no longer than `longest`.
+    pub fn up_to(longest: Duration) -> Self {
+        Self { longest, entries: HashMap::new() }
+    }
+
     /// The waiting time that applies to `key` at present.
     pub fn delay(&self, key: &str) -> Duration {
         self.entries.get(key).map_or(Duration::ZERO, |entry| entry.delay)
@@ -47,8 +61,8 @@ impl BackOff {
     /// Lengthens the waiting time of `key` after something failed at `event`.
     pub fn next(&mut self, key: &str, event: Timestamp, now: Timestamp) {
         let entry = self.entries.entry(key.to_owned()).or_insert(Entry { delay: Duration::ZERO, updated: now });
-        entry.delay =
-            if entry.delay.is_zero() || expired(entry, event) { INITIAL } else { (entry.delay * 2).min(MAXIMUM) };
+        let delay = if entry.delay.is_zero() || expired(entry, event) { INITIAL } else { entry.delay * 2 };
+        entry.delay = delay.min(self.longest);
         entry.updated = now;
     }
 
@@ -58,9 +72,8 @@ impl BackOff {
     }
 }
 
-/// After twice the longest waiting time without trouble the count starts anew.
 fn expired(entry: &Entry, event: Timestamp) -> bool {
-    event.duration_since(entry.updated) > SignedDuration::from_secs(2 * MAXIMUM.as_secs() as i64)
+    event.duration_since(entry.updated) > QUIET
 }
 
 #[cfg(test)]
@@ -87,5 +100,17 @@ mod tests {
         back_off.next("a", at(now), at(now));
         back_off.next("a", at(now + 601), at(now + 601));
         assert_eq!(back_off.delay("a").as_secs(), 10);
+    }
+
+    #[test]
+    fn the_longest_wait_can_be_set() {
+        let mut back_off = BackOff::up_to(Duration::from_secs(15));
+        back_off.next("a", at(0), at(0));
+        back_off.next("a", at(20), at(20));
+        back_off.next("a", at(40), at(40));
+        assert_eq!(back_off.delay("a").as_secs(), 15);
+        let mut back_off = BackOff::up_to(Duration::from_secs(2));
+        back_off.next("a", at(0), at(0));
+        assert_eq!(back_off.delay("a").as_secs(), 2);
     }
 }

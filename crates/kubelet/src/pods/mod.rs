@@ -20,6 +20,7 @@ mod phase;
 mod pinning;
 mod plan;
 mod publish;
+mod pulse;
 mod references;
 mod resize;
 mod source;
@@ -48,6 +49,7 @@ pub use dns::{NodeDns, parse_resolv_conf};
 pub use observe::observe;
 pub use observed::{Instance, Observed, State, timestamp};
 pub use publish::StatusManager;
+pub use pulse::Pulse;
 pub use references::References;
 pub use source::NodePods;
 pub use status::{Failure, whole_seconds};
@@ -132,6 +134,7 @@ pub async fn run(context: Shared, drain: Drain) {
     let mut shared_cpus = context.managers.changes();
     // When what is left over is looked for; never again once that was found.
     let mut adopt_at = Some(context.env.instant());
+    let mut asked = context.pulse.take();
     loop {
         let adoptable = async {
             // Before anything is removed as left over, the pods that should be here must be known.
@@ -141,6 +144,7 @@ pub async fn run(context: Shared, drain: Drain) {
         };
         tokio::select! {
             () = drain.drained() => break,
+            () = pulse::answer(&mut asked) => {}
             () = adoptable, if adopt_at.is_some() => {
                 // A runtime that was killed as well comes back.
                 let adopted = adopt(&context, &workers, &mut tasks, &drain).await;

@@ -33,6 +33,11 @@ impl NodePods {
         pods
     }
 
+    /// How many mirror pods there are.
+    pub fn mirrors(&self) -> usize {
+        self.api.lister().list().iter().filter(|pod| is_mirror(pod)).count()
+    }
+
     /// The pod of that name.
     pub fn get(&self, namespace: &str, name: &str) -> Option<Arc<Pod>> {
         let key = ObjectKey::namespaced(namespace, name);

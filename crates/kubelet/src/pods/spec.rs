@@ -190,3 +190,13 @@ pub fn has_startup_probe(container: &Container) -> bool {
 pub fn probe_grace_period(pod: &Pod, probe: Option<&Probe>) -> i64 {
     probe.and_then(|probe| probe.termination_grace_period_seconds).unwrap_or_else(|| grace_period(pod))
 }
+
+/// The sort of a pod's container, as metrics call it.
+pub fn container_type(pod: &Pod, name: &str) -> &'static str {
+    let has = |list: &[Container]| list.iter().any(|container| container.name == name);
+    match (has(containers(pod)), has(init_containers(pod))) {
+        (true, _) => "container",
+        (_, true) => "init_container",
+        _ => "ephemeral_container",
+    }
+}

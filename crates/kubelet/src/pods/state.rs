@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use client::EventType;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Pod, PodStatus};
+use tokio::time::Instant;
 
 use super::backoff::BackOff;
 use super::conditions::OWNED;
@@ -56,13 +58,15 @@ pub struct PodState {
     pub resized: BTreeMap<String, cri::LinuxContainerResources>,
     /// The CPUs to which running instances were moved, by their identifier.
     pub pinned: BTreeMap<String, CpuSet>,
+    /// When the pod was seen first.
+    seen: Instant,
     /// The status as it was last computed.
     last: Option<PodStatus>,
 }
 
 impl PodState {
     /// Nothing is known but the pod.
-    pub fn new(pod: Arc<Pod>) -> Self {
+    pub fn new(pod: Arc<Pod>, max_back_off: Duration, seen: Instant) -> Self {
         Self {
             desired: Arc::clone(&pod),
             pod,
@@ -71,7 +75,7 @@ impl PodState {
             admitted: false,
             has_cgroup: false,
             stopped: false,
-            back_off: BackOff::default(),
+            back_off: BackOff::up_to(max_back_off),
             held: BTreeMap::new(),
             failed: BTreeMap::new(),
             crash_looping: BTreeMap::new(),
@@ -81,6 +85,7 @@ impl PodState {
             progress: None,
             resized: BTreeMap::new(),
             pinned: BTreeMap::new(),
+            seen,
             last: None,
         }
     }
@@ -142,6 +147,10 @@ impl PodState {
             node_ips: &context.node_ips,
             now: context.env.now(),
         });
+        let was_pending = self.last.as_ref().is_some_and(|last| last.phase.as_deref() == Some("Pending"));
+        if was_pending && status.phase.as_deref() == Some("Running") {
+            context.metrics.pod_started(self.seen.elapsed());
+        }
         context.statuses.publish(&self.pod, status.clone());
         self.last = Some(status);
     }

@@ -83,7 +83,7 @@ impl Worker {
         Self {
             probes: PodProbes::new(Arc::clone(&context), Arc::clone(&wake)),
             references: References::default(),
-            state: PodState::new(pod),
+            state: PodState::new(pod, context.config.max_back_off, context.env.instant()),
             context,
             updates,
             wake,
@@ -96,7 +96,11 @@ impl Worker {
     pub async fn run(mut self, drain: Drain) {
         loop {
             // Boxed, as other large futures here: unoptimised builds would copy them over a deep stack.
-            let next = match drain.until(Box::pin(self.sync())).await {
+            let began = self.context.env.instant();
+            let outcome = drain.until(Box::pin(self.sync())).await;
+            let operation = if self.state.is_ending() { "kill" } else { "sync" };
+            self.context.metrics.pod_synced(operation, began.elapsed());
+            let next = match outcome {
                 None => return,
                 Some(Ok(next)) => next,
                 Some(Err(err)) => {
@@ -314,10 +318,12 @@ impl Worker {
         match self.attend(work, Update::wants_stop).await {
             None => {}
             Some(Ok(())) => {
+                self.context.metrics.sandbox_started(true);
                 self.state.held.remove(SANDBOX);
                 self.state.sandbox_failures = 0;
             }
             Some(Err(err)) => {
+                self.context.metrics.sandbox_started(false);
                 tracing::warn!(name = spec::name(&self.state.pod), err = %err, "sandbox cannot be made");
                 self.state.sandbox_failures += 1;
                 let delay = Duration::from_secs(1) * 2u32.saturating_pow(self.state.sandbox_failures.min(6) - 1);
@@ -346,6 +352,10 @@ impl Worker {
         let outcome = self.attend(Box::pin(start::container(&context, &around, &start)), Update::wants_stop).await;
         self.references = references;
         self.state.starting.retain(|starting| *starting != name);
+        if let Some(outcome) = &outcome {
+            let failure = outcome.as_ref().err().map(|err| err.reason);
+            context.metrics.container_started(spec::container_type(&pod, &name), failure);
+        }
         match outcome {
             None => return None,
             Some(Ok(())) => {

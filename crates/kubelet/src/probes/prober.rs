@@ -13,6 +13,7 @@ use tokio::sync::{Notify, watch};
 use super::check::{Subject, Verdict, check};
 use super::results::{Outcome, ProbeKind, ProbeResults};
 use crate::context::Shared;
+use crate::metrics::ProbeLabels;
 use crate::pods::{Instance, Observed, State, spec};
 
 /// A check that could not be made is tried so often before it counts for nothing.
@@ -173,8 +174,15 @@ fn seconds(value: Option<i32>, default: u64) -> Duration {
 }
 
 impl Prober {
-    /// Checks in its rhythm until the container ends; a failed liveness or startup probe has nothing more to say.
+    /// Checks until the container ends; what was counted of it goes with the probe.
     async fn run(self, drain: Drain) {
+        self.check_in_rhythm(drain.clone()).await;
+        drain.drained().await;
+        self.context.metrics.forget_probe(self.labels());
+    }
+
+    /// Checks in its rhythm until the container ends; a failed liveness or startup probe has nothing more to say.
+    async fn check_in_rhythm(&self, drain: Drain) {
         let period = seconds(self.probe.period_seconds, 10).max(Duration::from_secs(1));
         let started = crate::pods::timestamp(self.started_at).unwrap_or_else(|| self.context.env.now());
         let first = started.saturating_add(seconds(self.probe.initial_delay_seconds, 0)).unwrap_or(started);
@@ -217,6 +225,7 @@ impl Prober {
     /// One check; `None` where nothing was learnt.
     async fn check(&self) -> Option<bool> {
         let subject = Subject { container: &self.container, container_id: &self.container_id, ip: &self.ip };
+        let began = self.context.env.instant();
         let mut verdict = Verdict::Success;
         for _ in 0..ATTEMPTS {
             verdict = check(&self.context, &subject, &self.probe).await;
@@ -228,6 +237,12 @@ impl Prober {
             let name = Some(self.container.name.as_str());
             self.context.event(&self.pod, name, EventType::Warning, "Unhealthy", message);
         };
+        let result = match verdict {
+            Verdict::Success => "successful",
+            Verdict::Failure(_) => "failed",
+            Verdict::Error(_) => "unknown",
+        };
+        self.context.metrics.probed(self.labels(), result, began.elapsed());
         match verdict {
             Verdict::Success => Some(true),
             Verdict::Failure(output) => {
@@ -238,6 +253,16 @@ impl Prober {
                 event(format!("{} probe errored and resulted in unknown state: {message}", self.kind.title()));
                 None
             }
+        }
+    }
+
+    fn labels(&self) -> ProbeLabels<'_> {
+        ProbeLabels {
+            kind: self.kind.title(),
+            container: &self.container.name,
+            pod: spec::name(&self.pod),
+            namespace: spec::namespace(&self.pod),
+            uid: spec::uid(&self.pod),
         }
     }
 

@@ -1,7 +1,7 @@
 //! Who asks the kubelet, and whether they may: both are the API server's to say. A client certificate of the cluster's
 //! authority names its owner, a bearer token is shown to the API server (TokenReview), and what somebody may do is
-//! asked there as well (SubjectAccessReview of `nodes/<subresource>`). Answers are kept for a while. Nobody is served
-//! without a name.
+//! asked there as well (SubjectAccessReview of `nodes/<subresource>`). Answers are kept for a while. Who shows
+//! nothing is not served, unless the configuration lets the API server decide about `system:anonymous`.
 
 mod attributes;
 #[cfg(test)]
@@ -29,13 +29,41 @@ use sha2::{Digest, Sha256};
 use crate::config::Config;
 use attributes::Attributes;
 
-/// How long the API server's answers are believed: upstream's defaults.
-const TOKEN: Duration = Duration::from_secs(120);
-const ALLOWED: Duration = Duration::from_secs(300);
-const DENIED: Duration = Duration::from_secs(30);
-
 /// The group of everybody who is known.
 const AUTHENTICATED: &str = "system:authenticated";
+/// Who shows nothing, where that is allowed.
+const ANONYMOUS: (&str, &str) = ("system:anonymous", "system:unauthenticated");
+
+/// Whom the server believes, and for how long.
+#[derive(Clone, Debug)]
+pub struct AccessSettings {
+    /// `authentication.anonymous.enabled`: whether the API server is asked about who shows nothing.
+    pub anonymous: bool,
+    /// `authentication.webhook.enabled`: whether tokens count.
+    pub tokens: bool,
+    /// `authentication.webhook.cacheTTL`: for how long a token does without being looked at again.
+    pub token: Duration,
+    /// `authorization.mode`: whether the API server is asked who may; otherwise everybody may who is known.
+    pub asks: bool,
+    /// `authorization.webhook.cacheAuthorizedTTL`.
+    pub allowed: Duration,
+    /// `authorization.webhook.cacheUnauthorizedTTL`.
+    pub denied: Duration,
+}
+
+impl Default for AccessSettings {
+    fn default() -> Self {
+        let seconds = Duration::from_secs;
+        Self {
+            anonymous: false,
+            tokens: true,
+            token: seconds(120),
+            asks: true,
+            allowed: seconds(300),
+            denied: seconds(30),
+        }
+    }
+}
 
 /// The certificates that a client has shown for its connection; none of them is verified yet.
 #[derive(Clone, Debug)]
@@ -53,6 +81,7 @@ pub struct Access {
     client: kube::Client,
     client_ca: Arc<Trust>,
     node_name: String,
+    settings: AccessSettings,
     env: Env,
     tokens: TtlCache<[u8; 32], Option<UserInfo>>,
     decisions: TtlCache<String, bool>,
@@ -100,16 +129,20 @@ impl Access {
     pub fn new(config: &Config, client: kube::Client, env: Env) -> Self {
         let (client_ca, node_name) = (config.client_ca.clone(), config.node_name.clone());
         let (tokens, decisions) = (TtlCache::new(env.clone()), TtlCache::new(env.clone()));
-        Self { client, client_ca, node_name, env, tokens, decisions }
+        Self { client, client_ca, node_name, settings: config.access.clone(), env, tokens, decisions }
     }
 
     async fn admit(&self, shown: &Shown, headers: &HeaderMap, attributes: &Attributes) -> Result<(), Refusal> {
         let by_certificate = self.by_certificate(shown);
         let user = match (by_certificate, bearer(headers)) {
             (Some(user), _) => user,
-            (None, Some(token)) => self.by_token(token).await.ok_or(Refusal::Unauthorized)?,
-            (None, None) => return Err(Refusal::Unauthorized),
+            (None, Some(token)) if self.settings.tokens => self.by_token(token).await.ok_or(Refusal::Unauthorized)?,
+            _ if self.settings.anonymous => anonymous(),
+            _ => return Err(Refusal::Unauthorized),
         };
+        if !self.settings.asks {
+            return Ok(());
+        }
         for subresource in attributes.subresources {
             match self.may(&user, attributes.verb, subresource).await {
                 Ok(true) => return Ok(()),
@@ -152,7 +185,7 @@ impl Access {
             }
         };
         let user = status.user.filter(|_| status.authenticated == Some(true));
-        self.tokens.put(key, user.clone(), TOKEN);
+        self.tokens.put(key, user.clone(), self.settings.token);
         user
     }
 
@@ -179,9 +212,15 @@ impl Access {
         let review = SubjectAccessReview { spec, ..SubjectAccessReview::default() };
         let api = Api::<SubjectAccessReview>::all(self.client.clone());
         let status = api.create(&PostParams::default(), &review).await?.status.unwrap_or_default();
-        self.decisions.put(key, status.allowed, if status.allowed { ALLOWED } else { DENIED });
+        let kept = if status.allowed { self.settings.allowed } else { self.settings.denied };
+        self.decisions.put(key, status.allowed, kept);
         Ok(status.allowed)
     }
+}
+
+fn anonymous() -> UserInfo {
+    let (name, group) = ANONYMOUS;
+    UserInfo { username: Some(name.to_owned()), groups: Some(vec![group.to_owned()]), ..UserInfo::default() }
 }
 
 /// The token that a request shows.

@@ -60,9 +60,15 @@ fn memory(context: &Context, time: &Value) -> Option<Value> {
 }
 
 fn swap(time: &Value) -> Option<Value> {
+    let (free, used) = swap_usage()?;
+    Some(json!({"time": time, "swapAvailableBytes": free, "swapUsageBytes": used}))
+}
+
+/// Bytes of swap that are free, and that are used.
+pub(super) fn swap_usage() -> Option<(i64, i64)> {
     let text = fs::read_to_string("/proc/meminfo").ok()?;
     let (total, free) = (meminfo(&text, "SwapTotal")?, meminfo(&text, "SwapFree")?);
-    Some(json!({"time": time, "swapAvailableBytes": free, "swapUsageBytes": total - free}))
+    Some((free, total - free))
 }
 
 /// The disk on which a path is, or the nearest directory above it that exists.

@@ -3,8 +3,10 @@
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use cri as v1;
 use k8s_openapi::api::core::v1::Pod;
-use serde_json::json;
+use serde::Serialize;
+use serde_json::{Value, json};
 use std::sync::Arc;
 
 use crate::context::{Context, Shared};
@@ -22,9 +24,41 @@ impl IntoResponse for Refusal {
 
 /// All pods of the node, as a list object.
 pub async fn list(State(context): State<Shared>) -> Response {
-    let items = context.pods.list();
+    pod_list(&context.pods.list())
+}
+
+fn pod_list<T: Serialize>(items: &[T]) -> Response {
     let list = json!({"kind": "PodList", "apiVersion": "v1", "metadata": {}, "items": items});
     ([(header::CONTENT_TYPE, "application/json")], list.to_string()).into_response()
+}
+
+/// The pods that the runtime runs, as far as it knows them.
+pub async fn running_list(State(context): State<Shared>) -> Result<Response, Refusal> {
+    let refused = |err: v1::Status| Refusal(StatusCode::INTERNAL_SERVER_ERROR, err.message().to_owned());
+    let mut runtime = context.runtime.clone();
+    let state = v1::PodSandboxStateValue { state: v1::PodSandboxState::SandboxReady.into() };
+    let filter = v1::PodSandboxFilter { state: Some(state), ..Default::default() };
+    let sandboxes =
+        runtime.list_pod_sandbox(v1::ListPodSandboxRequest { filter: Some(filter) }).await.map_err(refused)?;
+    let state = v1::ContainerStateValue { state: v1::ContainerState::ContainerRunning.into() };
+    let filter = v1::ContainerFilter { state: Some(state), ..Default::default() };
+    let containers =
+        runtime.list_containers(v1::ListContainersRequest { filter: Some(filter) }).await.map_err(refused)?;
+    let containers = containers.into_inner().containers;
+    let one = |sandbox: v1::PodSandbox| {
+        let metadata = sandbox.metadata.unwrap_or_default();
+        let own = containers.iter().filter(|container| container.pod_sandbox_id == sandbox.id);
+        let own: Vec<Value> = own
+            .map(|container| {
+                let name = container.metadata.as_ref().map(|metadata| metadata.name.as_str());
+                json!({"name": name, "image": container.image_ref, "resources": {}})
+            })
+            .collect();
+        let names = json!({"name": metadata.name, "namespace": metadata.namespace, "uid": metadata.uid});
+        json!({"metadata": names, "spec": {"containers": own}, "status": {}})
+    };
+    let items: Vec<Value> = sandboxes.into_inner().items.into_iter().map(one).collect();
+    Ok(pod_list(&items))
 }
 
 /// A pod of this node and what the runtime has of it.

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use base::Drain;
 use cri::{self as v1, RuntimeClient};
+use futures::{StreamExt, stream};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
 use crate::context::Shared;
@@ -76,7 +77,7 @@ pub async fn run(context: Shared, drain: Drain) {
 async fn rotate_all(context: &Shared) {
     let logs: Vec<(String, PathBuf)> =
         context.logs.lock().iter().map(|(id, path)| (id.clone(), path.clone())).collect();
-    for (container_id, path) in logs {
+    let rotate_one = async |(container_id, path): (String, PathBuf)| {
         let request = v1::ReopenContainerLogRequest { container_id };
         let reopen = || {
             let (mut runtime, request) = (context.runtime.clone(), request.clone());
@@ -87,7 +88,8 @@ async fn rotate_all(context: &Shared) {
         if let Err(err) = rotate(&path, &stamp, limits, reopen).await {
             tracing::warn!(path = %path.display(), err = %err, "log cannot be rotated");
         }
-    }
+    };
+    stream::iter(logs).for_each_concurrent(context.config.container_log_max_workers.max(1), rotate_one).await;
 }
 
 /// Why a log was not rotated.

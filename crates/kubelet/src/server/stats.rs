@@ -13,7 +13,7 @@ use serde_json::{Map, Value, json};
 use super::pods::Refusal;
 use crate::context::Shared;
 use crate::pods::{names, spec};
-use crate::stats;
+use crate::stats::{self, MachineCpu};
 use crate::volumes::{self, VolumeUsage};
 
 async fn pod_stats(context: &Shared) -> Result<Vec<v1::PodSandboxStats>, Refusal> {
@@ -188,7 +188,8 @@ fn container(stats: &v1::ContainerStats) -> Value {
 pub async fn resource_metrics(State(context): State<Shared>) -> Result<Response, Refusal> {
     let mut samples: HashMap<&str, Vec<String>> = HashMap::new();
     let mut sample = |name: &'static str, labels: String, value: String, nanoseconds: i64| {
-        samples.entry(name).or_default().push(format!("{name}{{{labels}}} {value} {}", nanoseconds / 1_000_000));
+        let labels = if labels.is_empty() { labels } else { format!("{{{labels}}}") };
+        samples.entry(name).or_default().push(format!("{name}{labels} {value} {}", nanoseconds / 1_000_000));
     };
     for stats in pod_stats(&context).await? {
         let metadata = stats.attributes.unwrap_or_default().metadata.unwrap_or_default();
@@ -199,12 +200,7 @@ pub async fn resource_metrics(State(context): State<Shared>) -> Result<Response,
                         names: (&'static str, &'static str),
                         labels: &str| {
             if let Some((cpu, total)) = cpu.and_then(|cpu| Some((cpu, value(cpu.usage_core_nano_seconds.as_ref())?))) {
-                sample(
-                    names.0,
-                    labels.to_owned(),
-                    format!("{}.{:09}", total / 1_000_000_000, total % 1_000_000_000),
-                    cpu.timestamp,
-                );
+                sample(names.0, labels.to_owned(), in_seconds(total), cpu.timestamp);
             }
             if let Some((memory, bytes)) =
                 memory.and_then(|memory| Some((memory, value(memory.working_set_bytes.as_ref())?)))
@@ -224,6 +220,16 @@ pub async fn resource_metrics(State(context): State<Shared>) -> Result<Response,
             both(stats.cpu.as_ref(), stats.memory.as_ref(), names, &labels);
         }
     }
+    let now = i64::try_from(context.env.now().as_nanosecond()).unwrap_or(i64::MAX);
+    for (name, value) in [
+        ("node_cpu_usage_seconds_total", MachineCpu::used().map(in_seconds)),
+        ("node_memory_working_set_bytes", context.cgroups.machine_memory().map(|(used, _)| used.to_string())),
+        ("node_swap_usage_bytes", super::node_stats::swap_usage().map(|(_, used)| used.to_string())),
+    ] {
+        if let Some(value) = value {
+            sample(name, String::new(), value, now);
+        }
+    }
     let mut text = String::new();
     for (name, help, kind) in METRICS {
         let Some(lines) = samples.get(name) else { continue };
@@ -233,14 +239,22 @@ pub async fn resource_metrics(State(context): State<Shared>) -> Result<Response,
     Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response())
 }
 
+/// Nanoseconds as seconds.
+fn in_seconds(nanos: u64) -> String {
+    format!("{}.{:09}", nanos / 1_000_000_000, nanos % 1_000_000_000)
+}
+
 /// Name, help and type of what is measured.
-const METRICS: [(&str, &str, &str); 4] = [
+const METRICS: [(&str, &str, &str); 7] = [
     (
         "container_cpu_usage_seconds_total",
         "[STABLE] Cumulative cpu time consumed by the container in core-seconds",
         "counter",
     ),
     ("container_memory_working_set_bytes", "[STABLE] Current working set of the container in bytes", "gauge"),
+    ("node_cpu_usage_seconds_total", "[STABLE] Cumulative cpu time consumed by the node in core-seconds", "counter"),
+    ("node_memory_working_set_bytes", "[STABLE] Current working set of the node in bytes", "gauge"),
+    ("node_swap_usage_bytes", "[ALPHA] Current swap usage of the node in bytes", "gauge"),
     ("pod_cpu_usage_seconds_total", "[STABLE] Cumulative cpu time consumed by the pod in core-seconds", "counter"),
     ("pod_memory_working_set_bytes", "[STABLE] Current working set of the pod in bytes", "gauge"),
 ];

@@ -79,3 +79,52 @@ async fn a_node_that_others_register_is_only_reported() {
     assert!(nodes.get_opt("n1").await.expect("answered").is_none());
     stage.stop().await;
 }
+
+#[tokio::test]
+async fn the_kubelet_measures_itself_and_shows_the_machines_logs() {
+    let mut stage = Stage::with(&["image:1"], |config| config.system_logs_dir = config.pod_logs_dir.clone()).await;
+    let mut web = pod("web").container("c", "image:1").build();
+    let probe = json!({"exec": {"command": ["true"]}, "periodSeconds": 1});
+    let containers = &mut web.spec.as_mut().expect("a specification").containers;
+    containers[0].liveness_probe = Some(serde_json::from_value(probe).expect("a probe"));
+    web.spec.as_mut().expect("a specification").node_name = Some("n1".to_owned());
+    stage.pods().create(&PostParams::default(), &web).await.expect("created");
+    stage.until_phase("web", "Running").await;
+    let has = async |path: &str, wanted: &str| {
+        let (head, body) = stage.get(path, "operators").await;
+        assert!(head.starts_with("HTTP/1.1 200"), "{path}: {head} {body}");
+        Some(()).filter(|()| body.contains(wanted))
+    };
+    let counted = "prober_probe_total{container=\"c\",namespace=\"default\",pod=\"web\"";
+    stage.until("a counted probe", async || has("/metrics/probes", counted).await).await;
+    for (path, wanted) in [
+        ("/metrics", "kubelet_node_name{node=\"n1\"} 1\n"),
+        ("/metrics", "kubelet_running_containers{container_state=\"running\"} 1\n"),
+        ("/metrics", "kubelet_running_pods 1\n"),
+        ("/metrics", "kubelet_desired_pods{static=\"\"} 1\n"),
+        ("/metrics", "path=\"metrics/probes\""),
+        ("/healthz", "ok"),
+        ("/healthz?verbose=1", "[+]ping ok\n[+]log ok\n[+]syncloop ok\nhealthz check passed\n"),
+        ("/healthz/syncloop", "ok"),
+        ("/runningpods/", "\"name\":\"web\""),
+        ("/logs/", "<a href=\"default_web_"),
+    ] {
+        stage.until(wanted, async || has(path, wanted).await).await;
+    }
+    stage.stop().await;
+}
+
+#[tokio::test]
+async fn what_lets_people_into_containers_can_be_switched_off() {
+    let mut stage = Stage::new(&[]).await;
+    stage.stop().await;
+    stage.start_with(&[("config.yaml", "enableDebuggingHandlers: false\n")]);
+    for path in ["/containerLogs/default/web/c", "/exec/default/web/c", "/runningpods/", "/logs/"] {
+        let (head, body) = stage.get(path, "operators").await;
+        assert!(head.starts_with("HTTP/1.1 405"), "{path}: {head}");
+        assert_eq!(body, "Debug endpoints are disabled.\n", "{path}");
+    }
+    let (head, _) = stage.get("/pods", "operators").await;
+    assert!(head.starts_with("HTTP/1.1 200"), "{head}");
+    stage.stop().await;
+}

@@ -214,7 +214,7 @@ fn believes(trust: &Trust, chain: &[CertificateDer<'_>], env: &Env) -> bool {
 async fn kubelet(parts: &mut Parts, presenter: Arc<Presenter>, clients: Arc<Trust>, env: &Env) -> u16 {
     let listener = TcpListener::bind((LOCALHOST, 0)).await.expect("a port");
     let port = listener.local_addr().expect("bound").port();
-    let tls = Arc::new(edge::server_config(presenter, env).expect("a certificate"));
+    let tls = Arc::new(edge::server_config(presenter, &edge::TlsSettings::default(), env).expect("a certificate"));
     let limits = edge::ConnectionLimits::default();
     let edge = edge::Edge { listener, tls, limits, grace: Duration::ZERO, env: env.clone() };
     let env = env.clone();

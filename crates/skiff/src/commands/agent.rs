@@ -29,14 +29,15 @@ pub async fn run(options: Agent) -> Result<()> {
     let client = client::connect(Source::Kubeconfig(joined.kubeconfig.clone()), "kubelet", &env).await?;
     let renewal = ClientRenewal::new(client.clone(), &joined, &env)?;
     parts.spawn_endless("the node's credentials", renewal.run(parts.drain()));
-    let serving = match options.rotate_server_certificates {
+    let service_cidr = options.ranges.services.networks()?;
+    let cluster_dns = node::cluster_dns(&options.node, service_cidr)?;
+    let configuration = node::kubelet_configuration(&options.node, &instance, cluster_dns)?;
+    let serving = match options.rotate_server_certificates || configuration.server_tls_bootstrap {
         true => ServingRenewal::start(&mut parts, client.clone(), &dir, (&name, &ips), &env)?,
         false => serving::self_issued(&mut parts, &dir, (&name, &ips), &env)?,
     };
-    let service_cidr = options.ranges.services.networks()?;
-    let cluster_dns = node::cluster_dns(&options.node, service_cidr)?;
     let config = NodeConfig {
-        configuration: node::kubelet_configuration(&options.node, &instance, cluster_dns)?,
+        configuration,
         serving,
         client_ca: join::follow_authorities(&mut parts, &joined.client_ca_file, &env)?,
         clients,

@@ -13,7 +13,7 @@ use serde_json::json;
 
 use crate::assembly::cni::{self, OtherNode};
 use crate::assembly::join::{self, follow_authorities};
-use crate::assembly::renewal::{ClientRenewal, client_of};
+use crate::assembly::renewal::{ClientRenewal, ServingRenewal, client_of};
 use crate::assembly::{self, node, serving};
 use crate::options::CLUSTER_DOMAIN;
 use crate::options::components::Kubelet;
@@ -45,6 +45,10 @@ pub async fn run(options: Kubelet) -> Result<()> {
     let given = serving::from_files(&mut parts, certificate.as_ref(), key.as_ref(), &env)?;
     let certificate = match given {
         Some(certificate) => certificate,
+        None if configuration.server_tls_bootstrap => {
+            let dir = layout::agent_dir(&instance);
+            ServingRenewal::start(&mut parts, client.clone(), &dir, (&name, &ips), &env)?
+        }
         None => serving::self_issued(&mut parts, &layout::agent_dir(&instance), (&name, &ips), &env)?,
     };
     let client_ca = file(&configuration.authentication.x509.client_ca_file)

@@ -7,6 +7,11 @@ use super::{Config, count};
 
 pub(super) fn set(from: &KubeletConfiguration, config: &mut Config) {
     config.max_pods = count(from.max_pods);
+    config.pods_per_core = count(from.pods_per_core);
+    config.status_update_interval = from.node_status_update_frequency.get();
+    config.status_max_images = usize::try_from(from.node_status_max_images).ok();
+    config.lease_seconds = from.node_lease_duration_seconds;
+    config.fail_cgroup_v1 = from.fail_cgroup_v1;
     config.status_interval = from.node_status_report_frequency.get();
     config.register_node = from.register_node;
     let taint = |taint: &super::super::parts::Taint| Taint {

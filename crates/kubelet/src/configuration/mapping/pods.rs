@@ -11,5 +11,6 @@ pub(super) fn set(from: &KubeletConfiguration, config: &mut Config) {
     config.cluster_domain.clone_from(&from.cluster_domain);
     config.resolv_conf = PathBuf::from(&from.resolv_conf);
     config.pod_pids_limit = count(from.pod_pids_limit.max(0));
+    config.max_back_off = from.crash_loop_back_off.max_container_restart_period.get();
     config.seccomp_default = from.seccomp_default;
 }

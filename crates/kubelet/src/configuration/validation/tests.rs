@@ -72,6 +72,7 @@ fn words_are_those_that_mean_something() {
 #[test]
 fn some_fields_need_or_exclude_others() {
     check_error(json!({"tlsCertFile": "/c"}), "must be set together");
+    check_error(json!({"tlsMinVersion": "VersionSSL30"}), "unknown version of TLS \"VersionSSL30\"");
     check_error(json!({"systemCgroups": "/s"}), "systemCgroups needs cgroupRoot");
     check_error(json!({"enforceNodeAllocatable": ["none", "pods"]}), "must not have more than none");
     check_error(json!({"enforceNodeAllocatable": ["pods", "pods"]}), "has pods twice");

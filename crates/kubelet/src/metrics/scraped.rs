@@ -1,0 +1,115 @@
+//! What is counted when somebody asks: pods, containers and volumes that are there.
+
+use std::collections::BTreeMap;
+
+use axum::response::Response;
+use cri as v1;
+use k8s_openapi::api::core::v1::Pod;
+use prometheus::core::Collector;
+use prometheus::proto::MetricFamily;
+
+use super::{gauges, text};
+use crate::context::Context;
+use crate::node::kubelet_version;
+use crate::pods::spec;
+use crate::static_pods::is_static;
+use crate::volumes;
+
+/// `/metrics`.
+pub async fn scrape(context: &Context) -> Response {
+    let mut families = context.metrics.own();
+    families.extend(build_info());
+    families.extend(pods(context));
+    families.extend(running(context).await);
+    families.extend(volumes_of(context).await);
+    text(families)
+}
+
+fn build_info() -> Vec<MetricFamily> {
+    let info = gauges("kubernetes_build_info", "The version.", &["major", "minor", "git_version", "platform"]);
+    let platform = format!("linux/{}", crate::node::architecture());
+    info.with_label_values(&["1", "35", &kubelet_version(), &platform]).set(1);
+    info.collect()
+}
+
+/// The pods that should run here, by whether manifests ask for them.
+fn pods(context: &Context) -> Vec<MetricFamily> {
+    let labels = ["static"];
+    let desired = gauges("kubelet_desired_pods", "Pods that the kubelet is told to run.", &labels);
+    let active = gauges("kubelet_active_pods", "Pods that have not come to their end.", &labels);
+    let mirrors = gauges("kubelet_mirror_pods", "Mirror pods in the API.", &[]);
+    let known = context.pods.list();
+    for is_from_manifest in [false, true] {
+        let those = || known.iter().filter(|pod| is_static(pod) == is_from_manifest);
+        let label = [if is_from_manifest { "true" } else { "" }];
+        desired.with_label_values(&label).set(number(those().count()));
+        active.with_label_values(&label).set(number(those().filter(|pod| !spec::is_terminal(pod)).count()));
+    }
+    mirrors.with_label_values::<&str>(&[]).set(number(context.pods.mirrors()));
+    [desired.collect(), active.collect(), mirrors.collect()].concat()
+}
+
+/// What the runtime has; nothing where it does not say.
+async fn running(context: &Context) -> Vec<MetricFamily> {
+    let mut runtime = context.runtime.clone();
+    let containers = runtime.list_containers(v1::ListContainersRequest { filter: None }).await;
+    let sandboxes = runtime.list_pod_sandbox(v1::ListPodSandboxRequest { filter: None }).await;
+    let (Ok(containers), Ok(sandboxes)) = (containers, sandboxes) else { return Vec::new() };
+    let mut states = BTreeMap::<&str, usize>::new();
+    for container in containers.into_inner().containers {
+        let state = match container.state() {
+            v1::ContainerState::ContainerCreated => "created",
+            v1::ContainerState::ContainerRunning => "running",
+            v1::ContainerState::ContainerExited => "exited",
+            v1::ContainerState::ContainerUnknown => "unknown",
+        };
+        *states.entry(state).or_default() += 1;
+    }
+    let by_state = gauges("kubelet_running_containers", "Containers, by their state.", &["container_state"]);
+    for (state, count) in states {
+        by_state.with_label_values(&[state]).set(number(count));
+    }
+    let ready =
+        sandboxes.into_inner().items.iter().filter(|one| one.state() == v1::PodSandboxState::SandboxReady).count();
+    let pods = gauges("kubelet_running_pods", "Pods that have a sandbox that runs.", &[]);
+    pods.with_label_values::<&str>(&[]).set(number(ready));
+    [by_state.collect(), pods.collect()].concat()
+}
+
+/// How full the volumes of claims are.
+async fn volumes_of(context: &Context) -> Vec<MetricFamily> {
+    let labels = ["namespace", "persistentvolumeclaim"];
+    let metrics = [
+        ("kubelet_volume_stats_available_bytes", "Bytes that a volume has left."),
+        ("kubelet_volume_stats_capacity_bytes", "Bytes that a volume has."),
+        ("kubelet_volume_stats_used_bytes", "Bytes that are used of a volume."),
+        ("kubelet_volume_stats_inodes", "Inodes that a volume has."),
+        ("kubelet_volume_stats_inodes_free", "Inodes that a volume has left."),
+        ("kubelet_volume_stats_inodes_used", "Inodes that are used of a volume."),
+    ]
+    .map(|(name, help)| gauges(name, help, &labels));
+    for pod in context.pods.list().iter().filter(|pod| has_claims(pod)) {
+        for volume in volumes::of_pod(context, pod).await {
+            let Some(claim) = &volume.claim else { continue };
+            let usage = &volume.usage;
+            let values =
+                [usage.available, usage.capacity, usage.used, usage.inodes, usage.inodes_free, usage.inodes_used];
+            for (metric, value) in metrics.iter().zip(values) {
+                if let Some(value) = value {
+                    let value = i64::try_from(value).unwrap_or(i64::MAX);
+                    metric.with_label_values(&[spec::namespace(pod), claim.as_str()]).set(value);
+                }
+            }
+        }
+    }
+    metrics.iter().flat_map(Collector::collect).collect()
+}
+
+fn has_claims(pod: &Pod) -> bool {
+    let volumes = spec::spec(pod).volumes.iter().flatten();
+    volumes.into_iter().any(|volume| volume.persistent_volume_claim.is_some() || volume.ephemeral.is_some())
+}
+
+fn number(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
