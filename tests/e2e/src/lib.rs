@@ -5,6 +5,7 @@
 
 mod cluster;
 mod containerd;
+mod docker;
 pub mod http;
 mod images;
 mod kubectl;
@@ -16,6 +17,7 @@ mod usage;
 
 pub use cluster::{Cluster, Layout};
 pub use containerd::Containerd;
+pub use docker::Docker;
 pub use images::{PRINTING, build_hello};
 pub use kubectl::{Kubectl, Running};
 pub use machine::{Machines, run_inside};

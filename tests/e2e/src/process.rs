@@ -80,6 +80,12 @@ impl Process {
         self.wait(Duration::from_secs(30))
     }
 
+    /// Asks it to end; how it did, unless it takes longer than this.
+    pub fn try_stop(&mut self, deadline: Duration) -> Option<ExitStatus> {
+        self.signal(Signal::SIGTERM);
+        testkit::poll(deadline, || self.child.try_wait().expect("the child is ours"))
+    }
+
     /// Waits for it to end by itself.
     #[track_caller]
     pub fn wait(&mut self, deadline: Duration) -> ExitStatus {

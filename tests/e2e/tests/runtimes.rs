@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use skiff_e2e::{Cluster, Containerd, Kubectl, Layout, Machines, http};
+use skiff_e2e::{Cluster, Containerd, Docker, Kubectl, Layout, Machines, http};
 
 const SOON: Duration = Duration::from_secs(60);
 
@@ -23,6 +23,22 @@ fn containerd_runs_pods() {
     assert!(containerd.network_files().is_empty(), "{:?}", containerd.network_files());
 }
 
+#[test]
+fn docker_runs_pods() {
+    let mut cluster = Cluster::prepare("dkr", Layout::OneProcess);
+    let mut docker = Docker::start(cluster.machines().first());
+    let options = docker.options();
+    let options: Vec<(&str, &str)> = options.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    cluster.start_prepared(&options);
+    pods_run(&mut cluster);
+    a_killed_adapter_restarts_no_container(&cluster, &mut docker);
+
+    let left = cluster.remove();
+    assert!(left.is_empty(), "left behind:\n{}", left.join("\n"));
+    assert_eq!(docker.containers(), [""; 0]);
+    assert!(docker.network_files().is_empty(), "{:?}", docker.network_files());
+}
+
 fn pods_run(cluster: &mut Cluster) {
     let kubectl = cluster.kubectl();
     services_lead_to_pods(cluster, &kubectl);
@@ -30,6 +46,7 @@ fn pods_run(cluster: &mut Cluster) {
     a_port_of_the_node_leads_to_its_pod(cluster, &kubectl);
     a_pod_whose_probe_fails_is_restarted(&kubectl);
     streams_reach_containers(&kubectl);
+    a_port_is_forwarded(cluster, &kubectl);
     a_killed_server_restarts_no_container(cluster, &kubectl);
 }
 
@@ -118,6 +135,35 @@ fn streams_reach_containers(kubectl: &Kubectl) {
     assert!(summary.contains(r#""name":"port""#), "{summary}");
 }
 
+const READER: &str = r#"
+apiVersion: v1
+kind: Pod
+metadata: {name: reader}
+spec:
+  terminationGracePeriodSeconds: 1
+  containers:
+  - {name: main, image: "skiff.local/hello:1", stdin: true, command: [sh, -c, "while read line; do echo got $line; done; sleep 600"]}
+"#;
+
+fn a_port_is_forwarded(cluster: &Cluster, kubectl: &Kubectl) {
+    let mut forwarding = kubectl.start(&["port-forward", "pod/port", ":8080"]);
+    let line = forwarding.line(|line| line.contains("Forwarding from") && line.contains("127.0.0.1:"));
+    let (_, rest) = line.split_once("127.0.0.1:").expect("it has one");
+    let port: String = rest.chars().take_while(char::is_ascii_digit).collect();
+    let address: SocketAddr = format!("127.0.0.1:{port}").parse().expect("an address");
+    assert_eq!(http::get(cluster.machines().first(), address, "/version").expect("an answer"), "1");
+    drop(forwarding);
+
+    kubectl.apply(READER);
+    kubectl.run(&["wait", "--for=condition=Ready", "pod/reader", "--timeout=60s"]);
+    let mut attached = kubectl.start(&["attach", "-i", "reader"]);
+    attached.say("hello");
+    attached.line(|line| line == "got hello");
+    drop(attached);
+    assert_eq!(kubectl.run(&["logs", "reader"]), "got hello\n");
+    assert_eq!(kubectl.run_with(&["exec", "-i", "reader", "--", "cat"], "in and out"), "in and out");
+}
+
 /// The ids of the containers of all pods that run.
 fn running(kubectl: &Kubectl) -> BTreeMap<String, String> {
     let path = r#"jsonpath={range .items[?(@.status.phase=="Running")]}{.metadata.name} {.status.containerStatuses[0].containerID}{"\n"}{end}"#;
@@ -137,4 +183,19 @@ fn a_killed_server_restarts_no_container(cluster: &mut Cluster, kubectl: &Kubect
     kubectl.run(&["rollout", "status", "deployment/hello", "--timeout=90s"]);
     let after = running(kubectl);
     assert_eq!(after.get("port"), before.get("port"), "the one pod that nobody replaced");
+}
+
+fn a_killed_adapter_restarts_no_container(cluster: &Cluster, docker: &mut Docker) {
+    let kubectl = cluster.kubectl();
+    // Pods that were replaced a moment ago may still be on their way out.
+    let ids = |pods: &BTreeMap<String, String>| ["port", "reader"].map(|pod| pods.get(pod).cloned());
+    let before = ids(&running(&kubectl));
+    assert!(before.iter().all(Option::is_some), "{before:?}");
+    docker.restart_adapter();
+    let mut attached = kubectl.start(&["attach", "-i", "reader"]);
+    attached.say("once more");
+    attached.line(|line| line == "got once more");
+    let logs = || (kubectl.run(&["logs", "reader"]) == "got hello\ngot once more\n").then_some(());
+    testkit::until(SOON, "the line that came after", logs);
+    assert_eq!(ids(&running(&kubectl)), before);
 }
