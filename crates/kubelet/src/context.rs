@@ -75,7 +75,7 @@ pub struct Context {
     /// Drivers of volumes.
     pub csi: Drivers,
     /// Devices that plugins offer.
-    pub devices: Devices,
+    pub devices: Arc<Devices>,
     /// Claims of devices that drivers prepare.
     pub resource_claims: ResourceClaims,
     /// Pulls images.

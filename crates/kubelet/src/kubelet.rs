@@ -16,7 +16,7 @@ use crate::devices::{self, Devices};
 use crate::dra::{self, ResourceClaims};
 use crate::eviction::{self, Conditions};
 use crate::images::{self, ImageCollector, ProvidersError, Puller};
-use crate::managers::{self, Managers, ManagersError};
+use crate::managers::{self, HintProvider, Managers, ManagersError};
 use crate::metrics::Metrics;
 use crate::node::{self, Machine, MachineError};
 use crate::plugins;
@@ -44,6 +44,7 @@ pub struct Kubelet {
     machine: Machine,
     cgroups: Cgroups,
     managers: Managers,
+    devices: Arc<Devices>,
     server: Option<Server>,
 }
 
@@ -105,9 +106,10 @@ impl Kubelet {
         }
         cgroups.prepare()?;
         config.reserved.apply(&cgroups)?;
-        let managers = build_managers(&config, &machine)?;
+        let devices = Arc::new(Devices::restore(config.kubelet_dir().join("device-plugins"), env.clone()));
+        let managers = build_managers(&config, &machine, &devices)?;
         let server = config.enable_server.then(|| Server::bind(&config, &env)).transpose()?;
-        Ok(Self { config, client, env, puller, machine, cgroups, managers, server })
+        Ok(Self { config, client, env, puller, machine, cgroups, managers, devices, server })
     }
 
     /// The server's port; 0 where there is none.
@@ -117,7 +119,7 @@ impl Kubelet {
 
     /// Runs until the drain signal. Containers are left running.
     pub async fn run(self, drain: Drain) -> Result<(), RunError> {
-        let Self { config, client, env, puller, machine, cgroups, managers, server } = self;
+        let Self { config, client, env, puller, machine, cgroups, managers, devices, server } = self;
         let Some((runtime, images, version)) = drain.until(connect(&config, &env)).await else { return Ok(()) };
         tracing::info!(runtime = version.runtime_name, version = version.runtime_version, "connected to the runtime");
         let (spawner, task_set) = spawner::spawner(drain.clone());
@@ -153,7 +155,7 @@ impl Kubelet {
             programs: Programs(config.program_dirs.clone()),
             targets: Targets::default(),
             csi: Drivers::new(env.clone(), informers.of::<CSIDriver>(), Attachments::restore(&config.kubelet_dir())),
-            devices: Devices::restore(config.kubelet_dir().join("device-plugins"), env.clone()),
+            devices,
             resource_claims: ResourceClaims::restore(config.kubelet_dir()),
             puller,
             image_collector: ImageCollector::default(),
@@ -211,7 +213,7 @@ impl Kubelet {
     }
 }
 
-fn build_managers(config: &Config, machine: &Machine) -> Result<Managers, ManagersError> {
+fn build_managers(config: &Config, machine: &Machine, devices: &Arc<Devices>) -> Result<Managers, ManagersError> {
     let (capacity, allocatable) = (machine.capacity(config.max_pods), machine.allocatable(config));
     let amount = |amounts: &Amounts, name: &str| amounts.get(name).copied().unwrap_or(0);
     let kept = |name: &str| u64::try_from(amount(&capacity, name) - amount(&allocatable, name)).unwrap_or(0);
@@ -220,7 +222,7 @@ fn build_managers(config: &Config, machine: &Machine) -> Result<Managers, Manage
         reserved_cpu: kept("cpu"),
         reserved_memory: kept("memory").saturating_sub(machine.huge_page_bytes()),
         dir: &config.kubelet_dir(),
-        further: Vec::new(),
+        further: vec![Arc::clone(devices) as Arc<dyn HintProvider>],
     };
     Managers::build(&config.managers, inputs)
 }

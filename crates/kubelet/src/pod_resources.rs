@@ -106,9 +106,13 @@ impl Lister {
         let held = self.0.devices.held(spec::uid(pod), &container.name);
         let devices = held.iter().flat_map(|(name, held)| held.iter().map(|(id, nodes)| device(name, id, nodes)));
         let claims = self.0.resource_claims.of_container(pod, container);
+        let (uid, managers) = (spec::uid(pod), &self.0.managers);
+        let has_own = managers.has_own_cpus(uid, Some(&container.name));
+        let cpus = managers.cpus(uid, &container.name).filter(|_| has_own);
         ContainerResources {
             name: container.name.clone(),
             devices: devices.collect(),
+            cpu_ids: cpus.into_iter().flat_map(|cpus| cpus.iter().map(i64::from).collect::<Vec<_>>()).collect(),
             dynamic_resources: claims.into_iter().map(dynamic_resource).collect(),
             ..ContainerResources::default()
         }

@@ -83,9 +83,6 @@ pub enum Shortage {
     /// None of its devices can be used.
     #[error("no healthy devices present; cannot allocate unhealthy devices {0}")]
     NoneHealthy(String),
-    /// A device that the container had cannot be used any more.
-    #[error("previously allocated devices are no longer healthy; cannot allocate unhealthy devices {0}")]
-    NoLongerHealthy(String),
     /// Others have them.
     #[error("requested number of devices unavailable for {resource}. Requested: {requested}, Available: {available}")]
     TooFew {
@@ -200,14 +197,13 @@ impl Ledger {
             let (uid, container, resource) = (uid.to_owned(), container.to_owned(), resource.to_owned());
             return Err(Shortage::Changed { uid, container, resource, had: has.devices.len(), asked });
         }
+        if has.is_some() {
+            return Ok(None);
+        }
         let known = self.resources.get(resource).ok_or_else(|| Shortage::Unregistered(resource.to_owned()))?;
         let healthy = known.healthy();
         if healthy.is_empty() {
             return Err(Shortage::NoneHealthy(resource.to_owned()));
-        }
-        if let Some(has) = has {
-            let all = has.devices.keys().all(|id| healthy.contains(id));
-            return if all { Ok(None) } else { Err(Shortage::NoLongerHealthy(resource.to_owned())) };
         }
         let in_use = self.in_use(resource);
         let free: BTreeSet<String> = healthy.difference(&in_use).cloned().collect();

@@ -8,6 +8,7 @@ mod checkpoint;
 mod choose;
 mod ledger;
 mod plugin;
+mod provider;
 mod registration;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -120,16 +121,9 @@ impl Devices {
         self.lock().allocatable()
     }
 
-    /// The same, and at least what pods have: they keep it though it cannot be used.
-    pub fn allocatable_or_held(&self) -> Amounts {
-        let ledger = self.lock();
-        let mut amounts = ledger.allocatable();
-        for name in ledger.granted.values().flat_map(BTreeMap::values).flat_map(BTreeMap::keys) {
-            let held = i64::try_from(ledger.in_use(name).len()).unwrap_or(i64::MAX);
-            let amount = amounts.entry(name.clone()).or_default();
-            *amount = (*amount).max(held);
-        }
-        amounts
+    /// Whether a plugin offers a resource, or has offered it to pods that are here.
+    pub fn offers(&self, resource: &str) -> bool {
+        self.lock().knows(resource)
     }
 
     /// All devices by resource.
@@ -171,40 +165,25 @@ impl Devices {
         }
     }
 
-    /// Takes the devices of all pods but those that are here.
-    pub fn retain(&self, is_here: impl Fn(&str) -> bool) {
-        if self.lock().granted.keys().any(|uid| !is_here(uid)) {
-            self.note(|ledger| ledger.granted.retain(|uid, _| is_here(uid)));
-        }
-    }
-
-    /// Gives a pod all its devices. Init containers that end before others start share theirs with those.
-    pub async fn admit(&self, pod: &Pod) -> Result<(), DeviceError> {
-        let _turn = self.turn.lock().await;
+    /// The devices that a container can share: those of init containers before it that have ended when it starts, as far
+    /// as no other container before it has them.
+    fn reusable(&self, pod: &Pod, container: &Container) -> Reusable {
         let mut reusable = Reusable::new();
-        for container in spec::init_containers(pod) {
-            self.allocate(pod, container, &reusable).await?;
-            self.share(pod, container, &mut reusable, !spec::is_sidecar(container));
-        }
-        for container in spec::containers(pod) {
-            self.allocate(pod, container, &reusable).await?;
-            self.share(pod, container, &mut reusable, false);
-        }
-        Ok(())
-    }
-
-    /// Adds a container's devices to those that later ones can have, or takes them out.
-    fn share(&self, pod: &Pod, container: &Container, reusable: &mut Reusable, can: bool) {
-        for (resource, held) in self.held(spec::uid(pod), &container.name) {
-            let set = reusable.entry(resource).or_default();
-            for id in held.into_keys() {
-                if can {
-                    set.insert(id)
-                } else {
-                    set.remove(&id)
-                };
+        let all = spec::init_containers(pod).iter().map(|init| (init, !spec::is_sidecar(init)));
+        let all = all.chain(spec::containers(pod).iter().map(|regular| (regular, false)));
+        for (before, ends) in all.take_while(|(before, _)| before.name != container.name) {
+            for (resource, held) in self.held(spec::uid(pod), &before.name) {
+                let set = reusable.entry(resource).or_default();
+                for id in held.into_keys() {
+                    if ends {
+                        set.insert(id)
+                    } else {
+                        set.remove(&id)
+                    };
+                }
             }
         }
+        reusable
     }
 
     /// The resources of plugins that a container asks for, and how many devices of each.
@@ -216,7 +195,10 @@ impl Devices {
         names.filter_map(|name| Some((name.clone(), asked(name)?))).collect()
     }
 
-    async fn allocate(&self, pod: &Pod, container: &Container, reusable: &Reusable) -> Result<(), DeviceError> {
+    /// Gives a container the devices that it asks for and does not have, near to some NUMA nodes as far as that goes.
+    async fn give(&self, pod: &Pod, container: &Container, near: Option<&NumaNodes>) -> Result<(), DeviceError> {
+        let _turn = self.turn.lock().await;
+        let reusable = self.reusable(pod, container);
         let who = (spec::uid(pod), container.name.as_str());
         for (resource, asked) in self.asked(container) {
             let shared = reusable.get(&resource).cloned().unwrap_or_default();
@@ -226,7 +208,7 @@ impl Devices {
                 let plugin = ledger.resources.get(&resource).and_then(|resource| resource.plugin.clone());
                 (free, plugin.ok_or_else(|| DeviceError::Unknown(resource.clone()))?)
             };
-            let devices = self.choose(&plugin, asked, &shared, &free).await?;
+            let devices = self.choose(&plugin, asked, (&shared, &free), near).await?;
             let answer = plugin.allocate(&devices).await.map_err(DeviceError::Plugin)?;
             self.change(|ledger| {
                 let devices = ledger.nodes(&resource, &devices);
@@ -241,14 +223,14 @@ impl Devices {
         &self,
         plugin: &Plugin,
         asked: usize,
-        shared: &BTreeSet<String>,
-        free: &BTreeSet<String>,
+        (shared, free): (&BTreeSet<String>, &BTreeSet<String>),
+        near: Option<&NumaNodes>,
     ) -> Result<BTreeSet<String>, DeviceError> {
         let mut choice = Choice::new(asked, shared);
         if choice.is_complete() {
             return Ok(choice.devices);
         }
-        let sorted = choose::sort(self.lock().nodes(&plugin.resource, free), None);
+        let sorted = choose::sort(self.lock().nodes(&plugin.resource, free), near);
         if choice.missing() < sorted.aligned.len() {
             let preferred = self.preferred(plugin, &choice, &sorted.aligned).await?;
             choice.take(preferred.intersection(&sorted.aligned));
@@ -284,8 +266,7 @@ impl Devices {
         let is_missing = |resource: &str| self.lock().granted(spec::uid(pod), &container.name, resource).is_none();
         if asked.iter().any(|(resource, _)| is_missing(resource)) {
             // The plugin came after the pod was let in.
-            let _turn = self.turn.lock().await;
-            self.allocate(pod, container, &Reusable::new()).await?;
+            self.give(pod, container, None).await?;
         }
         let mut answers = Vec::new();
         for (resource, _) in asked {

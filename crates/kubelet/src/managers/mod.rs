@@ -27,8 +27,11 @@ use tokio::sync::watch;
 pub use cpu::Policy as CpuPolicy;
 pub use cpuset::CpuSet;
 pub use memory::Policy as MemoryPolicy;
+pub use requests::peak;
 pub use settings::{Settings, SettingsError};
-pub use topology::{AllocationError, HintProvider, Policy as TopologyPolicy, Scope as TopologyScope};
+pub use topology::{
+    AllocationError, Hint, HintProvider, Hints, NodeMask, Policy as TopologyPolicy, Scope as TopologyScope, preferring,
+};
 
 use crate::pods::spec;
 use crate::resources::{self, QosClass};

@@ -178,7 +178,6 @@ async fn adopt(context: &Shared, workers: &Workers, tasks: &mut Tasks, drain: &D
             return false;
         }
     };
-    context.devices.retain(|uid| known.iter().any(|known| known == uid) || found.contains_key(uid));
     context.managers.settle(|uid| known.iter().any(|one| one == uid) || found.contains_key(uid)).await;
     for (uid, (namespace, name)) in found.into_iter().filter(|(uid, _)| !known.contains(uid)) {
         tracing::info!(uid, namespace, name, "removing what is left of a pod that is gone");

@@ -414,7 +414,6 @@ impl Worker {
         self.state.has_cgroup = false;
         self.released.send_replace(true);
         context.allocations.forget(&uid);
-        context.devices.forget(&uid);
         context.managers.release(&uid).await;
         context.users.forget(&uid);
         if !gone && !spec::is_deleted(&self.state.pod) {

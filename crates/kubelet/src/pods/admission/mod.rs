@@ -60,9 +60,6 @@ pub enum Refusal {
     /// The machine cannot give what it asks for.
     #[error(transparent)]
     Allocation(#[from] AllocationError),
-    /// Something of the node cannot be given to the pod.
-    #[error("Allocate failed due to {0}, which is unexpected")]
-    Unexpected(String),
     /// A critical pod has no room, and cannot be given any.
     #[error("Unexpected error while attempting to recover from admission failure: {0}")]
     NoRoom(#[from] preemption::NoRoom),
@@ -85,7 +82,7 @@ impl Refusal {
             Self::Allocation(err) => err.reason(),
             Self::Os => "PodOSNotSupported",
             Self::Pressure(_) => Failure::EVICTED,
-            Self::Unexpected(_) | Self::NoRoom(_) => "UnexpectedAdmissionError",
+            Self::NoRoom(_) => "UnexpectedAdmissionError",
         }
     }
 
@@ -105,7 +102,6 @@ pub async fn admit(context: &Context, pod: &Pod) -> Result<(), Refusal> {
         .collect();
     let node = context.node.lister().get(None, &context.config.node_name);
     check(pod, &others, node.as_deref())?;
-    context.devices.admit(pod).await.map_err(|err| Refusal::Unexpected(err.to_string()))?;
     let short = shortages(pod, &others, &allocatable(context, node.as_deref()));
     if !short.is_empty() && spec::is_critical(pod) {
         preemption::make_room(context, pod, &others, &short).await?;
@@ -124,7 +120,8 @@ fn allocatable(context: &Context, node: Option<&Node>) -> Amounts {
         let amount = container_amount(shown, name).unwrap_or(0);
         allocatable.entry(name.clone()).or_insert(amount);
     }
-    allocatable.extend(context.devices.allocatable_or_held());
+    // Of what plugins offer the managers know who has it.
+    allocatable.retain(|name, _| !context.devices.offers(name));
     allocatable
 }
 
