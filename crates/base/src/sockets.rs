@@ -48,7 +48,7 @@ mod tests {
     #[tokio::test]
     async fn a_dead_process_leaves_no_obstacle_but_a_live_one_does() {
         let dir = tempfile::tempdir().expect("a temporary directory");
-        let socket = dir.path().join("sub/runtime.sock");
+        let socket = dir.path().join("sub/cri.sock");
         drop(bind_socket(&socket).expect("the path is free"));
         let listener = bind_socket(&socket).expect("nobody answers any more");
         assert!(matches!(bind_socket(&socket), Err(BindError::InUse(_))));

@@ -136,7 +136,7 @@ impl Config {
             register_node: true,
             register_with_taints: Vec::new(),
             provider_id: None,
-            cri_socket: instance.run_dir().join("runtime.sock"),
+            cri_socket: instance.run_dir().join("cri.sock"),
             image_socket: None,
             static_pod_path: None,
             pod_logs_dir: PathBuf::from("/var/log/pods"),

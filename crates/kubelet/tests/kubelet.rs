@@ -66,7 +66,7 @@ impl Stage {
         let runtime = FakeRuntime::new(images);
         let (trigger, drain) = base::drain();
         let mut tasks = Tasks::new();
-        let socket = dir.path().join("run/runtime.sock");
+        let socket = dir.path().join("run/cri.sock");
         let served = runtime.clone();
         tasks.spawn("runtime", async move { served.serve(&socket, drain).await });
         let api = MemoryApi::new();
@@ -112,7 +112,7 @@ impl Stage {
         let ca = self.authority.trust();
         let mut config = Config::new("n1", vec![IpAddr::from([127, 0, 0, 1])], instance, serving, ca);
         config.configure(self.configuration.load().expect("a configuration"));
-        config.cri_socket = self.dir.path().join("run/runtime.sock");
+        config.cri_socket = self.dir.path().join("run/cri.sock");
         config.pod_logs_dir = self.dir.path().join("logs");
         config.static_pod_path = Some(self.manifests());
         config.bind_address = IpAddr::from([127, 0, 0, 1]);

@@ -58,9 +58,9 @@ impl Config {
         }
     }
 
-    /// `<run-dir>/runtime.sock`.
+    /// `<run-dir>/cri.sock`.
     pub fn default_socket(instance: &Instance) -> PathBuf {
-        instance.run_dir().join("runtime.sock")
+        instance.run_dir().join("cri.sock")
     }
 }
 

@@ -38,7 +38,7 @@ pub fn agent_dir(instance: &Instance) -> PathBuf {
 
 /// Where the built-in container runtime serves CRI.
 pub fn runtime_socket(instance: &Instance) -> PathBuf {
-    instance.run_dir().join("runtime.sock")
+    instance.run_dir().join("cri.sock")
 }
 
 /// Logs of pods: where the field's tools look for them, unless the installation was moved.

@@ -40,7 +40,7 @@ pub fn archives(namespace: &str, dir: &Path) -> Vec<PathBuf> {
         assert!(output.status.success(), "skiff {command:?}: {}", String::from_utf8_lossy(&output.stderr));
     };
     let mut builder = Process::start("builder", namespace, &arguments(&["runtime"]), &dir.join("builder.log"));
-    let socket = run.join("runtime.sock");
+    let socket = run.join("cri.sock");
     testkit::until(Duration::from_secs(60), "the builder", || {
         builder.assert_running();
         std::os::unix::net::UnixStream::connect(&socket).ok()

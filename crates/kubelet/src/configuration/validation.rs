@@ -175,7 +175,7 @@ fn server(configuration: &KubeletConfiguration, wrong: &mut Vec<String>) {
     for (field, value, is_needed) in endpoints {
         let path = value.strip_prefix("unix://").unwrap_or(value);
         let is_right = Path::new(path).is_absolute() || value.is_empty() && !is_needed;
-        expect(wrong, is_right, || format!("{field} {value:?} must be a socket such as unix:///run/runtime.sock"));
+        expect(wrong, is_right, || format!("{field} {value:?} must be a socket such as unix:///run/cri.sock"));
     }
 }
 

@@ -87,7 +87,7 @@ async fn what_finds_no_room_says_so_and_leaves_nothing() {
     assert!(err.message().contains(FULL) && err.message().contains("data/runtime"), "{err}");
     let err = host.create(&sandbox, container(&sandbox.1, "c", "true")).await.expect_err("no room");
     assert!(err.message().contains(FULL) && err.message().contains("data/runtime"), "{err}");
-    let images = skiff_runtime::Images::new(&host.path("run/runtime.sock"));
+    let images = skiff_runtime::Images::new(&host.path("run/cri.sock"));
     let file = tokio::fs::File::open(&archive).await.expect("it exists");
     let err = images.import(file, Some("localhost/other:1")).await.expect_err("no room");
     assert!(err.to_string().contains(FULL), "{err}");

@@ -70,7 +70,7 @@ async fn an_archive_becomes_an_image_and_goes_again() {
 async fn what_is_no_image_is_refused() {
     skip_without_privileges!();
     let host = Host::start().await;
-    let images = skiff_runtime::Images::new(&host.path("run/runtime.sock"));
+    let images = skiff_runtime::Images::new(&host.path("run/cri.sock"));
     let err = images.import(&b"nonsense"[..], None).await.expect_err("it is no archive");
     assert!(err.to_string().contains("archive"), "{err}");
     let err = images.import(&b""[..], Some("NO")).await.expect_err("it is no name");
@@ -82,7 +82,7 @@ async fn archives_leave_and_come_back_and_what_came_so_is_kept() {
     skip_without_privileges!();
     let mut host = Host::start().await;
     host.import_busybox().await;
-    let images = skiff_runtime::Images::new(&host.path("run/runtime.sock"));
+    let images = skiff_runtime::Images::new(&host.path("run/cri.sock"));
     let mut archive = Vec::new();
     let size = images.export(&[IMAGE.to_owned()], &mut archive).await.expect("exported");
     assert_eq!(size, archive.len() as u64);

@@ -107,5 +107,5 @@ async fn cleanup_leaves_nothing() {
         assert!(!rest.exists(), "{} is left", rest.display());
     }
     assert!(!host.path("run/runtime").exists() && !host.path("data/runtime").exists());
-    assert!(!Path::new(&host.path("run/runtime.sock")).exists());
+    assert!(!Path::new(&host.path("run/cri.sock")).exists());
 }

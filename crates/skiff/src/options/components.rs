@@ -168,7 +168,7 @@ fn feature_gate(text: &str) -> Result<(String, bool), String> {
 pub struct Runtime {
     #[command(flatten)]
     pub common: Common,
-    /// Socket to serve CRI on [default: runtime.sock in the run directory]
+    /// Socket to serve CRI on [default: cri.sock in the run directory]
     #[arg(long, env = "SKIFF_LISTEN", value_name = "SOCKET")]
     pub listen: Option<PathBuf>,
     #[command(flatten)]

@@ -25,7 +25,7 @@ pub fn of_runtime(figures: &mut Figures) {
     let dirs = dirs.map(|argument| argument.to_string_lossy().into_owned());
     let arguments: Vec<String> = std::iter::once("runtime".to_owned()).chain(dirs.clone()).collect();
     let mut process = Process::start("runtime", machines.first(), &arguments, &dir.path().join("log"));
-    let socket = run.join("runtime.sock");
+    let socket = run.join("cri.sock");
     testkit::until(Duration::from_secs(60), "the runtime", || {
         process.assert_running();
         std::os::unix::net::UnixStream::connect(&socket).ok()
