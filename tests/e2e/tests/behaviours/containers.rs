@@ -149,7 +149,14 @@ async fn after_an_error(stage: &Stage, policy: &str, then: &str) -> Value {
     let main = pod(&name, json!({"command": script(&command), "volumeMounts": mounts}));
     stage.create(with(main, json!({"spec": {"restartPolicy": policy, "volumes": volumes}}))).await;
     match policy {
-        "Always" => stage.ready(&name).await,
+        // The first instance may have been seen running too.
+        "Always" => {
+            let again = |pod: &Value| {
+                let main = container(pod, "main");
+                (main["restartCount"].as_u64() > Some(0) && main["ready"] == true).then(|| pod.clone())
+            };
+            stage.until(&name, "the second instance", again).await
+        }
         "OnFailure" => stage.phase(&name, "Succeeded").await,
         _ => stage.phase(&name, "Failed").await,
     }
