@@ -28,6 +28,7 @@ fn a_cluster_of_two_families_serves_on_both() {
         &[
             ("--cluster-cidr", "10.42.0.0/16,fd42::/56"),
             ("--service-cidr", "10.43.0.0/16,fd43::/112"),
+            ("--node-ip", Machines::FIRST_IP),
             ("--node-ip", Machines::FIRST_IPV6),
         ],
     );
