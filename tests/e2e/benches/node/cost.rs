@@ -42,7 +42,8 @@ impl Cost {
 pub fn of_parts(figures: &mut Figures) {
     let cluster = Cluster::start("bench", Layout::Separate);
     cluster.build_hello("1");
-    let dir = cluster.data_dir().to_string_lossy().into_owned();
+    let data = cluster.data_dir();
+    let dir = data.parent().expect("the directory of the cluster").to_string_lossy().into_owned();
     with_client(&cluster, async |client| {
         pods::at_once(&client, &mut Figures::default()).await;
         tokio::task::block_in_place(|| {
