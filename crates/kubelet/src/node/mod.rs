@@ -55,6 +55,7 @@ pub async fn run(context: Shared, port: u16, drain: Drain) {
         images_at: None,
         pod_cidr: None,
         runtime_handlers: Vec::new(),
+        problem: runtime::Problem::new(context.env.now()),
         reported: None,
     };
     loop {
@@ -117,6 +118,7 @@ struct Keeper {
     images_at: Option<Timestamp>,
     pod_cidr: Option<String>,
     runtime_handlers: Vec<k8s_openapi::api::core::v1::NodeRuntimeHandler>,
+    problem: runtime::Problem,
     /// What was written last, and when.
     reported: Option<(NodeStatus, Timestamp)>,
 }
@@ -192,10 +194,16 @@ impl Keeper {
             self.images = images;
             self.images_at = Some(now);
         }
-        let runtime = runtime::readiness(&self.context).await;
-        if !runtime.handlers.is_empty() {
-            self.runtime_handlers = runtime.handlers.clone();
-        }
+        let answer = runtime::readiness(&self.context).await;
+        let ready = match answer {
+            Ok(runtime) => {
+                if !runtime.handlers.is_empty() {
+                    self.runtime_handlers = runtime.handlers;
+                }
+                self.problem.note(Ok(runtime.problem), now)
+            }
+            Err(err) => self.problem.note(Err(err.message()), now),
+        };
         let old: BTreeMap<String, NodeCondition> = (self.reported.as_ref().map(|(status, _)| status))
             .or_else(|| node.and_then(|node| node.status.as_ref()))
             .and_then(|status| status.conditions.clone())
@@ -208,7 +216,7 @@ impl Keeper {
             port: self.port,
             images: &self.images,
             handlers: &self.runtime_handlers,
-            ready: runtime.problem.as_deref(),
+            ready,
             pressures: &self.context.conditions.all(),
             old: &old,
             now,

@@ -1,6 +1,7 @@
 //! What the node asks of its container runtime and tells it.
 
 use cri as v1;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{ContainerImage, NodeRuntimeHandler, NodeRuntimeHandlerFeatures};
 
 use crate::context::Context;
@@ -8,25 +9,48 @@ use crate::context::Context;
 /// How many names of one image the status has.
 const MAX_NAMES: usize = 5;
 
-/// Whether pods can run.
+/// How long a runtime may be silent before pods cannot run: as long as upstream's kubelet waits. One that is started anew
+/// keeps no pod from being served.
+const SILENCE: SignedDuration = SignedDuration::from_secs(30);
+
+/// What a runtime says of itself.
 pub struct Readiness {
-    /// Why not; `None` if they can.
+    /// Why pods cannot run; `None` if they can.
     pub problem: Option<String>,
     /// What the runtime offers.
     pub handlers: Vec<NodeRuntimeHandler>,
 }
 
-/// Asks the runtime whether pods can run.
-pub async fn readiness(context: &Context) -> Readiness {
-    let answer = match context.runtime.clone().status(v1::StatusRequest { verbose: false }).await {
-        Ok(answer) => answer.into_inner(),
-        Err(err) => {
-            return Readiness {
-                problem: Some(format!("container runtime is down: {}", err.message())),
-                handlers: Vec::new(),
-            };
+/// Why pods cannot run, over answers and silence.
+#[derive(Debug)]
+pub struct Problem {
+    answered_at: Timestamp,
+    told: Option<String>,
+}
+
+impl Problem {
+    /// Nothing is wrong with a runtime that has answered at this time: the kubelet begins with one that does.
+    pub fn new(answered_at: Timestamp) -> Self {
+        Self { answered_at, told: None }
+    }
+
+    /// Takes note of an answer, or of why there is none; what keeps pods from running by now.
+    pub fn note(&mut self, answer: Result<Option<String>, &str>, now: Timestamp) -> Option<&str> {
+        match answer {
+            Ok(problem) => (self.answered_at, self.told) = (now, problem),
+            Err(err) => {
+                if now.duration_since(self.answered_at) >= SILENCE {
+                    self.told = Some(format!("container runtime is down: {err}"));
+                }
+            }
         }
-    };
+        self.told.as_deref()
+    }
+}
+
+/// Asks the runtime whether pods can run.
+pub async fn readiness(context: &Context) -> Result<Readiness, v1::Status> {
+    let answer = context.runtime.clone().status(v1::StatusRequest { verbose: false }).await?.into_inner();
     let conditions = answer.status.unwrap_or_default().conditions;
     let problem = |type_: &str, what: &str| {
         let condition = conditions.iter().find(|condition| condition.r#type == type_);
@@ -51,7 +75,7 @@ pub async fn readiness(context: &Context) -> Readiness {
         });
         NodeRuntimeHandler { name: Some(handler.name), features }
     });
-    Readiness { problem: Some(problems.join("; ")).filter(|text| !text.is_empty()), handlers: handlers.collect() }
+    Ok(Readiness { problem: Some(problems.join("; ")).filter(|text| !text.is_empty()), handlers: handlers.collect() })
 }
 
 /// Tells the runtime from which addresses pods get theirs.
@@ -74,4 +98,34 @@ pub async fn images(context: &Context) -> Result<Vec<ContainerImage>, v1::Status
         ContainerImage { names: Some(names), size_bytes: i64::try_from(image.size).ok() }
     };
     Ok(images.into_iter().map(one).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A second, what the runtime answers then, and what is told of it.
+    type Step<'a> = (i64, Result<Option<&'a str>, &'a str>, Option<&'a str>);
+
+    #[track_caller]
+    fn check(steps: &[Step<'_>]) {
+        let mut problem = Problem::new(testkit::at(0));
+        for (second, answer, expected) in steps {
+            let answer = answer.map(|problem| problem.map(str::to_owned));
+            assert_eq!(problem.note(answer, testkit::at(*second)), *expected, "at {second} s");
+        }
+    }
+
+    #[test]
+    fn a_runtime_that_is_started_anew_is_waited_for() {
+        let down = Some("container runtime is down: away");
+        check(&[(0, Err("away"), None), (29, Err("away"), None), (30, Err("away"), down), (31, Ok(None), None)]);
+        check(&[(0, Ok(None), None), (20, Ok(None), None), (49, Err("away"), None), (50, Err("away"), down)]);
+    }
+
+    #[test]
+    fn one_that_says_what_is_wrong_is_not() {
+        let network = Some("no network");
+        check(&[(0, Ok(None), None), (1, Ok(network), network), (2, Err("away"), network), (3, Ok(None), None)]);
+    }
 }
