@@ -36,7 +36,7 @@ status: ## say how the cluster is
 test: deps tools lint test-unit test-e2e ## all tests: lints, unit and component tests, whole clusters
 
 test-unit: deps ## unit and component tests
-	@scripts/deps.sh dockerd:docker.io
+	@scripts/deps.sh dbus-daemon:dbus-daemon dockerd:docker.io
 	@cargo test --workspace --locked --exclude skiff-e2e
 
 test-e2e: deps tools ## whole clusters, driven by real clients

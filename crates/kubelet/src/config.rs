@@ -16,6 +16,7 @@ use crate::images::ImageSettings;
 use crate::managers;
 use crate::resources::{Reserved, SwapBehavior};
 use crate::server::AccessSettings;
+use crate::shutdown;
 use crate::volumes::Programs;
 
 /// What the kubelet is told.
@@ -115,6 +116,8 @@ pub struct Config {
     pub max_back_off: Duration,
     /// `failCgroupV1`: whether a machine with cgroup v1 is refused.
     pub fail_cgroup_v1: bool,
+    /// `shutdownGracePeriod` and its like: how long the machine's shutdown waits for pods.
+    pub shutdown: shutdown::Settings,
     /// `--root-dir`: where the kubelet keeps what it makes.
     root_dir: PathBuf,
     /// What all of this was made from, as `/configz` shows it.
@@ -182,6 +185,7 @@ impl Config {
             pods_per_core: 0,
             max_back_off: Duration::from_secs(300),
             fail_cgroup_v1: false,
+            shutdown: shutdown::Settings::default(),
             root_dir: instance.data_dir().join("kubelet"),
             configuration: Arc::default(),
             instance,

@@ -20,6 +20,7 @@ use crate::node::Machine;
 use crate::pods::{Allocations, NodeDns, NodeFacts, NodePods, Pulse, StatusManager, UserRanges, Workers, spec};
 use crate::resources::{self, Amounts, Cgroups, NodeMemory};
 use crate::server::RunningLogs;
+use crate::shutdown::NodeShutdown;
 use crate::sources::Watched;
 use crate::spawner::Spawner;
 use crate::static_pods::StaticPods;
@@ -94,6 +95,8 @@ pub struct Context {
     pub users: UserRanges,
     /// Writes pods' statuses.
     pub statuses: StatusManager,
+    /// Whether the machine is being shut down.
+    pub shutdown: NodeShutdown,
     /// What is measured.
     pub metrics: Metrics,
     /// Whether the loop over pods answers.

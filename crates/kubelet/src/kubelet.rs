@@ -24,6 +24,7 @@ use crate::pod_resources;
 use crate::pods::{self, Allocations, NodeDns, NodePods, Pulse, StatusManager, UserRanges, Workers, parse_resolv_conf};
 use crate::resources::{Amounts, CgroupError, Cgroups};
 use crate::server::{self, RunningLogs, Server, ServerError};
+use crate::shutdown::{self, NodeShutdown};
 use crate::sources::{Watched, namespaced, of_cluster};
 use crate::spawner;
 use crate::static_pods::{self, StaticPods};
@@ -165,6 +166,7 @@ impl Kubelet {
             managers,
             users: UserRanges::restore(&config.kubelet_dir().join("pods")),
             statuses: StatusManager::new(client.clone(), env.clone()),
+            shutdown: NodeShutdown::restore(&config.kubelet_dir()),
             metrics: Metrics::new(&config.node_name),
             pulse: Pulse::default(),
             recorder,
@@ -208,6 +210,7 @@ impl Kubelet {
         tasks.spawn("shares", node::share(Arc::clone(&context), drain.clone()));
         tasks.spawn("eviction", eviction::run(Arc::clone(&context), drain.clone()));
         tasks.spawn("images", images::collect(Arc::clone(&context), drain.clone()));
+        tasks.spawn("node shutdown", shutdown::run(Arc::clone(&context), drain.clone()));
         tasks.spawn("server", server::run(server, Arc::clone(&context), drain.clone()));
         watch(tasks, &drain).await
     }

@@ -5,6 +5,7 @@ mod devices;
 mod fake_cri;
 mod fake_csi;
 mod pressure;
+mod shutdown;
 mod volumes;
 
 use std::net::IpAddr;
@@ -47,6 +48,8 @@ struct Stage {
     connections: ConnectionLimits,
     configure: fn(&mut Config),
     configuration: ConfigurationSources,
+    /// The bus of logind, and the directory of its configuration.
+    bus: Option<(String, PathBuf)>,
     kubelet: Option<(DrainTrigger, Tasks)>,
     _runtime: (DrainTrigger, Tasks),
 }
@@ -85,6 +88,7 @@ impl Stage {
             connections,
             configure,
             configuration,
+            bus: None,
             kubelet,
             _runtime,
         };
@@ -123,6 +127,9 @@ impl Stage {
         config.eviction = EvictionSettings::default();
         config.eviction.interval = Duration::from_millis(100);
         config.fail_swap_on = false;
+        if let Some((bus, conf_dir)) = self.bus.clone() {
+            (config.shutdown.bus, config.shutdown.logind_conf_dir) = (Some(bus), conf_dir);
+        }
         (self.configure)(&mut config);
         let kubelet = Kubelet::build(config, self.client.clone(), Env::system()).expect("built");
         self.port = kubelet.port();

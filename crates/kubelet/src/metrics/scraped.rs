@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use axum::response::Response;
 use cri as v1;
 use k8s_openapi::api::core::v1::Pod;
+use prometheus::Gauge;
 use prometheus::core::Collector;
 use prometheus::proto::MetricFamily;
 
-use super::{gauges, text};
+use super::{FIXED, gauges, text};
 use crate::context::Context;
 use crate::node::kubelet_version;
 use crate::pods::spec;
@@ -20,6 +21,7 @@ pub async fn scrape(context: &Context) -> Response {
     let mut families = context.metrics.own();
     families.extend(build_info());
     families.extend(pods(context));
+    families.extend(shutdown(context));
     families.extend(running(context).await);
     families.extend(volumes_of(context).await);
     text(families)
@@ -47,6 +49,19 @@ fn pods(context: &Context) -> Vec<MetricFamily> {
     }
     mirrors.with_label_values::<&str>(&[]).set(number(context.pods.mirrors()));
     [desired.collect(), active.collect(), mirrors.collect()].concat()
+}
+
+/// When the machine's last shutdown waited for pods; nothing where none has.
+fn shutdown(context: &Context) -> Vec<MetricFamily> {
+    let Some((start, end)) = context.shutdown.times() else { return Vec::new() };
+    let gauge = |name: &str, help: &str, value: f64| {
+        let gauge = Gauge::new(name, help).expect(FIXED);
+        gauge.set(value);
+        gauge.collect()
+    };
+    let names = ["kubelet_graceful_shutdown_start_time_seconds", "kubelet_graceful_shutdown_end_time_seconds"];
+    let start = gauge(names[0], "When pods began to end for the machine's last shutdown.", start);
+    [start, gauge(names[1], "When they had ended; 0 until then.", end)].concat()
 }
 
 /// What the runtime has; nothing where it does not say.

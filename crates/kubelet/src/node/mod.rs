@@ -25,6 +25,7 @@ pub use shares::share;
 
 use crate::context::Shared;
 use crate::csi;
+use crate::shutdown;
 
 /// How often the images are listed for the status.
 const IMAGES_INTERVAL: Duration = Duration::from_secs(60);
@@ -76,6 +77,7 @@ pub async fn run(context: Shared, port: u16, drain: Drain) {
     }
     let mut changes = context.node.subscribe();
     let mut conditions = context.conditions.subscribe();
+    let mut shutdowns = context.shutdown.changes();
     loop {
         let node = context.node.lister().get(None, &name);
         let next = drain.until(keeper.keep(node.as_deref())).await;
@@ -96,6 +98,7 @@ pub async fn run(context: Shared, port: u16, drain: Drain) {
             () = keeper.relevant_change(&mut changes) => {}
             // The sender lives as long as the context.
             _ = conditions.changed() => {}
+            _ = shutdowns.changed() => {}
             // A volume is not mounted before it is known that it is used.
             () = context.csi.attachments.unreported(), if pause != RETRY => {}
             () = context.devices.changed(), if pause != RETRY => {}
@@ -216,7 +219,7 @@ impl Keeper {
             port: self.port,
             images: &self.images,
             handlers: &self.runtime_handlers,
-            ready,
+            ready: if self.context.shutdown.has_begun() { Some(shutdown::NODE_MESSAGE) } else { ready },
             pressures: &self.context.conditions.all(),
             old: &old,
             now,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use client::{Informer, ObjectKey};
 use k8s_openapi::api::core::v1::Pod;
 
+use super::spec;
 use crate::static_pods::{StaticPods, is_mirror, is_mirror_of};
 
 /// The pods of the node. Mirror pods are none of them: they show static pods, which are.
@@ -47,11 +48,19 @@ impl NodePods {
         }
     }
 
-    /// A static pod with the status that its mirror shows.
+    /// A static pod with the status that its mirror shows. One that the node has ended begins anew with the next
+    /// kubelet: its manifest is still there.
     pub fn with_status(&self, pod: Arc<Pod>) -> Arc<Pod> {
-        match self.api.lister().get_key(&ObjectKey::of(&*pod)).filter(|mirror| is_mirror_of(mirror, &pod)) {
+        let mirror = self.api.lister().get_key(&ObjectKey::of(&*pod)).filter(|mirror| is_mirror_of(mirror, &pod));
+        match mirror.filter(|mirror| !is_ended_by_node(mirror)) {
             Some(mirror) => Arc::new(Pod { status: mirror.status.clone(), ..(*pod).clone() }),
             None => pod,
         }
     }
+}
+
+/// Whether a pod has failed for a reason that is not its own.
+fn is_ended_by_node(pod: &Pod) -> bool {
+    let reason = pod.status.as_ref().and_then(|status| status.reason.as_deref());
+    spec::phase(pod) == "Failed" && reason.is_some_and(|reason| reason != "DeadlineExceeded")
 }

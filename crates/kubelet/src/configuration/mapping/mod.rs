@@ -8,6 +8,7 @@ mod node;
 mod pods;
 mod server;
 mod shortage;
+mod shutdown;
 
 use std::sync::Arc;
 
@@ -21,7 +22,8 @@ use crate::config::Config;
 type Set = fn(&KubeletConfiguration, &mut Config);
 
 /// All areas.
-const AREAS: [Set; 7] = [images::set, logs::set, managers::set, node::set, pods::set, server::set, shortage::set];
+const AREAS: [Set; 8] =
+    [images::set, logs::set, managers::set, node::set, pods::set, server::set, shortage::set, shutdown::set];
 
 impl Config {
     /// Takes over what a configuration says.

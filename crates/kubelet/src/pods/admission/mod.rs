@@ -63,12 +63,16 @@ pub enum Refusal {
     /// A critical pod has no room, and cannot be given any.
     #[error("Unexpected error while attempting to recover from admission failure: {0}")]
     NoRoom(#[from] preemption::NoRoom),
+    /// The machine is being shut down.
+    #[error("Pod was rejected as the node is shutting down.")]
+    NodeShutdown,
 }
 
 impl Refusal {
     /// One word, as in `status.reason`.
     pub fn event_reason(&self) -> &'static str {
         match self {
+            Self::NodeShutdown => "NodeShutdown",
             Self::OutOf(short) => match short.resource.as_str() {
                 "cpu" => "OutOfcpu",
                 "memory" => "OutOfmemory",
@@ -94,6 +98,9 @@ impl Refusal {
 
 /// Lets a pod in and gives its containers what they ask for of the machine, or says why not. For a critical pod, others are ended where there is no room.
 pub async fn admit(context: &Context, pod: &Pod) -> Result<(), Refusal> {
+    if context.shutdown.has_begun() {
+        return Err(Refusal::NodeShutdown);
+    }
     pressure::check(pod, &context.conditions.all())?;
     let others: Vec<Arc<Pod>> = others(context, pod)
         .map(|other| context.allocations.allocated(&other))
