@@ -1,13 +1,12 @@
 //! Images from archives and registries.
 
-use std::net::TcpListener;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use cri::{ImageSpec, ListImagesRequest, PullImageRequest};
 use skiff_runtime::image::archive::ImageOptions;
 
+use crate::registry::Registry;
 use crate::skip_without_privileges;
 use crate::support::{Host, IMAGE, archive, container, eventually, strings};
 
@@ -135,59 +134,11 @@ async fn damage_is_mended_when_containers_fail_of_it() {
     assert_eq!(host.exited(&again).await.exit_code, 0);
 }
 
-/// A registry on this machine, filled by skopeo.
-struct Registry {
-    process: Child,
-    address: String,
-}
-
-impl Registry {
-    async fn start(dir: &Path) -> Self {
-        // The registry cannot be asked for a free port, so one is looked for.
-        let port = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port").port();
-        let address = format!("127.0.0.1:{port}");
-        let config = dir.join("registry.yml");
-        let text = format!(
-            "version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {}}}}}\nhttp: {{addr: \"{address}\"}}\n",
-            dir.join("registry").display(),
-        );
-        std::fs::write(&config, text).expect("written");
-        let mut command = Command::new("docker-registry");
-        command.arg("serve").arg(config).stdout(Stdio::null()).stderr(Stdio::null());
-        let process = command.spawn().expect("the registry starts");
-        let registry = Self { process, address };
-        eventually("the registry listens", || std::net::TcpStream::connect(&registry.address).ok()).await;
-        registry
-    }
-
-    fn push(&self, archive: &Path, name: &str) {
-        let status = Command::new("skopeo")
-            .args(["copy", "--quiet", "--insecure-policy", "--dest-tls-verify=false"])
-            .arg(format!("oci-archive:{}", archive.display()))
-            .arg(format!("docker://{}/{name}", self.address))
-            .status()
-            .expect("skopeo runs");
-        assert!(status.success());
-    }
-}
-
-impl Drop for Registry {
-    fn drop(&mut self) {
-        // Gone or not, it is reaped.
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
 #[tokio::test]
 async fn an_image_is_pulled_from_a_registry() {
     skip_without_privileges!();
-    if !Path::new("/usr/bin/docker-registry").exists() || !Path::new("/usr/bin/skopeo").exists() {
-        eprintln!("SKIPPED: no docker-registry or skopeo");
-        return;
-    }
     let mut host = Host::start().await;
-    let registry = Registry::start(host.dir()).await;
+    let Some(registry) = Registry::start(host.dir()).await else { return };
     let options = ImageOptions { cmd: strings(&["/bin/echo", "pulled"]), ..Default::default() };
     registry.push(&archive(host.dir(), IMAGE, &options), "team/app:1");
     let name = format!("{}/team/app:1", registry.address);

@@ -14,7 +14,7 @@ use crate::support::{Host, container, strings};
 const LIMIT: Duration = Duration::from_secs(30);
 
 /// Switches to SPDY; the connection and the protocol that the server has chosen, or the status of its refusal.
-async fn connect(url: &str, protocols: &[&str]) -> Result<(Connection, Option<String>), u16> {
+pub async fn connect(url: &str, protocols: &[&str]) -> Result<(Connection, Option<String>), u16> {
     let url: http::Uri = url.parse().expect("an address");
     let stream = TcpStream::connect(url.authority().expect("it has one").as_str()).await.expect("somebody listens");
     let (mut sender, connection) =
@@ -36,18 +36,18 @@ async fn connect(url: &str, protocols: &[&str]) -> Result<(Connection, Option<St
     Ok((connection, chosen))
 }
 
-async fn open(connection: &Connection, headers: &[(&str, &str)]) -> Stream {
+pub async fn open(connection: &Connection, headers: &[(&str, &str)]) -> Stream {
     let headers = headers.iter().fold(Headers::new(), |headers, (name, value)| headers.with(name, *value));
     let stream = connection.open(headers).expect("a stream");
     tokio::time::timeout(LIMIT, stream.taken()).await.expect("in time").expect("taken");
     stream
 }
 
-async fn typed(connection: &Connection, kind: &str) -> Stream {
+pub async fn typed(connection: &Connection, kind: &str) -> Stream {
     open(connection, &[("streamType", kind)]).await
 }
 
-async fn all(stream: &mut Stream) -> String {
+pub async fn all(stream: &mut Stream) -> String {
     let mut text = String::new();
     tokio::time::timeout(LIMIT, stream.read_to_string(&mut text)).await.expect("in time").expect("read");
     text

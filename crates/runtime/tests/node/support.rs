@@ -109,7 +109,17 @@ impl Host {
 
     /// Imports an image whose root is busybox.
     pub async fn import(&self, name: &str, options: ImageOptions) -> Vec<skiff_runtime::ImageInfo> {
-        let archive = archive(self.dir.path(), name, &options);
+        self.import_changed(name, options, |_| {}).await
+    }
+
+    /// Imports an image whose root is busybox with what `change` does to it.
+    pub async fn import_changed(
+        &self,
+        name: &str,
+        options: ImageOptions,
+        change: impl FnOnce(&Path),
+    ) -> Vec<skiff_runtime::ImageInfo> {
+        let archive = changed_archive(self.dir.path(), name, &options, change);
         let file = tokio::fs::File::open(archive).await.expect("the archive exists");
         skiff_runtime::Images::new(&socket(self.dir.path())).import(file, None).await.expect("the archive is imported")
     }
@@ -283,6 +293,11 @@ pub fn strings(texts: &[&str]) -> Vec<String> {
 
 /// An archive with busybox, under a file name of the image's.
 pub fn archive(dir: &Path, name: &str, options: &ImageOptions) -> PathBuf {
+    changed_archive(dir, name, options, |_| {})
+}
+
+/// The same with what `change` does to the root.
+pub fn changed_archive(dir: &Path, name: &str, options: &ImageOptions, change: impl FnOnce(&Path)) -> PathBuf {
     let rootfs = tempfile::tempdir_in(dir).expect("a temporary directory");
     fs::set_permissions(rootfs.path(), fs::Permissions::from_mode(0o755)).expect("changed");
     for dir in ["bin", "etc", "tmp", "proc", "sys", "dev"] {
@@ -298,6 +313,7 @@ pub fn archive(dir: &Path, name: &str, options: &ImageOptions) -> PathBuf {
     fs::write(rootfs.path().join("etc/passwd"), "root:x:0:0::/root:/bin/sh\nweb:x:33:34::/:/bin/sh\n")
         .expect("written");
     fs::write(rootfs.path().join("etc/group"), "root:x:0:\nweb:x:34:\nextra:x:50:web\n").expect("written");
+    change(rootfs.path());
     let path = dir.join(format!("{}.tar", name.replace(['/', ':'], "_")));
     build(rootfs.path(), name, options, fs::File::create(&path).expect("created")).expect("built");
     path
