@@ -172,11 +172,27 @@ fn seccomp_profile(
     context: &LinuxContainerSecurityContext,
     capabilities: &Capabilities,
 ) -> Result<Option<LinuxSeccomp>, SeccompError> {
-    let Some(wanted) = context.seccomp.as_ref().filter(|_| !context.privileged) else { return Ok(None) };
-    match wanted.profile_type() {
+    if context.privileged {
+        return Ok(None);
+    }
+    let (kind, path) = match &context.seccomp {
+        Some(wanted) => (wanted.profile_type(), wanted.localhost_ref.as_str()),
+        None => older_profile(context),
+    };
+    match kind {
         ProfileType::Unconfined => Ok(None),
         ProfileType::RuntimeDefault => Ok(Some(seccomp::default_profile(capabilities.has()))),
-        ProfileType::Localhost => seccomp::read(&wanted.localhost_ref).map(Some),
+        ProfileType::Localhost => seccomp::read(path).map(Some),
+    }
+}
+
+/// The profile in the words of older callers, who give all of it in one text.
+#[expect(deprecated, reason = "callers that are older than the other field still use it")]
+fn older_profile(context: &LinuxContainerSecurityContext) -> (ProfileType, &str) {
+    match context.seccomp_profile_path.as_str() {
+        "" | "unconfined" => (ProfileType::Unconfined, ""),
+        "runtime/default" | "docker/default" => (ProfileType::RuntimeDefault, ""),
+        path => (ProfileType::Localhost, path.strip_prefix("localhost/").unwrap_or(path)),
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod confinement;
 mod containers;
+mod contexts;
 mod damage;
 mod full;
 mod handlers;
