@@ -165,20 +165,22 @@ impl ImageStore {
         self.images().values().cloned().collect()
     }
 
-    /// The image that `text` names: by identifier (with or without `sha256:`), tag, or manifest digest.
+    /// The image that `text` names: by identifier (with or without `sha256:`), tag, or manifest digest; or else the only
+    /// one whose identifier starts so, for people copy what tools have cut short.
     pub(crate) fn find(&self, text: &str) -> Option<Arc<Image>> {
         let images = self.images();
         let as_id = Digest::parse(text).or_else(|_| Digest::parse(&format!("sha256:{text}")));
         if let Ok(id) = as_id {
             return images.get(&id).cloned();
         }
-        let reference = Reference::parse(text).ok()?;
-        let named = |image: &&Arc<Image>| match (reference.digest(), reference.tagged()) {
+        let named = |image: &&Arc<Image>, reference: &Reference| match (reference.digest(), reference.tagged()) {
             (Some(digest), _) => image.digests.contains(&reference.with_digest(digest)),
             (None, Some(tag)) => image.tags.contains(&tag),
             (None, None) => false,
         };
-        images.values().find(named).cloned()
+        let by_name = Reference::parse(text).ok();
+        let by_name = by_name.and_then(|reference| images.values().find(|image| named(image, &reference)));
+        by_name.or_else(|| starting(&images, text)).cloned()
     }
 
     fn config(&self, image: &NewImage) -> Result<(u64, ImageConfiguration), ImageStoreError> {
@@ -297,6 +299,16 @@ impl ImageStore {
         self.content.retain(&blobs)?;
         self.layers.retain(&layers)
     }
+}
+
+/// The only image whose identifier starts with these digits (with or without `sha256:`).
+fn starting<'a>(images: &'a BTreeMap<Digest, Arc<Image>>, text: &str) -> Option<&'a Arc<Image>> {
+    let digits = text.strip_prefix("sha256:").unwrap_or(text);
+    if digits.is_empty() {
+        return None;
+    }
+    let mut starting = images.iter().filter(|(id, _)| id.hex().starts_with(digits)).map(|(_, image)| image);
+    starting.next().filter(|_| starting.next().is_none())
 }
 
 /// What a configuration says of an image's layers.

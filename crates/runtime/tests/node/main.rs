@@ -15,4 +15,5 @@ mod sparse;
 mod spdy_streams;
 mod streams;
 mod support;
+mod tools;
 mod users;

@@ -1,0 +1,92 @@
+//! What `crictl` and scripts around it need: identifiers that were cut short, and the right refusals.
+
+use cri::{Code, ContainerState, ImageSpec, LinuxContainerResources};
+
+use crate::skip_without_privileges;
+use crate::sparse::{container, pod, run};
+use crate::support::{Host, IMAGE};
+
+/// As many digits as `crictl` prints of an identifier.
+fn cut(id: &str) -> String {
+    id.trim_start_matches("sha256:").chars().take(13).collect()
+}
+
+fn spec(image: &str) -> Option<ImageSpec> {
+    Some(ImageSpec { image: image.to_owned(), ..Default::default() })
+}
+
+#[tokio::test]
+async fn identifiers_may_be_cut_short() {
+    skip_without_privileges!();
+    let mut host = Host::start_with(Some("10.207.27.0/24")).await;
+    host.import_busybox().await;
+    let status = cri::ImageStatusRequest { image: spec(IMAGE), verbose: false };
+    let image = host.images.image_status(status).await.expect("answered").into_inner().image.expect("it is here");
+    let mut found = Vec::new();
+    for name in [cut(&image.id), format!("sha256:{}", cut(&image.id)), "f".repeat(13), "sha256:".to_owned()] {
+        let request = cri::ImageStatusRequest { image: spec(&name), verbose: false };
+        found.push(host.images.image_status(request).await.expect("answered").into_inner().image.is_some());
+    }
+    assert_eq!(found, [true, true, false, false]);
+    let (sandbox, config) = run(&mut host, pod("short")).await;
+    let mut of_image = container("c", &["busybox", "top"]);
+    of_image.image = spec(&cut(&image.id));
+    let id = host.run(&(cut(&sandbox), config), of_image).await;
+    let short = cut(&id);
+    assert_eq!(host.exec(&short, &["echo", "-n", "hello"]).await.0, "hello");
+    assert_eq!(host.status(&short).await.id, id);
+    let resources = LinuxContainerResources { cpu_shares: 512, ..Default::default() };
+    let update = cri::UpdateContainerResourcesRequest {
+        container_id: short.clone(),
+        linux: Some(resources),
+        ..Default::default()
+    };
+    host.runtime.update_container_resources(update).await.expect("updated");
+    let shares = host.status(&id).await.resources.and_then(|resources| resources.linux).map(|linux| linux.cpu_shares);
+    assert_eq!(shares, Some(512));
+    host.stop(&short, 0).await;
+    assert_eq!(host.status(&id).await.state(), ContainerState::ContainerExited);
+    host.runtime.remove_container(cri::RemoveContainerRequest { container_id: short }).await.expect("removed");
+    let request = cri::RemovePodSandboxRequest { pod_sandbox_id: cut(&sandbox) };
+    host.runtime.remove_pod_sandbox(request).await.expect("removed");
+    let sandboxes = host.runtime.list_pod_sandbox(cri::ListPodSandboxRequest { filter: None }).await.expect("listed");
+    assert!(sandboxes.into_inner().items.is_empty());
+    let request = cri::RemoveImageRequest { image: spec(&cut(&image.id)) };
+    host.images.remove_image(request).await.expect("removed");
+    let images = host.images.list_images(cri::ListImagesRequest { filter: None }).await.expect("listed").into_inner();
+    assert!(images.images.is_empty());
+}
+
+#[tokio::test]
+async fn the_runtime_says_what_it_is_and_what_it_has_not() {
+    skip_without_privileges!();
+    let mut host = Host::start_with(Some("10.207.29.0/24")).await;
+    let version = host.runtime.version(cri::VersionRequest { version: "0.1.0".to_owned() }).await.expect("answered");
+    let version = version.into_inner();
+    assert!(
+        [&version.version, &version.runtime_name, &version.runtime_version, &version.runtime_api_version]
+            .iter()
+            .all(|text| !text.is_empty())
+    );
+    let conditions = async |host: &mut Host| -> Vec<(String, bool)> {
+        let status = host.runtime.status(cri::StatusRequest { verbose: false }).await.expect("answered").into_inner();
+        let conditions = status.status.expect("a status").conditions;
+        conditions.into_iter().map(|condition| (condition.r#type, condition.status)).collect()
+    };
+    let ready = [("RuntimeReady".to_owned(), true), ("NetworkReady".to_owned(), true)];
+    assert_eq!(conditions(&mut host).await, ready);
+    let config = host.runtime.runtime_config(cri::RuntimeConfigRequest {}).await.expect("answered").into_inner();
+    assert!(config.linux.is_some());
+    let network = |pod_cidr: &str| {
+        let network_config = Some(cri::NetworkConfig { pod_cidr: pod_cidr.to_owned() });
+        cri::UpdateRuntimeConfigRequest { runtime_config: Some(cri::RuntimeConfig { network_config }) }
+    };
+    host.runtime.update_runtime_config(network("10.207.29.0/25")).await.expect("updated");
+    let err = host.runtime.update_runtime_config(network("nonsense")).await.expect_err("it is no network");
+    assert_eq!(err.code(), Code::InvalidArgument);
+    let request = cri::CheckpointContainerRequest { container_id: "none".to_owned(), ..Default::default() };
+    let err = host.runtime.checkpoint_container(request).await.expect_err("it is not offered");
+    assert_eq!(err.code(), Code::Unimplemented);
+    let request = cri::RunPodSandboxRequest { config: Some(pod("c")), runtime_handler: "unknown".to_owned() };
+    assert_eq!(host.runtime.run_pod_sandbox(request).await.expect_err("nobody knows it").code(), Code::InvalidArgument);
+}
