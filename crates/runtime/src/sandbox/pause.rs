@@ -3,14 +3,19 @@
 use std::ffi::OsStr;
 use std::fs;
 use std::io;
+use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::process::Stdio;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal};
 
 use super::SandboxPaths;
 use crate::cgroup::Cgroup;
+
+/// How long a killed process is waited for.
+const KILL_TIME: Timespec = Timespec { tv_sec: 5, tv_nsec: 0 };
 
 /// Why there is no shared pid namespace.
 #[derive(Debug, thiserror::Error)]
@@ -51,6 +56,11 @@ pub(super) async fn start(
     Err(PauseError::Failed(String::from_utf8_lossy(&output.stderr).trim().to_owned()))
 }
 
+/// The process, as far as it was written down.
+pub(crate) fn pid(paths: &SandboxPaths) -> Option<i32> {
+    fs::read_to_string(paths.pause_pid()).ok()?.trim().parse().ok()
+}
+
 /// Ends the process, and with it everything in its pid namespace, and removes its cgroup.
 pub(crate) fn stop(paths: &SandboxPaths) -> io::Result<()> {
     kill(paths)?;
@@ -61,9 +71,17 @@ pub(crate) fn stop(paths: &SandboxPaths) -> io::Result<()> {
     }
 }
 
+/// Waits for the end of a process that was killed, not for ever.
+fn wait(process: &impl AsFd) -> io::Result<()> {
+    let mut ended = [PollFd::new(process, PollFlags::IN)];
+    match poll(&mut ended, Some(&KILL_TIME)) {
+        Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
+        Err(err) => Err(err.into()),
+    }
+}
+
 fn kill(paths: &SandboxPaths) -> io::Result<()> {
-    let Ok(text) = fs::read_to_string(paths.pause_pid()) else { return Ok(()) };
-    let Some(pid) = text.trim().parse().ok().and_then(Pid::from_raw) else { return Ok(()) };
+    let Some(pid) = pid(paths).and_then(Pid::from_raw) else { return Ok(()) };
     let Ok(process) = rustix::process::pidfd_open(pid, PidfdFlags::empty()) else { return Ok(()) };
     // The number may have gone to another process since; the namespace tells.
     let own = fs::metadata(paths.namespace("pid"))?;
@@ -71,7 +89,9 @@ fn kill(paths: &SandboxPaths) -> io::Result<()> {
     use std::os::unix::fs::MetadataExt;
     if of_process.is_ok_and(|of_process| of_process.ino() == own.ino() && of_process.dev() == own.dev()) {
         match rustix::process::pidfd_send_signal(&process, Signal::KILL) {
-            Ok(()) | Err(rustix::io::Errno::SRCH) => {}
+            // Gone before the pod's network is taken down, which it would hold up.
+            Ok(()) => wait(&process)?,
+            Err(rustix::io::Errno::SRCH) => {}
             Err(err) => return Err(err.into()),
         }
     }

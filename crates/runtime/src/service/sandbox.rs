@@ -11,9 +11,9 @@ use cri::{
 };
 
 use super::errors::no_sandbox;
-use crate::container::labels_match;
+use crate::container::{Container, labels_match};
 use crate::engine::Engine;
-use crate::sandbox::{self, SandboxRecord, metadata};
+use crate::sandbox::{self, Sandbox, SandboxRecord, cgroup_parent, metadata};
 use crate::status::{container_status, nanoseconds, sandbox_state, sandbox_status};
 
 pub(super) async fn run_pod_sandbox(
@@ -59,19 +59,41 @@ pub(super) async fn pod_sandbox_status(
 ) -> Result<PodSandboxStatusResponse, Status> {
     let id = &request.pod_sandbox_id;
     let sandbox = engine.sandbox(id).ok_or_else(|| no_sandbox(id))?;
+    let containers = engine.containers_of(sandbox.id());
     let mut info = HashMap::new();
     if request.verbose {
-        let record = sandbox.record();
-        let network = sandbox.paths().namespace("net");
-        let text = serde_json::json!({"config": record.config, "networkNamespace": network}).to_string();
-        info.insert("info".to_owned(), text);
+        info.insert("info".to_owned(), details(engine, &sandbox, &containers).to_string());
     }
-    let containers = engine.containers_of(sandbox.id());
     Ok(PodSandboxStatusResponse {
         status: Some(sandbox_status(&sandbox)),
         info,
         containers_statuses: containers.iter().map(|container| container_status(engine, container)).collect(),
         timestamp: nanoseconds(engine.env.now()),
+    })
+}
+
+/// What people and their tools look for in a sandbox: under the names that `crictl inspectp` shows of other runtimes, so
+/// that `.info.pid` and the namespaces of `.info.runtimeSpec` lead into the pod.
+fn details(engine: &Engine, sandbox: &Sandbox, containers: &[Arc<Container>]) -> serde_json::Value {
+    let (record, paths) = (sandbox.record(), sandbox.paths());
+    let kinds = [("network", "net"), ("uts", "uts"), ("ipc", "ipc"), ("pid", "pid"), ("user", "user")];
+    let kinds = kinds.into_iter().map(|(kind, file)| (kind, paths.namespace(file)));
+    let namespaces = kinds.filter(|(_, path)| path.exists());
+    let namespaces = namespaces.map(|(kind, path)| serde_json::json!({"type": kind, "path": path}));
+    // A sandbox without a process of its own is entered as well by one of a container's.
+    let pid = sandbox::pause_pid(paths).or_else(|| containers.iter().find_map(|container| container.pid()));
+    serde_json::json!({
+        "pid": pid.unwrap_or(0),
+        "runtimeHandler": record.runtime_handler,
+        "runtimeSpec": {
+            "hostname": record.config.hostname,
+            "linux": {
+                "namespaces": namespaces.collect::<Vec<_>>(),
+                "cgroupsPath": cgroup_parent(&record.config, &engine.instance),
+                "sysctl": record.config.linux.as_ref().map(|linux| &linux.sysctls),
+            },
+        },
+        "config": record.config,
     })
 }
 

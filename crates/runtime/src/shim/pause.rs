@@ -93,6 +93,7 @@ fn start_in(users: &Path) -> io::Result<u32> {
 fn try_make(namespace: &Path, pid_file: &Path, cgroup: &Path, users: Option<&Path>) -> io::Result<()> {
     rustix::process::setsid()?;
     Cgroup::new(cgroup).join()?;
+    enter_beside(namespace)?;
     let pid = match users {
         Some(users) => start_in(users)?,
         None => start()?.id(),
@@ -107,6 +108,20 @@ fn try_make(namespace: &Path, pid_file: &Path, cgroup: &Path, users: Option<&Pat
             let _ = rustix::process::kill_process(pid, Signal::KILL);
         }
     })
+}
+
+/// Enters the pod's other namespaces, which are bound beside this one: who looks at the pod through process 1, from the
+/// machine or from a container, shall see nothing else.
+fn enter_beside(namespace: &Path) -> io::Result<()> {
+    for kind in ["net", "uts", "ipc"] {
+        match File::open(namespace.with_file_name(kind)) {
+            Ok(file) => rustix::thread::move_into_link_name_space(file.as_fd(), None)?,
+            // The pod uses the machine's.
+            Err(err) if err.kind() == io::ErrorKind::NotFound => {}
+            Err(err) => return Err(err),
+        }
+    }
+    Ok(())
 }
 
 /// Gives up what is not needed for reaping.

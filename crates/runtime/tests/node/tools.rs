@@ -1,6 +1,8 @@
-//! What `crictl` and scripts around it need: identifiers that were cut short, and the right refusals.
+//! What `crictl` and scripts around it need: identifiers that were cut short, details as JSON objects, and the right
+//! refusals.
 
 use cri::{Code, ContainerState, ImageSpec, LinuxContainerResources};
+use serde_json::Value;
 
 use crate::skip_without_privileges;
 use crate::sparse::{container, pod, run};
@@ -13,6 +15,12 @@ fn cut(id: &str) -> String {
 
 fn spec(image: &str) -> Option<ImageSpec> {
     Some(ImageSpec { image: image.to_owned(), ..Default::default() })
+}
+
+fn object(info: &std::collections::HashMap<String, String>, key: &str) -> Value {
+    let value: Value = serde_json::from_str(&info[key]).expect("a document");
+    assert!(value.is_object(), "{value}");
+    value
 }
 
 #[tokio::test]
@@ -55,6 +63,45 @@ async fn identifiers_may_be_cut_short() {
     host.images.remove_image(request).await.expect("removed");
     let images = host.images.list_images(cri::ListImagesRequest { filter: None }).await.expect("listed").into_inner();
     assert!(images.images.is_empty());
+}
+
+#[tokio::test]
+async fn details_lead_into_pods_and_containers() {
+    skip_without_privileges!();
+    let mut host = Host::start_with(Some("10.207.28.0/24")).await;
+    host.import_busybox().await;
+    let mut config = pod("details");
+    config.hostname = "inside".to_owned();
+    let sandbox = run(&mut host, config).await;
+    let id = host.run(&sandbox, container("c", &["busybox", "top"])).await;
+    let request = cri::ContainerStatusRequest { container_id: id.clone(), verbose: true };
+    let of_container = object(&host.runtime.container_status(request).await.expect("known").into_inner().info, "info");
+    let request = cri::PodSandboxStatusRequest { pod_sandbox_id: sandbox.0.clone(), verbose: true };
+    let of_pod = object(&host.runtime.pod_sandbox_status(request).await.expect("known").into_inner().info, "info");
+    assert_eq!(of_container["sandboxID"], sandbox.0.as_str());
+    assert_eq!(of_container["config"]["metadata"]["name"], "c");
+    assert_eq!(of_container["runtimeSpec"]["process"]["args"][1], "top");
+    assert_eq!(
+        (&of_pod["config"]["metadata"]["name"], &of_pod["runtimeSpec"]["hostname"]),
+        (&"details".into(), &"inside".into())
+    );
+    // Both processes, and the file, are of the same network.
+    let link = |pid: &Value| std::fs::read_link(format!("/proc/{pid}/ns/net")).expect("it runs");
+    assert_eq!(link(&of_container["pid"]), link(&of_pod["pid"]));
+    let namespaces = of_pod["runtimeSpec"]["linux"]["namespaces"].as_array().expect("a list");
+    let mut kinds: Vec<&str> = namespaces.iter().filter_map(|namespace| namespace["type"].as_str()).collect();
+    kinds.sort_unstable();
+    assert_eq!(kinds, ["ipc", "network", "pid", "uts"]);
+    let network = namespaces.iter().find(|namespace| namespace["type"] == "network").expect("it is there");
+    let path = network["path"].as_str().expect("a path");
+    use std::os::unix::fs::MetadataExt;
+    let of_process = std::fs::metadata(format!("/proc/{}/ns/net", of_pod["pid"])).expect("it runs");
+    assert_eq!(std::fs::metadata(path).expect("it is there").ino(), of_process.ino());
+    let request = cri::ImageStatusRequest { image: spec(IMAGE), verbose: true };
+    let of_image = object(&host.images.image_status(request).await.expect("answered").into_inner().info, "info");
+    assert_eq!(of_image["imageSpec"]["config"]["Cmd"][0], "/bin/sh");
+    let status = host.runtime.status(cri::StatusRequest { verbose: true }).await.expect("answered").into_inner();
+    object(&status.info, "config");
 }
 
 #[tokio::test]
