@@ -227,6 +227,7 @@ async fn metrics_have_the_labels_that_their_descriptors_name() {
     let optional = |name: &str| {
         [
             "container_pressure_",
+            "container_hugetlb_",
             "container_blkio_",
             "container_fs_reads",
             "container_fs_writes",

@@ -117,6 +117,13 @@ pub(super) const FAMILIES: &[Family<Source>] = &[
         one(source.figure(&LIMIT_HITS))
     }),
     counter("container_memory_failures_total", "Page faults.", &["failure_type", "scope"], failures),
+    gauge("container_hugetlb_usage_bytes", "Bytes of huge pages in use.", &["pagesize"], |source| {
+        source.huge_pages(["usage_in_bytes", "current"])
+    }),
+    // Version 2 does not measure it.
+    gauge("container_hugetlb_max_usage_bytes", "The most bytes of huge pages in use.", &["pagesize"], |source| {
+        source.huge_pages(["max_usage_in_bytes", "max_usage"])
+    }),
     counter("container_oom_events_total", "Processes that were killed for want of memory.", &[], |source| {
         one(Some(source.cgroup.oom_kills()))
     }),

@@ -102,6 +102,18 @@ impl Source {
         Some((mount.point.display().to_string(), stat.f_blocks * stat.f_frsize, stat.f_files, stat.f_ffree))
     }
 
+    /// The use of huge pages by their size; `what` is the end of the files' names in version 1 and in version 2.
+    pub(super) fn huge_pages(&self, what: [&str; 2]) -> Vec<Value> {
+        let what = what[usize::from(self.cgroup.is_v2())];
+        let value = |size: String| {
+            let text = self.cgroup.read("hugetlb", &format!("hugetlb.{size}.{what}"))?;
+            Some((vec![size], text.trim().parse().ok()?))
+        };
+        let sizes = fs::read_dir("/sys/kernel/mm/hugepages").into_iter().flatten().flatten();
+        let sizes = sizes.filter_map(|entry| page_size(&entry.file_name().to_string_lossy()));
+        sizes.filter_map(value).collect()
+    }
+
     /// What was read from and written to disks: per device, in the order of `what` (`Read` and `Write`).
     pub(super) fn disk(&self, v1_file: &'static str, v2_names: [&str; 2]) -> Vec<(String, [u64; 2])> {
         if self.cgroup.is_v2() {
@@ -110,6 +122,16 @@ impl Source {
             parse_v1(&self.text("blkio", v1_file))
         }
     }
+}
+
+/// A size of huge pages as cgroups write it, from a directory's name (`hugepages-2048kB`).
+fn page_size(directory: &str) -> Option<String> {
+    let kilobytes: u64 = directory.strip_prefix("hugepages-")?.strip_suffix("kB")?.parse().ok()?;
+    Some(match kilobytes {
+        0..1024 => format!("{kilobytes}KB"),
+        1024..1_048_576 => format!("{}MB", kilobytes >> 10),
+        _ => format!("{}GB", kilobytes >> 20),
+    })
 }
 
 /// Values with a device each.
@@ -150,6 +172,15 @@ fn parse_v2(text: &str, names: [&str; 2]) -> Vec<(String, [u64; 2])> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn huge_pages_have_the_sizes_that_cgroups_name() {
+        let check = |directory, size: Option<&str>| assert_eq!(page_size(directory).as_deref(), size, "{directory}");
+        check("hugepages-64kB", Some("64KB"));
+        check("hugepages-2048kB", Some("2MB"));
+        check("hugepages-1048576kB", Some("1GB"));
+        check("something", None);
+    }
 
     #[test]
     fn disk_figures_are_read_in_both_versions() {
