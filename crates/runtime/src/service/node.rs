@@ -29,7 +29,7 @@ pub(super) async fn status(engine: &Arc<Engine>, request: StatusRequest) -> Resu
     let ready = |kind: &str| RuntimeCondition { r#type: kind.to_owned(), status: true, ..Default::default() };
     let network = match &engine.network {
         Some(network) if !network.pod_cidrs().is_empty() => ready("NetworkReady"),
-        Some(_) => network_not_ready("the node has no pod CIDR yet"),
+        Some(_) => network_not_ready("the node has no pod CIDR yet: a kubelet gives it, or --pod-cidr"),
         None => network_not_ready("this runtime has no pod network"),
     };
     let mut info = HashMap::new();

@@ -173,6 +173,9 @@ pub struct Runtime {
     pub listen: Option<PathBuf>,
     #[command(flatten)]
     pub ranges: Ranges,
+    /// Addresses of this machine's pods, within --cluster-cidr, where no kubelet gives any: for tools that speak CRI alone
+    #[arg(long, env = "SKIFF_POD_CIDR", value_delimiter = ',', value_name = "CIDR")]
+    pub pod_cidr: Vec<IpNet>,
     #[command(flatten)]
     pub images: super::image::BuiltinRuntime,
     #[command(flatten)]
