@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::*;
 use crate::image::registry::fake::{Door, FakeRegistry, Fault, Stored, digest, layer};
-use crate::image::registry::{MANIFEST_TYPES, Patience};
+use crate::image::registry::{MANIFEST_TYPES, Pace, Patience};
 
 /// A store, what pulls into it, and a registry.
 struct Bench {
@@ -197,6 +197,29 @@ async fn one_registry_that_says_nothing_takes_no_turns_of_another() {
         _ = &mut pulls => panic!("the registry says nothing"),
         image = bench.pull() => assert_eq!(image.expect("pulled").id.to_string(), stored.config),
     }
+}
+
+#[tokio::test]
+async fn a_registry_that_drips_is_not_waited_for_and_what_came_is_kept() {
+    if !is_root() {
+        return;
+    }
+    let mut bench = Bench::start().await;
+    // Short, for the sake of the test; nothing depends on how short.
+    let pace = Pace { bytes: 10_000, within: Duration::from_secs(1) };
+    (bench.store, bench.puller) = Bench::open(bench.dir.path(), Patience { pace, ..Patience::default() });
+    let stored = bench.put(&[large(1)]);
+    bench.registry.fail("manifests", Fault::Drip);
+    let err = bench.pull().await.expect_err("the manifest does not come").to_string();
+    assert!(err.contains("the registry is too slow: ") && err.contains("/v2/team/app/manifests/1"), "{err}");
+    bench.registry.fail(&stored.layers[0], Fault::Drip);
+    let err = bench.pull().await.expect_err("the layer does not come").to_string();
+    assert!(err.contains("the registry is too slow: ") && err.contains(&stored.layers[0]), "{err}");
+    assert!(bench.store.list().is_empty());
+    let image = bench.pull().await.expect("pulled");
+    bench.is_whole(&image, &stored);
+    let seen = bench.registry.seen(&stored.layers[0]);
+    assert!(seen.len() == 2 && seen[1].range.is_some(), "{seen:?}");
 }
 
 /// How many layers a registry was asked for.

@@ -29,6 +29,8 @@ pub(crate) enum Fault {
     Status(u16, Option<u32>),
     /// So many bytes, then nothing more.
     Stall(usize),
+    /// A byte now and then.
+    Drip,
     /// So many bytes, then the connection ends.
     Break(usize),
     /// Another content of the same length.
@@ -356,8 +358,10 @@ impl Content {
         }
         match self.manifests.get(name) {
             Some((media_type, bytes)) => {
-                let bytes = if matches!(fault, Some(Fault::Wrong)) { wrong(bytes) } else { bytes.clone() };
-                ([(CONTENT_TYPE, media_type.clone())], bytes).into_response()
+                let mut answer = part(bytes, None, fault);
+                let media_type = media_type.parse().expect("a media type");
+                answer.headers_mut().insert(CONTENT_TYPE, media_type);
+                answer
             }
             None => unknown("MANIFEST_UNKNOWN"),
         }
@@ -387,6 +391,14 @@ fn part(blob: &Bytes, range: Option<String>, fault: Option<Fault>) -> Response {
         Some(Fault::Stall(count)) => {
             let first = rest.slice(..count.min(length));
             Body::from_stream(stream::once(async { Ok::<_, Infallible>(first) }).chain(stream::pending()))
+        }
+        Some(Fault::Drip) => {
+            let ticks = tokio::time::interval(std::time::Duration::from_millis(20));
+            Body::from_stream(stream::unfold((rest, ticks), |(mut rest, mut ticks)| async move {
+                ticks.tick().await;
+                let byte = (!rest.is_empty()).then(|| rest.split_to(1))?;
+                Some((Ok::<_, Infallible>(byte), (rest, ticks)))
+            }))
         }
         Some(Fault::Break(count)) => {
             let first = rest.slice(..count.min(length));

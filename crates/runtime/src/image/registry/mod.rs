@@ -6,6 +6,7 @@
 mod auth;
 mod challenge;
 mod hosts;
+mod pace;
 mod push;
 mod transport;
 
@@ -26,9 +27,12 @@ use super::{Digest, Reference};
 use auth::{Authorizer, TokenError};
 use challenge::challenges;
 use hosts::{Capability, Host, HostsError};
+use pace::Paced;
 use transport::{RequestError, Transport, excerpt};
 
 pub(crate) use auth::Credentials;
+#[cfg(test)]
+pub(super) use pace::Pace;
 pub(crate) use transport::Patience;
 
 /// The largest manifest or index that is taken; real ones have a few kilobytes.
@@ -155,13 +159,13 @@ pub(crate) struct BlobStream {
     pub offset: u64,
     /// What is left of it, if the registry says so.
     pub length: Option<u64>,
-    answer: Response,
+    answer: Paced,
 }
 
 impl BlobStream {
     /// The next piece; `None` at the end.
     pub(crate) async fn chunk(&mut self) -> Result<Option<Bytes>, RegistryError> {
-        Ok(self.answer.chunk().await.map_err(|err| transport::failed(&err))?)
+        Ok(self.answer.chunk().await?)
     }
 }
 
@@ -319,11 +323,11 @@ impl Api {
             }
             // What is here is as long as the blob, or longer: nothing more comes, and its digest tells.
             StatusCode::RANGE_NOT_SATISFIABLE => {
-                return Ok(BlobStream { offset, length: Some(0), answer: empty() });
+                return Ok(BlobStream { offset, length: Some(0), answer: self.transport.paced(empty()) });
             }
             _ => 0,
         };
-        Ok(BlobStream { offset, length: answer.content_length(), answer })
+        Ok(BlobStream { offset, length: answer.content_length(), answer: self.transport.paced(answer) })
     }
 
     /// The answer, if it has one of these statuses.

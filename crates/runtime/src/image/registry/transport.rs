@@ -12,6 +12,7 @@ use reqwest::{Certificate, Client, Identity, RequestBuilder, Response};
 use url::Url;
 
 use super::hosts::Host;
+use super::pace::{Pace, Paced};
 use base::error_chain;
 
 /// How often a request is repeated that failed for a reason that passes.
@@ -33,11 +34,13 @@ pub(crate) struct Patience {
     pub connect: Duration,
     /// Between one piece of an answer and the next.
     pub silence: Duration,
+    /// For all pieces together.
+    pub pace: Pace,
 }
 
 impl Default for Patience {
     fn default() -> Self {
-        Self { connect: Duration::from_secs(20), silence: Duration::from_secs(60) }
+        Self { connect: Duration::from_secs(20), silence: Duration::from_secs(60), pace: Pace::default() }
     }
 }
 
@@ -58,6 +61,16 @@ pub(crate) enum RequestError {
     /// The conversation failed.
     #[error("{0}")]
     Http(String),
+    /// It answers, but so slowly that nothing comes of it.
+    #[error("the registry is too slow: {came} bytes of {url} came within {} seconds", waited.as_secs())]
+    Slow {
+        /// What was asked.
+        url: String,
+        /// What came of it at last.
+        came: u64,
+        /// In how long.
+        waited: Duration,
+    },
     /// More came than such an answer has.
     #[error("the answer from {url} is larger than {limit} bytes")]
     TooLarge {
@@ -72,6 +85,7 @@ pub(crate) enum RequestError {
 #[derive(Clone, Debug)]
 pub(super) struct Transport {
     client: Client,
+    pace: Pace,
     env: Env,
 }
 
@@ -95,7 +109,7 @@ impl Transport {
             builder = builder.identity(Identity::from_pem(&pem).map_err(|err| invalid(certificate, &err))?);
         }
         let client = builder.build().map_err(|err| RequestError::Client(error_chain(&err)))?;
-        Ok(Self { client, env })
+        Ok(Self { client, pace: patience.pace, env })
     }
 
     /// A request to be filled and given to [`Transport::send`].
@@ -122,12 +136,18 @@ impl Transport {
         request.send().await.map_err(|err| failed(&err))
     }
 
+    /// An answer whose body is taken piece by piece.
+    pub(super) fn paced(&self, answer: Response) -> Paced {
+        Paced::new(answer, self.pace, self.env.clone())
+    }
+
     /// The whole body of an answer that has at most `limit` bytes.
-    pub(super) async fn body(&self, mut answer: Response, limit: usize) -> Result<Bytes, RequestError> {
-        let mut body = BytesMut::new();
-        while let Some(chunk) = answer.chunk().await.map_err(|err| failed(&err))? {
+    pub(super) async fn body(&self, answer: Response, limit: usize) -> Result<Bytes, RequestError> {
+        let (url, mut body) = (answer.url().to_string(), BytesMut::new());
+        let mut answer = self.paced(answer);
+        while let Some(chunk) = answer.chunk().await? {
             if body.len() + chunk.len() > limit {
-                return Err(RequestError::TooLarge { url: answer.url().to_string(), limit });
+                return Err(RequestError::TooLarge { url, limit });
             }
             body.extend_from_slice(&chunk);
         }
