@@ -25,7 +25,7 @@ pub(crate) use cri::ContainerEventType as EventKind;
 /// Events that a slow subscriber may lag behind before it loses some.
 const EVENT_BACKLOG: usize = 1024;
 
-/// An image whose containers fail is looked at once in this time.
+/// An image whose containers fail, though it is whole, is looked at once in this time.
 const SUSPICION: Duration = Duration::from_secs(60 * 60);
 
 type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -96,7 +96,7 @@ pub(crate) struct Engine {
     /// Whether the images that lie on the node have been imported.
     pub(crate) preloaded: watch::Sender<bool>,
     /// When images were last looked at because containers of theirs fail.
-    suspected: Mutex<HashMap<Digest, Instant>>,
+    suspected: Arc<Mutex<HashMap<Digest, Instant>>>,
     events: broadcast::Sender<cri::ContainerEventResponse>,
     sandboxes: Mutex<BTreeMap<SandboxId, Arc<Sandbox>>>,
     containers: Mutex<BTreeMap<ContainerId, Arc<Container>>>,
@@ -151,7 +151,7 @@ impl Engine {
             runtime_handlers,
             cdi_dirs,
             preloaded: watch::Sender::new(false),
-            suspected: Mutex::default(),
+            suspected: Arc::default(),
             events: broadcast::channel(EVENT_BACKLOG).0,
             sandboxes: Mutex::default(),
             containers: Mutex::default(),
@@ -253,13 +253,19 @@ impl Engine {
             suspected.insert(image.clone(), now);
         }
         let Some(image) = self.images.find(image.as_str()) else { return };
-        let store = self.images.clone();
+        let (store, suspected) = (self.images.clone(), self.suspected.clone());
         self.spawner.spawn("check an image", async move {
             let _adding = store.adding().await;
             let (worker, checked) = (store.clone(), image.clone());
             match tokio::task::spawn_blocking(move || worker.check(&checked)).await {
                 Ok(Ok(Health::Whole)) => {}
-                Ok(Ok(health)) => tracing::warn!(image = %image.id, ?health, "an image was damaged on the disk"),
+                Ok(Ok(health)) => {
+                    // What was mended once may have to be again. What cannot be is not read again and again.
+                    if health != Health::Damaged {
+                        lock(&suspected).remove(&image.id);
+                    }
+                    tracing::warn!(image = %image.id, ?health, "an image was damaged on the disk");
+                }
                 Ok(Err(err)) => tracing::warn!(image = %image.id, %err, "an image cannot be checked"),
                 Err(err) => tracing::error!(image = %image.id, %err, "checking an image failed"),
             }

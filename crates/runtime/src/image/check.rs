@@ -32,11 +32,14 @@ impl ImageStore {
         for (layer, id) in image.layers.iter().zip(&image.unpacked) {
             if self.is_lost(&layer.blob)? {
                 lost = true;
-                // What is unpacked of it cannot be compared, and what lies above needs it.
+                // What is unpacked of it cannot be compared before the archive comes again, and what lies above needs it.
+                if self.layers().root(id).is_dir() {
+                    self.layers().doubt(id)?;
+                }
             } else if self.layers().root(id).is_dir() {
                 let failed = |source| ImageStoreError::Layer { digest: layer.blob.clone(), source };
-                let open = || self.content().open_blob(&layer.blob);
-                repaired += self.layers().repair(id, open()?, open()?).map_err(failed)?;
+                let blob = self.content().open_blob(&layer.blob)?;
+                repaired += self.layers().repair(id, &blob).map_err(failed)?;
             } else if let Some(diff_id) = self.diff_id(image, below.len()) {
                 self.unpack(&below, layer, &diff_id)?;
                 repaired += 1;

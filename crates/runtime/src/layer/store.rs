@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
-use std::io::{self, Read};
+use std::io::{self, Read, Seek};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
@@ -57,6 +57,7 @@ impl LayerStore {
         let id = LayerId(Digest::of(format!("{chain}{diff_id}").as_bytes()).hex()[..ID_DIGITS].to_owned());
         let done = self.dir.join(&id.0);
         if self.root(&id).is_dir() {
+            self.clear_doubt(&id, &blob)?;
             return Ok(id);
         }
         // Something may be left of one that was damaged.
@@ -109,17 +110,38 @@ impl LayerStore {
 
     /// Puts back the files of an unpacked layer that are not what its archive has, which is read up to two times: how
     /// many there were. Blocks.
-    pub(crate) fn repair(&self, id: &LayerId, blob: File, again: File) -> Result<usize, ApplyError> {
+    pub(crate) fn repair(&self, id: &LayerId, mut blob: &File) -> Result<usize, ApplyError> {
         let path = self.root(id);
         let root = File::open(&path).map_err(DiskError::io("open", &path))?;
         let plain = Decompressed::new(blob).map_err(ApplyError::Source)?;
         let damaged = verify::damaged(root.as_fd(), plain).map_err(ApplyError::Source)?;
         if !damaged.is_empty() {
-            let plain = Decompressed::new(again).map_err(ApplyError::Source)?;
+            blob.rewind().map_err(ApplyError::Source)?;
+            let plain = Decompressed::new(blob).map_err(ApplyError::Source)?;
             apply_some(root.as_fd(), plain, |path| damaged.contains(path))?;
             rustix::fs::syncfs(&root).map_err(|err| DiskError::io("sync", &path)(err.into()))?;
         }
         Ok(damaged.len())
+    }
+
+    fn doubted(&self, id: &LayerId) -> PathBuf {
+        self.dir.join(&id.0).join("doubted")
+    }
+
+    /// Notes that an unpacked layer may be damaged: the archive that could tell is gone.
+    pub(crate) fn doubt(&self, id: &LayerId) -> Result<(), DiskError> {
+        disk::write_file(&self.doubted(id), b"")
+    }
+
+    /// Compares a layer of which that was noted with its archive, which has come again.
+    fn clear_doubt(&self, id: &LayerId, blob: &File) -> Result<(), ApplyError> {
+        let doubted = self.doubted(id);
+        if doubted.exists() {
+            let repaired = self.repair(id, blob)?;
+            tracing::info!(layer = id.0, repaired, "a layer whose archive was damaged was compared with a new one");
+            disk::remove_file(&doubted)?;
+        }
+        Ok(())
     }
 
     fn publish(&self, new: New, done: &Path) -> Result<(), ApplyError> {

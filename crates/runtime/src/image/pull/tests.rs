@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::*;
+use crate::image::Health;
 use crate::image::registry::fake::{Door, FakeRegistry, Fault, Stored, digest, layer};
 use crate::image::registry::{MANIFEST_TYPES, Pace, Patience};
 
@@ -452,6 +453,33 @@ async fn damage_on_the_disk_is_found_when_an_image_is_pulled_again() {
     bench.is_whole(&image, &stored);
     assert_eq!(bench.registry.seen(&stored.layers[0]).len(), 1);
     assert_eq!(bench.registry.seen(&stored.layers[1]).len(), 2);
+}
+
+#[tokio::test]
+async fn a_layer_whose_archive_was_damaged_is_compared_with_the_one_that_comes_again() {
+    if !is_root() {
+        return;
+    }
+    let bench = Bench::start().await;
+    let stored = bench.put(&[large(1), large(2)]);
+    let image = bench.pull().await.expect("pulled");
+    let flip = |path: &Path| {
+        let mut bytes = fs::read(path).expect("read");
+        bytes[70_000] ^= 1;
+        fs::write(path, bytes).expect("damaged");
+    };
+    let root = bench.store.layers().root(&image.unpacked[1]);
+    let whole = fs::read(root.join("file-2")).expect("read");
+    flip(&root.join("file-2"));
+    assert_eq!(bench.store.check(&image).expect("checked"), Health::Repaired(1));
+    assert_eq!(bench.store.check(&image).expect("checked"), Health::Whole);
+    flip(&root.join("file-2"));
+    flip(&bench.store.content().path(&Digest::parse(&stored.layers[1]).expect("a digest")));
+    assert_eq!(bench.store.check(&image).expect("checked"), Health::Forgotten);
+    let image = bench.pull().await.expect("pulled again");
+    bench.is_whole(&image, &stored);
+    assert!(fs::read(root.join("file-2")).expect("read") == whole, "the damaged file is still there");
+    assert_eq!(bench.store.check(&image).expect("checked"), Health::Whole);
 }
 
 #[tokio::test]
