@@ -1,5 +1,6 @@
 //! How many pulls there are: at a time, and in a second.
 
+use std::pin::pin;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -8,6 +9,10 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::Instant;
 
 use super::settings::ImageSettings;
+
+/// How long a pull keeps others from their turn. One that takes longer waits for a registry rather than for this node,
+/// and that registry must not hold up the images of all the others.
+const LONGEST_TURN: Duration = Duration::from_secs(20);
 
 /// Bounds on pulls.
 #[derive(Debug)]
@@ -36,8 +41,18 @@ impl PullLimits {
         Self { turns: turns.map(Semaphore::new), rate: (settings.registry_qps > 0).then(|| Mutex::new(bucket())) }
     }
 
-    /// Waits for the turn of a pull.
-    pub async fn turn(&self) -> Option<SemaphorePermit<'_>> {
+    /// Waits for the turn of a pull, and does it. Cancel safe where the pull is.
+    pub async fn take_turn<T>(&self, env: &Env, pull: impl Future<Output = T>) -> T {
+        let turn = self.turn().await;
+        let mut pull = pin!(pull);
+        tokio::select! {
+            done = &mut pull => return done,
+            () = env.sleep(LONGEST_TURN) => drop(turn),
+        }
+        pull.await
+    }
+
+    async fn turn(&self) -> Option<SemaphorePermit<'_>> {
         match &self.turns {
             // The semaphore is never closed.
             Some(turns) => turns.acquire().await.ok(),
@@ -112,6 +127,26 @@ mod tests {
         assert!(limits.turn().await.is_some());
         let parallel = ImageSettings { serialize_pulls: false, max_parallel_pulls: None, ..settings(0, 0) };
         assert!(PullLimits::new(&parallel, &env).turn().await.is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pull_that_does_not_come_to_its_end_holds_up_nobody_for_long() {
+        let env = Env::simulated(testkit::epoch(), 1);
+        let limits = PullLimits::new(&settings(0, 0), &env);
+        let began = env.instant();
+        let stuck = limits.take_turn(&env, std::future::pending::<()>());
+        let slow = limits.take_turn(&env, env.sleep(LONGEST_TURN * 3));
+        let quick = limits.take_turn(&env, async {});
+        let others = async {
+            tokio::join!(slow, quick);
+            env.instant() - began
+        };
+        tokio::select! {
+            biased;
+            () = stuck => panic!("it does not end"),
+            took = others => assert_eq!(took, LONGEST_TURN * 4),
+        }
+        assert_eq!(limits.turns.map(|turns| turns.available_permits()), Some(1));
     }
 
     #[test]

@@ -225,7 +225,10 @@ impl Puller {
     /// Pulls when its turn has come: what the runtime calls the image, and how long it took without waiting. An error is
     /// a message for people.
     async fn pull(&self, request: &Request<'_>, credentials: &[Credential]) -> Result<(String, Duration), String> {
-        let _turn = self.limits.turn().await;
+        self.limits.take_turn(&self.env, self.pull_now(request, credentials)).await
+    }
+
+    async fn pull_now(&self, request: &Request<'_>, credentials: &[Credential]) -> Result<(String, Duration), String> {
         let began = self.env.instant();
         if !self.limits.admits(&self.env) {
             return Err("pull QPS exceeded".to_owned());
