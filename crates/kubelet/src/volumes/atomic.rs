@@ -82,6 +82,25 @@ fn replace(
     own: impl FnOnce() -> io::Result<()>,
 ) -> Result<PathBuf, WriteError> {
     let new = make_dir(dir, now)?;
+    let shown = fill(&new, payload).and_then(|()| own().map_err(io_error(dir))).and_then(|()| show(dir, &new));
+    match shown {
+        Ok(()) => Ok(new),
+        Err(err) => {
+            // Each attempt on a full disk would make it fuller by half of a set.
+            let _ = base::remove_tree(&new);
+            Err(err)
+        }
+    }
+}
+
+fn show(dir: &Path, new: &Path) -> Result<(), WriteError> {
+    let (link, temporary) = (dir.join(DATA), dir.join(NEW_DATA));
+    let _ = fs::remove_file(&temporary);
+    symlink(new.file_name().unwrap_or_default(), &temporary).map_err(io_error(&temporary))?;
+    fs::rename(&temporary, &link).map_err(io_error(&link))
+}
+
+fn fill(new: &Path, payload: &Payload) -> Result<(), WriteError> {
     for (path, file) in payload {
         let target = new.join(path);
         if let Some(parent) = target.parent() {
@@ -93,12 +112,7 @@ fn replace(
             chown(&target, Some(owner), None).map_err(io_error(&target))?;
         }
     }
-    own().map_err(io_error(dir))?;
-    let (link, temporary) = (dir.join(DATA), dir.join(NEW_DATA));
-    let _ = fs::remove_file(&temporary);
-    symlink(new.file_name().unwrap_or_default(), &temporary).map_err(io_error(&temporary))?;
-    fs::rename(&temporary, &link).map_err(io_error(&link))?;
-    Ok(new)
+    Ok(())
 }
 
 /// A directory named by the time, with a number that tells it from others of the same second.
@@ -201,6 +215,7 @@ mod tests {
         });
         assert!(matches!(owned, Err(WriteError::Io { .. })), "{owned:?}");
         assert_eq!(fs::read_to_string(path.join("a")).expect("read"), "1");
+        assert_eq!(fs::read_dir(path).expect("read").count(), 3, "a set that nobody sees stays");
     }
 
     #[test]
