@@ -6,7 +6,8 @@
 //! seen by connection tracking, so that service addresses work without `br_netfilter`.
 //!
 //! What must survive a restart is in the kernel and in one small file a sandbox under `<run-dir>/network`; both are read
-//! again by [`PodNetwork::open`]. The files need no fsync: when the machine goes down the pods they describe do too.
+//! again by [`PodNetwork::open`]. The files need no fsync: when the machine goes down the pods they describe do too. Where
+//! one is damaged all the same, [`PodNetwork::retain`] is told by the runtime what its sandboxes have.
 //!
 //! Rules live in the nftables table `inet <instance>-net` and are replaced in one transaction. Packet marks are not
 //! used here (see the `proxy` crate for those it uses). Routes to other nodes carry the routing protocol number
@@ -32,8 +33,10 @@ pub use cleanup::{CleanupError, cleanup};
 pub use cni::CniServer;
 pub use host_ports::{HostPort, Protocol};
 pub use node_routes::{NodeRoutes, NodeRoutesConfig};
-pub use pod_network::{Attach, AttachError, Attached, Config, DetachError, OpenError, PodNetwork, SetPodCidrsError};
-pub use reservations::ReservationError;
+pub use pod_network::{
+    Attach, AttachError, Attached, Config, DetachError, OpenError, PodNetwork, RetainError, SetPodCidrsError,
+};
+pub use reservations::{Reservation, ReservationError};
 pub use routes::{NodeRoute, ROUTE_PROTOCOL, RouteError};
 
 /// The name of an instance's bridge: at most 13 of the 15 characters that an interface name may have.

@@ -147,6 +147,23 @@ pub enum AttachError {
     Rules(#[from] NftError),
 }
 
+/// The network could not be brought in line with the sandboxes that exist; calling again goes on.
+#[derive(Debug, thiserror::Error)]
+pub enum RetainError {
+    /// One that is gone could not be disconnected.
+    #[error(transparent)]
+    Detach(#[from] DetachError),
+    /// What one has could not be written down.
+    #[error(transparent)]
+    Reserve(#[from] ReservationError),
+    /// The host ports could not be restored.
+    #[error(transparent)]
+    Rules(#[from] NftError),
+    /// The interfaces could not be looked at or removed.
+    #[error(transparent)]
+    Netlink(#[from] NetlinkError),
+}
+
 /// A sandbox could not be disconnected; calling again goes on.
 #[derive(Debug, thiserror::Error)]
 pub enum DetachError {
@@ -247,8 +264,9 @@ impl PodNetwork {
         .await
     }
 
-    /// Disconnects every sandbox that is not in `existing`; to be called at start with the sandboxes that are known.
-    pub async fn retain(&self, existing: BTreeSet<String>) -> Result<(), DetachError> {
+    /// Disconnects every sandbox that is not in `existing`, and takes what is said there of the others for true: a file of
+    /// ours may be damaged. To be called at start with the sandboxes that are known, before any is connected.
+    pub async fn retain(&self, existing: BTreeMap<String, Reservation>) -> Result<(), RetainError> {
         let shared = self.shared.clone();
         blocking(move || shared.retain(&existing)).await
     }
@@ -355,8 +373,8 @@ impl Shared {
             return Err(AttachError::HostPortInUse { port, sandbox_id: other.to_owned() });
         }
         let ips = match state.reservations.get(&attach.sandbox_id) {
-            Some(reservation) => reservation.ips.clone(),
-            None => {
+            Some(reservation) if !reservation.ips.is_empty() => reservation.ips.clone(),
+            _ => {
                 let used = state.reservations.values().flat_map(|has| has.ips.iter().copied()).collect();
                 let next = |cidr: &IpNet| addresses::next_free(*cidr, state.last.get(cidr).copied(), &used);
                 state.pod_cidrs.iter().map(next).collect::<Result<Vec<_>, _>>()?
@@ -408,12 +426,23 @@ impl Shared {
         Ok(self.directory.write_routes(&Vec::from_iter(wanted))?)
     }
 
-    fn retain(&self, existing: &BTreeSet<String>) -> Result<(), DetachError> {
-        let gone: Vec<String> =
-            self.state().reservations.keys().filter(|id| !existing.contains(*id)).cloned().collect();
-        for sandbox_id in gone {
+    fn retain(&self, existing: &BTreeMap<String, Reservation>) -> Result<(), RetainError> {
+        let found = self.state().reservations.clone();
+        for sandbox_id in found.keys().filter(|id| !existing.contains_key(*id)) {
             tracing::info!(sandbox_id, "address of a sandbox that is gone is given back");
-            self.detach(&sandbox_id)?;
+            self.detach(sandbox_id)?;
+        }
+        // One without a reservation was being disconnected: what it had may be somebody else's by now.
+        let differs = |(id, known): &(&String, &Reservation)| found.get(*id).is_some_and(|found| found != *known);
+        let mut restored = false;
+        for (sandbox_id, reservation) in existing.iter().filter(differs) {
+            tracing::warn!(sandbox_id, ips = ?reservation.ips, "what a sandbox has is written down anew");
+            self.directory.write(sandbox_id, reservation)?;
+            self.state().reservations.insert(sandbox_id.clone(), reservation.clone());
+            restored = true;
+        }
+        if restored {
+            self.replace_table()?;
         }
         let mut socket = Socket::open()?;
         let Some(bridge) = socket.link(&self.bridge)? else { return Ok(()) };

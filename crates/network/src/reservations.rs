@@ -23,9 +23,9 @@ pub struct ReservationError {
 }
 
 /// What one sandbox has.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub(crate) struct Reservation {
+pub struct Reservation {
     /// One address a pod CIDR, in the CIDRs' order.
     pub ips: Vec<IpAddr>,
     /// The node's ports that lead to it.
@@ -50,20 +50,22 @@ impl Directory {
         Ok(Self { sandboxes, root })
     }
 
-    /// All reservations. A file that cannot be understood is removed: only a crash of the machine leaves one, and the
-    /// sandbox it belonged to did not outlive that.
+    /// All reservations. One that cannot be read is of nothing: its sandbox may live, and others may know what it has.
     pub fn load(&self) -> Result<BTreeMap<String, Reservation>, ReservationError> {
         let mut found = BTreeMap::new();
         for entry in fs::read_dir(&self.sandboxes).map_err(failed("list", &self.sandboxes))? {
             let path = entry.map_err(failed("list", &self.sandboxes))?.path();
             let id = path.file_name().and_then(|name| name.to_str()).and_then(|name| name.strip_suffix(SUFFIX));
-            match (id, read(&path)?) {
-                (Some(id), Some(reservation)) => drop(found.insert(id.to_owned(), reservation)),
-                _ => {
-                    tracing::warn!(path = %path.display(), "unreadable address reservation removed");
-                    remove(&path)?;
-                }
-            }
+            let Some(id) = id else {
+                // What a process that was killed had begun to write.
+                remove(&path)?;
+                continue;
+            };
+            let reservation = read(&path)?.unwrap_or_else(|| {
+                tracing::warn!(path = %path.display(), "a reservation of addresses cannot be read");
+                Reservation::default()
+            });
+            found.insert(id.to_owned(), reservation);
         }
         Ok(found)
     }

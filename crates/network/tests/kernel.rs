@@ -1,6 +1,6 @@
 //! The pod network in the real kernel: a "host" that is a network namespace, pods in further ones.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use skiff_network::netlink::Socket;
 use skiff_network::{
-    self as network, Attach, AttachError, Attached, Config, HostPort, NodeRoute, PodNetwork, Protocol, netns,
+    self as network, Attach, AttachError, Attached, Config, HostPort, NodeRoute, PodNetwork, Protocol, Reservation,
+    netns,
 };
 
 /// A machine of its own, with a pod network on it.
@@ -72,6 +73,14 @@ fn ask(netns: &Path, server: SocketAddr) -> String {
         Ok(text)
     });
     answer.expect("namespace").unwrap_or_else(|err| panic!("connect to {server}: {err}"))
+}
+
+/// What a runtime knows of its sandboxes.
+fn known(sandboxes: &[(&str, &Attached, Vec<HostPort>)]) -> BTreeMap<String, Reservation> {
+    let one = |(id, attached, host_ports): &(&str, &Attached, Vec<HostPort>)| {
+        ((*id).to_owned(), Reservation { ips: attached.ips.clone(), host_ports: host_ports.clone() })
+    };
+    sandboxes.iter().map(one).collect()
 }
 
 fn to(ip: IpAddr, port: u16) -> SocketAddr {
@@ -201,7 +210,7 @@ fn a_restart_keeps_what_is_there_and_gives_back_what_is_gone() {
 
         let network = PodNetwork::open(host.config()).await.expect("open");
         assert_eq!(network.attached("a"), Some(a.clone()));
-        network.retain(BTreeSet::from(["a".to_owned()])).await.expect("retain");
+        network.retain(known(&[("a", &a, Vec::new())])).await.expect("retain");
         assert_eq!(network.attached("b"), None);
         let c = host.attach(&network, "c", Vec::new()).await;
         assert_eq!(c.ips, [ip("10.42.5.4")]);
@@ -213,6 +222,41 @@ fn a_restart_keeps_what_is_there_and_gives_back_what_is_gone() {
         assert_eq!(network.attach(again).await.expect("attach"), c);
         assert_eq!(ask(&host.pod("c"), to(a.ips[0], 80)), "10.42.5.4");
     });
+}
+
+#[test]
+fn a_damaged_file_costs_no_sandbox_its_address_and_gives_none_out_twice() {
+    let port = HostPort { protocol: Protocol::Tcp, host_ip: None, host_port: 8080, container_port: 80 };
+    for damaged in ["", r#"{"ips":["10.42.5.9"],"hostPorts":[]}"#] {
+        let host = Host::new();
+        host.run(async || {
+            let network = host.open().await;
+            let a = host.attach(&network, "a", vec![port]).await;
+            let b = host.attach(&network, "b", Vec::new()).await;
+            drop(network);
+            let file = |id: &str| host.instance().run_dir().join(format!("network/sandboxes/{id}.json"));
+            for id in ["a", "b", "gone"] {
+                std::fs::write(file(id), damaged).expect("written");
+            }
+
+            let network = PodNetwork::open(host.config()).await.expect("open");
+            // Of one that is being taken away there is no file, and its address may be another's.
+            let ending = Attached { ips: b.ips.clone(), ..a.clone() };
+            let all = [("a", &a, vec![port]), ("b", &b, Vec::new()), ("ending", &ending, Vec::new())];
+            network.retain(known(&all)).await.expect("retain");
+            assert_eq!((network.attached("a"), network.attached("b")), (Some(a.clone()), Some(b.clone())));
+            assert_eq!((network.attached("ending"), network.attached("gone")), (None, None));
+            assert!(!file("gone").exists());
+            let c = host.attach(&network, "c", Vec::new()).await;
+            assert!(!a.ips.contains(&c.ips[0]) && !b.ips.contains(&c.ips[0]), "{c:?}");
+            serve(&host.pod("a"), 80);
+            assert_eq!(ask(&host.pod("c"), to(ip("10.42.5.1"), 8080)), c.ips[0].to_string(), "its port leads to it");
+            drop(network);
+
+            let network = PodNetwork::open(host.config()).await.expect("open");
+            assert_eq!(network.attached("a"), Some(a), "it is on the disk as well");
+        });
+    }
 }
 
 #[test]

@@ -1,6 +1,5 @@
 //! The component: build, then run until drained.
 
-use std::collections::BTreeSet;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -45,8 +44,8 @@ pub enum BuildError {
         reason: String,
     },
     /// The pod network cannot be brought in line with the sandboxes that exist.
-    #[error("cannot disconnect sandboxes that are gone: {0}")]
-    Network(#[from] network::DetachError),
+    #[error("cannot bring the pod network in line with the sandboxes: {0}")]
+    Network(#[from] network::RetainError),
     /// The streaming server has no port.
     #[error("cannot listen for streaming connections: {0}")]
     Streaming(#[source] io::Error),
@@ -166,8 +165,9 @@ async fn adopt_sandboxes(engine: &Arc<Engine>) -> Result<(), BuildError> {
         }
     }
     if let Some(network) = &engine.network {
-        let known: BTreeSet<String> = engine.sandboxes().iter().map(|sandbox| sandbox.id().to_string()).collect();
-        network.retain(known).await?;
+        let sandboxes = engine.sandboxes();
+        let known = |sandbox: &Arc<Sandbox>| Some((sandbox.id().to_string(), sandbox::reservation(&sandbox.record())?));
+        network.retain(sandboxes.iter().filter_map(known).collect()).await?;
     }
     Ok(())
 }

@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 use crate::disk::{self, DiskError};
 use crate::id::SandboxId;
 
+pub(crate) use network::reservation;
 pub(crate) use pause::{pid as pause_pid, stop as stop_pause};
 pub(crate) use remove::{RemoveSandboxError, discard, remove, remove_rest};
 pub(crate) use run::{RunSandboxError, run};

@@ -3,9 +3,9 @@
 use std::net::IpAddr;
 
 use cri::{PodSandboxConfig, PortMapping};
-use network::{Attach, AttachError, HostPort};
+use network::{Attach, AttachError, HostPort, Reservation};
 
-use super::{SandboxPaths, is_host_network};
+use super::{SandboxPaths, SandboxRecord, is_host_network};
 use crate::engine::Engine;
 use crate::id::SandboxId;
 
@@ -41,10 +41,18 @@ pub(super) async fn connect(
         return Ok(Vec::new());
     }
     let network = engine.network.as_ref().ok_or(ConnectError::NoNetwork)?;
-    let mapped = config.port_mappings.iter().filter(|mapping| mapping.host_port > 0);
-    let host_ports = mapped.map(host_port).collect::<Result<_, _>>()?;
-    let attach = Attach { sandbox_id: id.to_string(), netns: paths.namespace("net"), host_ports };
+    let attach = Attach { sandbox_id: id.to_string(), netns: paths.namespace("net"), host_ports: host_ports(config)? };
     Ok(network.attach(attach).await?.ips)
+}
+
+/// What a sandbox was given when it was connected, if it was.
+pub(crate) fn reservation(record: &SandboxRecord) -> Option<Reservation> {
+    let host_ports = host_ports(&record.config).ok()?;
+    (!record.ips.is_empty()).then(|| Reservation { ips: record.ips.clone(), host_ports })
+}
+
+fn host_ports(config: &PodSandboxConfig) -> Result<Vec<HostPort>, ConnectError> {
+    config.port_mappings.iter().filter(|mapping| mapping.host_port > 0).map(host_port).collect()
 }
 
 fn host_port(mapping: &PortMapping) -> Result<HostPort, ConnectError> {

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use cri::ContainerState;
 
+use crate::pods::pod;
 use crate::skip_without_privileges;
 use crate::support::{Host, container, eventually, messages};
 
@@ -101,6 +102,36 @@ async fn a_damaged_record_costs_what_it_is_about_and_nothing_else() {
             host.runtime.remove_pod_sandbox(request).await.expect("removed");
         }
     }
+}
+
+#[tokio::test]
+async fn a_damaged_reservation_gives_no_address_out_twice() {
+    skip_without_privileges!();
+    let mut host = Host::start_with(Some("10.207.16.0/24")).await;
+    let mut ids = Vec::new();
+    for name in ["cut", "flipped"] {
+        let config = pod(&host, name, |_| {});
+        ids.push(host.run_sandbox(&config).await.expect("made"));
+    }
+    let files: Vec<PathBuf> =
+        ids.iter().map(|id| host.path("run/network/sandboxes").join(id).with_extension("json")).collect();
+    let before: Vec<String> = files.iter().map(|file| fs::read_to_string(file).expect("it is there")).collect();
+    host.kill();
+    for (file, kind) in files.iter().zip([Damage::Cut, Damage::Flip]) {
+        damage(file, kind);
+    }
+    host.restart().await;
+    let config = pod(&host, "new", |_| {});
+    ids.push(host.run_sandbox(&config).await.expect("made"));
+    let mut ips = std::collections::BTreeSet::new();
+    for id in &ids {
+        let request = cri::PodSandboxStatusRequest { pod_sandbox_id: id.clone(), verbose: false };
+        let status = host.runtime.pod_sandbox_status(request).await.expect("known").into_inner().status;
+        ips.insert(status.and_then(|status| status.network).expect("it has an address").ip);
+    }
+    assert_eq!(ips.len(), 3, "{ips:?}");
+    let after: Vec<String> = files.iter().map(|file| fs::read_to_string(file).expect("it is there")).collect();
+    assert_eq!(after, before);
 }
 
 #[tokio::test]

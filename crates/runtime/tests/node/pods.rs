@@ -7,7 +7,8 @@ use cri::{ContainerState, NamespaceMode, PodSandboxConfig, PodSandboxState};
 use crate::skip_without_privileges;
 use crate::support::{Host, container, messages, sandbox_config};
 
-fn pod(host: &Host, name: &str, change: impl FnOnce(&mut cri::NamespaceOption)) -> PodSandboxConfig {
+/// A pod with a network of its own.
+pub fn pod(host: &Host, name: &str, change: impl FnOnce(&mut cri::NamespaceOption)) -> PodSandboxConfig {
     let mut config = sandbox_config(host.dir(), name);
     let linux = config.linux.as_mut().expect("set");
     let options = linux.security_context.as_mut().and_then(|context| context.namespace_options.as_mut());
