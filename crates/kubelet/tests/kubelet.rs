@@ -18,8 +18,8 @@ use edge::ConnectionLimits;
 use fake_cri::FakeRuntime;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{
-    ConfigMap, ConfigMapVolumeSource, Container, ExecAction, Lifecycle, LifecycleHandler, Node, Pod, PodStatus, Probe,
-    Volume, VolumeMount,
+    ConfigMap, ConfigMapVolumeSource, Container, ExecAction, Lifecycle, LifecycleHandler, Node, NodeCondition, Pod,
+    PodStatus, Probe, Volume, VolumeMount,
 };
 use kube::Api;
 use kube::api::{Patch, PatchParams, PostParams};
@@ -294,7 +294,7 @@ fn first(pod: &mut Pod) -> &mut Container {
 
 #[tokio::test]
 async fn the_node_registers_and_becomes_ready_with_a_heartbeat() {
-    let stage = Stage::new(&["image:1"]).await;
+    let mut stage = Stage::new(&["image:1"]).await;
     let nodes: Api<Node> = Api::all(stage.client.clone());
     let ready = async || {
         let node = nodes.get("n1").await.ok()?;
@@ -309,6 +309,26 @@ async fn the_node_registers_and_becomes_ready_with_a_heartbeat() {
     let leases: Api<Lease> = Api::namespaced(stage.client.clone(), "kube-node-lease");
     let lease = stage.until("a lease", async || leases.get_opt("n1").await.expect("answered")).await;
     assert_eq!(lease.spec.expect("there").holder_identity.as_deref(), Some("n1"));
+
+    // The kubelet is started anew: it goes on with what it said before.
+    stage.stop().await;
+    let long_ago = json!("2023-11-14T22:13:20Z");
+    let mut conditions = json!(status.conditions);
+    for condition in conditions.as_array_mut().expect("a list") {
+        condition["lastHeartbeatTime"] = long_ago.clone();
+        condition["lastTransitionTime"] = long_ago.clone();
+    }
+    let body = Patch::Strategic(json!({"status": {"conditions": conditions}}));
+    nodes.patch_status("n1", &PatchParams::default(), &body).await.expect("patched");
+    stage.start();
+    let heard = async || {
+        let conditions = nodes.get("n1").await.ok()?.status?.conditions?;
+        let is_new = |c: &NodeCondition| json!(c.last_heartbeat_time) != long_ago;
+        conditions.iter().all(is_new).then_some(conditions)
+    };
+    for condition in stage.until("another heartbeat", heard).await {
+        assert_eq!(json!(condition.last_transition_time), long_ago, "{condition:?}");
+    }
 }
 
 #[tokio::test]

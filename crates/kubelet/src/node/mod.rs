@@ -59,17 +59,17 @@ pub async fn run(context: Shared, port: u16, drain: Drain) {
         problem: runtime::Problem::new(context.env.now()),
         reported: None,
     };
-    loop {
+    let registered = loop {
         let status = keeper.status(None).await;
         match drain.until(register::register(&context, status)).await {
             None => return,
-            Some(Ok(())) => break,
+            Some(Ok(node)) => break Arc::new(node),
             Some(Err(err)) => tracing::info!(err = %err, "node cannot be registered yet"),
         }
         if drain.until(context.env.sleep(RETRY)).await.is_none() {
             return;
         }
-    }
+    };
     tracing::info!(name, "node is registered");
     if let Some(Err(err)) = drain.until(csi::initialize(&context)).await {
         // The first driver makes it as well.
@@ -79,8 +79,9 @@ pub async fn run(context: Shared, port: u16, drain: Drain) {
     let mut conditions = context.conditions.subscribe();
     let mut shutdowns = context.shutdown.changes();
     loop {
-        let node = context.node.lister().get(None, &name);
-        let next = drain.until(keeper.keep(node.as_deref())).await;
+        // Nodes may not be listed yet.
+        let node = context.node.lister().get(None, &name).unwrap_or_else(|| Arc::clone(&registered));
+        let next = drain.until(keeper.keep(&node)).await;
         let pause = match next {
             None => return,
             Some(Ok(())) => context.config.status_update_interval,
@@ -140,11 +141,11 @@ impl Keeper {
     }
 
     /// Looks at machine and runtime, and writes the status if it changed or was not written for long.
-    async fn keep(&mut self, node: Option<&Node>) -> Result<(), KeepError> {
+    async fn keep(&mut self, node: &Node) -> Result<(), KeepError> {
         self.tell_pod_cidr(node).await;
         let name = self.context.config.node_name.clone();
         let fail = |source| KeepError { name: name.clone(), source: Box::new(source) };
-        let status = self.status(node).await;
+        let status = self.status(Some(node)).await;
         let now = self.context.env.now();
         let interval = jiff::SignedDuration::try_from(self.context.config.status_interval).unwrap_or_default();
         let due = match &self.reported {
@@ -163,6 +164,7 @@ impl Keeper {
             // Somebody deleted the node while its kubelet runs: it comes back.
             Err(kube::Error::Api(err)) if err.code == 404 => {
                 register::register(&self.context, status.clone()).await.map_err(fail)?;
+                status::write(&api, &name, &status, &gone).await.map_err(fail)?;
             }
             Err(err) => return Err(fail(err)),
         }
@@ -171,8 +173,8 @@ impl Keeper {
         Ok(())
     }
 
-    async fn tell_pod_cidr(&mut self, node: Option<&Node>) {
-        let spec = node.and_then(|node| node.spec.as_ref());
+    async fn tell_pod_cidr(&mut self, node: &Node) {
+        let spec = node.spec.as_ref();
         let Some(cidr) = spec.and_then(|spec| spec.pod_cidr.clone()) else { return };
         if self.pod_cidr.as_ref() == Some(&cidr) {
             return;

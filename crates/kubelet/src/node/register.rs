@@ -9,15 +9,15 @@ use kube::api::{ObjectMeta, Patch, PatchParams, PostParams};
 use serde_json::json;
 
 use super::machine::architecture;
-use super::status;
 use crate::context::Context;
 
-/// Registers the node with its status; where it is registered by others, only the status is written.
-pub async fn register(context: &Context, status: NodeStatus) -> Result<(), kube::Error> {
+/// Registers the node with its status, and returns it as the API has it: one that is there, or is registered by others,
+/// keeps the status that it has, on which the next one goes on.
+pub async fn register(context: &Context, status: NodeStatus) -> Result<Node, kube::Error> {
     let api: Api<Node> = Api::all(context.client.clone());
     let name = &context.config.node_name;
     if !context.config.register_node {
-        return status::write(&api, name, &status, &[]).await;
+        return api.get(name).await;
     }
     let labels = labels(context);
     // Until the node's lifecycle controller has seen it Ready, nothing is placed on it.
@@ -26,31 +26,32 @@ pub async fn register(context: &Context, status: NodeStatus) -> Result<(), kube:
     let node = Node {
         metadata: ObjectMeta { name: Some(name.clone()), labels: Some(labels.clone()), ..ObjectMeta::default() },
         spec: Some(NodeSpec { taints: Some(taints), provider_id, ..NodeSpec::default() }),
-        status: Some(status.clone()),
+        status: Some(status),
     };
     match api.create(&PostParams::default(), &node).await {
-        Ok(_) => return Ok(()),
+        Ok(node) => return Ok(node),
         Err(kube::Error::Api(err)) if err.reason == "AlreadyExists" => {}
         Err(err) => return Err(err),
     }
     let body = json!({"metadata": {"labels": labels}});
-    api.patch(name, &PatchParams::default(), &Patch::Merge(body)).await?;
-    zero_out(context, &api, name).await?;
-    status::write(&api, name, &status, &[]).await
+    let node = api.patch(name, &PatchParams::default(), &Patch::Merge(body)).await?;
+    zero_out(context, &api, &node).await?;
+    Ok(node)
 }
 
 /// A node without any record of devices is another one than that of which the API says that it has extended resources.
-async fn zero_out(context: &Context, api: &Api<Node>, name: &str) -> Result<(), kube::Error> {
+async fn zero_out(context: &Context, api: &Api<Node>, node: &Node) -> Result<(), kube::Error> {
     if !context.devices.is_new() {
         return Ok(());
     }
-    let capacity = api.get(name).await?.status.and_then(|status| status.capacity).unwrap_or_default();
+    let capacity = node.status.as_ref().and_then(|status| status.capacity.clone()).unwrap_or_default();
     let zeros: BTreeMap<&String, &str> =
         capacity.keys().filter(|name| is_extended_resource(name)).map(|name| (name, "0")).collect();
     if zeros.is_empty() {
         return Ok(());
     }
     let body = json!({"status": {"capacity": zeros, "allocatable": zeros}});
+    let name = &context.config.node_name;
     api.patch_status(name, &PatchParams::default(), &Patch::Merge(body)).await.map(|_| ())
 }
 
