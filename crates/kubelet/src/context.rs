@@ -155,7 +155,7 @@ impl Context {
     /// What the runtime is told of a container's resources. The time on CPUs that are its own is not limited.
     pub fn container_resources(&self, pod: &Pod, container: &Container) -> cri::LinuxContainerResources {
         let mut wanted = resources::container_resources(pod, container, &self.memory);
-        if self.managers.has_own_cpus(spec::uid(pod), Some(&container.name)) {
+        if self.managers.own_cpus(spec::uid(pod), &container.name).is_some() {
             wanted.cpu_quota = -1;
         }
         let limits = container.resources.as_ref().and_then(|resources| resources.limits.as_ref());
@@ -169,7 +169,7 @@ impl Context {
     pub fn pod_limits(&self, pod: &Pod) -> resources::PodLimits {
         let mut limits = resources::pod_cgroup_limits(pod, self.config.pod_pids_limit);
         limits.huge_pages = resources::huge_page_limits(&resources::pod_requests(pod), self.machine.huge_page_sizes());
-        limits.cpu_quota = limits.cpu_quota.filter(|_| !self.managers.has_own_cpus(spec::uid(pod), None));
+        limits.cpu_quota = limits.cpu_quota.filter(|_| !self.managers.has_own_cpus(spec::uid(pod)));
         limits
     }
 

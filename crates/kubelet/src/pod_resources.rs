@@ -11,8 +11,8 @@ use k8s_openapi::api::core::v1::{Container, Pod};
 use plugin_api::pod_resources::pod_resources_lister_server::{PodResourcesLister, PodResourcesListerServer};
 use plugin_api::pod_resources::{
     AllocatableResourcesRequest, AllocatableResourcesResponse, CdiDevice, ClaimResource, ContainerDevices,
-    ContainerResources, DynamicResource, GetPodResourcesRequest, GetPodResourcesResponse, ListPodResourcesRequest,
-    ListPodResourcesResponse, NumaNode, PodResources, TopologyInfo,
+    ContainerMemory, ContainerResources, DynamicResource, GetPodResourcesRequest, GetPodResourcesResponse,
+    ListPodResourcesRequest, ListPodResourcesResponse, NumaNode, PodResources, TopologyInfo,
 };
 use tonic::service::Routes;
 use tonic::{Request, Response, Status};
@@ -20,6 +20,7 @@ use tonic::{Request, Response, Status};
 use crate::context::Shared;
 use crate::devices::NumaNodes;
 use crate::dra::{Device, Prepared};
+use crate::managers::{CpuSet, MemoryBlock};
 use crate::plugins::grpc;
 use crate::pods::spec;
 
@@ -68,14 +69,26 @@ impl Limiter {
 
 struct Lister(Shared);
 
+/// What something is near to; `None` where that does not matter.
+fn near(nodes: impl Iterator<Item = i64>) -> Option<TopologyInfo> {
+    let nodes: Vec<NumaNode> = nodes.map(|id| NumaNode { id }).collect();
+    Some(TopologyInfo { nodes }).filter(|topology| !topology.nodes.is_empty())
+}
+
 /// One device of a resource, and what it is near to.
 fn device(resource: &str, id: &str, nodes: &NumaNodes) -> ContainerDevices {
-    let nodes: Vec<NumaNode> = nodes.iter().map(|id| NumaNode { id: *id }).collect();
-    ContainerDevices {
-        resource_name: resource.to_owned(),
-        device_ids: vec![id.to_owned()],
-        topology: Some(TopologyInfo { nodes }).filter(|topology| !topology.nodes.is_empty()),
-    }
+    let topology = near(nodes.iter().copied());
+    ContainerDevices { resource_name: resource.to_owned(), device_ids: vec![id.to_owned()], topology }
+}
+
+/// Memory or huge pages, and the nodes of which they are.
+fn memory(block: MemoryBlock) -> ContainerMemory {
+    let topology = near(block.nodes.iter().map(|node| i64::from(*node)));
+    ContainerMemory { memory_type: block.resource, size: block.size, topology }
+}
+
+fn cpu_ids(cpus: &CpuSet) -> Vec<i64> {
+    cpus.iter().map(i64::from).collect()
 }
 
 /// A claim, with the devices that its drivers have prepared.
@@ -107,14 +120,13 @@ impl Lister {
         let devices = held.iter().flat_map(|(name, held)| held.iter().map(|(id, nodes)| device(name, id, nodes)));
         let claims = self.0.resource_claims.of_container(pod, container);
         let (uid, managers) = (spec::uid(pod), &self.0.managers);
-        let has_own = managers.has_own_cpus(uid, Some(&container.name));
-        let cpus = managers.cpus(uid, &container.name).filter(|_| has_own);
+        let cpus = managers.own_cpus(uid, &container.name).unwrap_or_default();
         ContainerResources {
             name: container.name.clone(),
             devices: devices.collect(),
-            cpu_ids: cpus.into_iter().flat_map(|cpus| cpus.iter().map(i64::from).collect::<Vec<_>>()).collect(),
+            cpu_ids: cpu_ids(&cpus),
+            memory: managers.memory_blocks(uid, &container.name).into_iter().map(memory).collect(),
             dynamic_resources: claims.into_iter().map(dynamic_resource).collect(),
-            ..ContainerResources::default()
         }
     }
 }
@@ -132,12 +144,15 @@ impl PodResourcesLister for Lister {
         _: Request<AllocatableResourcesRequest>,
     ) -> Result<Response<AllocatableResourcesResponse>, Status> {
         let all: BTreeMap<_, _> = self.0.devices.all();
-        let devices = all
-            .iter()
-            .flat_map(|(resource, devices)| devices.iter().map(|(id, known)| device(resource, id, &known.nodes)));
+        let devices = all.iter().flat_map(|(resource, devices)| {
+            let healthy = devices.iter().filter(|(_, known)| known.healthy);
+            healthy.map(|(id, known)| device(resource, id, &known.nodes))
+        });
+        let (cpus, blocks) = self.0.managers.allocatable();
         Ok(Response::new(AllocatableResourcesResponse {
             devices: devices.collect(),
-            ..AllocatableResourcesResponse::default()
+            cpu_ids: cpu_ids(&cpus),
+            memory: blocks.into_iter().map(memory).collect(),
         }))
     }
 

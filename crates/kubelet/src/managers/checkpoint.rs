@@ -32,7 +32,7 @@ pub enum CheckpointError {
         source: io::Error,
     },
     /// It is no state file.
-    #[error("{} is no state file: {source}; drain this node and delete the file before restarting the kubelet", path.display())]
+    #[error("{} is no state file: {source}", path.display())]
     Parse {
         /// The file.
         path: PathBuf,
@@ -40,7 +40,7 @@ pub enum CheckpointError {
         source: serde_json::Error,
     },
     /// It was changed by somebody else, or written in part.
-    #[error("{} is corrupt: its checksum does not match; drain this node and delete the file before restarting the kubelet", path.display())]
+    #[error("{} is corrupt: its checksum does not match", path.display())]
     Checksum {
         /// The file.
         path: PathBuf,

@@ -8,6 +8,7 @@ mod combinations;
 mod cpu;
 mod cpuset;
 mod machine;
+mod manager;
 mod memory;
 mod requests;
 mod settings;
@@ -26,7 +27,7 @@ use tokio::sync::watch;
 
 pub use cpu::Policy as CpuPolicy;
 pub use cpuset::CpuSet;
-pub use memory::Policy as MemoryPolicy;
+pub use memory::{Block as MemoryBlock, Policy as MemoryPolicy};
 pub use requests::peak;
 pub use settings::{Settings, SettingsError};
 pub use topology::{
@@ -35,9 +36,10 @@ pub use topology::{
 
 use crate::pods::spec;
 use crate::resources::{self, QosClass};
-use cpu::{CpuManager, CpuManagerError};
+use cpu::CpuManager;
 use machine::{MachineTopology, SYS, TopologyError};
-use memory::{MemoryManager, MemoryManagerError};
+use manager::ManagerError;
+use memory::MemoryManager;
 use topology::{TooManyNodes, TopologyManager};
 
 /// The managers cannot begin.
@@ -52,12 +54,9 @@ pub enum ManagersError {
     /// The machine is too large.
     #[error(transparent)]
     TooManyNodes(#[from] TooManyNodes),
-    /// CPUs cannot be given.
+    /// CPUs or memory cannot be given.
     #[error(transparent)]
-    Cpu(#[from] CpuManagerError),
-    /// Memory cannot be given.
-    #[error(transparent)]
-    Memory(#[from] MemoryManagerError),
+    Manager(#[from] ManagerError),
     /// There is no place for the state.
     #[error("cannot create {}: {source}", path.display())]
     Directory {
@@ -101,8 +100,8 @@ impl Managers {
         settings.cpu.check(&settings.topology)?;
         let Inputs { reserved_cpu, reserved_memory, dir, further, .. } = inputs;
         std::fs::create_dir_all(dir).map_err(|source| ManagersError::Directory { path: dir.to_owned(), source })?;
-        let cpu = Arc::new(CpuManager::open(&settings.cpu, machine, reserved_cpu, dir)?);
-        let memory = Arc::new(MemoryManager::open(&settings.memory, machine, reserved_memory, dir)?);
+        let cpu = Arc::new(CpuManager::of(&settings.cpu, machine, reserved_cpu, dir)?);
+        let memory = Arc::new(MemoryManager::of(&settings.memory, machine, reserved_memory, dir)?);
         let own: [Arc<dyn HintProvider>; 2] = [cpu.clone(), memory.clone()];
         let providers = own.into_iter().chain(further).collect();
         let topology = TopologyManager::new(&settings.topology, machine, providers)?;
@@ -136,9 +135,24 @@ impl Managers {
         self.memory.nodes(uid, container)
     }
 
-    /// Whether a container, or any container of a pod, has CPUs for itself. Nothing else limits their use.
-    pub fn has_own_cpus(&self, uid: &str, container: Option<&str>) -> bool {
-        self.cpu.has_own(uid, container)
+    /// The CPUs that a container has for itself. Nothing else limits their use.
+    pub fn own_cpus(&self, uid: &str, container: &str) -> Option<CpuSet> {
+        self.cpu.own(uid, container)
+    }
+
+    /// Whether any container of a pod has CPUs for itself.
+    pub fn has_own_cpus(&self, uid: &str) -> bool {
+        self.cpu.has_own(uid)
+    }
+
+    /// What a container has of the memory of nodes; nothing where that is not managed.
+    pub fn memory_blocks(&self, uid: &str, container: &str) -> Vec<MemoryBlock> {
+        self.memory.blocks(uid, container)
+    }
+
+    /// What there is to be given to containers for themselves, whether they have it or not.
+    pub fn allocatable(&self) -> (CpuSet, Vec<MemoryBlock>) {
+        (self.cpu.allocatable(), self.memory.allocatable())
     }
 
     /// Tells when the CPUs change that containers share.

@@ -119,7 +119,7 @@ async fn guaranteed_pods_get_whole_cpus_and_the_others_share_the_rest() {
     node.admit(&whole).await;
     assert_eq!((node.cpus(&whole, "a").as_str(), node.cpus(&whole, "b").as_str()), ("1,9", "8"));
     assert_eq!(node.shared(), "0,2-7,10-15");
-    assert!(node.managers.has_own_cpus("uid-whole", Some("a")) && node.managers.has_own_cpus("uid-whole", None));
+    assert!(node.managers.own_cpus("uid-whole", "a").is_some() && node.managers.has_own_cpus("uid-whole"));
     let part = guaranteed("part", &[("a", "1500m")]);
     let burstable = pod("burstable").requests(&[("cpu", "2")]).build();
     let mut of_pod = guaranteed("of-pod", &[("a", "2")]);
@@ -128,7 +128,7 @@ async fn guaranteed_pods_get_whole_cpus_and_the_others_share_the_rest() {
     for (pod, container) in [(&part, "a"), (&burstable, "main"), (&of_pod, "a")] {
         node.admit(pod).await;
         assert_eq!(node.cpus(pod, container), "0,2-7,10-15");
-        assert!(!node.managers.has_own_cpus(spec::uid(pod), None));
+        assert!(!node.managers.has_own_cpus(spec::uid(pod)));
     }
     node.release(&whole).await;
     assert_eq!(node.shared(), "0-15");
@@ -231,7 +231,9 @@ async fn what_was_given_outlives_a_restart_and_other_settings_are_refused() {
     assert_eq!(node.cpus(&second, "a"), node.shared());
 
     let refusal = node.refusal(&Settings::default());
-    assert!(refusal.contains("\"none\" differs from that of") && refusal.contains("\"static\""), "{refusal}");
+    let words = "could not restore state from checkpoint: configured policy \"none\" differs from state checkpoint policy \
+                 \"static\", please drain this node and delete the CPU manager checkpoint file";
+    assert!(refusal.contains(words), "{refusal}");
     let mut other = settings(&[]);
     other.cpu.reserved = "1".parse().expect("CPUs");
     let refusal = node.refusal(&other);
@@ -351,7 +353,9 @@ async fn memory_of_init_containers_is_used_again() {
 async fn memory_settings_that_contradict_the_node_are_refused() {
     let node = Node::new(&TWO_SOCKETS, memory_settings(TopologyPolicy::None));
     let refusal = node.refusal(&Settings::default());
-    assert!(refusal.contains("memory manager policy \"None\" differs from that of"), "{refusal}");
+    let words = "configured policy \"None\" differs from state checkpoint policy \"Static\", please drain this node and \
+                 delete the memory manager checkpoint file";
+    assert!(refusal.contains(words), "{refusal}");
     let mut other = memory_settings(TopologyPolicy::None);
     other.memory.reserved = BTreeMap::from([(1, BTreeMap::from([("memory".to_owned(), RESERVED_MEMORY)]))]);
     assert!(node.refusal(&other).contains("the expected machine state is different from the real one"));

@@ -8,6 +8,7 @@ use k8s_openapi::api::core::v1::{Container, Pod};
 
 use super::super::cpuset::CpuSet;
 use super::super::machine::{Level, MachineTopology};
+use super::super::manager;
 use super::super::requests;
 use super::super::topology::{AllocationError, Hint, Hints, NodeMask, preferring};
 use super::distribute::distributed;
@@ -123,38 +124,9 @@ impl StaticPolicy {
         &self.reserved
     }
 
-    /// Checks a state that was kept, or begins with one where all is shared.
-    pub fn begin(&self, state: State) -> Result<State, PolicyError> {
-        let mut all = self.machine.cpus();
-        if self.options.strict_reservation {
-            all = all.difference(&self.reserved);
-        }
-        let shared = &state.shared;
-        if shared.is_empty() {
-            let fresh = State { shared: all, ..State::default() };
-            return if state.exclusive.is_empty() { Ok(fresh) } else { Err(PolicyError::NothingShared) };
-        }
-        let texts = || (self.reserved.to_string(), shared.to_string());
-        let kept = self.reserved.intersection(shared);
-        if self.options.strict_reservation && !kept.is_empty() {
-            let (reserved, shared) = texts();
-            return Err(PolicyError::ReservedShared { reserved, shared });
-        }
-        if !self.options.strict_reservation && kept != self.reserved {
-            let (reserved, shared) = texts();
-            return Err(PolicyError::ReservedElsewhere { reserved, shared });
-        }
-        let mut sets =
-            state.exclusive.iter().flat_map(|(uid, sets)| sets.iter().map(move |(name, set)| (uid, name, set)));
-        if let Some((uid, container, cpus)) = sets.find(|(_, _, set)| !set.intersection(shared).is_empty()) {
-            let (uid, container, cpus) = (uid.clone(), container.clone(), cpus.to_string());
-            return Err(PolicyError::Overlap { uid, container, cpus, shared: shared.to_string() });
-        }
-        let before = shared.union(&state.given());
-        if before != all {
-            return Err(PolicyError::OtherMachine { now: all.to_string(), before: before.to_string() });
-        }
-        Ok(state)
+    /// The CPUs that containers can get for themselves.
+    pub fn allocatable(&self) -> CpuSet {
+        self.machine.cpus().difference(&self.reserved)
     }
 
     /// How many CPUs a container gets for itself.
@@ -162,23 +134,6 @@ impl StaticPolicy {
         let milli = requests::requests(container).get(CPU).copied().unwrap_or(0);
         let whole = requests::is_exclusive(pod) && milli > 0 && milli % 1000 == 0;
         usize::try_from(milli / 1000).ok().filter(|_| whole).unwrap_or(0)
-    }
-
-    /// Where the CPUs of a container could come from.
-    pub fn container_hints(&self, state: &State, reusable: &Reusable, pod: &Pod, container: &Container) -> Hints {
-        let (uid, wanted) = (spec::uid(pod), self.wanted(pod, container));
-        let had = state.of(uid, &container.name).cloned();
-        self.hints(state, had, &reusable.of(uid), wanted)
-    }
-
-    /// Where the CPUs of all containers of a pod could come from.
-    pub fn pod_hints(&self, state: &State, reusable: &Reusable, pod: &Pod) -> Hints {
-        let uid = spec::uid(pod);
-        let wanted = requests::peak(pod, |container| self.wanted(pod, container) as u64);
-        let union =
-            |sets: &BTreeMap<String, CpuSet>| sets.values().fold(CpuSet::default(), |all, cpus| all.union(cpus));
-        let had = state.exclusive.get(uid).map(union);
-        self.hints(state, had, &reusable.of(uid), usize::try_from(wanted).unwrap_or(usize::MAX))
     }
 
     fn hints(&self, state: &State, had: Option<CpuSet>, reusable: &CpuSet, wanted: usize) -> Hints {
@@ -218,41 +173,6 @@ impl StaticPolicy {
         let per_socket = self.machine.count(Level::Node) / self.machine.count(Level::Socket).max(1);
         let cpus = self.machine.within_any(Level::Node, &mask.nodes());
         per_socket > 0 && self.machine.groups(Level::Socket, &cpus).len() == nodes.div_ceil(per_socket)
-    }
-
-    /// Gives a container CPUs for itself; false where it gets none or has them already.
-    pub fn allocate(
-        &self,
-        state: &mut State,
-        reusable: &mut Reusable,
-        (pod, container): (&Pod, &Container),
-        hint: Hint,
-    ) -> Result<bool, AllocationError> {
-        let (uid, wanted) = (spec::uid(pod), self.wanted(pod, container));
-        if wanted == 0 {
-            return Ok(false);
-        }
-        let (rest, had) = (reusable.of(uid), state.of(uid, &container.name).cloned());
-        let cpus = match &had {
-            Some(cpus) => cpus.clone(),
-            None => {
-                self.check_cores(&state.shared.union(&rest), wanted)?;
-                self.choose(state, &rest, wanted, hint).map_err(AllocationError::unexpected)?
-            }
-        };
-        let again = requests::is_reusable(pod, container);
-        reusable.cpus = if again { rest.union(&cpus) } else { rest.difference(&cpus) };
-        uid.clone_into(&mut reusable.uid);
-        state.shared = state.shared.difference(&cpus);
-        state.exclusive.entry(uid.to_owned()).or_default().insert(container.name.clone(), cpus);
-        Ok(had.is_none())
-    }
-
-    /// Takes back the CPUs of a pod; false where it had none.
-    pub fn release(&self, state: &mut State, uid: &str) -> bool {
-        let Some(sets) = state.exclusive.remove(uid) else { return false };
-        state.shared = sets.values().fold(std::mem::take(&mut state.shared), |all, cpus| all.union(cpus));
-        true
     }
 
     /// Where only whole cores are given, parts of them cannot be asked for, and cores with a reserved thread count for
@@ -302,5 +222,97 @@ impl StaticPolicy {
         }
         let group = if full_cores { self.machine.cpus_per_core() } else { 1 };
         distributed(&self.machine, available, count, group, preference)
+    }
+}
+
+impl manager::Policy for StaticPolicy {
+    const NAME: &'static str = "CPU";
+    type State = State;
+    type Reusable = Reusable;
+    type Error = PolicyError;
+
+    fn begin(&self, state: State) -> Result<State, PolicyError> {
+        let mut all = self.machine.cpus();
+        if self.options.strict_reservation {
+            all = all.difference(&self.reserved);
+        }
+        let shared = &state.shared;
+        if shared.is_empty() {
+            let fresh = State { shared: all, ..State::default() };
+            return if state.exclusive.is_empty() { Ok(fresh) } else { Err(PolicyError::NothingShared) };
+        }
+        let texts = || (self.reserved.to_string(), shared.to_string());
+        let kept = self.reserved.intersection(shared);
+        if self.options.strict_reservation && !kept.is_empty() {
+            let (reserved, shared) = texts();
+            return Err(PolicyError::ReservedShared { reserved, shared });
+        }
+        if !self.options.strict_reservation && kept != self.reserved {
+            let (reserved, shared) = texts();
+            return Err(PolicyError::ReservedElsewhere { reserved, shared });
+        }
+        let mut sets =
+            state.exclusive.iter().flat_map(|(uid, sets)| sets.iter().map(move |(name, set)| (uid, name, set)));
+        if let Some((uid, container, cpus)) = sets.find(|(_, _, set)| !set.intersection(shared).is_empty()) {
+            let (uid, container, cpus) = (uid.clone(), container.clone(), cpus.to_string());
+            return Err(PolicyError::Overlap { uid, container, cpus, shared: shared.to_string() });
+        }
+        let before = shared.union(&state.given());
+        if before != all {
+            return Err(PolicyError::OtherMachine { now: all.to_string(), before: before.to_string() });
+        }
+        Ok(state)
+    }
+
+    fn is_asked(&self, pod: &Pod, container: &Container) -> bool {
+        self.wanted(pod, container) > 0
+    }
+
+    fn container_hints(&self, state: &State, reusable: &Reusable, pod: &Pod, container: &Container) -> Hints {
+        let (uid, wanted) = (spec::uid(pod), self.wanted(pod, container));
+        let had = state.of(uid, &container.name).cloned();
+        self.hints(state, had, &reusable.of(uid), wanted)
+    }
+
+    fn pod_hints(&self, state: &State, reusable: &Reusable, pod: &Pod) -> Hints {
+        let uid = spec::uid(pod);
+        let wanted = requests::peak(pod, |container| self.wanted(pod, container) as u64);
+        let union =
+            |sets: &BTreeMap<String, CpuSet>| sets.values().fold(CpuSet::default(), |all, cpus| all.union(cpus));
+        let had = state.exclusive.get(uid).map(union);
+        self.hints(state, had, &reusable.of(uid), usize::try_from(wanted).unwrap_or(usize::MAX))
+    }
+
+    fn allocate(
+        &self,
+        state: &mut State,
+        reusable: &mut Reusable,
+        (pod, container): (&Pod, &Container),
+        hint: Hint,
+    ) -> Result<bool, AllocationError> {
+        let (uid, wanted) = (spec::uid(pod), self.wanted(pod, container));
+        if wanted == 0 {
+            return Ok(false);
+        }
+        let (rest, had) = (reusable.of(uid), state.of(uid, &container.name).cloned());
+        let cpus = match &had {
+            Some(cpus) => cpus.clone(),
+            None => {
+                self.check_cores(&state.shared.union(&rest), wanted)?;
+                self.choose(state, &rest, wanted, hint).map_err(AllocationError::unexpected)?
+            }
+        };
+        let again = requests::is_reusable(pod, container);
+        reusable.cpus = if again { rest.union(&cpus) } else { rest.difference(&cpus) };
+        uid.clone_into(&mut reusable.uid);
+        state.shared = state.shared.difference(&cpus);
+        state.exclusive.entry(uid.to_owned()).or_default().insert(container.name.clone(), cpus);
+        Ok(had.is_none())
+    }
+
+    fn release(&self, state: &mut State, uid: &str) -> bool {
+        let Some(sets) = state.exclusive.remove(uid) else { return false };
+        state.shared = sets.values().fold(std::mem::take(&mut state.shared), |all, cpus| all.union(cpus));
+        true
     }
 }

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::super::checkpoint::Content;
-use super::super::cpuset::{CpuSet, CpuSetError};
+use super::super::cpuset::CpuSet;
+use super::super::manager;
 
 /// CPU sets of containers, by UID of the pod and name.
 pub type Assignments = BTreeMap<String, BTreeMap<String, CpuSet>>;
@@ -35,44 +36,40 @@ impl State {
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub struct StateFile {
     #[serde(rename = "policyName")]
-    pub policy: String,
+    policy: String,
     #[serde(rename = "defaultCpuSet")]
-    shared: String,
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    entries: BTreeMap<String, BTreeMap<String, String>>,
+    shared: CpuSet,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty", rename = "entries")]
+    exclusive: Assignments,
     checksum: u32,
 }
 
-impl StateFile {
-    /// The file of a policy's state.
-    pub fn new(policy: &str, state: &State) -> Self {
-        let texts =
-            |sets: &BTreeMap<String, CpuSet>| sets.iter().map(|(name, set)| (name.clone(), set.to_string())).collect();
-        Self {
-            policy: policy.to_owned(),
-            shared: state.shared.to_string(),
-            entries: state.exclusive.iter().map(|(uid, sets)| (uid.clone(), texts(sets))).collect(),
-            checksum: 0,
-        }
+impl manager::State for State {
+    const FILE: &'static str = "cpu_manager_state";
+    type File = StateFile;
+
+    fn to_file(&self, policy: &str) -> StateFile {
+        let State { shared, exclusive } = self.clone();
+        StateFile { policy: policy.to_owned(), shared, exclusive, checksum: 0 }
     }
 
-    /// The state that it holds.
-    pub fn state(&self) -> Result<State, CpuSetError> {
-        let mut exclusive = Assignments::new();
-        for (uid, sets) in &self.entries {
-            let parsed = sets.iter().map(|(name, text)| Ok((name.clone(), text.parse()?)));
-            exclusive.insert(uid.clone(), parsed.collect::<Result<_, CpuSetError>>()?);
-        }
-        Ok(State { shared: self.shared.parse()?, exclusive })
+    fn of_file(file: StateFile) -> (String, Self) {
+        let StateFile { policy, shared, exclusive, .. } = file;
+        (policy, Self { shared, exclusive })
+    }
+
+    fn holders(&self) -> Vec<String> {
+        self.exclusive.keys().cloned().collect()
     }
 }
 
 impl Content for StateFile {
     fn printed(&self) -> String {
-        let pairs = |sets: &BTreeMap<String, String>| {
+        let pairs = |sets: &BTreeMap<String, CpuSet>| {
             sets.iter().map(|(name, set)| format!("{name}:{set}")).collect::<Vec<_>>().join(" ")
         };
-        let pods: Vec<String> = self.entries.iter().map(|(uid, sets)| format!("{uid}:map[{}]", pairs(sets))).collect();
+        let pods: Vec<String> =
+            self.exclusive.iter().map(|(uid, sets)| format!("{uid}:map[{}]", pairs(sets))).collect();
         format!(
             "(*state.CPUManagerCheckpoint){{PolicyName:(string){} DefaultCPUSet:(string){} \
              Entries:(map[string]map[string]string)map[{}] Checksum:(checksum.Checksum)0}}",
@@ -90,6 +87,7 @@ impl Content for StateFile {
 #[cfg(test)]
 mod tests {
     use super::super::super::checkpoint::Checkpoint;
+    use super::super::super::manager::State as _;
     use super::*;
 
     /// Files as upstream's kubelet writes them.
@@ -107,7 +105,8 @@ mod tests {
         for text in OF_UPSTREAM {
             std::fs::write(file.path(), text).expect("written");
             let read: StateFile = file.read().expect("it is whole").expect("it is there");
-            file.write(StateFile::new(&read.policy, &read.state().expect("CPUs"))).expect("written");
+            let (policy, state) = State::of_file(read);
+            file.write(state.to_file(&policy)).expect("written");
             assert_eq!(std::fs::read_to_string(file.path()).expect("read"), text);
         }
         std::fs::write(file.path(), OF_UPSTREAM[1].replace("1-3", "1-2")).expect("written");

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use k8s_openapi::api::core::v1::{Container, Pod};
 
 use super::super::machine::MachineTopology;
+use super::super::manager;
 use super::super::requests;
-use super::super::topology::{Hint, Hints, NodeMask, preferring};
+use super::super::topology::{AllocationError, Hint, Hints, NodeMask, preferring};
 use super::settings::Reservation;
 use super::state::{Block, MachineState, NodeState, State, Table, put, take};
 use crate::pods::spec;
@@ -146,19 +147,6 @@ impl StaticPolicy {
         nodes.collect()
     }
 
-    /// Checks a state that was kept, or begins with one where all is free.
-    pub fn begin(&self, state: State) -> Result<State, PolicyError> {
-        let mut machine = self.unused();
-        if state.machine.is_empty() {
-            let fresh = State { machine, ..State::default() };
-            return if state.blocks.is_empty() { Ok(fresh) } else { Err(PolicyError::NoMachine) };
-        }
-        for block in state.blocks.values().flat_map(BTreeMap::values).flatten() {
-            put(&mut machine, block, block.size);
-        }
-        if outline(&machine) == outline(&state.machine) { Ok(state) } else { Err(PolicyError::OtherMachine) }
-    }
-
     /// What a container gets.
     pub fn wanted(&self, pod: &Pod, container: &Container) -> Wanted {
         if !requests::is_exclusive(pod) {
@@ -167,31 +155,6 @@ impl StaticPolicy {
         let all = requests::requests(container).into_iter().filter(|(resource, _)| is_managed(resource));
         all.filter_map(|(resource, size)| Some((resource, u64::try_from(size).ok().filter(|size| *size > 0)?)))
             .collect()
-    }
-
-    /// Where the memory of a container could come from.
-    pub fn container_hints(&self, state: &State, reusable: &Reusable, pod: &Pod, container: &Container) -> Hints {
-        let uid = spec::uid(pod);
-        match state.of(uid, &container.name) {
-            Some(blocks) => had(blocks),
-            None => self.hints(state, reusable, uid, &self.wanted(pod, container)),
-        }
-    }
-
-    /// Where the memory of all containers of a pod could come from.
-    pub fn pod_hints(&self, state: &State, reusable: &Reusable, pod: &Pod) -> Hints {
-        let uid = spec::uid(pod);
-        if let Some(blocks) = state.blocks.get(uid).and_then(|containers| containers.values().next()) {
-            return had(blocks);
-        }
-        let all = spec::init_containers(pod).iter().chain(spec::containers(pod));
-        let resources: BTreeSet<String> = all.flat_map(|container| self.wanted(pod, container).into_keys()).collect();
-        let wanted = resources.into_iter().map(|resource| {
-            let of = |container: &Container| self.wanted(pod, container).get(&resource).copied().unwrap_or(0);
-            let size = requests::peak(pod, of);
-            (resource, size)
-        });
-        self.hints(state, reusable, uid, &wanted.collect())
     }
 
     fn hints(&self, state: &State, reusable: &Reusable, uid: &str, wanted: &Wanted) -> Hints {
@@ -222,39 +185,6 @@ impl StaticPolicy {
             }
         }
         preferring(masks, |mask| mask.count() == least)
-    }
-
-    /// Gives a container its memory; false where it gets none or has it already.
-    pub fn allocate(
-        &self,
-        state: &mut State,
-        reusable: &mut Reusable,
-        (pod, container): (&Pod, &Container),
-        hint: Hint,
-    ) -> Result<bool, MemoryError> {
-        let (uid, wanted) = (spec::uid(pod), self.wanted(pod, container));
-        let again = requests::is_reusable(pod, container);
-        if wanted.is_empty() {
-            return Ok(false);
-        }
-        if let Some(blocks) = state.of(uid, &container.name) {
-            reusable.note(uid, blocks, again);
-            return Ok(false);
-        }
-        let nodes = self.choose(state, reusable, (uid, &wanted), hint)?;
-        let mut blocks = Vec::new();
-        for (resource, size) in wanted {
-            let block = Block { nodes: nodes.clone(), resource, size };
-            let new = size.saturating_sub(reusable.size(uid, &nodes, &block.resource));
-            put(&mut state.machine, &block, new);
-            blocks.push(block);
-        }
-        reusable.note(uid, &blocks, again);
-        if !again {
-            shrink_init(state, pod, &blocks);
-        }
-        state.blocks.entry(uid.to_owned()).or_default().insert(container.name.clone(), blocks);
-        Ok(true)
     }
 
     /// The nodes of the hint, with others if they are too small; any that are good where there is no hint.
@@ -292,9 +222,86 @@ impl StaticPolicy {
         let nodes = nodes(best);
         if is_foreign(&state.machine, &nodes) { Err(MemoryError::OtherGroup) } else { Ok(nodes) }
     }
+}
 
-    /// Takes back the memory of a pod; false where it had none.
-    pub fn release(&self, state: &mut State, uid: &str) -> bool {
+impl manager::Policy for StaticPolicy {
+    const NAME: &'static str = "memory";
+    type State = State;
+    type Reusable = Reusable;
+    type Error = PolicyError;
+
+    fn begin(&self, state: State) -> Result<State, PolicyError> {
+        let mut machine = self.unused();
+        if state.machine.is_empty() {
+            let fresh = State { machine, ..State::default() };
+            return if state.blocks.is_empty() { Ok(fresh) } else { Err(PolicyError::NoMachine) };
+        }
+        for block in state.blocks.values().flat_map(BTreeMap::values).flatten() {
+            put(&mut machine, block, block.size);
+        }
+        if outline(&machine) == outline(&state.machine) { Ok(state) } else { Err(PolicyError::OtherMachine) }
+    }
+
+    fn is_asked(&self, pod: &Pod, container: &Container) -> bool {
+        !self.wanted(pod, container).is_empty()
+    }
+
+    fn container_hints(&self, state: &State, reusable: &Reusable, pod: &Pod, container: &Container) -> Hints {
+        let uid = spec::uid(pod);
+        match state.of(uid, &container.name) {
+            Some(blocks) => had(blocks),
+            None => self.hints(state, reusable, uid, &self.wanted(pod, container)),
+        }
+    }
+
+    fn pod_hints(&self, state: &State, reusable: &Reusable, pod: &Pod) -> Hints {
+        let uid = spec::uid(pod);
+        if let Some(blocks) = state.blocks.get(uid).and_then(|containers| containers.values().next()) {
+            return had(blocks);
+        }
+        let all = spec::init_containers(pod).iter().chain(spec::containers(pod));
+        let resources: BTreeSet<String> = all.flat_map(|container| self.wanted(pod, container).into_keys()).collect();
+        let wanted = resources.into_iter().map(|resource| {
+            let of = |container: &Container| self.wanted(pod, container).get(&resource).copied().unwrap_or(0);
+            let size = requests::peak(pod, of);
+            (resource, size)
+        });
+        self.hints(state, reusable, uid, &wanted.collect())
+    }
+
+    fn allocate(
+        &self,
+        state: &mut State,
+        reusable: &mut Reusable,
+        (pod, container): (&Pod, &Container),
+        hint: Hint,
+    ) -> Result<bool, AllocationError> {
+        let (uid, wanted) = (spec::uid(pod), self.wanted(pod, container));
+        let again = requests::is_reusable(pod, container);
+        if wanted.is_empty() {
+            return Ok(false);
+        }
+        if let Some(blocks) = state.of(uid, &container.name) {
+            reusable.note(uid, blocks, again);
+            return Ok(false);
+        }
+        let nodes = self.choose(state, reusable, (uid, &wanted), hint).map_err(AllocationError::unexpected)?;
+        let mut blocks = Vec::new();
+        for (resource, size) in wanted {
+            let block = Block { nodes: nodes.clone(), resource, size };
+            let new = size.saturating_sub(reusable.size(uid, &nodes, &block.resource));
+            put(&mut state.machine, &block, new);
+            blocks.push(block);
+        }
+        reusable.note(uid, &blocks, again);
+        if !again {
+            shrink_init(state, pod, &blocks);
+        }
+        state.blocks.entry(uid.to_owned()).or_default().insert(container.name.clone(), blocks);
+        Ok(true)
+    }
+
+    fn release(&self, state: &mut State, uid: &str) -> bool {
         let Some(containers) = state.blocks.remove(uid) else { return false };
         containers.values().flatten().for_each(|block| take(&mut state.machine, block));
         true

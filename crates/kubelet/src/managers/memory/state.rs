@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::super::checkpoint::Content;
+use super::super::manager;
 
 /// Bytes of one resource on one node.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -58,6 +59,21 @@ impl State {
     pub fn of(&self, uid: &str, container: &str) -> Option<&Vec<Block>> {
         self.blocks.get(uid)?.get(container)
     }
+
+    /// What all containers together can have of each node.
+    pub fn allocatable(&self) -> Vec<Block> {
+        let of_node = |(node, state): (&u32, &NodeState)| {
+            let node = *node;
+            let resources = state.memory.iter().filter(|(_, table)| table.allocatable > 0);
+            let block = |(resource, table): (&String, &Table)| Block {
+                nodes: vec![node],
+                resource: resource.clone(),
+                size: table.allocatable,
+            };
+            resources.map(block).collect::<Vec<_>>()
+        };
+        self.machine.iter().flat_map(of_node).collect()
+    }
 }
 
 /// Puts a block on its nodes, of which `size` bytes are new: the first node is filled first.
@@ -94,7 +110,7 @@ pub fn take(machine: &mut MachineState, block: &Block) {
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub struct StateFile {
     #[serde(rename = "policyName")]
-    pub policy: String,
+    policy: String,
     #[serde(rename = "machineState")]
     machine: MachineState,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty", rename = "entries")]
@@ -102,15 +118,22 @@ pub struct StateFile {
     checksum: u32,
 }
 
-impl StateFile {
-    /// The file of a policy's state.
-    pub fn new(policy: &str, state: &State) -> Self {
-        Self { policy: policy.to_owned(), machine: state.machine.clone(), blocks: state.blocks.clone(), checksum: 0 }
+impl manager::State for State {
+    const FILE: &'static str = "memory_manager_state";
+    type File = StateFile;
+
+    fn to_file(&self, policy: &str) -> StateFile {
+        let State { machine, blocks } = self.clone();
+        StateFile { policy: policy.to_owned(), machine, blocks, checksum: 0 }
     }
 
-    /// The state that it holds.
-    pub fn into_state(self) -> State {
-        State { machine: self.machine, blocks: self.blocks }
+    fn of_file(file: StateFile) -> (String, Self) {
+        let StateFile { policy, machine, blocks, .. } = file;
+        (policy, Self { machine, blocks })
+    }
+
+    fn holders(&self) -> Vec<String> {
+        self.blocks.keys().cloned().collect()
     }
 }
 
@@ -164,6 +187,7 @@ impl Content for StateFile {
 #[cfg(test)]
 mod tests {
     use super::super::super::checkpoint::Checkpoint;
+    use super::super::super::manager::State as _;
     use super::*;
 
     /// Files as upstream's kubelet writes them.
@@ -179,8 +203,8 @@ mod tests {
         for text in OF_UPSTREAM {
             std::fs::write(file.path(), text).expect("written");
             let read: StateFile = file.read().expect("it is whole").expect("it is there");
-            let policy = read.policy.clone();
-            file.write(StateFile::new(&policy, &read.into_state())).expect("written");
+            let (policy, state) = State::of_file(read);
+            file.write(state.to_file(&policy)).expect("written");
             assert_eq!(std::fs::read_to_string(file.path()).expect("read"), text);
         }
     }
