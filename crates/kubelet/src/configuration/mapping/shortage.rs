@@ -9,17 +9,11 @@ use super::super::document::KubeletConfiguration;
 use super::super::duration::GoDuration;
 use super::Config;
 use crate::eviction::{Settings, Statements};
+use crate::managers::CpuSet;
 use crate::resources::{Amounts, Enforced, Reserved, SwapBehavior};
 
 pub(super) fn set(from: &KubeletConfiguration, config: &mut Config) {
-    let cgroup = |name: &String| Some(name.clone()).filter(|name| !name.is_empty());
-    config.reserved = Reserved {
-        system: amounts(&from.system_reserved),
-        kube: amounts(&from.kube_reserved),
-        system_cgroup: cgroup(&from.system_reserved_cgroup),
-        kube_cgroup: cgroup(&from.kube_reserved_cgroup),
-        enforced: from.enforce_node_allocatable.iter().filter_map(|word| Enforced::parse(word)).collect(),
-    };
+    config.reserved = reserved(from);
     config.fail_swap_on = from.fail_swap_on;
     config.swap_behavior = match from.memory_swap.swap_behavior.as_str() {
         "LimitedSwap" => SwapBehavior::LimitedSwap,
@@ -32,6 +26,24 @@ pub(super) fn set(from: &KubeletConfiguration, config: &mut Config) {
     settings.memory_notification = from.kernel_memcg_notification;
     settings.local_storage = from.local_storage_capacity_isolation;
     config.eviction = settings;
+}
+
+fn reserved(from: &KubeletConfiguration) -> Reserved {
+    let cgroup = |name: &String| Some(name.clone()).filter(|name| !name.is_empty());
+    let (mut system, mut kube) = (amounts(&from.system_reserved), amounts(&from.kube_reserved));
+    // CPUs that are named go before any number of them.
+    let cpus = from.reserved_system_cpus.parse::<CpuSet>().unwrap_or_default();
+    if !cpus.is_empty() {
+        kube.remove("cpu");
+        system.insert("cpu".to_owned(), i64::try_from(cpus.len() * 1000).unwrap_or(i64::MAX));
+    }
+    Reserved {
+        system,
+        kube,
+        system_cgroup: cgroup(&from.system_reserved_cgroup),
+        kube_cgroup: cgroup(&from.kube_reserved_cgroup),
+        enforced: from.enforce_node_allocatable.iter().filter_map(|word| Enforced::parse(word)).collect(),
+    }
 }
 
 /// What is said of thresholds.
@@ -70,6 +82,17 @@ mod tests {
         from.merge_default_eviction_settings = true;
         let merged = statements(&from).hard;
         assert_eq!((merged.len(), merged["memory.available"].as_str()), (5, "1Gi"));
+    }
+
+    #[test]
+    fn cpus_that_are_named_go_before_any_number_of_them() {
+        let cpu = |amount: &str| BTreeMap::from([("cpu".to_owned(), amount.to_owned())]);
+        let mut from = KubeletConfiguration::default();
+        (from.system_reserved, from.kube_reserved) = (cpu("100m"), cpu("200m"));
+        let of = |from: &KubeletConfiguration| (reserved(from).system, reserved(from).kube);
+        assert_eq!(of(&from), (Amounts::from([("cpu".to_owned(), 100)]), Amounts::from([("cpu".to_owned(), 200)])));
+        from.reserved_system_cpus = "0,4-5".to_owned();
+        assert_eq!(of(&from), (Amounts::from([("cpu".to_owned(), 3000)]), Amounts::new()));
     }
 
     #[test]
