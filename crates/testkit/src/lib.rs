@@ -2,14 +2,15 @@
 //!
 //! Makers are fluent and begin with the object's name: `pod("default/web").label("app", "web").node("n1").build()`.
 //! [`MemoryApi`] answers the plain verbs of any kind and can fail on demand; [`Cluster`] is the real API server in
-//! process, for what needs whole behaviour. [`KmsPlugin`] is a key management plugin on a unix socket, and [`Host`] a
-//! node in a network namespace.
+//! process, for what needs whole behaviour. [`KmsPlugin`] is a key management plugin on a unix socket, [`DevicePlugin`]
+//! and [`DraDriver`] are plugins of a kubelet, and [`Host`] is a node in a network namespace.
 
 mod cluster;
 mod kernel;
 mod kms;
 mod makers;
 mod memory_api;
+mod plugins;
 mod wait;
 
 pub use cluster::Cluster;
@@ -17,6 +18,7 @@ pub use kernel::{Host, can_test_ipv6, has_ipv6};
 pub use kms::{KmsPlugin, Said};
 pub use makers::{Maker, deployment, endpoint_slice, namespace, node, object, pod, pod_template, replica_set, service};
 pub use memory_api::MemoryApi;
+pub use plugins::{DevicePlugin, DraDriver, connect, device};
 pub use wait::{poll, poll_async, until};
 
 /// The time at which made objects were created, unless said otherwise.

@@ -2,13 +2,30 @@
 
 use k8s_openapi::api::resource::v1::{ResourceClaim, ResourceSlice};
 use kube::Api;
+use plugin_api::dra::{Claim, Device};
 use serde_json::{Value, json};
-use testkit::{Maker, pod};
+use testkit::{DraDriver, Maker, pod};
 
-use super::driver::{DRIVER, FakeDriver};
 use crate::Stage;
 
+const DRIVER: &str = "gpu.example.com";
+
+/// A device for each of two requests.
+fn devices(claim: &Claim) -> Vec<Device> {
+    let device = |request: &str| Device {
+        request_names: vec![request.to_owned()],
+        pool_name: "n1".to_owned(),
+        device_name: format!("{request}-0"),
+        cdi_device_ids: vec![format!("{DRIVER}/claim={}-{request}", claim.uid)],
+    };
+    vec![device("one"), device("two")]
+}
+
 impl Stage {
+    fn dra_driver(&self) -> DraDriver {
+        DraDriver::start(&self.kubelet_dir(), DRIVER, devices)
+    }
+
     /// A claim that has devices for two requests, and that pods use.
     async fn claim_of_devices(&self, name: &str, users: &[&str]) {
         let result = |request: &str| json!({"request": request, "driver": DRIVER, "pool": "n1", "device": format!("{request}-0")});
@@ -23,7 +40,7 @@ impl Stage {
         .await;
     }
 
-    async fn until_asked(&self, driver: &FakeDriver, expected: &[&str]) {
+    async fn until_asked(&self, driver: &DraDriver, expected: &[&str]) {
         self.until(&format!("{expected:?}"), async || (driver.calls() == expected).then_some(())).await;
     }
 
@@ -56,7 +73,7 @@ async fn a_claim_is_prepared_for_its_pods_and_taken_back_over_restarts_of_the_ku
     stage
         .events_say("Failed to prepare dynamic resources: prepare dynamic resources: DRA driver gpu.example.com")
         .await;
-    let driver = FakeDriver::start(&stage.kubelet_dir());
+    let driver = stage.dra_driver();
     stage.until_phase("web", "Running").await;
     assert_eq!(driver.calls(), ["prepare c"]);
     let name = |request: &str| format!("{DRIVER}/claim=uid-c-{request}");
@@ -86,7 +103,7 @@ async fn a_claim_is_prepared_for_its_pods_and_taken_back_over_restarts_of_the_ku
 #[tokio::test]
 async fn a_claim_that_is_not_the_pods_or_fails_to_be_prepared_keeps_it_from_starting() {
     let stage = Stage::new(&["image:1"]).await;
-    let driver = FakeDriver::start(&stage.kubelet_dir());
+    let driver = stage.dra_driver();
     stage.claim_of_devices("other", &[]).await;
     stage.create(claiming("stranger", "other")).await;
     stage.events_say("pod stranger (uid-stranger) is not allowed to use ResourceClaim other (uid-other)").await;

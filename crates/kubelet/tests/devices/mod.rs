@@ -1,25 +1,38 @@
 //! Devices of plugins: what the node shows, what containers are given, and what remains of it over a restart.
 
 mod claims;
-mod driver;
-mod plugin;
 
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::Api;
-use plugin::{FakePlugin, device};
-use plugin_api::device_plugin::Device;
+use plugin_api::device_plugin::{CdiDevice, ContainerAllocateResponse, Device, DeviceSpec, Mount};
 use plugin_api::pod_resources::pod_resources_lister_client::PodResourcesListerClient;
 use plugin_api::pod_resources::{AllocatableResourcesRequest, GetPodResourcesRequest, ListPodResourcesRequest};
 use serde_json::json;
-use testkit::{Maker, pod};
+use testkit::{DevicePlugin, Maker, connect, device, pod};
 
 use super::Stage;
 
 const RESOURCE: &str = "example.com/foo";
 
+/// A little of everything that a plugin can give with devices.
+fn answer(ids: &[String]) -> ContainerAllocateResponse {
+    let spec = |id: &String| DeviceSpec {
+        container_path: format!("/dev/{id}"),
+        host_path: "/dev/null".to_owned(),
+        permissions: "rw".to_owned(),
+    };
+    ContainerAllocateResponse {
+        envs: [("DEVICES".to_owned(), ids.join(","))].into(),
+        mounts: vec![Mount { container_path: "/driver".to_owned(), host_path: "/usr".to_owned(), read_only: true }],
+        devices: ids.iter().map(spec).collect(),
+        annotations: [("example.com/devices".to_owned(), ids.join(","))].into(),
+        cdi_devices: ids.iter().map(|id| CdiDevice { name: format!("example.com/foo={id}") }).collect(),
+    }
+}
+
 impl Stage {
-    fn plugin(&self, devices: &[Device]) -> FakePlugin {
-        FakePlugin::start(&self.kubelet_dir(), RESOURCE, devices)
+    fn plugin(&self, devices: &[Device]) -> DevicePlugin {
+        DevicePlugin::start(&self.kubelet_dir(), RESOURCE, devices, answer)
     }
 
     /// Waits until the node shows so many devices, and so many that can be used.
@@ -93,7 +106,7 @@ async fn a_container_is_given_devices_and_keeps_them_while_kubelet_and_plugin_ar
 
     // Who watches over devices is told by the pod resources API.
     let socket = stage.kubelet_dir().join("pod-resources/kubelet.sock");
-    let channel = stage.until("pod resources", async || plugin::connect(socket.clone()).await.ok()).await;
+    let channel = stage.until("pod resources", async || connect(socket.clone()).await.ok()).await;
     let mut lister = PodResourcesListerClient::new(channel);
     let listed = lister.list(ListPodResourcesRequest {}).await.expect("a list").into_inner().pod_resources;
     let found = &listed[0].containers[0].devices[0];
@@ -106,7 +119,8 @@ async fn a_container_is_given_devices_and_keeps_them_while_kubelet_and_plugin_ar
     let missing = lister.get(request("other")).await.expect_err("missing");
     assert_eq!(missing.message(), "pod other in namespace default not found");
     let all = lister.get_allocatable_resources(AllocatableResourcesRequest {}).await.expect("a list").into_inner();
-    assert_eq!(all.devices.len(), 3);
+    let ids: Vec<&str> = all.devices.iter().map(|device| device.device_ids[0].as_str()).collect();
+    assert_eq!(ids, ["d1", "d2"], "what is ill cannot be given");
 
     stage.kill();
     drop(plugin);
@@ -183,7 +197,7 @@ async fn containers_share_the_devices_of_init_containers_before_them() {
 async fn a_plugin_of_another_version_or_with_a_name_of_kubernetes_is_refused() {
     let stage = Stage::new(&[]).await;
     let socket = stage.kubelet_dir().join("device-plugins/kubelet.sock");
-    let channel = stage.until("the socket", async || plugin::connect(socket.clone()).await.ok()).await;
+    let channel = stage.until("the socket", async || connect(socket.clone()).await.ok()).await;
     let check = async |version: &str, resource: &str, expected: &str| {
         let request = plugin_api::device_plugin::RegisterRequest {
             version: version.to_owned(),

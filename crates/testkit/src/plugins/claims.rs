@@ -1,4 +1,4 @@
-//! A driver of dynamic resources on real sockets.
+//! A driver of dynamic resources.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,15 +11,16 @@ use plugin_api::dra::{
 };
 use plugin_api::registration::registration_server::{Registration, RegistrationServer};
 use plugin_api::registration::{InfoRequest, PluginInfo, RegistrationStatus, RegistrationStatusResponse};
-use tokio::net::UnixListener;
-use tokio_stream::wrappers::UnixListenerStream;
 use tonic::transport::Server;
 use tonic::{Request, Response, Status};
 
-pub const DRIVER: &str = "gpu.example.com";
+use super::listen;
+
+/// The devices of a claim.
+type Devices = Arc<dyn Fn(&Claim) -> Vec<Device> + Send + Sync>;
 
 /// A driver that runs. It ends when this is dropped; its socket stays.
-pub struct FakeDriver {
+pub struct DraDriver {
     socket: PathBuf,
     served: Served,
     _running: (DrainTrigger, Tasks),
@@ -27,7 +28,9 @@ pub struct FakeDriver {
 
 #[derive(Clone)]
 struct Served {
+    name: String,
     endpoint: PathBuf,
+    devices: Devices,
     state: Arc<Mutex<State>>,
 }
 
@@ -38,19 +41,23 @@ struct State {
     failing: bool,
 }
 
-impl FakeDriver {
-    /// Starts a driver that registers with the kubelet whose directory this is.
-    pub fn start(kubelet_dir: &Path) -> Self {
-        let socket = kubelet_dir.join(format!("plugins_registry/{DRIVER}-reg.sock"));
-        let endpoint = kubelet_dir.join(format!("plugins/{DRIVER}/dra.sock"));
-        let served = Served { endpoint: endpoint.clone(), state: Arc::default() };
+impl DraDriver {
+    /// Starts a driver that registers with the kubelet whose directory this is. A claim is prepared with the devices
+    /// that `devices` says.
+    pub fn start(
+        kubelet_dir: &Path,
+        name: &str,
+        devices: impl Fn(&Claim) -> Vec<Device> + Send + Sync + 'static,
+    ) -> Self {
+        let socket = kubelet_dir.join(format!("plugins_registry/{name}-reg.sock"));
+        let endpoint = kubelet_dir.join(format!("plugins/{name}/dra.sock"));
+        let (name, devices) = (name.to_owned(), Arc::new(devices));
+        let served = Served { name, endpoint: endpoint.clone(), devices, state: Arc::default() };
         let (trigger, drain) = base::drain();
         let mut tasks = Tasks::new();
         // The registration last: whoever sees it asks the other one.
         for path in [&endpoint, &socket] {
-            std::fs::create_dir_all(path.parent().expect("a directory")).expect("made");
-            let _ = std::fs::remove_file(path);
-            let incoming = UnixListenerStream::new(UnixListener::bind(path).expect("a free socket"));
+            let incoming = listen(path);
             let server = Server::builder()
                 .add_service(RegistrationServer::new(served.clone()))
                 .add_service(DraPluginServer::new(served.clone()));
@@ -99,7 +106,7 @@ impl Registration for Served {
     async fn get_info(&self, _: Request<InfoRequest>) -> Result<Response<PluginInfo>, Status> {
         Ok(Response::new(PluginInfo {
             r#type: "DRAPlugin".to_owned(),
-            name: DRIVER.to_owned(),
+            name: self.name.clone(),
             endpoint: self.endpoint.display().to_string(),
             supported_versions: vec!["v1.DRAPlugin".to_owned(), "v1beta1.DRAPlugin".to_owned()],
         }))
@@ -123,14 +130,8 @@ impl DraPlugin for Served {
         let claims = request.into_inner().claims;
         self.called("prepare", &claims);
         let failing = self.state().failing;
-        let device = |claim: &Claim, request: &str| Device {
-            request_names: vec![request.to_owned()],
-            pool_name: "n1".to_owned(),
-            device_name: format!("{request}-0"),
-            cdi_device_ids: vec![format!("{DRIVER}/claim={}-{request}", claim.uid)],
-        };
         let answer = |claim: Claim| {
-            let devices = ["one", "two"].iter().map(|request| device(&claim, request)).collect();
+            let devices = (self.devices)(&claim);
             let error = if failing { "as the test wants it".to_owned() } else { String::new() };
             (claim.uid, NodePrepareResourceResponse { devices, error })
         };

@@ -1,4 +1,4 @@
-//! A device plugin on real sockets.
+//! A device plugin.
 
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
@@ -6,28 +6,23 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use base::{Drain, DrainTrigger, Tasks};
 use futures::{Stream, StreamExt};
-use hyper_util::rt::TokioIo;
-use plugin_api::device_plugin::device_plugin_server::{DevicePlugin, DevicePluginServer};
+use plugin_api::device_plugin::device_plugin_server::{self, DevicePluginServer};
 use plugin_api::device_plugin::registration_client::RegistrationClient;
 use plugin_api::device_plugin::{
-    AllocateRequest, AllocateResponse, CdiDevice, ContainerAllocateResponse, ContainerPreferredAllocationResponse,
-    Device, DevicePluginOptions, DeviceSpec, Empty, ListAndWatchResponse, Mount, NumaNode, PreStartContainerRequest,
-    PreStartContainerResponse, PreferredAllocationRequest, PreferredAllocationResponse, RegisterRequest, TopologyInfo,
+    AllocateRequest, AllocateResponse, ContainerAllocateResponse, ContainerPreferredAllocationResponse, Device,
+    DevicePluginOptions, Empty, ListAndWatchResponse, NumaNode, PreStartContainerRequest, PreStartContainerResponse,
+    PreferredAllocationRequest, PreferredAllocationResponse, RegisterRequest, TopologyInfo,
 };
-use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::watch;
-use tokio_stream::wrappers::{UnixListenerStream, WatchStream};
-use tonic::transport::{Channel, Endpoint, Server, Uri};
+use tokio_stream::wrappers::WatchStream;
+use tonic::transport::Server;
 use tonic::{Request, Response, Status};
 
-/// A client's connection with whoever listens on a socket.
-pub async fn connect(socket: PathBuf) -> Result<Channel, tonic::transport::Error> {
-    let connector = tower::service_fn(move |_: Uri| {
-        let socket = socket.clone();
-        async move { UnixStream::connect(socket).await.map(TokioIo::new) }
-    });
-    Endpoint::from_static("http://localhost").connect_with_connector(connector).await
-}
+use super::{DEADLINE, connect, listen};
+use crate::poll_async;
+
+/// What a container is given with devices.
+type Answer = Arc<dyn Fn(&[String]) -> ContainerAllocateResponse + Send + Sync>;
 
 /// A device near to NUMA node 0.
 pub fn device(id: &str, health: &str) -> Device {
@@ -36,7 +31,7 @@ pub fn device(id: &str, health: &str) -> Device {
 }
 
 /// A plugin that runs. It ends when this is dropped.
-pub struct FakePlugin {
+pub struct DevicePlugin {
     dir: PathBuf,
     resource: String,
     served: Served,
@@ -46,6 +41,7 @@ pub struct FakePlugin {
 #[derive(Clone)]
 struct Served {
     state: Arc<Mutex<State>>,
+    answer: Answer,
     lists: Arc<watch::Sender<Vec<Device>>>,
     drain: Drain,
 }
@@ -57,15 +53,21 @@ struct State {
     failing: bool,
 }
 
-impl FakePlugin {
-    /// Starts a plugin beside the kubelet whose directory this is; it has yet to register.
-    pub fn start(kubelet_dir: &Path, resource: &str, devices: &[Device]) -> Self {
+impl DevicePlugin {
+    /// Starts a plugin beside the kubelet whose directory this is; it has yet to register. A container is given what
+    /// `answer` says for its devices.
+    pub fn start(
+        kubelet_dir: &Path,
+        resource: &str,
+        devices: &[Device],
+        answer: impl Fn(&[String]) -> ContainerAllocateResponse + Send + Sync + 'static,
+    ) -> Self {
         let dir = kubelet_dir.join("device-plugins");
         let (trigger, drain) = base::drain();
         let options = DevicePluginOptions { pre_start_required: true, get_preferred_allocation_available: true };
         let state = Arc::new(Mutex::new(State { options, ..State::default() }));
         let lists = Arc::new(watch::channel(devices.to_vec()).0);
-        let served = Served { state, lists, drain };
+        let served = Served { state, answer: Arc::new(answer), lists, drain };
         let mut plugin = Self { dir, resource: resource.to_owned(), served, _running: (trigger, Tasks::new()) };
         plugin.listen();
         plugin
@@ -77,10 +79,7 @@ impl FakePlugin {
 
     /// Serves on the socket, which a kubelet removes when it starts.
     fn listen(&mut self) {
-        std::fs::create_dir_all(&self.dir).expect("made");
-        let socket = self.socket();
-        let _ = std::fs::remove_file(&socket);
-        let incoming = UnixListenerStream::new(UnixListener::bind(&socket).expect("a free socket"));
+        let incoming = listen(&self.socket());
         let server = Server::builder().add_service(DevicePluginServer::new(self.served.clone()));
         let drained = self.served.drain.clone().drained_owned();
         self._running.1.spawn("plugin", async move {
@@ -104,7 +103,7 @@ impl FakePlugin {
             };
             RegistrationClient::new(channel).register(request).await.ok().map(Some)
         };
-        while testkit::poll_async(super::super::DEADLINE, &attempt).await.expect("a kubelet").is_none() {
+        while poll_async(DEADLINE, &attempt).await.expect("a kubelet").is_none() {
             self.listen();
         }
     }
@@ -136,7 +135,7 @@ impl Served {
 }
 
 #[tonic::async_trait]
-impl DevicePlugin for Served {
+impl device_plugin_server::DevicePlugin for Served {
     type ListAndWatchStream = Pin<Box<dyn Stream<Item = Result<ListAndWatchResponse, Status>> + Send>>;
 
     async fn get_device_plugin_options(&self, _: Request<Empty>) -> Result<Response<DevicePluginOptions>, Status> {
@@ -167,18 +166,7 @@ impl DevicePlugin for Served {
         if self.state().failing {
             return Err(Status::unknown("as the test wants it"));
         }
-        let spec = |id: &String| DeviceSpec {
-            container_path: format!("/dev/{id}"),
-            host_path: "/dev/null".to_owned(),
-            permissions: "rw".to_owned(),
-        };
-        let answer = ContainerAllocateResponse {
-            envs: [("DEVICES".to_owned(), ids.join(","))].into(),
-            mounts: vec![Mount { container_path: "/driver".to_owned(), host_path: "/usr".to_owned(), read_only: true }],
-            devices: ids.iter().map(spec).collect(),
-            annotations: [("example.com/devices".to_owned(), ids.join(","))].into(),
-            cdi_devices: ids.iter().map(|id| CdiDevice { name: format!("example.com/foo={id}") }).collect(),
-        };
+        let answer = (self.answer)(&ids);
         Ok(Response::new(AllocateResponse { container_responses: vec![answer] }))
     }
 
