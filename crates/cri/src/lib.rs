@@ -1,12 +1,15 @@
 //! Protocol: the Container Runtime Interface, version 1, over a unix socket.
 //!
 //! The messages and services are made of `proto/runtime.proto`, which has what Kubernetes v1.35 speaks.
-//! [`connect`] is the client's side, [`serve`] the server's.
+//! [`connect`] is the client's side, [`serve`] the server's. [`SecurityModules`] says what of the protocol's words a
+//! machine's kernel can do.
 
+mod confinement;
 mod connect;
 mod messages;
 mod serve;
 
+pub use confinement::{Labels, SecurityModules};
 pub use connect::{ConnectError, connect};
 pub use messages::*;
 pub use serve::{ServeError, routes, serve, serve_routes};

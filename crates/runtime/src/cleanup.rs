@@ -7,6 +7,7 @@ use base::Instance;
 
 use crate::cgroup::Cgroup;
 use crate::config::Paths;
+use crate::confinement;
 use crate::disk::{self, DiskError};
 use crate::engine::shim_cgroup;
 use crate::mountinfo;
@@ -30,6 +31,9 @@ pub enum CleanupError {
         /// What the system said.
         source: io::Error,
     },
+    /// The kernel keeps the profile that containers had.
+    #[error("cannot take back the runtime's own profile: {0}")]
+    Profile(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// A file or directory stays.
     #[error(transparent)]
     Disk(#[from] DiskError),
@@ -67,6 +71,7 @@ pub fn cleanup(instance: &Instance, images: bool) -> Result<(), CleanupError> {
     disk::remove_dir(&paths.containers())?;
     disk::remove_dir(&paths.sandboxes())?;
     disk::remove_file(&crate::Config::default_socket(instance))?;
+    confinement::cleanup(Path::new("/"), &instance.name()).map_err(|err| CleanupError::Profile(err.into()))?;
     if images {
         disk::remove_dir(paths.data())?;
     }

@@ -32,6 +32,8 @@ pub struct Config {
     pub runtime_handlers: BTreeMap<String, PathBuf>,
     /// Where vendors describe their devices, those that go first at the end.
     pub cdi_dirs: Vec<PathBuf>,
+    /// The machine's root: below it is said which security modules the kernel has.
+    pub machine_root: PathBuf,
     /// Clock and randomness.
     pub env: Env,
 }
@@ -54,6 +56,7 @@ impl Config {
             stream_idle_timeout: STREAM_IDLE_TIMEOUT,
             runtime_handlers: BTreeMap::new(),
             cdi_dirs: vec![PathBuf::from("/etc/cdi"), PathBuf::from("/var/run/cdi")],
+            machine_root: PathBuf::from("/"),
             env,
         }
     }

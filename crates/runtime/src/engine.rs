@@ -13,6 +13,7 @@ use tokio::sync::{OwnedMutexGuard, broadcast, mpsc, oneshot, watch};
 use tokio::time::Instant;
 
 use crate::config::Paths;
+use crate::confinement::Confinement;
 use crate::container::Container;
 use crate::handlers::RuntimeHandlers;
 use crate::id::{ContainerId, SandboxId};
@@ -93,6 +94,7 @@ pub(crate) struct Engine {
     pub(crate) spawner: Spawner,
     pub(crate) runtime_handlers: RuntimeHandlers,
     pub(crate) cdi_dirs: Vec<PathBuf>,
+    pub(crate) confinement: Confinement,
     /// Whether the images that lie on the node have been imported.
     pub(crate) preloaded: watch::Sender<bool>,
     /// When images were last looked at because containers of theirs fail.
@@ -115,6 +117,7 @@ pub(crate) struct Parts {
     pub(crate) spawner: Spawner,
     pub(crate) runtime_handlers: RuntimeHandlers,
     pub(crate) cdi_dirs: Vec<PathBuf>,
+    pub(crate) confinement: Confinement,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -136,6 +139,7 @@ impl Engine {
             spawner,
             runtime_handlers,
             cdi_dirs,
+            confinement,
         } = parts;
         Self {
             paths,
@@ -150,6 +154,7 @@ impl Engine {
             spawner,
             runtime_handlers,
             cdi_dirs,
+            confinement,
             preloaded: watch::Sender::new(false),
             suspected: Arc::default(),
             events: broadcast::channel(EVENT_BACKLOG).0,

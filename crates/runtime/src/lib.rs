@@ -12,6 +12,7 @@ mod cdi;
 mod cgroup;
 mod cleanup;
 mod config;
+mod confinement;
 mod container;
 mod disk;
 mod engine;

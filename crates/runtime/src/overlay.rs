@@ -30,6 +30,8 @@ pub(crate) struct Overlay {
     pub upper: PathBuf,
     /// Where the kernel prepares changes; on the same file system as `upper`.
     pub work: PathBuf,
+    /// The label of SELinux that all files in it have, if it is not each one's own.
+    pub label: Option<String>,
 }
 
 /// A mount that ends with this value.
@@ -97,6 +99,9 @@ impl Overlay {
         fsconfig_set_string(&context, "upperdir", &self.upper)?;
         fsconfig_set_string(&context, "workdir", &self.work)?;
         fsconfig_set_string(&context, "index", "off")?;
+        if let Some(label) = &self.label {
+            fsconfig_set_string(&context, "context", label)?;
+        }
         fsconfig_create(&context)?;
         fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())
     }
@@ -114,6 +119,9 @@ impl Overlay {
         options.push(&self.upper);
         options.push(",workdir=");
         options.push(&self.work);
+        if let Some(label) = &self.label {
+            options.push(format!(",context=\"{label}\""));
+        }
         let options = std::ffi::CString::new(options.into_encoded_bytes())?;
         Ok(mount("overlay", target, "overlay", MountFlags::empty(), options.as_c_str())?)
     }

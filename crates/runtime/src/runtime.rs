@@ -11,6 +11,7 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::mpsc;
 
 use crate::config::{Config, Paths};
+use crate::confinement::Confinement;
 use crate::container;
 use crate::disk::{self, DiskError};
 use crate::engine::{BoxedTask, Engine, Parts, Spawner};
@@ -85,6 +86,7 @@ impl Runtime {
             Streaming::bind(config.env.clone(), config.stream_idle_timeout).await.map_err(BuildError::Streaming)?;
         let images = Arc::new(ImageStore::open(paths.data())?);
         let (spawner, tasks) = Spawner::new();
+        let confinement = Confinement::new(&config.machine_root, &config.instance.name(), paths.run());
         let engine = Arc::new(Engine::new(Parts {
             paths,
             env: config.env,
@@ -97,6 +99,7 @@ impl Runtime {
             spawner,
             runtime_handlers: RuntimeHandlers::detect(config.runtime_handlers).await,
             cdi_dirs: config.cdi_dirs,
+            confinement,
         }));
         adopt_sandboxes(&engine).await?;
         adopt_containers(&engine).await?;

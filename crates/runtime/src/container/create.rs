@@ -9,6 +9,7 @@ use cri::{ContainerConfig, NamespaceMode, PodSandboxConfig};
 use super::mounts::{self, Preparation, PrepareError};
 use super::{Container, ContainerPaths, ContainerRecord, ContainerState, signal};
 use crate::cdi::{self, CdiError};
+use crate::confinement::{ConfinementError, relabel};
 use crate::disk::{self, DiskError};
 use crate::engine::{Engine, EventKind};
 use crate::id::ContainerId;
@@ -48,6 +49,9 @@ pub(crate) enum CreateError {
     /// Its root or a source of its mounts cannot be mounted.
     #[error(transparent)]
     Prepare(#[from] PrepareError),
+    /// It cannot be confined.
+    #[error(transparent)]
+    Confinement(#[from] ConfinementError),
     /// It cannot be described.
     #[error(transparent)]
     Spec(#[from] SpecError),
@@ -150,9 +154,22 @@ impl Plan {
         disk::create_dir(paths.bundle())?;
         let map = sandbox::id_map(&self.sandbox.record().config)?;
         let users = map.map(|map| (map, self.sandbox.paths().namespace("user")));
-        let preparation = Preparation { engine, paths, mounts: &config.mounts, images: &self.mounted_images, users };
+        let context = spec::security_context(config);
+        let profile = engine.confinement.profile(&context)?;
+        let labels = engine.confinement.labels(&context);
+        let label = labels.as_ref().map(|labels| labels.files.as_str());
+        let images = &self.mounted_images;
+        let preparation = Preparation { engine, paths, mounts: &config.mounts, images, users, label };
         preparation.mount_root(image)?;
         let prepared = preparation.mount_sources()?;
+        if let Some(label) = label {
+            self.sandbox
+                .paths()
+                .shown()
+                .iter()
+                .try_for_each(|path| relabel(path, label))
+                .map_err(PrepareError::from)?;
+        }
         let cgroup = sandbox::cgroup_parent(&self.sandbox_config, &engine.instance).join(self.id.as_str());
         let oci_runtime = engine.runtime_handlers.program(&self.sandbox.record().runtime_handler);
         let input = SpecInput {
@@ -167,6 +184,8 @@ impl Plan {
             target_pid_namespace: self.target_pid_namespace.clone(),
             is_for_program: oci_runtime.is_some(),
             map,
+            profile: profile.as_deref(),
+            labels: labels.as_ref(),
         };
         let mut made = spec::make(&input)?;
         let devices = config.cdi_devices.iter().map(|device| device.name.as_str());

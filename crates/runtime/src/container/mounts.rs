@@ -17,6 +17,7 @@ use rustix::mount::{MountPropagationFlags, UnmountFlags, mount_bind_recursive, m
 
 use super::ContainerPaths;
 use crate::config::DEPTH;
+use crate::confinement::{RelabelError, relabel};
 use crate::disk::{self, DiskError};
 use crate::engine::Engine;
 use crate::idmap;
@@ -39,6 +40,9 @@ pub(crate) enum PrepareError {
     /// The disk refused.
     #[error(transparent)]
     Disk(#[from] DiskError),
+    /// A source cannot be labelled.
+    #[error(transparent)]
+    Relabel(#[from] RelabelError),
     /// Images are shared, and never written to.
     #[error("image mount {0} must be read-only")]
     WritableImage(String),
@@ -81,6 +85,8 @@ pub(super) struct Preparation<'a> {
     pub images: &'a [Arc<Image>],
     /// The pod's users, if they are not the machine's, and where their namespace is bound.
     pub users: Option<(IdMap, PathBuf)>,
+    /// The label of SELinux of its files, if they have one.
+    pub label: Option<&'a str>,
 }
 
 impl Preparation<'_> {
@@ -105,6 +111,9 @@ impl Preparation<'_> {
         let mut images = self.images.iter();
         let mut prepared = Vec::with_capacity(self.mounts.len());
         for (number, mount) in self.mounts.iter().enumerate() {
+            if let Some(label) = self.label.filter(|_| mount.selinux_relabel && mount.image.is_none()) {
+                relabel(&spec::mount_source(mount)?, label)?;
+            }
             prepared.push(match mount.image.as_ref().and_then(|_| images.next()) {
                 Some(image) => Some(self.mount_image(number, mount, image)?),
                 None => self.bind(number, mount, of_root)?,
@@ -122,8 +131,9 @@ impl Preparation<'_> {
             disk::create_dir(&empty)?;
             lower.push(empty);
         }
+        let label = self.label.map(str::to_owned);
         let Some((map, namespace)) = &self.users else {
-            return Ok(Overlay { lower, upper, work }.mount_at(target)?);
+            return Ok(Overlay { lower, upper, work, label }.mount_at(target)?);
         };
         // The layers' files belong to the machine's root; the pod's sees them as its own.
         std::os::unix::fs::chown(&upper, Some(map.host_id), Some(map.host_id))
@@ -136,7 +146,7 @@ impl Preparation<'_> {
             bind().map_err(|source| PrepareError::Bind { path: layer.clone(), source })?;
             mapped.push(place);
         }
-        Overlay { lower: mapped.clone(), upper, work }.mount_at(target)?;
+        Overlay { lower: mapped.clone(), upper, work, label }.mount_at(target)?;
         for place in mapped {
             // The mounted root holds what it needs of it.
             let release = || {

@@ -97,7 +97,7 @@ impl LayerStore {
         } else {
             fs::create_dir(work).map_err(DiskError::io("create", work))?;
             let roots: Vec<PathBuf> = lower.iter().rev().map(|id| self.root(id)).collect();
-            let mount = overlay::Overlay { lower: roots, upper: upper.to_owned(), work: work.to_owned() };
+            let mount = overlay::Overlay { lower: roots, upper: upper.to_owned(), work: work.to_owned(), label: None };
             let merged = mount.temporary(&new.join("merged"))?;
             apply(merged.root(), &mut *plain)?;
             drop(merged);
@@ -280,7 +280,9 @@ mod tests {
             fs::create_dir_all(&upper).expect("made");
             fs::create_dir_all(&work).expect("made");
             let lower = self.ids.iter().rev().map(|id| self.store.root(id)).collect();
-            let mount = Overlay { lower, upper, work }.temporary(&self.dir.path().join("merged")).expect("mounted");
+            let mount = Overlay { lower, upper, work, label: None }
+                .temporary(&self.dir.path().join("merged"))
+                .expect("mounted");
             let root = std::os::fd::AsRawFd::as_raw_fd(&mount.root());
             (PathBuf::from(format!("/proc/self/fd/{root}")), mount)
         }

@@ -75,6 +75,11 @@ impl SandboxPaths {
         self.run.join("hosts")
     }
 
+    /// What all containers of the pod see of it.
+    pub(crate) fn shown(&self) -> [PathBuf; 4] {
+        [self.shm(), self.resolv_conf(), self.hostname(), self.hosts()]
+    }
+
     fn pause_pid(&self) -> PathBuf {
         self.run.join("pause.pid")
     }

@@ -53,6 +53,8 @@ enum ProgramError {
     Seccomp(io::Error),
     #[error("cannot become a user of the pod: {0}")]
     User(io::Error),
+    #[error("cannot take the SELinux label {0}: {1}")]
+    Label(String, io::Error),
 }
 
 /// Where the program of `process` is, seen from inside the container.
@@ -152,6 +154,12 @@ fn become_program(process: &Process, filter: Option<&Filter>, user: Option<&PodU
     }
     if let Err(err) = user.map_or(Ok(()), PodUser::enter) {
         return ProgramError::User(err);
+    }
+    // libcontainer leaves this to others. It is there where the host has SELinux.
+    if let Some(label) = process.selinux_label()
+        && let Err(err) = fs::write("/proc/self/attr/exec", label)
+    {
+        return ProgramError::Label(label.clone(), err);
     }
     // The last that happens before the program, which is filtered like all that it does.
     if let Some(filter) = filter

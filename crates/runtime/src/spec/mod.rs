@@ -13,7 +13,7 @@ mod user;
 use std::path::{Path, PathBuf};
 
 use cri::security_profile::ProfileType;
-use cri::{ContainerConfig, LinuxContainerSecurityContext, NamespaceMode, NamespaceOption, PodSandboxConfig};
+use cri::{ContainerConfig, Labels, LinuxContainerSecurityContext, NamespaceMode, NamespaceOption, PodSandboxConfig};
 use oci_spec::image::ImageConfiguration;
 use oci_spec::runtime::LinuxSeccomp;
 use serde_json::{Value, json};
@@ -80,6 +80,10 @@ pub(crate) struct SpecInput<'a> {
     pub is_for_program: bool,
     /// The pod's users, if they are not the machine's.
     pub map: Option<IdMap>,
+    /// The profile of AppArmor, if it has one.
+    pub profile: Option<&'a str>,
+    /// The labels of SELinux, if it has some.
+    pub labels: Option<&'a Labels>,
 }
 
 /// A specification with what others need to know of it.
@@ -131,7 +135,13 @@ pub(crate) fn make(input: &SpecInput<'_>) -> Result<MadeSpec, SpecError> {
         filter.dropped = capabilities.lend(&["CAP_SYS_ADMIN", "CAP_SETPCAP"]);
     }
     let user = user::resolve(&context, input.image, input.rootfs)?;
-    let (process, cwd) = process::process(input, &context, &user, &capabilities)?;
+    let (mut process, cwd) = process::process(input, &context, &user, &capabilities)?;
+    if let Some(profile) = input.profile {
+        process["apparmorProfile"] = json!(profile);
+    }
+    if let Some(labels) = input.labels.filter(|labels| !labels.processes.is_empty()) {
+        process["selinuxLabel"] = json!(labels.processes);
+    }
     process::make_cwd(input.rootfs, &cwd, input.map)?;
     let privileged = context.privileged;
     let (namespaces, own_pid_namespace) = namespaces(input, &context);
@@ -153,6 +163,9 @@ pub(crate) fn make(input: &SpecInput<'_>) -> Result<MadeSpec, SpecError> {
         let mapping = json!([{"containerID": 0, "hostID": map.host_id, "size": map.length}]);
         linux["uidMappings"] = mapping.clone();
         linux["gidMappings"] = mapping;
+    }
+    if let Some(labels) = input.labels {
+        linux["mountLabel"] = json!(labels.files);
     }
     if let Some(profile) = profile.filter(|_| input.is_for_program) {
         linux["seccomp"] = json!(profile);
@@ -238,4 +251,51 @@ fn namespaces(input: &SpecInput<'_>, context: &LinuxContainerSecurityContext) ->
         namespaces.push(json!({"type": "cgroup"}));
     }
     (namespaces, own_pid_namespace)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn made(profile: Option<&str>, labels: Option<&Labels>) -> oci_spec::runtime::Spec {
+        let dir = tempfile::tempdir().expect("a directory");
+        let config = ContainerConfig { command: vec!["/bin/true".to_owned()], ..ContainerConfig::default() };
+        let input = SpecInput {
+            config: &config,
+            sandbox_config: &PodSandboxConfig::default(),
+            sandbox: &SandboxPaths::new(dir.path().join("data"), dir.path().join("run")),
+            image: &ImageConfiguration::default(),
+            rootfs: dir.path(),
+            cgroup: Path::new("/skiff/c"),
+            sandbox_options: NamespaceOption::default(),
+            prepared: &[],
+            target_pid_namespace: None,
+            is_for_program: false,
+            map: None,
+            profile,
+            labels,
+        };
+        let made = make(&input).expect("a specification");
+        serde_json::from_value(made.document).expect("as the specification has it")
+    }
+
+    /// What a runtime reads of profile and labels.
+    #[track_caller]
+    fn check(profile: Option<&str>, labels: Option<(&str, &str)>, expected: [Option<&str>; 3]) {
+        let labels =
+            labels.map(|(processes, files)| Labels { processes: processes.to_owned(), files: files.to_owned() });
+        let spec = made(profile, labels.as_ref());
+        let process = spec.process().as_ref().expect("a process");
+        let linux = spec.linux().as_ref().expect("Linux");
+        let found = [process.apparmor_profile(), process.selinux_label(), linux.mount_label()];
+        assert_eq!(found.map(Option::as_deref), expected);
+    }
+
+    #[test]
+    fn whoever_makes_the_container_is_told_how_it_is_confined() {
+        check(None, None, [None, None, None]);
+        check(Some("skiff-default"), None, [Some("skiff-default"), None, None]);
+        check(None, Some(("processes", "files")), [None, Some("processes"), Some("files")]);
+        check(None, Some(("", "files")), [None, None, Some("files")]);
+    }
 }

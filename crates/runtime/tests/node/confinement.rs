@@ -102,3 +102,23 @@ async fn a_profile_of_the_node_filters_what_it_says() {
         assert!(err.message().contains(wrong), "{err}");
     }
 }
+
+#[tokio::test]
+async fn a_profile_of_apparmor_needs_a_kernel_that_has_it() {
+    skip_without_privileges!();
+    let mut host = Host::start().await;
+    host.import_busybox().await;
+    let sandbox = host.sandbox("apparmor").await;
+    let is_there = cri::SecurityModules::below(std::path::Path::new("/")).has_app_armor();
+    let why = if is_there { "apparmor profile not found nobody-has-this" } else { "apparmor is not supported" };
+    for (name, wanted) in [("none", None), ("unconfined", profile(ProfileType::Unconfined, ""))] {
+        let mut config = container(&sandbox.1, name, "echo runs; sleep 1000");
+        context(&mut config, |context| context.apparmor = wanted);
+        host.run(&sandbox, config).await;
+        host.log_with(name, "runs").await;
+    }
+    let mut config = container(&sandbox.1, "confined", "sleep 1000");
+    context(&mut config, |context| context.apparmor = profile(ProfileType::Localhost, "localhost/nobody-has-this"));
+    let refused = host.create(&sandbox, config).await.expect_err("refused");
+    assert!(refused.message().starts_with(why), "{refused:?}");
+}
