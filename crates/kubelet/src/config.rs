@@ -11,6 +11,7 @@ use k8s_openapi::api::core::v1::Taint;
 use pki::{Presenter, Trust};
 
 use crate::configuration::KubeletConfiguration;
+use crate::csi;
 use crate::eviction;
 use crate::images::ImageSettings;
 use crate::managers;
@@ -102,6 +103,10 @@ pub struct Config {
     pub program_dirs: Vec<PathBuf>,
     /// How CPUs, memory and devices are given to containers for themselves.
     pub managers: managers::Settings,
+    /// The machine's root: below it is said which security modules the kernel has.
+    pub machine_root: PathBuf,
+    /// How volumes of drivers are waited for.
+    pub csi: csi::Settings,
     /// `nodeStatusUpdateFrequency`: how often the node is looked at.
     pub status_update_interval: Duration,
     /// `nodeStatusReportFrequency`: how often its status is written though nothing has changed.
@@ -178,6 +183,8 @@ impl Config {
             seccomp_default: false,
             program_dirs: Programs::default().0,
             managers: managers::Settings::default(),
+            machine_root: PathBuf::from("/"),
+            csi: csi::Settings::default(),
             status_update_interval: Duration::from_secs(10),
             status_interval: Duration::from_secs(300),
             status_max_images: Some(50),

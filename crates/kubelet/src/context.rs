@@ -1,10 +1,11 @@
 //! What all parts of a running kubelet share.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use base::Env;
 use client::{EventRecorder, EventType, Informer};
-use cri::{ImageClient, RuntimeClient};
+use cri::{ImageClient, RuntimeClient, SecurityModules};
 use k8s_openapi::api::certificates::v1beta1::{ClusterTrustBundle, PodCertificateRequest};
 use k8s_openapi::api::core::v1::{ConfigMap, Container, Node, ObjectReference, Pod, Secret, Service};
 
@@ -109,6 +110,8 @@ pub struct Context {
     pub logs: RunningLogs,
     /// The machine.
     pub machine: Machine,
+    /// What its kernel confines containers by.
+    pub modules: SecurityModules,
     /// What it has and does about the memory of containers.
     pub memory: NodeMemory,
     /// The node's part in resolver configurations.
@@ -119,7 +122,14 @@ pub struct Context {
 
 impl Context {
     /// Records an event about a pod, or about one of its containers.
-    pub fn event(&self, pod: &Pod, container: Option<&str>, kind: EventType, reason: &'static str, message: String) {
+    pub fn event(
+        &self,
+        pod: &Pod,
+        container: Option<&str>,
+        kind: EventType,
+        reason: impl Into<Cow<'static, str>>,
+        message: String,
+    ) {
         self.recorder.event(&pod_reference(pod, container), kind, reason, message);
     }
 

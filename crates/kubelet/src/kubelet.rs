@@ -11,7 +11,7 @@ use k8s_openapi::api::storage::v1::CSIDriver;
 
 use crate::config::Config;
 use crate::context::{Context, Shared};
-use crate::csi::{Attachments, Drivers};
+use crate::csi::{self, Attachments, Drivers};
 use crate::devices::{self, Devices};
 use crate::dra::{self, ResourceClaims};
 use crate::eviction::{self, Conditions};
@@ -174,6 +174,7 @@ impl Kubelet {
             logs: RunningLogs::default(),
             cgroups,
             machine,
+            modules: cri::SecurityModules::below(&config.machine_root),
             dns,
             spawner,
             client,
@@ -196,6 +197,7 @@ impl Kubelet {
         tasks.spawn("pods", pods::run(Arc::clone(&context), drain.clone()));
         tasks.spawn("static pods", static_pods::follow(Arc::clone(&context), drain.clone()));
         tasks.spawn_fallible("mirror pods", static_pods::run(Arc::clone(&context), drain.clone()));
+        tasks.spawn("volume limits", csi::keep_limits(Arc::clone(&context), drain.clone()));
         tasks.spawn("plugins", plugins::run(Arc::clone(&context), drain.clone()));
         {
             let (shared, drain) = (Arc::clone(&context), drain.clone());

@@ -578,10 +578,29 @@ async fn nobody_holds_up_the_server_by_what_he_does_not_do() {
 #[tokio::test]
 async fn a_pod_that_does_not_fit_is_refused() {
     let stage = Stage::new(&["image:1"]).await;
-    stage.create(pod("web").requests(&[("cpu", "1000")])).await;
-    let status = stage.until_phase("web", "Failed").await;
-    assert_eq!(status.reason.as_deref(), Some("OutOfcpu"));
-    assert!(status.message.expect("a message").starts_with("Pod was rejected: Node didn't have enough resource: cpu"));
-    stage.create(pod("elsewhere").container("a", "image:1").node_selector("disk", "ssd")).await;
-    assert_eq!(stage.until_phase("elsewhere", "Failed").await.reason.as_deref(), Some("NodeAffinity"));
+    let check = async |name: &str, change: &dyn Fn(Maker<Pod>) -> Maker<Pod>, reason: &str, message: &str| {
+        stage.create(change(pod(name).container("a", "image:1"))).await;
+        let status = stage.until_phase(name, "Failed").await;
+        assert_eq!(status.reason.as_deref(), Some(reason), "{name}");
+        let told = status.message.expect("a message");
+        assert!(told.starts_with(&format!("Pod was rejected: {message}")), "{told}");
+    };
+    let short = "Node didn't have enough resource: cpu, requested: 1000000, used: 0, capacity: ";
+    check("large", &|pod| pod.requests(&[("cpu", "1000")]), "OutOfcpu", short).await;
+    let selected = "Predicate NodeAffinity failed: node(s) didn't match Pod's node affinity/selector";
+    check("elsewhere", &|pod| pod.node_selector("disk", "ssd"), "NodeAffinity", selected).await;
+    let strict = |maker: Maker<Pod>| {
+        maker.with(|pod| {
+            let context = pod.spec.get_or_insert_default().security_context.get_or_insert_default();
+            context.supplemental_groups_policy = Some("Strict".to_owned());
+        })
+    };
+    let groups = "SupplementalGroupsPolicy=Strict is not supported in this node";
+    check("strict", &strict, "SupplementalGroupsPolicyNotSupported", groups).await;
+    // The node may come to be one for the pod just before the pod comes.
+    let nodes: Api<Node> = Api::all(stage.client.clone());
+    let label = json!({"metadata": {"labels": {"disk": "ssd"}}});
+    nodes.patch("n1", &PatchParams::default(), &Patch::Merge(label)).await.expect("patched");
+    stage.create(pod("here").container("a", "image:1").node_selector("disk", "ssd")).await;
+    stage.until_phase("here", "Running").await;
 }

@@ -4,6 +4,7 @@
 //! - More than ten events in ten minutes that differ only in their message are folded into one.
 //! - One object can cause 25 events at once, then one every five minutes.
 
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
 use std::time::Duration;
@@ -62,7 +63,7 @@ struct Target {
 struct SimilarKey {
     target: Target,
     event_type: EventType,
-    reason: &'static str,
+    reason: Cow<'static, str>,
 }
 
 /// What makes two events the same.
@@ -112,7 +113,7 @@ impl Correlator {
         if !self.take_token(&target, now) {
             return Verdict::Drop;
         }
-        let similar = SimilarKey { target, event_type: recorded.event_type, reason: recorded.reason };
+        let similar = SimilarKey { target, event_type: recorded.event_type, reason: recorded.reason.clone() };
         let folded = self.is_one_of_many(&similar, &recorded.message, now);
         let message = match folded {
             true => format!("(combined from similar events): {}", recorded.message),
@@ -214,7 +215,7 @@ mod tests {
         Recorded {
             object: ObjectReference { name: Some("p".to_owned()), ..ObjectReference::default() },
             event_type: EventType::Normal,
-            reason: "Started",
+            reason: "Started".into(),
             message: message.to_owned(),
             annotations: std::collections::BTreeMap::new(),
             at: Timestamp::UNIX_EPOCH,

@@ -6,6 +6,7 @@
 
 mod correlate;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -53,7 +54,7 @@ impl EventType {
 struct Recorded {
     object: ObjectReference,
     event_type: EventType,
-    reason: &'static str,
+    reason: Cow<'static, str>,
     message: String,
     annotations: BTreeMap<String, String>,
     at: Timestamp,
@@ -80,7 +81,7 @@ impl EventRecorder {
         &self,
         object: &ObjectReference,
         event_type: EventType,
-        reason: &'static str,
+        reason: impl Into<Cow<'static, str>>,
         message: impl Into<String>,
     ) {
         self.annotated(object, event_type, reason, message, BTreeMap::new());
@@ -91,15 +92,15 @@ impl EventRecorder {
         &self,
         object: &ObjectReference,
         event_type: EventType,
-        reason: &'static str,
+        reason: impl Into<Cow<'static, str>>,
         message: impl Into<String>,
         annotations: BTreeMap<String, String>,
     ) {
         let at = self.env.now();
-        let (object, message) = (object.clone(), message.into());
+        let (object, reason, message) = (object.clone(), reason.into(), message.into());
         let recorded = Recorded { object, event_type, reason, message, annotations, at };
         if let Err(mpsc::error::TrySendError::Full(lost)) = self.sender.try_send(recorded) {
-            tracing::warn!(reason = lost.reason, name = ?lost.object.name, "event dropped, too many are waiting");
+            tracing::warn!(reason = %lost.reason, name = ?lost.object.name, "event dropped, too many are waiting");
         }
     }
 }
@@ -141,11 +142,11 @@ impl EventWriter {
             match self.try_write(&recorded, &verdict).await {
                 Ok(name) => return self.correlator.written(key, name, recorded.at, now),
                 Err(err) if is_final(&err) => {
-                    tracing::debug!(reason = recorded.reason, err = %err, "event refused");
+                    tracing::debug!(reason = %recorded.reason, err = %err, "event refused");
                     return;
                 }
                 Err(err) if attempt == attempts => {
-                    tracing::warn!(reason = recorded.reason, err = %err, "event given up");
+                    tracing::warn!(reason = %recorded.reason, err = %err, "event given up");
                 }
                 Err(_) => {
                     self.env.sleep(self.env.random().jitter(delay, 0.5)).await;
@@ -190,7 +191,7 @@ impl EventWriter {
                 ..ObjectMeta::default()
             },
             involved_object: recorded.object.clone(),
-            reason: Some(recorded.reason.to_owned()),
+            reason: Some(recorded.reason.clone().into_owned()),
             message: Some(message.to_owned()),
             source: Some(self.source.clone()),
             reporting_component: self.source.component.clone(),

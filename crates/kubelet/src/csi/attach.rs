@@ -12,14 +12,31 @@ use kube::Api;
 use sha2::{Digest, Sha256};
 use tokio::sync::watch;
 
+use super::limits;
 use super::messages::Texts;
 use super::record::Record;
 use super::volume::CsiVolume;
 use crate::context::Context;
-use crate::volumes::pod_volumes_dirs;
+use crate::volumes::{Fault, FaultKind, pod_volumes_dirs};
 
 /// How long one attempt waits for the volume to be attached.
 const ATTACHED: Duration = Duration::from_secs(30);
+/// The code of gRPC for what is used up, as drivers give it where no more volumes can be attached.
+const RESOURCE_EXHAUSTED: i32 = 8;
+
+/// How volumes of drivers are waited for.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// How long a pod may wait on a node that has as many volumes of a driver as it can have: others may be leaving.
+    pub attach_patience: Duration,
+}
+
+impl Default for Settings {
+    /// As upstream's kubelet has it.
+    fn default() -> Self {
+        Self { attach_patience: Duration::from_secs(123) }
+    }
+}
 
 /// The volumes that have to be attached, by their unique names, each with the pods that use it.
 pub struct Attachments {
@@ -100,8 +117,8 @@ pub fn attachment_name(context: &Context, volume: &CsiVolume) -> String {
     format!("csi-{hex}")
 }
 
-/// Waits until a volume is attached; what attaching it said. An error is a message for the user.
-pub async fn wait(context: &Context, uid: &str, volume: &CsiVolume) -> Result<Texts, String> {
+/// Waits until a volume is attached; what attaching it said.
+pub async fn wait(context: &Context, uid: &str, volume: &CsiVolume) -> Result<Texts, Fault> {
     let unique = unique_name(&volume.driver, &volume.handle);
     context.csi.attachments.hold(unique.clone(), uid);
     let attached = async {
@@ -111,18 +128,26 @@ pub async fn wait(context: &Context, uid: &str, volume: &CsiVolume) -> Result<Te
             changes.next().await;
         }
     };
-    if tokio::time::timeout(ATTACHED, attached).await.is_err() {
-        return Err(format!("volume {unique} is not yet attached to the node according to the node's status"));
-    }
+    let in_time = tokio::time::timeout(ATTACHED, attached).await;
     let name = attachment_name(context, volume);
     let api: Api<VolumeAttachment> = Api::all(context.client.clone());
-    let attachment = api.get(&name).await.map_err(|err| format!("volume attachment {name} cannot be read: {err}"))?;
-    let status = attachment.status.unwrap_or_default();
-    if let Some(message) = status.attach_error.and_then(|err| err.message) {
-        return Err(format!("volume attachment {name} failed: {message}"));
+    let read = |err| format!("volume attachment {name} cannot be read: {err}");
+    let attachment = api.get_opt(&name).await.map_err(read)?;
+    let status = attachment.and_then(|attachment| attachment.status).unwrap_or_default();
+    if let Some(err) = status.attach_error {
+        let is_exhausted = err.error_code == Some(RESOURCE_EXHAUSTED);
+        if is_exhausted {
+            limits::after_failure(context, &volume.driver).await;
+        }
+        let kind = if is_exhausted { FaultKind::Exhausted } else { FaultKind::Broken };
+        let message = format!("volume attachment {name} failed: {}", err.message.unwrap_or_default());
+        return Err(Fault { message, kind });
+    }
+    if in_time.is_err() {
+        return Err(format!("volume {unique} is not yet attached to the node according to the node's status").into());
     }
     if !status.attached {
-        return Err(format!("volume attachment {name} is not attached yet"));
+        return Err(format!("volume attachment {name} is not attached yet").into());
     }
     Ok(status.attachment_metadata.unwrap_or_default())
 }

@@ -128,6 +128,27 @@ impl Drivers {
         self.objects.lister().get(None, name).map(|object| object.spec.clone()).unwrap_or_default()
     }
 
+    /// Tells when drivers come and go.
+    pub fn registered(&self) -> watch::Receiver<BTreeMap<String, Arc<Driver>>> {
+        self.registered.subscribe()
+    }
+
+    /// Tells when the cluster says something else of drivers.
+    pub fn objects(&self) -> client::Events<CSIDriver> {
+        self.objects.subscribe()
+    }
+
+    /// The drivers that want to be asked again how many volumes the node can have, and how often.
+    pub fn with_periods(&self) -> Vec<(Arc<Driver>, SignedDuration)> {
+        let registered = self.registered.borrow();
+        let period = |driver: &Arc<Driver>| {
+            let object = self.objects.lister().get(None, &driver.name)?;
+            let seconds = object.spec.node_allocatable_update_period_seconds.filter(|seconds| *seconds > 0)?;
+            Some((Arc::clone(driver), SignedDuration::from_secs(seconds)))
+        };
+        registered.values().filter_map(period).collect()
+    }
+
     fn publications(&self) -> std::sync::MutexGuard<'_, HashMap<PathBuf, Timestamp>> {
         self.publications.lock().unwrap_or_else(PoisonError::into_inner)
     }

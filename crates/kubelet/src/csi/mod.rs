@@ -6,6 +6,7 @@
 mod attach;
 mod driver;
 mod expand;
+mod limits;
 mod messages;
 mod node;
 mod publish;
@@ -17,11 +18,12 @@ mod volume;
 use std::path::Path;
 use std::sync::Arc;
 
-pub use attach::Attachments;
+pub use attach::{Attachments, Settings};
 pub use driver::{Driver, Drivers};
 pub use expand::expand;
+pub use limits::run as keep_limits;
 pub use node::initialize;
-pub use publish::publish;
+pub use publish::{Published, publish};
 pub use unpublish::{release, unpublish_pod};
 pub use usage::usage;
 pub use volume::CsiVolume;

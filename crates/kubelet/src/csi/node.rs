@@ -87,8 +87,10 @@ async fn change(context: &Context, driver: &str, entry: Option<&CSINodeDriver>) 
         if object.spec.drivers == before && !is_new {
             return Ok(());
         }
-        // What a driver's entry says cannot be changed, only taken away.
-        let is_other = before.iter().any(|one| one.name == driver) && entry.is_some();
+        // What a driver's entry says cannot be changed, only taken away; but for how many volumes it can have.
+        let fixed = |one: &CSINodeDriver| CSINodeDriver { allocatable: None, ..one.clone() };
+        let old = before.iter().find(|one| one.name == driver);
+        let is_other = old.zip(entry).is_some_and(|(old, new)| fixed(old) != fixed(new));
         if is_other {
             let mut without = object.clone();
             without.spec.drivers.retain(|one| one.name != driver);

@@ -18,7 +18,7 @@ use super::record::Record;
 use super::volume::{CsiVolume, Lifecycle, Secret, staging};
 use crate::context::Context;
 use crate::pods::spec;
-use crate::volumes::{Ownership, give_to_group, is_mount_point};
+use crate::volumes::{Fault, Ownership, give_to_group, is_mount_point, selinux_mount_option};
 
 /// A volume that a pod has.
 #[derive(Clone, Debug)]
@@ -27,6 +27,8 @@ pub struct Published {
     pub path: PathBuf,
     /// When the driver wants to be asked again, or a token has to be renewed.
     pub refresh_at: Option<jiff::Timestamp>,
+    /// Whether its files are still to be labelled for SELinux.
+    pub relabel: bool,
 }
 
 /// How often drivers that want it are asked to publish again.
@@ -37,16 +39,21 @@ pub fn pod_dir(context: &Context, uid: &str, name: &str) -> PathBuf {
     context.config.pod_dir(uid).join("volumes/kubernetes.io~csi").join(name)
 }
 
-/// Brings a volume to a pod; one that is there already is left, unless its driver wants to be asked again. An error is
-/// a message for the user.
-pub async fn publish(context: &Context, pod: &Pod, volume: &CsiVolume) -> Result<Published, String> {
+/// Brings a volume to a pod; one that is there already is left, unless its driver wants to be asked again.
+pub async fn publish(context: &Context, pod: &Pod, volume: &CsiVolume) -> Result<Published, Fault> {
     let dir = pod_dir(context, spec::uid(pod), &volume.name);
     let target = dir.join(if volume.is_block { "dev" } else { "mount" });
     let driver_spec = context.csi.spec(&volume.driver).await;
     let republish = driver_spec.requires_republish == Some(true);
     let now = context.env.now();
     let refresh_at = if republish { now.checked_add(REPUBLISH).ok() } else { None };
-    let published = Published { path: target.clone(), refresh_at };
+    let by_mount = driver_spec.se_linux_mount == Some(true) && volume.is_of_one_pod();
+    let label = if by_mount { selinux_mount_option(&context.modules, pod, &volume.name_in_pod)? } else { None };
+    let relabel = label.is_none() && !volume.read_only && !volume.is_block;
+    let published = Published { path: target.clone(), refresh_at, relabel };
+    let mut labelled = volume.clone();
+    labelled.mount_options.extend(label);
+    let volume = &labelled;
     let is_there = is_published(&target).map_err(|err| format!("cannot look at {}: {err}", target.display()))?;
     if is_there && !(republish && context.csi.is_due(&target, now, REPUBLISH)) {
         return Ok(published);

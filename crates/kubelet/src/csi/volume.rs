@@ -33,6 +33,8 @@ impl Lifecycle {
 pub struct CsiVolume {
     /// Its name in directories: the PersistentVolume's, or the one in the pod.
     pub name: String,
+    /// Its name among the volumes of the pod.
+    pub name_in_pod: String,
     /// The driver.
     pub driver: String,
     /// The driver's name for it.
@@ -72,6 +74,7 @@ impl CsiVolume {
         let spec = volume.spec.clone().unwrap_or_default();
         Self {
             name: volume.metadata.name.clone().unwrap_or_default(),
+            name_in_pod: String::new(),
             driver: source.driver.clone(),
             handle: source.volume_handle.clone(),
             fs_type: source.fs_type.clone().unwrap_or_default(),
@@ -97,6 +100,7 @@ impl CsiVolume {
         });
         Self {
             name: name.to_owned(),
+            name_in_pod: name.to_owned(),
             driver: source.driver.clone(),
             handle: format!("csi-{}", hex_digest(&format!("{}{name}", spec::uid(pod)))),
             fs_type: source.fs_type.clone().unwrap_or_default(),
@@ -113,6 +117,11 @@ impl CsiVolume {
     /// The reference to a secret.
     pub fn secret(&self, which: Secret) -> Option<&SecretReference> {
         self.secrets[which as usize].as_ref()
+    }
+
+    /// Whether only one pod can have it, and it a file system with one label.
+    pub fn is_of_one_pod(&self) -> bool {
+        self.lifecycle == Lifecycle::Persistent && !self.is_block && self.access_modes == ["ReadWriteOncePod"]
     }
 
     /// How it is to be used, in the driver's words; with a group that the driver is to give it to.

@@ -56,6 +56,7 @@ pub async fn run(context: Shared, port: u16, drain: Drain) {
         images_at: None,
         pod_cidr: None,
         runtime_handlers: Vec::new(),
+        runtime_features: None,
         problem: runtime::Problem::new(context.env.now()),
         reported: None,
     };
@@ -122,6 +123,7 @@ struct Keeper {
     images_at: Option<Timestamp>,
     pod_cidr: Option<String>,
     runtime_handlers: Vec<k8s_openapi::api::core::v1::NodeRuntimeHandler>,
+    runtime_features: Option<k8s_openapi::api::core::v1::NodeFeatures>,
     problem: runtime::Problem,
     /// What was written last, and when.
     reported: Option<(NodeStatus, Timestamp)>,
@@ -205,6 +207,7 @@ impl Keeper {
                 if !runtime.handlers.is_empty() {
                     self.runtime_handlers = runtime.handlers;
                 }
+                self.runtime_features = runtime.features.or(self.runtime_features.take());
                 self.problem.note(Ok(runtime.problem), now)
             }
             Err(err) => self.problem.note(Err(err.message()), now),
@@ -221,6 +224,7 @@ impl Keeper {
             port: self.port,
             images: &self.images,
             handlers: &self.runtime_handlers,
+            features: self.runtime_features.as_ref(),
             ready: if self.context.shutdown.has_begun() { Some(shutdown::NODE_MESSAGE) } else { ready },
             pressures: &self.context.conditions.all(),
             old: &old,

@@ -2,7 +2,7 @@
 
 use cri as v1;
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::api::core::v1::{ContainerImage, NodeRuntimeHandler, NodeRuntimeHandlerFeatures};
+use k8s_openapi::api::core::v1::{ContainerImage, NodeFeatures, NodeRuntimeHandler, NodeRuntimeHandlerFeatures};
 
 use crate::context::Context;
 
@@ -19,6 +19,8 @@ pub struct Readiness {
     pub problem: Option<String>,
     /// What the runtime offers.
     pub handlers: Vec<NodeRuntimeHandler>,
+    /// What it can do with all of them; `None` of a runtime that is too old to say.
+    pub features: Option<NodeFeatures>,
 }
 
 /// Why pods cannot run, over answers and silence.
@@ -75,7 +77,11 @@ pub async fn readiness(context: &Context) -> Result<Readiness, v1::Status> {
         });
         NodeRuntimeHandler { name: Some(handler.name), features }
     });
-    Ok(Readiness { problem: Some(problems.join("; ")).filter(|text| !text.is_empty()), handlers: handlers.collect() })
+    let features = answer
+        .features
+        .map(|features| NodeFeatures { supplemental_groups_policy: Some(features.supplemental_groups_policy) });
+    let problem = Some(problems.join("; ")).filter(|text| !text.is_empty());
+    Ok(Readiness { problem, handlers: handlers.collect(), features })
 }
 
 /// Tells the runtime from which addresses pods get theirs.

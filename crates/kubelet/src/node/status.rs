@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use api::quantity::{Format, Quantity};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{
-    ContainerImage, DaemonEndpoint, Node, NodeAddress, NodeCondition, NodeDaemonEndpoints, NodeRuntimeHandler,
-    NodeStatus,
+    ContainerImage, DaemonEndpoint, Node, NodeAddress, NodeCondition, NodeDaemonEndpoints, NodeFeatures,
+    NodeRuntimeHandler, NodeStatus,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity as ApiQuantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -30,6 +30,8 @@ pub struct Inputs<'a> {
     pub images: &'a [ContainerImage],
     /// What the runtime offers.
     pub handlers: &'a [NodeRuntimeHandler],
+    /// What it can do whoever runs containers for it.
+    pub features: Option<&'a NodeFeatures>,
     /// Why the node is not ready; `None` if it is.
     pub ready: Option<&'a str>,
     /// What is short.
@@ -57,6 +59,7 @@ pub fn status(inputs: &Inputs<'_>) -> NodeStatus {
         images: Some(inputs.images.to_vec()).filter(|images| !images.is_empty()),
         node_info: Some(system_info(context.runtime_version(), context.machine.swap_bytes)),
         volumes_in_use: Some(inputs.context.csi.attachments.in_use()),
+        features: inputs.features.cloned(),
         runtime_handlers: Some(inputs.handlers.to_vec()).filter(|handlers| !handlers.is_empty()),
         ..NodeStatus::default()
     }

@@ -4,7 +4,9 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use cri as v1;
-use k8s_openapi::api::core::v1::{Container, Pod, PodSecurityContext, SELinuxOptions, SeccompProfile, SecurityContext};
+use k8s_openapi::api::core::v1::{
+    AppArmorProfile, Container, Pod, PodSecurityContext, SELinuxOptions, SeccompProfile, SecurityContext,
+};
 
 use super::grant::Grant;
 use super::{dns, hosts, names, spec, users};
@@ -153,7 +155,7 @@ fn sandbox_security(pod: &Pod, security: &PodSecurityContext, users: Option<u32>
     };
     v1::LinuxSandboxSecurityContext {
         namespace_options: Some(namespaces(pod, users)),
-        selinux_options: security.se_linux_options.as_ref().map(selinux),
+        selinux_options: security.se_linux_options.as_ref().map(selinux_options),
         run_as_user: int64(security.run_as_user),
         run_as_group: int64(security.run_as_group),
         supplemental_groups: groups(security),
@@ -181,7 +183,8 @@ fn groups_policy(security: &PodSecurityContext) -> i32 {
     }
 }
 
-fn selinux(options: &SELinuxOptions) -> v1::SeLinuxOption {
+/// What parts of a label of SELinux somebody asks for.
+pub fn selinux_options(options: &SELinuxOptions) -> v1::SeLinuxOption {
     v1::SeLinuxOption {
         user: options.user.clone().unwrap_or_default(),
         role: options.role.clone().unwrap_or_default(),
@@ -203,6 +206,28 @@ fn seccomp(profile: Option<&SeccompProfile>, by_default: bool, profiles: &Path) 
         _ => (ProfileType::Unconfined, String::new()),
     };
     v1::SecurityProfile { profile_type: profile_type as i32, localhost_ref }
+}
+
+/// The AppArmor profile of a container: its own, or the pod's. Where neither names one, the runtime decides.
+fn app_armor(profile: Option<&AppArmorProfile>) -> Option<v1::SecurityProfile> {
+    use v1::security_profile::ProfileType;
+    let profile = profile?;
+    let (profile_type, localhost_ref) = match profile.type_.as_str() {
+        "RuntimeDefault" => (ProfileType::RuntimeDefault, String::new()),
+        "Localhost" => (ProfileType::Localhost, profile.localhost_profile.clone().unwrap_or_default()),
+        _ => (ProfileType::Unconfined, String::new()),
+    };
+    Some(v1::SecurityProfile { profile_type: profile_type as i32, localhost_ref })
+}
+
+/// The same in the words of runtimes that are older than the message for it.
+fn app_armor_text(profile: Option<&AppArmorProfile>) -> String {
+    match profile.map(|profile| (profile.type_.as_str(), profile.localhost_profile.as_deref())) {
+        Some(("RuntimeDefault", _)) => "runtime/default".to_owned(),
+        Some(("Localhost", name)) => format!("localhost/{}", name.unwrap_or_default()),
+        Some(_) => "unconfined".to_owned(),
+        None => String::new(),
+    }
 }
 
 /// What a container's configuration is made from, beside pod and container.
@@ -321,11 +346,13 @@ fn container_security(
         namespaces.pid = v1::NamespaceMode::Target as i32;
         namespaces.target_id.clone_from(target_id);
     }
-    Ok(v1::LinuxContainerSecurityContext {
+    let app_armor_profile = own.app_armor_profile.as_ref().or(of_pod.app_armor_profile.as_ref());
+    #[expect(deprecated, reason = "containerd before 1.6 knows no other field")]
+    let security = v1::LinuxContainerSecurityContext {
         capabilities: Some(capabilities(&own)),
         privileged,
         namespace_options: Some(namespaces),
-        selinux_options: own.se_linux_options.as_ref().or(of_pod.se_linux_options.as_ref()).map(selinux),
+        selinux_options: own.se_linux_options.as_ref().or(of_pod.se_linux_options.as_ref()).map(selinux_options),
         run_as_user: int64(run_as_user.or(*image_uid)),
         run_as_username: if run_as_user.is_none() { image_username.clone() } else { String::new() },
         run_as_group: int64(own.run_as_group.or(of_pod.run_as_group)),
@@ -341,8 +368,11 @@ fn container_security(
             let profile = own.seccomp_profile.as_ref().or(of_pod.seccomp_profile.as_ref());
             seccomp(profile, node.seccomp_default, &node.seccomp_profiles)
         }),
+        apparmor: app_armor(app_armor_profile),
+        apparmor_profile: app_armor_text(app_armor_profile),
         ..v1::LinuxContainerSecurityContext::default()
-    })
+    };
+    Ok(security)
 }
 
 fn capabilities(security: &SecurityContext) -> v1::Capability {
@@ -433,5 +463,21 @@ mod tests {
         }
         check_seccomp(None, false, ProfileType::Unconfined);
         check_seccomp(None, true, ProfileType::RuntimeDefault);
+    }
+
+    #[track_caller]
+    fn check_app_armor(type_: &str, expected: ProfileType, name: &str, text: &str) {
+        let profile = AppArmorProfile { type_: type_.to_owned(), localhost_profile: Some("mine".to_owned()) };
+        let found = app_armor(Some(&profile)).expect("one is named");
+        assert_eq!((found.profile_type, found.localhost_ref.as_str()), (expected as i32, name));
+        assert_eq!(app_armor_text(Some(&profile)), text);
+    }
+
+    #[test]
+    fn app_armor_profiles_are_told_in_both_ways() {
+        check_app_armor("RuntimeDefault", ProfileType::RuntimeDefault, "", "runtime/default");
+        check_app_armor("Unconfined", ProfileType::Unconfined, "", "unconfined");
+        check_app_armor("Localhost", ProfileType::Localhost, "mine", "localhost/mine");
+        assert_eq!((app_armor(None), app_armor_text(None)), (None, String::new()));
     }
 }

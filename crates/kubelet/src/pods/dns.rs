@@ -7,6 +7,8 @@ use super::spec;
 
 const MAX_SERVERS: usize = 3;
 const MAX_SEARCHES: usize = 32;
+/// How long the line of domains may be.
+const MAX_SEARCH_LINE: usize = 2048;
 
 /// What a pod's resolver configuration is made from, beside the pod.
 #[derive(Clone, Debug, Default)]
@@ -78,6 +80,9 @@ pub fn dns_config(pod: &Pod, node: &NodeDns) -> DnsConfig {
     let mut config = wanted(pod, node);
     config.servers.truncate(MAX_SERVERS);
     config.searches.truncate(MAX_SEARCHES);
+    while config.searches.join(" ").len() > MAX_SEARCH_LINE {
+        config.searches.pop();
+    }
     config
 }
 
@@ -199,6 +204,14 @@ mod tests {
         let line = "the applied nameserver line is: 192.0.2.1 192.0.2.2 192.0.2.3";
         let told = format!("Nameserver limits were exceeded, some nameservers have been omitted, {line}");
         assert_eq!(texts(&own, &node()), [told]);
+        own.spec.as_mut().expect("a specification").dns_config = Some(PodDNSConfig {
+            nameservers: Some(vec!["192.0.2.1".to_owned()]),
+            searches: Some((0..16).map(|n| format!("{}.{n:02}", "a".repeat(200))).collect()),
+            ..PodDNSConfig::default()
+        });
+        let told = texts(&own, &node()).remove(0);
+        let (_, line) = told.split_once("the applied search line is: ").expect("a line");
+        assert_eq!((line.split(' ').count(), line.len()), (10, 2039), "{told}");
         let nobody = NodeDns { servers: Vec::new(), ..node() };
         let told = texts(&pod("ClusterFirst", false), &nobody);
         assert!(told[0].contains("cannot create Pod using \"ClusterFirst\" policy"), "{told:?}");

@@ -44,7 +44,7 @@ pub use admission::matches_node;
 pub use allocation::Allocations;
 pub use backoff::BackOff;
 pub use cleanup::{CleanupError, delete_from_api, remove_unused_containers};
-pub use cri_config::{NodeFacts, log_directory};
+pub use cri_config::{NodeFacts, log_directory, selinux_options};
 pub use dns::{NodeDns, parse_resolv_conf};
 pub use observe::observe;
 pub use observed::{Instance, Observed, State, timestamp};

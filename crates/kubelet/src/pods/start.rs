@@ -372,6 +372,7 @@ async fn own_mounts(
     let mount = |container_path: &str, host_path: &Path| v1::Mount {
         container_path: container_path.to_owned(),
         host_path: host_path.to_string_lossy().into_owned(),
+        selinux_relabel: true,
         ..v1::Mount::default()
     };
     if !mounts.iter().any(|mount| mount.container_path.trim_end_matches('/') == "/etc/hosts") {

@@ -3,6 +3,7 @@
 //! Long steps (a pull, a grace period) do not make it deaf: meanwhile it keeps the pod's status up to date, and a pod
 //! that is to stop interrupts the start of its containers.
 
+use std::borrow::Cow;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,6 +13,7 @@ use client::EventType;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
 
 use super::kill::{self, Reason, Target};
 use super::observe::ObserveError;
@@ -23,7 +25,7 @@ use super::status::Failure;
 use super::{admission, cleanup, pinning, resize, spec};
 use crate::context::Shared;
 use crate::probes::PodProbes;
-use crate::volumes::{self, Mounted};
+use crate::volumes::{self, FaultKind, Mounted, VolumeError};
 
 /// A look at the pod though nothing has happened: a safety net only.
 const RESYNC: Duration = Duration::from_secs(3600);
@@ -68,6 +70,8 @@ pub struct Worker {
     probes: PodProbes,
     references: References,
     mount_failures: u32,
+    /// Since when there are such failures.
+    mount_failing_since: Option<Instant>,
 }
 
 impl Worker {
@@ -89,6 +93,7 @@ impl Worker {
             wake,
             released,
             mount_failures: 0,
+            mount_failing_since: None,
         }
     }
 
@@ -183,9 +188,7 @@ impl Worker {
         }
         self.state.admitted = true;
         if let Some(refusal) = refusal {
-            let reason = refusal.event_reason();
-            self.context.event(&pod, None, EventType::Warning, reason, refusal.to_string());
-            self.state.failure = Some(Failure::new(reason, format!("Pod was rejected: {refusal}")));
+            self.refuse(refusal.reason(), refusal.to_string());
             return None;
         }
         let dir = self.context.config.pod_dir(spec::uid(&pod));
@@ -198,6 +201,13 @@ impl Worker {
         }
         self.state.progress = resize::unfinished(&self.context, &self.state);
         None
+    }
+
+    /// Ends a pod that cannot run here.
+    fn refuse(&mut self, reason: impl Into<Cow<'static, str>>, message: String) {
+        let reason = reason.into();
+        self.state.failure = Some(Failure::new(reason.as_ref(), format!("Pod was rejected: {message}")));
+        self.context.event(&self.state.pod, None, EventType::Warning, reason, message);
     }
 
     fn plan(&self) -> Plan {
@@ -290,17 +300,23 @@ impl Worker {
         match outcome {
             None => Ok(None),
             Some(Ok(mounted)) => {
-                self.mount_failures = 0;
+                (self.mount_failures, self.mount_failing_since) = (0, None);
                 for err in &mounted.outdated {
                     context.event(&pod, None, EventType::Warning, "FailedMount", err.to_string());
                 }
                 Ok(Some(mounted))
             }
             Some(Err(err)) => {
+                let since = *self.mount_failing_since.get_or_insert(context.env.instant());
+                if err.kind == FaultKind::Exhausted && since.elapsed() >= context.config.csi.attach_patience {
+                    self.refuse("VolumeAttachmentLimitExceeded", no_room(&err));
+                    return Ok(None);
+                }
                 context.event(&pod, None, EventType::Warning, "FailedMount", err.to_string());
                 let delay = Duration::from_millis(500) * 2u32.saturating_pow(self.mount_failures.min(8));
                 self.mount_failures += 1;
-                let longest = if err.waits { LONGEST_CLAIM_RETRY } else { LONGEST_MOUNT_RETRY };
+                let waits = err.kind == FaultKind::Waits;
+                let longest = if waits { LONGEST_CLAIM_RETRY } else { LONGEST_MOUNT_RETRY };
                 Err(self.in_time(delay.min(longest)))
             }
         }
@@ -471,6 +487,15 @@ impl Worker {
         }
         done
     }
+}
+
+/// What upstream's kubelet says where the node has as many volumes as it can have.
+fn no_room(err: &VolumeError) -> String {
+    let VolumeError { volume, message, .. } = err;
+    format!(
+        "Node has reached its volume attachment limit, rejecting pod. unmounted volumes=[{volume}], \
+         unattached volumes=[{volume}], failed to process volumes=[]: {message}"
+    )
 }
 
 /// How long a container whose start failed is left alone, where the failure itself does not say.

@@ -14,6 +14,7 @@ mod mounts;
 mod ownership;
 mod payload;
 mod persistent;
+mod selinux;
 mod sorts;
 mod subpath;
 mod table;
@@ -35,6 +36,7 @@ pub use helper::Programs;
 pub use iscsi::Targets;
 pub use mounts::{Sources, asks_for_deep_read_only, container_devices, container_mounts};
 pub use ownership::Ownership;
+pub use selinux::mount_option as selinux_mount_option;
 pub use subpath::read_inside;
 pub use table::is_mount_point;
 pub use tokens::TokenIssuer;
@@ -65,6 +67,8 @@ pub struct InPlace {
     pub read_only: bool,
     /// Whether it is a device.
     pub is_device: bool,
+    /// Whether its files are labelled for SELinux by whoever makes containers.
+    pub relabel: bool,
 }
 
 /// When a volume that could not be brought up to date is tried again, if nothing else gives a reason before.
@@ -78,8 +82,34 @@ pub struct VolumeError {
     pub volume: String,
     /// What is wrong.
     pub message: String,
-    /// Whether it is in the API and may be right any moment.
-    pub waits: bool,
+    /// What follows from it.
+    pub kind: FaultKind,
+}
+
+/// What follows from a volume's not being in place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FaultKind {
+    /// It is tried again, less and less often.
+    Broken,
+    /// It is in the API and may be right any moment.
+    Waits,
+    /// The node has as many volumes as it can have.
+    Exhausted,
+}
+
+/// Why a volume is not in place: a message for the user, and what follows from it.
+#[derive(Clone, Debug)]
+pub struct Fault {
+    /// What is wrong.
+    pub message: String,
+    /// What follows from it.
+    pub kind: FaultKind,
+}
+
+impl From<String> for Fault {
+    fn from(message: String) -> Self {
+        Self { message, kind: FaultKind::Broken }
+    }
 }
 
 /// Brings all volumes of a pod in place.
@@ -90,15 +120,15 @@ pub async fn mount(context: &Context, pod: &Pod, references: &References) -> Res
         if volume.image.is_some() {
             continue;
         }
-        let fail = |message| VolumeError { volume: volume.name.clone(), message, waits: false };
+        let fail = |Fault { message, kind }| VolumeError { volume: volume.name.clone(), message, kind };
         let bound = context.claims.bound(context, pod, volume).await;
-        let bound = bound.map_err(|message| VolumeError { waits: true, ..fail(message) })?;
+        let bound = bound.map_err(|message| fail(Fault { message, kind: FaultKind::Waits }))?;
         let place = sorts::bring(context, pod, volume, bound.as_deref(), references).await.map_err(fail)?;
-        let Place { path, read_only, is_device, .. } = place;
-        mounted.volumes.insert(volume.name.clone(), InPlace { path, read_only, is_device });
+        let Place { path, read_only, is_device, relabel, .. } = place;
+        mounted.volumes.insert(volume.name.clone(), InPlace { path, read_only, is_device, relabel });
         let mut refresh_at = place.refresh_at;
         if let Some(message) = place.outdated {
-            mounted.outdated.push(fail(message));
+            mounted.outdated.push(fail(message.into()));
             refresh_at = context.env.now().checked_add(RETRY_UPDATE).ok();
         }
         mounted.refresh_at = [mounted.refresh_at, refresh_at].into_iter().flatten().min();

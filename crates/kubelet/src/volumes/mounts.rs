@@ -123,6 +123,7 @@ pub async fn container_mounts(
             readonly: mount.read_only == Some(true) || in_place.read_only,
             propagation: propagation as i32,
             recursive_read_only: is_deep(mount, sources.can_be_deep)?,
+            selinux_relabel: in_place.relabel,
             ..v1::Mount::default()
         });
     }

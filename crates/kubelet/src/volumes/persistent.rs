@@ -13,13 +13,13 @@ use super::iscsi::{self, Disk};
 use super::ownership::Ownership;
 use super::sorts::{Place, blocking};
 use super::table::is_mount_point;
-use super::{give_to_group, host_path};
+use super::{Fault, give_to_group, host_path};
 use crate::context::Context;
 use crate::csi::{self, CsiVolume};
 use crate::pods::spec;
 
-/// Brings the volume behind a claim in place; an error is a message for the user.
-pub async fn claimed(context: &Context, pod: &Pod, volume: &Volume, bound: &Bound) -> Result<Place, String> {
+/// Brings the volume behind a claim in place.
+pub async fn claimed(context: &Context, pod: &Pod, volume: &Volume, bound: &Bound) -> Result<Place, Fault> {
     let of = bound.volume.spec.clone().unwrap_or_default();
     let name = bound.volume.metadata.name.clone().unwrap_or_default();
     let options = options(&bound.volume, bound.read_only);
@@ -38,7 +38,7 @@ pub async fn claimed(context: &Context, pod: &Pod, volume: &Volume, bound: &Boun
         used.is_block = bound.is_block();
         iscsi::bring(context, pod, &name, &disk, &used).await?
     } else {
-        return Err("no volume plugin matched".to_owned());
+        return Err("no volume plugin matched".to_owned().into());
     };
     place.read_only |= bound.read_only;
     place.is_device = bound.is_block();
@@ -55,15 +55,10 @@ fn options(volume: &PersistentVolume, read_only: bool) -> Vec<String> {
 }
 
 /// A volume of a driver, as large as its claim says.
-async fn driven(
-    context: &Context,
-    pod: &Pod,
-    volume: &Volume,
-    bound: &Bound,
-    csi: &CsiVolume,
-) -> Result<Place, String> {
+async fn driven(context: &Context, pod: &Pod, volume: &Volume, bound: &Bound, csi: &CsiVolume) -> Result<Place, Fault> {
+    let csi = &CsiVolume { name_in_pod: volume.name.clone(), ..csi.clone() };
     let published = csi::publish(context, pod, csi).await?;
-    let mut place = Place::at(published.path.clone());
+    let mut place = Place { relabel: published.relabel, ..Place::at(published.path.clone()) };
     // A claim that grows is found by looking.
     let look = context.env.now().checked_add(KEEP).ok();
     place.refresh_at = [published.refresh_at, look].into_iter().flatten().min();
@@ -108,8 +103,9 @@ async fn local(
     }
     let target = target(context, pod, "local-volume", name)?;
     let is_there = is_mount_point(&target).map_err(|err| format!("cannot look at {}: {err}", target.display()))?;
+    let place = Place { relabel: !bound.read_only, ..Place::at(target.clone()) };
     if is_there {
-        return Ok(Place::at(target));
+        return Ok(place);
     }
     if is_disk {
         let options = options(&bound.volume, bound.read_only);
@@ -122,7 +118,7 @@ async fn local(
         blocking(bind).await?;
     }
     own(pod, &target, bound.read_only).await?;
-    Ok(Place::at(target))
+    Ok(place)
 }
 
 /// A directory of a server.

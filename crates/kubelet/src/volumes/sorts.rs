@@ -10,9 +10,9 @@ use super::claims::Bound;
 use super::empty_dir::{self, Medium};
 use super::ownership::{self, Ownership};
 use super::payload::{self, Payload};
-use super::{atomic, iscsi, persistent, volume_dir};
+use super::{Fault, atomic, iscsi, persistent, volume_dir};
 use crate::context::Context;
-use crate::csi::{self, CsiVolume};
+use crate::csi::{self, CsiVolume, Published};
 use crate::pods::{References, spec};
 
 /// A volume in its place.
@@ -27,65 +27,73 @@ pub struct Place {
     pub read_only: bool,
     /// Whether it is a device.
     pub is_device: bool,
+    /// Whether its files are the pod's alone, so that they may be labelled for it.
+    pub relabel: bool,
 }
 
 impl Place {
     /// A directory that stays as it is.
     pub fn at(path: PathBuf) -> Self {
-        Self { path, refresh_at: None, outdated: None, read_only: false, is_device: false }
+        Self { path, refresh_at: None, outdated: None, read_only: false, is_device: false, relabel: false }
+    }
+
+    /// The same for one that is there for pods.
+    pub fn of_pods(path: PathBuf) -> Self {
+        Self { relabel: true, ..Self::at(path) }
     }
 }
 
-/// Brings one volume in place; an error is a message for the user.
+/// Brings one volume in place.
 pub async fn bring(
     context: &Context,
     pod: &Pod,
     volume: &Volume,
     bound: Option<&Bound>,
     references: &References,
-) -> Result<Place, String> {
+) -> Result<Place, Fault> {
     let fs_group = spec::fs_group(pod);
     if let Some(source) = &volume.empty_dir {
         let dir = volume_dir(context, pod, "empty-dir", volume);
         let medium = Medium::of(pod, source, &context.allocatable())?;
         let made = dir.clone();
         blocking(move || empty_dir::bring(&made, &medium, fs_group)).await?;
-        return Ok(Place::at(dir));
+        return Ok(Place::of_pods(dir));
     }
     if let Some(source) = &volume.host_path {
-        return persistent::node_path(source).await;
+        return Ok(persistent::node_path(source).await?);
     }
     if let Some(bound) = bound {
         return persistent::claimed(context, pod, volume, bound).await;
     }
     if let Some(source) = &volume.nfs {
-        return persistent::nfs(context, pod, &volume.name, source, Vec::new()).await;
+        return Ok(persistent::nfs(context, pod, &volume.name, source, Vec::new()).await?);
     }
     if let Some(source) = &volume.iscsi {
         let (disk, used) = iscsi::Disk::inline(&volume.name, source);
-        return iscsi::bring(context, pod, &volume.name, &disk, &used).await;
+        return Ok(iscsi::bring(context, pod, &volume.name, &disk, &used).await?);
     }
     if let Some(source) = &volume.csi {
         let csi = CsiVolume::inline(pod, &volume.name, source);
         let published = csi::publish(context, pod, &csi).await?;
-        return Ok(Place { refresh_at: published.refresh_at, ..Place::at(published.path) });
+        let Published { path, refresh_at, relabel } = published;
+        return Ok(Place { refresh_at, relabel, ..Place::at(path) });
     }
-    let Some(sort) = sort_of_files(volume) else { return Err("no volume plugin matched".to_owned()) };
+    let Some(sort) = sort_of_files(volume) else { return Err("no volume plugin matched".to_owned().into()) };
     let dir = volume_dir(context, pod, sort, volume);
     let (payload, refresh_at) = match files(context, pod, volume, references).await {
         Ok(files) => files,
         // A pod that has started once runs on with what it was given.
         Err(message) if atomic::is_written(&dir) => {
-            return Ok(Place { outdated: Some(message), read_only: true, ..Place::at(dir) });
+            return Ok(Place { outdated: Some(message), read_only: true, ..Place::of_pods(dir) });
         }
-        Err(message) => return Err(message),
+        Err(message) => return Err(message.into()),
     };
     let (written, now) = (dir.clone(), context.env.now());
     // What is secret must not reach a disk.
     let in_memory = sort != "configmap";
     blocking(move || write(&written, &payload, in_memory, fs_group, now)).await?;
     // What comes from the API cannot be written by containers.
-    Ok(Place { refresh_at, read_only: true, ..Place::at(dir) })
+    Ok(Place { refresh_at, read_only: true, ..Place::of_pods(dir) })
 }
 
 /// The directory's name for volumes whose files come from the API.

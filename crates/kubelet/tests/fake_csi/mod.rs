@@ -43,6 +43,8 @@ struct State {
     published: Vec<Publish>,
     staged: Vec<Stage>,
     told: Vec<RegistrationStatus>,
+    /// How many more volumes the node can have than usual.
+    more: i64,
     /// The method that fails.
     failing: Option<&'static str>,
 }
@@ -102,6 +104,11 @@ impl FakeDriver {
         self.state().told.last().cloned()
     }
 
+    /// Lets the node have more volumes from now on.
+    pub fn make_room(&self, more: i64) {
+        self.state().more = more;
+    }
+
     /// Lets a method fail from now on, or none.
     pub fn fail(&self, method: Option<&'static str>) {
         self.state().failing = method;
@@ -156,7 +163,7 @@ impl State {
     fn node_info(&mut self, _: Nothing) -> Result<NodeInfo, Status> {
         let segments = [("topology.fake.example.com/rack".to_owned(), "r1".to_owned())].into();
         let accessible_topology = Some(Topology { segments });
-        Ok(NodeInfo { node_id: "node-one".to_owned(), max_volumes_per_node: 7, accessible_topology })
+        Ok(NodeInfo { node_id: "node-one".to_owned(), max_volumes_per_node: 7 + self.more, accessible_topology })
     }
 
     fn capabilities(&mut self, _: Nothing) -> Result<Capabilities, Status> {

@@ -2,6 +2,9 @@
 
 mod identity;
 mod iscsi;
+mod selinux;
+
+use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Node, PersistentVolume, PersistentVolumeClaim, Pod, Secret};
 use k8s_openapi::api::storage::v1::{CSIDriver, CSINode, VolumeAttachment};
@@ -10,6 +13,7 @@ use kube::api::{DeleteParams, Patch, PatchParams};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+use skiff_kubelet::Config;
 use testkit::{Maker, pod};
 
 use super::Stage;
@@ -120,6 +124,52 @@ async fn a_driver_is_on_the_node_from_its_registration_until_its_socket_is_gone(
     assert_eq!(metadata.labels.expect("labels")["topology.fake.example.com/rack"], "r1");
     driver.leave();
     stage.until("its end", async || drivers().await.filter(Vec::is_empty)).await;
+}
+
+#[tokio::test]
+async fn a_node_that_is_full_of_volumes_refuses_more_and_asks_again_how_many_it_can_have() {
+    let patience = |config: &mut Config| config.csi.attach_patience = Duration::from_secs(1);
+    let stage = Stage::with(&["image:1"], patience).await;
+    let driver = stage.driver(&ALL);
+    let csi_nodes: Api<CSINode> = Api::all(stage.client.clone());
+    let count = async || {
+        let node = csi_nodes.get_opt("n1").await.expect("answered")?;
+        node.spec.drivers.first()?.allocatable.as_ref()?.count
+    };
+    let until_count = async |expected: i32| {
+        stage.until(&format!("{expected}"), async || count().await.filter(|count| *count == expected)).await
+    };
+    until_count(7).await;
+    // Because an attachment has failed for want of room.
+    driver.make_room(1);
+    stage.csi_driver(json!({"attachRequired": true, "nodeAllocatableUpdatePeriodSeconds": 3600})).await;
+    stage.claim("ReadWriteOnce", source()).await;
+    stage
+        .make::<VolumeAttachment>(json!({
+            "metadata": {"name": attachment("v1")},
+            "spec": {"attacher": DRIVER, "nodeName": "n1", "source": {"persistentVolumeName": "pv"}},
+            "status": {"attached": false, "attachError": {"message": "too many", "errorCode": 8}},
+        }))
+        .await;
+    let attached = json!({"status": {"volumesAttached": [
+        {"name": format!("kubernetes.io/csi/{DRIVER}^v1"), "devicePath": ""},
+    ]}});
+    let nodes: Api<Node> = Api::all(stage.client.clone());
+    nodes.patch_status("n1", &PatchParams::default(), &Patch::Merge(attached)).await.expect("patched");
+    stage.create(claimed("web")).await;
+    stage.events_say("failed: too many").await;
+    until_count(8).await;
+    let status = stage.until_phase("web", "Failed").await;
+    assert_eq!(status.reason.as_deref(), Some("VolumeAttachmentLimitExceeded"));
+    let message = "Pod was rejected: Node has reached its volume attachment limit, rejecting pod. \
+                   unmounted volumes=[v], unattached volumes=[v], failed to process volumes=[]: ";
+    assert!(status.message.as_ref().is_some_and(|text| text.starts_with(message)), "{:?}", status.message);
+    // Because its object says so.
+    driver.make_room(2);
+    let drivers: Api<CSIDriver> = Api::all(stage.client.clone());
+    let often = json!({"spec": {"nodeAllocatableUpdatePeriodSeconds": 1}});
+    drivers.patch(DRIVER, &PatchParams::default(), &Patch::Merge(often)).await.expect("patched");
+    until_count(9).await;
 }
 
 #[tokio::test]

@@ -1,15 +1,20 @@
 //! Whether a pod can run on this node: the last check, by what the node itself knows.
 
+mod app_armor;
 mod place;
 mod preemption;
 mod pressure;
 mod sysctls;
+mod system;
+mod taints;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use api::validation::is_extended_resource;
 use k8s_openapi::api::core::v1::{Node, Pod};
+use kube::Api;
 
 pub use place::matches_node;
 
@@ -18,6 +23,7 @@ use super::{Failure, spec};
 use crate::context::Context;
 use crate::managers::AllocationError;
 use crate::resources::{Amounts, container_amount, pod_requests};
+use crate::static_pods;
 
 /// A resource of which the node has too little left.
 #[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
@@ -39,24 +45,30 @@ pub enum Refusal {
     /// Something is used up.
     #[error(transparent)]
     OutOf(#[from] Shortage),
-    /// The pod asks for another node.
-    #[error("Predicate NodeAffinity failed: node(s) didn't match Pod's node affinity/selector")]
-    NodeAffinity,
-    /// A port of the node is taken.
-    #[error("Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports")]
-    NodePorts,
+    /// The node is not one for the pod, by a rule that the scheduler has too.
+    #[error("Predicate {0} failed: {1}")]
+    Predicate(&'static str, &'static str),
     /// A sysctl that other pods would feel.
     #[error("forbidden sysctl: \"{0}\" not allowlisted")]
     Sysctl(String),
     /// A sysctl of a namespace that the pod shares with the node.
     #[error("forbidden sysctl: \"{0}\" not allowed with {1} enabled")]
     SysctlOfHost(String, &'static str),
+    /// A profile of AppArmor that the kernel cannot enforce.
+    #[error("Cannot enforce AppArmor: AppArmor is not enabled on the host")]
+    AppArmor,
     /// The node is short of something.
     #[error("The node had condition: [{0}]. ")]
     Pressure(String),
     /// The pod is made for another operating system.
     #[error("Failed to admit pod as the OS field doesn't match node OS")]
     Os,
+    /// The same, by its label.
+    #[error("Failed to admit pod as the `kubernetes.io/os` label doesn't match node label")]
+    OsLabel,
+    /// The runtime gives containers the groups of their images whether they want them or not.
+    #[error("SupplementalGroupsPolicy=Strict is not supported in this node")]
+    SupplementalGroups,
     /// The machine cannot give what it asks for.
     #[error(transparent)]
     Allocation(#[from] AllocationError),
@@ -70,24 +82,21 @@ pub enum Refusal {
 
 impl Refusal {
     /// One word, as in `status.reason`.
-    pub fn event_reason(&self) -> &'static str {
-        match self {
+    pub fn reason(&self) -> Cow<'static, str> {
+        let reason = match self {
             Self::NodeShutdown => "NodeShutdown",
-            Self::OutOf(short) => match short.resource.as_str() {
-                "cpu" => "OutOfcpu",
-                "memory" => "OutOfmemory",
-                "pods" => "OutOfpods",
-                "ephemeral-storage" => "OutOfephemeral-storage",
-                _ => "OutOfResource",
-            },
-            Self::NodeAffinity => "NodeAffinity",
-            Self::NodePorts => "NodePorts",
+            Self::OutOf(short) => return format!("OutOf{}", short.resource).into(),
+            Self::Predicate(name, _) => name,
             Self::Sysctl(_) | Self::SysctlOfHost(..) => "SysctlForbidden",
             Self::Allocation(err) => err.reason(),
+            Self::AppArmor => "AppArmor",
             Self::Os => "PodOSNotSupported",
+            Self::OsLabel => "PodOSSelectorNodeLabelDoesNotMatch",
+            Self::SupplementalGroups => "SupplementalGroupsPolicyNotSupported",
             Self::Pressure(_) => Failure::EVICTED,
             Self::NoRoom(_) => "UnexpectedAdmissionError",
-        }
+        };
+        reason.into()
     }
 
     /// Whether it may be for something that a pod has that is gone already.
@@ -102,20 +111,54 @@ pub async fn admit(context: &Context, pod: &Pod) -> Result<(), Refusal> {
         return Err(Refusal::NodeShutdown);
     }
     pressure::check(pod, &context.conditions.all())?;
+    sysctls::check(pod)?;
     let others: Vec<Arc<Pod>> = others(context, pod)
         .map(|other| context.allocations.allocated(&other))
         // Of two new pods the older one has precedence; what runs already is never displaced.
         .filter(|other| context.allocations.holds(spec::uid(other)) || is_older(other, pod))
         .collect();
-    let node = context.node.lister().get(None, &context.config.node_name);
-    check(pod, &others, node.as_deref())?;
+    let node = node(context, pod).await;
+    system::check(pod, node.as_deref())?;
     let short = shortages(pod, &others, &allocatable(context, node.as_deref()));
-    if !short.is_empty() && spec::is_critical(pod) {
-        preemption::make_room(context, pod, &others, &short).await?;
-    } else if let Some(first) = short.into_iter().next() {
-        return Err(Refusal::OutOf(first));
+    match short.first() {
+        // Room can be made; a place that is not for the pod stays so.
+        Some(_) if spec::is_critical(pod) => {
+            place(context, pod, &others, node.as_deref()).await?;
+            preemption::make_room(context, pod, &others, &short).await?;
+        }
+        Some(first) => return Err(Refusal::OutOf(first.clone())),
+        None => place(context, pod, &others, node.as_deref()).await?,
     }
+    app_armor::check(pod, &context.modules)?;
     Ok(context.managers.admit(pod).await?)
+}
+
+/// Whether the node is one for the pod, looked at once more where it may have come to be so just now.
+async fn place(context: &Context, pod: &Pod, others: &[Arc<Pod>], node: Option<&Node>) -> Result<(), Refusal> {
+    let check = |node: Option<&Node>| {
+        place::check(pod, others, node)?;
+        node.map_or(Ok(()), |node| taints::check(pod, node))
+    };
+    let outcome = check(node);
+    if !matches!(&outcome, Err(Refusal::Predicate(name, _)) if *name == place::AFFINITY) {
+        return outcome;
+    }
+    // What is known of it is believed where there is no answer.
+    read_node(context).await.map_or(outcome, |node| check(Some(&node)))
+}
+
+/// The node as it is known. Who comes from the API need not wait until the node does so, too; a pod of a manifest may be
+/// the API.
+async fn node(context: &Context, pod: &Pod) -> Option<Arc<Node>> {
+    match context.node.lister().get(None, &context.config.node_name) {
+        None if !static_pods::is_static(pod) => read_node(context).await.map(Arc::new),
+        known => known,
+    }
+}
+
+async fn read_node(context: &Context) -> Option<Node> {
+    let api: Api<Node> = Api::all(context.client.clone());
+    api.get_opt(&context.config.node_name).await.ok().flatten()
 }
 
 /// What the node can give to pods, as far as it is known who gives it.
@@ -184,17 +227,6 @@ fn is_older(other: &Pod, pod: &Pod) -> bool {
     key(other) < key(pod)
 }
 
-fn check(pod: &Pod, others: &[Arc<Pod>], node: Option<&Node>) -> Result<(), Refusal> {
-    if spec::spec(pod).os.as_ref().is_some_and(|os| os.name != "linux") {
-        return Err(Refusal::Os);
-    }
-    if let Some(node) = node {
-        place::affinity(pod, node)?;
-    }
-    sysctls::check(pod)?;
-    place::ports(pod, others)
-}
-
 /// What the pod asks for and the others have not left.
 fn shortages(pod: &Pod, others: &[Arc<Pod>], allocatable: &Amounts) -> Vec<Shortage> {
     let (mut used, mut requests) = (used(others), pod_requests(pod));
@@ -230,6 +262,28 @@ mod tests {
         let others = [Arc::new(asking("other", "1500m"))];
         let allocatable = Amounts::from([("cpu".to_owned(), 4000), ("memory".to_owned(), 1 << 30)]);
         assert_eq!(resize_fits(&asking("web", cpu), &others, &allocatable), expected);
+    }
+
+    #[track_caller]
+    fn check_shortage(asked: &[(&str, &str)], reason: &str, message: &str) {
+        let allocatable = [("cpu", 4000), ("memory", 1 << 20), ("example.com/gpu", 1), ("pods", 2)];
+        let allocatable: Amounts = allocatable.map(|(name, amount)| (name.to_owned(), amount)).into();
+        let short = shortages(&pod("web").requests(asked).build(), &[Arc::new(asking("other", "1500m"))], &allocatable);
+        let refusal = Refusal::OutOf(short.into_iter().next().expect("a shortage"));
+        let message = format!("Node didn't have enough resource: {message}");
+        assert_eq!((refusal.reason().as_ref(), refusal.to_string()), (reason, message));
+    }
+
+    #[test]
+    fn what_is_used_up_is_named_in_the_reason() {
+        check_shortage(&[("cpu", "3")], "OutOfcpu", "cpu, requested: 3000, used: 1500, capacity: 4000");
+        check_shortage(&[("memory", "2Mi")], "OutOfmemory", "memory, requested: 2097152, used: 0, capacity: 1048576");
+        let gpus = "example.com/gpu, requested: 2, used: 0, capacity: 1";
+        check_shortage(&[("example.com/gpu", "2")], "OutOfexample.com/gpu", gpus);
+        let pages = "hugepages-2Mi, requested: 2097152, used: 0, capacity: 0";
+        check_shortage(&[("hugepages-2Mi", "2Mi")], "OutOfhugepages-2Mi", pages);
+        let unknown = pod("web").requests(&[("example.com/other", "2")]).build();
+        assert!(shortages(&unknown, &[], &Amounts::from([("pods".to_owned(), 1)])).is_empty());
     }
 
     #[test]

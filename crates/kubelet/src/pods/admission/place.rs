@@ -1,4 +1,4 @@
-//! Whether this is a node that the pod wants, with its ports of the node free.
+//! Whether this is the node that the pod wants, with its ports of the node free.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -8,11 +8,29 @@ use k8s_openapi::api::core::v1::{Node, NodeSelector, NodeSelectorRequirement, No
 use super::Refusal;
 use crate::pods::spec;
 
+/// The rule for what the pod selects nodes by.
+pub const AFFINITY: &str = "NodeAffinity";
+const NOT_SELECTED: Refusal = Refusal::Predicate(AFFINITY, "node(s) didn't match Pod's node affinity/selector");
+const OTHER_NAME: Refusal = Refusal::Predicate("NodeName", "node(s) didn't match the requested node name");
+const TAKEN: Refusal = Refusal::Predicate("NodePorts", "node(s) didn't have free ports for the requested pod ports");
+
+/// Whether the pod is meant for the node, and has room for its ports there.
+pub fn check(pod: &Pod, others: &[Arc<Pod>], node: Option<&Node>) -> Result<(), Refusal> {
+    if let Some(node) = node {
+        affinity(pod, node)?;
+        let wanted = spec::spec(pod).node_name.as_deref().unwrap_or_default();
+        if !wanted.is_empty() && node.metadata.name.as_deref() != Some(wanted) {
+            return Err(OTHER_NAME);
+        }
+    }
+    ports(pod, others)
+}
+
 /// Whether no other pod has a port of the node that the pod wants.
-pub fn ports(pod: &Pod, others: &[Arc<Pod>]) -> Result<(), Refusal> {
+fn ports(pod: &Pod, others: &[Arc<Pod>]) -> Result<(), Refusal> {
     let ports = host_ports(pod);
     let taken = |other: &Arc<Pod>| host_ports(other).iter().any(|taken| ports.iter().any(|port| collide(port, taken)));
-    if others.iter().any(taken) { Err(Refusal::NodePorts) } else { Ok(()) }
+    if others.iter().any(taken) { Err(TAKEN) } else { Ok(()) }
 }
 
 type HostPort = (String, String, i32);
@@ -36,7 +54,7 @@ fn collide(a: &HostPort, b: &HostPort) -> bool {
 }
 
 /// Whether the node has what the pod selects nodes by.
-pub fn affinity(pod: &Pod, node: &Node) -> Result<(), Refusal> {
+fn affinity(pod: &Pod, node: &Node) -> Result<(), Refusal> {
     let empty = BTreeMap::new();
     let labels = node.metadata.labels.as_ref().unwrap_or(&empty);
     let pod_spec = spec::spec(pod);
@@ -47,7 +65,7 @@ pub fn affinity(pod: &Pod, node: &Node) -> Result<(), Refusal> {
         .and_then(|affinity| affinity.node_affinity.as_ref())
         .and_then(|affinity| affinity.required_during_scheduling_ignored_during_execution.as_ref());
     let fits = required.is_none_or(|required| matches_node(required, node));
-    if selected && fits { Ok(()) } else { Err(Refusal::NodeAffinity) }
+    if selected && fits { Ok(()) } else { Err(NOT_SELECTED) }
 }
 
 /// Whether a node is one of those that are selected.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use k8s_openapi::api::core::v1::Pod;
 
-use super::Refusal;
+use super::{Refusal, taints};
 use crate::eviction::Condition;
 use crate::pods::spec;
 use crate::resources::{QosClass, qos_class};
@@ -18,25 +18,12 @@ pub fn check(pod: &Pod, conditions: &BTreeSet<Condition>) -> Result<(), Refusal>
         return Ok(());
     }
     let only_memory = conditions.iter().all(|condition| *condition == Condition::Memory);
-    if only_memory && (qos_class(pod) != QosClass::BestEffort || tolerates_memory_pressure(pod)) {
+    let tolerates = || taints::tolerates(pod, MEMORY_TAINT, "", "NoSchedule");
+    if only_memory && (qos_class(pod) != QosClass::BestEffort || tolerates()) {
         return Ok(());
     }
     let names: Vec<&str> = conditions.iter().map(|condition| condition.as_str()).collect();
     Err(Refusal::Pressure(names.join(" ")))
-}
-
-fn tolerates_memory_pressure(pod: &Pod) -> bool {
-    let tolerations = spec::spec(pod).tolerations.iter().flatten();
-    let tolerates = |toleration: &k8s_openapi::api::core::v1::Toleration| {
-        let is = |field: &Option<String>, value: &str| {
-            field.as_deref().is_none_or(|field| field.is_empty() || field == value)
-        };
-        let exists = toleration.operator.as_deref() == Some("Exists");
-        // The taint has no value.
-        let equal = !exists && toleration.key.is_some() && is(&toleration.value, "");
-        is(&toleration.effect, "NoSchedule") && is(&toleration.key, MEMORY_TAINT) && (exists || equal)
-    };
-    tolerations.into_iter().any(tolerates)
 }
 
 #[cfg(test)]
@@ -72,6 +59,6 @@ mod tests {
         let pod = pod("idle").container("a", "i").build();
         let refusal = check(&pod, &BTreeSet::from([Condition::Disk, Condition::Memory])).expect_err("refused");
         assert_eq!(refusal.to_string(), "The node had condition: [MemoryPressure DiskPressure]. ");
-        assert_eq!(refusal.event_reason(), "Evicted");
+        assert_eq!(refusal.reason(), "Evicted");
     }
 }

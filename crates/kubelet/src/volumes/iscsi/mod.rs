@@ -55,7 +55,7 @@ pub async fn bring(context: &Context, pod: &Pod, name: &str, disk: &Disk, used: 
     }
     let target = target(context, pod, "iscsi", name)?;
     let mut place = Place::at(target.clone());
-    place.read_only = used.read_only;
+    (place.read_only, place.relabel) = (used.read_only, !used.read_only);
     if is_mount_point(&target).map_err(|err| format!("cannot look at {}: {err}", target.display()))? {
         return Ok(place);
     }
