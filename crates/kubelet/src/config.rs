@@ -15,7 +15,7 @@ use crate::csi;
 use crate::eviction;
 use crate::images::ImageSettings;
 use crate::managers;
-use crate::resources::{Reserved, SwapBehavior};
+use crate::resources::{CgroupSettings, Reserved, SwapBehavior};
 use crate::server::AccessSettings;
 use crate::shutdown;
 use crate::volumes::Programs;
@@ -123,6 +123,8 @@ pub struct Config {
     pub fail_cgroup_v1: bool,
     /// `shutdownGracePeriod` and its like: how long the machine's shutdown waits for pods.
     pub shutdown: shutdown::Settings,
+    /// How the kubelet comes to its cgroups.
+    pub cgroups: CgroupSettings,
     /// `--root-dir`: where the kubelet keeps what it makes.
     root_dir: PathBuf,
     /// What all of this was made from, as `/configz` shows it.
@@ -193,6 +195,7 @@ impl Config {
             max_back_off: Duration::from_secs(300),
             fail_cgroup_v1: false,
             shutdown: shutdown::Settings::default(),
+            cgroups: CgroupSettings::default(),
             root_dir: instance.data_dir().join("kubelet"),
             configuration: Arc::default(),
             instance,

@@ -84,10 +84,13 @@ pub enum RunError {
     /// One of its parts ended early.
     #[error(transparent)]
     Task(#[from] TaskFailure),
+    /// The cgroups above those of pods cannot be made or limited.
+    #[error(transparent)]
+    Cgroups(#[from] CgroupError),
 }
 
 impl Kubelet {
-    /// Looks at the machine, makes the cgroups above those of pods, and takes the server's port.
+    /// Looks at the machine, and takes the server's port.
     pub fn build(mut config: Config, client: kube::Client, env: Env) -> Result<Self, BuildError> {
         for (field, reason) in config.configuration.without_effect() {
             tracing::warn!(field, reason, "a field of the kubelet's configuration does nothing");
@@ -105,8 +108,6 @@ impl Kubelet {
         if config.fail_cgroup_v1 && !cgroups.is_v2() {
             return Err(BuildError::CgroupV1);
         }
-        cgroups.prepare()?;
-        config.reserved.apply(&cgroups)?;
         let devices = Arc::new(Devices::restore(config.kubelet_dir().join("device-plugins"), env.clone()));
         let managers = build_managers(&config, &machine, &devices)?;
         let server = config.enable_server.then(|| Server::bind(&config, &env)).transpose()?;
@@ -123,6 +124,10 @@ impl Kubelet {
         let Self { config, client, env, puller, machine, cgroups, managers, devices, server } = self;
         let Some((runtime, images, version)) = drain.until(connect(&config, &env)).await else { return Ok(()) };
         tracing::info!(runtime = version.runtime_name, version = version.runtime_version, "connected to the runtime");
+        let driver = node::cgroup_driver(&runtime, config.cgroups.driver).await;
+        let cgroups = cgroups.driven_by(driver, &config.cgroups.systemd_socket);
+        cgroups.prepare().await?;
+        config.reserved.apply(&cgroups).await?;
         let (spawner, task_set) = spawner::spawner(drain.clone());
         let informers = Informers::new(client.clone(), env.clone());
         let (recorder, event_writer) =

@@ -32,7 +32,7 @@ mod static_pods;
 mod stats;
 mod volumes;
 
-pub use cleanup::cleanup;
+pub use cleanup::{cleanup, cleanup_slices};
 pub use config::Config;
 pub use configuration::{
     ConfigurationError, GoDuration, InvalidDuration, KubeletConfiguration, Sources as ConfigurationSources,
@@ -42,7 +42,7 @@ pub use eviction::{Settings as EvictionSettings, Statements as EvictionStatement
 pub use images::{ImageSettings, InvalidDockerConfig, ProvidersError, Verification, docker_config};
 pub use kubelet::{BuildError, Kubelet, RunError};
 pub use managers::{Settings as ManagersSettings, SettingsError as ManagersSettingsError};
-pub use resources::{Amounts, Enforced, Reserved, SwapBehavior};
+pub use resources::{Amounts, CgroupDriver, CgroupError, CgroupSettings, Enforced, Reserved, SwapBehavior};
 pub use server::AccessSettings;
 pub use shutdown::{Period as ShutdownPeriod, Settings as ShutdownSettings};
 pub use volumes::UnmountError;

@@ -5,6 +5,7 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{ContainerImage, NodeFeatures, NodeRuntimeHandler, NodeRuntimeHandlerFeatures};
 
 use crate::context::Context;
+use crate::resources::CgroupDriver;
 
 /// How many names of one image the status has.
 const MAX_NAMES: usize = 5;
@@ -82,6 +83,25 @@ pub async fn readiness(context: &Context) -> Result<Readiness, v1::Status> {
         .map(|features| NodeFeatures { supplemental_groups_policy: Some(features.supplemental_groups_policy) });
     let problem = Some(problems.join("; ")).filter(|text| !text.is_empty());
     Ok(Readiness { problem, handlers: handlers.collect(), features })
+}
+
+/// Who makes cgroups: whom the runtime names, or the configuration where the runtime is too old to say.
+pub async fn cgroup_driver(runtime: &v1::RuntimeClient, configured: CgroupDriver) -> CgroupDriver {
+    let answer = runtime.clone().runtime_config(v1::RuntimeConfigRequest {}).await;
+    let driver = match answer.map(|answer| answer.into_inner().linux.map(|linux| linux.cgroup_driver())) {
+        Ok(Some(v1::CgroupDriver::Systemd)) => CgroupDriver::Systemd,
+        Ok(Some(v1::CgroupDriver::Cgroupfs)) => CgroupDriver::Cgroupfs,
+        Ok(None) => configured,
+        Err(err) if err.code() == v1::Code::Unimplemented => configured,
+        Err(err) => {
+            tracing::warn!(err = %err.message(), ?configured, "the runtime does not say who makes cgroups");
+            configured
+        }
+    };
+    if driver != configured {
+        tracing::info!(?driver, ?configured, "cgroups are made as the runtime has them");
+    }
+    driver
 }
 
 /// Tells the runtime from which addresses pods get theirs.

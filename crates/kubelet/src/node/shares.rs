@@ -20,11 +20,11 @@ pub async fn share(context: Shared, drain: Drain) {
     let (mut limited, mut shared) = (false, None);
     loop {
         if !limited {
-            limited = limit(&context);
+            limited = limit(&context).await;
         }
         let wanted = burstable(&context);
         if shared != Some(wanted) {
-            match context.cgroups.share_burstable(wanted) {
+            match context.cgroups.share_burstable(wanted).await {
                 Ok(()) => shared = Some(wanted),
                 Err(err) => tracing::warn!(err = %err, "share of burstable pods cannot be set"),
             }
@@ -39,12 +39,12 @@ pub async fn share(context: Shared, drain: Drain) {
 }
 
 /// Limits all pods together; true where that is done.
-fn limit(context: &Context) -> bool {
+async fn limit(context: &Context) -> bool {
     let config = &context.config;
     let mut capacity = context.machine.capacity(config.max_pods);
     capacity.extend(process_numbers().map(|(_, most)| ("pid".to_owned(), most)));
     let node = node_reference(&config.node_name);
-    match context.cgroups.limit_pods(&config.reserved.pod_limits(&capacity)) {
+    match context.cgroups.limit_pods(&config.reserved.pod_limits(&capacity)).await {
         Ok(()) => {
             if config.reserved.enforces_pods() {
                 let message = "Updated Node Allocatable limit across pods";

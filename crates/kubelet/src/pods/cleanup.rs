@@ -107,7 +107,7 @@ async fn remove_logs(context: &Context, pod: &Pod, container: &str, restart_coun
 /// Gives back what a stopped pod holds of the node: volumes and cgroup. Its sandbox and logs stay.
 pub async fn release(context: &Context, pod: &Pod) -> Result<(), CleanupError> {
     volumes::unmount(context, spec::uid(pod)).await?;
-    context.cgroups.remove_pod(&context.pod_cgroup(pod))?;
+    context.cgroups.remove_pod(&context.pod_cgroup(pod)).await?;
     Ok(())
 }
 
@@ -188,7 +188,7 @@ pub async fn leftovers(context: &Context) -> Result<Leftovers, v1::Status> {
     }
     for (uid, path) in context.cgroups.pods() {
         if !found.contains_key(&uid)
-            && let Err(err) = context.cgroups.remove_pod(&path)
+            && let Err(err) = context.cgroups.remove_pod(&path).await
         {
             tracing::debug!(uid, err = %err, "cgroup of a pod that is gone cannot be removed");
         }

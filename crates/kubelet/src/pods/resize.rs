@@ -242,7 +242,7 @@ async fn make(context: &Context, pod: &Pod, change: Change, ip: Option<&str>) ->
     check_usage(context, &instance, &wanted).await?;
     let (cgroup, limits) = (context.pod_cgroup(pod), context.pod_limits(pod));
     // The pod's own limits go first where they grow; where they shrink the kernel may take them only afterwards.
-    let before = context.cgroups.ensure_pod(&cgroup, &limits);
+    let before = context.cgroups.ensure_pod(&cgroup, &limits).await;
     let request = v1::UpdateContainerResourcesRequest {
         container_id: instance.id,
         linux: Some(wanted),
@@ -251,7 +251,7 @@ async fn make(context: &Context, pod: &Pod, change: Change, ip: Option<&str>) ->
     let updated = context.runtime.clone().update_container_resources(request).await;
     updated.map_err(|status| rpc_message(&status))?;
     if before.is_err() {
-        context.cgroups.ensure_pod(&cgroup, &limits).map_err(|err| err.to_string())?;
+        context.cgroups.ensure_pod(&cgroup, &limits).await.map_err(|err| err.to_string())?;
     }
     Ok(())
 }

@@ -287,7 +287,7 @@ impl Worker {
         let limits = context.pod_limits(&pod);
         let cgroup = context.pod_cgroup(&pod);
         if !self.state.has_cgroup {
-            if let Err(err) = context.cgroups.ensure_pod(&cgroup, &limits) {
+            if let Err(err) = context.cgroups.ensure_pod(&cgroup, &limits).await {
                 let message = format!("error: unable to ensure pod container exists: {err}");
                 context.event(&pod, None, EventType::Warning, "FailedCreatePodContainer", message);
                 return Err(self.in_time(RETRY));

@@ -1,4 +1,5 @@
-//! The cgroups of pods: `/<instance>/kubepods/{burstable,besteffort}/pod<uid>` in every hierarchy of the machine.
+//! The cgroups of pods: `/<instance>/kubepods/{burstable,besteffort}/pod<uid>` in every hierarchy of the machine, or
+//! slices of systemd with these names where the runtime leaves cgroups to it.
 //!
 //! Serves the unified hierarchy (v2), the separate ones (v1), and a machine that has both. The runtime makes the
 //! containers' own cgroups below a pod's.
@@ -9,6 +10,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::amounts::QosClass;
+use super::driver::CgroupDriver;
+use super::slices::{SliceError, SliceLimits, Slices};
 
 const MOUNTS: &str = "/proc/self/mountinfo";
 /// What pods may be limited in; other controllers are left alone.
@@ -16,11 +19,27 @@ const V2_CONTROLLERS: [&str; 6] = ["cpu", "cpuset", "io", "memory", "pids", "hug
 
 /// A cgroup that could not be made, set or removed.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot {action} {}: {source}", path.display())]
-pub struct CgroupError {
-    action: &'static str,
-    path: PathBuf,
-    source: io::Error,
+pub enum CgroupError {
+    /// By the kernel's files.
+    #[error("cannot {action} {}: {source}", path.display())]
+    File {
+        /// What was attempted.
+        action: &'static str,
+        /// The file or directory.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// By systemd.
+    #[error("systemd cannot {action} {slice}: {source}")]
+    Slice {
+        /// What was attempted.
+        action: &'static str,
+        /// Its path.
+        slice: String,
+        /// Why.
+        source: SliceError,
+    },
 }
 
 /// The hierarchies of this machine.
@@ -64,42 +83,80 @@ pub struct GroupLimits {
 #[derive(Clone, Debug)]
 pub struct Cgroups {
     hierarchies: Hierarchies,
-    /// `/<instance>/kubepods`
-    root: String,
+    instance: String,
+    driver: CgroupDriver,
+    slices: Option<Slices>,
 }
 
 impl Cgroups {
-    /// The cgroups of an instance on this machine.
+    /// The cgroups of an instance on this machine, made by the kubelet itself.
     pub fn of_machine(instance: &str) -> Result<Self, CgroupError> {
         let text = fs::read_to_string(MOUNTS).map_err(|source| error("read", Path::new(MOUNTS), source))?;
-        Ok(Self { hierarchies: parse(&text), root: format!("/{instance}/kubepods") })
+        let (instance, driver) = (instance.to_owned(), CgroupDriver::Cgroupfs);
+        Ok(Self { hierarchies: parse(&text), instance, driver, slices: None })
+    }
+
+    /// The same made as the runtime has them. systemd is asked for its slices where it runs; where it does not (in a
+    /// container that is a node), the kubelet makes directories that are called as they would be.
+    pub fn driven_by(self, driver: CgroupDriver, systemd: &Path) -> Self {
+        let slices = match driver {
+            CgroupDriver::Cgroupfs => None,
+            CgroupDriver::Systemd => Slices::find(systemd, self.is_v2()),
+        };
+        if driver == CgroupDriver::Systemd && slices.is_none() {
+            tracing::warn!(socket = %systemd.display(), "no systemd runs here, its slices are made as directories");
+        }
+        Self { driver, slices, ..self }
     }
 
     /// Makes the cgroups above those of pods.
-    pub fn prepare(&self) -> Result<(), CgroupError> {
-        for class in [QosClass::Burstable, QosClass::BestEffort] {
-            self.make(&self.class_path(class))?;
+    pub async fn prepare(&self) -> Result<(), CgroupError> {
+        let above = self.driver.path(&[&self.instance]);
+        for path in [above, self.root(), self.class_path(QosClass::Burstable)] {
+            self.ensure(&path, &SliceLimits::default()).await?;
         }
         // Pods that ask for nothing get what the others leave.
         let limits = GroupLimits { cpu_shares: Some(2), ..GroupLimits::default() };
-        self.limit(&self.class_path(QosClass::BestEffort), &limits)
+        let best_effort = self.class_path(QosClass::BestEffort);
+        self.ensure(&best_effort, &SliceLimits::from(&limits)).await?;
+        self.limit(&best_effort, &limits)
+    }
+
+    /// Whether the instance has slices, whoever made them.
+    pub fn has_slices(&self) -> bool {
+        let path = CgroupDriver::Systemd.path(&[&self.instance]);
+        self.roots().iter().any(|root| join(root, &path).is_dir())
+    }
+
+    /// Removes all cgroups of the instance.
+    pub async fn remove_all(&self) -> Result<(), CgroupError> {
+        self.remove_pod(&self.driver.path(&[&self.instance])).await
     }
 
     /// Limits all pods together.
-    pub fn limit_pods(&self, limits: &GroupLimits) -> Result<(), CgroupError> {
-        self.limit(&self.root, limits)
+    pub async fn limit_pods(&self, limits: &GroupLimits) -> Result<(), CgroupError> {
+        self.limit_group(&self.root(), limits).await
     }
 
     /// Gives the pods that ask for something, but not for all they may use, their share of the CPU.
-    pub fn share_burstable(&self, cpu_shares: i64) -> Result<(), CgroupError> {
+    pub async fn share_burstable(&self, cpu_shares: i64) -> Result<(), CgroupError> {
         let limits = GroupLimits { cpu_shares: Some(cpu_shares), ..GroupLimits::default() };
-        self.limit(&self.class_path(QosClass::Burstable), &limits)
+        self.limit_group(&self.class_path(QosClass::Burstable), &limits).await
     }
 
     /// Limits a cgroup that somebody else has made.
-    pub fn limit_existing(&self, path: &str, limits: &GroupLimits) -> Result<(), CgroupError> {
-        if !self.roots().iter().any(|root| join(root, path).is_dir()) {
-            return Err(error("find", Path::new(path), io::ErrorKind::NotFound.into()));
+    pub async fn limit_existing(&self, configured: &str, limits: &GroupLimits) -> Result<(), CgroupError> {
+        let path = self.driver.path_of(configured);
+        if !self.roots().iter().any(|root| join(root, &path).is_dir()) {
+            return Err(error("find", Path::new(&path), io::ErrorKind::NotFound.into()));
+        }
+        self.limit_group(&path, limits).await
+    }
+
+    async fn limit_group(&self, path: &str, limits: &GroupLimits) -> Result<(), CgroupError> {
+        if let Some(slices) = &self.slices {
+            let set = slices.set(path, &SliceLimits::from(limits)).await;
+            set.map_err(|source| refused("limit", path, source))?;
         }
         self.limit(path, limits)
     }
@@ -122,17 +179,23 @@ impl Cgroups {
 
     /// The cgroup of a pod, as CRI's `cgroup_parent`.
     pub fn pod_path(&self, class: QosClass, uid: &str) -> String {
-        format!("{}/pod{uid}", self.class_path(class))
+        let pod = format!("pod{uid}");
+        let mut names = self.class_names(class);
+        names.push(&pod);
+        self.driver.path(&names)
     }
 
     /// Makes a pod's cgroup, or sets the limits of the one that is there.
-    pub fn ensure_pod(&self, path: &str, limits: &PodLimits) -> Result<(), CgroupError> {
-        self.make(path)?;
+    pub async fn ensure_pod(&self, path: &str, limits: &PodLimits) -> Result<(), CgroupError> {
+        self.ensure(path, &SliceLimits::from(limits)).await?;
         self.set(path, limits)
     }
 
     /// Removes a pod's cgroup with everything below; what is gone already is no error.
-    pub fn remove_pod(&self, path: &str) -> Result<(), CgroupError> {
+    pub async fn remove_pod(&self, path: &str) -> Result<(), CgroupError> {
+        if let Some(slices) = &self.slices {
+            slices.remove(path).await.map_err(|source| refused("remove", path, source))?;
+        }
         for root in self.roots() {
             remove_tree(&join(&root, path))?;
         }
@@ -148,8 +211,8 @@ impl Cgroups {
                 let Ok(entries) = fs::read_dir(join(&root, &path)) else { continue };
                 for entry in entries.flatten() {
                     let name = entry.file_name().to_string_lossy().into_owned();
-                    if let Some(uid) = name.strip_prefix("pod") {
-                        found.insert((uid.to_owned(), format!("{path}/{name}")));
+                    if let Some(uid) = self.driver.pod_uid(&path, &name) {
+                        found.insert((uid, format!("{path}/{name}")));
                     }
                 }
             }
@@ -158,11 +221,17 @@ impl Cgroups {
     }
 
     fn class_path(&self, class: QosClass) -> String {
-        match class {
-            QosClass::Guaranteed => self.root.clone(),
-            QosClass::Burstable => format!("{}/burstable", self.root),
-            QosClass::BestEffort => format!("{}/besteffort", self.root),
-        }
+        self.driver.path(&self.class_names(class))
+    }
+
+    fn class_names(&self, class: QosClass) -> Vec<&str> {
+        let all = [self.instance.as_str(), "kubepods"];
+        let own = match class {
+            QosClass::Guaranteed => None,
+            QosClass::Burstable => Some("burstable"),
+            QosClass::BestEffort => Some("besteffort"),
+        };
+        all.into_iter().chain(own).collect()
     }
 
     /// Whether the machine has one hierarchy with all controllers.
@@ -180,8 +249,8 @@ impl Cgroups {
     }
 
     /// The cgroup above all pods.
-    pub(super) fn root(&self) -> &str {
-        &self.root
+    pub(super) fn root(&self) -> String {
+        self.class_path(QosClass::Guaranteed)
     }
 
     fn roots(&self) -> Vec<PathBuf> {
@@ -189,6 +258,14 @@ impl Cgroups {
             Hierarchies::V2(root) => vec![root.clone()],
             Hierarchies::V1(list) => list.iter().map(|(_, root)| root.clone()).collect(),
         }
+    }
+
+    /// Makes a cgroup, by systemd where it has them, and sees that it is there with all that the kernel has for it.
+    async fn ensure(&self, path: &str, limits: &SliceLimits) -> Result<(), CgroupError> {
+        if let Some(slices) = &self.slices {
+            slices.ensure(path, limits).await.map_err(|source| refused("make", path, source))?;
+        }
+        self.make(path)
     }
 
     /// Makes a cgroup and those above it, each able to hold processes.
@@ -228,7 +305,11 @@ impl Cgroups {
 }
 
 fn error(action: &'static str, path: &Path, source: io::Error) -> CgroupError {
-    CgroupError { action, path: path.to_owned(), source }
+    CgroupError::File { action, path: path.to_owned(), source }
+}
+
+fn refused(action: &'static str, path: &str, source: SliceError) -> CgroupError {
+    CgroupError::Slice { action, slice: path.to_owned(), source }
 }
 
 fn join(root: &Path, path: &str) -> PathBuf {
@@ -342,7 +423,7 @@ fn set_huge_pages(dir: &Path, limits: &PodLimits, file: &str) -> Result<(), Cgro
 }
 
 /// The range of shares (2 to 262144) laid onto that of weights (1 to 10000).
-fn weight(cpu_shares: i64) -> i64 {
+pub(super) fn weight(cpu_shares: i64) -> i64 {
     1 + (cpu_shares.max(2) - 2) * 9_999 / 262_142
 }
 
@@ -388,7 +469,9 @@ mod tests {
                 (["memory".to_owned()].into(), memory.clone()),
                 (["hugetlb".to_owned()].into(), huge.clone()),
             ]),
-            root: "/skiff/kubepods".to_owned(),
+            instance: "skiff".to_owned(),
+            driver: CgroupDriver::Cgroupfs,
+            slices: None,
         };
         for root in [&cpu, &memory, &huge] {
             fs::create_dir_all(root).expect("made");

@@ -47,7 +47,7 @@ impl Cgroups {
 
     /// The cgroup there that is above all pods.
     pub fn pods_memory_dir(&self) -> Option<PathBuf> {
-        self.dir("memory", self.root())
+        self.dir("memory", &self.root())
     }
 }
 

@@ -90,7 +90,7 @@ impl Reserved {
     }
 
     /// Holds the system and Kubernetes itself to their parts.
-    pub fn apply(&self, cgroups: &Cgroups) -> Result<(), CgroupError> {
+    pub async fn apply(&self, cgroups: &Cgroups) -> Result<(), CgroupError> {
         for (who, cgroup, amounts) in [
             (Enforced::System, &self.system_cgroup, &self.system),
             (Enforced::SystemCompressible, &self.system_cgroup, &self.system),
@@ -101,7 +101,7 @@ impl Reserved {
             let all = limits(amounts);
             let only_time = GroupLimits { cpu_shares: all.cpu_shares, ..GroupLimits::default() };
             let is_whole = matches!(who, Enforced::System | Enforced::Kube);
-            cgroups.limit_existing(cgroup, if is_whole { &all } else { &only_time })?;
+            cgroups.limit_existing(cgroup, if is_whole { &all } else { &only_time }).await?;
         }
         Ok(())
     }

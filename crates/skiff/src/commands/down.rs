@@ -25,7 +25,9 @@ pub fn run(options: &Down) -> Result<()> {
         layout::remove(&file)?;
     }
     runtime::cleanup(&instance, options.purge).context("cannot remove the containers")?;
-    kubelet::cleanup(&layout::noted_kubelet_dir(&instance)).context("cannot remove the pods' volumes and cgroups")?;
+    let slices = async { kubelet::cleanup_slices(&instance.name()).await.context("cannot remove the pods' slices") };
+    super::block_on(slices)?;
+    kubelet::cleanup(&layout::noted_kubelet_dir(&instance)).context("cannot remove the pods' volumes")?;
     proxy::cleanup(&instance).context("cannot remove the services' rules")?;
     let every_address: [IpNet; 2] = [
         IpNet::new(std::net::Ipv4Addr::UNSPECIFIED.into(), 0)?,

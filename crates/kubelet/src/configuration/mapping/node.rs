@@ -4,6 +4,7 @@ use k8s_openapi::api::core::v1::Taint;
 
 use super::super::document::KubeletConfiguration;
 use super::{Config, count};
+use crate::resources::CgroupDriver;
 
 pub(super) fn set(from: &KubeletConfiguration, config: &mut Config) {
     config.max_pods = count(from.max_pods);
@@ -12,6 +13,7 @@ pub(super) fn set(from: &KubeletConfiguration, config: &mut Config) {
     config.status_max_images = usize::try_from(from.node_status_max_images).ok();
     config.lease_seconds = from.node_lease_duration_seconds;
     config.fail_cgroup_v1 = from.fail_cgroup_v1;
+    config.cgroups.driver = CgroupDriver::parse(&from.cgroup_driver).unwrap_or_default();
     config.status_interval = from.node_status_report_frequency.get();
     config.register_node = from.register_node;
     let taint = |taint: &super::super::parts::Taint| Taint {
