@@ -6,6 +6,7 @@ mod fake_cri;
 mod fake_csi;
 mod pressure;
 mod shutdown;
+mod systemd;
 mod volumes;
 
 use std::net::IpAddr;
@@ -16,10 +17,11 @@ use std::time::Duration;
 use base::{DrainTrigger, Env, Instance, Tasks};
 use edge::ConnectionLimits;
 use fake_cri::FakeRuntime;
+use k8s_openapi::ByteString;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{
     ConfigMap, ConfigMapVolumeSource, Container, ExecAction, Lifecycle, LifecycleHandler, Node, NodeCondition, Pod,
-    PodStatus, Probe, Volume, VolumeMount,
+    PodStatus, Probe, Secret, Volume, VolumeMount,
 };
 use kube::Api;
 use kube::api::{Patch, PatchParams, PostParams};
@@ -27,7 +29,7 @@ use rustls::RootCertStore;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use serde_json::json;
-use skiff_kubelet::{Config, ConfigurationSources, EvictionSettings, Kubelet};
+use skiff_kubelet::{CgroupDriver, Config, ConfigurationSources, EvictionSettings, Kubelet};
 use tempfile::TempDir;
 use testkit::{Maker, MemoryApi, object, pod};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
@@ -270,6 +272,7 @@ impl Drop for Stage {
             }
             if line.contains(" - cgroup") {
                 remove_cgroup(&point.join(&name));
+                remove_cgroup(&point.join(CgroupDriver::Systemd.path(&[&name]).trim_start_matches('/')));
             }
         }
     }
@@ -302,10 +305,13 @@ async fn the_node_registers_and_becomes_ready_with_a_heartbeat() {
         conditions.iter().any(|c| c.type_ == "Ready" && c.status == "True").then_some(node)
     };
     let node = stage.until("a ready node", ready).await;
-    let status = node.status.expect("a status");
+    let (status, profile) = (node.status.expect("a status"), stage.runtime.profile());
     assert_eq!(node.metadata.labels.expect("labels")["kubernetes.io/hostname"], "n1");
     assert_eq!(status.capacity.as_ref().expect("capacity")["pods"].0, "110");
-    assert_eq!(status.node_info.expect("facts").container_runtime_version, "fake://1.0");
+    assert_eq!(
+        status.node_info.expect("facts").container_runtime_version,
+        format!("{}://{}", profile.name(), profile.version())
+    );
     let leases: Api<Lease> = Api::namespaced(stage.client.clone(), "kube-node-lease");
     let lease = stage.until("a lease", async || leases.get_opt("n1").await.expect("answered")).await;
     assert_eq!(lease.spec.expect("there").holder_identity.as_deref(), Some("n1"));
@@ -339,7 +345,8 @@ async fn a_pod_runs_restarts_and_goes() {
     assert_eq!(status.pod_ip.as_deref(), Some("10.42.0.9"));
     assert_eq!(status.host_ip.as_deref(), Some("127.0.0.1"));
     let container = &status.container_statuses.expect("statuses")[0];
-    assert!(container.ready && container.container_id.as_ref().is_some_and(|id| id.starts_with("fake://")));
+    let prefix = format!("{}://", stage.runtime.profile().name());
+    assert!(container.ready && container.container_id.as_ref().is_some_and(|id| id.starts_with(&prefix)));
 
     stage.runtime.exit("a", 3);
     let restarted = async || {
@@ -545,6 +552,46 @@ async fn the_server_gives_logs_to_those_alone_who_may_use_the_nodes_proxy() {
     assert!(head.starts_with("HTTP/1.1 400") && body.contains("previous terminated container"), "{head} {body}");
     let (head, _) = stage.get("/containerLogs/default/web/a", "developers").await;
     assert!(head.starts_with("HTTP/1.1 403") && head.contains("x-content-type-options: nosniff"), "{head}");
+}
+
+#[tokio::test]
+async fn an_image_that_credentials_brought_is_not_for_pods_without_them() {
+    let stage = Stage::new(&[]).await;
+    stage.runtime.publish("r.io/team/app:1");
+    let auths = json!({"auths": {"r.io": {"username": "u", "password": "p"}}});
+    let secret = json!({
+        "metadata": {"name": "key", "namespace": "default"},
+        "type": "kubernetes.io/dockerconfigjson",
+        "stringData": {".dockerconfigjson": auths.to_string()},
+    });
+    let mut secret: Secret = serde_json::from_value(secret).expect("a secret");
+    // What the API server does.
+    let data = secret.string_data.take().expect("there").into_iter();
+    secret.data = Some(data.map(|(key, text)| (key, ByteString(text.into_bytes()))).collect());
+    let secrets: Api<Secret> = Api::namespaced(stage.client.clone(), "default");
+    secrets.create(&PostParams::default(), &secret).await.expect("created");
+    let with_key = pod("owner").container("a", "r.io/team/app:1").with(|pod| {
+        let key = json!([{"name": "key"}]);
+        pod.spec.as_mut().expect("there").image_pull_secrets = serde_json::from_value(key).expect("a reference");
+    });
+    stage.create(with_key).await;
+    stage.until_phase("owner", "Running").await;
+    stage.create(pod("stranger").container("b", "r.io/team/app:1")).await;
+    let message = stage.until_waiting("stranger", "ErrImagePull").await;
+    assert!(message.contains("r.io/team/app:1 is not for everybody"), "{message}");
+}
+
+#[tokio::test]
+async fn metrics_of_pods_have_the_names_of_cadvisor() {
+    let stage = Stage::new(&["image:1"]).await;
+    stage.runtime.uses("a", 5 << 20);
+    stage.create(web()).await;
+    stage.until_phase("web", "Running").await;
+    let (head, body) = stage.get("/metrics/cadvisor", "operators").await;
+    assert!(head.starts_with("HTTP/1.1 200"), "{head} {body}");
+    let memory = body.lines().find(|line| line.starts_with("container_memory_working_set_bytes{")).expect("measured");
+    assert!(memory.contains("container=\"a\",image=\"") && memory.contains("pod=\"web\"} 5242880 "), "{memory}");
+    assert!(body.contains("# TYPE container_memory_working_set_bytes gauge"), "{body}");
 }
 
 /// Waits until the server has ended a connection on which it says nothing.

@@ -193,10 +193,8 @@ impl Puller {
         request.event(EventType::Normal, "Pulling", format!("Pulling image \"{image}\""));
         let began = self.env.instant();
         match self.pull(request, credentials).await {
-            Ok((image_ref, took)) => {
+            Ok(Pulled { present, size, took }) => {
                 self.forget(&key);
-                let found = inspect(request.context, &image_ref).await.ok().flatten();
-                let size = found.as_ref().map_or(0, |(_, size)| *size);
                 request.event(
                     EventType::Normal,
                     "Pulled",
@@ -206,7 +204,7 @@ impl Puller {
                         go_duration(began.elapsed()),
                     ),
                 );
-                Ok(found.map_or(Present { image_ref, ..Present::default() }, |(present, _)| present))
+                Ok(present)
             }
             Err(text) => {
                 request.event(EventType::Warning, "Failed", format!("Failed to pull image \"{image}\": {text}"));
@@ -222,13 +220,12 @@ impl Puller {
         }
     }
 
-    /// Pulls when its turn has come: what the runtime calls the image, and how long it took without waiting. An error is
-    /// a message for people.
-    async fn pull(&self, request: &Request<'_>, credentials: &[Credential]) -> Result<(String, Duration), String> {
+    /// Pulls when its turn has come. An error is a message for people.
+    async fn pull(&self, request: &Request<'_>, credentials: &[Credential]) -> Result<Pulled, String> {
         self.limits.take_turn(&self.env, self.pull_now(request, credentials)).await
     }
 
-    async fn pull_now(&self, request: &Request<'_>, credentials: &[Credential]) -> Result<(String, Duration), String> {
+    async fn pull_now(&self, request: &Request<'_>, credentials: &[Credential]) -> Result<Pulled, String> {
         let began = self.env.instant();
         if !self.limits.admits(&self.env) {
             return Err("pull QPS exceeded".to_owned());
@@ -239,8 +236,12 @@ impl Puller {
         note(self.records.intend(request.image))?;
         match pull_with_each(request, credentials).await {
             Ok((image_ref, credential)) => {
-                note(self.records.pulled(request.image, &image_ref, credential, self.env.now()))?;
-                Ok((image_ref, began.elapsed()))
+                let took = began.elapsed();
+                // Some runtimes answer with another name of the image than the one by which it is known later on.
+                let found = inspect(request.context, &image_ref).await.ok().flatten();
+                let (present, size) = found.unwrap_or((Present { image_ref, ..Present::default() }, 0));
+                note(self.records.pulled(request.image, &present.image_ref, credential, self.env.now()))?;
+                Ok(Pulled { present, size, took })
             }
             Err(text) => {
                 note(self.records.failed(request.image))?;
@@ -248,6 +249,15 @@ impl Puller {
             }
         }
     }
+}
+
+/// An image that has come.
+struct Pulled {
+    present: Present,
+    /// Bytes.
+    size: u64,
+    /// How long it took without waiting.
+    took: Duration,
 }
 
 /// The reason and the message that a container waits with after a pull has failed.

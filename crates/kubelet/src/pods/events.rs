@@ -14,31 +14,50 @@ const RECONNECT: Duration = Duration::from_secs(1);
 /// Between lists, for a runtime that has no events.
 const RELIST: Duration = Duration::from_secs(1);
 
+/// After how many streams that ended at once a runtime is taken for one without events: one that is being stopped ends
+/// one so, too.
+const NO_EVENTS: u32 = 3;
+
 /// Wakes workers until the drain signal.
 pub async fn follow(context: Shared, workers: Workers, drain: Drain) {
-    while !drain.is_draining() {
+    let mut ended_at_once = 0;
+    while !drain.is_draining() && ended_at_once < NO_EVENTS {
         let mut runtime = context.runtime.clone();
         match drain.until(runtime.get_container_events(v1::GetEventsRequest {})).await {
             None => return,
             Some(Ok(answer)) => {
                 // What happened while nobody listened.
                 workers.wake_all();
-                let mut stream = answer.into_inner();
-                while let Some(Ok(Some(event))) = drain.until(stream.message()).await {
-                    if let Some(uid) = pod_uid(&event) {
-                        workers.wake(&uid);
-                    }
-                }
+                let began = context.env.instant();
+                let ended_well = wake_by(answer.into_inner(), &workers, &drain).await;
+                // CRI-O does this where events are switched off.
+                let at_once = ended_well && began.elapsed() < RECONNECT;
+                ended_at_once = if at_once { ended_at_once + 1 } else { 0 };
             }
-            Some(Err(status)) if status.code() == v1::Code::Unimplemented => {
-                tracing::info!("the container runtime has no events, its containers are listed instead");
-                relist(&context, &workers, &drain).await;
-                return;
-            }
+            Some(Err(status)) if status.code() == v1::Code::Unimplemented => break,
             Some(Err(status)) => tracing::warn!(err = %status.message(), "container events cannot be followed"),
         }
         if drain.until(context.env.sleep(RECONNECT)).await.is_none() {
             return;
+        }
+    }
+    if !drain.is_draining() {
+        tracing::info!("the container runtime has no events, its containers are listed instead");
+        relist(&context, &workers, &drain).await;
+    }
+}
+
+/// Wakes workers as long as events come; true if the runtime has ended them without an error.
+async fn wake_by(mut events: tonic::Streaming<v1::ContainerEventResponse>, workers: &Workers, drain: &Drain) -> bool {
+    loop {
+        match drain.until(events.message()).await {
+            Some(Ok(Some(event))) => {
+                if let Some(uid) = pod_uid(&event) {
+                    workers.wake(&uid);
+                }
+            }
+            Some(Ok(None)) => return true,
+            Some(Err(_)) | None => return false,
         }
     }
 }

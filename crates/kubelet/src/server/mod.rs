@@ -6,6 +6,7 @@ mod configz;
 mod healthz;
 mod log_file;
 mod logs;
+mod measured;
 mod node_stats;
 mod pods;
 mod rotate;

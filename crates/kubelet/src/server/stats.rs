@@ -240,7 +240,7 @@ pub async fn resource_metrics(State(context): State<Shared>) -> Result<Response,
 }
 
 /// Nanoseconds as seconds.
-fn in_seconds(nanos: u64) -> String {
+pub(super) fn in_seconds(nanos: u64) -> String {
     format!("{}.{:09}", nanos / 1_000_000_000, nanos % 1_000_000_000)
 }
 

@@ -119,6 +119,9 @@ async fn tunnel(context: &Shared, url: &str, mut request: Request) -> Result<Res
         Refusal(StatusCode::BAD_GATEWAY, format!("error dialing the runtime's streaming server: {what}"))
     };
     let url = Url::parse(url).map_err(|err| unreachable(err.to_string()))?;
+    if url.scheme() != "http" {
+        return Err(unreachable(format!("{url} is not of HTTP without TLS, which is what is spoken on one machine")));
+    }
     let address = url.socket_addrs(|| Some(80)).ok().and_then(|list| list.first().copied());
     let address: SocketAddr = address.ok_or_else(|| unreachable(format!("no address in {url}")))?;
     let stream = TcpStream::connect(address).await.map_err(|err| unreachable(err.to_string()))?;

@@ -6,7 +6,7 @@ use plugin_api::dra::{Claim, Device};
 use serde_json::{Value, json};
 use testkit::{DraDriver, Maker, pod};
 
-use crate::Stage;
+use super::super::Stage;
 
 const DRIVER: &str = "gpu.example.com";
 

@@ -1,5 +1,8 @@
 //! A container runtime in memory behind the real protocol on a real socket: containers "run" until they are stopped or
-//! the test ends them. It does what CRI says of states, identifiers, filters and events, and nothing else.
+//! the test ends them. It does what CRI says of states, identifiers, filters and events, and nothing else; where runtimes
+//! differ it answers as its [profile](Profile) does.
+
+mod profile;
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -13,21 +16,27 @@ use cri::{Request, Response, Status};
 use futures::{Stream, StreamExt};
 use tokio::sync::broadcast;
 
+pub use profile::Profile;
+
 /// The runtime. Cheap to clone; all clones are the same runtime.
 #[derive(Clone)]
 pub struct FakeRuntime(Arc<Inner>);
 
 struct Inner {
+    profile: Profile,
     state: Mutex<State>,
     events: broadcast::Sender<cri::ContainerEventResponse>,
 }
 
 #[derive(Default)]
 struct State {
+    profile: Profile,
     clock: i64,
     next_id: u32,
     pod_cidr: Option<String>,
     images: Vec<String>,
+    /// Images that a registry has for those who say who they are.
+    private: Vec<String>,
     sandboxes: HashMap<String, Sandbox>,
     containers: HashMap<String, Container>,
     calls: Vec<String>,
@@ -64,15 +73,22 @@ impl State {
 
     fn id(&mut self, prefix: &str) -> String {
         self.next_id += 1;
-        format!("{prefix}-{}", self.next_id)
+        self.profile.id(&format!("{prefix}-{}", self.next_id))
     }
 }
 
 impl FakeRuntime {
-    /// A runtime that has the given images.
+    /// A runtime that has the given images and answers as one of whom the suite is run over.
     pub fn new(images: &[&str]) -> Self {
-        let state = State { images: images.iter().map(|image| (*image).to_owned()).collect(), ..State::default() };
-        Self(Arc::new(Inner { state: Mutex::new(state), events: broadcast::channel(1000).0 }))
+        let profile = Profile::of_suite();
+        let images = images.iter().map(|image| profile.image_name(image)).collect();
+        let state = State { profile, images, ..State::default() };
+        Self(Arc::new(Inner { profile, state: Mutex::new(state), events: broadcast::channel(1000).0 }))
+    }
+
+    /// Whom it answers as.
+    pub fn profile(&self) -> Profile {
+        self.0.profile
     }
 
     /// Serves on a socket until the drain signal.
@@ -87,7 +103,12 @@ impl FakeRuntime {
 
     /// Adds an image.
     pub fn add_image(&self, image: &str) {
-        self.state().images.push(image.to_owned());
+        self.state().images.push(self.0.profile.image_name(image));
+    }
+
+    /// Puts an image into a registry, for those who say who they are.
+    pub fn publish(&self, image: &str) {
+        self.state().private.push(image.to_owned());
     }
 
     /// The names of running containers, sorted.
@@ -102,6 +123,12 @@ impl FakeRuntime {
     /// How many sandboxes there are, ready or not.
     pub fn sandboxes(&self) -> usize {
         self.state().sandboxes.len()
+    }
+
+    /// The cgroups above those of sandboxes.
+    pub fn cgroup_parents(&self) -> Vec<String> {
+        let parent = |sandbox: &Sandbox| sandbox.config.linux.clone().unwrap_or_default().cgroup_parent;
+        self.state().sandboxes.values().map(parent).collect()
     }
 
     /// The configuration of the newest container of a name.
@@ -171,7 +198,10 @@ fn sandbox_status(id: &str, sandbox: &Sandbox) -> cri::PodSandboxStatus {
     }
 }
 
-fn container_status(id: &str, container: &Container) -> cri::ContainerStatus {
+fn container_status(profile: Profile, id: &str, container: &Container) -> cri::ContainerStatus {
+    let image = container.config.image.clone().unwrap_or_default();
+    let name = image.user_specified_image.clone();
+    let has_ended = container.state == cri::ContainerState::ContainerExited;
     cri::ContainerStatus {
         id: id.to_owned(),
         metadata: container.config.metadata.clone(),
@@ -180,8 +210,10 @@ fn container_status(id: &str, container: &Container) -> cri::ContainerStatus {
         started_at: container.started_at,
         finished_at: container.finished_at,
         exit_code: container.exit_code,
-        image: container.config.image.clone(),
-        image_ref: container.config.image.clone().unwrap_or_default().image,
+        reason: if has_ended { profile.reason(container.exit_code) } else { "" }.to_owned(),
+        image_ref: profile.image_ref(&name),
+        image_id: profile.image_id(&name),
+        image: Some(cri::ImageSpec { image: profile.image_name(&name), ..image }),
         labels: container.config.labels.clone(),
         annotations: container.config.annotations.clone(),
         log_path: container.log_path.clone(),
@@ -191,10 +223,6 @@ fn container_status(id: &str, container: &Container) -> cri::ContainerStatus {
 
 fn matches(labels: &HashMap<String, String>, selector: &HashMap<String, String>) -> bool {
     selector.iter().all(|(key, value)| labels.get(key) == Some(value))
-}
-
-fn missing(what: &str, id: &str) -> Status {
-    Status::not_found(format!("{what} {id} not found"))
 }
 
 fn not_here<T>(what: &str) -> Answer<T> {
@@ -208,14 +236,14 @@ impl RuntimeService for FakeRuntime {
     async fn version(&self, _: Request<cri::VersionRequest>) -> Answer<cri::VersionResponse> {
         Ok(Response::new(cri::VersionResponse {
             version: "0.1.0".to_owned(),
-            runtime_name: "fake".to_owned(),
-            runtime_version: "1.0".to_owned(),
+            runtime_name: self.0.profile.name().to_owned(),
+            runtime_version: self.0.profile.version().to_owned(),
             runtime_api_version: "v1".to_owned(),
         }))
     }
 
     async fn status(&self, _: Request<cri::StatusRequest>) -> Answer<cri::StatusResponse> {
-        let network = self.state().pod_cidr.is_some();
+        let network = !self.0.profile.wants_pod_cidr() || self.state().pod_cidr.is_some();
         let condition =
             |type_: &str, status| cri::RuntimeCondition { r#type: type_.to_owned(), status, ..Default::default() };
         let conditions = vec![condition("RuntimeReady", true), condition("NetworkReady", network)];
@@ -241,7 +269,11 @@ impl RuntimeService for FakeRuntime {
 
     async fn run_pod_sandbox(&self, request: Request<cri::RunPodSandboxRequest>) -> Answer<cri::RunPodSandboxResponse> {
         let config = request.into_inner().config.unwrap_or_default();
+        let cgroup = config.linux.as_ref().map(|linux| linux.cgroup_parent.as_str()).unwrap_or_default();
+        self.0.profile.check_cgroup(cgroup)?;
         let mut state = self.state();
+        let taken = state.sandboxes.iter().find(|(_, sandbox)| sandbox.config.metadata == config.metadata);
+        self.0.profile.check_name("pod", taken.map(|(id, _)| id))?;
         let (id, created_at) = (state.id("sandbox"), state.tick());
         state.calls.push("RunPodSandbox".to_owned());
         state.sandboxes.insert(id.clone(), Sandbox { config, ready: true, created_at });
@@ -277,7 +309,7 @@ impl RuntimeService for FakeRuntime {
     ) -> Answer<cri::PodSandboxStatusResponse> {
         let id = request.into_inner().pod_sandbox_id;
         let state = self.state();
-        let sandbox = state.sandboxes.get(&id).ok_or_else(|| missing("sandbox", &id))?;
+        let sandbox = state.sandboxes.get(&id).ok_or_else(|| self.0.profile.missing("sandbox", &id))?;
         let status = Some(sandbox_status(&id, sandbox));
         Ok(Response::new(cri::PodSandboxStatusResponse { status, ..cri::PodSandboxStatusResponse::default() }))
     }
@@ -306,8 +338,12 @@ impl RuntimeService for FakeRuntime {
         let config = request.config.unwrap_or_default();
         let mut state = self.state();
         if !state.sandboxes.get(&request.pod_sandbox_id).is_some_and(|sandbox| sandbox.ready) {
-            return Err(missing("sandbox", &request.pod_sandbox_id));
+            return Err(self.0.profile.stopped(&request.pod_sandbox_id));
         }
+        let of_sandbox = |container: &Container| container.sandbox == request.pod_sandbox_id;
+        let mut others = state.containers.iter().filter(|(_, container)| of_sandbox(container));
+        let taken = others.find(|(_, container)| container.config.metadata == config.metadata);
+        self.0.profile.check_name("container", taken.map(|(id, _)| id))?;
         let (id, created_at) = (state.id("container"), state.tick());
         let directory = request.sandbox_config.unwrap_or_default().log_directory;
         let log_path = format!("{directory}/{}", config.log_path);
@@ -334,7 +370,8 @@ impl RuntimeService for FakeRuntime {
         {
             let mut state = self.state();
             let now = state.tick();
-            let container = state.containers.get_mut(&id).ok_or_else(|| missing("container", &id))?;
+            let missing = || self.0.profile.missing("container", &id);
+            let container = state.containers.get_mut(&id).ok_or_else(missing)?;
             container.state = cri::ContainerState::ContainerRunning;
             container.started_at = now;
             let (name, log) = (container_name(container), container.log_path.clone());
@@ -355,10 +392,8 @@ impl RuntimeService for FakeRuntime {
         {
             let mut state = self.state();
             let now = state.tick();
-            let container = state
-                .containers
-                .get_mut(&request.container_id)
-                .ok_or_else(|| missing("container", &request.container_id))?;
+            let missing = || self.0.profile.missing("container", &request.container_id);
+            let container = state.containers.get_mut(&request.container_id).ok_or_else(missing)?;
             if container.state == cri::ContainerState::ContainerRunning {
                 container.state = cri::ContainerState::ContainerExited;
                 container.exit_code = 143;
@@ -403,12 +438,16 @@ impl RuntimeService for FakeRuntime {
     ) -> Answer<cri::ContainerStatusResponse> {
         let id = request.into_inner().container_id;
         let state = self.state();
-        let container = state.containers.get(&id).ok_or_else(|| missing("container", &id))?;
-        let status = Some(container_status(&id, container));
+        let missing = || self.0.profile.missing("container", &id);
+        let container = state.containers.get(&id).ok_or_else(missing)?;
+        let status = Some(container_status(self.0.profile, &id, container));
         Ok(Response::new(cri::ContainerStatusResponse { status, ..cri::ContainerStatusResponse::default() }))
     }
 
     async fn get_container_events(&self, _: Request<cri::GetEventsRequest>) -> Answer<Self::GetContainerEventsStream> {
+        if !self.0.profile.has_events() {
+            return Ok(Response::new(Box::pin(futures::stream::empty())));
+        }
         let events = tokio_stream::wrappers::BroadcastStream::new(self.0.events.subscribe());
         let events = events.filter_map(async |event| event.ok().map(Ok));
         Ok(Response::new(Box::pin(events)))
@@ -519,26 +558,45 @@ impl RuntimeService for FakeRuntime {
     }
 
     async fn runtime_config(&self, _: Request<cri::RuntimeConfigRequest>) -> Answer<cri::RuntimeConfigResponse> {
-        not_here("RuntimeConfig")
+        match self.0.profile.cgroup_driver() {
+            Some(driver) => Ok(Response::new(cri::RuntimeConfigResponse {
+                linux: Some(cri::LinuxRuntimeConfiguration { cgroup_driver: driver.into() }),
+            })),
+            None => not_here("RuntimeConfig"),
+        }
     }
 }
 
 #[tonic::async_trait]
 impl ImageService for FakeRuntime {
     async fn list_images(&self, _: Request<cri::ListImagesRequest>) -> Answer<cri::ListImagesResponse> {
-        let images = self.state().images.iter().map(|name| image(name)).collect();
+        let images = self.state().images.iter().map(|name| image(self.0.profile, name)).collect();
         Ok(Response::new(cri::ListImagesResponse { images }))
     }
 
     async fn image_status(&self, request: Request<cri::ImageStatusRequest>) -> Answer<cri::ImageStatusResponse> {
         let wanted = request.into_inner().image.unwrap_or_default().image;
-        let found = self.state().images.iter().find(|name| **name == wanted).map(|name| image(name));
+        let profile = self.0.profile;
+        let is_meant = |name: &&String| {
+            **name == profile.image_name(&wanted) || [profile.image_id(name), profile.image_ref(name)].contains(&wanted)
+        };
+        let found = self.state().images.iter().find(is_meant).map(|name| image(profile, name));
         Ok(Response::new(cri::ImageStatusResponse { image: found, ..cri::ImageStatusResponse::default() }))
     }
 
     async fn pull_image(&self, request: Request<cri::PullImageRequest>) -> Answer<cri::PullImageResponse> {
-        let image = request.into_inner().image.unwrap_or_default().image;
-        self.state().calls.push(format!("PullImage {image}"));
+        let request = request.into_inner();
+        let image = request.image.unwrap_or_default().image;
+        let mut state = self.state();
+        state.calls.push(format!("PullImage {image}"));
+        let profile = self.0.profile;
+        if state.private.contains(&image) {
+            if request.auth.unwrap_or_default().username.is_empty() {
+                return Err(Status::permission_denied(format!("{image} is not for everybody")));
+            }
+            state.images.push(profile.image_name(&image));
+            return Ok(Response::new(cri::PullImageResponse { image_ref: profile.image_ref(&image) }));
+        }
         Err(Status::not_found(format!("no registry has {image}")))
     }
 
@@ -551,6 +609,7 @@ impl ImageService for FakeRuntime {
     }
 }
 
-fn image(name: &str) -> cri::Image {
-    cri::Image { id: name.to_owned(), repo_tags: vec![name.to_owned()], size: 1000, ..cri::Image::default() }
+fn image(profile: Profile, name: &str) -> cri::Image {
+    let (id, repo_tags) = (profile.image_id(name), vec![name.to_owned()]);
+    cri::Image { id, repo_tags, repo_digests: vec![profile.image_ref(name)], size: 1000, ..cri::Image::default() }
 }

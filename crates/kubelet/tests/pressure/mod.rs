@@ -59,7 +59,14 @@ impl Stage {
     fn cgroup(&self, controller: &str, file: &str) -> Option<String> {
         let name = Instance::new(self.dir.path().join("data"), self.dir.path().join("run")).name();
         let root = Path::new("/sys/fs/cgroup");
-        let file = Path::new(&name).join("kubepods").join(file);
+        let driver = match self.runtime.profile().cgroup_driver() {
+            Some(cri::CgroupDriver::Systemd) => CgroupDriver::Systemd,
+            _ => CgroupDriver::Cgroupfs,
+        };
+        // A class of pods may stand before the file.
+        let (class, file) = file.split_once('/').map_or((None, file), |(class, file)| (Some(class), file));
+        let names: Vec<&str> = [name.as_str(), "kubepods"].into_iter().chain(class).collect();
+        let file = Path::new(driver.path(&names).trim_start_matches('/')).join(file);
         let found =
             [root.join(controller).join(&file), root.join(&file)].into_iter().find_map(|p| fs::read_to_string(p).ok());
         found.map(|text| text.trim().to_owned())

@@ -12,8 +12,8 @@ use kube::Api;
 use kube::api::{DeleteParams, Patch, PatchParams};
 use serde_json::{Value, json};
 
+use super::super::Stage;
 use super::with_volume;
-use crate::Stage;
 
 impl Stage {
     /// A file of the volume `v` of a pod.

@@ -8,8 +8,8 @@ use std::process::Command;
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Secret};
 use serde_json::{Value, json};
 
+use super::super::Stage;
 use super::{claimed, with_volume};
-use crate::Stage;
 
 /// A target with one disk, and the program that reaches it.
 struct Target {

@@ -409,7 +409,8 @@ async fn an_image_is_pulled_and_handed_to_the_runtime_as_a_volume() {
     let mount = config.mounts.iter().find(|mount| mount.container_path == "/v").expect("mounted");
     assert_eq!((mount.host_path.as_str(), mount.image_sub_path.as_str(), mount.readonly), ("", "sub", true));
     let image = mount.image.as_ref().expect("an image");
-    assert_eq!((image.image.as_str(), image.user_specified_image.as_str()), ("data:1", "data:1"));
+    let id = stage.runtime.profile().image_id("data:1");
+    assert_eq!((image.image.as_str(), image.user_specified_image.as_str()), (id.as_str(), "data:1"));
 }
 
 #[tokio::test]
