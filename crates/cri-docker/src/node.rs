@@ -48,7 +48,7 @@ pub(crate) async fn status(engine: &Arc<Engine>, request: StatusRequest) -> Resu
         status: Some(RuntimeStatus { conditions }),
         info,
         runtime_handlers: handlers(&engine.daemon.runtimes),
-        features: Some(RuntimeFeatures::default()),
+        features: Some(RuntimeFeatures { supplemental_groups_policy: true, ..RuntimeFeatures::default() }),
     })
 }
 

@@ -8,6 +8,7 @@ use bollard::query_parameters::{CreateContainerOptionsBuilder, InspectContainerO
 use cri::{ContainerConfig, CreateContainerRequest, CreateContainerResponse, Status};
 
 use super::body::{Parts, body};
+use super::groups;
 use super::stop::discard;
 use crate::engine::Engine;
 use crate::errors::Doing;
@@ -34,7 +35,15 @@ pub(crate) async fn create(
     let record = record(engine, &sandbox.id, &config, &image, log_path);
     let body = body(&Parts { engine, sandbox: &sandbox, config: &config, record: &record })?;
     let name = names::container(&metadata, &sandbox.record.metadata());
-    let container_id = create_named(engine, &name, body).await?;
+    let made = create_named(engine, &name, body.clone()).await?;
+    let context = config.linux.and_then(|linux| linux.security_context).unwrap_or_default();
+    let container_id = match groups::settle(engine, &made, &context, &image, &body).await? {
+        None => made,
+        Some(body) => {
+            discard(engine, &made).await?;
+            create_named(engine, &name, body).await?
+        }
+    };
     Ok(CreateContainerResponse { container_id })
 }
 

@@ -2,6 +2,7 @@
 
 mod body;
 mod create;
+mod groups;
 mod list;
 mod mounts;
 mod resources;

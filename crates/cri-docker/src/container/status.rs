@@ -3,10 +3,13 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use bollard::models::ContainerInspectResponse;
 use bollard::query_parameters::ListContainersOptionsBuilder;
-use cri::{ContainerState, ContainerStatus, ContainerStatusRequest, ContainerStatusResponse, ImageSpec, Status};
+use cri::{
+    ContainerState, ContainerStatus, ContainerStatusRequest, ContainerStatusResponse, ContainerUser, ImageSpec, Status,
+};
 
-use super::{Container, resources};
+use super::{Container, groups, resources};
 use crate::engine::Engine;
 use crate::errors::{DockerError, Doing};
 use crate::record;
@@ -92,6 +95,7 @@ fn of(container: &Container) -> ContainerStatus {
         log_path: record.log_path.clone(),
         resources: inspected.host_config.as_ref().map(resources::of),
         stop_signal: config.stop_signal,
+        user: user(inspected),
         ..ContainerStatus::default()
     };
     let state = inspected.state.clone().unwrap_or_default();
@@ -101,6 +105,13 @@ fn of(container: &Container) -> ContainerStatus {
         end(&mut status, &state, started_at.is_some());
     }
     status
+}
+
+/// The user of the first process, as far as it is certain.
+fn user(inspected: &ContainerInspectResponse) -> Option<ContainerUser> {
+    let user = inspected.config.as_ref().and_then(|config| config.user.as_deref());
+    let further = inspected.host_config.as_ref().and_then(|host| host.group_add.as_deref());
+    groups::user(user, further).map(|linux| ContainerUser { linux: Some(linux) })
 }
 
 /// How the container ended.
@@ -126,8 +137,6 @@ fn end(status: &mut ContainerStatus, state: &bollard::models::ContainerState, wa
 
 #[cfg(test)]
 mod tests {
-    use bollard::models::ContainerInspectResponse;
-
     use super::*;
 
     const NEVER: &str = "0001-01-01T00:00:00Z";

@@ -55,11 +55,42 @@ pub async fn containers_are_confined(machine: &mut Machine) {
     wanted.seccomp = Some(SecurityProfile { profile_type: ProfileType::RuntimeDefault.into(), ..Default::default() });
     let main = machine.run((&id, &config), main).await;
     let (text, _) = machine.exec(&main, "id; cat /proc/sys/net/ipv4/ip_unprivileged_port_start; touch /x").await;
-    assert!(text.contains("uid=1000 gid=7 groups=7,50") && text.contains("\n80"), "{text}");
+    assert!(text.contains("uid=1000(web) gid=7 groups=7,50,60(extra)\n") && text.contains("\n80"), "{text}");
     assert!(text.contains("Read-only file system"), "{text}");
     let (text, _) = machine.exec(&main, "grep -E '^(CapBnd|NoNewPrivs|Seccomp):' /proc/self/status").await;
     assert_eq!(text, "CapBnd:\t0000000000000000\nNoNewPrivs:\t1\nSeccomp:\t2");
     assert_eq!(machine.exec(&main, "cat /proc/keys").await.0, "", "it is masked");
+    machine.remove_pod(&id).await;
+}
+
+pub async fn users_have_the_groups_that_are_asked_for(machine: &mut Machine) {
+    let config = machine.pod("groups");
+    let id = machine.run_pod(&config).await;
+    let strict = cri::SupplementalGroupsPolicy::Strict;
+    for (name, group, policy, expected) in [
+        ("merged", None, cri::SupplementalGroupsPolicy::Merge, "gid=100(users) groups=100(users),50,60(extra)"),
+        ("merged-group", Some(7), cri::SupplementalGroupsPolicy::Merge, "gid=7 groups=7,50,60(extra)"),
+        ("strict", None, strict, "gid=100(users) groups=100(users),50"),
+        ("strict-group", Some(7), strict, "gid=7 groups=7,50"),
+    ] {
+        let mut main = container(name, "sleep 600");
+        let wanted = context(&mut main);
+        wanted.run_as_user = Some(cri::Int64Value { value: 1000 });
+        wanted.run_as_group = group.map(|value| cri::Int64Value { value });
+        wanted.supplemental_groups = vec![50];
+        wanted.set_supplemental_groups_policy(policy);
+        let main = machine.run((&id, &config), main).await;
+        let (text, _) = machine.exec(&main, "id").await;
+        let groups = |text: &str| {
+            let (first, all) = text.split_once(" groups=").expect("all groups");
+            let mut all: Vec<String> = all.split(',').map(str::to_owned).collect();
+            all.sort();
+            (first.to_owned(), all)
+        };
+        assert_eq!(groups(text.trim()), groups(&format!("uid=1000(web) {expected}")), "{name}");
+        let told = machine.status(&main).await.user.and_then(|user| user.linux);
+        assert_eq!(told.map(|user| user.uid), (name != "merged").then_some(1000), "{name}");
+    }
     machine.remove_pod(&id).await;
 }
 

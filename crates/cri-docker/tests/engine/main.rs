@@ -25,6 +25,7 @@ fn docker_engine_serves_cri() {
         pods::a_shared_process_namespace_has_a_parent_for_orphans(&mut machine).await;
         containers::processes_run_and_are_told_of(&mut machine).await;
         containers::containers_are_confined(&mut machine).await;
+        containers::users_have_the_groups_that_are_asked_for(&mut machine).await;
         containers::containers_end_as_they_are_told(&mut machine).await;
         containers::what_happens_is_told(&mut machine).await;
         containers::containers_are_measured_and_limited(&mut machine).await;

@@ -107,6 +107,13 @@ impl Machine {
     pub async fn import_busybox(&self) {
         let mut archive = tar::Builder::new(Vec::new());
         archive.append_path_with_name("/bin/busybox", "bin/busybox").expect("busybox-static is installed");
+        let accounts = [("etc/passwd", "web:x:1000:100::/:\n"), ("etc/group", "users:x:100:\nextra:x:60:web\n")];
+        for (path, text) in accounts {
+            let mut header = tar::Header::new_gnu();
+            header.set_mode(0o644);
+            header.set_size(text.len() as u64);
+            archive.append_data(&mut header, path, text.as_bytes()).expect("memory can be written");
+        }
         for applet in ["sh", "cat", "echo", "sleep", "id", "ps", "hostname", "touch", "true", "ls", "grep", "ip"] {
             let mut header = tar::Header::new_gnu();
             header.set_entry_type(tar::EntryType::Symlink);
