@@ -6,11 +6,14 @@
 
 mod confinement;
 mod connect;
+mod hpack;
+mod local;
 mod messages;
 mod serve;
 
 pub use confinement::{Labels, SecurityModules};
 pub use connect::{ConnectError, connect};
+pub use local::{Local, incoming};
 pub use messages::*;
 pub use serve::{ServeError, routes, serve, serve_routes};
 pub use tonic::service::Routes;

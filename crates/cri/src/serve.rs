@@ -2,7 +2,6 @@
 
 use base::Drain;
 use tokio::net::UnixListener;
-use tokio_stream::wrappers::UnixListenerStream;
 use tonic::service::Routes;
 use tonic::transport::Server;
 
@@ -39,7 +38,7 @@ pub fn routes<R: RuntimeService, I: ImageService>(runtime: R, image: I) -> Route
 
 /// Serves `routes` on `listener` until `drain` fires and the calls in flight have ended.
 pub async fn serve_routes(listener: UnixListener, routes: Routes, drain: Drain) -> Result<(), ServeError> {
-    let incoming = UnixListenerStream::new(listener);
+    let incoming = crate::incoming(listener);
     Server::builder().add_routes(routes).serve_with_incoming_shutdown(incoming, drain.drained_owned()).await?;
     Ok(())
 }

@@ -9,7 +9,6 @@ use cri::{Channel, Code, Status};
 use hyper_util::rt::TokioIo;
 use prost::Message;
 use tokio::net::UnixStream;
-use tokio_stream::wrappers::UnixListenerStream;
 use tonic::client::Grpc;
 use tonic::codegen::http::uri::PathAndQuery;
 use tonic::service::Routes;
@@ -79,7 +78,7 @@ pub async fn serve(env: &Env, socket: &Path, routes: Routes, drain: &Drain) {
         let served = match base::bind_socket(socket) {
             Ok(listener) => {
                 let server = Server::builder().add_routes(routes.clone());
-                let incoming = UnixListenerStream::new(listener);
+                let incoming = cri::incoming(listener);
                 let served = server.serve_with_incoming_shutdown(incoming, drain.clone().drained_owned()).await;
                 served.map_err(|err| error_chain(&err))
             }

@@ -1,8 +1,10 @@
-//! What `crictl` and scripts around it need: identifiers that were cut short, details as JSON objects, and the right
-//! refusals.
+//! What `crictl` and scripts around it need: identifiers that were cut short, details as JSON objects, the right
+//! refusals, and any name for the host.
 
 use cri::{Code, ContainerState, ImageSpec, LinuxContainerResources};
 use serde_json::Value;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::skip_without_privileges;
 use crate::sparse::{container, pod, run};
@@ -136,4 +138,45 @@ async fn the_runtime_says_what_it_is_and_what_it_has_not() {
     assert_eq!(err.code(), Code::Unimplemented);
     let request = cri::RunPodSandboxRequest { config: Some(pod("c")), runtime_handler: "unknown".to_owned() };
     assert_eq!(host.runtime.run_pod_sandbox(request).await.expect_err("nobody knows it").code(), Code::InvalidArgument);
+}
+
+/// A frame of HTTP/2 on the first stream, or on none.
+fn frame(kind: u8, flags: u8, stream: u8, content: &[u8]) -> Vec<u8> {
+    let length = u8::try_from(content.len()).expect("short");
+    [&[0, 0, length, kind, flags, 0, 0, 0, stream], content].concat()
+}
+
+#[tokio::test]
+async fn clients_may_call_the_host_by_the_sockets_path() {
+    skip_without_privileges!();
+    let host = Host::start().await;
+    let path = b"/runtime.v1.RuntimeService/Version";
+    for authority in [&b"localhost"[..], b"/run/skiff/cri.sock", b"%2Frun%2Fskiff%2Fcri.sock"] {
+        let text = |head: &[u8], text: &[u8]| [head, &[u8::try_from(text.len()).expect("short")], text].concat();
+        let fields = [
+            b"\x83\x86".to_vec(),
+            text(b"\x04", path),
+            text(b"\x41", authority),
+            text(b"\x0f\x10", b"application/grpc"),
+            [text(b"\x00", b"te"), text(b"", b"trailers")].concat(),
+        ];
+        let request = [
+            b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(),
+            frame(4, 0, 0, b""),
+            frame(1, 4, 1, &fields.concat()),
+            // A message of no bytes.
+            frame(0, 1, 1, &[0; 5]),
+        ];
+        let mut stream = tokio::net::UnixStream::connect(host.path("run/cri.sock")).await.expect("connected");
+        stream.write_all(&request.concat()).await.expect("written");
+        let mut answer = Vec::new();
+        let answered = async {
+            while !answer.windows(5).any(|text| text == b"skiff") {
+                assert!(stream.read_buf(&mut answer).await.expect("read") > 0, "refused: {answer:?}");
+                // A stream that was reset.
+                assert!(!answer.windows(9).any(|head| head == [0, 0, 4, 3, 0, 0, 0, 0, 1]), "{authority:?}");
+            }
+        };
+        tokio::time::timeout(std::time::Duration::from_secs(30), answered).await.expect("in time");
+    }
 }
