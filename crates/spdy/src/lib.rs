@@ -16,6 +16,7 @@ pub mod frame;
 pub mod headers;
 mod session;
 mod stream;
+pub mod tunnel;
 
 pub use connection::{Connection, ConnectionError, Driver, Incoming, Role};
 pub use headers::Headers;

@@ -3,10 +3,12 @@
 use std::convert::Infallible;
 use std::sync::Arc;
 
+use ::spdy::tunnel::carry;
 use base::{Drain, Tasks};
 use http::Request;
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::Role;
@@ -81,22 +83,33 @@ async fn serve_session(session: Session, protocol: Protocol, upgraded: Watched<T
                 }
             }
         }
-        Protocol::Spdy(version) => {
-            let (connection, driver) = ::spdy::Connection::new(upgraded, ::spdy::Role::Server);
-            let work = async {
-                match session {
-                    Session::PortForward(forward) => port_forward::spdy::run(forward, connection).await,
-                    Session::Exec(command) | Session::Attach(command) => {
-                        if let Some(remote) = spdy::accept(connection, version, command.wanted).await {
-                            run(command, Client::Spdy(Box::new(remote))).await;
-                        }
-                    }
+        Protocol::Spdy(version) => serve_spdy(session, version, upgraded).await,
+        Protocol::Tunnel => {
+            let socket = WebSocketStream::from_raw_socket(upgraded, Role::Server, None).await;
+            let (inner, outer) = tokio::io::duplex(TUNNEL);
+            // Either end takes the other along.
+            tokio::join!(carry(socket, outer), serve_spdy(session, spdy::Version::Text, inner));
+        }
+    }
+}
+
+/// How much may be on its way in a tunnel.
+const TUNNEL: usize = 64 * 1024;
+
+async fn serve_spdy<T: AsyncRead + AsyncWrite>(session: Session, version: spdy::Version, transport: T) {
+    let (connection, driver) = ::spdy::Connection::new(transport, ::spdy::Role::Server);
+    let work = async {
+        match session {
+            Session::PortForward(forward) => port_forward::spdy::run(forward, connection).await,
+            Session::Exec(command) | Session::Attach(command) => {
+                if let Some(remote) = spdy::accept(connection, version, command.wanted).await {
+                    run(command, Client::Spdy(Box::new(remote))).await;
                 }
-            };
-            if let ((), Err(err)) = tokio::join!(work, driver.run()) {
-                tracing::debug!(%err, "a streaming connection broke");
             }
         }
+    };
+    if let ((), Err(err)) = tokio::join!(work, driver.run()) {
+        tracing::debug!(%err, "a streaming connection broke");
     }
 }
 

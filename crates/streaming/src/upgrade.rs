@@ -1,5 +1,6 @@
 //! Switching a connection from HTTP to what the client speaks.
 
+use ::spdy::tunnel::PREFIX;
 use bytes::Bytes;
 use http::header::{CONNECTION, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, UPGRADE};
 use http::{HeaderMap, HeaderName, Request, Response, StatusCode};
@@ -20,6 +21,8 @@ const ACCEPTED_STREAM_PROTOCOLS: HeaderName = HeaderName::from_static("x-accepte
 pub(super) enum Protocol {
     WebSocket(channels::Version),
     Spdy(spdy::Version),
+    /// SPDY in the messages of a WebSocket; only for ports.
+    Tunnel,
 }
 
 type Answer = Response<Full<Bytes>>;
@@ -39,7 +42,7 @@ pub(super) fn answer<B>(streaming: &Streaming, request: &Request<B>) -> (Answer,
 
 fn agree(kind: &str, headers: &HeaderMap) -> Result<(Answer, Protocol), Box<Answer>> {
     if has_token(headers, UPGRADE, "websocket") {
-        return web_socket(headers);
+        return web_socket(kind, headers);
     }
     if has_token(headers, UPGRADE, "SPDY/3.1") {
         return spdy(kind, headers);
@@ -47,23 +50,31 @@ fn agree(kind: &str, headers: &HeaderMap) -> Result<(Answer, Protocol), Box<Answ
     Err(Box::new(refused(StatusCode::BAD_REQUEST, "only WebSocket and SPDY/3.1 connections are served here\n")))
 }
 
-fn web_socket(headers: &HeaderMap) -> Result<(Answer, Protocol), Box<Answer>> {
+fn web_socket(kind: &str, headers: &HeaderMap) -> Result<(Answer, Protocol), Box<Answer>> {
     let bad = |text: String| Box::new(refused(StatusCode::BAD_REQUEST, text));
     let key = headers.get(SEC_WEBSOCKET_KEY).map(|key| derive_accept_key(key.as_bytes()));
     let key = key.ok_or_else(|| bad("Sec-WebSocket-Key is missing\n".to_owned()))?;
-    let chosen = channels::Version::choose(headers.get_all(SEC_WEBSOCKET_PROTOCOL));
-    let (name, version) = chosen.ok_or_else(|| {
-        let spoken = channels::Version::names().join(", ");
-        bad(format!("no common subprotocol; those that are spoken here: {spoken}\n"))
-    })?;
+    let tunnel = Some(format!("{PREFIX}{PORT_FORWARDING}")).filter(|_| kind == "portforward");
+    let tunnel = tunnel.filter(|name| has_token(headers, SEC_WEBSOCKET_PROTOCOL, name));
+    let (name, protocol) = match tunnel {
+        Some(name) => (Some(name), Protocol::Tunnel),
+        None => {
+            let chosen = channels::Version::choose(headers.get_all(SEC_WEBSOCKET_PROTOCOL));
+            let (name, version) = chosen.ok_or_else(|| {
+                let spoken = channels::Version::names().join(", ");
+                bad(format!("no common subprotocol; those that are spoken here: {spoken}\n"))
+            })?;
+            (name.map(str::to_owned), Protocol::WebSocket(version))
+        }
+    };
     let mut response = switching("websocket");
-    if let Some(name) = name {
-        response.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(name));
+    let answers = [(SEC_WEBSOCKET_PROTOCOL, name), (SEC_WEBSOCKET_ACCEPT, Some(key))];
+    for (header, value) in answers.into_iter().filter_map(|(header, value)| Some((header, value?))) {
+        if let Ok(value) = HeaderValue::try_from(value) {
+            response.headers_mut().insert(header, value);
+        }
     }
-    if let Ok(key) = HeaderValue::from_str(&key) {
-        response.headers_mut().insert(SEC_WEBSOCKET_ACCEPT, key);
-    }
-    Ok((response, Protocol::WebSocket(version)))
+    Ok((response, protocol))
 }
 
 fn spdy(kind: &str, headers: &HeaderMap) -> Result<(Answer, Protocol), Box<Answer>> {

@@ -3,19 +3,16 @@
 
 use std::sync::Arc;
 
-use bytes::{Buf, Bytes};
-use futures::{SinkExt, StreamExt};
 use http::header::{
     CONNECTION, HeaderMap, HeaderName, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_KEY,
     SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE,
 };
 use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
-use hyper::upgrade::{OnUpgrade, Upgraded};
+use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use spdy::tunnel::{PREFIX, carry};
 use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::Role;
 
@@ -23,16 +20,10 @@ use super::forward::{join, passed};
 use crate::http::body::{self, Body};
 use crate::pipeline::Core;
 
-/// Before the name of the protocol that is spoken on SPDY's streams.
-const PREFIX: &str = "SPDY/3.1+";
-
-/// Behind it.
+/// Behind the name of the protocol that is spoken on SPDY's streams.
 const SUFFIX: &str = ".k8s.io";
 
 const STREAM_PROTOCOL: HeaderName = HeaderName::from_static("x-stream-protocol-version");
-
-/// How much is read at once.
-const CHUNK: usize = 32 * 1024;
 
 /// A tunnel that a client asks for.
 pub(super) struct Tunnel {
@@ -110,49 +101,4 @@ pub(super) fn switching(accept: HeaderValue, protocol: Option<HeaderValue>) -> R
         headers.insert(SEC_WEBSOCKET_PROTOCOL, protocol);
     }
     response
-}
-
-/// Carries SPDY's bytes until either end leaves.
-async fn carry(client: WebSocketStream<TokioIo<Upgraded>>, server: TokioIo<Upgraded>) {
-    let (mut sink, mut source) = client.split();
-    let (mut read, mut write) = tokio::io::split(server);
-    // Pings are answered while the source is read; the answers go out with what is sent next, or here.
-    let (answers, mut answered) = tokio::sync::mpsc::channel::<Bytes>(1);
-    let to_server = async {
-        while let Some(Ok(message)) = source.next().await {
-            match message {
-                Message::Binary(mut data) => {
-                    if data.has_remaining() && write.write_all_buf(&mut data).await.is_err() {
-                        return;
-                    }
-                }
-                // One that is still waiting will do.
-                Message::Ping(data) => drop(answers.try_send(data)),
-                Message::Close(_) => return,
-                Message::Text(_) | Message::Pong(_) | Message::Frame(_) => {}
-            }
-        }
-    };
-    let to_client = async {
-        let mut chunk = vec![0; CHUNK];
-        loop {
-            let message = tokio::select! {
-                read = read.read(&mut chunk) => match read {
-                    Ok(count @ 1..) => Message::Binary(Bytes::copy_from_slice(&chunk[..count])),
-                    Ok(_) | Err(_) => break,
-                },
-                Some(data) = answered.recv() => Message::Pong(data),
-            };
-            if sink.send(message).await.is_err() {
-                return;
-            }
-        }
-        // The client may be gone.
-        let _ = sink.close().await;
-    };
-    tokio::select! {
-        () = to_server => {}
-        () = to_client => {}
-    }
-    let _ = write.shutdown().await;
 }

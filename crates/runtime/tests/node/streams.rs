@@ -3,12 +3,14 @@
 use std::time::Duration;
 
 use futures::{SinkExt, StreamExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 
 use crate::skip_without_privileges;
+use crate::spdy_streams;
 use crate::support::{Host, container, strings};
 
 /// How long anything may take.
@@ -192,4 +194,51 @@ async fn ports_of_a_pod_are_reached() {
     let [data, ..] = collect(&mut socket).await;
     assert_eq!(data, [&*String::from_utf8_lossy(&port.to_le_bytes()), "ping"].concat());
     server.join().expect("the server is fine");
+}
+
+#[tokio::test]
+async fn ports_are_reached_over_spdy_in_a_websocket() {
+    skip_without_privileges!();
+    let mut host = Host::start().await;
+    host.import_busybox().await;
+    let sandbox = host.sandbox("tunnel").await;
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let port = listener.local_addr().expect("bound").port().to_string();
+    // The pod is in the machine's network, so this listener is as good as one of a container's: an echo.
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let (mut read, mut write) = stream.into_split();
+                tokio::io::copy(&mut read, &mut write).await
+            });
+        }
+    });
+    let request = cri::PortForwardRequest { pod_sandbox_id: sandbox.0.clone(), port: Vec::new() };
+    let url = host.runtime.port_forward(request).await.expect("an address").into_inner().url;
+    let socket = connect(&url, "SPDY/3.1+portforward.k8s.io").await.expect("connected");
+    let (inner, outer) = tokio::io::duplex(1 << 16);
+    let carried = tokio::spawn(spdy::tunnel::carry(socket, outer));
+    let (connection, driver) = spdy::Connection::new(inner, spdy::Role::Client);
+    tokio::spawn(driver.run());
+    for request in ["0", "1"] {
+        let headers = |kind| [("streamType", kind), ("port", port.as_str()), ("requestID", request)];
+        let mut error = spdy_streams::open(&connection, &headers("error")).await;
+        error.shutdown().await.expect("finished");
+        let data = spdy_streams::open(&connection, &headers("data")).await;
+        // More than any buffer on the way.
+        let sent = "0123456789abcdef".repeat(20_000);
+        let (mut read, mut write) = tokio::io::split(data);
+        let send = async {
+            write.write_all(sent.as_bytes()).await.expect("written");
+            write.shutdown().await.expect("finished");
+        };
+        let mut received = String::new();
+        let receive = tokio::time::timeout(DEADLINE, read.read_to_string(&mut received));
+        let ((), read) = tokio::join!(send, receive);
+        read.expect("in time").expect("read");
+        assert!(received == sent, "{} of {} bytes", received.len(), sent.len());
+        assert_eq!(spdy_streams::all(&mut error).await, "");
+    }
+    drop(connection);
+    tokio::time::timeout(DEADLINE, carried).await.expect("it ends with the client").expect("no panic");
 }
