@@ -338,6 +338,32 @@ async fn the_node_registers_and_becomes_ready_with_a_heartbeat() {
 }
 
 #[tokio::test]
+async fn what_was_made_and_not_started_is_started_and_counts_as_no_restart() {
+    let stage = Stage::new(&["image:1"]).await;
+    for (name, refused) in [("once", 1), ("twice", 2)] {
+        stage.runtime.refuse_starts(name, refused);
+        stage.create(pod(name).container(name, "image:1")).await;
+    }
+    // One that cannot be started at the second attempt either makes room for another.
+    for (name, made) in [("once", 1), ("twice", 2)] {
+        let container = stage.until_phase(name, "Running").await.container_statuses.expect("statuses").remove(0);
+        assert_eq!(container.restart_count, 0);
+        let creation = format!("CreateContainer {name}");
+        assert_eq!(stage.runtime.calls().iter().filter(|call| **call == creation).count(), made, "{name}");
+        if name == "once" {
+            stage.runtime.refuse_starts(name, 1);
+            stage.runtime.exit(name, 3);
+        }
+    }
+    let restarted = async || {
+        let container = stage.status("once").await.container_statuses?.pop()?;
+        container.ready.then_some(container).filter(|container| container.restart_count == 1)
+    };
+    let ended = stage.until("a restart", restarted).await.last_state.and_then(|state| state.terminated);
+    assert_eq!(ended.expect("an end").exit_code, 3);
+}
+
+#[tokio::test]
 async fn a_pod_runs_restarts_and_goes() {
     let stage = Stage::new(&["image:1"]).await;
     stage.create(web()).await;

@@ -49,12 +49,18 @@ pub enum CleanupError {
     Api(#[source] Box<kube::Error>),
 }
 
-/// Removes instances that nothing refers to any more: of each container's ended ones only the newest is kept.
+/// Removes instances that nothing refers to any more: of each container's ended ones only the newest is kept, and one that
+/// was never started where no newer one is there.
 pub async fn dead_instances(context: &Context, pod: &Pod, observed: &Observed) {
-    let mut kept = HashSet::new();
+    let (mut seen, mut ended) = (HashSet::new(), HashSet::new());
     for instance in &observed.containers {
-        let dead = matches!(instance.state, State::Exited | State::Created);
-        if !dead || kept.insert(instance.name.as_str()) {
+        let is_latest = seen.insert(instance.name.as_str());
+        let kept = match instance.state {
+            State::Exited => ended.insert(instance.name.as_str()),
+            State::Created => is_latest,
+            State::Running | State::Unknown => true,
+        };
+        if kept {
             continue;
         }
         let request = v1::RemoveContainerRequest { container_id: instance.id.clone() };

@@ -303,9 +303,11 @@ fn start(input: &Input<'_>, container: &Container, plan: &mut Plan) {
         plan.wake(until);
         return;
     }
+    // One that was made and never started is no restart.
+    let is_restart = |instance: &Instance| u32::from(instance.state != State::Created);
     plan.start.push(Start {
         name: container.name.clone(),
-        restart_count: last.map_or(0, |instance| instance.restart_count + 1),
+        restart_count: last.map_or(0, |instance| instance.restart_count + is_restart(instance)),
         ended_at,
     });
 }

@@ -19,7 +19,7 @@ use super::messages::termination_path;
 use super::observed::{Observed, Sandbox, State};
 use super::plan::Start;
 use super::references::References;
-use super::{dns, hosts, lifecycle, spec, users};
+use super::{dns, hosts, lifecycle, names, spec, users};
 use crate::context::Context;
 use crate::environment::{self, FieldContext, Inputs};
 use crate::images::rpc_message;
@@ -164,6 +164,53 @@ async fn start_container(
     container: &Container,
     start: &Start,
 ) -> Result<(), StartError> {
+    let id = match start_made(context, around, container).await? {
+        Some(id) => id,
+        None => make_and_start(context, around, container, start).await?,
+    };
+    let (pod, sandbox) = (around.pod, around.sandbox);
+    context.event(pod, Some(&container.name), EventType::Normal, "Started", "Container started".to_owned());
+    let log = cri_config::log_path(&container.name, start.restart_count);
+    context.logs.started(&id, cri_config::log_directory(&context.config.pod_logs_dir, pod).join(log));
+    let ips = if spec::host_network(pod) { &context.node_ips } else { &sandbox.ips };
+    post_start(context, pod, container, &id, ips).await
+}
+
+/// Starts the instance that was made and not started, where a kubelet or runtime before was broken off in between; its
+/// identifier. One that does not fit any more, or cannot be started, makes room for another of the same number.
+async fn start_made(
+    context: &Context,
+    around: &Surroundings<'_>,
+    container: &Container,
+) -> Result<Option<String>, StartError> {
+    let latest = around.observed.latest(&container.name);
+    let Some(made) = latest.filter(|instance| instance.state == State::Created) else { return Ok(None) };
+    let mut runtime = context.runtime.clone();
+    if made.sandbox_id == around.sandbox.id && made.hash == names::container_hash(container) {
+        let request = v1::StartContainerRequest { container_id: made.id.clone() };
+        let Err(refusal) = runtime.start_container(request).await else { return Ok(Some(made.id.clone())) };
+        let request = v1::ContainerStatusRequest { container_id: made.id.clone(), verbose: false };
+        let status = runtime.container_status(request).await.map(|answer| answer.into_inner().status);
+        match status.map(Option::unwrap_or_default) {
+            Ok(status) if status.state() == v1::ContainerState::ContainerCreated => {}
+            // Who was broken off has started it all the same, and it may be through by now.
+            Ok(status) if status.started_at > 0 => return Ok(Some(made.id.clone())),
+            _ => return Err(StartError::new("RunContainerError", refusal.message().to_owned())),
+        }
+    }
+    let request = v1::RemoveContainerRequest { container_id: made.id.clone() };
+    let removed = runtime.remove_container(request).await;
+    removed.map_err(|status| StartError::new("CreateContainerError", status.message().to_owned()))?;
+    Ok(None)
+}
+
+/// Makes an instance and starts it; its identifier.
+async fn make_and_start(
+    context: &Context,
+    around: &Surroundings<'_>,
+    container: &Container,
+    start: &Start,
+) -> Result<String, StartError> {
     let (pod, sandbox) = (around.pod, around.sandbox);
     let config_error = |message: String| StartError::new("CreateContainerConfigError", message);
     let users = pod_users(context, pod).await.map_err(|err| config_error(err.to_string()))?;
@@ -222,10 +269,7 @@ async fn start_container(
         .start_container(v1::StartContainerRequest { container_id: id.clone() })
         .await
         .map_err(|status| StartError::new("RunContainerError", status.message().to_owned()))?;
-    context.event(pod, Some(&container.name), EventType::Normal, "Started", "Container started".to_owned());
-    let log = cri_config::log_path(&container.name, start.restart_count);
-    context.logs.started(&id, cri_config::log_directory(&context.config.pod_logs_dir, pod).join(log));
-    post_start(context, pod, container, &id, ips).await
+    Ok(id)
 }
 
 /// The running instance that an ephemeral container is to see into, if it names one.

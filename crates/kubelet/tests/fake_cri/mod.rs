@@ -42,6 +42,8 @@ struct State {
     calls: Vec<String>,
     /// The memory that containers use, by name.
     memory: HashMap<String, u64>,
+    /// How many starts of containers are refused still, by name.
+    refused: HashMap<String, u32>,
 }
 
 struct Sandbox {
@@ -146,6 +148,11 @@ impl FakeRuntime {
     /// Says how much memory the containers of a name use.
     pub fn uses(&self, name: &str, bytes: u64) {
         self.state().memory.insert(name.to_owned(), bytes);
+    }
+
+    /// Has so many starts of the containers of a name come to nothing, as if the runtime had been killed meanwhile.
+    pub fn refuse_starts(&self, name: &str, count: u32) {
+        self.state().refused.insert(name.to_owned(), count);
     }
 
     /// Ends a running container by itself.
@@ -371,10 +378,15 @@ impl RuntimeService for FakeRuntime {
             let mut state = self.state();
             let now = state.tick();
             let missing = || self.0.profile.missing("container", &id);
+            let name = state.containers.get(&id).map(container_name).ok_or_else(missing)?;
+            if let Some(refused) = state.refused.get_mut(&name).filter(|refused| **refused > 0) {
+                *refused -= 1;
+                return Err(Status::unavailable("the runtime is away"));
+            }
             let container = state.containers.get_mut(&id).ok_or_else(missing)?;
             container.state = cri::ContainerState::ContainerRunning;
             container.started_at = now;
-            let (name, log) = (container_name(container), container.log_path.clone());
+            let log = container.log_path.clone();
             state.calls.push(format!("StartContainer {name}"));
             drop(state);
             if let Some(parent) = Path::new(&log).parent() {

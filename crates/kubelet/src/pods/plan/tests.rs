@@ -162,6 +162,14 @@ fn what_ended_is_started_again_as_the_policy_says() {
 }
 
 #[test]
+fn what_was_made_and_never_started_counts_as_no_restart() {
+    let pod = web().build();
+    let others = || Runtime::default().sandbox(0, true).running(&pod, "b");
+    check(&pod, &others().instance(&pod, "a", 0, State::Created, 0), "start a#0");
+    check(&pod, &others().exited(&pod, "a", 1).instance(&pod, "a", 1, State::Created, 0), "start a#1");
+}
+
+#[test]
 fn a_pod_whose_containers_have_all_ended_is_stopped_with_its_sidecars() {
     let pod = sidecar(web(), "side").restart_policy("Never").build();
     let done = |ready| Runtime::default().sandbox(0, ready).exited(&pod, "a", 0).exited(&pod, "b", 1);
