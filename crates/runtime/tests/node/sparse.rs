@@ -86,10 +86,10 @@ async fn containers_that_say_nothing_run_stop_and_go() {
             assert_eq!(host.status(&id).await.state(), ContainerState::ContainerRunning, "{name}");
         }
         if stops {
-            let begin = Instant::now();
             host.stop(&id, 60).await;
-            assert!(begin.elapsed() < Duration::from_secs(30), "it is asked, not killed");
-            assert_eq!(host.status(&id).await.state(), ContainerState::ContainerExited, "{name}");
+            let status = host.status(&id).await;
+            // It is asked, not killed.
+            assert_eq!((status.state(), status.exit_code == 137), (ContainerState::ContainerExited, false), "{name}");
         }
         for _ in 0..2 {
             let request = cri::RemoveContainerRequest { container_id: id.clone() };
