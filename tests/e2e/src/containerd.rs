@@ -7,6 +7,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use crate::images::{PAUSE, archives};
+use crate::machine;
 use crate::process::Process;
 
 /// A running containerd with the images of the tests. Dropping it ends it and what it runs.
@@ -34,6 +35,7 @@ state = "{state}"
   path = "{opt}"
 [plugins."io.containerd.grpc.v1.cri"]
   restrict_oom_score_adj = true
+  netns_mounts_under_state_dir = true
   sandbox_image = "{PAUSE}"
   [plugins."io.containerd.grpc.v1.cri".cni]
     bin_dir = "{bin}"
@@ -98,6 +100,11 @@ state = "{state}"
         files.filter(|file| !file.ends_with("loopback")).collect()
     }
 
+    /// Where something of pods is mounted: their network namespaces, shared memory and root filesystems.
+    pub fn mounts(&self) -> Vec<PathBuf> {
+        machine::mounts_below(self.dir.path())
+    }
+
     #[track_caller]
     fn ctr(&self, arguments: &[&str]) -> String {
         let output = self.try_ctr(arguments);
@@ -122,5 +129,7 @@ impl Drop for Containerd {
             self.try_ctr(&["tasks", "rm", "--force", task]);
         }
         self.process.kill();
+        // Those of pods that nobody has removed.
+        machine::unmount_below(self.dir.path());
     }
 }

@@ -34,7 +34,9 @@ impl Docker {
         let adapter = start_adapter(namespace, dir.path());
         let docker = Self { adapter, engine, namespace: namespace.to_owned(), dir };
         // The adapter makes its own image for what holds a pod's namespaces.
-        docker.docker(&["load", "--input", &archives[0].to_string_lossy()]);
+        for archive in archives.iter().filter(|archive| !archive.ends_with("pause.tar")) {
+            docker.docker(&["load", "--input", &archive.to_string_lossy()]);
+        }
         docker
     }
 

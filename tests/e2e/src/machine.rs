@@ -2,6 +2,7 @@
 //! from outside.
 
 use std::fs::File;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use nix::sched::{CloneFlags, setns};
@@ -110,6 +111,24 @@ pub fn run_inside<T: Send>(namespace: &str, action: impl FnOnce() -> T + Send) -
         });
         thread.join().expect("the action does not panic")
     })
+}
+
+/// Where something is mounted below a directory, the innermost first.
+pub(crate) fn mounts_below(dir: &Path) -> Vec<PathBuf> {
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let points = mounts.lines().filter_map(|line| line.split(' ').nth(4)).map(PathBuf::from);
+    let mut found: Vec<PathBuf> = points.filter(|point| point.starts_with(dir)).collect();
+    found.reverse();
+    found
+}
+
+/// Unmounts all of that.
+pub(crate) fn unmount_below(dir: &Path) {
+    for point in mounts_below(dir) {
+        if let Err(err) = nix::mount::umount2(&point, nix::mount::MntFlags::MNT_DETACH) {
+            eprintln!("cannot unmount {}: {err}", point.display());
+        }
+    }
 }
 
 fn ip(arguments: &[&str]) {

@@ -20,6 +20,7 @@ fn containerd_runs_pods() {
     let left = cluster.remove();
     assert!(left.is_empty(), "left behind:\n{}", left.join("\n"));
     assert_eq!(containerd.containers(), [""; 0]);
+    assert_eq!(containerd.mounts(), Vec::<std::path::PathBuf>::new());
     assert!(containerd.network_files().is_empty(), "{:?}", containerd.network_files());
 }
 
@@ -51,6 +52,8 @@ fn pods_run(cluster: &mut Cluster) {
 }
 
 fn services_lead_to_pods(cluster: &Cluster, kubectl: &Kubectl) {
+    // kubectl waits half a minute for the schema, which the server of a busy machine makes when it is first asked for.
+    kubectl.run(&["get", "--raw", "/openapi/v2"]);
     let example = skiff_e2e::workspace().join("examples/hello.yaml");
     kubectl.run(&["apply", "-f", &example.to_string_lossy()]);
     kubectl.run(&["rollout", "status", "deployment/hello", "--timeout=90s"]);

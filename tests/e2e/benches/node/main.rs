@@ -52,6 +52,9 @@ fn over_containerd(figures: &mut Figures) {
         Cost::measure(daemon, shims).note(figures);
     };
     measure(&cluster, figures, Some(&idle));
+    // While its runtime is there to be told.
+    let left = cluster.remove();
+    assert!(left.is_empty(), "left behind:\n{}", left.join("\n"));
 }
 
 fn latencies(cluster: Cluster, figures: &mut Figures) {

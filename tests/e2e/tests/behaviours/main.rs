@@ -28,7 +28,7 @@ use futures::FutureExt;
 use futures::future::LocalBoxFuture;
 use kube::Client;
 use kube::config::{KubeConfigOptions, Kubeconfig};
-use skiff_e2e::{Cluster, Containerd, Layout};
+use skiff_e2e::{Cluster, Containerd, Docker, Layout};
 use tokio::sync::Semaphore;
 use tokio::task::LocalSet;
 
@@ -134,6 +134,17 @@ fn nodes_over_containerd_behave_as_upstream_says() {
     let left = cluster.remove();
     assert!(left.is_empty(), "left behind:\n{}", left.join("\n"));
     assert_eq!(containerd.containers(), [""; 0]);
+    assert_eq!(containerd.mounts(), Vec::<std::path::PathBuf>::new());
+}
+
+#[test]
+fn nodes_over_docker_behave_as_upstream_says() {
+    let mut cluster = Cluster::prepare("bdk", Layout::OneProcess);
+    let docker = Docker::start(cluster.machines().first());
+    everywhere::hold(&mut cluster, &docker.options());
+    let left = cluster.remove();
+    assert!(left.is_empty(), "left behind:\n{}", left.join("\n"));
+    assert_eq!(docker.containers(), [""; 0]);
 }
 
 /// Those whose names hold what is asked for in the environment, all where nothing is.
