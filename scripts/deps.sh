@@ -5,7 +5,8 @@ set -euo pipefail
 
 # command -> package: what building needs (protoc: the CRI messages), what the node calls at run time, what tests need.
 wanted="protoc:protobuf-compiler gcc:gcc nft:nftables iptables:iptables ip:iproute2 busybox:busybox-static curl:curl
-        docker-registry:docker-registry skopeo:skopeo runc:runc /usr/lib/cni/bridge:containernetworking-plugins $*"
+        docker-registry:docker-registry skopeo:skopeo runc:runc crun:crun
+        /usr/lib/cni/bridge:containernetworking-plugins $*"
 
 missing=()
 for pair in $wanted; do
