@@ -4,6 +4,7 @@ mod containers;
 mod images;
 mod logs;
 mod pods;
+mod refusals;
 mod support;
 
 use support::Machine;
@@ -29,6 +30,7 @@ fn docker_engine_serves_cri() {
         containers::containers_end_as_they_are_told(&mut machine).await;
         containers::what_happens_is_told(&mut machine).await;
         containers::containers_are_measured_and_limited(&mut machine).await;
+        refusals::what_docker_has_not_is_refused(&mut machine).await;
         logs::logs_survive_the_adapter(&mut machine).await;
         logs::logs_are_rotated(&mut machine).await;
         machine.stop().await;
