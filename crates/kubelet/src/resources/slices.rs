@@ -7,6 +7,7 @@
 
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -178,27 +179,30 @@ impl Bus {
     {
         // Its end may be told as soon as it has begun.
         let mut told = MessageStream::from(&self.0);
-        let answer = match self.call(method, body).await {
-            Err(SliceError::Bus(zbus::Error::MethodError(name, ..))) if name.as_str() == idle => return Ok(false),
-            answer => answer?,
-        };
-        let job: OwnedObjectPath = answer.body().deserialize()?;
-        let end = async {
-            while let Some(message) = told.next().await {
-                let message = message?;
-                if message.header().member().is_none_or(|member| member != "JobRemoved") {
-                    continue;
+        let work = async {
+            let mut ended = Vec::new();
+            let mut call = pin!(self.call(method, body));
+            let answer = loop {
+                tokio::select! {
+                    answer = &mut call => break answer,
+                    // systemd tells of all units: what nobody reads would keep the answer back.
+                    Some(message) = told.next() => ended.extend(ended_job(&message?)),
                 }
-                let body = message.body();
-                let (_, ended, _, result): (u32, OwnedObjectPath, &str, &str) = body.deserialize()?;
-                if ended == job {
-                    return if result == "done" { Ok(()) } else { Err(SliceError::Job(result.to_owned())) };
+            };
+            let answer = match answer {
+                Err(SliceError::Bus(zbus::Error::MethodError(name, ..))) if name.as_str() == idle => return Ok(false),
+                answer => answer?,
+            };
+            let job: OwnedObjectPath = answer.body().deserialize()?;
+            loop {
+                if let Some((_, result)) = ended.iter().find(|(ended, _)| *ended == job) {
+                    return if result == "done" { Ok(true) } else { Err(SliceError::Job(result.clone())) };
                 }
+                let Some(message) = told.next().await else { return Err(SliceError::Silence) };
+                ended.extend(ended_job(&message?));
             }
-            Err(SliceError::Silence)
         };
-        tokio::time::timeout(PATIENCE, end).await.unwrap_or(Err(SliceError::Silence))?;
-        Ok(true)
+        tokio::time::timeout(PATIENCE, work).await.unwrap_or(Err(SliceError::Silence))
     }
 
     async fn call<B>(&self, method: &str, body: &B) -> Result<zbus::Message, SliceError>
@@ -207,6 +211,15 @@ impl Bus {
     {
         Ok(self.0.call_method(None::<&str>, PATH, Some(INTERFACE), method, body).await?)
     }
+}
+
+/// The job whose end a message tells, and how it ended.
+fn ended_job(message: &zbus::Message) -> Option<(OwnedObjectPath, String)> {
+    if message.header().member().is_none_or(|member| member != "JobRemoved") {
+        return None;
+    }
+    let (_, job, _, result): (u32, OwnedObjectPath, String, String) = message.body().deserialize().ok()?;
+    Some((job, result))
 }
 
 /// The name of the last slice of a path.
