@@ -15,7 +15,7 @@ use crate::csi;
 use crate::eviction;
 use crate::images::ImageSettings;
 use crate::managers;
-use crate::resources::{CgroupSettings, Reserved, SwapBehavior};
+use crate::resources::{CgroupSettings, CpuQuota, Reserved, SwapBehavior};
 use crate::server::AccessSettings;
 use crate::shutdown;
 use crate::volumes::Programs;
@@ -97,6 +97,8 @@ pub struct Config {
     pub container_log_max_workers: usize,
     /// How many processes a pod may have; 0 for no limit.
     pub pod_pids_limit: i64,
+    /// `cpuCFSQuota` and `cpuCFSQuotaPeriod`: how limits of CPU are enforced.
+    pub cpu_quota: CpuQuota,
     /// `--seccomp-default`: whether containers that name no seccomp profile get the runtime's.
     pub seccomp_default: bool,
     /// Where the node's programs are that mount what the kernel alone cannot.
@@ -182,6 +184,7 @@ impl Config {
             container_log_max_files: 5,
             container_log_max_workers: 1,
             pod_pids_limit: 0,
+            cpu_quota: CpuQuota::default(),
             seccomp_default: false,
             program_dirs: Programs::default().0,
             managers: managers::Settings::default(),

@@ -138,6 +138,7 @@ impl Context {
         NodeFacts {
             pod_logs_dir: &self.config.pod_logs_dir,
             dns: &self.dns,
+            cpu_quota: self.config.cpu_quota,
             seccomp_default: self.config.seccomp_default,
             seccomp_profiles: self.config.kubelet_dir().join("seccomp"),
         }
@@ -164,7 +165,7 @@ impl Context {
 
     /// What the runtime is told of a container's resources. The time on CPUs that are its own is not limited.
     pub fn container_resources(&self, pod: &Pod, container: &Container) -> cri::LinuxContainerResources {
-        let mut wanted = resources::container_resources(pod, container, &self.memory);
+        let mut wanted = resources::container_resources(pod, container, &self.memory, self.config.cpu_quota);
         if self.managers.own_cpus(spec::uid(pod), &container.name).is_some() {
             wanted.cpu_quota = -1;
         }
@@ -177,7 +178,7 @@ impl Context {
 
     /// What a pod's cgroup is set to.
     pub fn pod_limits(&self, pod: &Pod) -> resources::PodLimits {
-        let mut limits = resources::pod_cgroup_limits(pod, self.config.pod_pids_limit);
+        let mut limits = resources::pod_cgroup_limits(pod, self.config.pod_pids_limit, self.config.cpu_quota);
         limits.huge_pages = resources::huge_page_limits(&resources::pod_requests(pod), self.machine.huge_page_sizes());
         limits.cpu_quota = limits.cpu_quota.filter(|_| !self.managers.has_own_cpus(spec::uid(pod)));
         limits

@@ -12,8 +12,6 @@ const WITHOUT_EFFECT: &[(&str, &str)] = &[
     ("configMapAndSecretChangeDetectionStrategy", "changes are always watched"),
     ("containerLogMonitorInterval", "sizes are looked at each second"),
     ("contentType", "requests are JSON"),
-    ("cpuCFSQuota", "not built in"),
-    ("cpuCFSQuotaPeriod", "not built in"),
     ("cpuManagerReconcilePeriod", "containers are moved when the CPUs that they share change"),
     ("enableContentionProfiling", "there is no profiler"),
     ("enableControllerAttachDetach", "volumes are always attached by a controller"),

@@ -18,6 +18,8 @@ pub struct NodeFacts<'a> {
     pub pod_logs_dir: &'a Path,
     /// The node's part in resolver configurations.
     pub dns: &'a dns::NodeDns,
+    /// How limits of CPU are enforced.
+    pub cpu_quota: resources::CpuQuota,
     /// Whether the runtime's seccomp profile is for containers that name none.
     pub seccomp_default: bool,
     /// Where the node's seccomp profiles are.
@@ -98,8 +100,8 @@ pub fn sandbox_config(pod: &Pod, attempt: u32, place: &PodPlace, node: &NodeFact
             cgroup_parent: place.cgroup.clone(),
             security_context: Some(sandbox_security(pod, &security, place.users)),
             sysctls: sysctls.map(|sysctl| (sysctl.name.clone(), sysctl.value.clone())).collect(),
-            overhead: Some(resources::overhead_resources(pod)),
-            resources: Some(resources::pod_resources(pod)),
+            overhead: Some(resources::overhead_resources(pod, node.cpu_quota)),
+            resources: Some(resources::pod_resources(pod, node.cpu_quota)),
         }),
         windows: None,
     }

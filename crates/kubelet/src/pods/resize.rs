@@ -301,7 +301,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::resources::NodeMemory;
+    use crate::resources::{CpuQuota, NodeMemory};
 
     fn pod(limit: &str, policy: &str) -> Pod {
         let resources = json!({"requests": {"cpu": "100m"}, "limits": {"memory": limit}});
@@ -312,7 +312,7 @@ mod tests {
 
     fn instance(pod: &Pod, state: State) -> Instance {
         let container = spec::container(pod, "c").expect("it is there");
-        let resources = Some(resources::container_resources(pod, &container, &NodeMemory::default()));
+        let resources = Some(resources::container_resources(pod, &container, &NodeMemory::default(), CpuQuota::default()));
         Instance { id: "1".to_owned(), name: "c".to_owned(), state, resources, ..Instance::default() }
     }
 
@@ -321,7 +321,7 @@ mod tests {
     fn check(state: State, old: &str, new: &Pod, expected: Option<(i64, bool)>) {
         let running = instance(&pod(old, "NotRequired"), state);
         let found = changes(new, &[running], &|container| {
-            resources::container_resources(new, container, &NodeMemory::default())
+            resources::container_resources(new, container, &NodeMemory::default(), CpuQuota::default())
         });
         let found = found.first().map(|change| {
             let actual = change.instance.resources.as_ref();

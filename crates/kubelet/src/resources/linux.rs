@@ -11,8 +11,6 @@ use super::cgroups::PodLimits;
 use super::swap::NodeSwap;
 use crate::pods::spec;
 
-/// The period over which a CPU quota is counted, in microseconds.
-const CPU_PERIOD: i64 = 100_000;
 /// The smallest quota the kernel takes.
 const MIN_QUOTA: i64 = 1_000;
 const MIN_SHARES: i64 = 2;
@@ -34,25 +32,51 @@ pub struct NodeMemory {
     pub kills_groups: bool,
 }
 
+/// How limits of CPU are enforced: by a quota for each period.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CpuQuota {
+    /// `cpuCFSQuota`: whether they are at all.
+    pub is_enforced: bool,
+    /// `cpuCFSQuotaPeriod` in microseconds.
+    pub period: i64,
+}
+
+impl Default for CpuQuota {
+    fn default() -> Self {
+        Self { is_enforced: true, period: 100_000 }
+    }
+}
+
+impl CpuQuota {
+    /// Thousandths of a CPU as microseconds of each period; 0 for no limit, -1 for one that is lifted.
+    fn of(self, milli: i64) -> i64 {
+        match (milli > 0, self.is_enforced) {
+            (false, _) => 0,
+            (true, false) => -1,
+            (true, true) => (milli.saturating_mul(self.period) / 1000).max(MIN_QUOTA),
+        }
+    }
+}
+
 /// Thousandths of a CPU as shares.
 pub fn shares(milli: i64) -> i64 {
     if milli <= 0 { MIN_SHARES } else { (milli.saturating_mul(1024) / 1000).clamp(MIN_SHARES, MAX_SHARES) }
 }
 
-/// Thousandths of a CPU as a quota for each period; 0 for no limit.
-pub fn quota(milli: i64) -> i64 {
-    if milli <= 0 { 0 } else { (milli.saturating_mul(CPU_PERIOD) / 1000).max(MIN_QUOTA) }
-}
-
 /// What the runtime is told of a container's resources.
-pub fn container_resources(pod: &Pod, container: &Container, node: &NodeMemory) -> LinuxContainerResources {
+pub fn container_resources(
+    pod: &Pod,
+    container: &Container,
+    node: &NodeMemory,
+    cpu: CpuQuota,
+) -> LinuxContainerResources {
     let requirements = container.resources.clone().unwrap_or_default();
     let of = |list, resource| container_amount(list, resource);
     let cpu_limit = of(requirements.limits.as_ref(), "cpu").unwrap_or(0);
     let cpu_request = of(requirements.requests.as_ref(), "cpu").unwrap_or(cpu_limit);
     let mut resources = LinuxContainerResources {
-        cpu_period: CPU_PERIOD,
-        cpu_quota: quota(cpu_limit),
+        cpu_period: cpu.period,
+        cpu_quota: cpu.of(cpu_limit),
         cpu_shares: shares(cpu_request),
         memory_limit_in_bytes: of(requirements.limits.as_ref(), "memory").unwrap_or(0),
         oom_score_adj: oom_score_adj(pod, container, node.capacity),
@@ -75,21 +99,21 @@ pub fn agree(actual: &LinuxContainerResources, wanted: &LinuxContainerResources)
 }
 
 /// What the runtime is told of a pod's resources as a whole, without those that running it takes.
-pub fn pod_resources(pod: &Pod) -> LinuxContainerResources {
-    together(&own_requests(pod), &own_limits(pod))
+pub fn pod_resources(pod: &Pod, cpu: CpuQuota) -> LinuxContainerResources {
+    together(&own_requests(pod), &own_limits(pod), cpu)
 }
 
 /// What the runtime is told of the resources that running a pod takes.
-pub fn overhead_resources(pod: &Pod) -> LinuxContainerResources {
+pub fn overhead_resources(pod: &Pod, cpu: CpuQuota) -> LinuxContainerResources {
     let overhead = pod_overhead(pod);
-    if overhead.is_empty() { LinuxContainerResources::default() } else { together(&overhead, &overhead) }
+    if overhead.is_empty() { LinuxContainerResources::default() } else { together(&overhead, &overhead, cpu) }
 }
 
-fn together(requests: &Amounts, limits: &Amounts) -> LinuxContainerResources {
+fn together(requests: &Amounts, limits: &Amounts, cpu: CpuQuota) -> LinuxContainerResources {
     let amount = |map: &Amounts, name: &str| map.get(name).copied().unwrap_or(0);
     LinuxContainerResources {
-        cpu_period: CPU_PERIOD,
-        cpu_quota: quota(amount(limits, "cpu")),
+        cpu_period: cpu.period,
+        cpu_quota: cpu.of(amount(limits, "cpu")),
         cpu_shares: shares(amount(requests, "cpu")),
         memory_limit_in_bytes: amount(limits, "memory"),
         ..LinuxContainerResources::default()
@@ -97,13 +121,13 @@ fn together(requests: &Amounts, limits: &Amounts) -> LinuxContainerResources {
 }
 
 /// What the pod's own cgroup is set to.
-pub fn pod_cgroup_limits(pod: &Pod, pids: i64) -> PodLimits {
+pub fn pod_cgroup_limits(pod: &Pod, pids: i64, cpu: CpuQuota) -> PodLimits {
     let (requests, limits) = (pod_requests(pod), pod_limits(pod));
     let limit = |name: &str| limits.get(name).copied().filter(|amount| *amount > 0);
     PodLimits {
         cpu_shares: shares(requests.get("cpu").copied().unwrap_or(0)),
-        cpu_quota: limit("cpu").map(quota),
-        cpu_period: CPU_PERIOD,
+        cpu_quota: limit("cpu").map(|milli| cpu.of(milli)).filter(|quota| *quota > 0),
+        cpu_period: cpu.period,
         memory: limit("memory"),
         pids: Some(pids).filter(|pids| *pids > 0),
         huge_pages: Vec::new(),
@@ -208,9 +232,31 @@ mod tests {
         let figures = |resources: &LinuxContainerResources| {
             (resources.cpu_shares, resources.cpu_quota, resources.memory_limit_in_bytes)
         };
-        assert_eq!(figures(&pod_resources(&pod)), (512, 100_000, 128 * MI));
-        assert_eq!(figures(&overhead_resources(&pod)), (256, 25_000, 32 * MI));
-        let limits = pod_cgroup_limits(&pod, 0);
+        let cpu = CpuQuota::default();
+        assert_eq!(figures(&pod_resources(&pod, cpu)), (512, 100_000, 128 * MI));
+        assert_eq!(figures(&overhead_resources(&pod, cpu)), (256, 25_000, 32 * MI));
+        let limits = pod_cgroup_limits(&pod, 0, cpu);
         assert_eq!((limits.cpu_shares, limits.cpu_quota, limits.memory), (768, Some(125_000), Some(160 * MI)));
+    }
+    /// Quota and period of a container, of its pod's cgroup, and of the pod as the runtime is told of it.
+    #[track_caller]
+    fn check_quota(limit: &str, cpu: CpuQuota, expected: (i64, Option<i64>)) {
+        let pod = pod(&json!({"containers": [{"name": "a", "resources": {"limits": {"cpu": limit}}}]}));
+        let container = spec::container(&pod, "a").expect("it is there");
+        let resources = container_resources(&pod, &container, &NodeMemory::default(), cpu);
+        let limits = pod_cgroup_limits(&pod, 0, cpu);
+        assert_eq!((resources.cpu_quota, limits.cpu_quota), expected);
+        assert_eq!(pod_resources(&pod, cpu).cpu_quota, expected.0);
+        assert_eq!((resources.cpu_period, limits.cpu_period), (cpu.period, cpu.period));
+        assert!(resources.cpu_shares > 2, "shares are there in any case");
+    }
+
+    #[test]
+    fn limits_of_cpu_are_enforced_as_the_node_is_told() {
+        let usual = CpuQuota::default();
+        check_quota("500m", usual, (50_000, Some(50_000)));
+        check_quota("5m", usual, (1_000, Some(1_000)));
+        check_quota("500m", CpuQuota { period: 10_000, ..usual }, (5_000, Some(5_000)));
+        check_quota("500m", CpuQuota { is_enforced: false, ..usual }, (-1, None));
     }
 }

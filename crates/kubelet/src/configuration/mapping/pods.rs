@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use super::super::document::KubeletConfiguration;
 use super::{Config, count};
+use crate::resources::CpuQuota;
 
 pub(super) fn set(from: &KubeletConfiguration, config: &mut Config) {
     config.static_pod_path = Some(PathBuf::from(&from.static_pod_path)).filter(|path| !path.as_os_str().is_empty());
@@ -12,5 +13,7 @@ pub(super) fn set(from: &KubeletConfiguration, config: &mut Config) {
     config.resolv_conf = PathBuf::from(&from.resolv_conf);
     config.pod_pids_limit = count(from.pod_pids_limit.max(0));
     config.max_back_off = from.crash_loop_back_off.max_container_restart_period.get();
+    let period = i64::try_from(from.cpu_cfs_quota_period.get().as_micros()).unwrap_or(i64::MAX);
+    config.cpu_quota = CpuQuota { is_enforced: from.cpu_cfs_quota, period };
     config.seccomp_default = from.seccomp_default;
 }

@@ -55,7 +55,10 @@ impl Scene {
             starting: &[],
             failure: self.failure.as_ref(),
             resizes: &[],
-            resources: &|container| resources::container_resources(pod, container, &resources::NodeMemory::default()),
+            resources: &|container| {
+                let (memory, cpu) = (resources::NodeMemory::default(), resources::CpuQuota::default());
+                resources::container_resources(pod, container, &memory, cpu)
+            },
             ending: self.ending,
             stopped: self.stopped,
             runtime: "skiff",
