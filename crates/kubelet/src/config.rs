@@ -16,6 +16,7 @@ use crate::eviction;
 use crate::images::ImageSettings;
 use crate::managers;
 use crate::resources::{CgroupSettings, CpuQuota, Reserved, SwapBehavior};
+use crate::pods::AllowedSysctls;
 use crate::server::AccessSettings;
 use crate::shutdown;
 use crate::volumes::Programs;
@@ -95,6 +96,8 @@ pub struct Config {
     pub container_log_max_files: usize,
     /// `containerLogMaxWorkers`: how many logs are rotated at a time.
     pub container_log_max_workers: usize,
+    /// `allowedUnsafeSysctls`: settings of the kernel that pods may change, beside those that only they feel.
+    pub allowed_sysctls: AllowedSysctls,
     /// How many processes a pod may have; 0 for no limit.
     pub pod_pids_limit: i64,
     /// `cpuCFSQuota` and `cpuCFSQuotaPeriod`: how limits of CPU are enforced.
@@ -183,6 +186,7 @@ impl Config {
             container_log_max_bytes: 10 << 20,
             container_log_max_files: 5,
             container_log_max_workers: 1,
+            allowed_sysctls: AllowedSysctls::default(),
             pod_pids_limit: 0,
             cpu_quota: CpuQuota::default(),
             seccomp_default: false,

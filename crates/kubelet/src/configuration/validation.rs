@@ -11,6 +11,7 @@ use edge::TlsSettings;
 
 use super::document::KubeletConfiguration;
 use super::duration::GoDuration;
+use crate::pods::AllowedSysctls;
 
 mod enforcement;
 mod eviction;
@@ -30,6 +31,9 @@ pub fn check(configuration: &KubeletConfiguration) -> Result<(), Vec<String>> {
     images(configuration, &gates, &mut wrong);
     logs(configuration, &gates, &mut wrong);
     taints(configuration, &mut wrong);
+    if let Err(err) = AllowedSysctls::new(&configuration.allowed_unsafe_sysctls) {
+        wrong.push(format!("allowedUnsafeSysctls: {err}"));
+    }
     enforcement::check(configuration, &mut wrong);
     eviction::check(configuration, &mut wrong);
     if wrong.is_empty()

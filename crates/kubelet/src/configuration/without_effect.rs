@@ -6,7 +6,6 @@ use super::document::KubeletConfiguration;
 
 /// Fields that do nothing here, and why. One that is set to something else than its default is named at the start.
 const WITHOUT_EFFECT: &[(&str, &str)] = &[
-    ("allowedUnsafeSysctls", "not built in"),
     ("cgroupRoot", "cgroups of pods are below that of the installation"),
     ("cgroupsPerQOS", "each quality of service always has its cgroup"),
     ("configMapAndSecretChangeDetectionStrategy", "changes are always watched"),

@@ -40,7 +40,7 @@ use client::{Event, ObjectKey};
 use k8s_openapi::api::core::v1::{Pod, PodSpec};
 use tokio::sync::{Notify, watch};
 
-pub use admission::matches_node;
+pub use admission::{AllowedSysctls, InvalidSysctl, matches_node};
 pub use allocation::Allocations;
 pub use backoff::BackOff;
 pub use cleanup::{CleanupError, delete_from_api, remove_unused_containers};

@@ -312,7 +312,8 @@ mod tests {
 
     fn instance(pod: &Pod, state: State) -> Instance {
         let container = spec::container(pod, "c").expect("it is there");
-        let resources = Some(resources::container_resources(pod, &container, &NodeMemory::default(), CpuQuota::default()));
+        let resources =
+            Some(resources::container_resources(pod, &container, &NodeMemory::default(), CpuQuota::default()));
         Instance { id: "1".to_owned(), name: "c".to_owned(), state, resources, ..Instance::default() }
     }
 

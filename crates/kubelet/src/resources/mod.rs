@@ -14,6 +14,8 @@ pub use amounts::{Amounts, QosClass, amounts, container_amount, pod_limit_sums, 
 pub use cgroups::{CgroupError, Cgroups, PodLimits};
 pub use driver::{CgroupDriver, CgroupSettings};
 pub use huge_pages::{huge_page_limits, huge_page_resource};
-pub use linux::{CpuQuota, NodeMemory, agree, container_resources, overhead_resources, pod_cgroup_limits, pod_resources, shares};
+pub use linux::{
+    CpuQuota, NodeMemory, agree, container_resources, overhead_resources, pod_cgroup_limits, pod_resources, shares,
+};
 pub use reserved::{Enforced, Reserved};
 pub use swap::{NodeSwap, SwapBehavior, SwapControl};

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use super::super::document::KubeletConfiguration;
 use super::{Config, count};
+use crate::pods::AllowedSysctls;
 use crate::resources::CpuQuota;
 
 pub(super) fn set(from: &KubeletConfiguration, config: &mut Config) {
@@ -13,6 +14,8 @@ pub(super) fn set(from: &KubeletConfiguration, config: &mut Config) {
     config.resolv_conf = PathBuf::from(&from.resolv_conf);
     config.pod_pids_limit = count(from.pod_pids_limit.max(0));
     config.max_back_off = from.crash_loop_back_off.max_container_restart_period.get();
+    // They have been judged.
+    config.allowed_sysctls = AllowedSysctls::new(&from.allowed_unsafe_sysctls).unwrap_or_default();
     let period = i64::try_from(from.cpu_cfs_quota_period.get().as_micros()).unwrap_or(i64::MAX);
     config.cpu_quota = CpuQuota { is_enforced: from.cpu_cfs_quota, period };
     config.seccomp_default = from.seccomp_default;

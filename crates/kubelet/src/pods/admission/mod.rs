@@ -17,6 +17,7 @@ use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::Api;
 
 pub use place::matches_node;
+pub use sysctls::{AllowedSysctls, InvalidSysctl};
 
 use super::resize::Pending;
 use super::{Failure, spec};
@@ -52,7 +53,7 @@ pub enum Refusal {
     #[error("forbidden sysctl: \"{0}\" not allowlisted")]
     Sysctl(String),
     /// A sysctl of a namespace that the pod shares with the node.
-    #[error("forbidden sysctl: \"{0}\" not allowed with {1} enabled")]
+    #[error("forbidden sysctl: \"{0}\" not allowed with host {1} enabled")]
     SysctlOfHost(String, &'static str),
     /// A profile of AppArmor that the kernel cannot enforce.
     #[error("Cannot enforce AppArmor: AppArmor is not enabled on the host")]
@@ -111,7 +112,7 @@ pub async fn admit(context: &Context, pod: &Pod) -> Result<(), Refusal> {
         return Err(Refusal::NodeShutdown);
     }
     pressure::check(pod, &context.conditions.all())?;
-    sysctls::check(pod)?;
+    context.config.allowed_sysctls.check(pod)?;
     let others: Vec<Arc<Pod>> = others(context, pod)
         .map(|other| context.allocations.allocated(&other))
         // Of two new pods the older one has precedence; what runs already is never displaced.
