@@ -27,7 +27,7 @@ pub use env::{Env, Random};
 pub use errors::error_chain;
 pub use files::FileWatch;
 pub use instance::Instance;
-pub use limits::{lower_open_files, raise_open_files, restore_open_files};
+pub use limits::{allow_open_files, lower_open_files, raise_open_files, restore_open_files};
 pub use networks::{Networks, NetworksError, nth_address};
 pub use sockets::{BindError, bind_socket};
 pub use sys::watch_descriptor;

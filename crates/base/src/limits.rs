@@ -26,6 +26,23 @@ pub fn raise_open_files() -> io::Result<Option<u64>> {
     Ok(found.maximum)
 }
 
+/// Lets this process have so many files open at least, beyond what systems let processes give themselves if it may.
+///
+/// # Errors
+///
+/// When the system refuses.
+pub fn allow_open_files(count: u64) -> io::Result<()> {
+    FOUND.get_or_init(|| getrlimit(Resource::Nofile));
+    let now = getrlimit(Resource::Nofile);
+    match now.current {
+        Some(current) if current < count => {
+            let maximum = now.maximum.map(|maximum| maximum.max(count));
+            Ok(setrlimit(Resource::Nofile, Rlimit { current: Some(count), maximum })?)
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Gives this process the limit of open files that it, or the one that it was forked from, found before it raised that.
 ///
 /// # Errors
@@ -67,5 +84,10 @@ mod tests {
         assert_eq!(limits_of(restore_open_files(&mut Command::new("sh"))), format!("500 {hard}"));
         lower_open_files().expect("it may be lowered");
         assert_eq!(getrlimit(Resource::Nofile).current, Some(500));
+        for (count, expected) in [(400, 500), (600, 600)] {
+            allow_open_files(count).expect("it may be raised");
+            assert_eq!(getrlimit(Resource::Nofile).current, Some(expected));
+        }
+        assert_eq!(limits_of(restore_open_files(&mut Command::new("sh"))), format!("500 {hard}"));
     }
 }

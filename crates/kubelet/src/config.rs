@@ -124,6 +124,12 @@ pub struct Config {
     pub pods_per_core: u32,
     /// `crashLoopBackOff.maxContainerRestartPeriod`: the longest wait before a container that failed is started again.
     pub max_back_off: Duration,
+    /// `oomScoreAdj`: how readily the kernel kills the kubelet when memory runs out, if that is for it to say.
+    pub oom_score_adj: Option<i32>,
+    /// `maxOpenFiles`: how many files it may have open at least.
+    pub max_open_files: Option<u64>,
+    /// `protectKernelDefaults`: whether a kernel is refused that does not do what the kubelet counts on.
+    pub protect_kernel_defaults: bool,
     /// `failCgroupV1`: whether a machine with cgroup v1 is refused.
     pub fail_cgroup_v1: bool,
     /// `shutdownGracePeriod` and its like: how long the machine's shutdown waits for pods.
@@ -200,6 +206,9 @@ impl Config {
             lease_seconds: 40,
             pods_per_core: 0,
             max_back_off: Duration::from_secs(300),
+            oom_score_adj: None,
+            max_open_files: None,
+            protect_kernel_defaults: false,
             fail_cgroup_v1: false,
             shutdown: shutdown::Settings::default(),
             cgroups: CgroupSettings::default(),

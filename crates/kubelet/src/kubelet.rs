@@ -18,7 +18,7 @@ use crate::eviction::{self, Conditions};
 use crate::images::{self, ImageCollector, ProvidersError, Puller};
 use crate::managers::{self, HintProvider, Managers, ManagersError};
 use crate::metrics::Metrics;
-use crate::node::{self, Machine, MachineError};
+use crate::node::{self, KernelError, Machine, MachineError};
 use crate::plugins;
 use crate::pod_resources;
 use crate::pods::{self, Allocations, NodeDns, NodePods, Pulse, StatusManager, UserRanges, Workers, parse_resolv_conf};
@@ -58,6 +58,9 @@ pub enum BuildError {
     /// The machine cannot be looked at.
     #[error(transparent)]
     Machine(#[from] MachineError),
+    /// The kernel does not do what the kubelet counts on, and is not to be touched.
+    #[error(transparent)]
+    Kernel(#[from] KernelError),
     /// The machine swaps, and the kubelet is told not to stand that.
     #[error("running with swap on is not supported, please disable swap or set --fail-swap-on flag to false")]
     SwapOn,
@@ -95,6 +98,7 @@ impl Kubelet {
         for (field, reason) in config.configuration.without_effect() {
             tracing::warn!(field, reason, "a field of the kubelet's configuration does nothing");
         }
+        node::prepare(&config)?;
         let puller = Puller::new(&config, env.clone())?;
         if config.node_ips.is_empty() {
             return Err(BuildError::NoAddress);

@@ -3,6 +3,7 @@
 mod lease;
 mod machine;
 mod oom;
+mod process;
 mod register;
 mod runtime;
 mod shares;
@@ -22,6 +23,7 @@ pub use lease::renew;
 pub use machine::{Machine, MachineError, architecture, disk_usage, kubelet_version, meminfo, memory};
 pub use oom::watch_oom;
 pub use runtime::cgroup_driver;
+pub use process::{KernelError, prepare};
 pub use shares::share;
 
 use crate::context::Shared;

@@ -253,9 +253,10 @@ pub(crate) fn update_spec(container: &Container, change: &cri::LinuxContainerRes
     disk::write_json(&path, &document)
 }
 
+/// Who says nothing gets the usual score, and not that of the node's own processes.
 fn oom_score_adj(config: &ContainerConfig) -> Option<i32> {
-    let resources = config.linux.as_ref()?.resources.as_ref()?;
-    i32::try_from(resources.oom_score_adj).ok()
+    let resources = config.linux.as_ref().and_then(|linux| linux.resources.as_ref());
+    i32::try_from(resources.map_or(0, |resources| resources.oom_score_adj)).ok()
 }
 
 fn stop_signal(config: &ContainerConfig, image: &Image) -> i32 {

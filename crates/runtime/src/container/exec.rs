@@ -141,7 +141,7 @@ fn request(container: &Container, spec: &ExecSpec) -> Result<ExecRequest, ExecEr
     let process = serde_json::from_value(process).map_err(|err| ExecError::Spec(err.to_string()))?;
     let linux = container.record().config.linux.as_ref();
     let resources = linux.and_then(|linux| linux.resources.as_ref());
-    let oom_score_adj = resources.and_then(|resources| i32::try_from(resources.oom_score_adj).ok());
+    let oom_score_adj = i32::try_from(resources.map_or(0, |resources| resources.oom_score_adj)).ok();
     Ok(ExecRequest { process, oom_score_adj })
 }
 
