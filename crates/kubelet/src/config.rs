@@ -16,7 +16,7 @@ use crate::eviction;
 use crate::images::ImageSettings;
 use crate::managers;
 use crate::resources::{CgroupSettings, CpuQuota, Reserved, SwapBehavior};
-use crate::pods::AllowedSysctls;
+use crate::pods::{AllowedSysctls, UserSettings};
 use crate::server::AccessSettings;
 use crate::shutdown;
 use crate::volumes::Programs;
@@ -98,6 +98,8 @@ pub struct Config {
     pub container_log_max_workers: usize,
     /// `allowedUnsafeSysctls`: settings of the kernel that pods may change, beside those that only they feel.
     pub allowed_sysctls: AllowedSysctls,
+    /// `userNamespaces`: the users of pods that have their own.
+    pub users: UserSettings,
     /// How many processes a pod may have; 0 for no limit.
     pub pod_pids_limit: i64,
     /// `cpuCFSQuota` and `cpuCFSQuotaPeriod`: how limits of CPU are enforced.
@@ -193,6 +195,7 @@ impl Config {
             container_log_max_files: 5,
             container_log_max_workers: 1,
             allowed_sysctls: AllowedSysctls::default(),
+            users: UserSettings::default(),
             pod_pids_limit: 0,
             cpu_quota: CpuQuota::default(),
             seccomp_default: false,

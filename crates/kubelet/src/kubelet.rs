@@ -21,7 +21,9 @@ use crate::metrics::Metrics;
 use crate::node::{self, KernelError, Machine, MachineError};
 use crate::plugins;
 use crate::pod_resources;
-use crate::pods::{self, Allocations, NodeDns, NodePods, Pulse, StatusManager, UserRanges, Workers, parse_resolv_conf};
+use crate::pods::{
+    self, Allocations, NodeDns, NodePods, Pulse, StatusManager, UnusableUsers, UserRanges, Workers, parse_resolv_conf,
+};
 use crate::resources::{Amounts, CgroupError, Cgroups};
 use crate::server::{self, RunningLogs, Server, ServerError};
 use crate::shutdown::{self, NodeShutdown};
@@ -76,6 +78,9 @@ pub enum BuildError {
     /// The programs that know credentials for images cannot be used.
     #[error(transparent)]
     Providers(#[from] ProvidersError),
+    /// Pods cannot have the users that they are to have.
+    #[error(transparent)]
+    Users(#[from] UnusableUsers),
     /// The server cannot be set up.
     #[error(transparent)]
     Server(#[from] ServerError),
@@ -108,6 +113,7 @@ impl Kubelet {
             return Err(BuildError::SwapOn);
         }
         config.max_pods = machine.max_pods(config.max_pods, config.pods_per_core);
+        config.users = config.users.of_machine(config.max_pods)?;
         let cgroups = Cgroups::of_machine(&config.instance.name())?;
         if config.fail_cgroup_v1 && !cgroups.is_v2() {
             return Err(BuildError::CgroupV1);
@@ -173,7 +179,7 @@ impl Kubelet {
             machine_cpu: MachineCpu::default(),
             allocations: Allocations::default(),
             managers,
-            users: UserRanges::restore(&config.kubelet_dir().join("pods")),
+            users: UserRanges::restore(&config.kubelet_dir().join("pods"), config.users),
             statuses: StatusManager::new(client.clone(), env.clone()),
             shutdown: NodeShutdown::restore(&config.kubelet_dir()),
             metrics: Metrics::new(&config.node_name),

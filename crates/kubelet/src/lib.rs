@@ -43,7 +43,7 @@ pub use images::{ImageSettings, InvalidDockerConfig, ProvidersError, Verificatio
 pub use kubelet::{BuildError, Kubelet, RunError};
 pub use managers::{Settings as ManagersSettings, SettingsError as ManagersSettingsError};
 pub use resources::{Amounts, CgroupDriver, CgroupError, CgroupSettings, Enforced, Reserved, SwapBehavior, CpuQuota};
-pub use pods::{AllowedSysctls, InvalidSysctl};
+pub use pods::{AllowedSysctls, InvalidSysctl, UserSettings};
 pub use server::AccessSettings;
 pub use shutdown::{Period as ShutdownPeriod, Settings as ShutdownSettings};
 pub use volumes::UnmountError;

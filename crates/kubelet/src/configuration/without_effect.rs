@@ -42,7 +42,6 @@ const WITHOUT_EFFECT: &[(&str, &str)] = &[
     ("syncFrequency", "pods are looked at when something happens"),
     ("systemCgroups", "not built in"),
     ("tracing", "there are no traces"),
-    ("userNamespaces", "not built in"),
     ("volumePluginDir", "FlexVolume is not there"),
     ("volumeStatsAggPeriod", "figures are taken when they are asked for"),
 ];

@@ -9,7 +9,8 @@ use k8s_openapi::api::core::v1::{
 };
 
 use super::grant::Grant;
-use super::{dns, hosts, names, spec, users};
+use super::users::Users;
+use super::{dns, hosts, names, spec};
 use crate::resources;
 
 /// What is the same for all pods of a node.
@@ -72,8 +73,8 @@ pub fn log_path(container: &str, restart_count: u32) -> String {
 pub struct PodPlace {
     /// Its cgroup.
     pub cgroup: String,
-    /// The first of its users, if they are not the machine's.
-    pub users: Option<u32>,
+    /// Its users, if they are not the machine's.
+    pub users: Option<Users>,
 }
 
 /// What the runtime is told of a pod's sandbox.
@@ -125,7 +126,7 @@ fn port_mappings(pod: &Pod) -> Vec<v1::PortMapping> {
 }
 
 /// The namespaces that a pod's processes share with the node or with each other.
-fn namespaces(pod: &Pod, users: Option<u32>) -> v1::NamespaceOption {
+fn namespaces(pod: &Pod, users: Option<Users>) -> v1::NamespaceOption {
     let pod_spec = spec::spec(pod);
     let node_if =
         |flag: Option<bool>| if flag == Some(true) { v1::NamespaceMode::Node } else { v1::NamespaceMode::Pod };
@@ -139,10 +140,10 @@ fn namespaces(pod: &Pod, users: Option<u32>) -> v1::NamespaceOption {
         pid: pid as i32,
         ipc: node_if(pod_spec.host_ipc) as i32,
         target_id: String::new(),
-        userns_options: users.map(|first| v1::UserNamespace {
+        userns_options: users.map(|users| v1::UserNamespace {
             mode: v1::NamespaceMode::Pod as i32,
-            uids: users::mappings(first),
-            gids: users::mappings(first),
+            uids: users.mappings(),
+            gids: users.mappings(),
         }),
     }
 }
@@ -151,7 +152,7 @@ fn int64(value: Option<i64>) -> Option<v1::Int64Value> {
     value.map(|value| v1::Int64Value { value })
 }
 
-fn sandbox_security(pod: &Pod, security: &PodSecurityContext, users: Option<u32>) -> v1::LinuxSandboxSecurityContext {
+fn sandbox_security(pod: &Pod, security: &PodSecurityContext, users: Option<Users>) -> v1::LinuxSandboxSecurityContext {
     let privileged = |container: &Container| {
         container.security_context.as_ref().is_some_and(|security| security.privileged == Some(true))
     };
@@ -250,8 +251,8 @@ pub struct ContainerInputs {
     pub image_ref: String,
     /// The user that the image names: an id, or a name.
     pub image_user: (Option<i64>, String),
-    /// The first of the pod's users, if they are not the machine's.
-    pub users: Option<u32>,
+    /// The pod's users, if they are not the machine's.
+    pub users: Option<Users>,
     /// The instance whose processes an ephemeral container is to see.
     pub target_id: Option<String>,
     /// What the container may use.

@@ -53,7 +53,7 @@ pub use pulse::Pulse;
 pub use references::References;
 pub use source::NodePods;
 pub use status::{Failure, whole_seconds};
-pub use users::UserRanges;
+pub use users::{UnusableUsers, UserRanges, UserSettings};
 
 use crate::context::Shared;
 use crate::static_pods;

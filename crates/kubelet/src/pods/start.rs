@@ -115,7 +115,7 @@ async fn can_be_deep(context: &Context, pod: &Pod, container: &Container) -> Res
     Ok(features(context, &handler).await?.recursive_read_only_mounts)
 }
 
-async fn pod_users(context: &Context, pod: &Pod) -> Result<Option<u32>, users::UsersError> {
+async fn pod_users(context: &Context, pod: &Pod) -> Result<Option<users::Users>, users::UsersError> {
     context.users.of(pod, &context.config.pod_dir(spec::uid(pod))).await
 }
 
@@ -233,9 +233,9 @@ async fn make_and_start(
     let of_volumes = volumes::container_mounts(context, pod, container, &sources).await;
     mounts.extend(of_volumes.map_err(|err| config_error(err.to_string()))?);
     mounts.extend(own_mounts(context, pod, container, ips, start.restart_count, &mounts).await.map_err(config_error)?);
-    if let Some(first) = users {
+    if let Some(users) = users {
         for mount in &mut mounts {
-            (mount.uid_mappings, mount.gid_mappings) = (users::mappings(first), users::mappings(first));
+            (mount.uid_mappings, mount.gid_mappings) = (users.mappings(), users.mappings());
         }
     }
     let inputs = ContainerInputs {

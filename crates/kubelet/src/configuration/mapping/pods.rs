@@ -14,6 +14,9 @@ pub(super) fn set(from: &KubeletConfiguration, config: &mut Config) {
     config.resolv_conf = PathBuf::from(&from.resolv_conf);
     config.pod_pids_limit = count(from.pod_pids_limit.max(0));
     config.max_back_off = from.crash_loop_back_off.max_container_restart_period.get();
+    if let Some(ids) = from.user_namespaces.as_ref().and_then(|users| users.ids_per_pod) {
+        config.users.ids_per_pod = count(ids);
+    }
     // They have been judged.
     config.allowed_sysctls = AllowedSysctls::new(&from.allowed_unsafe_sysctls).unwrap_or_default();
     let period = i64::try_from(from.cpu_cfs_quota_period.get().as_micros()).unwrap_or(i64::MAX);
