@@ -38,6 +38,8 @@ pub struct Config {
     pub provider_id: Option<String>,
     /// The container runtime's socket.
     pub cri_socket: PathBuf,
+    /// `runtimeRequestTimeout`: how long the runtime may take to answer, unless it is asked for what takes longer.
+    pub runtime_request_timeout: Duration,
     /// `imageServiceEndpoint`: the socket of the image service, if it is another.
     pub image_socket: Option<PathBuf>,
     /// The installation: cgroups of pods are below `/<instance>/kubepods`.
@@ -160,6 +162,7 @@ impl Config {
             register_with_taints: Vec::new(),
             provider_id: None,
             cri_socket: instance.run_dir().join("cri.sock"),
+            runtime_request_timeout: Duration::from_secs(120),
             image_socket: None,
             static_pod_path: None,
             pod_logs_dir: PathBuf::from("/var/log/pods"),

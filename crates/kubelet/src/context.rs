@@ -99,7 +99,7 @@ pub struct Context {
     /// Whether the machine is being shut down.
     pub shutdown: NodeShutdown,
     /// What is measured.
-    pub metrics: Metrics,
+    pub metrics: Arc<Metrics>,
     /// Whether the loop over pods answers.
     pub pulse: Pulse,
     /// Records events.

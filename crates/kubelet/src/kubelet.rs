@@ -132,7 +132,10 @@ impl Kubelet {
     /// Runs until the drain signal. Containers are left running.
     pub async fn run(self, drain: Drain) -> Result<(), RunError> {
         let Self { config, client, env, puller, machine, cgroups, managers, devices, server } = self;
-        let Some((runtime, images, version)) = drain.until(connect(&config, &env)).await else { return Ok(()) };
+        let metrics = Arc::new(Metrics::new(&config.node_name));
+        let Some((runtime, images, version)) = drain.until(connect(&config, &env, &metrics)).await else {
+            return Ok(());
+        };
         tracing::info!(runtime = version.runtime_name, version = version.runtime_version, "connected to the runtime");
         let driver = node::cgroup_driver(&runtime, config.cgroups.driver).await;
         let cgroups = cgroups.driven_by(driver, &config.cgroups.systemd_socket);
@@ -182,7 +185,7 @@ impl Kubelet {
             users: UserRanges::restore(&config.kubelet_dir().join("pods"), config.users),
             statuses: StatusManager::new(client.clone(), env.clone()),
             shutdown: NodeShutdown::restore(&config.kubelet_dir()),
-            metrics: Metrics::new(&config.node_name),
+            metrics,
             pulse: Pulse::default(),
             recorder,
             memory: node::memory(&config, &machine, &cgroups),
@@ -248,13 +251,24 @@ fn build_managers(config: &Config, machine: &Machine, devices: &Arc<Devices>) ->
 }
 
 /// Waits for the runtime: it may be starting beside the kubelet.
-async fn connect(config: &Config, env: &Env) -> (v1::RuntimeClient, v1::ImageClient, v1::VersionResponse) {
+async fn connect(
+    config: &Config,
+    env: &Env,
+    metrics: &Arc<Metrics>,
+) -> (v1::RuntimeClient, v1::ImageClient, v1::VersionResponse) {
+    let metrics = Arc::clone(metrics);
+    let calls = v1::Calls {
+        env: env.clone(),
+        limit: config.runtime_request_timeout,
+        observer: Arc::new(move |operation, took, failed| metrics.runtime.called(operation, took, failed)),
+    };
     let mut warned = false;
     loop {
         let attempt = async {
-            let (mut runtime, mut images) = v1::connect(&config.cri_socket).await.map_err(|err| err.to_string())?;
+            let (mut runtime, mut images) =
+                v1::connect_with(&config.cri_socket, calls.clone()).await.map_err(|err| err.to_string())?;
             if let Some(socket) = &config.image_socket {
-                images = v1::connect(socket).await.map_err(|err| err.to_string())?.1;
+                images = v1::connect_with(socket, calls.clone()).await.map_err(|err| err.to_string())?.1;
             }
             let request = v1::VersionRequest { version: "v1".to_owned() };
             let version = runtime.version(request).await.map_err(|err| err.message().to_owned())?.into_inner();

@@ -241,6 +241,15 @@ impl Stage {
         .await
     }
 
+    /// Waits until the kubelet shows a line of figures.
+    async fn until_metric(&self, line: &str) {
+        let shows = async || {
+            let (_, body) = self.get("/metrics", "operators").await;
+            body.lines().any(|one| one == line).then_some(())
+        };
+        self.until(line, shows).await;
+    }
+
     async fn until_waiting(&self, name: &str, reason: &str) -> String {
         let waiting = async || {
             let status = self.status(name).await;

@@ -34,7 +34,6 @@ const WITHOUT_EFFECT: &[(&str, &str)] = &[
     ("qosReserved", "not built in"),
     ("readOnlyPort", "nobody is served without credentials"),
     ("rotateCertificates", "the client certificate is renewed where the kubelet asked for it"),
-    ("runtimeRequestTimeout", "not built in"),
     ("showHiddenMetricsForVersion", "there are no hidden metrics"),
     ("staticPodURL", "not built in"),
     ("staticPodURLHeader", "not built in"),

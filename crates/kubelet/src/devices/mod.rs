@@ -24,6 +24,7 @@ use tokio::sync::Notify;
 pub use ledger::{Device, NumaNodes, Shortage};
 pub use registration::{deregister, register, serve};
 
+use crate::metrics::DeviceMetrics;
 use crate::pods::spec;
 use crate::resources::{Amounts, container_amount};
 use choose::Choice;
@@ -40,6 +41,7 @@ pub struct Devices {
     /// Pods are given devices one after the other.
     turn: tokio::sync::Mutex<()>,
     changed: Notify,
+    metrics: DeviceMetrics,
 }
 
 /// Why a container does not get its devices. The messages are shown to users.
@@ -83,7 +85,13 @@ impl Devices {
             is_new,
             turn: tokio::sync::Mutex::default(),
             changed: Notify::new(),
+            metrics: DeviceMetrics::default(),
         }
+    }
+
+    /// What is measured of plugins.
+    pub fn metrics(&self) -> &DeviceMetrics {
+        &self.metrics
     }
 
     fn lock(&self) -> MutexGuard<'_, Ledger> {
@@ -209,7 +217,10 @@ impl Devices {
                 (free, plugin.ok_or_else(|| DeviceError::Unknown(resource.clone()))?)
             };
             let devices = self.choose(&plugin, asked, (&shared, &free), near).await?;
-            let answer = plugin.allocate(&devices).await.map_err(DeviceError::Plugin)?;
+            let began = self.env.instant();
+            let answer = plugin.allocate(&devices).await.map_err(DeviceError::Plugin);
+            self.metrics.allocated(&resource, began.elapsed());
+            let answer = answer?;
             self.change(|ledger| {
                 let devices = ledger.nodes(&resource, &devices);
                 ledger.grant(who, &resource, Granted { devices, answer });

@@ -67,6 +67,7 @@ pub async fn register(context: &Shared, resource: &str, socket: &Path, versions:
     }
     let plugin = Arc::new(Plugin::connect(resource, socket).await?);
     tracing::info!(resource, socket = %socket.display(), "device plugin is registered");
+    context.devices.metrics().registered(resource);
     context.devices.put(&plugin);
     let (shared, drain) = (Arc::clone(context), context.spawner.drain().clone());
     context.spawner.spawn(format!("device plugin {resource}"), async move {

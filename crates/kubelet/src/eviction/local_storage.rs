@@ -14,13 +14,22 @@ use crate::volumes;
 
 const RESOURCE: &str = "ephemeral-storage";
 
+/// What a pod has written beyond what it may.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Excess {
+    /// What it has exceeded, as upstream calls that in metrics.
+    pub signal: &'static str,
+    /// The same for people.
+    pub text: String,
+}
+
 /// Why a pod has to go because of what it has written, if it has to.
-pub async fn excess(context: &Context, pod: &Arc<Pod>, layout: Layout) -> Option<String> {
+pub async fn excess(context: &Context, pod: &Arc<Pod>, layout: Layout) -> Option<Excess> {
     // Most pods have no limits, and are not measured.
     if has_limited_volumes(pod)
-        && let Some(message) = of_volumes(pod, &usage::volumes(context, pod).await)
+        && let Some(excess) = of_volumes(pod, &usage::volumes(context, pod).await)
     {
-        return Some(message);
+        return Some(excess);
     }
     limit(pod)?;
     of_containers(pod, &usage::of_pod(context, pod).await?, layout)
@@ -37,11 +46,12 @@ fn has_limited_volumes(pod: &Pod) -> bool {
     spec::spec(pod).volumes.iter().flatten().any(|volume| volume_limit(volume).is_some())
 }
 
-fn of_volumes(pod: &Pod, usages: &[(String, Disk)]) -> Option<String> {
+fn of_volumes(pod: &Pod, usages: &[(String, Disk)]) -> Option<Excess> {
     spec::spec(pod).volumes.iter().flatten().find_map(|volume| {
         let (limit, text) = volume_limit(volume)?;
         let (name, used) = usages.iter().find(|(name, _)| *name == volume.name)?;
-        (used.bytes > limit).then(|| format!("Usage of EmptyDir volume \"{name}\" exceeds the limit \"{text}\". "))
+        let text = || format!("Usage of EmptyDir volume \"{name}\" exceeds the limit \"{text}\". ");
+        (used.bytes > limit).then(|| Excess { signal: "emptydirfs.limit", text: text() })
     })
 }
 
@@ -51,11 +61,12 @@ fn limit(pod: &Pod) -> Option<Quantity> {
     Some(Quantity::new(limit, api::quantity::Format::BinarySi))
 }
 
-fn of_containers(pod: &Pod, usage: &PodUsage, layout: Layout) -> Option<String> {
+fn of_containers(pod: &Pod, usage: &PodUsage, layout: Layout) -> Option<Excess> {
     let limit = limit(pod)?;
     let parts = Parts::limited(layout);
     if usage.disk(parts).bytes > limit.value() {
-        return Some(format!("Pod ephemeral local storage usage exceeds the total limit of containers {limit}. "));
+        let text = format!("Pod ephemeral local storage usage exceeds the total limit of containers {limit}. ");
+        return Some(Excess { signal: "ephemeralpodfs.limit", text });
     }
     usage.containers.iter().find_map(|container| {
         let definition = spec::containers(pod).iter().find(|definition| definition.name == container.name)?;
@@ -63,8 +74,8 @@ fn of_containers(pod: &Pod, usage: &PodUsage, layout: Layout) -> Option<String> 
         let limit = container_amount(limits, RESOURCE).filter(|limit| *limit > 0)?;
         let text = &limits?.get(RESOURCE)?.0;
         let name = &container.name;
-        (container.disk(parts).bytes > limit)
-            .then(|| format!("Container {name} exceeded its local ephemeral storage limit \"{text}\". "))
+        let text = || format!("Container {name} exceeded its local ephemeral storage limit \"{text}\". ");
+        (container.disk(parts).bytes > limit).then(|| Excess { signal: "ephemeralcontainerfs.limit", text: text() })
     })
 }
 
@@ -100,7 +111,7 @@ mod tests {
         });
         let volumes = vec![("v".to_owned(), disk(volume))];
         let usage = PodUsage { containers: containers.collect(), volumes, ..PodUsage::default() };
-        assert_eq!(of_containers(&limited(limits), &usage, layout).as_deref(), expected);
+        assert_eq!(of_containers(&limited(limits), &usage, layout).map(|excess| excess.text).as_deref(), expected);
     }
 
     #[test]
@@ -135,6 +146,7 @@ mod tests {
             of_volumes(&pod, &all)
         };
         assert_eq!(written(MI), None);
-        assert_eq!(written(MI + 1).as_deref(), Some("Usage of EmptyDir volume \"small\" exceeds the limit \"1Mi\". "));
+        let text = "Usage of EmptyDir volume \"small\" exceeds the limit \"1Mi\". ".to_owned();
+        assert_eq!(written(MI + 1), Some(Excess { signal: "emptydirfs.limit", text }));
     }
 }

@@ -71,9 +71,10 @@ impl Manager {
         if context.config.eviction.local_storage {
             let mut ended = Vec::new();
             for pod in &pods {
-                if let Some(text) = local_storage::excess(&context, pod, self.places.layout).await
-                    && end(&context, pod, text, AT_ONCE)
+                if let Some(excess) = local_storage::excess(&context, pod, self.places.layout).await
+                    && end(&context, pod, excess.text, AT_ONCE)
                 {
+                    context.metrics.admission.evicted(excess.signal);
                     ended.push(Arc::clone(pod));
                 }
             }
@@ -118,6 +119,7 @@ impl Manager {
             };
             let message = message(&pod, usage.as_ref(), due, seen, layout);
             if evict(context, &pod, message, grace) {
+                context.metrics.admission.evicted(signal.as_str());
                 return vec![pod];
             }
         }

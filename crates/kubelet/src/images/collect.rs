@@ -55,9 +55,9 @@ impl ImageCollector {
         let (old, candidates): (Vec<Candidate>, Vec<Candidate>) =
             candidates.into_iter().partition(|image| image.is_old(settings.maximum_age, now));
         let old: Vec<String> = old.into_iter().map(|image| image.id).collect();
-        remove(&mut client, &old, "nothing has used it for long").await?;
+        remove(context, &old, Why::Age).await?;
         let chosen = choose(candidates, usage, settings, now);
-        remove(&mut client, &chosen.ids, "the disk is full").await?;
+        remove(context, &chosen.ids, Why::Space).await?;
         if chosen.missing > 0 {
             let message = format!(
                 "Failed to garbage collect required amount of images. Attempted to free {} bytes, but only found {} bytes eligible to free.",
@@ -79,7 +79,7 @@ impl ImageCollector {
             .filter(|image| !image.is_young(context.config.images.minimum_age, now))
             .map(|image| image.id)
             .collect();
-        remove(&mut context.images.clone(), &ids, "the node is short of disk").await
+        remove(context, &ids, Why::Space).await
     }
 }
 
@@ -119,11 +119,31 @@ async fn unused(
     Ok(candidates)
 }
 
-async fn remove(client: &mut v1::ImageClient, ids: &[String], reason: &str) -> Result<(), v1::Status> {
+/// Why images go.
+#[derive(Clone, Copy, Debug)]
+enum Why {
+    /// Nothing has used them for long.
+    Age,
+    /// The disk is full.
+    Space,
+}
+
+impl Why {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Age => "age",
+            Self::Space => "space",
+        }
+    }
+}
+
+async fn remove(context: &Context, ids: &[String], why: Why) -> Result<(), v1::Status> {
+    let mut client = context.images.clone();
     for id in ids {
         let spec = v1::ImageSpec { image: id.clone(), ..v1::ImageSpec::default() };
         client.remove_image(v1::RemoveImageRequest { image: Some(spec) }).await?;
-        tracing::info!(image = id, reason, "removed an unused image");
+        context.metrics.runtime.image_collected(why.as_str());
+        tracing::info!(image = id, reason = why.as_str(), "removed an unused image");
     }
     Ok(())
 }

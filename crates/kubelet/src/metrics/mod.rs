@@ -3,6 +3,9 @@
 //! Each kubelet has its own registries: several share a process in tests. What happens is counted where it happens; what
 //! is there is counted when somebody asks ([`scraped`]).
 
+mod admission;
+mod devices;
+mod runtime;
 mod scraped;
 
 use std::time::Duration;
@@ -15,15 +18,18 @@ use prometheus::{
     Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
+use admission::AdmissionMetrics;
+pub use devices::DeviceMetrics;
+use runtime::RuntimeMetrics;
 pub use scraped::scrape;
 
 /// Names and help in this module are fixed and well-formed.
 const FIXED: &str = "fixed names and labels are valid";
 
 /// The bounds of upstream's buckets for starts of pods, in seconds.
-const POD_STARTS: [f64; 21] = [
+const POD_STARTS: [f64; 25] = [
     0.5, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 20.0, 30.0, 45.0, 60.0, 120.0, 180.0, 240.0, 300.0, 360.0, 480.0,
-    600.0, 900.0,
+    600.0, 900.0, 1200.0, 1800.0, 2700.0, 3600.0,
 ];
 
 /// What a probe's answer is counted for.
@@ -43,11 +49,17 @@ pub struct ProbeLabels<'a> {
 
 /// The counters of a kubelet.
 pub struct Metrics {
+    /// What is asked of the runtime.
+    pub runtime: RuntimeMetrics,
+    /// Who may stay.
+    pub admission: AdmissionMetrics,
     own: Registry,
     probes: Registry,
     probe_total: IntCounterVec,
     probe_duration: HistogramVec,
     pod_start: Histogram,
+    pod_start_total: Histogram,
+    orphaned_pods: IntCounter,
     pod_worker: HistogramVec,
     started_pods: IntCounter,
     started_pod_errors: IntCounter,
@@ -61,7 +73,7 @@ pub(super) fn gauges(name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {
     IntGaugeVec::new(Opts::new(name, help), labels).expect(FIXED)
 }
 
-fn counters(name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
+pub(super) fn counters(name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
     IntCounterVec::new(Opts::new(name, help), labels).expect(FIXED)
 }
 
@@ -69,7 +81,7 @@ fn counter(name: &str, help: &str) -> IntCounter {
     IntCounter::new(name, help).expect(FIXED)
 }
 
-fn histograms(name: &str, help: &str, buckets: &[f64], labels: &[&str]) -> HistogramVec {
+pub(super) fn histograms(name: &str, help: &str, buckets: &[f64], labels: &[&str]) -> HistogramVec {
     HistogramVec::new(HistogramOpts::new(name, help).buckets(buckets.to_vec()), labels).expect(FIXED)
 }
 
@@ -85,9 +97,16 @@ impl Metrics {
             "kubelet_pod_start_duration_seconds",
             "Time from when the kubelet saw a pod first to when the pod began to run.",
         );
+        let starts_in_all = HistogramOpts::new(
+            "kubelet_pod_start_total_duration_seconds",
+            "Time from when a pod was made to when it began to run.",
+        );
         let http = ["method", "path", "server_type", "long_running"];
+        let own = Registry::new();
         let metrics = Self {
-            own: Registry::new(),
+            runtime: RuntimeMetrics::new(&own),
+            admission: AdmissionMetrics::new(&own),
+            own,
             probes: Registry::new(),
             probe_total: counters(
                 "prober_probe_total",
@@ -101,6 +120,11 @@ impl Metrics {
                 &["probe_type", "container", "pod", "namespace"],
             ),
             pod_start: Histogram::with_opts(starts.buckets(POD_STARTS.to_vec())).expect(FIXED),
+            pod_start_total: Histogram::with_opts(starts_in_all.buckets(POD_STARTS.to_vec())).expect(FIXED),
+            orphaned_pods: counter(
+                "kubelet_orphaned_runtime_pods_total",
+                "Pods that were found here though nobody asks for them.",
+            ),
             pod_worker: histograms(
                 "kubelet_pod_worker_duration_seconds",
                 "How long one look at a pod took, by what it was for.",
@@ -135,6 +159,8 @@ impl Metrics {
         register(&self.probes, self.probe_total.clone());
         register(&self.probes, self.probe_duration.clone());
         register(&self.own, self.pod_start.clone());
+        register(&self.own, self.pod_start_total.clone());
+        register(&self.own, self.orphaned_pods.clone());
         register(&self.own, self.pod_worker.clone());
         register(&self.own, self.started_pods.clone());
         register(&self.own, self.started_pod_errors.clone());
@@ -165,9 +191,17 @@ impl Metrics {
         let _ = self.probe_duration.remove_label_values(&[kind, container, pod, namespace]);
     }
 
-    /// A pod began to run so long after it was seen first.
-    pub fn pod_started(&self, after: Duration) {
+    /// A pod began to run so long after it was seen first, and so long after it was made, where that is known.
+    pub fn pod_started(&self, after: Duration, in_all: Option<Duration>) {
         self.pod_start.observe(after.as_secs_f64());
+        if let Some(in_all) = in_all {
+            self.pod_start_total.observe(in_all.as_secs_f64());
+        }
+    }
+
+    /// A pod was found that nobody asks for.
+    pub fn pod_orphaned(&self) {
+        self.orphaned_pods.inc();
     }
 
     /// A look at a pod took so long; it was to `sync` or to `kill` it.

@@ -22,6 +22,7 @@ pub async fn scrape(context: &Context) -> Response {
     families.extend(build_info());
     families.extend(pods(context));
     families.extend(shutdown(context));
+    families.extend(context.devices.metrics().collect());
     families.extend(running(context).await);
     families.extend(volumes_of(context).await);
     text(families)
@@ -34,7 +35,7 @@ fn build_info() -> Vec<MetricFamily> {
     info.collect()
 }
 
-/// The pods that should run here, by whether manifests ask for them.
+/// The pods that should run here, by whether manifests ask for them, and what they run in.
 fn pods(context: &Context) -> Vec<MetricFamily> {
     let labels = ["static"];
     let desired = gauges("kubelet_desired_pods", "Pods that the kubelet is told to run.", &labels);
@@ -48,7 +49,12 @@ fn pods(context: &Context) -> Vec<MetricFamily> {
         active.with_label_values(&label).set(number(those().filter(|pod| !spec::is_terminal(pod)).count()));
     }
     mirrors.with_label_values::<&str>(&[]).set(number(context.pods.mirrors()));
-    [desired.collect(), active.collect(), mirrors.collect()].concat()
+    let ephemeral = gauges("kubelet_managed_ephemeral_containers", "Ephemeral containers of the node's pods.", &[]);
+    let count = known.iter().map(|pod| spec::spec(pod).ephemeral_containers.as_ref().map_or(0, Vec::len)).sum();
+    ephemeral.with_label_values::<&str>(&[]).set(number(count));
+    let version = gauges("kubelet_cgroup_version", "The version of the machine's cgroups.", &[]);
+    version.with_label_values::<&str>(&[]).set(if context.cgroups.is_v2() { 2 } else { 1 });
+    [desired, active, mirrors, ephemeral, version].iter().flat_map(Collector::collect).collect()
 }
 
 /// When the machine's last shutdown waited for pods; nothing where none has.

@@ -26,6 +26,7 @@ pub async fn follow(context: Shared, workers: Workers, drain: Drain) {
         match drain.until(runtime.get_container_events(v1::GetEventsRequest {})).await {
             None => return,
             Some(Ok(answer)) => {
+                context.metrics.runtime.events_asked(true);
                 // What happened while nobody listened.
                 workers.wake_all();
                 let began = context.env.instant();
@@ -35,7 +36,10 @@ pub async fn follow(context: Shared, workers: Workers, drain: Drain) {
                 ended_at_once = if at_once { ended_at_once + 1 } else { 0 };
             }
             Some(Err(status)) if status.code() == v1::Code::Unimplemented => break,
-            Some(Err(status)) => tracing::warn!(err = %status.message(), "container events cannot be followed"),
+            Some(Err(status)) => {
+                context.metrics.runtime.events_asked(false);
+                tracing::warn!(err = %status.message(), "container events cannot be followed");
+            }
         }
         if drain.until(context.env.sleep(RECONNECT)).await.is_none() {
             return;

@@ -67,7 +67,7 @@ async fn stop(
     let used = i64::try_from(began.elapsed().as_secs()).unwrap_or(i64::MAX);
     let timeout = target.grace.saturating_sub(used).max(MIN_GRACE);
     let request = v1::StopContainerRequest { container_id: target.id.to_owned(), timeout };
-    match context.runtime.clone().stop_container(request).await {
+    match context.runtime.clone().stop_container(v1::lasting(request, limit)).await {
         Ok(_) => true,
         Err(status) if status.code() == v1::Code::NotFound => true,
         Err(status) => {

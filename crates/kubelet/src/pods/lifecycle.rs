@@ -57,16 +57,17 @@ pub async fn run(
             cmd: command.clone(),
             timeout: i64::try_from(limit.as_secs()).unwrap_or(i64::MAX),
         };
-        let cause = match context.runtime.clone().exec_sync(request).await.map(v1::Response::into_inner) {
-            Ok(answer) if answer.exit_code == 0 => return Ok(()),
-            Ok(answer) => format!(
-                "command '{}' exited with {}: {}",
-                command.join(" "),
-                answer.exit_code,
-                String::from_utf8_lossy(&answer.stderr)
-            ),
-            Err(status) => rpc_message(&status),
-        };
+        let cause =
+            match context.runtime.clone().exec_sync(v1::lasting(request, limit)).await.map(v1::Response::into_inner) {
+                Ok(answer) if answer.exit_code == 0 => return Ok(()),
+                Ok(answer) => format!(
+                    "command '{}' exited with {}: {}",
+                    command.join(" "),
+                    answer.exit_code,
+                    String::from_utf8_lossy(&answer.stderr)
+                ),
+                Err(status) => rpc_message(&status),
+            };
         return Err(HookError::Exec { command, container: container.name.clone(), pod: pod_name(), cause });
     }
     if let Some(http) = &handler.http_get {

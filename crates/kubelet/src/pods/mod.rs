@@ -181,6 +181,7 @@ async fn adopt(context: &Shared, workers: &Workers, tasks: &mut Tasks, drain: &D
     context.managers.settle(|uid| known.iter().any(|one| one == uid) || found.contains_key(uid)).await;
     for (uid, (namespace, name)) in found.into_iter().filter(|(uid, _)| !known.contains(uid)) {
         tracing::info!(uid, namespace, name, "removing what is left of a pod that is gone");
+        context.metrics.pod_orphaned();
         let mut pod = Pod { spec: Some(PodSpec::default()), ..Pod::default() };
         pod.metadata.uid = Some(uid);
         pod.metadata.namespace = Some(namespace);

@@ -71,9 +71,11 @@ pub async fn sandbox(context: &Context, pod: &Pod, attempt: u32) -> Result<(), S
         return Err(StartError::new("CreatePodSandboxError", message));
     }
     let config = sandbox_config(context, pod, attempt).await.map_err(|err| fail(err.to_string()))?;
+    let (handler, began) = (runtime_handler.clone(), context.env.instant());
     let request = v1::RunPodSandboxRequest { config: Some(config), runtime_handler };
-    context.runtime.clone().run_pod_sandbox(request).await.map_err(|status| fail(rpc_message(&status)))?;
-    Ok(())
+    let made = context.runtime.clone().run_pod_sandbox(request).await;
+    context.metrics.runtime.sandbox_run(&handler, began.elapsed(), made.is_ok());
+    made.map(drop).map_err(|status| fail(rpc_message(&status)))
 }
 
 /// The runtime's own name for the class that the pod asks for; empty for the usual one.

@@ -149,7 +149,9 @@ impl PodState {
         });
         let was_pending = self.last.as_ref().is_some_and(|last| last.phase.as_deref() == Some("Pending"));
         if was_pending && status.phase.as_deref() == Some("Running") {
-            context.metrics.pod_started(self.seen.elapsed());
+            let made = self.pod.metadata.creation_timestamp.as_ref().map(|time| time.0);
+            let in_all = made.and_then(|made| Duration::try_from(context.env.now().duration_since(made)).ok());
+            context.metrics.pod_started(self.seen.elapsed(), in_all);
         }
         context.statuses.publish(&self.pod, status.clone());
         self.last = Some(status);

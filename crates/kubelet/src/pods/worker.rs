@@ -188,7 +188,9 @@ impl Worker {
         }
         self.state.admitted = true;
         if let Some(refusal) = refusal {
-            self.refuse(refusal.reason(), refusal.to_string());
+            let reason = refusal.reason();
+            self.context.metrics.admission.rejected(&reason);
+            self.refuse(reason, refusal.to_string());
             return None;
         }
         let dir = self.context.config.pod_dir(spec::uid(&pod));

@@ -121,7 +121,7 @@ async fn exec(context: &Context, container_id: &str, command: Vec<String>, limit
         cmd: command.clone(),
         timeout: i64::try_from(limit.as_secs()).unwrap_or(i64::MAX),
     };
-    match context.runtime.clone().exec_sync(request).await.map(v1::Response::into_inner) {
+    match context.runtime.clone().exec_sync(v1::lasting(request, limit)).await.map(v1::Response::into_inner) {
         Ok(answer) if answer.exit_code == 0 => Verdict::Success,
         Ok(answer) => {
             let mut output = answer.stdout;

@@ -103,6 +103,12 @@ async fn the_kubelet_measures_itself_and_shows_the_machines_logs() {
         ("/metrics", "kubelet_running_pods 1\n"),
         ("/metrics", "kubelet_desired_pods{static=\"\"} 1\n"),
         ("/metrics", "path=\"metrics/probes\""),
+        ("/metrics", "kubelet_runtime_operations_total{operation_type=\"create_container\"} 1\n"),
+        ("/metrics", "kubelet_runtime_operations_duration_seconds_count{operation_type=\"create_container\"} 1\n"),
+        ("/metrics", "kubelet_run_podsandbox_duration_seconds_count{runtime_handler=\"\"} 1\n"),
+        ("/metrics", "kubelet_evented_pleg_connection_success_count 1\n"),
+        ("/metrics", "kubelet_managed_ephemeral_containers 0\n"),
+        ("/metrics", "kubelet_cgroup_version "),
         ("/healthz", "ok"),
         ("/healthz?verbose=1", "[+]ping ok\n[+]log ok\n[+]syncloop ok\nhealthz check passed\n"),
         ("/healthz/syncloop", "ok"),
@@ -126,5 +132,25 @@ async fn what_lets_people_into_containers_can_be_switched_off() {
     }
     let (head, _) = stage.get("/pods", "operators").await;
     assert!(head.starts_with("HTTP/1.1 200"), "{head}");
+    stage.stop().await;
+}
+
+#[tokio::test]
+async fn a_runtime_that_does_not_answer_is_not_waited_for_forever() {
+    let mut stage = Stage::new(&["image:1"]).await;
+    stage.stop().await;
+    stage.runtime.stall("slow");
+    stage.start_with(&[("config.yaml", "runtimeRequestTimeout: 1s\n")]);
+    stage.create(pod("slow").container("slow", "image:1")).await;
+    let message = stage.until_waiting("slow", "CreateContainerError").await;
+    assert_eq!(message, "context deadline exceeded");
+    let failed = "kubelet_runtime_operations_errors_total{operation_type=\"create_container\"}";
+    let counted = async || {
+        let (_, body) = stage.get("/metrics", "operators").await;
+        body.contains(failed).then_some(())
+    };
+    stage.until("a failed call", counted).await;
+    stage.create(pod("web").container("usual", "image:1")).await;
+    stage.until_phase("web", "Running").await;
     stage.stop().await;
 }

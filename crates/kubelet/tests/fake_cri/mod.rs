@@ -44,6 +44,8 @@ struct State {
     memory: HashMap<String, u64>,
     /// How many starts of containers are refused still, by name.
     refused: HashMap<String, u32>,
+    /// A container that is never made: the call stays without an answer.
+    stalled: Option<String>,
 }
 
 struct Sandbox {
@@ -153,6 +155,11 @@ impl FakeRuntime {
     /// Has so many starts of the containers of a name come to nothing, as if the runtime had been killed meanwhile.
     pub fn refuse_starts(&self, name: &str, count: u32) {
         self.state().refused.insert(name.to_owned(), count);
+    }
+
+    /// Does not answer who wants a container of a name made.
+    pub fn stall(&self, name: &str) {
+        self.state().stalled = Some(name.to_owned());
     }
 
     /// Ends a running container by itself.
@@ -343,6 +350,9 @@ impl RuntimeService for FakeRuntime {
     ) -> Answer<cri::CreateContainerResponse> {
         let request = request.into_inner();
         let config = request.config.unwrap_or_default();
+        if self.state().stalled.as_ref().is_some_and(|name| config.metadata.as_ref().is_some_and(|m| m.name == *name)) {
+            return std::future::pending().await;
+        }
         let mut state = self.state();
         if !state.sandboxes.get(&request.pod_sandbox_id).is_some_and(|sandbox| sandbox.ready) {
             return Err(self.0.profile.stopped(&request.pod_sandbox_id));

@@ -131,6 +131,7 @@ async fn a_node_short_of_memory_ends_one_pod_after_the_other_but_never_a_critica
     let end = "Container greedy was using 900Mi, request is 100Mi, has larger consumption of memory. ";
     assert!(greedy.starts_with("The node was low on resource: memory. ") && greedy.ends_with(end), "{greedy}");
     stage.until_failed("modest", "Evicted").await;
+    stage.until_metric("kubelet_evictions{eviction_signal=\"memory.available\"} 2").await;
     stage.until_condition("MemoryPressure", "True").await;
     let calls = stage.runtime.calls();
     let at = |name: &str| calls.iter().position(|call| call.starts_with(&format!("StopContainer {name}")));
@@ -212,6 +213,8 @@ async fn a_critical_pod_takes_the_room_of_another_one() {
     assert_eq!(status.message.as_deref(), Some("Preempted in order to admit critical pod"));
     stage.until_event("Preempting", "Preempted in order to admit critical pod").await;
     stage.until_phase("critical", "Running").await;
+    stage.until_metric("kubelet_preemptions{preemption_signal=\"cpu\"} 1").await;
+    stage.until_metric("kubelet_admission_rejections_total{reason=\"OutOfcpu\"} 1").await;
     assert_eq!(stage.status("kept").await.phase.as_deref(), Some("Running"));
     stage.create(asking("hopeless", "600m").priority(2_000_001_000)).await;
     let status = stage.until_failed("hopeless", "UnexpectedAdmissionError").await;

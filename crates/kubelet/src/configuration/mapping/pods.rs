@@ -21,5 +21,6 @@ pub(super) fn set(from: &KubeletConfiguration, config: &mut Config) {
     config.allowed_sysctls = AllowedSysctls::new(&from.allowed_unsafe_sysctls).unwrap_or_default();
     let period = i64::try_from(from.cpu_cfs_quota_period.get().as_micros()).unwrap_or(i64::MAX);
     config.cpu_quota = CpuQuota { is_enforced: from.cpu_cfs_quota, period };
+    config.runtime_request_timeout = from.runtime_request_timeout.get();
     config.seccomp_default = from.seccomp_default;
 }

@@ -58,6 +58,7 @@ pub async fn make_room(context: &Context, pod: &Pod, others: &[Arc<Pod>], short:
         context.event(victim, None, EventType::Warning, REASON, MESSAGE.to_owned());
         let failure = Failure { disruption: Some(DISRUPTION.to_owned()), ..Failure::new(REASON, MESSAGE) };
         context.workers.end(spec::uid(victim), failure);
+        context.metrics.admission.preempted(short.first().map_or("", |short| &short.resource));
     }
     let ends = victims.iter().map(|victim| async {
         let grace = Duration::from_secs(spec::grace_period(victim).unsigned_abs());
