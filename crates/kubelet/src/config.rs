@@ -102,6 +102,8 @@ pub struct Config {
     pub allowed_sysctls: AllowedSysctls,
     /// `userNamespaces`: the users of pods that have their own.
     pub users: UserSettings,
+    /// `containerLogMonitorInterval`: between looks at the sizes of logs.
+    pub container_log_interval: Duration,
     /// How many processes a pod may have; 0 for no limit.
     pub pod_pids_limit: i64,
     /// `cpuCFSQuota` and `cpuCFSQuotaPeriod`: how limits of CPU are enforced.
@@ -128,6 +130,8 @@ pub struct Config {
     pub pods_per_core: u32,
     /// `crashLoopBackOff.maxContainerRestartPeriod`: the longest wait before a container that failed is started again.
     pub max_back_off: Duration,
+    /// `eventRecordQPS` and `eventBurst`: how many events are written in a second, if there is a limit, and at once.
+    pub event_rate: (u32, u32),
     /// `oomScoreAdj`: how readily the kernel kills the kubelet when memory runs out, if that is for it to say.
     pub oom_score_adj: Option<i32>,
     /// `maxOpenFiles`: how many files it may have open at least.
@@ -199,6 +203,7 @@ impl Config {
             container_log_max_workers: 1,
             allowed_sysctls: AllowedSysctls::default(),
             users: UserSettings::default(),
+            container_log_interval: Duration::from_secs(1),
             pod_pids_limit: 0,
             cpu_quota: CpuQuota::default(),
             seccomp_default: false,
@@ -212,6 +217,7 @@ impl Config {
             lease_seconds: 40,
             pods_per_core: 0,
             max_back_off: Duration::from_secs(300),
+            event_rate: (50, 100),
             oom_score_adj: None,
             max_open_files: None,
             protect_kernel_defaults: false,

@@ -205,7 +205,8 @@ impl Kubelet {
             let drain = drain.clone();
             tasks.spawn_fallible("informers", async move { informers.run(drain).await });
         }
-        tasks.spawn("events", event_writer.run(drain.clone()));
+        let (events_per_second, burst) = context.config.event_rate;
+        tasks.spawn("events", event_writer.limited(events_per_second, burst).run(drain.clone()));
         {
             let (statuses, drain) = (context.statuses.clone(), drain.clone());
             tasks.spawn_fallible("pod statuses", async move { statuses.run(drain).await });

@@ -1,10 +1,11 @@
 //! Records Kubernetes events.
 //!
 //! Recording never waits and never fails: events go through a bounded channel to a writer task. The writer counts
-//! repeated events up instead of writing new ones, folds many similar ones into one, and limits how many an object
-//! can cause (see [`correlate`]).
+//! repeated events up instead of writing new ones, folds many similar ones into one, limits how many an object can
+//! cause (see [`correlate`]), and how many there are in a second where it is told to.
 
 mod correlate;
+mod pace;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -19,6 +20,7 @@ use kube::api::{Patch, PatchParams, PostParams};
 use tokio::sync::mpsc;
 
 use correlate::{Correlator, Verdict};
+use pace::Pace;
 
 use crate::objects;
 
@@ -72,7 +74,8 @@ impl EventRecorder {
     pub fn new(client: kube::Client, env: Env, component: &str, host: Option<&str>) -> (Self, EventWriter) {
         let (sender, receiver) = mpsc::channel(CHANNEL_SIZE);
         let source = EventSource { component: Some(component.to_owned()), host: host.map(str::to_owned) };
-        let writer = EventWriter { client, env: env.clone(), source, receiver, correlator: Correlator::new() };
+        let writer =
+            EventWriter { client, env: env.clone(), source, receiver, correlator: Correlator::new(), pace: None };
         (Self { env, sender }, writer)
     }
 
@@ -112,9 +115,16 @@ pub struct EventWriter {
     source: EventSource,
     receiver: mpsc::Receiver<Recorded>,
     correlator: Correlator,
+    pace: Option<Pace>,
 }
 
 impl EventWriter {
+    /// Writes no more events in a second than that, but `burst` at once after a quiet time; 0 for no limit.
+    #[must_use]
+    pub fn limited(self, per_second: u32, burst: u32) -> Self {
+        Self { pace: Pace::new(per_second, burst), ..self }
+    }
+
     /// Writes until the drain signal, then what was recorded before it, as far as that works at once.
     pub async fn run(mut self, drain: Drain) {
         while let Some(Some(recorded)) = drain.until(self.receiver.recv()).await {
@@ -137,6 +147,8 @@ impl EventWriter {
             Verdict::Drop => return,
             Verdict::Create { key, .. } | Verdict::CountUp { key, .. } => key.clone(),
         };
+        let wait = self.pace.as_mut().map_or(Duration::ZERO, |pace| pace.wait(now));
+        self.env.sleep(wait).await;
         let mut delay = FIRST_RETRY;
         for attempt in 1..=attempts {
             match self.try_write(&recorded, &verdict).await {

@@ -13,10 +13,6 @@ use rustix::fs::{CWD, RenameFlags, renameat_with};
 
 use crate::context::Shared;
 
-/// How often sizes are looked at. The kernel has no event for a size, and in ten of these a container that does nothing
-/// but write would fill a small disk.
-const LOOK: Duration = Duration::from_secs(1);
-
 /// How often the runtime is asked which containers run: to forget those that ended, and for those that ran before.
 const LIST: Duration = Duration::from_secs(10);
 
@@ -59,8 +55,10 @@ impl RunningLogs {
 
 /// Rotates logs until the drain signal.
 pub async fn run(context: Shared, drain: Drain) {
+    // The kernel has no event for a size.
+    let interval = context.config.container_log_interval;
     let mut list_at = context.env.instant();
-    while drain.until(context.env.sleep(LOOK)).await.is_some() {
+    while drain.until(context.env.sleep(interval)).await.is_some() {
         if context.env.instant() >= list_at {
             list_at = context.env.instant() + LIST;
             let Some(result) = drain.until(context.logs.refresh(context.runtime.clone())).await else { return };

@@ -14,6 +14,7 @@ pub(super) fn set(from: &KubeletConfiguration, config: &mut Config) {
     config.lease_seconds = from.node_lease_duration_seconds;
     config.fail_cgroup_v1 = from.fail_cgroup_v1;
     config.cgroups.driver = CgroupDriver::parse(&from.cgroup_driver).unwrap_or_default();
+    config.event_rate = (count(from.event_record_qps), count(from.event_burst));
     config.oom_score_adj = Some(from.oom_score_adj);
     config.max_open_files = Some(count(from.max_open_files));
     config.protect_kernel_defaults = from.protect_kernel_defaults;
