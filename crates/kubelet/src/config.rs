@@ -19,6 +19,7 @@ use crate::resources::{CgroupSettings, CpuQuota, Reserved, SwapBehavior};
 use crate::pods::{AllowedSysctls, UserSettings};
 use crate::server::AccessSettings;
 use crate::shutdown;
+use crate::static_pods::ManifestUrl;
 use crate::volumes::Programs;
 
 /// What the kubelet is told.
@@ -46,6 +47,8 @@ pub struct Config {
     pub instance: Instance,
     /// `--pod-manifest-path`: the directory (or one file) with the manifests of static pods, if there are any.
     pub static_pod_path: Option<PathBuf>,
+    /// `staticPodURL` and what belongs to it: the web server with more of them, if there is one.
+    pub static_pod_url: Option<ManifestUrl>,
     /// Where pods' logs go.
     pub pod_logs_dir: PathBuf,
     /// The server's certificate.
@@ -169,6 +172,7 @@ impl Config {
             runtime_request_timeout: Duration::from_secs(120),
             image_socket: None,
             static_pod_path: None,
+            static_pod_url: None,
             pod_logs_dir: PathBuf::from("/var/log/pods"),
             serving,
             client_ca,

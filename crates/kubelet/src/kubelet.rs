@@ -151,7 +151,7 @@ impl Kubelet {
             host: parse_resolv_conf(&std::fs::read_to_string(&config.resolv_conf).unwrap_or_default()),
         };
         let port = server.as_ref().map_or(0, Server::port);
-        let static_pods = StaticPods::new(env.clone());
+        let static_pods = StaticPods::new(env.clone(), config.static_pod_url.is_some());
         let bound = ListSelector::fields(format!("spec.nodeName={}", config.node_name));
         let context: Shared = Arc::new(Context {
             node_ips: config.node_ips.iter().map(ToString::to_string).collect(),
@@ -215,6 +215,7 @@ impl Kubelet {
         tasks.spawn("node lease", node::renew(Arc::clone(&context), drain.clone()));
         tasks.spawn("pods", pods::run(Arc::clone(&context), drain.clone()));
         tasks.spawn("static pods", static_pods::follow(Arc::clone(&context), drain.clone()));
+        tasks.spawn("static pods of a server", static_pods::follow_url(Arc::clone(&context), drain.clone()));
         tasks.spawn_fallible("mirror pods", static_pods::run(Arc::clone(&context), drain.clone()));
         tasks.spawn("volume limits", csi::keep_limits(Arc::clone(&context), drain.clone()));
         tasks.spawn("plugins", plugins::run(Arc::clone(&context), drain.clone()));

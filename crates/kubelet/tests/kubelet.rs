@@ -4,6 +4,7 @@ mod configuration;
 mod devices;
 mod fake_cri;
 mod fake_csi;
+mod manifests;
 mod pressure;
 mod shutdown;
 mod systemd;

@@ -1,4 +1,4 @@
-//! HTTP requests of probes and hooks.
+//! HTTP requests of probes and hooks, and for manifests.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,6 +13,7 @@ use rustls_pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
+use url::Url;
 
 /// How much of an answer is read.
 const MAX_BODY: usize = 10 * 1024;
@@ -27,6 +28,17 @@ pub struct HttpCheck {
     path: String,
     headers: HeaderMap,
     limit: Duration,
+    max_body: usize,
+    /// Whether the server has to show who it is.
+    verifies: bool,
+}
+
+/// No request can be made to such an address.
+#[derive(Debug, thiserror::Error)]
+#[error("\"{url}\" is no address of a web server: {reason}")]
+pub struct InvalidUrl {
+    url: String,
+    reason: String,
 }
 
 /// A request that was not answered. The messages are shown to users.
@@ -71,6 +83,8 @@ pub enum HttpError {
 pub struct HttpAnswer {
     /// The status code.
     pub status: u16,
+    /// The body; none where it is too large or was cut off.
+    pub body: Option<Bytes>,
 }
 
 impl HttpCheck {
@@ -94,7 +108,34 @@ impl HttpCheck {
             path: if path.starts_with('/') { path.to_owned() } else { format!("/{path}") },
             headers,
             limit,
+            max_body: MAX_BODY,
+            verifies: false,
         }
+    }
+
+    /// A request for what is at an address, of a server that has to show who it is.
+    pub fn of_url<'a>(
+        url: &str,
+        headers: impl Iterator<Item = (&'a String, &'a String)>,
+        limit: Duration,
+        max_body: usize,
+    ) -> Result<Self, InvalidUrl> {
+        let fail = |reason: String| InvalidUrl { url: url.to_owned(), reason };
+        let parsed = Url::parse(url).map_err(|err| fail(err.to_string()))?;
+        let https = parsed.scheme() == "https";
+        if !https && parsed.scheme() != "http" {
+            return Err(fail("http or https is expected".to_owned()));
+        }
+        let host = parsed.host_str().unwrap_or_default().trim_matches(['[', ']']).to_owned();
+        let mut all = HeaderMap::new();
+        for (name, value) in headers {
+            let name = HeaderName::from_bytes(name.as_bytes()).map_err(|err| fail(err.to_string()))?;
+            all.append(name, HeaderValue::from_str(value).map_err(|err| fail(err.to_string()))?);
+        }
+        let path =
+            parsed.query().map_or_else(|| parsed.path().to_owned(), |query| format!("{}?{query}", parsed.path()));
+        let port = parsed.port_or_known_default().unwrap_or(80);
+        Ok(Self { https, host, port, path, headers: all, limit, max_body, verifies: true })
     }
 
     fn authority(&self) -> String {
@@ -110,7 +151,7 @@ impl HttpCheck {
     }
 }
 
-/// Asks, following redirects that stay on the host. Server certificates are not verified: the pod is what it is.
+/// Asks, following redirects that stay on the host. Certificates of pods are not verified: the pod is what it is.
 pub async fn http_get(check: &HttpCheck) -> Result<HttpAnswer, HttpError> {
     match tokio::time::timeout(check.limit, follow(check.clone())).await {
         Ok(answer) => answer,
@@ -147,7 +188,8 @@ async fn once(check: &HttpCheck) -> Result<(HttpAnswer, Option<String>), HttpErr
     }
     let failed = |message: String| HttpError::Exchange { url: check.url(), message };
     let name = ServerName::try_from(check.host.clone()).map_err(|err| failed(err.to_string()))?;
-    let config = unverified_tls().map_err(|err| failed(err.to_string()))?;
+    let config = if check.verifies { verified_tls() } else { unverified_tls() };
+    let config = config.map_err(|err| failed(err.to_string()))?;
     let stream = TlsConnector::from(config).connect(name, stream).await.map_err(|err| failed(err.to_string()))?;
     exchange(check, stream).await
 }
@@ -175,9 +217,9 @@ where
         let status = answer.status().as_u16();
         let location =
             answer.headers().get(http::header::LOCATION).and_then(|value| value.to_str().ok()).map(str::to_owned);
-        // The body says nothing; it is read so that the server can finish, up to a limit.
-        let _ = Limited::new(answer.into_body(), MAX_BODY).collect().await;
-        Ok((HttpAnswer { status }, location))
+        // Where it says nothing to us, it is read so that the server can finish, up to a limit.
+        let body = Limited::new(answer.into_body(), check.max_body).collect().await;
+        Ok((HttpAnswer { status, body: body.ok().map(http_body_util::Collected::to_bytes) }, location))
     };
     // The connection has to be driven while the answer is awaited; it ends with it.
     tokio::pin!(talk);
@@ -187,6 +229,18 @@ where
         // A server that answers and closes at once ends the connection before the answer was looked at.
         _ = connection => talk.await,
     }
+}
+
+/// TLS with who shows a certificate that the machine trusts.
+fn verified_tls() -> Result<Arc<rustls::ClientConfig>, rustls::Error> {
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    Ok(Arc::new(config))
 }
 
 /// TLS with whoever answers, as probes are defined to.

@@ -6,6 +6,6 @@ mod prober;
 mod results;
 
 pub use check::resolve_port;
-pub use http::{HttpCheck, http_get};
+pub use http::{HttpCheck, HttpError, InvalidUrl, http_get};
 pub use prober::PodProbes;
 pub use results::{Outcome, ProbeKind, ProbeResults};

@@ -10,8 +10,8 @@ use base::{Drain, FileWatch};
 use client::ObjectKey;
 use k8s_openapi::api::core::v1::Pod;
 
-use super::manifest::{self, ManifestError};
-use super::{Manifests, StaticPods};
+use super::manifest::{self, ManifestError, Origin};
+use super::{Manifests, Source, StaticPods};
 use crate::context::Shared;
 use crate::pods::spec;
 
@@ -35,7 +35,7 @@ enum FileError {
 pub async fn follow(context: Shared, drain: Drain) {
     let pods = context.static_pods.clone();
     let Some(path) = context.config.static_pod_path.clone() else {
-        pods.0.wanted.send_replace(Some(Manifests::default()));
+        pods.found(Source::Files, None);
         drain.drained().await;
         return;
     };
@@ -43,9 +43,7 @@ pub async fn follow(context: Shared, drain: Drain) {
         if let Err(err) = follow_path(&context, &pods, &path, &drain).await {
             tracing::warn!(path = %path.display(), err = %err, "manifests of static pods cannot be followed");
             // Nothing is known to be wrong with what runs; pods of the API need not wait.
-            pods.0
-                .wanted
-                .send_if_modified(|wanted| wanted.is_none().then(|| *wanted = Some(Manifests::default())).is_some());
+            pods.found(Source::Files, None);
         }
         drain.until(context.env.sleep(RETRY)).await;
     }
@@ -57,15 +55,11 @@ async fn follow_path(context: &Shared, pods: &StaticPods, path: &Path, drain: &D
     }
     let mut watch = if path.is_dir() { FileWatch::directory(path) } else { FileWatch::new(path) }?;
     loop {
-        let before = pods.0.wanted.borrow().clone().unwrap_or_default();
+        let before = pods.of(Source::Files);
         let (path, node, now) = (path.to_owned(), context.config.node_name.clone(), context.env.now());
         let read = tokio::task::spawn_blocking(move || read(&path, &node, now, &before)).await;
         let found = read.map_err(io::Error::other)??;
-        pods.0.wanted.send_if_modified(|wanted| {
-            let changed = wanted.as_deref() != Some(&found);
-            *wanted = Some(Arc::new(found));
-            changed
-        });
+        pods.found(Source::Files, Some(found));
         match drain.until(watch.changed()).await {
             None => return Ok(()),
             Some(changed) => changed?,
@@ -129,7 +123,7 @@ fn read_file(file: &Path, node: &str, now: jiff::Timestamp) -> Result<Option<Pod
     if text.trim_ascii().is_empty() {
         return Ok(None);
     }
-    Ok(Some(manifest::read(&text, file, node, now)?))
+    Ok(Some(manifest::read(&text, &Origin { kind: "file", path: file }, node, now)?))
 }
 
 #[cfg(test)]

@@ -30,12 +30,20 @@ pub enum ManifestError {
     Reference(&'static str),
 }
 
-/// Reads the manifest in a file, for a node. `seen` says when it was found there.
-pub fn read(text: &[u8], path: &Path, node: &str, seen: jiff::Timestamp) -> Result<Pod, ManifestError> {
+/// Where a manifest comes from.
+pub struct Origin<'a> {
+    /// `file` or `http`.
+    pub kind: &'static str,
+    /// The file, or the address.
+    pub path: &'a Path,
+}
+
+/// Reads a manifest for a node. `seen` says when it was found.
+pub fn read(text: &[u8], origin: &Origin<'_>, node: &str, seen: jiff::Timestamp) -> Result<Pod, ManifestError> {
     let mut value = decode_pod(text)?;
     let given = api::meta::uid(&value).unwrap_or_default().to_owned();
-    let uid = if given.is_empty() { digest(&value, path, node) } else { given };
-    localize(&mut value, &uid, node, seen);
+    let uid = if given.is_empty() { digest(&value, origin.path, node) } else { given };
+    localize(&mut value, &uid, node, (origin.kind, seen));
     let resource = api::kinds::find("", "v1", "pods").ok_or_else(|| ManifestError::Kind("unknown".to_owned()))?;
     decode::normalize(&mut value, resource.schema);
     api::defaults::apply(resource, &mut value);
@@ -81,7 +89,7 @@ fn digest(value: &Value, path: &Path, node: &str) -> String {
 }
 
 /// Makes the pod one of this node: its name ends in the node's, it is bound, and no taint drives it away.
-fn localize(value: &mut Value, uid: &str, node: &str, seen: jiff::Timestamp) {
+fn localize(value: &mut Value, uid: &str, node: &str, (kind, seen): (&str, jiff::Timestamp)) {
     let name = format!("{}-{}", api::meta::name(value), node);
     let namespace =
         api::meta::namespace(value).filter(|namespace| !namespace.is_empty()).unwrap_or("default").to_owned();
@@ -89,7 +97,7 @@ fn localize(value: &mut Value, uid: &str, node: &str, seen: jiff::Timestamp) {
     api::meta::set(value, "namespace", namespace);
     api::meta::set(value, "uid", uid);
     for (key, text) in
-        [(CONFIG_HASH, uid.to_owned()), (CONFIG_SOURCE, "file".to_owned()), (CONFIG_SEEN, seen.to_string())]
+        [(CONFIG_HASH, uid.to_owned()), (CONFIG_SOURCE, kind.to_owned()), (CONFIG_SEEN, seen.to_string())]
     {
         value["metadata"]["annotations"][key] = text.into();
     }
@@ -168,7 +176,7 @@ mod tests {
     const NOW: jiff::Timestamp = jiff::Timestamp::UNIX_EPOCH;
 
     fn read_at(text: &str, path: &str, node: &str) -> Result<Pod, ManifestError> {
-        read(text.as_bytes(), Path::new(path), node, NOW)
+        read(text.as_bytes(), &Origin { kind: "file", path: Path::new(path) }, node, NOW)
     }
 
     fn pod(spec: &str) -> String {

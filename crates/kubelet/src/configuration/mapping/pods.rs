@@ -6,9 +6,15 @@ use super::super::document::KubeletConfiguration;
 use super::{Config, count};
 use crate::pods::AllowedSysctls;
 use crate::resources::CpuQuota;
+use crate::static_pods::ManifestUrl;
 
 pub(super) fn set(from: &KubeletConfiguration, config: &mut Config) {
     config.static_pod_path = Some(PathBuf::from(&from.static_pod_path)).filter(|path| !path.as_os_str().is_empty());
+    config.static_pod_url = (!from.static_pod_url.is_empty()).then(|| ManifestUrl {
+        url: from.static_pod_url.clone(),
+        headers: from.static_pod_url_header.clone(),
+        interval: from.http_check_frequency.get(),
+    });
     config.cluster_dns = from.cluster_dns.iter().filter_map(|address| address.parse().ok()).collect();
     config.cluster_domain.clone_from(&from.cluster_domain);
     config.resolv_conf = PathBuf::from(&from.resolv_conf);
