@@ -75,6 +75,8 @@ pub struct Config {
     pub debugging_handlers: bool,
     /// `enableSystemLogHandler`: whether it shows the machine's logs.
     pub system_logs: bool,
+    /// `enableSystemLogQuery`: whether it searches them, and the machine's journal.
+    pub system_log_query: bool,
     /// Where those are.
     pub system_logs_dir: PathBuf,
     /// `healthzBindAddress` and `healthzPort`: where health is told without TLS, if it is.
@@ -192,6 +194,7 @@ impl Config {
             access: AccessSettings::default(),
             debugging_handlers: true,
             system_logs: true,
+            system_log_query: false,
             system_logs_dir: PathBuf::from("/var/log"),
             healthz: None,
             max_pods: 110,

@@ -15,7 +15,6 @@ const WITHOUT_EFFECT: &[(&str, &str)] = &[
     ("enableControllerAttachDetach", "volumes are always attached by a controller"),
     ("enableDebugFlagsHandler", "how the kubelet logs is set at its start"),
     ("enableProfilingHandler", "there is no profiler"),
-    ("enableSystemLogQuery", "not built in"),
     ("fileCheckFrequency", "manifests are watched"),
     ("hairpinMode", "the pod network decides"),
     ("iptablesDropBit", "as upstream"),

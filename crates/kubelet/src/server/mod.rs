@@ -5,6 +5,7 @@ mod cadvisor;
 mod configz;
 mod healthz;
 mod log_file;
+mod log_query;
 mod logs;
 mod measured;
 mod node_stats;

@@ -1,41 +1,71 @@
 //! `/logs/`: the machine's log files, and lists of their directories.
 
 use std::fmt::Write;
+use std::fs::Metadata;
 use std::path::{Component, Path, PathBuf};
 
 use axum::body::Body;
-use axum::extract::{Path as UrlPath, State};
+use axum::extract::{Path as UrlPath, RawQuery, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Redirect, Response};
 use tokio_util::io::ReaderStream;
 
+use super::log_query::{self, LogQuery};
 use super::pods::Refusal;
-use crate::context::Shared;
+use crate::context::{Context, Shared};
 
-/// `/logs/`.
-pub async fn root(state: State<Shared>) -> Result<Response, Refusal> {
-    serve(state, UrlPath(String::new())).await
+/// `/logs/`: a list of files, or what a query asks for.
+pub async fn root(State(context): State<Shared>, RawQuery(query): RawQuery) -> Result<Response, Refusal> {
+    if context.config.system_log_query {
+        let query = LogQuery::parse(query.as_deref().unwrap_or_default());
+        if let Some(query) = query.map_err(|err| Refusal(StatusCode::BAD_REQUEST, format!("{err}\n")))? {
+            return log_query::serve(&context, &query).await;
+        }
+    }
+    file(&context, "").await
 }
 
 /// A file, or what a directory has.
 pub async fn serve(State(context): State<Shared>, UrlPath(name): UrlPath<String>) -> Result<Response, Refusal> {
-    let not_found = || Refusal(StatusCode::NOT_FOUND, "404 page not found\n".to_owned());
-    let root = context.config.system_logs_dir.clone();
-    let path = inside(&root, &name).await.ok_or_else(not_found)?;
-    let metadata = tokio::fs::metadata(&path).await.map_err(|_| not_found())?;
-    if metadata.is_dir() {
-        if !name.is_empty() && !name.ends_with('/') {
-            // Links in the list begin where the directory is.
-            let last = name.rsplit('/').next().unwrap_or_default();
-            return Ok(Redirect::permanent(&format!("{last}/")).into_response());
-        }
-        let list = list(&path).await.map_err(|_| not_found())?;
-        return Ok(([(header::CONTENT_TYPE, "text/html; charset=utf-8")], list).into_response());
+    file(&context, &name).await
+}
+
+/// A file below the directory of logs, or what a directory there has.
+async fn file(context: &Context, name: &str) -> Result<Response, Refusal> {
+    let (path, metadata) = find(context, name).await?;
+    if !metadata.is_dir() {
+        return content(&path, &metadata).await;
     }
+    if !name.is_empty() && !name.ends_with('/') {
+        // Links in the list begin where the directory is.
+        let last = name.rsplit('/').next().unwrap_or_default();
+        return Ok(Redirect::permanent(&format!("{last}/")).into_response());
+    }
+    let list = list(&path).await.map_err(|_| not_found())?;
+    Ok(([(header::CONTENT_TYPE, "text/html; charset=utf-8")], list).into_response())
+}
+
+/// A file below the directory of logs, and nothing else.
+pub async fn plain_file(context: &Context, name: &str) -> Result<Response, Refusal> {
+    let (path, metadata) = find(context, name).await?;
+    content(&path, &metadata).await
+}
+
+fn not_found() -> Refusal {
+    Refusal(StatusCode::NOT_FOUND, "404 page not found\n".to_owned())
+}
+
+async fn find(context: &Context, name: &str) -> Result<(PathBuf, Metadata), Refusal> {
+    let path = inside(&context.config.system_logs_dir, name).await.ok_or_else(not_found)?;
+    let metadata = tokio::fs::metadata(&path).await.map_err(|_| not_found())?;
+    Ok((path, metadata))
+}
+
+async fn content(path: &Path, metadata: &Metadata) -> Result<Response, Refusal> {
     if !metadata.is_file() {
         return Err(not_found());
     }
-    let file = tokio::fs::File::open(&path).await.map_err(|_| not_found())?;
+    let file = tokio::fs::File::open(path).await.map_err(|_| not_found())?;
     let body = Body::from_stream(ReaderStream::new(file));
     Ok(([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], body).into_response())
 }

@@ -32,7 +32,7 @@ use k8s_openapi::api::core::v1::{Pod, Volume};
 pub use certificates::PodCertificates;
 pub use claims::{Bound, Claims};
 pub use empty_dir::size_limit;
-pub use helper::Programs;
+pub use helper::{Programs, run as run_program};
 pub use iscsi::Targets;
 pub use mounts::{Sources, asks_for_deep_read_only, container_devices, container_mounts};
 pub use ownership::Ownership;

@@ -154,3 +154,41 @@ async fn a_runtime_that_does_not_answer_is_not_waited_for_forever() {
     stage.until_phase("web", "Running").await;
     stage.stop().await;
 }
+
+#[tokio::test]
+async fn the_logs_of_the_machines_services_can_be_asked_for() {
+    let mut stage = Stage::with(&[], |config| config.system_logs_dir = config.pod_logs_dir.clone()).await;
+    stage.stop().await;
+    let (programs, logs) = (stage.dir.path().join("programs"), stage.dir.path().join("logs"));
+    std::fs::create_dir_all(&programs).expect("made");
+    std::fs::create_dir_all(logs.join("agent")).expect("made");
+    std::fs::write(logs.join("agent/agent.log"), "of a file\n").expect("written");
+    let journal = "#!/bin/sh\nif [ \"$1\" = --field ]; then echo kubelet.service; else echo \"asked $*\"; fi\n";
+    let draft = programs.join("draft");
+    std::fs::write(&draft, journal).expect("written");
+    std::fs::set_permissions(&draft, std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("set");
+    std::fs::rename(draft, programs.join("journalctl")).expect("renamed");
+    stage.start_with(&[("config.yaml", "enableSystemLogQuery: true\nfeatureGates: {NodeLogQuery: true}\n")]);
+    let asked = "asked --utc --no-pager --output=short-precise --pager-end --lines=3 --unit=kubelet\n";
+    // A script that was just written may be held by a process that another test starts.
+    let answers = async || {
+        let (head, _) = stage.get("/logs/?query=kubelet", "operators").await;
+        head.starts_with("HTTP/1.1 200").then_some(())
+    };
+    stage.until("the journal", answers).await;
+    for (query, status, text) in [
+        ("query=kubelet&tailLines=3", 200, asked),
+        ("query=agent", 200, "of a file\n"),
+        ("query=/agent/agent.log", 200, "of a file\n"),
+        ("query=/agent", 404, "404 page not found\n"),
+        ("query=/../secret", 404, "404 page not found\n"),
+        ("query=nobody", 404, "log not found for nobody\n"),
+        ("query=kubelet&boot=2", 400, "boot must be less than 1"),
+        ("", 200, "<a href=\"agent/\">agent/</a>"),
+    ] {
+        let (head, body) = stage.get(&format!("/logs/?{query}"), "operators").await;
+        assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{query}: {head}");
+        assert!(body.contains(text), "{query}: {body}");
+    }
+    stage.stop().await;
+}

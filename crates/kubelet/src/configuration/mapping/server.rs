@@ -14,6 +14,7 @@ pub(super) fn set(from: &KubeletConfiguration, config: &mut Config) {
     config.enable_server = from.enable_server;
     config.debugging_handlers = from.enable_debugging_handlers;
     config.system_logs = from.enable_system_log_handler;
+    config.system_log_query = from.enable_system_log_query;
     config.healthz = from.healthz_bind_address.parse().ok().map(|ip: IpAddr| (ip, count(from.healthz_port)).into());
     config.healthz = config.healthz.filter(|address: &SocketAddr| address.port() != 0);
     // The names have been judged.
