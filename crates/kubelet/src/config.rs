@@ -93,6 +93,8 @@ pub struct Config {
     pub single_process_oom_kill: bool,
     /// What of the node is not for pods.
     pub reserved: Reserved,
+    /// `qosReserved`: how much of the memory that pods ask for others may not have, in percent.
+    pub qos_reserved_percent: Option<u8>,
     /// What happens when the node runs short of something.
     pub eviction: eviction::Settings,
     /// How images are pulled and removed.
@@ -203,6 +205,7 @@ impl Config {
             swap_behavior: SwapBehavior::NoSwap,
             single_process_oom_kill: false,
             reserved: Reserved::default(),
+            qos_reserved_percent: None,
             eviction: eviction::Settings::default(),
             images: ImageSettings::new(instance.data_dir().join("kubelet")),
             container_log_max_bytes: 10 << 20,

@@ -34,7 +34,7 @@ pub fn check(configuration: &KubeletConfiguration) -> Result<(), Vec<String>> {
     if let Err(err) = AllowedSysctls::new(&configuration.allowed_unsafe_sysctls) {
         wrong.push(format!("allowedUnsafeSysctls: {err}"));
     }
-    enforcement::check(configuration, &mut wrong);
+    enforcement::check(configuration, &gates, &mut wrong);
     eviction::check(configuration, &mut wrong);
     if wrong.is_empty()
         && let Err(err) = super::mapping::managers_settings(configuration)

@@ -220,7 +220,7 @@ impl Cgroups {
         found.into_iter().collect()
     }
 
-    fn class_path(&self, class: QosClass) -> String {
+    pub(super) fn class_path(&self, class: QosClass) -> String {
         self.driver.path(&self.class_names(class))
     }
 

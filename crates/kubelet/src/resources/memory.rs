@@ -1,8 +1,10 @@
 //! How much memory the machine uses, and how much all pods together.
 
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
+use super::amounts::QosClass;
 use super::cgroups::Cgroups;
 use super::swap::SwapControl;
 use crate::node::meminfo;
@@ -28,6 +30,14 @@ impl Cgroups {
         let limit = number(&dir.join(if self.is_v2() { "memory.max" } else { "memory.limit_in_bytes" }))?;
         let used = usage(&dir, self.is_v2())? - inactive(&dir, self.is_v2());
         (limit < NO_LIMIT).then_some((used, limit))
+    }
+
+    /// Holds the pods of a class to so many bytes together, or lifts that. What they use already is not taken from them.
+    pub fn limit_class_memory(&self, class: QosClass, bytes: Option<i64>) -> io::Result<()> {
+        let Some(dir) = self.dir("memory", &self.class_path(class)) else { return Ok(()) };
+        let (file, none) = if self.is_v2() { ("memory.max", "max") } else { ("memory.limit_in_bytes", "-1") };
+        let bytes = bytes.map(|bytes| bytes.max(usage(&dir, self.is_v2()).unwrap_or(0)));
+        fs::write(dir.join(file), bytes.map_or_else(|| none.to_owned(), |bytes| bytes.to_string()))
     }
 
     /// What the kernel lets the kubelet do about the swap of containers.

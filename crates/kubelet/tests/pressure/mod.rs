@@ -221,3 +221,29 @@ async fn a_critical_pod_takes_the_room_of_another_one() {
     let message = status.message.expect("a message");
     assert!(message.contains("no set of running pods found to reclaim resources: [(res: cpu, q: "), "{message}");
 }
+
+#[tokio::test]
+async fn memory_that_pods_have_asked_for_can_be_kept_for_them() {
+    let mut stage = Stage::with(&["image:1"], |config| config.qos_reserved_percent = Some(50)).await;
+    let file =
+        if Path::new("/sys/fs/cgroup/cgroup.controllers").exists() { "memory.max" } else { "memory.limit_in_bytes" };
+    let limit = |stage: &Stage, class: &str| -> Option<i64> {
+        stage.cgroup("memory", &format!("{class}/{file}")).and_then(|text| text.parse().ok())
+    };
+    let asking = web().with(|pod| {
+        let resources = json!({"requests": {"memory": "64Mi"}});
+        first(pod).resources = Some(serde_json::from_value(resources).expect("resources"));
+    });
+    stage.create(asking).await;
+    stage.until_phase("web", "Running").await;
+    let kept = async || {
+        let (burstable, best_effort) = (limit(&stage, "burstable")?, limit(&stage, "besteffort")?);
+        (burstable - best_effort == 32 << 20).then_some(())
+    };
+    stage.until("memory that is kept", kept).await;
+    stage.stop().await;
+    stage.configure = |_| {};
+    stage.start();
+    let lifted = async || (limit(&stage, "burstable").unwrap_or(i64::MAX) >= 1 << 60).then_some(());
+    stage.until("no limit", lifted).await;
+}

@@ -13,7 +13,7 @@ mod shutdown;
 use std::sync::Arc;
 
 pub use managers::settings as managers_settings;
-pub use shortage::statements;
+pub use shortage::{percent, statements};
 
 use super::document::KubeletConfiguration;
 use crate::config::Config;

@@ -14,6 +14,7 @@ use crate::resources::{Amounts, Enforced, Reserved, SwapBehavior};
 
 pub(super) fn set(from: &KubeletConfiguration, config: &mut Config) {
     config.reserved = reserved(from);
+    config.qos_reserved_percent = from.qos_reserved.get("memory").and_then(|text| percent(text));
     config.fail_swap_on = from.fail_swap_on;
     config.swap_behavior = match from.memory_swap.swap_behavior.as_str() {
         "LimitedSwap" => SwapBehavior::LimitedSwap,
@@ -58,6 +59,11 @@ pub fn statements(from: &KubeletConfiguration) -> Statements {
         grace: grace.collect(),
         minimum_reclaim: from.eviction_minimum_reclaim.clone(),
     }
+}
+
+/// A share such as `50%`.
+pub fn percent(text: &str) -> Option<u8> {
+    text.trim().strip_suffix('%')?.parse().ok().filter(|percent| *percent <= 100)
 }
 
 /// CPU in thousandths, all else in whole units.

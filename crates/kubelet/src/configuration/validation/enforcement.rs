@@ -2,17 +2,20 @@
 
 use std::collections::BTreeSet;
 
+use api::features::FeatureGates;
 use api::quantity::Quantity;
 
 use super::expect;
 use crate::configuration::document::KubeletConfiguration;
+use crate::configuration::mapping::percent;
 
 /// What can be enforced, beside `none`.
 const ENFORCEMENTS: [&str; 5] =
     ["pods", "system-reserved", "system-reserved-compressible", "kube-reserved", "kube-reserved-compressible"];
 
-pub(super) fn check(configuration: &KubeletConfiguration, wrong: &mut Vec<String>) {
+pub(super) fn check(configuration: &KubeletConfiguration, gates: &FeatureGates, wrong: &mut Vec<String>) {
     enforcements(configuration, wrong);
+    classes(configuration, gates, wrong);
     reserved(configuration, wrong);
     expect(wrong, configuration.system_cgroups.is_empty() || !configuration.cgroup_root.is_empty(), || {
         "systemCgroups needs cgroupRoot".to_owned()
@@ -46,6 +49,18 @@ fn enforcements(configuration: &KubeletConfiguration, wrong: &mut Vec<String>) {
             let is_missing = name.starts_with(part) && cgroup.is_empty();
             expect(wrong, !is_missing, || format!("enforceNodeAllocatable {name} needs {field}"));
         }
+    }
+}
+
+/// What is kept from pods of lower classes.
+fn classes(configuration: &KubeletConfiguration, gates: &FeatureGates, wrong: &mut Vec<String>) {
+    let shares = &configuration.qos_reserved;
+    expect(wrong, shares.is_empty() || gates.is_on("QOSReserved"), || {
+        "qosReserved needs the feature gate QOSReserved".to_owned()
+    });
+    for (name, share) in shares {
+        expect(wrong, name == "memory", || format!("qosReserved.{name} must be memory"));
+        expect(wrong, percent(share).is_some(), || format!("qosReserved.{name} {share:?} must be between 0% and 100%"));
     }
 }
 

@@ -82,6 +82,9 @@ fn some_fields_need_or_exclude_others() {
     check_error(json!({"shutdownGracePeriodCriticalPods": "10s"}), "must not be greater than shutdownGracePeriod");
     check_error(json!({"shutdownGracePeriod": "500ms"}), "must be 0 or at least 1s");
     check_error(json!({"allowedUnsafeSysctls": ["vm.swappiness"]}), "\"vm.swappiness\" is not known to be namespaced");
+    check_error(json!({"qosReserved": {"memory": "50%"}}), "qosReserved needs the feature gate QOSReserved");
+    let reserving = |share: &str| json!({"qosReserved": {"memory": share}, "featureGates": {"QOSReserved": true}});
+    check_error(reserving("101%"), "qosReserved.memory \"101%\" must be between 0% and 100%");
     check_error(json!({"runOnce": true}), "runOnce");
     check_error(json!({"enableSystemLogQuery": true}), "NodeLogQuery");
     let open = json!({"authentication": {"anonymous": {"enabled": true}}, "authorization": {"mode": "AlwaysAllow"}});
