@@ -109,6 +109,8 @@ pub struct Config {
     pub allowed_sysctls: AllowedSysctls,
     /// `userNamespaces`: the users of pods that have their own.
     pub users: UserSettings,
+    /// `volumeStatsAggPeriod`: whether it is told how full volumes are.
+    pub volume_stats: bool,
     /// `containerLogMonitorInterval`: between looks at the sizes of logs.
     pub container_log_interval: Duration,
     /// How many processes a pod may have; 0 for no limit.
@@ -213,6 +215,7 @@ impl Config {
             container_log_max_workers: 1,
             allowed_sysctls: AllowedSysctls::default(),
             users: UserSettings::default(),
+            volume_stats: true,
             container_log_interval: Duration::from_secs(1),
             pod_pids_limit: 0,
             cpu_quota: CpuQuota::default(),

@@ -34,7 +34,7 @@ const WITHOUT_EFFECT: &[(&str, &str)] = &[
     ("systemCgroups", "processes of the system stay in the cgroups that they are in"),
     ("tracing", "there are no traces"),
     ("volumePluginDir", "FlexVolume is not there"),
-    ("volumeStatsAggPeriod", "figures are taken when they are asked for"),
+    ("volumeStatsAggPeriod", "figures are taken when they are asked for, unless it is negative"),
 ];
 
 impl KubeletConfiguration {

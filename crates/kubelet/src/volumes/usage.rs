@@ -47,6 +47,9 @@ pub struct VolumeUsage {
 /// How full the volumes of a pod are. Those of which that cannot be said are left out.
 pub async fn of_pod(context: &Context, pod: &Pod) -> Vec<VolumeUsage> {
     let mut all = Vec::new();
+    if !context.config.volume_stats {
+        return all;
+    }
     for volume in spec::spec(pod).volumes.iter().flatten() {
         let claim = context.claims.kept(spec::uid(pod), &volume.name);
         let usage = match csi::usage(context, pod, volume, claim.as_deref()).await {

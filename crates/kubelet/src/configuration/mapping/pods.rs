@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::super::document::KubeletConfiguration;
+use super::super::duration::GoDuration;
 use super::{Config, count};
 use crate::pods::AllowedSysctls;
 use crate::resources::CpuQuota;
@@ -28,5 +29,7 @@ pub(super) fn set(from: &KubeletConfiguration, config: &mut Config) {
     let period = i64::try_from(from.cpu_cfs_quota_period.get().as_micros()).unwrap_or(i64::MAX);
     config.cpu_quota = CpuQuota { is_enforced: from.cpu_cfs_quota, period };
     config.runtime_request_timeout = from.runtime_request_timeout.get();
+    // Figures are taken when they are asked for, if at all.
+    config.volume_stats = from.volume_stats_agg_period >= GoDuration::ZERO;
     config.seccomp_default = from.seccomp_default;
 }
