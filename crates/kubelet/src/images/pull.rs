@@ -195,6 +195,7 @@ impl Puller {
         match self.pull(request, credentials).await {
             Ok(Pulled { present, size, took }) => {
                 self.forget(&key);
+                request.context.metrics.runtime.image_pulled(size, took);
                 request.event(
                     EventType::Normal,
                     "Pulled",

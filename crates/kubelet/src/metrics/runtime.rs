@@ -6,6 +6,29 @@ use prometheus::{HistogramVec, IntCounter, IntCounterVec, Registry};
 
 use super::{counter, counters, histograms, register};
 
+/// The bounds of upstream's buckets for pulls, in seconds.
+const PULLS: [f64; 18] = [
+    1.0, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 180.0, 240.0, 300.0, 360.0, 480.0, 600.0, 900.0, 1200.0, 1800.0, 2700.0,
+    3600.0,
+];
+const MB: u64 = 1 << 20;
+const GB: u64 = 1 << 30;
+/// How upstream calls images that have so many bytes at least, the largest first.
+const SIZES: [(u64, &str); 12] = [
+    (100 * GB, "GT100GB"),
+    (60 * GB, "60GB-100GB"),
+    (40 * GB, "40GB-60GB"),
+    (30 * GB, "30GB-40GB"),
+    (20 * GB, "20GB-30GB"),
+    (10 * GB, "10GB-20GB"),
+    (5 * GB, "5GB-10GB"),
+    (GB, "1GB-5GB"),
+    (500 * MB, "500MB-1GB"),
+    (100 * MB, "100MB-500MB"),
+    (10 * MB, "10MB-100MB"),
+    (0, "0-10MB"),
+];
+
 /// The counters of what the runtime does.
 pub struct RuntimeMetrics {
     operations: IntCounterVec,
@@ -13,6 +36,7 @@ pub struct RuntimeMetrics {
     durations: HistogramVec,
     sandboxes: HistogramVec,
     sandbox_errors: IntCounterVec,
+    pulls: HistogramVec,
     images_collected: IntCounterVec,
     event_streams: IntCounter,
     event_stream_errors: IntCounter,
@@ -44,6 +68,12 @@ impl RuntimeMetrics {
                 "Sandboxes that the runtime could not make, by the handler of their runtime class.",
                 &handler,
             ),
+            pulls: histograms(
+                "kubelet_image_pull_duration_seconds",
+                "How long images took to be pulled, without waiting, by their size.",
+                &PULLS,
+                &["image_size_in_bytes"],
+            ),
             images_collected: counters(
                 "kubelet_image_garbage_collected_total",
                 "Images that were removed because nothing used them, by why it mattered.",
@@ -63,6 +93,7 @@ impl RuntimeMetrics {
         register(registry, metrics.durations.clone());
         register(registry, metrics.sandboxes.clone());
         register(registry, metrics.sandbox_errors.clone());
+        register(registry, metrics.pulls.clone());
         register(registry, metrics.images_collected.clone());
         register(registry, metrics.event_streams.clone());
         register(registry, metrics.event_stream_errors.clone());
@@ -87,6 +118,11 @@ impl RuntimeMetrics {
         }
     }
 
+    /// An image of so many bytes was pulled.
+    pub fn image_pulled(&self, size: u64, took: Duration) {
+        self.pulls.with_label_values(&[size_class(size)]).observe(took.as_secs_f64());
+    }
+
     /// An image was removed, for `space` or for its `age`.
     pub fn image_collected(&self, reason: &str) {
         self.images_collected.with_label_values(&[reason]).inc();
@@ -96,5 +132,28 @@ impl RuntimeMetrics {
     pub fn events_asked(&self, does: bool) {
         let counter = if does { &self.event_streams } else { &self.event_stream_errors };
         counter.inc();
+    }
+}
+
+fn size_class(size: u64) -> &'static str {
+    SIZES.iter().find(|(least, _)| size >= *least).map_or("0-10MB", |(_, class)| class)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn images_are_told_apart_by_their_sizes() {
+        for (size, class) in [
+            (0, "0-10MB"),
+            (10 * MB - 1, "0-10MB"),
+            (10 * MB, "10MB-100MB"),
+            (700 * MB, "500MB-1GB"),
+            (3 * GB, "1GB-5GB"),
+            (1000 * GB, "GT100GB"),
+        ] {
+            assert_eq!(size_class(size), class, "{size}");
+        }
     }
 }
