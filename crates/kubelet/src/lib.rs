@@ -42,8 +42,8 @@ pub use eviction::{Settings as EvictionSettings, Statements as EvictionStatement
 pub use images::{ImageSettings, InvalidDockerConfig, ProvidersError, Verification, docker_config};
 pub use kubelet::{BuildError, Kubelet, RunError};
 pub use managers::{Settings as ManagersSettings, SettingsError as ManagersSettingsError};
-pub use resources::{Amounts, CgroupDriver, CgroupError, CgroupSettings, Enforced, Reserved, SwapBehavior, CpuQuota};
 pub use pods::{AllowedSysctls, InvalidSysctl, UserSettings};
+pub use resources::{Amounts, CgroupDriver, CgroupError, CgroupSettings, CpuQuota, Enforced, Reserved, SwapBehavior};
 pub use server::AccessSettings;
 pub use shutdown::{Period as ShutdownPeriod, Settings as ShutdownSettings};
 pub use volumes::UnmountError;

@@ -5,7 +5,6 @@
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use futures::FutureExt;
@@ -14,6 +13,7 @@ use k8s_openapi::api::core::v1::{Container, Pod};
 use tokio::sync::watch;
 
 use super::checkpoint::{Checkpoint, CheckpointError, Content};
+use super::counts::Counts;
 use super::topology::{AllocationError, Hint, HintProvider, Hints};
 
 /// What is whose.
@@ -144,8 +144,7 @@ pub struct Manager<P: Policy> {
     file: Checkpoint,
     /// Counts changes of what is whose.
     changes: watch::Sender<u64>,
-    requests: AtomicU64,
-    errors: AtomicU64,
+    counts: Counts,
 }
 
 struct Inner<P: Policy> {
@@ -169,8 +168,7 @@ impl<P: Policy> Manager<P> {
         }
         let inner = Mutex::new(Inner { state, reusable: P::Reusable::default() });
         let changes = watch::channel(0).0;
-        let (requests, errors) = Default::default();
-        Ok(Self { policy, configured, inner, file, changes, requests, errors })
+        Ok(Self { policy, configured, inner, file, changes, counts: Counts::default() })
     }
 
     /// The state to begin with, and whether the file says it already.
@@ -203,6 +201,11 @@ impl<P: Policy> Manager<P> {
         Some(at(policy, &self.lock().state))
     }
 
+    /// How often it was asked, and could not give.
+    pub fn counts(&self) -> (u64, u64) {
+        self.counts.all()
+    }
+
     /// Tells when it changes what is whose.
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.changes.subscribe()
@@ -222,13 +225,13 @@ impl<P: Policy> Manager<P> {
     fn take(&self, pod: &Pod, container: &Container, hint: Hint) -> Result<bool, AllocationError> {
         let Some(policy) = &self.policy else { return Ok(false) };
         if policy.is_asked(pod, container) {
-            self.requests.fetch_add(1, Ordering::Relaxed);
+            self.counts.asked();
         }
         let mut inner = self.lock();
         let Inner { state, reusable } = &mut *inner;
         let taken = policy.allocate(state, reusable, (pod, container), hint);
         if taken.is_err() {
-            self.errors.fetch_add(1, Ordering::Relaxed);
+            self.counts.failed();
         }
         taken
     }

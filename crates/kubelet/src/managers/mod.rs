@@ -5,6 +5,7 @@
 
 mod checkpoint;
 mod combinations;
+mod counts;
 mod cpu;
 mod cpuset;
 mod machine;
@@ -168,6 +169,15 @@ impl Managers {
             .find(|(manager, _, is_static)| *is_static && requests::differ(has, wanted, &manager.to_lowercase()));
         let (manager, policy, _) = changed.filter(|_| resources::qos_class(has) == QosClass::Guaranteed)?;
         Some(format!("Resize is infeasible for Guaranteed Pods alongside {manager} Manager policy \"{policy}\""))
+    }
+
+    /// What was asked, and what of it could not be given, by the beginning of upstream's names for that.
+    pub fn counts(&self) -> [(&'static str, (u64, u64)); 3] {
+        [
+            ("cpu_manager_pinning", self.cpu.counts()),
+            ("memory_manager_pinning", self.memory.counts()),
+            ("topology_manager_admission", self.topology.counts()),
+        ]
     }
 
     /// Takes back what the containers of a pod were given.

@@ -77,7 +77,7 @@ pub(super) fn counters(name: &str, help: &str, labels: &[&str]) -> IntCounterVec
     IntCounterVec::new(Opts::new(name, help), labels).expect(FIXED)
 }
 
-fn counter(name: &str, help: &str) -> IntCounter {
+pub(super) fn counter(name: &str, help: &str) -> IntCounter {
     IntCounter::new(name, help).expect(FIXED)
 }
 

@@ -9,7 +9,7 @@ use prometheus::Gauge;
 use prometheus::core::Collector;
 use prometheus::proto::MetricFamily;
 
-use super::{FIXED, gauges, text};
+use super::{FIXED, counter, gauges, text};
 use crate::context::Context;
 use crate::node::kubelet_version;
 use crate::pods::spec;
@@ -23,6 +23,7 @@ pub async fn scrape(context: &Context) -> Response {
     families.extend(pods(context));
     families.extend(shutdown(context));
     families.extend(context.devices.metrics().collect());
+    families.extend(managers(context));
     families.extend(running(context).await);
     families.extend(volumes_of(context).await);
     text(families)
@@ -55,6 +56,20 @@ fn pods(context: &Context) -> Vec<MetricFamily> {
     let version = gauges("kubelet_cgroup_version", "The version of the machine's cgroups.", &[]);
     version.with_label_values::<&str>(&[]).set(if context.cgroups.is_v2() { 2 } else { 1 });
     [desired, active, mirrors, ephemeral, version].iter().flat_map(Collector::collect).collect()
+}
+
+/// What containers asked for that managers give to them for themselves.
+fn managers(context: &Context) -> Vec<MetricFamily> {
+    let count = |name: String, help: &str, count: u64| {
+        let counter = counter(&name, help);
+        counter.inc_by(count);
+        counter.collect()
+    };
+    let of = |(name, (requests, errors)): (&str, (u64, u64))| {
+        let asked = count(format!("kubelet_{name}_requests_total"), "How often it was asked for.", requests);
+        [asked, count(format!("kubelet_{name}_errors_total"), "How often it could not be given.", errors)].concat()
+    };
+    context.managers.counts().into_iter().flat_map(of).collect()
 }
 
 /// When the machine's last shutdown waited for pods; nothing where none has.

@@ -22,8 +22,8 @@ use kube::Api;
 pub use lease::renew;
 pub use machine::{Machine, MachineError, architecture, disk_usage, kubelet_version, meminfo, memory};
 pub use oom::watch_oom;
-pub use runtime::cgroup_driver;
 pub use process::{KernelError, prepare};
+pub use runtime::cgroup_driver;
 pub use shares::share;
 
 use crate::context::Shared;

@@ -90,6 +90,9 @@ async fn a_container_is_given_devices_and_keeps_them_while_kubelet_and_plugin_ar
     stage.until_shown(RESOURCE, Some("3"), Some("2")).await;
     stage.create(asking("web", 1)).await;
     stage.until_phase("web", "Running").await;
+    stage.until_metric("kubelet_device_plugin_registration_total{resource_name=\"example.com/foo\"} 1").await;
+    let allocated = "kubelet_device_plugin_alloc_duration_seconds_count{resource_name=\"example.com/foo\"} 1";
+    stage.until_metric(allocated).await;
     // The plugin would rather give the last one.
     assert_eq!(plugin.calls(), ["Allocate d2", "PreStartContainer d2"]);
     let check = |config: cri::ContainerConfig| {

@@ -10,7 +10,6 @@ mod merge;
 mod settings;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures::future::BoxFuture;
 use k8s_openapi::api::core::v1::{Container, Pod};
@@ -19,6 +18,7 @@ use tokio::sync::Mutex;
 pub use hint::{Hint, Hints, NodeMask, preferring};
 pub use settings::{Policy, Scope, Settings};
 
+use super::counts::Counts;
 use super::machine::MachineTopology;
 use crate::pods::spec;
 use merge::Merger;
@@ -110,13 +110,6 @@ pub struct TopologyManager {
     counts: Counts,
 }
 
-/// What it has done since it started.
-#[derive(Debug, Default)]
-struct Counts {
-    requests: AtomicU64,
-    errors: AtomicU64,
-}
-
 impl TopologyManager {
     /// A manager of what these providers give.
     pub fn new(
@@ -131,6 +124,11 @@ impl TopologyManager {
         Ok(Self { settings: settings.clone(), merger, providers, turn: Mutex::new(()), counts: Counts::default() })
     }
 
+    /// How many pods asked to be let in, and were not.
+    pub fn counts(&self) -> (u64, u64) {
+        self.counts.all()
+    }
+
     /// The providers.
     pub fn providers(&self) -> &[Arc<dyn HintProvider>] {
         &self.providers
@@ -140,11 +138,11 @@ impl TopologyManager {
     /// with them until it is taken back.
     pub async fn admit(&self, pod: &Pod) -> Result<(), AllocationError> {
         let turn = self.turn.lock().await;
-        self.counts.requests.fetch_add(1, Ordering::Relaxed);
+        self.counts.asked();
         let outcome = self.allocate(pod).await;
         drop(turn);
         if outcome.is_err() {
-            self.counts.errors.fetch_add(1, Ordering::Relaxed);
+            self.counts.failed();
         }
         outcome
     }
