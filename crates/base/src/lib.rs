@@ -1,6 +1,6 @@
 //! Leaf library: what every part of Skiff takes from outside itself.
 //!
-//! Time and randomness ([`Env`]), ordered shutdown of tasks ([`Drain`], [`Tasks`]), layered configuration
+//! Time and randomness ([`Env`]), ordered shutdown of tasks ([`Drain`], [`Tasks`], [`Spawner`]), layered configuration
 //! ([`config`]), files that others replace ([`FileWatch`]), answers that end ([`TtlCache`]), networks of one or two
 //! families ([`Networks`]), the identity of an installation on its machine ([`Instance`]), how many files may be open
 //! ([`raise_open_files`]), unix sockets to serve on ([`bind_socket`]), directories that others
@@ -17,6 +17,7 @@ mod limits;
 pub mod logging;
 mod networks;
 mod sockets;
+mod spawner;
 mod sys;
 mod tasks;
 mod tree;
@@ -30,6 +31,7 @@ pub use instance::Instance;
 pub use limits::{allow_open_files, lower_open_files, raise_open_files, restore_open_files};
 pub use networks::{Networks, NetworksError, nth_address};
 pub use sockets::{BindError, bind_socket};
+pub use spawner::{OwnerEnded, SpawnedTasks, Spawner, spawner};
 pub use sys::watch_descriptor;
 pub use tasks::{TaskError, TaskFailure, Tasks};
 pub use tree::{TreeEntry, remove_tree, walk_tree};

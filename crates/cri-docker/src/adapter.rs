@@ -5,16 +5,15 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use base::{Drain, Tasks};
+use base::{Drain, SpawnedTasks, spawner};
 use bollard::Docker;
 use streaming::Streaming;
 use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::mpsc;
 
 use crate::config::Config;
 use crate::container;
 use crate::daemon::{self, Daemon};
-use crate::engine::{BoxedTask, Engine, Parts, Spawner};
+use crate::engine::{Engine, Parts};
 use crate::errors::DockerError;
 use crate::service::Service;
 
@@ -54,7 +53,7 @@ pub struct Adapter {
     engine: Arc<Engine>,
     listener: UnixListener,
     streaming: TcpListener,
-    tasks: mpsc::UnboundedReceiver<(String, BoxedTask)>,
+    tasks: SpawnedTasks,
 }
 
 impl Adapter {
@@ -67,7 +66,7 @@ impl Adapter {
             Streaming::bind(config.env.clone(), config.stream_idle_timeout).await.map_err(BuildError::Streaming)?;
         let docker = connect(&config).await?;
         let daemon = Daemon::ask(&docker).await?;
-        let (spawner, tasks) = Spawner::new();
+        let (spawner, tasks) = spawner();
         let engine = Arc::new(Engine::new(Parts {
             docker,
             daemon,
@@ -84,26 +83,14 @@ impl Adapter {
     /// Serves until `drain` fires. Containers keep running.
     pub async fn run(self, drain: Drain) -> Result<(), RunError> {
         let Self { engine, listener, streaming, mut tasks } = self;
-        let mut owned = Tasks::new();
-        owned.spawn("streaming server", streaming::serve(engine.streaming.clone(), streaming, drain.clone()));
+        engine.spawner.spawn("streaming server", streaming::serve(engine.streaming.clone(), streaming, drain.clone()));
         let service = Service::new(engine.clone(), drain.clone());
         let serve = cri::serve(listener, service.clone(), service, drain);
-        tokio::pin!(serve);
-        let result = loop {
-            tokio::select! {
-                result = &mut serve => break result,
-                Some((name, BoxedTask(task))) = tasks.recv() => owned.spawn(name, task),
-                Some((_, end)) = owned.join_next(), if !owned.is_empty() => {
-                    if let Err(err) = end {
-                        tracing::error!(%err, "a task of the Docker adapter failed");
-                    }
-                }
-            }
-        };
-        tasks.close();
+        let failed = |err| tracing::error!(%err, "a task of the Docker adapter failed");
+        let result = tasks.run_until(serve, failed).await;
         // Collectors of logs never end by themselves, and find their place again; operations were answered before.
         drop(engine);
-        owned.shutdown(Duration::ZERO).await;
+        tasks.shutdown(Duration::ZERO).await;
         Ok(result?)
     }
 }

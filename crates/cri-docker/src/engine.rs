@@ -1,50 +1,21 @@
 //! What all calls share.
 
 use std::collections::HashMap;
-use std::fmt;
 use std::fs;
-use std::pin::Pin;
 use std::sync::{Mutex, PoisonError};
 
-use base::Env;
+use base::{Env, Spawner};
 use bollard::Docker;
 use cni::Invoker;
 use cri::Status;
 use jiff::Timestamp;
 use streaming::Streaming;
-use tokio::sync::{mpsc, oneshot};
 
 use crate::daemon::Daemon;
 use crate::logs::Logs;
 
 /// The bit of `CAP_SYS_RESOURCE` in a set of capabilities.
 const SYS_RESOURCE: u32 = 24;
-
-/// A task of its own.
-pub(crate) struct BoxedTask(pub(crate) Pin<Box<dyn Future<Output = ()> + Send>>);
-
-impl fmt::Debug for BoxedTask {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("BoxedTask")
-    }
-}
-
-/// Hands tasks to the adapter, which owns and watches them.
-#[derive(Clone, Debug)]
-pub(crate) struct Spawner(mpsc::UnboundedSender<(String, BoxedTask)>);
-
-impl Spawner {
-    pub(crate) fn new() -> (Self, mpsc::UnboundedReceiver<(String, BoxedTask)>) {
-        let (sender, receiver) = mpsc::unbounded_channel();
-        (Self(sender), receiver)
-    }
-
-    /// Runs a task; nothing where the adapter ends.
-    pub(crate) fn spawn(&self, name: impl Into<String>, task: impl Future<Output = ()> + Send + 'static) {
-        // Whoever waits for its outcome learns that it was dropped.
-        let _ = self.0.send((name.into(), BoxedTask(Box::pin(task))));
-    }
-}
 
 /// What an engine is made of.
 pub(crate) struct Parts {
@@ -89,12 +60,8 @@ impl Engine {
         name: &str,
         operation: impl Future<Output = Result<T, Status>> + Send + 'static,
     ) -> Result<T, Status> {
-        let (sender, receiver) = oneshot::channel();
-        self.spawner.spawn(name, async move {
-            // The caller may be gone.
-            let _ = sender.send(operation.await);
-        });
-        receiver.await.map_err(|_| Status::unavailable("the adapter is shutting down"))?
+        let done = self.spawner.detached(name, operation).await;
+        done.map_err(|_| Status::unavailable("the adapter is shutting down"))?
     }
 
     /// Nanoseconds of CPU a second since somebody last asked for this container.

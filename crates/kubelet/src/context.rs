@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use base::Env;
+use base::{Drain, Env, Spawner};
 use client::{EventRecorder, EventType, Informer};
 use cri::{ImageClient, RuntimeClient, SecurityModules};
 use k8s_openapi::api::certificates::v1beta1::{ClusterTrustBundle, PodCertificateRequest};
@@ -23,7 +23,6 @@ use crate::resources::{self, Amounts, Cgroups, NodeMemory};
 use crate::server::RunningLogs;
 use crate::shutdown::NodeShutdown;
 use crate::sources::Watched;
-use crate::spawner::Spawner;
 use crate::static_pods::StaticPods;
 use crate::stats::MachineCpu;
 use crate::volumes::{Claims, PodCertificates, Programs, Targets, TokenIssuer};
@@ -118,6 +117,8 @@ pub struct Context {
     pub dns: NodeDns,
     /// For tasks that come and go.
     pub spawner: Spawner,
+    /// Fires when the kubelet is to end.
+    pub drain: Drain,
 }
 
 impl Context {

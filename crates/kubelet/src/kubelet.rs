@@ -28,7 +28,6 @@ use crate::resources::{Amounts, CgroupError, Cgroups};
 use crate::server::{self, RunningLogs, Server, ServerError};
 use crate::shutdown::{self, NodeShutdown};
 use crate::sources::{Watched, namespaced, of_cluster};
-use crate::spawner;
 use crate::static_pods::{self, StaticPods};
 use crate::stats::MachineCpu;
 use crate::volumes::{Claims, PodCertificates, Programs, Targets, TokenIssuer};
@@ -37,6 +36,8 @@ use crate::volumes::{Claims, PodCertificates, Programs, Targets, TokenIssuer};
 const RUNTIME_RETRY: Duration = Duration::from_millis(50);
 /// How long the parts may take to end after the drain signal.
 const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(10);
+/// How long tasks that come and go may take, within that.
+const SPAWNED_DEADLINE: Duration = Duration::from_secs(5);
 
 /// The kubelet of one node.
 pub struct Kubelet {
@@ -141,7 +142,8 @@ impl Kubelet {
         let cgroups = cgroups.driven_by(driver, &config.cgroups.systemd_socket);
         cgroups.prepare().await?;
         config.reserved.apply(&cgroups).await?;
-        let (spawner, task_set) = spawner::spawner(drain.clone());
+        let (spawner, mut spawned) = base::spawner();
+        let follow = || (spawner.clone(), drain.clone());
         let informers = Informers::new(client.clone(), env.clone());
         let (recorder, event_writer) =
             EventRecorder::new(client.clone(), env.clone(), "kubelet", Some(&config.node_name));
@@ -164,10 +166,10 @@ impl Kubelet {
             static_pods,
             node: informers.filtered::<Node>(ListSelector::fields(format!("metadata.name={}", config.node_name))),
             services: informers.of::<Service>(),
-            config_maps: Watched::new(namespaced(&client), env.clone(), spawner.clone()),
-            secrets: Watched::new(namespaced(&client), env.clone(), spawner.clone()),
-            trust_bundles: Watched::new(of_cluster(&client), env.clone(), spawner.clone()),
-            certificate_requests: Watched::new(namespaced(&client), env.clone(), spawner.clone()),
+            config_maps: Watched::new(namespaced(&client), env.clone(), follow()),
+            secrets: Watched::new(namespaced(&client), env.clone(), follow()),
+            trust_bundles: Watched::new(of_cluster(&client), env.clone(), follow()),
+            certificate_requests: Watched::new(namespaced(&client), env.clone(), follow()),
             certificates: PodCertificates::default(),
             tokens: TokenIssuer::default(),
             claims: Claims::default(),
@@ -195,12 +197,21 @@ impl Kubelet {
             modules: cri::SecurityModules::below(&config.machine_root),
             dns,
             spawner,
+            drain: drain.clone(),
             client,
             env,
             config,
         });
         let mut tasks = Tasks::new();
-        tasks.spawn("tasks", task_set.run());
+        {
+            let drain = drain.clone();
+            tasks.spawn("tasks", async move {
+                spawned.run_until(drain.drained(), |err| tracing::error!(err = %err, "task failed")).await;
+                for err in spawned.shutdown(SPAWNED_DEADLINE).await {
+                    tracing::warn!(err = %err, "task did not end well");
+                }
+            });
+        }
         {
             let drain = drain.clone();
             tasks.spawn_fallible("informers", async move { informers.run(drain).await });

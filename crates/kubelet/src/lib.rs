@@ -27,7 +27,6 @@ mod resources;
 mod server;
 mod shutdown;
 mod sources;
-mod spawner;
 mod static_pods;
 mod stats;
 mod volumes;

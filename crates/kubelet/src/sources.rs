@@ -6,15 +6,13 @@ use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-use base::{Drain, DrainTrigger, Env};
+use base::{Drain, DrainTrigger, Env, Spawner};
 use futures::StreamExt;
 use k8s_openapi::NamespaceResourceScope;
 use kube::Api;
 use kube::runtime::{WatchStreamExt, watcher};
 use serde::de::DeserializeOwned;
 use tokio::sync::{Notify, watch};
-
-use crate::spawner::Spawner;
 
 /// How long a reader waits for the first answer of a watch.
 const FIRST_ANSWER: Duration = Duration::from_secs(10);
@@ -36,6 +34,7 @@ pub struct Watched<K> {
     api: ApiOf<K>,
     env: Env,
     spawner: Spawner,
+    drain: Drain,
     entries: Mutex<HashMap<Key, Entry<K>>>,
 }
 
@@ -93,9 +92,13 @@ impl<K> Watched<K>
 where
     K: kube::Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
 {
-    /// Watches with what `api` gives for a namespace, with tasks in the spawner's set.
-    pub fn new(api: impl Fn(&str) -> Api<K> + Send + Sync + 'static, env: Env, spawner: Spawner) -> Self {
-        Self { api: Box::new(api), env, spawner, entries: Mutex::default() }
+    /// Watches with what `api` gives for a namespace, with tasks of the spawner until the drain signal.
+    pub fn new(
+        api: impl Fn(&str) -> Api<K> + Send + Sync + 'static,
+        env: Env,
+        (spawner, drain): (Spawner, Drain),
+    ) -> Self {
+        Self { api: Box::new(api), env, spawner, drain, entries: Mutex::default() }
     }
 
     /// Holds the objects of a namespace that a field selector selects; `wake` is notified whenever they change.
@@ -111,7 +114,7 @@ where
             wakes.push(Arc::downgrade(wake));
             return Subscription { state: entry.state.clone(), env: self.env.clone(), _keeper: keeper };
         }
-        let (trigger, drain) = self.spawner.drain().child();
+        let (trigger, drain) = self.drain.child();
         let (sender, state) = watch::channel(None);
         let wakes = Arc::new(Mutex::new(vec![Arc::downgrade(wake)]));
         let task = follow((self.api)(namespace), fields.to_owned(), sender, Arc::clone(&wakes), drain);

@@ -2,14 +2,13 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
-use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use base::Env;
+use base::{Env, OwnerEnded, Spawner};
 use network::PodNetwork;
 use streaming::Streaming;
-use tokio::sync::{OwnedMutexGuard, broadcast, mpsc, oneshot, watch};
+use tokio::sync::{OwnedMutexGuard, broadcast, watch};
 use tokio::time::Instant;
 
 use crate::config::Paths;
@@ -28,35 +27,6 @@ const EVENT_BACKLOG: usize = 1024;
 
 /// An image whose containers fail, though it is whole, is looked at once in this time.
 const SUSPICION: Duration = Duration::from_secs(60 * 60);
-
-type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
-
-/// Hands tasks to their owner, [`crate::Runtime::run`].
-#[derive(Clone, Debug)]
-pub(crate) struct Spawner(mpsc::UnboundedSender<(String, BoxedTask)>);
-
-/// A task on its way to its owner.
-pub(crate) struct BoxedTask(pub Task);
-
-impl std::fmt::Debug for BoxedTask {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("BoxedTask")
-    }
-}
-
-impl Spawner {
-    /// A spawner and what it spawns.
-    pub(crate) fn new() -> (Self, mpsc::UnboundedReceiver<(String, BoxedTask)>) {
-        let (sender, receiver) = mpsc::unbounded_channel();
-        (Self(sender), receiver)
-    }
-
-    /// Lets the owner run `task`. After the owner's end, tasks are dropped: whatever they would do is done at the next
-    /// start.
-    pub(crate) fn spawn(&self, name: impl Into<String>, task: impl Future<Output = ()> + Send + 'static) {
-        let _ = self.0.send((name.into(), BoxedTask(Box::pin(task))));
-    }
-}
 
 /// Locks by name, for things that do not exist yet.
 #[derive(Debug, Default)]
@@ -77,7 +47,7 @@ impl Locks {
 /// The operation was broken off because the runtime ends.
 #[derive(Debug, thiserror::Error)]
 #[error("the container runtime is shutting down")]
-pub(crate) struct ShuttingDown;
+pub(crate) struct ShuttingDown(#[source] OwnerEnded);
 
 /// The runtime's state.
 #[derive(Debug)]
@@ -169,12 +139,7 @@ impl Engine {
         name: &'static str,
         operation: impl Future<Output = T> + Send + 'static,
     ) -> Result<T, ShuttingDown> {
-        let (sender, receiver) = oneshot::channel();
-        self.spawner.spawn(name, async move {
-            // Nobody waits any more; the result is on the disk.
-            let _ = sender.send(operation.await);
-        });
-        receiver.await.map_err(|_| ShuttingDown)
+        self.spawner.detached(name, operation).await.map_err(ShuttingDown)
     }
 
     pub(crate) fn sandboxes(&self) -> Vec<Arc<Sandbox>> {

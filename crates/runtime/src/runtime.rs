@@ -5,16 +5,15 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use base::{Drain, Tasks};
+use base::{Drain, SpawnedTasks, spawner};
 use streaming::Streaming;
 use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::mpsc;
 
 use crate::config::{Config, Paths};
 use crate::confinement::Confinement;
 use crate::container;
 use crate::disk::{self, DiskError};
-use crate::engine::{BoxedTask, Engine, Parts, Spawner};
+use crate::engine::{Engine, Parts};
 use crate::handlers::RuntimeHandlers;
 use crate::id::{ContainerId, SandboxId};
 use crate::image::{ImageStore, Patience, Settings, preload};
@@ -69,7 +68,7 @@ pub struct Runtime {
     engine: Arc<Engine>,
     listener: UnixListener,
     streaming: TcpListener,
-    tasks: mpsc::UnboundedReceiver<(String, BoxedTask)>,
+    tasks: SpawnedTasks,
 }
 
 impl Runtime {
@@ -85,7 +84,7 @@ impl Runtime {
         let (streaming, streaming_listener) =
             Streaming::bind(config.env.clone(), config.stream_idle_timeout).await.map_err(BuildError::Streaming)?;
         let images = Arc::new(ImageStore::open(paths.data())?);
-        let (spawner, tasks) = Spawner::new();
+        let (spawner, tasks) = spawner();
         let confinement = Confinement::new(&config.machine_root, &config.instance.name(), paths.run());
         let engine = Arc::new(Engine::new(Parts {
             paths,
@@ -110,29 +109,17 @@ impl Runtime {
     /// Serves until `drain` fires. Containers keep running.
     pub async fn run(self, drain: Drain) -> Result<(), RunError> {
         let Self { engine, listener, streaming, mut tasks } = self;
-        let mut owned = Tasks::new();
-        owned.spawn("streaming server", streaming::serve(engine.streaming.clone(), streaming, drain.clone()));
+        engine.spawner.spawn("streaming server", streaming::serve(engine.streaming.clone(), streaming, drain.clone()));
         let service = Service::new(engine.clone(), drain.clone());
         let mut routes = cri::routes(service.clone(), service);
         let router = std::mem::take(routes.axum_router_mut());
         *routes.axum_router_mut() = router.merge(archive_routes(engine.clone()));
         let serve = cri::serve_routes(listener, routes, drain);
-        tokio::pin!(serve);
-        let result = loop {
-            tokio::select! {
-                result = &mut serve => break result,
-                Some((name, BoxedTask(task))) = tasks.recv() => owned.spawn(name, task),
-                Some((_, end)) = owned.join_next(), if !owned.is_empty() => {
-                    if let Err(err) = end {
-                        tracing::error!(%err, "a task of the container runtime failed");
-                    }
-                }
-            }
-        };
-        tasks.close();
+        let failed = |err| tracing::error!(%err, "a task of the container runtime failed");
+        let result = tasks.run_until(serve, failed).await;
         // Watchers of running containers never end by themselves; operations were answered before this point.
         drop(engine);
-        owned.shutdown(Duration::ZERO).await;
+        tasks.shutdown(Duration::ZERO).await;
         Ok(result?)
     }
 }

@@ -10,13 +10,13 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use base::Env;
+use base::{Env, Spawner};
 use bollard::Docker;
 use cri::{ReopenContainerLogRequest, ReopenContainerLogResponse, Status};
 use tokio::sync::watch;
 
 use crate::container::Container;
-use crate::engine::{Engine, Spawner};
+use crate::engine::Engine;
 use crate::record::ContainerRecord;
 use collector::Collector;
 use file::LogFile;

@@ -69,7 +69,7 @@ pub async fn register(context: &Shared, resource: &str, socket: &Path, versions:
     tracing::info!(resource, socket = %socket.display(), "device plugin is registered");
     context.devices.metrics().registered(resource);
     context.devices.put(&plugin);
-    let (shared, drain) = (Arc::clone(context), context.spawner.drain().clone());
+    let (shared, drain) = (Arc::clone(context), context.drain.clone());
     context.spawner.spawn(format!("device plugin {resource}"), async move {
         tokio::select! {
             () = drain.drained() => {}

@@ -106,7 +106,7 @@ impl Drivers {
     /// Forgets a driver that has gone; what it published follows unless it comes back.
     pub fn deregister(&self, context: &Shared, name: &str) {
         self.lock().remove(name);
-        let (shared, drain, name) = (context.clone(), context.spawner.drain().clone(), name.to_owned());
+        let (shared, drain, name) = (context.clone(), context.drain.clone(), name.to_owned());
         context.spawner.spawn(format!("slices of {name}"), async move {
             drain.until(shared.env.sleep(GRACE)).await;
             let is_gone = || shared.resource_claims.drivers.get(&name).is_err();

@@ -123,7 +123,7 @@ impl PodProbes {
         probe: Probe,
         observed: &Observed,
     ) -> DrainTrigger {
-        let (trigger, drain) = self.context.spawner.drain().child();
+        let (trigger, drain) = self.context.drain.child();
         let ip = if spec::host_network(pod) {
             self.context.node_ips.first().cloned()
         } else {

@@ -57,7 +57,7 @@ pub async fn serve(
         options: LogOptions { follow: options.follow && instance.state == InstanceState::Running, ..options },
         sender,
     };
-    let drain = context.spawner.drain().clone();
+    let drain = context.drain.clone();
     context.spawner.spawn(format!("log of {namespace}/{name}/{container}"), reader.run(drain));
     let body = Body::from_stream(ReceiverStream::new(receiver).map(Ok::<Bytes, io::Error>));
     Ok(([(header::CONTENT_TYPE, "text/plain")], Extension(PassedOn), body).into_response())

@@ -151,7 +151,7 @@ async fn tunnel(context: &Shared, url: &str, mut request: Request) -> Result<Res
     }
     let runtime_side = hyper::upgrade::on(&mut answer);
     let headers: HeaderMap = answer.headers().clone();
-    let drain = context.spawner.drain().clone();
+    let drain = context.drain.clone();
     context.spawner.spawn("stream", async move {
         let carry = async {
             if let (Ok(client), Ok(runtime)) = tokio::join!(client_side, runtime_side) {
