@@ -74,10 +74,14 @@ pub struct Input<'a> {
 pub fn status(input: &Input<'_>) -> PodStatus {
     let pod = input.pod;
     let old = pod.status.clone().unwrap_or_default();
-    let mut init = statuses(input, spec::init_containers(pod), old.init_container_statuses.as_deref());
-    let mut regular = statuses(input, spec::containers(pod), old.container_statuses.as_deref());
-    let ephemeral = spec::ephemeral_containers(pod);
-    let mut ephemeral = statuses(input, &ephemeral, old.ephemeral_container_statuses.as_deref());
+    let refused = was_refused(input, &old);
+    let of = |containers: &[Container], old: Option<&[ContainerStatus]>| match refused {
+        true => Vec::new(),
+        false => statuses(input, containers, old),
+    };
+    let mut init = of(spec::init_containers(pod), old.init_container_statuses.as_deref());
+    let mut regular = of(spec::containers(pod), old.container_statuses.as_deref());
+    let mut ephemeral = of(&spec::ephemeral_containers(pod), old.ephemeral_container_statuses.as_deref());
     for statuses in [&mut init, &mut regular, &mut ephemeral] {
         messages::share(pod, statuses);
     }
@@ -92,7 +96,10 @@ pub fn status(input: &Input<'_>) -> PodStatus {
         disruption: input.failure.and_then(|failure| failure.disruption.as_deref()),
         now: input.now,
     };
-    let conditions = conditions::conditions(pod, &old, &facts);
+    let conditions = match refused {
+        true => old.conditions.clone().unwrap_or_default(),
+        false => conditions::conditions(pod, &old, &facts),
+    };
     let (reason, message) = match input.failure {
         Some(failure) => (Some(failure.reason.clone()), Some(failure.message.clone())),
         None => (old.reason.clone(), old.message.clone()),
@@ -119,6 +126,14 @@ pub fn status(input: &Input<'_>) -> PodStatus {
         resource_claim_statuses: old.resource_claim_statuses,
         extended_resource_claim_status: old.extended_resource_claim_status,
     }
+}
+
+/// Whether the pod failed before anything was begun for it. As upstream, nothing is said of its containers then, so that
+/// clients show why it was refused.
+fn was_refused(input: &Input<'_>, old: &PodStatus) -> bool {
+    let unbegun = input.observed.sandboxes.is_empty() && input.observed.containers.is_empty();
+    let unseen = old.container_statuses.as_ref().is_none_or(Vec::is_empty);
+    unbegun && unseen && (input.failure.is_some() || matches!(old.phase.as_deref(), Some("Failed" | "Succeeded")))
 }
 
 /// API times have whole seconds.

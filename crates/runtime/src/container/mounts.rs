@@ -96,8 +96,6 @@ impl Preparation<'_> {
         for dir in [&upper, &work, &rootfs(self.paths.bundle())] {
             disk::create_dir(dir)?;
         }
-        let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-        fs::set_permissions(&upper, open).map_err(DiskError::io("change", &upper))?;
         if self.users.is_some() {
             disk::open_way(self.paths.bundle(), DEPTH)?;
         }
@@ -123,6 +121,9 @@ impl Preparation<'_> {
     }
 
     fn mount_layers(&self, image: &Image, upper: PathBuf, work: PathBuf, target: &Path) -> Result<(), PrepareError> {
+        // The mounted root is as the upper directory is, and all of the container's users may enter it.
+        let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        fs::set_permissions(&upper, open).map_err(DiskError::io("change", &upper))?;
         let layers = self.engine.images.layers();
         let mut lower: Vec<PathBuf> = image.unpacked.iter().rev().map(|id| layers.root(id)).collect();
         if lower.is_empty() {

@@ -158,6 +158,9 @@ async fn paths_of_images_are_mounted_read_only() {
                   cat /file; echo end; sleep 1000";
     let mut config = container(&sandbox.1, "c", script);
     config.mounts = vec![image("/etc-of-image", "etc"), image("/whole", ""), image("/file", "etc/../etc/passwd")];
+    // Whoever is not root must find its way in as well.
+    let security = config.linux.get_or_insert_default().security_context.get_or_insert_default();
+    security.run_as_user = Some(cri::Int64Value { value: 1000 });
     let id = host.run(&sandbox, config).await;
     let log = host.log_with("c", "end").await;
     for expected in ["extra:x:50:web", "stdout F read-only", "stdout F runs", "web:x:33:34"] {

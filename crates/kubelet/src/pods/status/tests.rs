@@ -240,8 +240,18 @@ fn a_refused_pod_has_failed() {
     scene.observed = Observed::default();
     scene.failure = Some(Failure::new("OutOfcpu", "Pod was rejected: too much"));
     scene.ending = true;
-    let status = scene.status(&one().build());
-    assert_eq!((status.phase.as_deref(), status.reason.as_deref()), (Some("Failed"), Some("OutOfcpu")));
+    scene.stopped = true;
+    let mut pod = one().condition("PodScheduled", "True", 0).build();
+    // A kubelet that is started anew says the same of a pod that it finds refused.
+    for failure in [scene.failure.take(), None] {
+        scene.failure = failure;
+        let status = scene.status(&pod);
+        assert_eq!((status.phase.as_deref(), status.reason.as_deref()), (Some("Failed"), Some("OutOfcpu")));
+        assert_eq!(status.container_statuses, None, "clients would show these instead of the reason");
+        let conditions = status.conditions.iter().flatten();
+        assert_eq!(conditions.map(|condition| condition.type_.as_str()).collect::<Vec<_>>(), ["PodScheduled"]);
+        pod.status = Some(status);
+    }
 }
 
 #[test]
