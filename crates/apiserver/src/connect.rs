@@ -14,6 +14,7 @@ mod logs;
 mod pool;
 mod proxy;
 mod reader;
+mod refusal;
 mod tunnel;
 mod url;
 

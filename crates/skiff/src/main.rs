@@ -40,7 +40,7 @@ fn main() -> ExitCode {
     match run(arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(err) => {
-            eprintln!("skiff: {err:#}");
+            eprintln!("skiff: {}", base::error_chain(err.as_ref()));
             ExitCode::FAILURE
         }
     }

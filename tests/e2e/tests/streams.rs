@@ -18,6 +18,8 @@ fn people_work_inside_of_pods() {
         let ready = "{.status.conditions[?(@.type=='Ready')].status}";
         kubectl.wait(&["pod", pod], ready, SOON, |status| status == "True");
     }
+    let waits = "{.status.containerStatuses[0].state.waiting.reason}";
+    kubectl.wait(&["pod", "unmade"], waits, SOON, |reason| reason == "ErrImageNeverPull");
     // Something large that is text, so that it can be compared.
     kubectl.run(&["exec", "web", "--", "sh", "-c", "head -c 3000000 /dev/urandom | base64 > /www/big"]);
     let big = kubectl.run(&["exec", "web", "--", "cat", "/www/big"]);
@@ -57,6 +59,10 @@ fn web_socket_alone(kubectl: &Kubectl) {
         let is_forwarding = command.starts_with("port-forward");
         assert!(!is_forwarding || told.contains("negotiated protocol: portforward.k8s.io"), "{told}");
     }
+    // What is refused is told on the WebSocket as well.
+    let refused = kubectl.fail(&["exec", "-v=5", "unmade", "--", "true"], "");
+    let expected = "error: Internal error occurred: unable to upgrade connection: container not found (\"main\")";
+    assert!(refused.lines().any(|line| line == expected) && !refused.contains("fallback"), "{refused}");
 }
 
 fn commands(kubectl: &Kubectl, big: &str) {
@@ -67,6 +73,8 @@ fn commands(kubectl: &Kubectl, big: &str) {
     assert!(errors.contains("err\n") && errors.contains("exit code 7") && !errors.contains("out"), "{errors}");
     let missing = kubectl.fail(&["exec", "web", "--", "/no/such"], "");
     assert!(missing.contains("no such file or directory"), "{missing}");
+    let stopped = kubectl.fail(&["exec", "unmade", "--", "true"], "");
+    assert!(stopped.contains("unable to upgrade connection: container not found (\"main\")"), "{stopped}");
     let shown = kubectl.in_terminal("exec -it web -- sh", "stty size; echo a'b'c\nexit\n");
     assert!(shown.contains("33 101") && shown.contains("abc"), "{shown:?}");
 }
@@ -216,6 +224,12 @@ spec:
   terminationGracePeriodSeconds: 1
   containers:
     - {name: main, image: "skiff.local/hello:1", stdin: true, command: [sh, -c, 'while read line; do echo got $line; done']}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: unmade}
+spec:
+  containers: [{name: main, image: "skiff.local/none:1", imagePullPolicy: Never}]
 ---
 apiVersion: v1
 kind: Pod

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::dial::Security;
 use super::forward::{Destination, exchange, is_upgrade, outgoing, switched};
-use super::{Call, location, tunnel};
+use super::{Call, location, refusal, tunnel};
 use crate::http::body::Body;
 
 /// What a kubelet calls the streams of a command.
@@ -27,6 +27,10 @@ pub(super) async fn handle(call: &Call<'_>, mut request: Request<Body>) -> Resul
         "portforward" => tunnel::wanted(request.headers()),
         _ => None,
     };
+    let listener = match call.subresource {
+        "portforward" => None,
+        _ => refusal::listener(request.headers()),
+    };
     let client = hyper::upgrade::on(&mut request);
     let request = match &tunneled {
         Some(tunneled) => tunneled.unwrapped(request),
@@ -35,6 +39,11 @@ pub(super) async fn handle(call: &Call<'_>, mut request: Request<Body>) -> Resul
     let request = outgoing(request, &destination.path, &address.to_string())?;
     let answer = exchange(call.core, &destination, request).await;
     let answer = answer.map_err(|err| Status::unclassified(format!("error dialing backend: {err}")))?;
+    if let Some(listener) = listener
+        && (answer.status().is_client_error() || answer.status().is_server_error())
+    {
+        return listener.tell(call.core, client, answer).await;
+    }
     Ok(match tunneled {
         Some(tunneled) => tunneled.switched(call.core, client, answer).await,
         None => switched(call.core, client, answer).await,

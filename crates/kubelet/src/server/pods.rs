@@ -75,10 +75,7 @@ pub async fn find(context: &Context, namespace: &str, name: &str) -> Result<(Arc
 pub fn running<'a>(pod: &Pod, observed: &'a Observed, container: &str) -> Result<&'a Instance, Refusal> {
     let known = spec::container(pod, container).is_some();
     let instance = observed.latest(container).filter(|_| known);
-    instance.filter(|instance| instance.state == crate::pods::State::Running).ok_or_else(|| {
-        Refusal(
-            StatusCode::INTERNAL_SERVER_ERROR,
-            format!("unable to upgrade connection: container not found (\"{container}\")"),
-        )
-    })
+    instance
+        .filter(|instance| instance.state == crate::pods::State::Running)
+        .ok_or_else(|| Refusal(StatusCode::INTERNAL_SERVER_ERROR, format!("container not found (\"{container}\")")))
 }

@@ -110,7 +110,7 @@ pub async fn port_forward(
 }
 
 fn refused(status: &v1::Status) -> Refusal {
-    Refusal(StatusCode::INTERNAL_SERVER_ERROR, format!("unable to upgrade connection: {}", rpc_message(status)))
+    Refusal(StatusCode::INTERNAL_SERVER_ERROR, rpc_message(status))
 }
 
 /// Passes an upgrade on to the runtime's streaming server and then carries bytes until one side ends.
