@@ -19,6 +19,13 @@ pub fn online() -> BTreeSet<u32> {
     list(&std::fs::read_to_string("/sys/devices/system/cpu/online").expect("the kernel tells"))
 }
 
+/// Whether there are CPUs to give: more than one, and all of them ours.
+pub fn can_be_given() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").expect("the kernel tells");
+    let ours = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:")).expect("it is said");
+    online().len() > 1 && list(ours) == online()
+}
+
 /// The CPU that no container has for itself.
 pub fn reserved() -> u32 {
     *online().first().expect("a machine has a CPU")
@@ -60,13 +67,14 @@ pub fn guaranteed_pod_has_its_own_cpu(stage: &Stage) -> BTreeSet<u32> {
     stage.run("pinned", OWN, "");
     let own = cpus(stage, "pinned");
     assert!(own.len() == 1 && !own.contains(&reserved()), "{own:?}");
-    assert_eq!(allowed(stage, "pinned", "Mems_allowed_list"), [0].into());
+    let nodes = allowed(stage, "pinned", "Mems_allowed_list");
     until_neighbour_runs_on(stage, &all_but(&own));
     let told = stage.watcher().container("pinned");
     assert_eq!(told.cpu_ids, own.iter().map(|cpu| i64::from(*cpu)).collect::<Vec<_>>());
     let memory = &told.memory[0];
     assert_eq!((memory.memory_type.as_str(), memory.size, told.memory.len()), ("memory", 32 << 20, 1));
-    assert_eq!(memory.topology.as_ref().expect("a node").nodes[0].id, 0);
+    let told = memory.topology.iter().flat_map(|topology| &topology.nodes);
+    assert_eq!(told.map(|node| u32::try_from(node.id).expect("a node")).collect::<BTreeSet<u32>>(), nodes);
     assert!(stage.watcher().container("neighbour").cpu_ids.is_empty());
     own
 }

@@ -32,11 +32,13 @@ impl<'a> Watcher<'a> {
         self.runtime.block_on(answer).expect("an answer").into_inner()
     }
 
-    /// What the container of a pod has. Both ways to ask say the same.
+    /// What the container of a pod has, once the kubelet knows the pod. Both ways to ask say the same.
     #[track_caller]
     pub fn container(&mut self, pod: &str) -> ContainerResources {
-        let listed = self.runtime.block_on(self.client.list(ListPodResourcesRequest {})).expect("a list").into_inner();
-        let listed = listed.pod_resources.into_iter().find(|listed| listed.name == pod).expect("the pod is listed");
+        let listed = testkit::until(SOON, &format!("pod {pod} to be listed"), || {
+            let list = self.runtime.block_on(self.client.list(ListPodResourcesRequest {})).ok()?.into_inner();
+            list.pod_resources.into_iter().find(|listed| listed.name == pod)
+        });
         let request = GetPodResourcesRequest { pod_name: pod.to_owned(), pod_namespace: "default".to_owned() };
         let got = self.runtime.block_on(self.client.get(request)).expect("the pod is there").into_inner();
         assert_eq!(got.pod_resources.as_ref(), Some(&listed));
