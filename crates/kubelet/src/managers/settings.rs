@@ -25,8 +25,10 @@ pub enum SettingsError {
         name: String,
     },
     /// An option that a feature gate guards.
-    #[error("CPU manager policy option {name:?} needs the feature gate CPUManagerPolicyAlphaOptions")]
-    AlphaOption {
+    #[error("CPU Manager Policy {level}-level Options not enabled, but option {name:?} provided")]
+    GatedOption {
+        /// `Alpha` or `Beta`.
+        level: &'static str,
         /// The option.
         name: String,
     },

@@ -51,7 +51,7 @@ fn settings(options: &[&str]) -> Settings {
     let mut settings = Settings::default();
     settings.cpu.policy = cpu::Policy::Static;
     let options = options.iter().map(|name| ((*name).to_owned(), "true".to_owned())).collect();
-    settings.cpu.set_options(&options, true).expect("they are known");
+    settings.cpu.set_options(&options, |_| true).expect("they are known");
     settings
 }
 

@@ -17,9 +17,9 @@ pub(super) fn set(from: &KubeletConfiguration, config: &mut Config) {
 /// The settings of the managers.
 pub fn settings(from: &KubeletConfiguration) -> Result<Settings, SettingsError> {
     let mut settings = Settings::default();
-    let alpha = from.gates().is_ok_and(|gates: FeatureGates| gates.is_on("CPUManagerPolicyAlphaOptions"));
+    let is_on = |gate: &str| from.gates().is_ok_and(|gates: FeatureGates| gates.is_on(gate));
     settings.cpu.policy = CpuPolicy::parse(&from.cpu_manager_policy)?;
-    settings.cpu.set_options(&from.cpu_manager_policy_options, alpha)?;
+    settings.cpu.set_options(&from.cpu_manager_policy_options, is_on)?;
     let cpus = &from.reserved_system_cpus;
     settings.cpu.reserved = cpus.parse::<CpuSet>().map_err(|_| SettingsError::value("reservedSystemCPUs", cpus))?;
     settings.memory.policy = MemoryPolicy::parse(&from.memory_manager_policy)?;
@@ -74,7 +74,13 @@ mod tests {
             assert!(err.contains(part), "{err}");
         };
         wrong(json!({"cpuManagerPolicy": "dynamic"}), "unknown CPU manager policy: \"dynamic\"");
-        wrong(json!({"cpuManagerPolicyOptions": {"align-by-socket": "true"}}), "CPUManagerPolicyAlphaOptions");
+        let alpha = "CPU Manager Policy Alpha-level Options not enabled, but option \"align-by-socket\" provided";
+        wrong(json!({"cpuManagerPolicyOptions": {"align-by-socket": "true"}}), alpha);
+        let fields = json!({
+            "cpuManagerPolicyOptions": {"distribute-cpus-across-numa": "true"},
+            "featureGates": {"CPUManagerPolicyBetaOptions": false},
+        });
+        wrong(fields, "Beta-level Options not enabled, but option \"distribute-cpus-across-numa\" provided");
         wrong(json!({"topologyManagerPolicyOptions": {"max-allowable-numa-nodes": "7"}}), "bad value for option");
         let both = json!({"full-pcpus-only": "true", "distribute-cpus-across-cores": "true"});
         let gates = json!({"CPUManagerPolicyAlphaOptions": true});

@@ -61,15 +61,23 @@ pub struct Settings {
     pub reserved: CpuSet,
 }
 
-/// The options that feature gate `CPUManagerPolicyAlphaOptions` guards.
-const ALPHA: [&str; 2] = ["align-by-socket", "distribute-cpus-across-cores"];
+/// The options that feature gates `CPUManagerPolicyAlphaOptions` and `CPUManagerPolicyBetaOptions` guard.
+const GATED: [(&str, [&str; 2]); 2] = [
+    ("Alpha", ["align-by-socket", "distribute-cpus-across-cores"]),
+    ("Beta", ["distribute-cpus-across-numa", "prefer-align-cpus-by-uncorecache"]),
+];
 
 impl Settings {
-    /// Takes over `cpuManagerPolicyOptions`; `alpha` is the gate of the youngest ones.
-    pub fn set_options(&mut self, options: &BTreeMap<String, String>, alpha: bool) -> Result<(), SettingsError> {
+    /// Takes over `cpuManagerPolicyOptions`; `is_on` says whether a feature gate is.
+    pub fn set_options(
+        &mut self,
+        options: &BTreeMap<String, String>,
+        is_on: impl Fn(&str) -> bool,
+    ) -> Result<(), SettingsError> {
         for (name, value) in options {
-            if ALPHA.contains(&name.as_str()) && !alpha {
-                return Err(SettingsError::AlphaOption { name: name.clone() });
+            let gated = GATED.iter().find(|(_, names)| names.contains(&name.as_str()));
+            if let Some((level, _)) = gated.filter(|(level, _)| !is_on(&format!("CPUManagerPolicy{level}Options"))) {
+                return Err(SettingsError::GatedOption { level, name: name.clone() });
             }
             let field = match name.as_str() {
                 "full-pcpus-only" => &mut self.options.full_cores,
