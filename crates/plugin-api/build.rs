@@ -1,7 +1,7 @@
 //! Makes the messages, clients and servers of the protocols in `proto/`.
 
 fn main() -> std::io::Result<()> {
-    let protocols = ["device_plugin", "dra", "pod_resources", "registration"];
+    let protocols = ["csi", "device_plugin", "dra", "pod_resources", "registration"];
     let protocols = protocols.map(|name| format!("proto/{name}.proto"));
     tonic_prost_build::configure()
         .codec_path("tonic_prost::ProstCodec")

@@ -5,22 +5,11 @@ tonic::include_proto!("runtime.v1");
 
 #[cfg(test)]
 mod tests {
-    use prost::Message;
-
     use super::*;
 
-    /// The numbers of the fields that a message has on the wire.
     #[track_caller]
-    fn check(message: impl Message, expected: &[u32]) {
-        let bytes = message.encode_to_vec();
-        let (mut numbers, mut rest) = (Vec::new(), bytes.as_slice());
-        while !rest.is_empty() {
-            let (number, kind) = prost::encoding::decode_key(&mut rest).expect("well formed");
-            numbers.push(number);
-            let context = prost::encoding::DecodeContext::default();
-            prost::encoding::skip_field(kind, number, &mut rest, context).expect("well formed");
-        }
-        assert_eq!(numbers, expected);
+    fn check(message: impl prost::Message, expected: &[u32]) {
+        testkit::check_wire(&message.encode_to_vec(), expected);
     }
 
     #[test]

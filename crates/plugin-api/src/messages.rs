@@ -1,6 +1,11 @@
 //! What is made of the descriptions in `proto/`.
 #![expect(missing_docs, reason = "names and types are those of the protocols, whose documentation is upstream's")]
 
+/// Drivers of volumes, version 1 of CSI: what runs on nodes.
+pub mod csi {
+    tonic::include_proto!("csi.v1");
+}
+
 /// Device plugins, version v1beta1.
 pub mod device_plugin {
     tonic::include_proto!("v1beta1");
@@ -23,22 +28,11 @@ pub mod registration {
 
 #[cfg(test)]
 mod tests {
-    use prost::Message;
-
     use super::*;
 
-    /// The numbers of the fields that a message has on the wire.
     #[track_caller]
-    fn check(message: impl Message, expected: &[u32]) {
-        let bytes = message.encode_to_vec();
-        let (mut numbers, mut rest) = (Vec::new(), bytes.as_slice());
-        while !rest.is_empty() {
-            let (number, kind) = prost::encoding::decode_key(&mut rest).expect("well formed");
-            numbers.push(number);
-            let context = prost::encoding::DecodeContext::default();
-            prost::encoding::skip_field(kind, number, &mut rest, context).expect("well formed");
-        }
-        assert_eq!(numbers, expected);
+    fn check(message: impl prost::Message, expected: &[u32]) {
+        testkit::check_wire(&message.encode_to_vec(), expected);
     }
 
     #[test]
@@ -78,6 +72,46 @@ mod tests {
             supported_versions: vec![text()],
         };
         check(plugin, &[1, 2, 3, 4]);
+        let volume = csi::NodePublishVolumeRequest {
+            volume_id: text(),
+            publish_context: [(text(), text())].into(),
+            staging_target_path: text(),
+            target_path: text(),
+            volume_capability: Some(Default::default()),
+            readonly: true,
+            secrets: [(text(), text())].into(),
+            volume_context: [(text(), text())].into(),
+        };
+        check(volume, &[1, 2, 3, 4, 5, 6, 7, 8]);
+        let staged = csi::NodeStageVolumeRequest {
+            volume_id: text(),
+            publish_context: [(text(), text())].into(),
+            staging_target_path: text(),
+            volume_capability: Some(Default::default()),
+            secrets: [(text(), text())].into(),
+            volume_context: [(text(), text())].into(),
+        };
+        check(staged, &[1, 2, 3, 4, 5, 6]);
+        let mount = csi::volume_capability::MountVolume {
+            fs_type: text(),
+            mount_flags: vec![text()],
+            volume_mount_group: text(),
+        };
+        check(mount.clone(), &[1, 2, 3]);
+        let access_type = csi::volume_capability::AccessType::Mount(mount);
+        let capability =
+            csi::VolumeCapability { access_mode: Some(Default::default()), access_type: Some(access_type) };
+        check(capability, &[2, 3]);
+        check(csi::VolumeUsage { available: 1, total: 1, used: 1, unit: 1 }, &[1, 2, 3, 4]);
+        let expansion = csi::NodeExpandVolumeRequest {
+            volume_id: text(),
+            volume_path: text(),
+            capacity_range: Some(Default::default()),
+            staging_target_path: text(),
+            volume_capability: Some(Default::default()),
+            secrets: [(text(), text())].into(),
+        };
+        check(expansion, &[1, 2, 3, 4, 5, 6]);
         check(dra::Claim { namespace: text(), uid: text(), name: text() }, &[1, 2, 3]);
         let device = dra::Device {
             request_names: vec![text()],

@@ -12,14 +12,16 @@ mod makers;
 mod memory_api;
 mod plugins;
 mod wait;
+mod wire;
 
 pub use cluster::Cluster;
 pub use kernel::{Host, can_test_ipv6, has_ipv6};
 pub use kms::{KmsPlugin, Said};
 pub use makers::{Maker, deployment, endpoint_slice, namespace, node, object, pod, pod_template, replica_set, service};
 pub use memory_api::MemoryApi;
-pub use plugins::{DevicePlugin, DraDriver, connect, device};
+pub use plugins::{DevicePlugin, DraDriver, Registrant, connect, device, listen};
 pub use wait::{poll, poll_async, until};
+pub use wire::check_wire;
 
 /// The time at which made objects were created, unless said otherwise.
 pub fn epoch() -> jiff::Timestamp {

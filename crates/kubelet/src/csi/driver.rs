@@ -11,7 +11,9 @@ use k8s_openapi::api::storage::v1::{CSIDriver, CSIDriverSpec};
 use tokio::sync::watch;
 
 use super::attach::Attachments;
-use super::messages::{Capability, NodeGetCapabilitiesRequest, NodeGetInfoRequest, NodeGetInfoResponse};
+use super::messages::{
+    Capability, NodeGetCapabilitiesRequest, NodeGetInfoRequest, NodeGetInfoResponse, ServiceCapability,
+};
 use crate::plugins::grpc::{Call, Connection, describe};
 
 /// How long a driver may take for what it has to do.
@@ -57,8 +59,10 @@ impl Driver {
         let ask = || async {
             let answer = self.connection.call(NodeGetCapabilitiesRequest {}, ANSWER).await;
             let answer = answer.map_err(|status| describe(&status))?;
-            let all = answer.capabilities.iter().filter_map(|one| one.rpc);
-            Ok::<_, String>(all.filter_map(|rpc| Capability::try_from(rpc.r#type).ok()).collect())
+            let known = answer.capabilities.iter().filter_map(|one| match one.r#type? {
+                ServiceCapability::Rpc(rpc) => Capability::try_from(rpc.r#type).ok(),
+            });
+            Ok::<_, String>(known.collect())
         };
         let capabilities: &BTreeSet<Capability> = self.capabilities.get_or_try_init(ask).await?;
         Ok(capabilities.contains(&capability))

@@ -1,25 +1,25 @@
 //! A CSI driver on real sockets with real mounts: a volume is a directory that is bound where it is asked for.
 
-pub mod messages;
-
-use std::convert::Infallible;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use base::{DrainTrigger, Tasks};
-use futures::future::BoxFuture;
-use messages::{
-    Capabilities, Expand, GetStats, NodeCapability, NodeInfo, Nothing, PluginInfo, Publish, RegistrationStatus, Remove,
-    Rpc, Stage, Stats, Topology, Usage,
-};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
-use tokio::net::UnixListener;
-use tokio_stream::wrappers::UnixListenerStream;
-use tonic::body::Body;
-use tonic::server::{Grpc, NamedService};
+use plugin_api::csi::node_server::{Node, NodeServer};
+use plugin_api::csi::node_service_capability::{Rpc, Type};
+use plugin_api::csi::volume_capability::{AccessType, MountVolume};
+use plugin_api::csi::{
+    NodeExpandVolumeRequest, NodeExpandVolumeResponse, NodeGetCapabilitiesRequest, NodeGetCapabilitiesResponse,
+    NodeGetInfoRequest, NodeGetInfoResponse, NodeGetVolumeStatsRequest, NodeGetVolumeStatsResponse,
+    NodePublishVolumeRequest, NodePublishVolumeResponse, NodeServiceCapability, NodeStageVolumeRequest,
+    NodeStageVolumeResponse, NodeUnpublishVolumeRequest, NodeUnpublishVolumeResponse, NodeUnstageVolumeRequest,
+    NodeUnstageVolumeResponse, Topology, VolumeCapability, VolumeUsage,
+};
+use plugin_api::registration::RegistrationStatus;
+use plugin_api::registration::registration_server::RegistrationServer;
+use testkit::{Registrant, listen};
+use tonic::transport::Server;
 use tonic::{Request, Response, Status};
-use tonic_prost::ProstCodec;
-use tower::{Service, service_fn};
 
 pub const DRIVER: &str = "fake.csi.example.com";
 
@@ -30,19 +30,18 @@ pub const ALL: [i32; 3] = [1, 2, 3];
 pub struct FakeDriver {
     socket: PathBuf,
     state: Arc<Mutex<State>>,
+    registrant: Registrant,
     _running: (DrainTrigger, Tasks),
 }
 
 #[derive(Default)]
 struct State {
-    endpoint: PathBuf,
     data: PathBuf,
     capabilities: Vec<i32>,
     /// The names of the calls that did something.
     calls: Vec<String>,
-    published: Vec<Publish>,
-    staged: Vec<Stage>,
-    told: Vec<RegistrationStatus>,
+    published: Vec<NodePublishVolumeRequest>,
+    staged: Vec<NodeStageVolumeRequest>,
     /// How many more volumes the node can have than usual.
     more: i64,
     /// The method that fails.
@@ -55,24 +54,22 @@ impl FakeDriver {
         let socket = kubelet_dir.join(format!("plugins_registry/{DRIVER}-reg.sock"));
         let endpoint = kubelet_dir.join(format!("plugins/{DRIVER}.sock"));
         let (capabilities, data) = (capabilities.to_vec(), data.to_owned());
-        let state = State { endpoint: endpoint.clone(), capabilities, data, ..State::default() };
-        let state = Arc::new(Mutex::new(state));
+        let state = Arc::new(Mutex::new(State { capabilities, data, ..State::default() }));
+        let registrant = Registrant::new("CSIPlugin", DRIVER, &endpoint, &["1.0.0"]);
         let (trigger, drain) = base::drain();
         let mut tasks = Tasks::new();
         // The registration last: whoever sees it asks the other one.
         for path in [&endpoint, &socket] {
-            std::fs::create_dir_all(path.parent().expect("a directory")).expect("made");
-            let _ = std::fs::remove_file(path);
-            let incoming = UnixListenerStream::new(UnixListener::bind(path).expect("a free socket"));
-            let routes = tonic::service::Routes::new(Served::<true>(Arc::clone(&state)))
-                .add_service(Served::<false>(Arc::clone(&state)));
-            let server = tonic::transport::Server::builder().add_routes(routes);
+            let incoming = listen(path);
+            let server = Server::builder()
+                .add_service(RegistrationServer::new(registrant.clone()))
+                .add_service(NodeServer::new(Served(Arc::clone(&state))));
             let drained = drain.clone().drained_owned();
             tasks.spawn("driver", async move {
                 server.serve_with_incoming_shutdown(incoming, drained).await.expect("it serves");
             });
         }
-        Self { socket, state, _running: (trigger, tasks) }
+        Self { socket, state, registrant, _running: (trigger, tasks) }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -90,18 +87,18 @@ impl FakeDriver {
     }
 
     /// The last volume that was staged.
-    pub fn staged(&self) -> Option<Stage> {
+    pub fn staged(&self) -> Option<NodeStageVolumeRequest> {
         self.state().staged.last().cloned()
     }
 
     /// The last volume that was published.
-    pub fn published(&self) -> Option<Publish> {
+    pub fn published(&self) -> Option<NodePublishVolumeRequest> {
         self.state().published.last().cloned()
     }
 
     /// What the kubelet said of the registration.
     pub fn told(&self) -> Option<RegistrationStatus> {
-        self.state().told.last().cloned()
+        self.registrant.told()
     }
 
     /// Lets the node have more volumes from now on.
@@ -145,54 +142,79 @@ impl State {
             _ => Ok(()),
         }
     }
+}
 
-    fn info(&mut self, _: Nothing) -> Result<PluginInfo, Status> {
-        Ok(PluginInfo {
-            r#type: "CSIPlugin".to_owned(),
-            name: DRIVER.to_owned(),
-            endpoint: self.endpoint.display().to_string(),
-            supported_versions: vec!["1.0.0".to_owned()],
-        })
+/// Whether a volume is asked for as a device.
+pub fn is_block(capability: Option<&VolumeCapability>) -> bool {
+    capability.is_some_and(|capability| matches!(capability.access_type, Some(AccessType::Block(_))))
+}
+
+/// How a volume is asked for with a file system.
+#[track_caller]
+pub fn mounted(capability: Option<VolumeCapability>) -> MountVolume {
+    match capability.and_then(|capability| capability.access_type) {
+        Some(AccessType::Mount(mount)) => mount,
+        other => panic!("{other:?}"),
     }
+}
 
-    fn notify(&mut self, status: RegistrationStatus) -> Result<Nothing, Status> {
-        self.told.push(status);
-        Ok(Nothing {})
+/// The driver's work.
+struct Served(Arc<Mutex<State>>);
+
+impl Served {
+    fn state(&self) -> MutexGuard<'_, State> {
+        lock(&self.0)
     }
+}
 
-    fn node_info(&mut self, _: Nothing) -> Result<NodeInfo, Status> {
+#[tonic::async_trait]
+impl Node for Served {
+    async fn node_get_info(&self, _: Request<NodeGetInfoRequest>) -> Result<Response<NodeGetInfoResponse>, Status> {
         let segments = [("topology.fake.example.com/rack".to_owned(), "r1".to_owned())].into();
         let accessible_topology = Some(Topology { segments });
-        Ok(NodeInfo { node_id: "node-one".to_owned(), max_volumes_per_node: 7 + self.more, accessible_topology })
+        let (node_id, max_volumes_per_node) = ("node-one".to_owned(), 7 + self.state().more);
+        Ok(Response::new(NodeGetInfoResponse { node_id, max_volumes_per_node, accessible_topology }))
     }
 
-    fn capabilities(&mut self, _: Nothing) -> Result<Capabilities, Status> {
-        let one = |kind: &i32| NodeCapability { rpc: Some(Rpc { r#type: *kind }) };
-        Ok(Capabilities { capabilities: self.capabilities.iter().map(one).collect() })
+    async fn node_get_capabilities(
+        &self,
+        _: Request<NodeGetCapabilitiesRequest>,
+    ) -> Result<Response<NodeGetCapabilitiesResponse>, Status> {
+        let one = |kind: &i32| NodeServiceCapability { r#type: Some(Type::Rpc(Rpc { r#type: *kind })) };
+        let capabilities = self.state().capabilities.iter().map(one).collect();
+        Ok(Response::new(NodeGetCapabilitiesResponse { capabilities }))
     }
 
-    fn stage(&mut self, request: Stage) -> Result<Nothing, Status> {
-        self.called("NodeStageVolume", &request.volume_id)?;
-        let (from, to) = (self.data.join(&request.volume_id), PathBuf::from(&request.staging_target_path));
-        self.staged.push(request.clone());
+    async fn node_stage_volume(
+        &self,
+        request: Request<NodeStageVolumeRequest>,
+    ) -> Result<Response<NodeStageVolumeResponse>, Status> {
+        let (request, mut state) = (request.into_inner(), self.state());
+        state.called("NodeStageVolume", &request.volume_id)?;
+        let (from, to) = (state.data.join(&request.volume_id), PathBuf::from(&request.staging_target_path));
+        state.staged.push(request.clone());
         std::fs::create_dir_all(&from).map_err(internal)?;
-        if request.volume_capability.is_some_and(|capability| capability.mount.is_some()) {
+        if !is_block(request.volume_capability.as_ref()) {
             bind(&from, &to, false)?;
         }
-        Ok(Nothing {})
+        Ok(Response::new(NodeStageVolumeResponse {}))
     }
 
-    fn publish(&mut self, request: Publish) -> Result<Nothing, Status> {
-        self.called("NodePublishVolume", &request.volume_id)?;
-        self.published.push(request.clone());
+    async fn node_publish_volume(
+        &self,
+        request: Request<NodePublishVolumeRequest>,
+    ) -> Result<Response<NodePublishVolumeResponse>, Status> {
+        let (request, mut state) = (request.into_inner(), self.state());
+        state.called("NodePublishVolume", &request.volume_id)?;
+        state.published.push(request.clone());
         let to = PathBuf::from(&request.target_path);
-        if request.volume_capability.as_ref().is_some_and(|capability| capability.block.is_some()) {
+        if is_block(request.volume_capability.as_ref()) {
             std::fs::write(&to, "").map_err(internal)?;
             bind(Path::new("/dev/null"), &to, false)?;
-            return Ok(Nothing {});
+            return Ok(Response::new(NodePublishVolumeResponse {}));
         }
         let from = match request.staging_target_path.as_str() {
-            "" => self.data.join(&request.volume_id),
+            "" => state.data.join(&request.volume_id),
             staged => PathBuf::from(staged),
         };
         for dir in [&from, &to] {
@@ -200,83 +222,48 @@ impl State {
         }
         unbind(&to);
         bind(&from, &to, request.readonly)?;
-        Ok(Nothing {})
+        Ok(Response::new(NodePublishVolumeResponse {}))
     }
 
-    fn unpublish(&mut self, request: Remove) -> Result<Nothing, Status> {
-        self.called("NodeUnpublishVolume", &request.volume_id)?;
-        unbind(Path::new(&request.path));
-        Ok(Nothing {})
+    async fn node_unpublish_volume(
+        &self,
+        request: Request<NodeUnpublishVolumeRequest>,
+    ) -> Result<Response<NodeUnpublishVolumeResponse>, Status> {
+        let request = request.into_inner();
+        self.state().called("NodeUnpublishVolume", &request.volume_id)?;
+        unbind(Path::new(&request.target_path));
+        Ok(Response::new(NodeUnpublishVolumeResponse {}))
     }
 
-    fn unstage(&mut self, request: Remove) -> Result<Nothing, Status> {
-        self.called("NodeUnstageVolume", &request.volume_id)?;
-        unbind(Path::new(&request.path));
-        Ok(Nothing {})
+    async fn node_unstage_volume(
+        &self,
+        request: Request<NodeUnstageVolumeRequest>,
+    ) -> Result<Response<NodeUnstageVolumeResponse>, Status> {
+        let request = request.into_inner();
+        self.state().called("NodeUnstageVolume", &request.volume_id)?;
+        unbind(Path::new(&request.staging_target_path));
+        Ok(Response::new(NodeUnstageVolumeResponse {}))
     }
 
-    fn expand(&mut self, request: Expand) -> Result<Nothing, Status> {
+    async fn node_expand_volume(
+        &self,
+        request: Request<NodeExpandVolumeRequest>,
+    ) -> Result<Response<NodeExpandVolumeResponse>, Status> {
+        let request = request.into_inner();
         let bytes = request.capacity_range.unwrap_or_default().required_bytes;
-        self.called("NodeExpandVolume", &format!("{} {bytes}", request.volume_id))?;
-        Ok(Nothing {})
+        self.state().called("NodeExpandVolume", &format!("{} {bytes}", request.volume_id))?;
+        Ok(Response::new(NodeExpandVolumeResponse::default()))
     }
 
-    fn stats(&mut self, request: GetStats) -> Result<Stats, Status> {
+    async fn node_get_volume_stats(
+        &self,
+        request: Request<NodeGetVolumeStatsRequest>,
+    ) -> Result<Response<NodeGetVolumeStatsResponse>, Status> {
+        let request = request.into_inner();
         if !Path::new(&request.volume_path).exists() || request.volume_id.is_empty() {
             return Err(Status::not_found("no such volume"));
         }
-        let usage = |unit| Usage { available: 60, total: 100, used: 40, unit };
-        Ok(Stats { usage: vec![usage(1), usage(2)] })
-    }
-}
-
-/// The services of the driver: that which registers it, or that which does its work.
-#[derive(Clone)]
-struct Served<const REGISTRATION: bool>(Arc<Mutex<State>>);
-
-impl NamedService for Served<true> {
-    const NAME: &'static str = "pluginregistration.Registration";
-}
-
-impl NamedService for Served<false> {
-    const NAME: &'static str = "csi.v1.Node";
-}
-
-impl<const REGISTRATION: bool> Service<http::Request<Body>> for Served<REGISTRATION> {
-    type Response = http::Response<Body>;
-    type Error = Infallible;
-    type Future = BoxFuture<'static, Result<Self::Response, Infallible>>;
-
-    fn poll_ready(&mut self, _: &mut std::task::Context<'_>) -> std::task::Poll<Result<(), Infallible>> {
-        std::task::Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
-        let state = Arc::clone(&self.0);
-        let path = request.uri().path().to_owned();
-        macro_rules! answer {
-            ($method:ident) => {{
-                let service = service_fn(move |request: Request<_>| {
-                    let answer = lock(&state).$method(request.into_inner());
-                    async move { answer.map(Response::new) }
-                });
-                Grpc::new(ProstCodec::default()).unary(service, request).await
-            }};
-        }
-        Box::pin(async move {
-            Ok(match path.rsplit('/').next().unwrap_or_default() {
-                "GetInfo" => answer!(info),
-                "NotifyRegistrationStatus" => answer!(notify),
-                "NodeGetInfo" => answer!(node_info),
-                "NodeGetCapabilities" => answer!(capabilities),
-                "NodeStageVolume" => answer!(stage),
-                "NodePublishVolume" => answer!(publish),
-                "NodeUnpublishVolume" => answer!(unpublish),
-                "NodeUnstageVolume" => answer!(unstage),
-                "NodeExpandVolume" => answer!(expand),
-                "NodeGetVolumeStats" => answer!(stats),
-                _ => Status::unimplemented("no such method").into_http(),
-            })
-        })
+        let usage = |unit| VolumeUsage { available: 60, total: 100, used: 40, unit };
+        Ok(Response::new(NodeGetVolumeStatsResponse { usage: vec![usage(1), usage(2)] }))
     }
 }

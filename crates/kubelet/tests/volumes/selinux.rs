@@ -4,7 +4,7 @@ use serde_json::json;
 use skiff_kubelet::Config;
 
 use super::super::Stage;
-use super::super::fake_csi::ALL;
+use super::super::fake_csi::{ALL, mounted};
 use super::{claimed, source};
 
 /// Lets a kubelet find a kernel with SELinux.
@@ -31,7 +31,7 @@ async fn check(policy: &str, flags: &[&str], relabel: bool) {
     let capabilities =
         [driver.staged().expect("staged").volume_capability, driver.published().expect("published").volume_capability];
     for capability in capabilities {
-        assert_eq!(capability.expect("there").mount.expect("mounted").mount_flags, flags, "{policy}");
+        assert_eq!(mounted(capability).mount_flags, flags, "{policy}");
     }
     let config = stage.runtime.config("a").expect("made");
     let relabels =

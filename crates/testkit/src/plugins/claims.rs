@@ -9,12 +9,11 @@ use plugin_api::dra::{
     Claim, Device, NodePrepareResourceResponse, NodePrepareResourcesRequest, NodePrepareResourcesResponse,
     NodeUnprepareResourceResponse, NodeUnprepareResourcesRequest, NodeUnprepareResourcesResponse,
 };
-use plugin_api::registration::registration_server::{Registration, RegistrationServer};
-use plugin_api::registration::{InfoRequest, PluginInfo, RegistrationStatus, RegistrationStatusResponse};
+use plugin_api::registration::registration_server::RegistrationServer;
 use tonic::transport::Server;
 use tonic::{Request, Response, Status};
 
-use super::listen;
+use super::{Registrant, listen};
 
 /// The devices of a claim.
 type Devices = Arc<dyn Fn(&Claim) -> Vec<Device> + Send + Sync>;
@@ -22,14 +21,13 @@ type Devices = Arc<dyn Fn(&Claim) -> Vec<Device> + Send + Sync>;
 /// A driver that runs. It ends when this is dropped; its socket stays.
 pub struct DraDriver {
     socket: PathBuf,
+    registrant: Registrant,
     served: Served,
     _running: (DrainTrigger, Tasks),
 }
 
 #[derive(Clone)]
 struct Served {
-    name: String,
-    endpoint: PathBuf,
     devices: Devices,
     state: Arc<Mutex<State>>,
 }
@@ -37,7 +35,6 @@ struct Served {
 #[derive(Default)]
 struct State {
     calls: Vec<String>,
-    told: Vec<RegistrationStatus>,
     failing: bool,
 }
 
@@ -51,22 +48,22 @@ impl DraDriver {
     ) -> Self {
         let socket = kubelet_dir.join(format!("plugins_registry/{name}-reg.sock"));
         let endpoint = kubelet_dir.join(format!("plugins/{name}/dra.sock"));
-        let (name, devices) = (name.to_owned(), Arc::new(devices));
-        let served = Served { name, endpoint: endpoint.clone(), devices, state: Arc::default() };
+        let registrant = Registrant::new("DRAPlugin", name, &endpoint, &["v1.DRAPlugin", "v1beta1.DRAPlugin"]);
+        let served = Served { devices: Arc::new(devices), state: Arc::default() };
         let (trigger, drain) = base::drain();
         let mut tasks = Tasks::new();
         // The registration last: whoever sees it asks the other one.
         for path in [&endpoint, &socket] {
             let incoming = listen(path);
             let server = Server::builder()
-                .add_service(RegistrationServer::new(served.clone()))
+                .add_service(RegistrationServer::new(registrant.clone()))
                 .add_service(DraPluginServer::new(served.clone()));
             let drained = drain.clone().drained_owned();
             tasks.spawn("driver", async move {
                 server.serve_with_incoming_shutdown(incoming, drained).await.expect("it serves");
             });
         }
-        Self { socket, served, _running: (trigger, tasks) }
+        Self { socket, registrant, served, _running: (trigger, tasks) }
     }
 
     /// Takes the driver from the node.
@@ -81,7 +78,7 @@ impl DraDriver {
 
     /// Whether the kubelet has taken it.
     pub fn is_registered(&self) -> bool {
-        self.served.state().told.last().is_some_and(|told| told.plugin_registered)
+        self.registrant.told().is_some_and(|told| told.plugin_registered)
     }
 
     /// Whether it fails to prepare claims from now on.
@@ -98,26 +95,6 @@ impl Served {
     fn called(&self, what: &str, claims: &[Claim]) {
         let names: Vec<&str> = claims.iter().map(|claim| claim.name.as_str()).collect();
         self.state().calls.push(format!("{what} {}", names.join(" ")));
-    }
-}
-
-#[tonic::async_trait]
-impl Registration for Served {
-    async fn get_info(&self, _: Request<InfoRequest>) -> Result<Response<PluginInfo>, Status> {
-        Ok(Response::new(PluginInfo {
-            r#type: "DRAPlugin".to_owned(),
-            name: self.name.clone(),
-            endpoint: self.endpoint.display().to_string(),
-            supported_versions: vec!["v1.DRAPlugin".to_owned(), "v1beta1.DRAPlugin".to_owned()],
-        }))
-    }
-
-    async fn notify_registration_status(
-        &self,
-        request: Request<RegistrationStatus>,
-    ) -> Result<Response<RegistrationStatusResponse>, Status> {
-        self.state().told.push(request.into_inner());
-        Ok(Response::new(RegistrationStatusResponse {}))
     }
 }
 

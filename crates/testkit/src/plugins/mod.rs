@@ -2,6 +2,7 @@
 
 mod claims;
 mod devices;
+mod registrant;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -13,6 +14,7 @@ use tonic::transport::{Channel, Endpoint, Uri};
 
 pub use claims::DraDriver;
 pub use devices::{DevicePlugin, device};
+pub use registrant::Registrant;
 
 /// How long a kubelet may take to be there.
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -27,7 +29,7 @@ pub async fn connect(socket: PathBuf) -> Result<Channel, tonic::transport::Error
 }
 
 /// Listens on a socket, in place of whoever did before.
-fn listen(socket: &Path) -> UnixListenerStream {
+pub fn listen(socket: &Path) -> UnixListenerStream {
     std::fs::create_dir_all(socket.parent().expect("a directory")).expect("made");
     let _ = std::fs::remove_file(socket);
     UnixListenerStream::new(UnixListener::bind(socket).expect("a free socket"))
