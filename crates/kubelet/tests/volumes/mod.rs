@@ -1,6 +1,7 @@
 //! Volumes of a CSI driver and of claims, with real sockets and real mounts.
 
 mod identity;
+mod interrupted;
 mod iscsi;
 mod selinux;
 
