@@ -1,5 +1,6 @@
 //! A cluster of one server and, where wanted, a second node.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -7,6 +8,7 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
+use crate::disk::SmallDisk;
 use crate::kubectl::Kubectl;
 use crate::machine::Machines;
 use crate::process::{Process, skiff_binary};
@@ -59,6 +61,8 @@ pub struct Cluster {
     machines: Machines,
     processes: Vec<Process>,
     agent: Option<Process>,
+    /// By the names of their directories.
+    disks: BTreeMap<&'static str, SmallDisk>,
     dir: TempDir,
 }
 
@@ -92,7 +96,19 @@ impl Cluster {
     pub fn prepare(tag: &str, layout: Layout) -> Self {
         let machines = Machines::new(tag);
         let dir = TempDir::with_prefix(format!("skiff-e2e-{tag}-")).expect("a temporary directory can be made");
-        Self { layout, options: Vec::new(), machines, processes: Vec::new(), agent: None, dir }
+        Self { layout, options: Vec::new(), machines, processes: Vec::new(), agent: None, disks: BTreeMap::new(), dir }
+    }
+
+    /// Gives a directory of the first machine's data directory a disk of its own, of so many MiB.
+    pub fn mount_disk(&mut self, dir: &'static str, mebibytes: u32) {
+        let disk = SmallDisk::mount(&self.data_dir().join(dir), mebibytes);
+        self.disks.insert(dir, disk);
+    }
+
+    /// The disk of such a directory.
+    #[track_caller]
+    pub fn disk(&self, dir: &str) -> &SmallDisk {
+        self.disks.get(dir).expect("it has been given one")
     }
 
     /// Starts the processes of the first machine, over whatever an earlier run left in the directories.
@@ -220,7 +236,7 @@ impl Cluster {
         if let Some(mut agent) = self.agent.take() {
             agent.kill();
         }
-        self.down("data-second", "run-second", self.machines.second());
+        self.down("data-second", "run-second", self.machines.second(), &["--purge"]);
     }
 
     #[track_caller]
@@ -324,18 +340,23 @@ impl Cluster {
         self.leftovers()
     }
 
-    fn down_all(&self) {
-        self.down("data-second", "run-second", self.machines.second());
-        self.down("data", "run", self.machines.first());
+    fn down_all(&mut self) {
+        self.down("data-second", "run-second", self.machines.second(), &["--purge"]);
+        if !self.disks.is_empty() {
+            // What uses the disks goes before them, and what they are mounted on after them.
+            self.down("data", "run", self.machines.first(), &[]);
+            self.disks.clear();
+        }
+        self.down("data", "run", self.machines.first(), &["--purge"]);
     }
 
-    fn down(&self, data: &str, run: &str, namespace: &str) {
+    fn down(&self, data: &str, run: &str, namespace: &str, further: &[&str]) {
         let (data, run) = (self.dir.path().join(data), self.dir.path().join(run));
         if !data.exists() {
             return;
         }
         let mut command = crate::machine::inside(namespace, &skiff_binary().to_string_lossy());
-        command.args(["down", "--purge", "--data-dir"]).arg(&data).arg("--run-dir").arg(&run);
+        command.arg("down").args(further).arg("--data-dir").arg(&data).arg("--run-dir").arg(&run);
         // Only the machine that wrote the kubeconfig takes it away.
         let kubeconfig = if namespace == self.machines.first() { self.kubeconfig() } else { data.join("kubeconfig") };
         command.arg("--write-kubeconfig").arg(kubeconfig);

@@ -243,10 +243,16 @@ impl Kubectl {
     pub fn stream(&self, arguments: &[&str], accept: impl Fn(&str) -> bool) {
         let mut child = self.spawn("kubectl", arguments);
         let lines = BufReader::new(child.stdout.take().expect("standard output is a pipe")).lines();
-        let found = lines.map_while(Result::ok).any(|line| accept(&line));
+        let mut last = String::new();
+        let found = lines.map_while(Result::ok).any(|line| {
+            let found = accept(&line);
+            last = line;
+            found
+        });
         let _ = child.kill();
-        let _ = child.wait();
-        assert!(found, "kubectl {arguments:?} ended without the awaited line");
+        let errors = child.wait_with_output().map(|output| texts(&output).1).unwrap_or_default();
+        let state = || self.state();
+        assert!(found, "kubectl {arguments:?} ended without the awaited line; last: {last:?}\n{errors}\n{}", state());
     }
 }
 

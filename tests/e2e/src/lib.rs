@@ -5,6 +5,7 @@
 
 mod cluster;
 mod containerd;
+mod disk;
 mod docker;
 pub mod http;
 mod images;
@@ -17,6 +18,7 @@ mod usage;
 
 pub use cluster::{Cluster, Layout};
 pub use containerd::Containerd;
+pub use disk::SmallDisk;
 pub use docker::Docker;
 pub use images::{PRINTING, build_hello};
 pub use kubectl::{Kubectl, Running};

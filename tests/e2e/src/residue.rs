@@ -21,8 +21,12 @@ impl Residue {
         found.extend(shims(&run).into_iter().map(|shim| format!("shim {} of {}", shim.pid, shim.container)));
         let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
         let points = mounts.lines().filter_map(|line| line.split(' ').nth(4));
-        // The runtime's own directory is a mount as long as the runtime is installed.
-        let of_pods = |point: &&str| is_below(point, &data) || (is_below(point, &run) && **point != own_mount(&run));
+        // The runtime's own directory is a mount as long as the runtime is installed, and others may be disks.
+        let own = [run.join("runtime"), data.join("runtime"), data.join("kubelet")];
+        let of_pods = |point: &&str| {
+            let point = Path::new(point);
+            (point.starts_with(&data) || point.starts_with(&run)) && !own.iter().any(|own| own == point)
+        };
         found.extend(points.filter(of_pods).map(|point| format!("mount {point}")));
         let instance = base::Instance::new(&data, &run).name();
         found.extend(cgroups(&instance).into_iter().map(|path| format!("cgroup {}", path.display())));
@@ -101,14 +105,6 @@ pub fn shims(run: &Path) -> Vec<Shim> {
         Some(Shim { pid, container })
     };
     processes.filter_map(shim).collect()
-}
-
-fn own_mount(run: &Path) -> String {
-    run.join("runtime").to_string_lossy().into_owned()
-}
-
-fn is_below(point: &str, dir: &Path) -> bool {
-    Path::new(point).starts_with(dir)
 }
 
 /// The cgroups of pods, in all hierarchies.

@@ -1,14 +1,11 @@
 //! The guests.
 
 use std::path::Path;
-use std::time::Duration;
 
 use serde_json::{Value, json};
-use skiff_e2e::{Cluster, Kubectl, shims};
+use skiff_e2e::{Cluster, Kubectl, SmallDisk, shims};
 
-use crate::crowd;
-
-const SOON: Duration = Duration::from_secs(120);
+use crate::{SOON, crowd, disks, is_storm, memory, phase, says, scaled};
 
 /// What a shim may hold of its own, whatever passes through it, in bytes.
 const SHIM: u64 = 48 << 20;
@@ -19,46 +16,64 @@ const LOGS: u64 = 2 << 30;
 
 type Watch = Box<dyn Fn(&Cluster, &Kubectl)>;
 
+/// A disk for a pod, and how the pod gets it.
+type Disk = (Box<dyn Fn(&Cluster) -> SmallDisk>, Box<dyn Fn(&mut Value, &SmallDisk)>);
+
 /// A pod, and what is to be seen while it is there.
 pub struct Guest {
     pub name: &'static str,
     pod: Value,
+    disk: Option<Disk>,
     watch: Watch,
 }
 
 impl Guest {
-    fn new(name: &'static str, script: &str, watch: impl Fn(&Cluster, &Kubectl) + 'static) -> Self {
+    pub fn new(name: &'static str, script: &str, watch: impl Fn(&Cluster, &Kubectl) + 'static) -> Self {
         let container = json!({"name": "main", "image": "skiff.local/hello:1", "command": ["sh", "-c", script]});
         let spec = json!({"restartPolicy": "Never", "terminationGracePeriodSeconds": 1, "containers": [container]});
         let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": spec});
-        Self { name, pod, watch: Box::new(watch) }
+        Self { name, pod, disk: None, watch: Box::new(watch) }
     }
 
-    fn with(mut self, change: impl FnOnce(&mut Value)) -> Self {
+    pub fn with(mut self, change: impl FnOnce(&mut Value)) -> Self {
         change(&mut self.pod["spec"]);
+        self
+    }
+
+    pub fn with_disk(
+        mut self,
+        mount: impl Fn(&Cluster) -> SmallDisk + 'static,
+        change: impl Fn(&mut Value, &SmallDisk) + 'static,
+    ) -> Self {
+        self.disk = Some((Box::new(mount), Box::new(change)));
         self
     }
 
     /// Lets it come, do what it does, and go.
     pub fn visit(&self, cluster: &Cluster, kubectl: &Kubectl) {
-        kubectl.apply(&self.pod.to_string());
+        let mut pod = self.pod.clone();
+        let disk = self.disk.as_ref().map(|(mount, change)| {
+            let disk = mount(cluster);
+            change(&mut pod["spec"], &disk);
+            disk
+        });
+        kubectl.apply(&pod.to_string());
         (self.watch)(cluster, kubectl);
         kubectl.run(&["delete", "pod", self.name, "--timeout=120s"]);
+        drop(disk);
     }
 }
 
-/// As much as is said in `make storm`, a twentieth of it otherwise.
-fn scaled(number: u64) -> u64 {
-    let seconds = std::env::var("SKIFF_STORM_SECONDS").ok().and_then(|text| text.parse::<u64>().ok());
-    if seconds.is_some_and(|seconds| seconds > 60) { number } else { number / 20 }
-}
-
 pub fn all() -> Vec<Guest> {
-    vec![writer(), garbage(), forker(), limited(), deaf(), silent(), deep(), crowd()]
+    let mut all =
+        vec![writer(), garbage(), forker(), bomber(), deaf(), silent(), deep(), crowd(), disks::host_filler()];
+    all.extend(memory::all());
+    all
 }
 
-fn phase(kubectl: &Kubectl, pod: &str, phase: &str) {
-    kubectl.wait(&["pod", pod], "{.status.phase}", SOON, |found| found == phase);
+/// How many processes a pod may have.
+pub fn most_processes() -> u64 {
+    scaled(10_000) + 100
 }
 
 /// Where a pod is at one time: its logs are bounded, and so is its shim.
@@ -83,7 +98,8 @@ fn private_memory(pid: i32) -> u64 {
 
 /// Writes lines as fast as it can.
 fn writer() -> Guest {
-    let script = format!("yes 'one line like all the others' | head -c {}", scaled(4 << 30));
+    let line = "one line like all the others, ".repeat(8);
+    let script = format!("yes '{line}' | head -c {}", scaled(4 << 30));
     Guest::new("writer", &script, |cluster, kubectl| {
         let done = || {
             is_bounded(cluster, "writer");
@@ -113,22 +129,21 @@ fn forker() -> Guest {
     let count = scaled(10_000);
     let script = format!("n=0; while [ $n -lt {count} ]; do n=$((n+1)); sleep 1000 & done; echo all there; sleep 1000");
     Guest::new("forker", &script, move |cluster, kubectl| {
-        kubectl.stream(&["logs", "-f", "forker", "--pod-running-timeout=60s"], |line| line == "all there");
+        says(kubectl, "forker", |line| line == "all there");
         is_bounded(cluster, "forker");
         let processes = kubectl.run(&["exec", "forker", "--", "sh", "-c", "ps | grep -c 'sleep 1000'"]);
         assert!(processes.trim().parse::<u64>().is_ok_and(|found| found >= count), "{processes}");
     })
 }
 
-/// Takes more memory than it may have.
-fn limited() -> Guest {
-    let guest = Guest::new("limited", "exec tail -c 100000000 /dev/zero", |_, kubectl| {
-        phase(kubectl, "limited", "Failed");
-        let pod = kubectl.json(&["get", "pod", "limited"]);
-        let ended = &pod["status"]["containerStatuses"][0]["state"]["terminated"];
-        assert_eq!((&ended["reason"], &ended["exitCode"]), (&json!("OOMKilled"), &json!(137)), "{ended}");
+/// Lets each of its processes start two others.
+fn bomber() -> Guest {
+    let guest = Guest::new("bomber", "bomb() { bomb | bomb & }; bomb; exec sleep 1000", |_, kubectl| {
+        let refusal = "can't fork: Resource temporarily unavailable";
+        says(kubectl, "bomber", |line| line.contains(refusal));
+        phase(kubectl, "bomber", "Running");
     });
-    guest.with(|spec| spec["containers"][0]["resources"] = json!({"limits": {"memory": "32Mi"}}))
+    guest.with(|spec| spec["containers"][0]["resources"] = json!({"limits": {"cpu": "500m"}}))
 }
 
 /// Does not hear that it is to end.
@@ -159,7 +174,7 @@ fn deep() -> Guest {
     let path = "path=d; for n in 1 2 3 4 5 6 7 8 9; do path=$path/$path; done;";
     let script = format!("{path} {} {} cd /; echo all there; sleep 1000", make("/tmp"), make("/volume"));
     let guest = Guest::new("deep", &script, |_, kubectl| {
-        kubectl.stream(&["logs", "-f", "deep", "--pod-running-timeout=60s"], |line| line == "all there");
+        says(kubectl, "deep", |line| line == "all there");
     });
     guest.with(|spec| {
         spec["volumes"] = json!([{"name": "volume", "emptyDir": {"sizeLimit": "1Gi"}}]);
@@ -171,7 +186,7 @@ fn deep() -> Guest {
 fn crowd() -> Guest {
     Guest::new("crowd", "trap 'exit 0' TERM; sleep 1000 & wait", |cluster, kubectl| {
         phase(kubectl, "crowd", "Running");
-        crowd::visit(cluster, "crowd", scaled(3000));
+        crowd::visit(cluster, "crowd", if is_storm() { 3000 } else { 50 });
         is_bounded(cluster, "crowd");
     })
 }
