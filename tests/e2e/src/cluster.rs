@@ -20,7 +20,7 @@ pub enum Layout {
     OneProcess,
     /// Every part a process of its own, over HTTPS.
     Separate,
-    /// The same, and a node is not taken for lost however seldom it says something.
+    /// The same, and a node is not taken for lost however seldom it says something, and no line of a log is given up.
     SeparatePatient,
     /// The API server alone with these further flags, and no node.
     ApiServer(&'static [(&'static str, &'static str)]),
@@ -41,6 +41,8 @@ const GRACE_PERIOD: &str = "16";
 /// Logs are rotated early, so that tests see it, and few files are kept.
 const LOG_SIZE: &str = "32Ki";
 const LOG_FILES: &str = "3";
+/// Where all lines are looked for, all files are kept.
+const ALL_LOG_FILES: &str = "1000";
 /// Images stay however full the disk is that the tests run on: nothing could bring them back.
 const NO_IMAGE_GC: &str = "100";
 
@@ -133,8 +135,8 @@ impl Cluster {
                 }
                 self.spawn("server", &arguments);
             }
-            Layout::Separate => self.start_parts(GRACE_PERIOD),
-            Layout::SeparatePatient => self.start_parts(PATIENT_GRACE_PERIOD),
+            Layout::Separate => self.start_parts(GRACE_PERIOD, LOG_FILES),
+            Layout::SeparatePatient => self.start_parts(PATIENT_GRACE_PERIOD, ALL_LOG_FILES),
             Layout::ApiServer(further) => self.start_apiserver(further),
         }
     }
@@ -148,7 +150,7 @@ impl Cluster {
         testkit::until(START_DEADLINE, "the administrator's kubeconfig", || written.is_file().then_some(()));
     }
 
-    fn start_parts(&mut self, grace_period: &str) {
+    fn start_parts(&mut self, grace_period: &str, log_files: &str) {
         self.start_apiserver(&[]);
         self.spawn("runtime", &self.arguments("runtime"));
         for (part, user, groups) in PARTS {
@@ -166,7 +168,7 @@ impl Cluster {
                         ("--node-ip", Machines::FIRST_IP),
                         ("--client-ca-file", &file("client-ca.crt")),
                         ("--container-log-max-size", LOG_SIZE),
-                        ("--container-log-max-files", LOG_FILES),
+                        ("--container-log-max-files", log_files),
                         ("--image-gc-high-threshold", NO_IMAGE_GC),
                         ("--eviction-hard", NO_EVICTION),
                     ]));

@@ -15,8 +15,9 @@ use crate::witness::Witness;
 /// How many there are.
 pub const PODS: usize = 4;
 
-/// How many lines each prints in a storm: enough for the log to be rotated, too few for any of it to be removed.
-const LINES: f64 = 900.0;
+/// How many lines each prints at a time, and the seconds between: so many that logs are rotated again and again.
+const LINES: u32 = 10;
+const PAUSE: f64 = 0.25;
 
 const DEADLINE: Duration = Duration::from_secs(120);
 
@@ -27,15 +28,14 @@ pub struct Steady {
 
 impl Steady {
     /// Starts them and waits until they are ready.
-    pub async fn start(client: &Client, witness: &Witness, length: Duration) -> Self {
+    pub async fn start(client: &Client, witness: &Witness) -> Self {
         let accounts: Api<ServiceAccount> = Api::default_namespaced(client.clone());
         let made = await_condition(accounts, "default", conditions::is_created());
         tokio::time::timeout(DEADLINE, made).await.expect("in time").expect("it is watched");
         let pods: Api<Pod> = Api::default_namespaced(client.clone());
         let names: Vec<String> = (0..PODS).map(|number| format!("steady-{number}")).collect();
-        let pause = length.as_secs_f64() / LINES;
         for name in &names {
-            let pod = serde_json::from_value(pod(name, pause)).expect("a pod");
+            let pod = serde_json::from_value(pod(name)).expect("a pod");
             pods.create(&PostParams::default(), &pod).await.expect("created");
         }
         let ready = async || (witness.moving() == 0 && witness.pod(&names[PODS - 1]).is_some()).then_some(());
@@ -95,8 +95,10 @@ fn printed(cluster: &Cluster, name: &str) -> String {
     }
 }
 
-fn pod(name: &str, pause: f64) -> Value {
-    let script = format!("n=0; while true; do n=$((n+1)); echo number $n; sleep {pause:.3}; done");
+fn pod(name: &str) -> Value {
+    let script = format!(
+        "n=0; while true; do m=$((n+{LINES})); while [ $n -lt $m ]; do n=$((n+1)); echo number $n; done; sleep {PAUSE}; done"
+    );
     let http = json!({"path": "/version", "port": 8080});
     // Patient, for the machine may be busy: what is to be seen is that nobody forgets what the last one said.
     let probe = json!({"httpGet": http, "periodSeconds": 1, "timeoutSeconds": 10, "failureThreshold": 6});

@@ -49,7 +49,7 @@ async fn weather(cluster: &mut Cluster, parts: &[&str], seed: u64, length: Durat
     let config = kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await;
     let client = Client::try_from(config.expect("a configuration")).expect("a client");
     let witness = witness::Witness::follow(client.clone());
-    let steady = logs::Steady::start(&client, &witness, length).await;
+    let steady = logs::Steady::start(&client, &witness).await;
     let before = steady.statuses(&witness);
 
     let over = Cell::new(false);
@@ -63,6 +63,7 @@ async fn weather(cluster: &mut Cluster, parts: &[&str], seed: u64, length: Durat
     eprintln!("{made} pods made, {} parts and {} shims killed", killed.parts, killed.containers.len());
 
     witness.settle(cluster).await;
+    witness.check_steady();
     assert_eq!(steady.statuses(&witness), before, "pods that nobody touched look different");
     witness.check_restarts(&killed.containers);
     steady.check_logs(cluster).await;

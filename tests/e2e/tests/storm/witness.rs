@@ -2,15 +2,20 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Debug;
 use std::rc::Rc;
 use std::time::Duration;
 
 use futures::StreamExt;
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client};
-use serde_json::Value;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
 use skiff_e2e::{Cluster, shims};
+
+use crate::churn;
 
 /// How long it may take until everything is as it should be; containers whose shims were killed again and again have to
 /// wait for their turn.
@@ -26,8 +31,14 @@ struct Seen {
     pods: BTreeMap<String, Value>,
     /// By UID and name of the container: the instances that were seen running, in their order.
     ran: BTreeMap<(String, String), Vec<String>>,
-    /// Instances of which nobody knew how they ended.
-    lost: BTreeSet<String>,
+    /// Instances after which others were started, with what was said of these.
+    restarted: BTreeMap<String, Value>,
+    /// Instances of which nobody knew how they ended, or that ended badly though nobody had ended their pods.
+    lost: BTreeMap<String, Value>,
+    /// What was ready, and was not any more though nobody had ended it.
+    turned: Vec<Value>,
+    /// Since when the node is ready.
+    ready_since: Option<Value>,
 }
 
 impl Witness {
@@ -35,21 +46,11 @@ impl Witness {
     pub fn follow(client: Client) -> Self {
         let witness = Self::default();
         let seen = witness.0.clone();
-        tokio::task::spawn_local(async move {
-            let all = Api::<Pod>::default_namespaced(client);
-            let mut events = watcher(all, watcher::Config::default()).default_backoff().boxed();
-            while let Some(event) = events.next().await {
-                match event {
-                    Ok(watcher::Event::Apply(pod) | watcher::Event::InitApply(pod)) => {
-                        seen.borrow_mut().note(serde_json::to_value(pod).expect("pods are documents"));
-                    }
-                    Ok(watcher::Event::Delete(pod)) => {
-                        seen.borrow_mut().pods.remove(&pod.metadata.name.unwrap_or_default());
-                    }
-                    _ => {}
-                }
-            }
-        });
+        let pods = Api::<Pod>::default_namespaced(client.clone());
+        tokio::task::spawn_local(follow(pods, move |pod, is_gone| seen.borrow_mut().note(pod, is_gone)));
+        let seen = witness.0.clone();
+        let nodes = Api::<Node>::all(client);
+        tokio::task::spawn_local(follow(nodes, move |node, _| seen.borrow_mut().note_node(node)));
         witness
     }
 
@@ -97,15 +98,56 @@ impl Witness {
                 assert!(killed.contains(instance), "{container} was started again: {instances:?}");
             }
         }
-        let lost: Vec<_> = seen.lost.difference(killed).collect();
-        assert!(lost.is_empty(), "nobody knows how these ended: {lost:?}");
+        let unasked = |ended: &BTreeMap<String, Value>| -> Vec<Value> {
+            ended.iter().filter(|(id, _)| !killed.contains(*id)).map(|(_, said)| said.clone()).collect()
+        };
+        let (restarted, lost) = (unasked(&seen.restarted), unasked(&seen.lost));
+        assert!(restarted.is_empty(), "these were started again: {restarted:#?}");
+        assert!(lost.is_empty(), "these ended though nobody had ended them, or nobody knows how: {lost:#?}");
+    }
+
+    /// Fails where the node, or a pod that nobody touches, was not ready for a while; who said so stands in what is shown.
+    #[track_caller]
+    pub fn check_steady(&self) {
+        let turned = &self.0.borrow().turned;
+        assert!(turned.is_empty(), "not ready for a while:\n{turned:#?}");
+    }
+}
+
+/// Shows everything that becomes of the objects of a kind.
+async fn follow<K>(api: Api<K>, mut note: impl FnMut(Value, bool))
+where
+    K: kube::Resource + Clone + Debug + DeserializeOwned + Serialize + Send + 'static,
+{
+    let document = |object: K| serde_json::to_value(object).expect("objects are documents");
+    let mut events = watcher(api, watcher::Config::default()).default_backoff().boxed();
+    while let Some(event) = events.next().await {
+        match event {
+            Ok(watcher::Event::Apply(object) | watcher::Event::InitApply(object)) => note(document(object), false),
+            Ok(watcher::Event::Delete(object)) => note(document(object), true),
+            _ => {}
+        }
     }
 }
 
 impl Seen {
-    fn note(&mut self, pod: Value) {
+    fn note_node(&mut self, node: Value) {
+        let conditions = node["status"]["conditions"].as_array().into_iter().flatten();
+        let Some(ready) = conditions.into_iter().find(|condition| condition["type"] == "Ready") else { return };
+        let since = json!([ready["status"], ready["lastTransitionTime"]]);
+        if self.ready_since.as_ref().is_some_and(|known| *known != since) {
+            self.turned.push(node.clone());
+        }
+        self.ready_since = Some(since);
+    }
+
+    fn note(&mut self, pod: Value, is_gone: bool) {
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let (name, uid) = (text(&pod["metadata"]["name"]), text(&pod["metadata"]["uid"]));
+        if is_gone {
+            self.pods.remove(&name);
+            return;
+        }
         for status in statuses(&pod) {
             let instances = self.ran.entry((uid.clone(), text(&status["name"]))).or_default();
             if let Some(id) = running(status)
@@ -113,11 +155,24 @@ impl Seen {
             {
                 instances.push(id);
             }
+            let is_ending = !pod["metadata"]["deletionTimestamp"].is_null();
             for state in [&status["state"]["terminated"], &status["lastState"]["terminated"]] {
-                if state["reason"] == "Unknown" || state["reason"] == "ContainerStatusUnknown" {
-                    self.lost.insert(plain(&state["containerID"]));
+                let is_unknown = state["reason"] == "Unknown" || state["reason"] == "ContainerStatusUnknown";
+                let is_bad = !is_ending && state["exitCode"].as_i64().is_some_and(|code| code != 0);
+                // One that was not made yet when its pod was ended is unknown as well, by no name.
+                let id = instances.last().filter(|_| state["containerID"].is_null()).cloned();
+                let id = id.unwrap_or_else(|| plain(&state["containerID"]));
+                if (is_unknown || is_bad) && !id.is_empty() {
+                    self.lost.insert(id, json!({&name: status}));
                 }
             }
+            if status["restartCount"].as_u64().is_some_and(|count| count > 0) {
+                let last = plain(&status["lastState"]["terminated"]["containerID"]);
+                self.restarted.insert(last, json!({&name: status}));
+            }
+        }
+        if !name.starts_with(churn::PREFIX) && self.pods.get(&name).is_some_and(is_settled) && !is_settled(&pod) {
+            self.turned.push(pod.clone());
         }
         self.pods.insert(name, pod);
     }
