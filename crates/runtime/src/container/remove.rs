@@ -56,9 +56,10 @@ pub(super) fn release(container: &Container) -> Result<(), RemoveError> {
     let cgroup = Cgroup::new(&container.record().cgroup);
     cgroup.kill_all().map_err(system("end the processes"))?;
     cgroup.remove().map_err(system("remove the cgroup"))?;
+    // The record before the rest: one whose removal is broken off is no container any more, and must not be started. What
+    // has no record is removed at the next start.
+    disk::remove_file(&paths.record())?;
     mounts::unmount(paths).map_err(system("unmount the file systems"))?;
     disk::remove_dir(paths.bundle())?;
-    // The record first: a directory without one is removed at the next start.
-    disk::remove_file(&paths.record())?;
     Ok(disk::remove_dir(paths.data())?)
 }

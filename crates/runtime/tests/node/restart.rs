@@ -109,3 +109,27 @@ async fn cleanup_leaves_nothing() {
     assert!(!host.path("run/runtime").exists() && !host.path("data/runtime").exists());
     assert!(!Path::new(&host.path("run/cri.sock")).exists());
 }
+
+#[tokio::test]
+async fn a_container_whose_removal_was_broken_off_is_no_container_any_more() {
+    skip_without_privileges!();
+    let mut host = Host::start().await;
+    host.import_busybox().await;
+    let sandbox = host.sandbox("half").await;
+    let id = host.create(&sandbox, container(&sandbox.1, "c", "true")).await.expect("made");
+    let kept = host.path("run/runtime/containers").join(&id).join("kept");
+    let file = std::fs::File::create(&kept).expect("created");
+    if rustix::fs::ioctl_setflags(&file, rustix::fs::IFlags::IMMUTABLE).is_err() {
+        eprintln!("skipped: this file system keeps no file from being removed");
+        return;
+    }
+    let request = cri::RemoveContainerRequest { container_id: id.clone() };
+    let removed = host.runtime.remove_container(request).await;
+    host.kill();
+    rustix::fs::ioctl_setflags(&file, rustix::fs::IFlags::empty()).expect("as before");
+    removed.expect_err("a file stays");
+    host.restart().await;
+    let left = host.runtime.list_containers(cri::ListContainersRequest { filter: None }).await.expect("listed");
+    assert!(left.into_inner().containers.is_empty());
+    assert!(!kept.exists() && !host.path("data/runtime/containers").join(&id).exists());
+}
