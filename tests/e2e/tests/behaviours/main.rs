@@ -5,6 +5,7 @@
 //! its own, so that many go on at once. Rows of what is documented beside that list have names of ours.
 
 mod containers;
+mod details;
 mod directories;
 mod environment;
 mod everywhere;
@@ -66,6 +67,7 @@ fn behaviours() -> Vec<Behaviour> {
         containers::behaviours(),
         resize::behaviours(),
         lifecycle::behaviours(),
+        details::behaviours(),
         hooks::behaviours(),
         paths::behaviours(),
         nodes::behaviours(),
