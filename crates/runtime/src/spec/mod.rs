@@ -144,6 +144,10 @@ pub(crate) fn make(input: &SpecInput<'_>) -> Result<MadeSpec, SpecError> {
     }
     process::make_cwd(input.rootfs, &cwd, input.map)?;
     let privileged = context.privileged;
+    // Protobuf cannot tell "none given" from "given: none". Only of those who are nobody on the machine it is taken to
+    // mean that nothing is hidden: that is what their kubelet says for `procMount: Unmasked`.
+    let is_open =
+        privileged || (input.map.is_some() && context.masked_paths.is_empty() && context.readonly_paths.is_empty());
     let (namespaces, own_pid_namespace) = namespaces(input, &context);
     let linux_resources = input.config.linux.as_ref().and_then(|linux| linux.resources.clone()).unwrap_or_default();
     let devices = devices::devices(&input.config.devices, privileged)?;
@@ -156,8 +160,8 @@ pub(crate) fn make(input: &SpecInput<'_>) -> Result<MadeSpec, SpecError> {
         "cgroupsPath": input.cgroup,
         "resources": resources,
         "devices": devices.iter().map(devices::Device::to_json).collect::<Vec<_>>(),
-        "maskedPaths": paths(privileged, &context.masked_paths, MASKED_PATHS),
-        "readonlyPaths": paths(privileged, &context.readonly_paths, READONLY_PATHS),
+        "maskedPaths": paths(is_open, &context.masked_paths, MASKED_PATHS),
+        "readonlyPaths": paths(is_open, &context.readonly_paths, READONLY_PATHS),
     });
     if let Some(map) = input.map.filter(|_| input.is_for_program) {
         let mapping = json!([{"containerID": 0, "hostID": map.host_id, "size": map.length}]);
@@ -209,11 +213,10 @@ fn older_profile(context: &LinuxContainerSecurityContext) -> (ProfileType, &str)
     }
 }
 
-fn paths(privileged: bool, wanted: &[String], default: &[&str]) -> Value {
-    if privileged {
+fn paths(is_open: bool, wanted: &[String], default: &[&str]) -> Value {
+    if is_open {
         json!([])
     } else if wanted.is_empty() {
-        // Protobuf cannot tell "none given" from "given: none"; the safe reading is taken.
         json!(default)
     } else {
         json!(wanted)
