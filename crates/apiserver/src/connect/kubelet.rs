@@ -2,7 +2,7 @@
 //! runtime speaks, and passes through unread.
 
 use api::status::Status;
-use http::{Request, Response};
+use http::{Request, Response, StatusCode};
 use serde_json::Value;
 
 use super::dial::Security;
@@ -39,8 +39,9 @@ pub(super) async fn handle(call: &Call<'_>, mut request: Request<Body>) -> Resul
     let request = outgoing(request, &destination.path, &address.to_string())?;
     let answer = exchange(call.core, &destination, request).await;
     let answer = answer.map_err(|err| Status::unclassified(format!("error dialing backend: {err}")))?;
+    // A runtime that does not speak the protocol refuses the request (400, 403), and its client asks again by SPDY.
     if let Some(listener) = listener
-        && (answer.status().is_client_error() || answer.status().is_server_error())
+        && (answer.status().is_server_error() || answer.status() == StatusCode::NOT_FOUND)
     {
         return listener.tell(call.core, client, answer).await;
     }

@@ -89,6 +89,10 @@ impl StatusManager {
 
     /// Has a status written if it differs from what the API has; `pod` is the pod as read from the API.
     pub fn publish(&self, pod: &Pod, status: PodStatus) {
+        // Of a pod that is gone maybe only its directory was found: it has no name, and the API knows nothing of it.
+        if spec::name(pod).is_empty() {
+            return;
+        }
         let uid = spec::uid(pod).to_owned();
         let mut pods = self.lock();
         let target = || if is_static(pod) { self.mirrors().get(&uid).cloned() } else { Some(Target::of(pod)) };

@@ -121,12 +121,22 @@ fn internal(err: impl std::fmt::Display) -> Status {
 }
 
 fn bind(from: &Path, to: &Path, read_only: bool) -> Result<(), Status> {
+    // Drivers may be asked again for what they have done: a kubelet that failed later in the way does so.
+    if is_mounted(to)? {
+        return Ok(());
+    }
     mount(Some(from), to, None::<&str>, MsFlags::MS_BIND, None::<&str>).map_err(internal)?;
     if read_only {
         let flags = MsFlags::MS_BIND | MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY;
         mount(None::<&str>, to, None::<&str>, flags, None::<&str>).map_err(internal)?;
     }
     Ok(())
+}
+
+fn is_mounted(path: &Path) -> Result<bool, Status> {
+    let table = std::fs::read_to_string("/proc/self/mountinfo").map_err(internal)?;
+    let path = path.display().to_string();
+    Ok(table.lines().any(|line| line.split(' ').nth(4) == Some(path.as_str())))
 }
 
 fn unbind(path: &Path) {
