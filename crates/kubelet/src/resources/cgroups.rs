@@ -83,6 +83,9 @@ pub struct GroupLimits {
 #[derive(Clone, Debug)]
 pub struct Cgroups {
     hierarchies: Hierarchies,
+    /// Hierarchies of version 1 without a controller that matters here, of which one has only a name. Runtimes make
+    /// cgroups for containers there as well.
+    others: Vec<PathBuf>,
     instance: String,
     driver: CgroupDriver,
     slices: Option<Slices>,
@@ -93,7 +96,7 @@ impl Cgroups {
     pub fn of_machine(instance: &str) -> Result<Self, CgroupError> {
         let text = fs::read_to_string(MOUNTS).map_err(|source| error("read", Path::new(MOUNTS), source))?;
         let (instance, driver) = (instance.to_owned(), CgroupDriver::Cgroupfs);
-        Ok(Self { hierarchies: parse(&text), instance, driver, slices: None })
+        Ok(Self { hierarchies: parse(&text), others: others(&text), instance, driver, slices: None })
     }
 
     /// The same made as the runtime has them. systemd is asked for its slices where it runs; where it does not (in a
@@ -196,7 +199,7 @@ impl Cgroups {
         if let Some(slices) = &self.slices {
             slices.remove(path).await.map_err(|source| refused("remove", path, source))?;
         }
-        for root in self.roots() {
+        for root in self.all_roots() {
             remove_tree(&join(&root, path))?;
         }
         Ok(())
@@ -205,7 +208,7 @@ impl Cgroups {
     /// UIDs of the pods that have a cgroup, with its path.
     pub fn pods(&self) -> Vec<(String, String)> {
         let mut found = BTreeSet::new();
-        for root in self.roots() {
+        for root in self.all_roots() {
             for class in [QosClass::Guaranteed, QosClass::Burstable, QosClass::BestEffort] {
                 let path = self.class_path(class);
                 let Ok(entries) = fs::read_dir(join(&root, &path)) else { continue };
@@ -258,6 +261,13 @@ impl Cgroups {
             Hierarchies::V2(root) => vec![root.clone()],
             Hierarchies::V1(list) => list.iter().map(|(_, root)| root.clone()).collect(),
         }
+    }
+
+    /// Where cgroups of pods may be left, whoever made them.
+    fn all_roots(&self) -> Vec<PathBuf> {
+        let mut roots = self.roots();
+        roots.extend_from_slice(&self.others);
+        roots
     }
 
     /// Makes a cgroup, by systemd where it has them, and sees that it is there with all that the kernel has for it.
@@ -317,6 +327,19 @@ fn join(root: &Path, path: &str) -> PathBuf {
 }
 
 /// The hierarchies among this machine's mounts. Version 1 is in use where any controller is mounted on its own.
+const CONTROLLERS: [&str; 9] = ["cpu", "cpuacct", "cpuset", "memory", "devices", "freezer", "blkio", "pids", "hugetlb"];
+
+fn others(mountinfo: &str) -> Vec<PathBuf> {
+    let other = |line: &str| {
+        let (left, right) = line.split_once(" - ")?;
+        let mut fields = right.split(' ');
+        let is_v1 = fields.next() == Some("cgroup");
+        let matters = fields.nth(1)?.split(',').any(|option| CONTROLLERS.contains(&option));
+        (is_v1 && !matters).then(|| left.split(' ').nth(4).map(PathBuf::from))?
+    };
+    mountinfo.lines().filter_map(other).collect()
+}
+
 fn parse(mountinfo: &str) -> Hierarchies {
     let mut v1: Vec<(BTreeSet<String>, PathBuf)> = Vec::new();
     let mut v2 = None;
@@ -327,10 +350,9 @@ fn parse(mountinfo: &str) -> Hierarchies {
         match fields.next() {
             Some("cgroup2") => v2 = v2.or(Some(PathBuf::from(mount_point))),
             Some("cgroup") => {
-                let known = ["cpu", "cpuacct", "cpuset", "memory", "devices", "freezer", "blkio", "pids", "hugetlb"];
                 let options = fields.nth(1).unwrap_or_default();
                 let controllers: BTreeSet<String> =
-                    options.split(',').filter(|option| known.contains(option)).map(str::to_owned).collect();
+                    options.split(',').filter(|option| CONTROLLERS.contains(option)).map(str::to_owned).collect();
                 // Another mount of the same hierarchy shows the same cgroups.
                 if !controllers.is_empty() && !v1.iter().any(|(seen, _)| *seen == controllers) {
                     v1.push((controllers, PathBuf::from(mount_point)));
@@ -457,6 +479,27 @@ mod tests {
                       33 30 0:29 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n";
         let cpu = ["cpu", "cpuacct"].map(str::to_owned).into();
         assert_eq!(parse(hybrid), Hierarchies::V1(vec![(cpu, PathBuf::from("/sys/fs/cgroup/cpu,cpuacct"))]));
+        assert_eq!(others(hybrid), [PathBuf::from("/sys/fs/cgroup/systemd")]);
+        assert_eq!(others(v2), Vec::<PathBuf>::new());
+    }
+
+    #[tokio::test]
+    async fn what_a_runtime_made_elsewhere_goes_with_the_pod() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let [memory, named] = ["memory", "systemd"].map(|name| dir.path().join(name));
+        let cgroups = Cgroups {
+            hierarchies: Hierarchies::V1(vec![(["memory".to_owned()].into(), memory)]),
+            others: vec![named.clone()],
+            instance: "skiff".to_owned(),
+            driver: CgroupDriver::Cgroupfs,
+            slices: None,
+        };
+        let path = cgroups.pod_path(QosClass::BestEffort, "1-2");
+        let made = join(&named, &path);
+        fs::create_dir_all(made.join("container")).expect("made");
+        assert_eq!(cgroups.pods(), [("1-2".to_owned(), path.clone())]);
+        cgroups.remove_pod(&path).await.expect("removed");
+        assert!(!made.exists());
     }
 
     #[test]
@@ -469,6 +512,7 @@ mod tests {
                 (["memory".to_owned()].into(), memory.clone()),
                 (["hugetlb".to_owned()].into(), huge.clone()),
             ]),
+            others: Vec::new(),
             instance: "skiff".to_owned(),
             driver: CgroupDriver::Cgroupfs,
             slices: None,
