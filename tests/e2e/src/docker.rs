@@ -7,6 +7,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use crate::images::archives;
+use crate::machine;
 use crate::process::Process;
 
 /// How long Docker Engine or the adapter may take to come up on a busy machine.
@@ -98,6 +99,8 @@ impl Drop for Docker {
             eprintln!("Docker Engine does not end, and is killed");
             self.engine.kill();
         }
+        // The engine binds its own network namespace here, and leaves it so: the directory could not be removed.
+        machine::unmount_below(self.dir.path());
     }
 }
 
