@@ -15,6 +15,9 @@ use super::{ContentStore, Digest};
 /// How often a connection may break without having brought anything.
 const ATTEMPTS: u32 = 5;
 
+/// For how many of these one counts that was silent until patience ended: whoever waits is to hear of the second.
+const SILENCE: u32 = 3;
+
 /// How long to wait before the next connection; each further one that brings nothing waits twice as long.
 const FIRST_WAIT: Duration = Duration::from_millis(250);
 
@@ -117,8 +120,9 @@ async fn receive(
         if writer.received > reached {
             (failures, wait, reached) = (0, FIRST_WAIT, writer.received);
         }
-        failures += 1;
-        if !passing || failures == ATTEMPTS {
+        let is_silence = matches!(&err, FetchError::Registry(err) if err.is_silence());
+        failures += if is_silence { SILENCE } else { 1 };
+        if !passing || failures >= ATTEMPTS {
             // A failing disk explains more than a writer that is gone.
             let stopped = writer.finish().await;
             return stopped.and(Err(err));

@@ -223,6 +223,23 @@ async fn a_registry_that_drips_is_not_waited_for_and_what_came_is_kept() {
     assert!(seen.len() == 2 && seen[1].range.is_some(), "{seen:?}");
 }
 
+#[tokio::test]
+async fn a_registry_that_says_nothing_twice_is_told_of() {
+    if !is_root() {
+        return;
+    }
+    let mut bench = Bench::start().await;
+    // Short, for the sake of the test; nothing depends on how short.
+    let patience = Patience { silence: Duration::from_secs(1), ..Patience::default() };
+    (bench.store, bench.puller) = Bench::open(bench.dir.path(), patience);
+    let stored = bench.put(&[large(1)]);
+    (0..2).for_each(|_| bench.registry.fail(&stored.layers[0], Fault::Stall(0)));
+    let err = bench.pull().await.expect_err("the layer does not come").to_string();
+    assert!(err.contains("the registry is silent: ") && err.contains(&stored.layers[0]), "{err}");
+    let image = bench.pull().await.expect("pulled");
+    bench.is_whole(&image, &stored);
+}
+
 /// How many layers a registry was asked for.
 fn blobs_asked(registry: &FakeRegistry) -> usize {
     let lines = registry.seen("/blobs/").into_iter().map(|seen| seen.line);

@@ -136,10 +136,15 @@ impl RegistryError {
     /// Whether the same may do better in a while.
     pub(crate) fn is_passing(&self) -> bool {
         match self {
-            Self::Request(RequestError::Http(_)) => true,
+            Self::Request(RequestError::Http(_) | RequestError::Silent(_)) => true,
             Self::Status { status, .. } => status.is_server_error() || *status == StatusCode::TOO_MANY_REQUESTS,
             _ => false,
         }
+    }
+
+    /// Whether it took a long time to find out.
+    pub(crate) fn is_silence(&self) -> bool {
+        matches!(self, Self::Request(RequestError::Silent(_)))
     }
 }
 

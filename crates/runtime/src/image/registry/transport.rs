@@ -61,6 +61,9 @@ pub(crate) enum RequestError {
     /// The conversation failed.
     #[error("{0}")]
     Http(String),
+    /// It is there and says nothing, or nothing more.
+    #[error("the registry is silent: {0}")]
+    Silent(String),
     /// It answers, but so slowly that nothing comes of it.
     #[error("the registry is too slow: {came} bytes of {url} came within {} seconds", waited.as_secs())]
     Slow {
@@ -175,7 +178,8 @@ fn retry_after(answer: &Response) -> Option<Duration> {
 
 /// An error as `do request: ...` with all its causes.
 pub(super) fn failed(err: &reqwest::Error) -> RequestError {
-    RequestError::Http(error_chain(err))
+    let reason = error_chain(err);
+    if err.is_timeout() && !err.is_connect() { RequestError::Silent(reason) } else { RequestError::Http(reason) }
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, RequestError> {
