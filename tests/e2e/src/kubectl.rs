@@ -1,9 +1,10 @@
 //! The real kubectl (and Helm), against one cluster.
 
-use std::io::{BufRead, BufReader, Lines, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdout, Output, Stdio};
-use std::time::Duration;
+use std::process::{Child, Output, Stdio};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -17,9 +18,9 @@ pub struct Kubectl {
     speaks_spdy: bool,
 }
 
-/// For how many seconds a tool that is to end by itself may run: longer than anything takes, so that one that hangs is
-/// told of by the test that waits for it.
-const PATIENCE: &str = "300";
+/// How long a tool that is to end by itself may run, and one that goes on may take to print what is awaited: longer than
+/// anything takes, so that one that hangs is told of by the test that waits for it.
+const PATIENCE: Duration = Duration::from_secs(300);
 
 /// Where a tool is.
 fn program(tool: &str) -> String {
@@ -32,15 +33,30 @@ fn program(tool: &str) -> String {
 #[derive(Debug)]
 pub struct Running {
     child: Child,
-    lines: Lines<BufReader<ChildStdout>>,
+    lines: mpsc::Receiver<String>,
 }
 
 impl Running {
     /// Waits for a line of its output that `accept` takes.
     #[track_caller]
     pub fn line(&mut self, accept: impl Fn(&str) -> bool) -> String {
-        let found = self.lines.by_ref().map_while(Result::ok).find(|line| accept(line));
-        found.expect("it ended without the awaited line")
+        self.find(accept).unwrap_or_else(|text| panic!("{text}"))
+    }
+
+    fn find(&mut self, accept: impl Fn(&str) -> bool) -> Result<String, String> {
+        let (begun, mut last) = (Instant::now(), String::new());
+        while let Ok(line) = self.lines.recv_timeout(PATIENCE.saturating_sub(begun.elapsed())) {
+            if accept(&line) {
+                return Ok(line);
+            }
+            last = line;
+        }
+        let _ = self.child.kill();
+        let mut errors = String::new();
+        if let Some(mut stderr) = self.child.stderr.take() {
+            let _ = stderr.read_to_string(&mut errors);
+        }
+        Err(format!("the awaited line did not come; last: {last:?}\n{errors}"))
     }
 
     /// Sends a line to its input.
@@ -84,7 +100,10 @@ impl Kubectl {
 
     /// Starts a program that is to end by itself, and is ended where it does not.
     fn spawn_bounded(&self, program: &str, arguments: &[&str]) -> Child {
-        self.spawn_program("timeout", &[&["--kill-after=5", PATIENCE, program][..], arguments].concat())
+        self.spawn_program(
+            "timeout",
+            &[&["--kill-after=5", &PATIENCE.as_secs().to_string(), program][..], arguments].concat(),
+        )
     }
 
     fn output(&self, tool: &str, arguments: &[&str], input: &str) -> Output {
@@ -120,7 +139,10 @@ impl Kubectl {
     pub fn start(&self, arguments: &[&str]) -> Running {
         let mut child = self.spawn("kubectl", arguments);
         let lines = BufReader::new(child.stdout.take().expect("standard output is a pipe")).lines();
-        Running { child, lines }
+        let (sender, receiver) = mpsc::channel();
+        // It ends with the pipe, which ends with the tool.
+        std::thread::spawn(move || lines.map_while(Result::ok).try_for_each(|line| sender.send(line)));
+        Running { child, lines: receiver }
     }
 
     /// Runs kubectl in a terminal of 101 columns and 33 rows; what the terminal showed.
@@ -241,18 +263,9 @@ impl Kubectl {
     /// Starts a kubectl that goes on printing, and waits for a line that `accept` takes; then ends it.
     #[track_caller]
     pub fn stream(&self, arguments: &[&str], accept: impl Fn(&str) -> bool) {
-        let mut child = self.spawn("kubectl", arguments);
-        let lines = BufReader::new(child.stdout.take().expect("standard output is a pipe")).lines();
-        let mut last = String::new();
-        let found = lines.map_while(Result::ok).any(|line| {
-            let found = accept(&line);
-            last = line;
-            found
-        });
-        let _ = child.kill();
-        let errors = child.wait_with_output().map(|output| texts(&output).1).unwrap_or_default();
-        let state = || self.state();
-        assert!(found, "kubectl {arguments:?} ended without the awaited line; last: {last:?}\n{errors}\n{}", state());
+        if let Err(text) = self.start(arguments).find(accept) {
+            panic!("kubectl {arguments:?}: {text}\n{}", self.state());
+        }
     }
 }
 
