@@ -281,6 +281,11 @@ impl Cluster {
         &mut self.processes
     }
 
+    /// The process ids of the cluster's own processes.
+    pub(crate) fn own_processes(&self) -> Vec<u32> {
+        self.processes.iter().chain(&self.agent).map(Process::id).collect()
+    }
+
     /// The process of the first machine that runs this part, or everything.
     #[track_caller]
     pub fn part(&mut self, name: &str) -> &mut Process {

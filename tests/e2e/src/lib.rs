@@ -24,7 +24,7 @@ pub use images::{PRINTING, build_hello};
 pub use kubectl::{Kubectl, Running};
 pub use machine::{Machines, run_inside};
 pub use process::{Process, skiff_binary};
-pub use residue::{Residue, Shim, shims};
+pub use residue::{Shim, shims};
 pub use usage::Usage;
 
 use std::path::PathBuf;

@@ -1,6 +1,7 @@
 //! What a node carries of its pods: of one that has none any more, nothing.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -10,15 +11,15 @@ use crate::{Cluster, machine};
 const SOON: Duration = Duration::from_secs(60);
 
 /// Everything on the first machine that is there because of pods, a line for each thing.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Residue(BTreeSet<String>);
+struct Residue(BTreeSet<String>);
 
 impl Residue {
-    /// Looks at processes, mounts, cgroups, interfaces, rules, addresses that are given out, and directories.
-    pub fn of(cluster: &Cluster) -> Self {
+    /// Looks at processes, mounts, namespaces, cgroups, interfaces, rules, addresses that are given out, and directories.
+    fn of(cluster: &Cluster) -> Self {
         let (data, run) = (cluster.data_dir(), cluster.run_dir());
         let mut found = BTreeSet::new();
-        found.extend(shims(&run).into_iter().map(|shim| format!("shim {} of {}", shim.pid, shim.container)));
+        found.extend(processes(cluster));
+        found.extend(network_namespaces(cluster.machines().first()));
         let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
         let points = mounts.lines().filter_map(|line| line.split(' ').nth(4));
         // The runtime's own directory is a mount as long as the runtime is installed, and others may be disks.
@@ -54,23 +55,15 @@ impl Residue {
         }
         Self(found)
     }
+}
 
-    /// What is here and was not `before`.
-    fn beyond(&self, before: &Self) -> String {
-        self.0.difference(&before.0).cloned().collect::<Vec<_>>().join("\n")
+impl fmt::Display for Residue {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|line| writeln!(formatter, "{line}"))
     }
 }
 
 impl Cluster {
-    /// Waits until the node carries no more than it did `before`, when it had the same pods, or none.
-    #[track_caller]
-    pub fn wait_residue(&self, before: &Residue) {
-        let clean = || Residue::of(self).beyond(before).is_empty().then_some(());
-        if testkit::poll(SOON, clean).is_none() {
-            panic!("left of pods that are gone:\n{}", Residue::of(self).beyond(before));
-        }
-    }
-
     /// Deletes every pod and what would make new ones, and waits until nothing of any pod is left on the node.
     #[track_caller]
     pub fn wait_nothing_left_of_pods(&self) {
@@ -79,7 +72,10 @@ impl Cluster {
         for kinds in [makers, "pods"] {
             kubectl.run(&["delete", kinds, "--all", "--all-namespaces", "--timeout=120s"]);
         }
-        self.wait_residue(&Residue::default());
+        let clean = || Residue::of(self).0.is_empty().then_some(());
+        if testkit::poll(SOON, clean).is_none() {
+            panic!("left of pods that are gone:\n{}", Residue::of(self));
+        }
     }
 }
 
@@ -105,6 +101,30 @@ pub fn shims(run: &Path) -> Vec<Shim> {
         Some(Shim { pid, container })
     };
     processes.filter_map(shim).collect()
+}
+
+/// Processes in the cgroups of pods, and the cluster's own programs that are none of its parts.
+fn processes(cluster: &Cluster) -> Vec<String> {
+    let (data, run, own) = (cluster.data_dir(), cluster.run_dir(), cluster.own_processes());
+    let of_pods = format!("/{}/kubepods/", base::Instance::new(&data, &run).name());
+    let dirs = [data, run].map(|dir| format!("{}/", dir.display()));
+    let describe = |process: std::fs::DirEntry| {
+        let pid: u32 = process.file_name().to_str()?.parse().ok()?;
+        // One that ends meanwhile has no such files.
+        let line = std::fs::read_to_string(process.path().join("cmdline")).ok()?.replace('\0', " ");
+        let cgroups = std::fs::read_to_string(process.path().join("cgroup")).ok()?;
+        let is_of_cluster = dirs.iter().any(|dir| line.contains(dir)) || cgroups.contains(&of_pods);
+        (is_of_cluster && !own.contains(&pid)).then(|| format!("process {pid} {line}"))
+    };
+    std::fs::read_dir("/proc").expect("proc is mounted").flatten().filter_map(describe).collect()
+}
+
+/// The namespaces that lie at the other end of a machine's cables, those of machines aside: they live as long as anything
+/// holds them, seen or unseen.
+fn network_namespaces(machine: &str) -> Vec<String> {
+    let ids = output(machine, &["ip", "netns", "list-id"]);
+    let of_pods = ids.lines().filter(|line| !line.contains("name:"));
+    of_pods.map(|line| format!("network namespace {}", line.trim())).collect()
 }
 
 /// The cgroups of pods, in all hierarchies.
