@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use crate::pods::IMAGE;
 use crate::process::{Process, skiff_binary};
 
 /// What holds a pod's namespaces under runtimes that need an image for that.
 pub const PAUSE: &str = "skiff.local/pause:1";
-const HELLO: &str = "skiff.local/hello:1";
 const PRINTER: &str = "skiff.local/hello:printer";
 
 /// Options that make of that image one that prints `entrypoint:` and its arguments.
@@ -59,7 +59,7 @@ pub fn archives(namespace: &str, dir: &Path) -> Vec<PathBuf> {
         skiff(&["image", "export", "--output", &file.to_string_lossy(), image]);
         file
     };
-    let files = vec![export(HELLO, "hello.tar"), export(PRINTER, "printer.tar"), export(PAUSE, "pause.tar")];
+    let files = vec![export(IMAGE, "hello.tar"), export(PRINTER, "printer.tar"), export(PAUSE, "pause.tar")];
     builder.stop();
     skiff(&["down", "--purge", "--write-kubeconfig", "/nonexistent"]);
     files

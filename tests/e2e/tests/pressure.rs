@@ -1,32 +1,12 @@
 //! A node that runs short, with real containers: of disk, and of the memory that all pods may have together.
 
 use std::fs;
-use std::path::Path;
 use std::time::Duration;
 
-use nix::mount::{MntFlags, MsFlags, mount, umount2};
-use skiff_e2e::{Cluster, Kubectl, Layout};
-use tempfile::TempDir;
+use serde_json::json;
+use skiff_e2e::{Cluster, Kubectl, Layout, SmallDisk, pod_of};
 
 const SOON: Duration = Duration::from_secs(120);
-
-/// A disk of 64 MiB for the kubelet.
-struct SmallDisk(TempDir);
-
-impl SmallDisk {
-    fn new() -> Self {
-        let dir = TempDir::with_prefix("skiff-e2e-small-").expect("a temporary directory can be made");
-        mount(Some("tmpfs"), dir.path(), Some("tmpfs"), MsFlags::empty(), Some("size=64m")).expect("root may mount");
-        Self(dir)
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        // What still uses it goes with the cluster.
-        let _ = umount2(self.0.path(), MntFlags::MNT_DETACH);
-    }
-}
 
 /// What the system has to keep so that this is left for pods, in Ki.
 fn all_but(left: i64) -> i64 {
@@ -37,10 +17,9 @@ fn all_but(left: i64) -> i64 {
 
 #[test]
 fn a_node_that_runs_short_ends_the_pod_that_took_most_and_comes_back() {
-    // The first one to be made goes last.
-    let disk = SmallDisk::new();
     let mut cluster = Cluster::prepare("short", Layout::OneProcess);
-    let root = disk.0.path().to_owned();
+    cluster.mount_disk("root", 64);
+    let root = cluster.disk("root").place().to_owned();
     let reserved = format!("memory={}Ki", all_but(400 << 10));
     cluster.start_prepared(&[
         ("--root-dir", &root.to_string_lossy()),
@@ -50,7 +29,7 @@ fn a_node_that_runs_short_ends_the_pod_that_took_most_and_comes_back() {
     ]);
     cluster.build_hello("1");
     let kubectl = cluster.kubectl();
-    disk_fills(&kubectl, &root);
+    disk_fills(&kubectl, cluster.disk("root"));
     memory_runs_out(&kubectl);
     let left = cluster.remove();
     assert!(left.is_empty(), "left behind:\n{}", left.join("\n"));
@@ -58,24 +37,13 @@ fn a_node_that_runs_short_ends_the_pod_that_took_most_and_comes_back() {
 
 /// A pod that writes so many MiB into an emptyDir.
 fn writer(name: &str, mebibytes: u32) -> String {
-    format!(
-        r#"
-apiVersion: v1
-kind: Pod
-metadata: {{name: {name}}}
-spec:
-  terminationGracePeriodSeconds: 1
-  containers:
-  - name: main
-    image: skiff.local/hello:1
-    command: [sh, -c, "dd if=/dev/zero of=/v/file bs=1M count={mebibytes} && exec sleep 3600"]
-    volumeMounts: [{{name: v, mountPath: /v}}]
-  volumes: [{{name: v, emptyDir: {{}}}}]
-"#
-    )
+    let mut pod = pod_of(name, &format!("dd if=/dev/zero of=/v/file bs=1M count={mebibytes} && exec sleep 3600"));
+    pod["spec"]["containers"][0]["volumeMounts"] = json!([{"name": "v", "mountPath": "/v"}]);
+    pod["spec"]["volumes"] = json!([{"name": "v", "emptyDir": {}}]);
+    pod.to_string()
 }
 
-fn disk_fills(kubectl: &Kubectl, root: &Path) {
+fn disk_fills(kubectl: &Kubectl, disk: &SmallDisk) {
     let taints = ["node", "first"];
     let keys = "{.spec.taints[*].key}";
     kubectl.apply(&writer("small", 4));
@@ -84,9 +52,9 @@ fn disk_fills(kubectl: &Kubectl, root: &Path) {
     evicted(kubectl, "large", "The node was low on resource: ephemeral-storage. Threshold quantity: 32Mi, available: ");
     // What no pod has taken cannot be had back from one.
     kubectl.run(&["delete", "pod/small", "--wait=true"]);
-    fs::write(root.join("ballast"), vec![1; 40 << 20]).expect("written");
+    disk.fill(20 << 20);
     kubectl.wait(&taints, keys, SOON, |keys| keys.contains("node.kubernetes.io/disk-pressure"));
-    fs::remove_file(root.join("ballast")).expect("removed");
+    disk.clear();
     kubectl.wait(&taints, keys, SOON, |keys| !keys.contains("node.kubernetes.io/disk-pressure"));
     kubectl.apply(&writer("after", 1));
     kubectl.run(&["wait", "--for=condition=Ready", "pod/after", "--timeout=120s"]);
@@ -94,21 +62,9 @@ fn disk_fills(kubectl: &Kubectl, root: &Path) {
 
 /// A pod that asks for some MiB of memory and uses others.
 fn eater(name: &str, asks: u32, eats: u32) -> String {
-    let bytes = eats << 20;
-    format!(
-        r#"
-apiVersion: v1
-kind: Pod
-metadata: {{name: {name}}}
-spec:
-  terminationGracePeriodSeconds: 1
-  containers:
-  - name: main
-    image: skiff.local/hello:1
-    command: [sh, -c, "head -c {bytes} /dev/zero | tail -n 1 | sleep 3600"]
-    resources: {{requests: {{memory: {asks}Mi}}}}
-"#
-    )
+    let mut pod = pod_of(name, &format!("head -c {} /dev/zero | tail -n 1 | sleep 3600", eats << 20));
+    pod["spec"]["containers"][0]["resources"] = json!({"requests": {"memory": format!("{asks}Mi")}});
+    pod.to_string()
 }
 
 fn memory_runs_out(kubectl: &Kubectl) {

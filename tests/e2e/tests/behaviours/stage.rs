@@ -21,7 +21,7 @@ use tokio::sync::watch;
 pub const DEADLINE: Duration = Duration::from_secs(300);
 
 /// The image of all containers.
-pub const IMAGE: &str = "skiff.local/hello:1";
+pub use skiff_e2e::IMAGE;
 
 /// An image with an entrypoint, which prints `entrypoint:` and its arguments.
 pub const PRINTER: &str = "skiff.local/hello:printer";
@@ -270,7 +270,7 @@ pub fn container<'a>(pod: &'a Value, name: &str) -> &'a Value {
 pub fn pod(name: &str, more: Value) -> Value {
     let container = with(json!({"name": "main", "image": IMAGE}), more);
     let spec = json!({"restartPolicy": "Never", "terminationGracePeriodSeconds": 1, "containers": [container]});
-    json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": spec})
+    skiff_e2e::pod(name, &spec)
 }
 
 /// The command of a container that runs a script.

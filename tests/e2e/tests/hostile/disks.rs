@@ -1,7 +1,7 @@
 //! Disks that are full: whoever filled one, the runtime's own, and the kubelet's.
 
 use serde_json::{Value, json};
-use skiff_e2e::{Cluster, Kubectl, SmallDisk};
+use skiff_e2e::{Cluster, IMAGE, Kubectl, SmallDisk};
 
 use crate::guests::Guest;
 use crate::{SOON, events, phase, says};
@@ -16,10 +16,10 @@ fn pod(name: &str, volumes: &Value) -> Value {
         json!({"name": name, "mountPath": format!("/{name}")})
     });
     let container = json!({
-        "name": "main", "image": "skiff.local/hello:1", "volumeMounts": mounts.collect::<Vec<_>>(),
+        "name": "main", "image": IMAGE, "volumeMounts": mounts.collect::<Vec<_>>(),
     });
     let spec = json!({"terminationGracePeriodSeconds": 1, "containers": [container], "volumes": volumes});
-    json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": spec})
+    skiff_e2e::pod(name, &spec)
 }
 
 /// Fills a disk of the machine that it was given.

@@ -29,9 +29,8 @@ pub struct Guest {
 
 impl Guest {
     pub fn new(name: &'static str, script: &str, watch: impl Fn(&Cluster, &Kubectl) + 'static) -> Self {
-        let container = json!({"name": "main", "image": "skiff.local/hello:1", "command": ["sh", "-c", script]});
-        let spec = json!({"restartPolicy": "Never", "terminationGracePeriodSeconds": 1, "containers": [container]});
-        let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": spec});
+        let mut pod = skiff_e2e::pod_of(name, script);
+        pod["spec"]["restartPolicy"] = json!("Never");
         Self { name, pod, disk: None, watch: Box::new(watch) }
     }
 
@@ -165,7 +164,8 @@ fn silent() -> Guest {
 
 /// Makes directories in each other, in its root and in a volume, deeper than any path can say.
 fn deep() -> Guest {
-    let count = scaled(100_000);
+    // A shell takes the longer for each the deeper it is.
+    let count = if is_storm() { 20_000 } else { 5_000 };
     // So many at a time as fit into a path.
     let make = |dir: &str| {
         let rounds = count / 512 + 1;

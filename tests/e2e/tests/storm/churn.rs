@@ -8,6 +8,7 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::api::{DeleteParams, PostParams};
 use kube::{Api, Client};
 use serde_json::{Value, json};
+use skiff_e2e::container;
 
 use crate::witness::Witness;
 
@@ -19,8 +20,6 @@ pub const PODS: usize = 50;
 
 /// How many of them may be on their way in or out: more would only wait in line.
 const MOVING: usize = 16;
-
-pub const IMAGE: &str = "skiff.local/hello:1";
 
 const FIRST_HOST_PORT: usize = 20000;
 
@@ -54,7 +53,6 @@ pub async fn churn(client: &Client, witness: &Witness, random: Random, over: &Ce
 const KINDS: u64 = 8;
 
 fn pod(name: &str, number: usize, kind: u64) -> Value {
-    let container = |name: &str, script: &str| json!({"name": name, "image": IMAGE, "command": ["sh", "-c", script]});
     let stays = "trap 'exit 0' TERM; echo up; while true; do sleep 1000 & wait $!; done";
     let mut spec = json!({"terminationGracePeriodSeconds": 2, "containers": [container("main", stays)]});
     match kind {
@@ -79,5 +77,5 @@ fn pod(name: &str, number: usize, kind: u64) -> Value {
         // One that has to be killed.
         _ => spec["containers"] = json!([container("main", "trap '' TERM; while true; do sleep 1000 & wait $!; done")]),
     }
-    json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": spec})
+    skiff_e2e::pod(name, &spec)
 }

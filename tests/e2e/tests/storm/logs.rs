@@ -7,9 +7,8 @@ use kube::api::PostParams;
 use kube::runtime::wait::{await_condition, conditions};
 use kube::{Api, Client};
 use serde_json::{Value, json};
-use skiff_e2e::Cluster;
+use skiff_e2e::{Cluster, IMAGE};
 
-use crate::churn::IMAGE;
 use crate::witness::Witness;
 
 /// How many there are.
@@ -103,7 +102,7 @@ fn pod(name: &str) -> Value {
     // Patient, for the machine may be busy: what is to be seen is that nobody forgets what the last one said.
     let probe = json!({"httpGet": http, "periodSeconds": 1, "timeoutSeconds": 10, "failureThreshold": 6});
     let web = json!({"name": "web", "image": IMAGE, "readinessProbe": probe, "livenessProbe": probe});
-    let ticker = json!({"name": "ticker", "image": IMAGE, "command": ["sh", "-c", script]});
+    let ticker = skiff_e2e::container("ticker", &script);
     let spec = json!({"terminationGracePeriodSeconds": 1, "containers": [ticker, web]});
-    json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": spec})
+    skiff_e2e::pod(name, &spec)
 }
