@@ -185,7 +185,7 @@ impl Kubelet {
             allocations: Allocations::default(),
             managers,
             users: UserRanges::restore(&config.kubelet_dir().join("pods"), config.users),
-            statuses: StatusManager::new(client.clone(), env.clone()),
+            statuses: StatusManager::new(client.clone(), env.clone(), Arc::clone(&metrics)),
             shutdown: NodeShutdown::restore(&config.kubelet_dir()),
             metrics,
             pulse: Pulse::default(),

@@ -21,6 +21,7 @@ use crate::context::Shared;
 use crate::devices::NumaNodes;
 use crate::dra::{Device, Prepared};
 use crate::managers::{CpuSet, MemoryBlock};
+use crate::metrics::PodResourcesCall;
 use crate::plugins::grpc;
 use crate::pods::spec;
 
@@ -104,6 +105,12 @@ fn dynamic_resource(claim: Prepared) -> DynamicResource {
 }
 
 impl Lister {
+    /// An answer, which is counted.
+    fn answer<T>(&self, call: PodResourcesCall, answer: Result<T, Status>) -> Result<Response<T>, Status> {
+        self.0.metrics.pod_resources.answered(call, answer.is_ok());
+        answer.map(Response::new)
+    }
+
     fn pod(&self, pod: &Pod) -> PodResources {
         // What init containers had is the others' by now, or free.
         let sidecars = spec::init_containers(pod).iter().filter(|container| spec::is_sidecar(container));
@@ -136,7 +143,7 @@ impl PodResourcesLister for Lister {
     async fn list(&self, _: Request<ListPodResourcesRequest>) -> Result<Response<ListPodResourcesResponse>, Status> {
         let pods = self.0.pods.list();
         let pod_resources = pods.iter().filter(|pod| !spec::is_terminal(pod)).map(|pod| self.pod(pod)).collect();
-        Ok(Response::new(ListPodResourcesResponse { pod_resources }))
+        self.answer(PodResourcesCall::List, Ok(ListPodResourcesResponse { pod_resources }))
     }
 
     async fn get_allocatable_resources(
@@ -149,20 +156,20 @@ impl PodResourcesLister for Lister {
             healthy.map(|(id, known)| device(resource, id, &known.nodes))
         });
         let (cpus, blocks) = self.0.managers.allocatable();
-        Ok(Response::new(AllocatableResourcesResponse {
+        let answer = AllocatableResourcesResponse {
             devices: devices.collect(),
             cpu_ids: cpu_ids(&cpus),
             memory: blocks.into_iter().map(memory).collect(),
-        }))
+        };
+        self.answer(PodResourcesCall::GetAllocatable, Ok(answer))
     }
 
     async fn get(&self, request: Request<GetPodResourcesRequest>) -> Result<Response<GetPodResourcesResponse>, Status> {
         let GetPodResourcesRequest { pod_name, pod_namespace } = request.into_inner();
         let found = self.0.pods.get(&pod_namespace, &pod_name).filter(|pod| !spec::is_terminal(pod));
         let missing = || Status::unknown(format!("pod {pod_name} in namespace {pod_namespace} not found"));
-        let found = found.ok_or_else(missing)?;
-        let pod_resources = Some(self.pod(&found));
-        Ok(Response::new(GetPodResourcesResponse { pod_resources }))
+        let answer = found.map(|pod| GetPodResourcesResponse { pod_resources: Some(self.pod(&pod)) });
+        self.answer(PodResourcesCall::Get, answer.ok_or_else(missing))
     }
 }
 

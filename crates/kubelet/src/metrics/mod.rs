@@ -5,6 +5,7 @@
 
 mod admission;
 mod devices;
+mod pod_resources;
 mod runtime;
 mod scraped;
 
@@ -20,6 +21,7 @@ use prometheus::{
 
 use admission::AdmissionMetrics;
 pub use devices::DeviceMetrics;
+pub use pod_resources::{PodResourcesCall, PodResourcesMetrics};
 use runtime::RuntimeMetrics;
 pub use scraped::scrape;
 
@@ -31,6 +33,9 @@ const POD_STARTS: [f64; 25] = [
     0.5, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 20.0, 30.0, 45.0, 60.0, 120.0, 180.0, 240.0, 300.0, 360.0, 480.0,
     600.0, 900.0, 1200.0, 1800.0, 2700.0, 3600.0,
 ];
+
+/// The bounds of upstream's buckets for writes of pods' statuses, in seconds.
+const STATUS_WRITES: [f64; 11] = [0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 20.0, 30.0, 45.0, 60.0];
 
 /// What a probe's answer is counted for.
 #[derive(Clone, Copy, Debug)]
@@ -53,12 +58,15 @@ pub struct Metrics {
     pub runtime: RuntimeMetrics,
     /// Who may stay.
     pub admission: AdmissionMetrics,
+    /// Who asks what containers have.
+    pub pod_resources: PodResourcesMetrics,
     own: Registry,
     probes: Registry,
     probe_total: IntCounterVec,
     probe_duration: HistogramVec,
     pod_start: Histogram,
     pod_start_total: Histogram,
+    status_writes: Histogram,
     orphaned_pods: IntCounter,
     pod_worker: HistogramVec,
     started_pods: IntCounter,
@@ -101,11 +109,16 @@ impl Metrics {
             "kubelet_pod_start_total_duration_seconds",
             "Time from when a pod was made to when it began to run.",
         );
+        let statuses = HistogramOpts::new(
+            "kubelet_pod_status_sync_duration_seconds",
+            "Time from when a pod's status was found to have changed to when the API had it.",
+        );
         let http = ["method", "path", "server_type", "long_running"];
         let own = Registry::new();
         let metrics = Self {
             runtime: RuntimeMetrics::new(&own),
             admission: AdmissionMetrics::new(&own),
+            pod_resources: PodResourcesMetrics::new(&own),
             own,
             probes: Registry::new(),
             probe_total: counters(
@@ -121,6 +134,7 @@ impl Metrics {
             ),
             pod_start: Histogram::with_opts(starts.buckets(POD_STARTS.to_vec())).expect(FIXED),
             pod_start_total: Histogram::with_opts(starts_in_all.buckets(POD_STARTS.to_vec())).expect(FIXED),
+            status_writes: Histogram::with_opts(statuses.buckets(STATUS_WRITES.to_vec())).expect(FIXED),
             orphaned_pods: counter(
                 "kubelet_orphaned_runtime_pods_total",
                 "Pods that were found here though nobody asks for them.",
@@ -160,6 +174,7 @@ impl Metrics {
         register(&self.probes, self.probe_duration.clone());
         register(&self.own, self.pod_start.clone());
         register(&self.own, self.pod_start_total.clone());
+        register(&self.own, self.status_writes.clone());
         register(&self.own, self.orphaned_pods.clone());
         register(&self.own, self.pod_worker.clone());
         register(&self.own, self.started_pods.clone());
@@ -197,6 +212,11 @@ impl Metrics {
         if let Some(in_all) = in_all {
             self.pod_start_total.observe(in_all.as_secs_f64());
         }
+    }
+
+    /// The API has a pod's status, so long after it had changed first.
+    pub fn status_written(&self, after: Duration) {
+        self.status_writes.observe(after.as_secs_f64());
     }
 
     /// A pod was found that nobody asks for.

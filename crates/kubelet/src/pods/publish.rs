@@ -10,9 +10,11 @@ use kube::Api;
 use kube::api::{Patch, PatchParams};
 use serde_json::{Map, Value, json};
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use super::conditions::OWNED;
 use super::spec;
+use crate::metrics::Metrics;
 use crate::static_pods::is_static;
 
 /// How many statuses are written at a time.
@@ -24,6 +26,8 @@ pub struct StatusManager(Arc<Inner>);
 
 struct Inner {
     client: kube::Client,
+    env: Env,
+    metrics: Arc<Metrics>,
     queue: Queue<String>,
     pods: Mutex<HashMap<String, Entry>>,
     /// What the API has of static pods, by their UIDs here.
@@ -39,6 +43,8 @@ struct Entry {
     wanted: PodStatus,
     /// Where; nowhere while a static pod has no mirror.
     target: Option<Target>,
+    /// Since when the API has another status.
+    changed: Option<Instant>,
 }
 
 /// The pod in the API that a status is written to.
@@ -66,10 +72,12 @@ pub struct WriteError {
 
 impl StatusManager {
     /// Writes through `client`; has to be run.
-    pub fn new(client: kube::Client, env: Env) -> Self {
-        let queue = Queue::new(env);
+    pub fn new(client: kube::Client, env: Env, metrics: Arc<Metrics>) -> Self {
+        let queue = Queue::new(env.clone());
         Self(Arc::new(Inner {
             client,
+            env,
+            metrics,
             queue,
             pods: Mutex::default(),
             mirrors: Mutex::default(),
@@ -101,11 +109,13 @@ impl StatusManager {
             name: spec::name(pod).to_owned(),
             wanted: PodStatus::default(),
             target: target(),
+            changed: None,
         });
         if entry.wanted == status {
             return;
         }
         entry.wanted = status;
+        entry.changed.get_or_insert_with(|| self.0.env.instant());
         drop(pods);
         self.0.queue.add(uid);
     }
@@ -156,7 +166,8 @@ impl StatusManager {
             return Ok(None);
         };
         let patch = patch(target.written.as_ref(), &wanted);
-        if !patch.is_empty() {
+        let is_changed = !patch.is_empty();
+        if is_changed {
             let body = json!({"metadata": {"uid": target.uid}, "status": patch});
             let api: Api<Pod> = Api::namespaced(self.0.client.clone(), &namespace);
             match api.patch_status(&name, &PatchParams::default(), &Patch::Strategic(body)).await {
@@ -173,13 +184,21 @@ impl StatusManager {
                 Err(source) => return Err(WriteError { namespace, name, source: Box::new(source) }),
             }
         }
-        if let Some(now) = self.lock().get_mut(uid).and_then(|entry| entry.target.as_mut())
-            && now.uid == target.uid
-        {
-            now.written = Some(wanted);
+        let changed = self.note_written(uid, &target.uid, wanted);
+        if is_changed && let Some(changed) = changed {
+            self.0.metrics.status_written(self.0.env.instant().saturating_duration_since(changed));
         }
         self.0.progress.send_modify(|count| *count += 1);
         Ok(None)
+    }
+
+    /// Takes note of what the API has of a pod; since when it had something else, where it has all of it now.
+    fn note_written(&self, uid: &str, target: &str, written: PodStatus) -> Option<Instant> {
+        let mut pods = self.lock();
+        let entry = pods.get_mut(uid)?;
+        let now = entry.target.as_mut().filter(|now| now.uid == target)?;
+        now.written = Some(written);
+        if entry.is_written() { entry.changed.take() } else { None }
     }
 
     /// Takes note that a pod of the API is gone. A static pod may have another mirror soon.

@@ -120,6 +120,12 @@ async fn the_kubelet_measures_itself_and_shows_the_machines_logs() {
     ] {
         stage.until(wanted, async || has(path, wanted).await).await;
     }
+    let written = async || {
+        let (_, body) = stage.get("/metrics", "operators").await;
+        let count = body.lines().find_map(|line| line.strip_prefix("kubelet_pod_status_sync_duration_seconds_count "));
+        count.filter(|count| *count != "0").map(drop)
+    };
+    stage.until("a status that was written", written).await;
     stage.stop().await;
 }
 

@@ -124,6 +124,10 @@ async fn a_container_is_given_devices_and_keeps_them_while_kubelet_and_plugin_ar
     let all = lister.get_allocatable_resources(AllocatableResourcesRequest {}).await.expect("a list").into_inner();
     let ids: Vec<&str> = all.devices.iter().map(|device| device.device_ids[0].as_str()).collect();
     assert_eq!(ids, ["d1", "d2"], "what is ill cannot be given");
+    for (calls, count) in [("requests_total", 4), ("requests_list", 1), ("requests_get", 2), ("errors_get", 1)] {
+        let line = format!("kubelet_pod_resources_endpoint_{calls}{{server_api_version=\"v1\"}} {count}");
+        stage.until_metric(&line).await;
+    }
 
     stage.kill();
     drop(plugin);
