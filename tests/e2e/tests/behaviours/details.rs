@@ -21,6 +21,7 @@ pub fn behaviours() -> Vec<Behaviour> {
         Behaviour::new("a container may sleep before it is stopped", sleeps),
         Behaviour::new("a pod that is deleted by force does not get its time", by_force),
         Behaviour::new("a probe has a grace period of its own", probes_grace),
+        Behaviour::new("a pod has namespaces of its own or the machine's", host_namespaces),
     ]
 }
 
@@ -134,6 +135,21 @@ async fn sleeps(stage: Stage) {
     stage.delete("main").await;
     stage.gone("main").await;
     assert!(asked.elapsed() >= Duration::from_secs(4), "{:?}", asked.elapsed());
+}
+
+async fn host_namespaces(stage: Stage) {
+    for (field, namespace) in [("hostPID", "pid"), ("hostIPC", "ipc")] {
+        // The node runs in those that this process has.
+        let path = format!("/proc/self/ns/{namespace}");
+        let of_machine = std::fs::read_link(&path).expect("there is a /proc").to_string_lossy().into_owned();
+        for (name, asks) in [(format!("{namespace}-own"), false), (format!("{namespace}-shared"), true)] {
+            let main = pod(&name, json!({"command": ["readlink", &path]}));
+            stage.create(with(main, json!({"spec": {field: asks}}))).await;
+            stage.phase(&name, "Succeeded").await;
+            let found = stage.log(&name, "main").await;
+            assert_eq!(found.trim() == of_machine, asks, "{name}: {found}");
+        }
+    }
 }
 
 /// A shell as the first process of its namespace ends by no signal but the last one.
