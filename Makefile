@@ -42,7 +42,7 @@ test-unit: deps ## unit and component tests
 test-e2e: deps tools ## whole clusters, driven by real clients
 	@scripts/deps.sh containerd:containerd runc:runc dockerd:docker.io docker:docker.io
 	@cargo build --locked --workspace --bin skiff
-	SKIFF_BIN=$(CURDIR)/$(OUT)/debug/skiff cargo test --locked --workspace --test scenario --test kill --test wrong_input --test streams --test clients --test golden --test keys --test behaviours --test runtimes --test pressure --test managers -- --test-threads=1 --nocapture
+	SKIFF_BIN=$(CURDIR)/$(OUT)/debug/skiff cargo test --locked --workspace --test scenario --test kill --test wrong_input --test streams --test clients --test golden --test keys --test behaviours --test runtimes --test pressure --test managers --test storm --test hostile -- --test-threads=1 --nocapture
 
 storm: deps tools ## kills at random under churn for STORM seconds (600), and hostile pods, beside a neighbour
 	@cargo build --locked --workspace --bin skiff

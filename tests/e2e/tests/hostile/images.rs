@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use skiff_e2e::{Cluster, Kubectl};
 
 use crate::registry::{Layer, Manner, Registry};
-use crate::{SOON, events, phase};
+use crate::{SOON, events, is_storm, phase};
 
 /// The image of a registry that sends a byte a second, and of one that sends nothing.
 const SLOW: &str = "slow";
@@ -22,7 +22,7 @@ const FLIPPED: [&str; 2] = ["flipped-file", "flipped-both"];
 fn pod(registry: &Registry, name: &str, image: &str) -> Value {
     let container = json!({"name": "main", "image": format!("{}/{image}", registry.address)});
     let spec = json!({"terminationGracePeriodSeconds": 1, "containers": [container]});
-    json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": spec})
+    skiff_e2e::pod(name, &spec)
 }
 
 fn delete(kubectl: &Kubectl, pod: &str) {
@@ -44,14 +44,25 @@ pub fn begin_slow(registry: &Registry, kubectl: &Kubectl) {
     }
 }
 
-/// The slow one is given up, and said so; once it is quicker, its pod runs. That it waits hurts nobody's deletion.
+/// What does not come is given up, and said so; once the slow one is quicker, its pod runs. That one waits hurts nobody's
+/// deletion.
 pub fn end_slow(registry: &Registry, kubectl: &Kubectl) {
-    events(kubectl, SLOW, |text| text.contains("Failed to pull image") && text.contains("the registry is too slow: "));
-    assert!(matches!(&*waiting_reason(kubectl, SLOW), "ErrImagePull" | "ImagePullBackOff"));
+    is_given_up(kubectl, SLOW, &["the registry is too slow: "]);
+    if is_storm() {
+        // It is waited for twice, a minute each.
+        is_given_up(kubectl, SILENT, &["the registry is silent: "]);
+    }
     registry.send(SLOW, Manner::Whole);
     phase(kubectl, SLOW, "Running");
     delete(kubectl, SLOW);
     delete(kubectl, SILENT);
+}
+
+#[track_caller]
+fn is_given_up(kubectl: &Kubectl, name: &str, parts: &[&str]) {
+    let is_it = |text: &str| text.contains("Failed to pull image") && parts.iter().all(|part| text.contains(part));
+    events(kubectl, name, is_it);
+    assert!(matches!(&*waiting_reason(kubectl, name), "ErrImagePull" | "ImagePullBackOff"), "{name}");
 }
 
 /// What the store of images has under these names.
@@ -103,14 +114,13 @@ pub fn bomb(registry: &Registry, cluster: &Cluster, kubectl: &Kubectl) {
 
 #[track_caller]
 fn is_refused(kubectl: &Kubectl, name: &str, parts: &[&str]) {
-    let is_it = |text: &str| text.contains("Failed to pull image") && parts.iter().all(|part| text.contains(part));
-    events(kubectl, name, is_it);
-    assert!(matches!(&*waiting_reason(kubectl, name), "ErrImagePull" | "ImagePullBackOff"), "{name}");
+    is_given_up(kubectl, name, parts);
     delete(kubectl, name);
 }
 
-/// A bit of an unpacked file turns, and in another image one of the archive that it came from, too.
-pub fn begin_flipped(registry: &Registry, cluster: &Cluster, kubectl: &Kubectl) {
+/// A bit of an unpacked file turns, and in another image one of the archive that it came from, too: containers that ran
+/// do not notice, and new ones come to run.
+pub fn flipped(registry: &Registry, cluster: &Cluster, kubectl: &Kubectl) {
     for name in FLIPPED {
         let stored = registry.put(name, &Layer::greeter(name));
         let image = format!("{name}:1");
@@ -124,10 +134,6 @@ pub fn begin_flipped(registry: &Registry, cluster: &Cluster, kubectl: &Kubectl) 
         }
         kubectl.apply(&pod(registry, name, &image).to_string());
     }
-}
-
-/// Containers that ran did not notice, and new ones have come to run.
-pub fn end_flipped(kubectl: &Kubectl) {
     for name in FLIPPED {
         kubectl.wait(&["pod", name], "{.status.containerStatuses[0].ready}", SOON, |ready| ready == "true");
         let before = format!("before-{name}");

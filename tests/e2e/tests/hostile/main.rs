@@ -41,7 +41,10 @@ fn the_neighbour_is_not_hurt() {
     let neighbourhood = Neighbourhood::look(&cluster, kubectl);
 
     let (cluster_ref, kubectl) = (&cluster, &neighbourhood.kubectl);
-    neighbourhood.during("bits that turn", || images::begin_flipped(&registry, cluster_ref, kubectl));
+    neighbourhood.during("bits that turn", || images::flipped(&registry, cluster_ref, kubectl));
+    neighbourhood.during("wrong images", || images::wrong(&registry, cluster_ref, kubectl));
+    neighbourhood.during("an unpack bomb", || images::bomb(&registry, cluster_ref, kubectl));
+    // Images are pulled one after the other: no other one meanwhile.
     neighbourhood.during("slow registries", || images::begin_slow(&registry, kubectl));
     neighbourhood.during("a volume that is too full", || disks::begin_too_much(kubectl));
     for guest in guests::all() {
@@ -50,9 +53,6 @@ fn the_neighbour_is_not_hurt() {
     neighbourhood.during("a volume that was too full", || disks::end_too_much(kubectl));
     neighbourhood.during("a full disk of images", || disks::of_the_runtime(cluster_ref, kubectl));
     neighbourhood.during("a full disk of volumes", || disks::of_the_kubelet(cluster_ref, kubectl));
-    neighbourhood.during("wrong images", || images::wrong(&registry, cluster_ref, kubectl));
-    neighbourhood.during("an unpack bomb", || images::bomb(&registry, cluster_ref, kubectl));
-    neighbourhood.during("bits that have turned", || images::end_flipped(kubectl));
     neighbourhood.during("slow registries", || images::end_slow(&registry, kubectl));
 
     neighbourhood.assert_unhurt();
