@@ -3,7 +3,7 @@
 //! Time and randomness ([`Env`]), ordered shutdown of tasks ([`Drain`], [`Tasks`], [`Spawner`]), layered configuration
 //! ([`config`]), files that others replace ([`FileWatch`]), answers that end ([`TtlCache`]), networks of one or two
 //! families ([`Networks`]), the identity of an installation on its machine ([`Instance`]), how many files may be open
-//! ([`raise_open_files`]), unix sockets to serve on ([`bind_socket`]), directories that others
+//! ([`raise_open_files`]), unix sockets to serve on ([`bind_socket`]), what is mounted ([`MountEntry`]), directories that others
 //! have filled ([`remove_tree`], [`walk_tree`]), errors with their causes ([`error_chain`]), and tracing set-up ([`logging`]).
 //! Nothing here knows Kubernetes.
 
@@ -15,6 +15,7 @@ mod files;
 mod instance;
 mod limits;
 pub mod logging;
+mod mounts;
 mod networks;
 mod sockets;
 mod spawner;
@@ -29,6 +30,7 @@ pub use errors::error_chain;
 pub use files::FileWatch;
 pub use instance::Instance;
 pub use limits::{allow_open_files, lower_open_files, raise_open_files, restore_open_files};
+pub use mounts::MountEntry;
 pub use networks::{Networks, NetworksError, nth_address};
 pub use sockets::{BindError, bind_socket};
 pub use spawner::{OwnerEnded, SpawnedTasks, Spawner, spawner};

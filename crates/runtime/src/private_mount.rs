@@ -6,13 +6,11 @@ use std::path::Path;
 
 use rustix::mount::{MountPropagationFlags, mount_bind, mount_change};
 
-use crate::mountinfo;
-
 /// Makes `dir` a mount of its own that is private: what is mounted below is not copied into other mount namespaces,
 /// where it would be kept alive by whoever lives there.
 pub(crate) fn ensure(dir: &Path) -> io::Result<()> {
     let dir = fs::canonicalize(dir)?;
-    if !mountinfo::list()?.iter().any(|mount| mount.point == dir) {
+    if !base::MountEntry::all()?.iter().any(|mount| mount.point == dir) {
         mount_bind(&dir, &dir)?;
     }
     Ok(mount_change(&dir, MountPropagationFlags::PRIVATE)?)

@@ -9,11 +9,12 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use base::MountEntry;
+
 use super::amounts::QosClass;
 use super::driver::CgroupDriver;
 use super::slices::{SliceError, SliceLimits, Slices};
 
-const MOUNTS: &str = "/proc/self/mountinfo";
 /// What pods may be limited in; other controllers are left alone.
 const V2_CONTROLLERS: [&str; 6] = ["cpu", "cpuset", "io", "memory", "pids", "hugetlb"];
 
@@ -94,9 +95,9 @@ pub struct Cgroups {
 impl Cgroups {
     /// The cgroups of an instance on this machine, made by the kubelet itself.
     pub fn of_machine(instance: &str) -> Result<Self, CgroupError> {
-        let text = fs::read_to_string(MOUNTS).map_err(|source| error("read", Path::new(MOUNTS), source))?;
+        let mounts = MountEntry::all().map_err(|source| error("read", Path::new(MountEntry::TABLE), source))?;
         let (instance, driver) = (instance.to_owned(), CgroupDriver::Cgroupfs);
-        Ok(Self { hierarchies: parse(&text), others: others(&text), instance, driver, slices: None })
+        Ok(Self { hierarchies: hierarchies(&mounts), others: others(&mounts), instance, driver, slices: None })
     }
 
     /// The same made as the runtime has them. systemd is asked for its slices where it runs; where it does not (in a
@@ -329,33 +330,25 @@ fn join(root: &Path, path: &str) -> PathBuf {
 /// The hierarchies among this machine's mounts. Version 1 is in use where any controller is mounted on its own.
 const CONTROLLERS: [&str; 9] = ["cpu", "cpuacct", "cpuset", "memory", "devices", "freezer", "blkio", "pids", "hugetlb"];
 
-fn others(mountinfo: &str) -> Vec<PathBuf> {
-    let other = |line: &str| {
-        let (left, right) = line.split_once(" - ")?;
-        let mut fields = right.split(' ');
-        let is_v1 = fields.next() == Some("cgroup");
-        let matters = fields.nth(1)?.split(',').any(|option| CONTROLLERS.contains(&option));
-        (is_v1 && !matters).then(|| left.split(' ').nth(4).map(PathBuf::from))?
-    };
-    mountinfo.lines().filter_map(other).collect()
+fn others(mounts: &[MountEntry]) -> Vec<PathBuf> {
+    let matters = |mount: &MountEntry| mount.options.split(',').any(|option| CONTROLLERS.contains(&option));
+    let others = mounts.iter().filter(|mount| mount.file_system == "cgroup" && !matters(mount));
+    others.map(|mount| mount.point.clone()).collect()
 }
 
-fn parse(mountinfo: &str) -> Hierarchies {
+fn hierarchies(mounts: &[MountEntry]) -> Hierarchies {
     let mut v1: Vec<(BTreeSet<String>, PathBuf)> = Vec::new();
     let mut v2 = None;
-    for line in mountinfo.lines() {
-        let Some((left, right)) = line.split_once(" - ") else { continue };
-        let Some(mount_point) = left.split(' ').nth(4) else { continue };
-        let mut fields = right.split(' ');
-        match fields.next() {
-            Some("cgroup2") => v2 = v2.or(Some(PathBuf::from(mount_point))),
-            Some("cgroup") => {
-                let options = fields.nth(1).unwrap_or_default();
+    for mount in mounts {
+        match &*mount.file_system {
+            "cgroup2" => v2 = v2.or(Some(mount.point.clone())),
+            "cgroup" => {
+                let options = mount.options.split(',');
                 let controllers: BTreeSet<String> =
-                    options.split(',').filter(|option| CONTROLLERS.contains(option)).map(str::to_owned).collect();
+                    options.filter(|option| CONTROLLERS.contains(option)).map(str::to_owned).collect();
                 // Another mount of the same hierarchy shows the same cgroups.
                 if !controllers.is_empty() && !v1.iter().any(|(seen, _)| *seen == controllers) {
-                    v1.push((controllers, PathBuf::from(mount_point)));
+                    v1.push((controllers, mount.point.clone()));
                 }
             }
             _ => {}
@@ -473,14 +466,18 @@ mod tests {
     #[test]
     fn hierarchies_are_found_among_mounts() {
         let v2 = "30 24 0:26 / /sys/fs/cgroup rw,nosuid shared:4 - cgroup2 cgroup2 rw,nsdelegate\n";
-        assert_eq!(parse(v2), Hierarchies::V2(PathBuf::from("/sys/fs/cgroup")));
+        let in_table = |text: &str| MountEntry::in_table(text.as_bytes());
+        assert_eq!(hierarchies(&in_table(v2)), Hierarchies::V2(PathBuf::from("/sys/fs/cgroup")));
         let hybrid = "31 30 0:27 / /sys/fs/cgroup/cpu,cpuacct rw - cgroup cgroup rw,cpu,cpuacct\n\
                       32 30 0:28 / /sys/fs/cgroup/systemd rw - cgroup cgroup rw,name=systemd\n\
                       33 30 0:29 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n";
         let cpu = ["cpu", "cpuacct"].map(str::to_owned).into();
-        assert_eq!(parse(hybrid), Hierarchies::V1(vec![(cpu, PathBuf::from("/sys/fs/cgroup/cpu,cpuacct"))]));
-        assert_eq!(others(hybrid), [PathBuf::from("/sys/fs/cgroup/systemd")]);
-        assert_eq!(others(v2), Vec::<PathBuf>::new());
+        assert_eq!(
+            hierarchies(&in_table(hybrid)),
+            Hierarchies::V1(vec![(cpu, PathBuf::from("/sys/fs/cgroup/cpu,cpuacct"))])
+        );
+        assert_eq!(others(&in_table(hybrid)), [PathBuf::from("/sys/fs/cgroup/systemd")]);
+        assert_eq!(others(&in_table(v2)), Vec::<PathBuf>::new());
     }
 
     #[tokio::test]

@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use base::MountEntry;
+
 /// The usual place of them all.
 const ROOT: &str = "/sys/fs/cgroup";
 
@@ -37,7 +39,7 @@ impl Hierarchy {
         if Path::new(ROOT).join("cgroup.controllers").exists() {
             return Self::V2;
         }
-        Self::V1(parse_mounts(&fs::read_to_string("/proc/self/mountinfo").unwrap_or_default()))
+        Self::V1(of_version_1(&MountEntry::all().unwrap_or_default()))
     }
 
     /// Whether this is version 2.
@@ -91,24 +93,18 @@ impl Hierarchy {
     }
 }
 
-/// The version 1 hierarchies in the text of a `mountinfo` file.
-fn parse_mounts(text: &str) -> Vec<(PathBuf, Vec<String>)> {
-    let mut mounts: Vec<(PathBuf, Vec<String>)> = Vec::new();
-    for line in text.lines() {
-        let Some((left, right)) = line.split_once(" - ") else { continue };
-        let mut right = right.split(' ');
-        if right.next() != Some("cgroup") {
-            continue;
-        }
-        let (Some(options), Some(path)) = (right.nth(1), left.split(' ').nth(4)) else { continue };
-        let options = options.split(',').filter(|option| !matches!(*option, "rw" | "ro" | "xattr"));
+/// The version 1 hierarchies among mounts.
+fn of_version_1(mounts: &[MountEntry]) -> Vec<(PathBuf, Vec<String>)> {
+    let mut found: Vec<(PathBuf, Vec<String>)> = Vec::new();
+    for mount in mounts.iter().filter(|mount| mount.file_system == "cgroup" && mount.point.starts_with(ROOT)) {
+        let options = mount.options.split(',').filter(|option| !matches!(*option, "rw" | "ro" | "xattr"));
         let names: Vec<String> = options.map(str::to_owned).collect();
         // The same hierarchy may be mounted again elsewhere.
-        if path.starts_with(ROOT) && !mounts.iter().any(|(_, known)| *known == names) {
-            mounts.push((PathBuf::from(path), names));
+        if !found.iter().any(|(_, known)| *known == names) {
+            found.push((mount.point.clone(), names));
         }
     }
-    mounts
+    found
 }
 
 #[cfg(test)]
@@ -117,12 +113,12 @@ mod tests {
 
     #[test]
     fn version_1_mounts_are_found_by_controller() {
-        let text = "30 25 0:27 / /sys/fs/cgroup/cpu,cpuacct rw,relatime - cgroup cgroup rw,cpu,cpuacct\n\
+        let table = b"30 25 0:27 / /sys/fs/cgroup/cpu,cpuacct rw,relatime - cgroup cgroup rw,cpu,cpuacct\n\
                     31 25 0:28 / /sys/fs/cgroup/memory rw,relatime shared:9 - cgroup cgroup rw,memory\n\
                     32 25 0:28 / /elsewhere rw,relatime shared:9 - cgroup cgroup rw,memory\n\
                     33 25 0:29 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n\
                     34 25 0:30 / /proc rw - proc proc rw\n";
-        let hierarchy = Hierarchy::V1(parse_mounts(text));
+        let hierarchy = Hierarchy::V1(of_version_1(&MountEntry::in_table(table)));
         assert_eq!(hierarchy.mount_point("cpuacct"), Some(PathBuf::from("/sys/fs/cgroup/cpu,cpuacct")));
         assert_eq!(hierarchy.mount_point("memory"), Some(PathBuf::from("/sys/fs/cgroup/memory")));
         assert_eq!(hierarchy.mount_point("pids"), None);
