@@ -6,8 +6,8 @@ use std::time::Duration;
 use super::{Container, ContainerPaths, ContainerRecord, ContainerState, mounts, shim, watch};
 use crate::cgroup::Cgroup;
 use crate::disk::{self, DiskError};
-use crate::engine::Engine;
-use crate::shim::protocol::{Exit, ShimConfig, Started, started_file};
+use crate::engine::{Engine, EventKind};
+use crate::shim::protocol::{Exit, Request, ShimConfig, Started, started_file};
 
 /// How long a shim may take to leave after its container has ended.
 const LEAVE_TIME: Duration = Duration::from_secs(10);
@@ -31,15 +31,18 @@ pub(crate) async fn adopt(engine: &Arc<Engine>, paths: ContainerPaths) -> Result
         }
         Err(err) => return Err(err),
     };
+    // Before the files: what a shim has written when it is gone is all that it will write.
+    let alive = shim::connect(paths.bundle()).is_ok();
     let started = unless_damaged(&record, disk::read_json::<Started>(&started_file(paths.data())))?;
     let exit = unless_damaged(&record, Exit::read(paths.data(), paths.bundle()))?;
-    let alive = shim::connect(paths.bundle()).is_ok();
     let state = match (exit, started, alive) {
         (Read::There(exit), started, _) => ContainerState::Exited { started: started.there(), exit },
         (Read::Absent, Read::There(started), true) => ContainerState::Running(started),
         (Read::Absent, Read::Absent, false) => ContainerState::Created,
-        // A shim in the middle of starting its container answers when that is done, which tells how it went.
-        (Read::Absent, Read::Absent, true) => return adopt_starting(engine, record, paths).await,
+        (Read::Absent, Read::Absent, true) => {
+            adopt_starting(engine, Arc::new(Container::new(record, paths, ContainerState::Created))).await;
+            return Ok(());
+        }
         (_, started, _) => {
             let container = Arc::new(Container::new(record, paths, ContainerState::Created));
             let exit = watch::recorded_or_lost(engine, &container).await;
@@ -58,17 +61,47 @@ pub(crate) async fn adopt(engine: &Arc<Engine>, paths: ContainerPaths) -> Result
     Ok(())
 }
 
-async fn adopt_starting(engine: &Arc<Engine>, record: ContainerRecord, paths: ContainerPaths) -> Result<(), DiskError> {
-    let container = Arc::new(Container::new(record, paths, ContainerState::Created));
+/// Takes over a container whose shim is in the middle of starting it. Nobody starts, stops or removes it until that has
+/// come to its end, and nothing else waits for that.
+async fn adopt_starting(engine: &Arc<Engine>, container: Arc<Container>) {
+    engine.insert_container(container.clone());
+    let sandbox = engine.sandbox(container.record().sandbox.as_str());
+    let stays = match &sandbox {
+        Some(sandbox) => Some(sandbox.operation.clone().read_owned().await),
+        None => None,
+    };
+    let alone = container.operation.clone().lock_owned().await;
+    let (name, engine) = (format!("adopt {}", container.id()), engine.clone());
+    engine.clone().spawner.spawn(name, async move {
+        let _held = (stays, alone);
+        if let Err(err) = end_of_start(&engine, &container).await {
+            tracing::warn!(container = %container.id(), %err, "nobody knows how the start of a container went");
+        }
+    });
+}
+
+/// Waits for the end of a start that an earlier process began, and notes how it went.
+async fn end_of_start(engine: &Arc<Engine>, container: &Arc<Container>) -> Result<(), DiskError> {
     // Any question will do: the shim takes none before the container runs, and hangs up when it fails.
-    let answered = shim::reopen_log(&container).await.is_ok();
-    let started: Option<Started> = disk::read_json(&started_file(container.paths().data()))?;
-    if let (true, Some(started)) = (answered, started) {
-        container.set_state(ContainerState::Running(started));
-        let name = format!("watch {}", container.id());
-        engine.spawner.spawn(name, watch::watch(engine.clone(), container.clone(), None));
+    let answers = shim::ask(container, Request::ReopenLog, Vec::new()).await.is_ok();
+    let paths = container.paths();
+    let started: Option<Started> = disk::read_json(&started_file(paths.data()))?;
+    match started {
+        Some(started) if answers => {
+            container.set_state(ContainerState::Running(started));
+            engine.emit_container(EventKind::ContainerStartedEvent, container);
+            let name = format!("watch {}", container.id());
+            engine.spawner.spawn(name, watch::watch(engine.clone(), container.clone(), None));
+        }
+        // It has run, and ended before the question.
+        Some(_) => {
+            let exit = watch::recorded_or_lost(engine, container).await;
+            container.set_state(ContainerState::Exited { started, exit });
+            engine.emit_container(EventKind::ContainerStoppedEvent, container);
+        }
+        // It can be started once more.
+        None => {}
     }
-    engine.insert_container(container);
     Ok(())
 }
 
@@ -105,14 +138,17 @@ async fn discard(engine: &Engine, paths: ContainerPaths) -> Result<(), DiskError
     // The shim was told where its container's processes are; this is not on the disk.
     let told = disk::read_json::<ShimConfig>(&ShimConfig::file(paths.bundle())).ok().flatten();
     if let Some(told) = told {
-        let cgroup = Cgroup::new(&told.cgroup);
-        let ended = tokio::task::spawn_blocking(move || cgroup.kill_all().and_then(|()| cgroup.remove())).await;
-        if let Ok(Err(err)) = ended {
-            tracing::warn!(container = told.id, %err, "cannot end the processes of a container that is removed");
-        }
-        // It still writes down how the container ended.
         let deadline = engine.env.instant() + LEAVE_TIME;
-        while shim::connect(paths.bundle()).is_ok() && engine.env.instant() < deadline {
+        loop {
+            let cgroup = Cgroup::new(&told.cgroup);
+            let ended = tokio::task::spawn_blocking(move || cgroup.kill_all().and_then(|()| cgroup.remove())).await;
+            if let Ok(Err(err)) = ended {
+                tracing::warn!(container = told.id, %err, "cannot end the processes of a container that is removed");
+            }
+            // It still writes down how the container ended, or is only about to start it.
+            if shim::connect(paths.bundle()).is_err() || engine.env.instant() >= deadline {
+                break;
+            }
             engine.env.sleep(LOOK).await;
         }
     }

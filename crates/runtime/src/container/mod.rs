@@ -13,7 +13,7 @@ mod watch;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use cri::{ContainerConfig, LinuxContainerResources};
 use jiff::Timestamp;
@@ -126,7 +126,7 @@ pub(crate) struct Container {
     /// The latest CPU time seen and when, for the rate.
     pub(crate) cpu_sample: Mutex<Option<(Timestamp, u64)>>,
     /// Held by whoever starts or removes it.
-    operation: tokio::sync::Mutex<()>,
+    operation: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Container {
@@ -139,7 +139,7 @@ impl Container {
             state: watch_channel::channel(state).0,
             resources: Mutex::new(resources),
             cpu_sample: Mutex::default(),
-            operation: tokio::sync::Mutex::new(()),
+            operation: Arc::default(),
         }
     }
 

@@ -74,6 +74,11 @@ pub(super) fn listen(bundle: &Path) -> io::Result<UnixListener> {
     UnixListener::bind(path)
 }
 
+/// Whether a shim was started here that has not come to its end by itself.
+pub(super) fn is_left(bundle: &Path) -> bool {
+    protocol::socket_file(bundle).exists()
+}
+
 /// Connects to the shim of a bundle; an error if there is none.
 pub(super) fn connect(bundle: &Path) -> io::Result<UnixStream> {
     let (_dir, path) = short_socket_path(bundle)?;

@@ -4,10 +4,11 @@ use std::io;
 use std::sync::Arc;
 
 use super::{Container, ContainerState, shim, watch};
-use crate::disk::DiskError;
+use crate::cgroup::Cgroup;
+use crate::disk::{self, DiskError};
 use crate::engine::{Engine, EventKind};
 use crate::sandbox::SandboxPhase;
-use crate::shim::protocol::{Exit, Failure, Response};
+use crate::shim::protocol::{Exit, Failure, Response, state_dir};
 
 /// Why a container was not started.
 #[derive(Debug, thiserror::Error)]
@@ -24,6 +25,14 @@ pub(crate) enum StartError {
     /// There is no shim for it.
     #[error("cannot run the shim of container {container}: {source}")]
     Shim {
+        /// The container.
+        container: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// An earlier start has left something that stays.
+    #[error("cannot remove what is left of an earlier start of container {container}: {source}")]
+    Left {
         /// The container.
         container: String,
         /// What the system said.
@@ -49,9 +58,16 @@ pub(crate) async fn start(engine: &Arc<Engine>, container: &Arc<Container>) -> R
     if container.state() != ContainerState::Created {
         return Err(StartError::State(container.id().to_string()));
     }
-    let launched = shim::launch(&engine.shim_program, container.paths().bundle()).await;
-    let (mut child, response) =
-        launched.map_err(|source| StartError::Shim { container: container.id().to_string(), source })?;
+    if shim::is_left(container.paths().bundle()) {
+        clear(container).await?;
+    }
+    let (mut child, response) = match shim::launch(&engine.shim_program, container.paths().bundle()).await {
+        Ok(launched) => launched,
+        Err(source) => {
+            clear(container).await?;
+            return Err(StartError::Shim { container: container.id().to_string(), source });
+        }
+    };
     match response {
         Response::Started(started) => {
             for warning in &started.warnings {
@@ -86,4 +102,16 @@ pub(crate) async fn start(engine: &Arc<Engine>, container: &Arc<Container>) -> R
             Err(StartError::Failed(reason))
         }
     }
+}
+
+/// Ends and removes what is left of a start whose shim was killed, so that the container can be started once more.
+async fn clear(container: &Arc<Container>) -> Result<(), StartError> {
+    let blocking = container.clone();
+    let work = move || {
+        let cgroup = Cgroup::new(&blocking.record().cgroup);
+        cgroup.kill_all().and_then(|()| cgroup.remove())?;
+        disk::remove_dir(&state_dir(blocking.paths().bundle())).map_err(io::Error::other)
+    };
+    let cleared = tokio::task::spawn_blocking(work).await.unwrap_or_else(|err| Err(io::Error::other(err)));
+    cleared.map_err(|source| StartError::Left { container: container.id().to_string(), source })
 }

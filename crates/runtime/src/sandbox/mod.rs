@@ -12,7 +12,7 @@ mod userns;
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use cri::{LinuxContainerResources, NamespaceMode, NamespaceOption, PodSandboxConfig, PodSandboxMetadata};
 use jiff::Timestamp;
@@ -118,13 +118,13 @@ pub(crate) struct Sandbox {
     paths: SandboxPaths,
     record: Mutex<SandboxRecord>,
     /// Held alone by whoever stops or removes it, shared by whoever makes or starts a container in it.
-    pub(crate) operation: tokio::sync::RwLock<()>,
+    pub(crate) operation: Arc<tokio::sync::RwLock<()>>,
 }
 
 impl Sandbox {
     pub(crate) fn new(record: SandboxRecord, paths: SandboxPaths) -> Self {
         let id = record.id.clone();
-        Self { id, paths, record: Mutex::new(record), operation: tokio::sync::RwLock::new(()) }
+        Self { id, paths, record: Mutex::new(record), operation: Arc::default() }
     }
 
     /// Reads a sandbox of an earlier run. One that was stopped, or did not outlive a reboot, has no run directory.

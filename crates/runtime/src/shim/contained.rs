@@ -11,7 +11,7 @@ use oci_spec::runtime::Process;
 use super::executor::ProgramExecutor;
 use super::init::{InitError, explain, pipe, read_report, system};
 use super::oci::OciContainer;
-use super::protocol::ShimConfig;
+use super::protocol::{ShimConfig, state_dir};
 use super::users::PodUser;
 use crate::disk;
 
@@ -128,10 +128,6 @@ impl Contained {
             Self::Program(container) => drop(container.delete()),
         }
     }
-}
-
-fn state_dir(bundle: &Path) -> PathBuf {
-    bundle.join("state")
 }
 
 fn builder(

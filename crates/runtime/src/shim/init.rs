@@ -11,6 +11,7 @@ use base::Env;
 use libcontainer::error::LibcontainerError;
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::unistd::alarm;
 
 use super::contained::{Contained, ProcessStdio};
 use super::exec::Console;
@@ -20,6 +21,10 @@ use super::protocol::{Response, ShimConfig, Started, encode, started_file};
 use crate::cgroup::Cgroup;
 use crate::disk::{self, DiskError};
 use base::error_chain;
+
+/// How long a start may take, in seconds: less than the runtime waits for its answer. libcontainer waits for processes of
+/// its own, for ever where somebody (the kernel, for want of memory) kills the wrong one of them.
+const START_TIME: u32 = 100;
 
 /// Why a container could not be created or started.
 #[derive(Debug, thiserror::Error)]
@@ -107,6 +112,8 @@ fn start(bundle: &Path, listener: UnixListener, env: &Env) -> Result<(MainLoop, 
     let config: ShimConfig =
         disk::read_json(&ShimConfig::file(bundle))?.ok_or_else(|| InitError::NoConfig(bundle.to_owned()))?;
     leave(&config)?;
+    // Its signal ends this process; what is left then is removed by the runtime.
+    alarm::set(START_TIME);
     let log = config.log_path.as_deref().map(open_log).transpose()?;
     let mut warnings = Vec::new();
     let Created { signals, mut contained, pid, io } = {
@@ -124,6 +131,7 @@ fn start(bundle: &Path, listener: UnixListener, env: &Env) -> Result<(MainLoop, 
         disk::remove_file(&started_file(&config.state_dir))?;
         return Err(err);
     }
+    alarm::cancel();
     let main_loop = MainLoop::new(bundle.to_owned(), config, contained, pid, io, log, listener, signals);
     Ok((main_loop, started))
 }

@@ -12,6 +12,7 @@ use serde::Deserialize;
 
 use super::contained::ProcessStdio;
 use super::init::{InitError, system};
+use super::protocol::state_dir;
 use crate::disk;
 
 /// A container of such a program.
@@ -42,7 +43,7 @@ impl OciContainer {
         // Only what this call says matters.
         disk::remove_file(&self.log())?;
         let mut command = Command::new(&self.program);
-        command.arg("--root").arg(self.bundle.join("state")).arg("--log").arg(self.log());
+        command.arg("--root").arg(state_dir(&self.bundle)).arg("--log").arg(self.log());
         command.args(["--log-format", "json", verb]);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         base::restore_open_files(&mut command);

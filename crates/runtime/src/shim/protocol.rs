@@ -71,6 +71,11 @@ pub(crate) fn socket_file(bundle: &Path) -> PathBuf {
     bundle.join("shim.sock")
 }
 
+/// Where in a bundle libcontainer, or another program, keeps what it knows of the container.
+pub(crate) fn state_dir(bundle: &Path) -> PathBuf {
+    bundle.join("state")
+}
+
 /// The mount point of the container's root in a bundle.
 pub(crate) fn rootfs(bundle: &Path) -> PathBuf {
     bundle.join("rootfs")

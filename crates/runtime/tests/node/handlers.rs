@@ -10,7 +10,7 @@ use crate::skip_without_privileges;
 use crate::support::{Host, container, messages, sandbox_config, strings};
 
 /// Where a program is.
-fn installed(program: &str) -> Option<PathBuf> {
+pub fn installed(program: &str) -> Option<PathBuf> {
     let found = ["/usr/sbin", "/usr/bin"].map(|dir| PathBuf::from(dir).join(program));
     let found = found.into_iter().find(|path| path.exists());
     if found.is_none() {
