@@ -64,15 +64,17 @@ pub(crate) struct ExecSpec {
     pub cmd: Vec<String>,
     pub tty: bool,
     pub stdin: bool,
+    /// Whether anybody reads its standard output, and its standard error. Unread, they are `/dev/null`.
+    pub output: [bool; 2],
 }
 
 /// A process that runs.
 pub(crate) struct Exec {
     /// Its standard input, if asked for and it has no terminal.
     pub stdin: Option<pipe::Sender>,
-    /// Its standard output, unless it has a terminal.
+    /// Its standard output, if asked for and it has no terminal.
     pub stdout: Option<pipe::Receiver>,
-    /// Its standard error, unless it has a terminal.
+    /// Its standard error, if asked for and it has no terminal.
     pub stderr: Option<pipe::Receiver>,
     /// Its terminal.
     pub terminal: Option<Terminal>,
@@ -110,10 +112,14 @@ pub(crate) async fn exec(container: &Container, spec: &ExecSpec) -> Result<Exec,
         } else {
             fds.push(std::fs::File::open("/dev/null")?.into());
         }
-        for stream in [&mut stdout, &mut stderr] {
-            let (read, write) = io::pipe()?;
-            *stream = Some(pipe::Receiver::from_owned_fd(read.into())?);
-            fds.push(write.into());
+        for (stream, is_read) in [&mut stdout, &mut stderr].into_iter().zip(spec.output) {
+            if is_read {
+                let (read, write) = io::pipe()?;
+                *stream = Some(pipe::Receiver::from_owned_fd(read.into())?);
+                fds.push(write.into());
+            } else {
+                fds.push(std::fs::File::options().write(true).open("/dev/null")?.into());
+            }
         }
     }
     let Conversation { response, mut fds, socket } = ask(container, request, fds).await?;
@@ -159,7 +165,7 @@ pub(crate) async fn exec_sync(
     cmd: Vec<String>,
     timeout: Option<Duration>,
 ) -> Result<ExecOutput, ExecError> {
-    let mut running = exec(container, &ExecSpec { cmd, tty: false, stdin: false }).await?;
+    let mut running = exec(container, &ExecSpec { cmd, tty: false, stdin: false, output: [true; 2] }).await?;
     let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
     let streams = (running.stdout.take(), running.stderr.take());
     let exit_code = {

@@ -41,7 +41,8 @@ pub(super) async fn exec(engine: &Arc<Engine>, request: ExecRequest) -> Result<E
     }
     check_streams(request.stdin, request.stdout, request.stderr)?;
     let wanted = Wanted { stdin: request.stdin, stdout: request.stdout, stderr: request.stderr };
-    let spec = ExecSpec { cmd: request.cmd, tty: request.tty, stdin: request.stdin };
+    let output = [request.stdout, request.stderr];
+    let spec = ExecSpec { cmd: request.cmd, tty: request.tty, stdin: request.stdin, output };
     Ok(ExecResponse { url: engine.streaming.address(sessions::exec(container, spec, wanted)) })
 }
 

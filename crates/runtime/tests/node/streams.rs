@@ -56,6 +56,28 @@ fn exec(id: &str, cmd: &[&str], tty: bool) -> cri::ExecRequest {
 }
 
 #[tokio::test]
+async fn a_command_may_print_what_nobody_reads() {
+    skip_without_privileges!();
+    let mut host = Host::start().await;
+    host.import_busybox().await;
+    let sandbox = host.sandbox("unread").await;
+    let id = host.run(&sandbox, container(&sandbox.1, "c", "sleep 1000")).await;
+    let much = "head -c 300000 /dev/zero";
+    let errors = format!("{much} >&2 || exit 8; echo out; exit 9");
+    let terminal = format!("{much}; exit 9");
+    for (script, tty, stdout, expected) in [(&errors, false, true, "out\n"), (&terminal, true, false, "")] {
+        let mut request = exec(&id, &["/bin/sh", "-c", script], tty);
+        (request.stdin, request.stdout, request.stderr) = (tty, stdout, false);
+        let url = host.runtime.exec(request).await.expect("an address").into_inner().url;
+        let mut socket = connect(&url, "v5.channel.k8s.io").await.expect("connected");
+        let [_, stdout, stderr, error] = collect(&mut socket).await;
+        assert_eq!((stdout.as_str(), stderr.as_str()), (expected, ""), "{script}");
+        let status: serde_json::Value = serde_json::from_str(&error).expect("a status");
+        assert_eq!(status["details"]["causes"][0]["message"], "9", "{script}: {error}");
+    }
+}
+
+#[tokio::test]
 async fn a_command_is_run_over_a_websocket() {
     skip_without_privileges!();
     let mut host = Host::start().await;
