@@ -72,20 +72,34 @@ fn settings_v1(resources: &LinuxContainerResources, together: Option<i64>) -> Ve
     settings
 }
 
-fn settings_v2(resources: &LinuxContainerResources) -> Vec<Setting> {
+/// `cpu` is what `cpu.max` has at present, and `swaps` whether the kernel counts swap.
+fn settings_v2(resources: &LinuxContainerResources, cpu: &str, swaps: bool) -> Vec<Setting> {
     let mut settings = Vec::new();
     if let Ok(shares @ 1..) = u64::try_from(resources.cpu_shares) {
         settings.push(Setting::new("cpu", "cpu.weight", shares_to_weight(shares)));
     }
-    if resources.cpu_quota != 0 {
-        let period = if resources.cpu_period > 0 { resources.cpu_period } else { 100_000 };
-        let quota = if resources.cpu_quota > 0 { resources.cpu_quota.to_string() } else { "max".to_owned() };
+    if resources.cpu_quota != 0 || resources.cpu_period > 0 {
+        // One file has both: what is not to change is written as it was.
+        let (quota, period) = cpu.trim().split_once(' ').unwrap_or(("max", "100000"));
+        let quota = match resources.cpu_quota {
+            0 => quota.to_owned(),
+            quota @ 1.. => quota.to_string(),
+            _ => "max".to_owned(),
+        };
+        let period = if resources.cpu_period > 0 { resources.cpu_period.to_string() } else { period.to_owned() };
         settings.push(Setting::new("cpu", "cpu.max", format!("{quota} {period}")));
     }
     if resources.memory_limit_in_bytes != 0 {
         let limit = resources.memory_limit_in_bytes;
         let limit = if limit > 0 { limit.to_string() } else { "max".to_owned() };
         settings.push(Setting::new("memory", "memory.max", limit));
+    }
+    // Version 1, and CRI with it, limits memory and swap together; version 2 swap alone.
+    let (memory, together) = (resources.memory_limit_in_bytes, resources.memory_swap_limit_in_bytes);
+    if swaps && together < 0 {
+        settings.push(Setting::new("memory", "memory.swap.max", "max"));
+    } else if swaps && together > 0 && memory > 0 {
+        settings.push(Setting::new("memory", "memory.swap.max", (together - memory).max(0)));
     }
     for (file, value) in &resources.unified {
         settings.push(Setting::new("unified", file, value));
@@ -97,7 +111,8 @@ impl Cgroup {
     /// Applies what is set in `resources`; zero and empty mean unchanged.
     pub(crate) fn update(&self, resources: &LinuxContainerResources) -> Result<(), UpdateError> {
         let mut settings = if self.hierarchy.is_v2() {
-            settings_v2(resources)
+            let cpu = self.read("cpu", "cpu.max").unwrap_or_default();
+            settings_v2(resources, &cpu, self.read("memory", "memory.swap.max").is_some())
         } else {
             let together = self.read("memory", "memory.memsw.limit_in_bytes");
             settings_v1(resources, together.and_then(|text| text.trim().parse().ok()))
@@ -144,7 +159,34 @@ mod tests {
     fn only_what_is_set_is_written() {
         let resources = LinuxContainerResources { cpu_quota: 50_000, ..Default::default() };
         assert_eq!(settings_v1(&resources, None), [Setting::new("cpu", "cpu.cfs_quota_us", 50_000)]);
-        assert_eq!(settings_v2(&resources), [Setting::new("cpu", "cpu.max", "50000 100000")]);
-        assert!(settings_v2(&LinuxContainerResources::default()).is_empty());
+        assert!(settings_v2(&LinuxContainerResources::default(), "max 100000", true).is_empty());
+    }
+
+    #[test]
+    fn what_shares_a_file_with_what_changes_stays_as_it_was() {
+        let cpu = |cpu_quota, cpu_period| LinuxContainerResources { cpu_quota, cpu_period, ..Default::default() };
+        for (change, expected) in [
+            (cpu(20_000, 0), "20000 50000"),
+            (cpu(0, 80_000), "25000 80000"),
+            (cpu(-1, 0), "max 50000"),
+            (cpu(20_000, 80_000), "20000 80000"),
+        ] {
+            let expected = [Setting::new("cpu", "cpu.max", expected)];
+            assert_eq!(settings_v2(&change, "25000 50000\n", true), expected);
+        }
+    }
+
+    #[test]
+    fn swap_is_limited_by_itself_in_version_2() {
+        let limits = |memory_limit_in_bytes, memory_swap_limit_in_bytes| LinuxContainerResources {
+            memory_limit_in_bytes,
+            memory_swap_limit_in_bytes,
+            ..Default::default()
+        };
+        let (memory, swap) =
+            (Setting::new("memory", "memory.max", 100), |value: &str| Setting::new("memory", "memory.swap.max", value));
+        assert_eq!(settings_v2(&limits(100, 130), "", true), [memory, swap("30")]);
+        assert_eq!(settings_v2(&limits(0, -1), "", true), [swap("max")]);
+        assert!(settings_v2(&limits(0, -1), "", false).is_empty(), "the kernel does not count swap");
     }
 }
