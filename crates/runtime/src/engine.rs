@@ -1,6 +1,6 @@
 //! What all operations share: the state of the installation and the means to change it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -14,9 +14,11 @@ use tokio::time::Instant;
 use crate::config::Paths;
 use crate::confinement::Confinement;
 use crate::container::Container;
+use crate::disk::DiskError;
 use crate::handlers::RuntimeHandlers;
 use crate::id::{ContainerId, SandboxId};
 use crate::image::{Digest, Health, ImageStore, Puller, Settings};
+use crate::layer::LayerId;
 use crate::sandbox::Sandbox;
 use crate::status;
 
@@ -161,6 +163,13 @@ impl Engine {
 
     pub(crate) fn containers(&self) -> Vec<Arc<Container>> {
         lock(&self.containers).values().cloned().collect()
+    }
+
+    /// Removes the content of images that neither images nor containers need. Blocks.
+    pub(crate) fn collect_images(&self) -> Result<(), DiskError> {
+        let used: BTreeSet<LayerId> =
+            self.containers().iter().flat_map(|container| container.record().layers.clone()).collect();
+        self.images.collect(&used)
     }
 
     /// The container with this identifier, or the only one whose identifier starts so.

@@ -103,6 +103,7 @@ impl Runtime {
         adopt_sandboxes(&engine).await?;
         adopt_containers(&engine).await?;
         engine.spawner.spawn("preload images", preload_images(engine.clone(), config.image_preload_dir));
+        engine.spawner.spawn("collect images", collect_postponed(engine.clone()));
         Ok(Self { engine, listener, streaming: streaming_listener, tasks })
     }
 
@@ -133,6 +134,19 @@ async fn preload_images(engine: Arc<Engine>, dir: PathBuf) {
         tracing::error!(%err, "preloading images failed");
     }
     engine.preloaded.send_replace(true);
+}
+
+/// Removes what could not be removed while somebody was adding images.
+async fn collect_postponed(engine: Arc<Engine>) {
+    loop {
+        engine.images.postponed().await;
+        let worker = engine.clone();
+        match tokio::task::spawn_blocking(move || worker.collect_images()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(err)) => tracing::warn!(%err, "cannot remove what no image needs any more"),
+            Err(err) => tracing::error!(%err, "removing what no image needs failed"),
+        }
+    }
 }
 
 async fn adopt_sandboxes(engine: &Arc<Engine>) -> Result<(), BuildError> {

@@ -2,11 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
 use oci_spec::image::ImageConfiguration;
 use serde::{Deserialize, Serialize};
+use tokio::sync::{Notify, RwLockReadGuard};
 
 use super::content::ContentError;
 use super::{ContentStore, Digest, Reference};
@@ -118,6 +120,25 @@ pub(crate) struct ImageStore {
     images: Mutex<BTreeMap<Digest, Arc<Image>>>,
     /// Held shared while content is added that no record mentions yet, and alone while unused content is removed.
     collecting: tokio::sync::RwLock<()>,
+    /// Whether unused content could not be removed, because somebody was adding.
+    is_postponed: AtomicBool,
+    /// Told when it can be.
+    can_collect: Notify,
+}
+
+/// Held while content is added.
+pub(crate) struct Adding<'a> {
+    held: Option<RwLockReadGuard<'a, ()>>,
+    store: &'a ImageStore,
+}
+
+impl Drop for Adding<'_> {
+    fn drop(&mut self) {
+        drop(self.held.take());
+        if self.store.is_postponed.load(Ordering::SeqCst) {
+            self.store.can_collect.notify_one();
+        }
+    }
 }
 
 impl ImageStore {
@@ -137,7 +158,15 @@ impl ImageStore {
                 images.insert(image.id.clone(), Arc::new(image));
             }
         }
-        Ok(Self { dir, content, layers, images: Mutex::new(images), collecting: tokio::sync::RwLock::new(()) })
+        Ok(Self {
+            dir,
+            content,
+            layers,
+            images: Mutex::new(images),
+            collecting: tokio::sync::RwLock::default(),
+            is_postponed: AtomicBool::default(),
+            can_collect: Notify::default(),
+        })
     }
 
     /// The blobs.
@@ -151,8 +180,13 @@ impl ImageStore {
     }
 
     /// To be held while adding content for which there is no record yet.
-    pub(crate) async fn adding(&self) -> tokio::sync::RwLockReadGuard<'_, ()> {
-        self.collecting.read().await
+    pub(crate) async fn adding(&self) -> Adding<'_> {
+        Adding { held: Some(self.collecting.read().await), store: self }
+    }
+
+    /// Waits until somebody has added content who kept unused content from being removed. Cancel safe.
+    pub(crate) async fn postponed(&self) {
+        self.can_collect.notified().await;
     }
 
     fn images(&self) -> MutexGuard<'_, BTreeMap<Digest, Arc<Image>>> {
@@ -229,7 +263,8 @@ impl ImageStore {
         let mut image = Image {
             id: new.config,
             manifest: new.manifest,
-            tags: new.references.iter().filter_map(Reference::tagged).collect(),
+            // Nobody has asked what the tag beside a digest is.
+            tags: new.references.iter().filter(|name| name.digest().is_none()).filter_map(Reference::tagged).collect(),
             digests: BTreeSet::new(),
             layers: new.layers,
             unpacked,
@@ -283,12 +318,15 @@ impl ImageStore {
         Ok(())
     }
 
-    /// Removes blobs and layers that belong to no image and, for layers, to no container (`used` tells those).
+    /// Removes blobs and layers that belong to no image and, for layers, to no container (`used` tells those). While
+    /// somebody is adding nothing is removed, and [`ImageStore::postponed`] tells when to try again.
     ///
     /// Blocks.
     pub(crate) fn collect(&self, used: &BTreeSet<LayerId>) -> Result<(), DiskError> {
-        // Whoever is adding right now removes the rest when done.
+        // Before the attempt, so that whoever ends adding meanwhile sees it.
+        self.is_postponed.store(true, Ordering::SeqCst);
         let Ok(_alone) = self.collecting.try_write() else { return Ok(()) };
+        self.is_postponed.store(false, Ordering::SeqCst);
         let (mut blobs, mut layers) = (BTreeSet::new(), used.clone());
         for image in self.list() {
             blobs.insert(image.id.clone());

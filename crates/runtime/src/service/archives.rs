@@ -24,7 +24,6 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::{ReceiverStream, UnboundedReceiverStream};
 use tokio_util::io::{StreamReader, SyncIoBridge};
 
-use super::image::collect;
 use crate::engine::Engine;
 use crate::image::{Image, ImageEvent, Progress, Reference, export, import, push};
 use base::error_chain;
@@ -139,7 +138,7 @@ async fn import_archive(
             drop(adding);
             let worker = engine.clone();
             // What came before the failure is of no use to anybody.
-            let collected = tokio::task::spawn_blocking(move || collect(&worker)).await;
+            let collected = tokio::task::spawn_blocking(move || worker.collect_images()).await;
             if let Ok(Err(err)) = collected {
                 tracing::warn!(%err, "cannot remove unused content");
             }
@@ -270,7 +269,10 @@ async fn push_image(State(engine): State<Arc<Engine>>, Json(request): Json<Regis
 /// Removes images that no container has; those that came from archives only if `all` is set, for they may not be to be
 /// had again.
 async fn prune_images(State(engine): State<Arc<Engine>>, Query(parameters): Query<PruneParameters>) -> Response {
-    let used: BTreeSet<_> = engine.containers().iter().map(|container| container.record().image.clone()).collect();
+    let containers = engine.containers();
+    let records = containers.iter().map(|container| container.record());
+    let used: BTreeSet<_> =
+        records.flat_map(|record| record.mounted_images.iter().chain([&record.image])).cloned().collect();
     let unused = engine.images.list().into_iter().filter(|image| !used.contains(&image.id));
     let images: Vec<Arc<Image>> = unused.filter(|image| parameters.all || !image.imported).collect();
     let (worker, chosen) = (engine.clone(), images.clone());
@@ -278,7 +280,7 @@ async fn prune_images(State(engine): State<Arc<Engine>>, Query(parameters): Quer
         for image in &chosen {
             worker.images.remove(&image.id)?;
         }
-        collect(&worker)
+        worker.collect_images()
     };
     match tokio::task::spawn_blocking(work).await {
         Ok(Ok(())) => Json(images.iter().map(|image| ImageInfo::new(image)).collect::<Vec<_>>()).into_response(),

@@ -1,6 +1,6 @@
 //! Calls about images.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use cri::{
 
 use crate::engine::Engine;
 use crate::image::{Image, Progress, PullError, Reference};
-use crate::layer::{ApplyError, LayerId};
+use crate::layer::ApplyError;
 use crate::status::nanoseconds;
 use crate::usage::usage;
 
@@ -82,7 +82,7 @@ fn is_full(err: &PullError) -> bool {
 /// Removes what has come of images that are not here yet, so that it does not keep a disk full.
 async fn give_back(engine: &Arc<Engine>) {
     let worker = engine.clone();
-    match tokio::task::spawn_blocking(move || collect(&worker)).await {
+    match tokio::task::spawn_blocking(move || worker.collect_images()).await {
         Ok(Ok(())) => {}
         Ok(Err(err)) => tracing::warn!(%err, "cannot remove what has come of an image for which there is no room"),
         Err(err) => tracing::error!(%err, "removing what has come of an image failed"),
@@ -110,18 +110,11 @@ pub(super) async fn remove_image(
         let worker = engine.clone();
         let remove = tokio::task::spawn_blocking(move || {
             worker.images.remove(&image.id)?;
-            collect(&worker)
+            worker.collect_images()
         });
         remove.await.map_err(|err| Status::internal(err.to_string()))??;
     }
     Ok(RemoveImageResponse {})
-}
-
-/// Removes what neither images nor containers need. Blocks.
-pub(super) fn collect(engine: &Engine) -> Result<(), crate::disk::DiskError> {
-    let used: BTreeSet<LayerId> =
-        engine.containers().iter().flat_map(|container| container.record().layers.clone()).collect();
-    engine.images.collect(&used)
 }
 
 pub(super) async fn image_fs_info(engine: &Arc<Engine>, _: ImageFsInfoRequest) -> Result<ImageFsInfoResponse, Status> {

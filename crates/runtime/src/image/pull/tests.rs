@@ -1,5 +1,6 @@
 //! Pulling from a registry that misbehaves.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use std::pin::pin;
@@ -94,6 +95,44 @@ fn is_root() -> bool {
 
 fn password(user: &str, password: &str) -> Option<cri::AuthConfig> {
     Some(cri::AuthConfig { username: user.to_owned(), password: password.to_owned(), ..Default::default() })
+}
+
+#[tokio::test]
+async fn a_tag_beside_a_digest_is_nobodys_name() {
+    if !is_root() {
+        return;
+    }
+    let bench = Bench::start().await;
+    let old = bench.put(&[large(1)]);
+    let old = bench.pull().await.map(|image| (image, old)).expect("pulled");
+    let digest = old.0.digests.iter().next().expect("a registry had it").clone();
+    let (_, digest) = digest.split_once('@').expect("a digest");
+    let new = bench.put(&[large(2)]);
+    bench.pull().await.expect("pulled");
+    let by_both = Reference::parse(&format!("{}@{digest}", bench.name())).expect("a name");
+    let image = bench.puller.pull(&by_both, None, &Progress::default()).await.expect("pulled");
+    assert_eq!(image.id, old.0.id);
+    let named = bench.store.find(&bench.name()).expect("the tag has an image");
+    assert_eq!(named.id.to_string(), new.config);
+    assert_eq!(bench.store.find(&by_both.to_string()).expect("found by its digest").id, image.id);
+}
+
+#[tokio::test]
+async fn what_could_not_go_while_another_image_came_can_go_afterwards() {
+    if !is_root() {
+        return;
+    }
+    let bench = Bench::start().await;
+    bench.put(&[large(1)]);
+    let image = bench.pull().await.expect("pulled");
+    let adding = bench.store.adding().await;
+    bench.store.remove(&image.id).expect("removed");
+    bench.store.collect(&BTreeSet::new()).expect("nothing fails");
+    assert!(bench.store.content().contains(&image.layers[0].blob), "somebody may need it");
+    drop(adding);
+    tokio::time::timeout(Duration::from_secs(10), bench.store.postponed()).await.expect("it is told");
+    bench.store.collect(&BTreeSet::new()).expect("removed");
+    assert!(!bench.store.content().contains(&image.layers[0].blob));
 }
 
 #[tokio::test]
