@@ -7,6 +7,7 @@ use std::sync::Arc;
 use cri::{ContainerConfig, NamespaceMode, PodSandboxConfig};
 
 use super::mounts::{self, Preparation, PrepareError};
+use super::volumes;
 use super::{Container, ContainerPaths, ContainerRecord, ContainerState, signal};
 use crate::cdi::{self, CdiError};
 use crate::confinement::{ConfinementError, relabel};
@@ -149,7 +150,12 @@ impl Plan {
     }
 
     fn build(&self, engine: &Engine) -> Result<Arc<Container>, CreateError> {
-        let Self { paths, config, image, .. } = self;
+        let Self { paths, image, .. } = self;
+        let volumes = volumes::mounts(image, &self.config.mounts, paths);
+        let mut config = self.config.clone();
+        // Before the others, which may be below them.
+        config.mounts.splice(..0, volumes.iter().cloned());
+        let config = &config;
         disk::create_dir(paths.data())?;
         disk::create_dir(paths.bundle())?;
         let map = sandbox::id_map(&self.sandbox.record().config)?;
@@ -161,6 +167,7 @@ impl Plan {
         let images = &self.mounted_images;
         let preparation = Preparation { engine, paths, mounts: &config.mounts, images, users, label };
         preparation.mount_root(image)?;
+        volumes::fill(&volumes, paths, map)?;
         let prepared = preparation.mount_sources()?;
         if let Some(label) = label {
             self.sandbox
@@ -214,7 +221,7 @@ impl Plan {
         let record = ContainerRecord {
             id: self.id.clone(),
             sandbox: self.sandbox.id().clone(),
-            config: config.clone(),
+            config: self.config.clone(),
             image: image.id.clone(),
             image_ref: image.digests.first().cloned().unwrap_or_else(|| image.id.to_string()),
             layers: self.layers(),

@@ -9,6 +9,7 @@ mod shim;
 mod signal;
 mod start;
 mod stop;
+mod volumes;
 mod watch;
 
 use std::collections::BTreeMap;

@@ -56,6 +56,14 @@ pub(crate) enum PrepareError {
         /// What the system said.
         source: io::Error,
     },
+    /// What an image has at the place of a volume cannot be copied.
+    #[error("cannot copy what the image has at its volume {place:?}: {source}")]
+    Volume {
+        /// In the container.
+        place: String,
+        /// What the system said.
+        source: io::Error,
+    },
     /// Mounts of the source go nowhere.
     #[error("path {source_path:?} is mounted on {mount_point:?} but it is not a {wanted} mount")]
     Propagation {
@@ -236,7 +244,7 @@ pub(super) fn unmount(paths: &ContainerPaths) -> io::Result<()> {
 }
 
 /// The real path of `sub_path` below `root`, whatever symbolic links there are in it.
-fn inside(root: &Path, sub_path: &str) -> io::Result<PathBuf> {
+pub(super) fn inside(root: &Path, sub_path: &str) -> io::Result<PathBuf> {
     if sub_path.is_empty() {
         return Ok(root.to_owned());
     }

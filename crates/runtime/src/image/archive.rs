@@ -27,6 +27,8 @@ pub struct ImageOptions {
     pub user: Option<String>,
     /// The working directory.
     pub working_dir: Option<String>,
+    /// Directories that each container gets for itself, beside its root.
+    pub volumes: Vec<String>,
 }
 
 /// Why no archive could be made.
@@ -73,6 +75,9 @@ pub fn build(rootfs: &Path, name: &str, options: &ImageOptions, output: impl Wri
     }
     if let Some(dir) = &options.working_dir {
         config["WorkingDir"] = json!(dir);
+    }
+    if !options.volumes.is_empty() {
+        config["Volumes"] = options.volumes.iter().map(|place| (place.clone(), json!({}))).collect();
     }
     let config = json!({
         "architecture": platform::architecture(),

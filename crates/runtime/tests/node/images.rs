@@ -24,6 +24,7 @@ async fn an_archive_becomes_an_image_and_goes_again() {
         env: strings(&["A=b"]),
         user: Some("web".to_owned()),
         working_dir: Some("/srv/x".to_owned()),
+        ..Default::default()
     };
     let imported = host.import("busybox:1", options).await;
     assert_eq!(imported[0].names, ["docker.io/library/busybox:1"]);

@@ -1,10 +1,13 @@
 //! Mounts: how far they propagate, what is read-only, paths of images.
 
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
 
 use cri::{ContainerConfig, ImageSpec, LinuxContainerSecurityContext, Mount, MountPropagation};
 use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_bind, mount_change, unmount};
+
+use skiff_runtime::image::archive::ImageOptions;
 
 use crate::skip_without_privileges;
 use crate::support::{self, Host, container};
@@ -139,6 +142,51 @@ async fn read_only_may_go_all_the_way_down() {
     }
     let status = host.runtime.status(cri::StatusRequest { verbose: false }).await.expect("answered").into_inner();
     assert!(status.runtime_handlers[0].features.as_ref().is_some_and(|features| features.recursive_read_only_mounts));
+}
+
+#[tokio::test]
+async fn volumes_of_an_image_are_each_containers_own() {
+    skip_without_privileges!();
+    let mut host = Host::start().await;
+    let volumes = support::strings(&["/data/", "/none/deep", "/link/below"]);
+    let options = ImageOptions { cmd: support::strings(&["/bin/sh"]), volumes, ..Default::default() };
+    host.import_changed(support::IMAGE, options, |root| {
+        fs::create_dir_all(root.join("data/sub")).expect("made");
+        fs::write(root.join("data/sub/kept"), "kept").expect("written");
+        chown(root.join("data/sub"), Some(1000), Some(2000)).expect("given away");
+        fs::set_permissions(root.join("data/sub/kept"), Permissions::from_mode(0o640)).expect("changed");
+        symlink("sub/kept", root.join("data/link")).expect("linked");
+        fs::create_dir_all(root.join("real/below")).expect("made");
+        symlink("/real", root.join("link")).expect("linked");
+    })
+    .await;
+    let sandbox = host.sandbox("volumes").await;
+    let script = "touch /x || echo read-only; cat /data/link; echo; ls -lnd /data/sub; ls -l /data/sub | grep kept; \
+                  echo mine > /data/mine; touch /none/deep/x /real/below/x && ls /data; echo end; sleep 1000";
+    for name in ["one", "two"] {
+        let mut config = container(&sandbox.1, name, script);
+        let security = config.linux.get_or_insert_default().security_context.get_or_insert_default();
+        security.readonly_rootfs = true;
+        let id = host.run(&sandbox, config).await;
+        let log = support::messages(&host.log_with(name, "F end").await);
+        let log: Vec<&str> = log.iter().filter_map(|line| line.strip_prefix("stdout F ")).collect();
+        let [read_only, kept, sub, mode, others @ ..] = &log[..] else { panic!("{log:?}") };
+        assert_eq!((*read_only, *kept, others), ("read-only", "kept", &["link", "mine", "sub", "end"][..]), "{name}");
+        assert!(sub.contains("1000     2000"), "{sub}");
+        assert!(mode.starts_with("-rw-r-----"), "{mode}");
+        assert!(host.status(&id).await.mounts.is_empty(), "nobody asked for them");
+    }
+    // Who mounts something there gets that.
+    let own = host.path("own");
+    fs::create_dir(&own).expect("made");
+    fs::write(own.join("file"), "").expect("written");
+    let mut config = container(&sandbox.1, "own", "ls /data; echo end; sleep 1000");
+    config.mounts =
+        vec![Mount { container_path: "/data".to_owned(), host_path: own.display().to_string(), ..Default::default() }];
+    let id = host.run(&sandbox, config).await;
+    assert_eq!(support::messages(&host.log_with("own", "end").await), ["stdout F file", "stdout F end"]);
+    host.runtime.remove_container(cri::RemoveContainerRequest { container_id: id.clone() }).await.expect("removed");
+    assert!(!host.path("data/runtime/containers").join(&id).exists() && own.join("file").exists());
 }
 
 #[tokio::test]

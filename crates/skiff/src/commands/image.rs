@@ -30,9 +30,9 @@ pub async fn run(options: Image) -> Result<()> {
         ImageAction::Push { installation, login, image, name } => {
             push(&installation.instance(), &login, image, name).await
         }
-        ImageAction::Build { installation, from_rootfs, tag, entrypoint, cmd, env, user, workdir } => {
+        ImageAction::Build { installation, from_rootfs, tag, entrypoint, cmd, env, user, workdir, volumes } => {
             let user = (!user.is_empty()).then_some(user);
-            let options = ImageOptions { entrypoint, cmd, env, user, working_dir: Some(workdir) };
+            let options = ImageOptions { entrypoint, cmd, env, user, working_dir: Some(workdir), volumes };
             build(&installation.instance(), &from_rootfs, tag, options).await
         }
         ImageAction::List { installation } => list(&installation.instance()).await,

@@ -84,6 +84,9 @@ pub enum ImageAction {
         /// Working directory
         #[arg(long, default_value = "/", value_name = "DIR")]
         workdir: String,
+        /// A directory that each container gets for itself, writable and beside its root; may be repeated
+        #[arg(long = "volume", value_name = "PATH")]
+        volumes: Vec<String>,
     },
     /// List the images
     #[command(visible_alias = "ls")]
