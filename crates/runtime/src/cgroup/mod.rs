@@ -1,11 +1,14 @@
 //! Control groups, version 1 (each controller in a hierarchy of its own, also hybrid) and version 2.
 //!
-//! libcontainer makes the cgroups of containers; this module joins, reads, changes, kills and removes them. A cgroup is
-//! named by its path from the root of the hierarchy, as the kubelet gives it.
+//! libcontainer makes the cgroups of containers; this module joins, reads, changes, kills and removes them, and limits
+//! their devices on version 2, which libcontainer does with C libraries only. A cgroup is named by its path from the root
+//! of the hierarchy, as the kubelet gives it.
 
+mod devices;
 mod hierarchy;
 mod pressure;
 mod stats;
+mod sys;
 mod update;
 
 use std::fs;
@@ -14,6 +17,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::process::{Pid, Signal};
 
+pub(crate) use devices::{DeviceFilter, DeviceFilterError};
 pub(crate) use hierarchy::Hierarchy;
 pub(crate) use stats::{CgroupStats, field};
 pub(crate) use update::UpdateError;
@@ -72,6 +76,14 @@ impl Cgroup {
             fs::write(dir.join("cgroup.procs"), "0")?;
         }
         Ok(())
+    }
+
+    /// Limits the devices of this cgroup's processes, on version 2; on version 1 libcontainer has done it.
+    pub(crate) fn limit_devices(&self, filter: &DeviceFilter) -> Result<(), DeviceFilterError> {
+        match &self.hierarchy {
+            Hierarchy::V2 => self.dirs().iter().try_for_each(|dir| filter.attach(dir)),
+            Hierarchy::V1(_) => Ok(()),
+        }
     }
 
     /// The processes in this cgroup and those below it.

@@ -6,13 +6,14 @@ use std::path::{Path, PathBuf};
 use libcontainer::container::Container;
 use libcontainer::container::builder::ContainerBuilder;
 use libcontainer::syscall::syscall::SyscallType;
-use oci_spec::runtime::Process;
+use oci_spec::runtime::{Process, Spec};
 
 use super::executor::ProgramExecutor;
 use super::init::{InitError, explain, pipe, read_report, system};
 use super::oci::OciContainer;
 use super::protocol::{ShimConfig, state_dir};
 use super::users::PodUser;
+use crate::cgroup::{Cgroup, DeviceFilter};
 use crate::disk;
 
 /// The stdio of a process that is about to be made.
@@ -64,6 +65,22 @@ impl Contained {
         let container = container.map_err(|err| InitError::Create(explain(&err)))?;
         let pid = container.pid().ok_or_else(|| InitError::Create("no process".to_owned()))?.as_raw();
         Ok((Self::Library { container: Box::new(container), report: Some(report) }, pid))
+    }
+
+    /// Limits the devices that the container's processes may use, where libcontainer has not: on cgroups of version 2.
+    /// What makes the container's own nodes has run by now, and nothing of the container's has.
+    pub(super) fn limit_devices(&self, bundle: &Path, config: &ShimConfig) -> Result<(), InitError> {
+        let cgroup = Cgroup::new(&config.cgroup);
+        // The kernel takes programs from nobody who is root of a user namespace only; other runtimes go without there.
+        if matches!(self, Self::Program(_)) || !cgroup.is_v2() || in_user_namespace() {
+            return Ok(());
+        }
+        let file = bundle.join("config.json");
+        let spec: Spec = disk::read_json(&file)?.ok_or(InitError::NoConfig(file))?;
+        let resources = spec.linux().as_ref().and_then(|linux| linux.resources().as_ref());
+        let rules = resources.and_then(|resources| resources.devices().as_deref()).unwrap_or_default();
+        cgroup.limit_devices(&DeviceFilter::new(rules)?)?;
+        Ok(())
     }
 
     /// Lets the first process become its program.
@@ -128,6 +145,13 @@ impl Contained {
             Self::Program(container) => drop(container.delete()),
         }
     }
+}
+
+/// Whether this process is not root of the machine.
+fn in_user_namespace() -> bool {
+    // Where it cannot be read, the filter is needed.
+    let map = std::fs::read_to_string("/proc/self/uid_map");
+    map.is_ok_and(|map| map.split_whitespace().ne(["0", "0", "4294967295"]))
 }
 
 fn builder(

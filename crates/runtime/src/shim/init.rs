@@ -18,7 +18,7 @@ use super::exec::Console;
 use super::log::{Log, Stream};
 use super::main_loop::{MainLoop, Output};
 use super::protocol::{Response, ShimConfig, Started, encode, started_file};
-use crate::cgroup::Cgroup;
+use crate::cgroup::{Cgroup, DeviceFilterError};
 use crate::disk::{self, DiskError};
 use base::error_chain;
 
@@ -29,12 +29,14 @@ const START_TIME: u32 = 100;
 /// Why a container could not be created or started.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum InitError {
-    #[error("no shim configuration in {}", .0.display())]
+    #[error("no configuration in {}", .0.display())]
     NoConfig(PathBuf),
     #[error(transparent)]
     Disk(#[from] DiskError),
     #[error("cannot {action}: {source}")]
     System { action: &'static str, source: io::Error },
+    #[error("cannot limit the container's devices: {0}")]
+    Devices(#[from] DeviceFilterError),
     #[error("cannot open log file {}: {source}", path.display())]
     Log { path: PathBuf, source: io::Error },
     #[error("cannot create container: {0}")]
@@ -125,7 +127,8 @@ fn start(bundle: &Path, listener: UnixListener, env: &Env) -> Result<(MainLoop, 
     let started = Started { pid, started_at: env.now(), warnings };
     // Written before the start: a container that runs is never taken for one that was not started.
     disk::write_json(&started_file(&config.state_dir), &started)?;
-    if let Err(err) = contained.start() {
+    let running = contained.limit_devices(bundle, &config).and_then(|()| contained.start());
+    if let Err(err) = running {
         contained.delete();
         let _ = rustix::process::wait(rustix::process::WaitOptions::NOHANG);
         disk::remove_file(&started_file(&config.state_dir))?;

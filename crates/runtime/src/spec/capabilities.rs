@@ -8,9 +8,7 @@ use cri::LinuxContainerSecurityContext;
 use oci_spec::runtime::Capability;
 use serde_json::{Value, json};
 
-use crate::cgroup::Hierarchy;
-
-/// What every container has, as other runtimes give it.
+/// What every container has, as other runtimes give it. Nodes of devices do no harm: its cgroup says which it may open.
 const DEFAULT: &[&str] = &[
     "CAP_AUDIT_WRITE",
     "CAP_CHOWN",
@@ -18,6 +16,7 @@ const DEFAULT: &[&str] = &[
     "CAP_FOWNER",
     "CAP_FSETID",
     "CAP_KILL",
+    "CAP_MKNOD",
     "CAP_NET_BIND_SERVICE",
     "CAP_NET_RAW",
     "CAP_SETFCAP",
@@ -26,9 +25,6 @@ const DEFAULT: &[&str] = &[
     "CAP_SETUID",
     "CAP_SYS_CHROOT",
 ];
-
-/// Given by default too, but only where the cgroup limits which devices can be used.
-const DEVICE_NODES: &str = "CAP_MKNOD";
 
 /// All capabilities in the order of their numbers.
 const ALL: &[&str] = &[
@@ -124,22 +120,19 @@ impl Capabilities {
 
 /// The capabilities that a security context asks for, as far as this process has them to give.
 pub(super) fn capabilities(context: &LinuxContainerSecurityContext) -> Result<Capabilities, UnknownCapability> {
-    let mut wanted = wanted(context, !Hierarchy::detect().is_v2())?;
+    let mut wanted = wanted(context)?;
     wanted.has.retain(|name| available().contains(name));
     wanted.ambient.retain(|name| wanted.has.contains(name));
     Ok(wanted)
 }
 
-fn wanted(context: &LinuxContainerSecurityContext, device_nodes: bool) -> Result<Capabilities, UnknownCapability> {
+fn wanted(context: &LinuxContainerSecurityContext) -> Result<Capabilities, UnknownCapability> {
     if context.privileged {
         return Ok(Capabilities { has: ALL.iter().copied().collect(), ..Capabilities::default() });
     }
     let changes = context.capabilities.clone().unwrap_or_default();
     let is_all = |name: &String| name.eq_ignore_ascii_case("ALL");
     let mut has: BTreeSet<&str> = DEFAULT.iter().copied().collect();
-    if device_nodes {
-        has.insert(DEVICE_NODES);
-    }
     if changes.drop_capabilities.iter().any(is_all) {
         has.clear();
     }
@@ -193,7 +186,7 @@ mod tests {
 
     #[track_caller]
     fn check(add: &[&str], drop: &[&str], has: &[&str], has_not: &[&str]) {
-        let made = wanted(&context(add, drop), true).expect("all names exist");
+        let made = wanted(&context(add, drop)).expect("all names exist");
         for name in has {
             assert!(made.has.contains(name), "{name} is missing");
         }
@@ -208,12 +201,12 @@ mod tests {
         check(&["NET_ADMIN"], &["CHOWN"], &["CAP_NET_ADMIN"], &["CAP_CHOWN"]);
         check(&["net_bind_service"], &["ALL"], &["CAP_NET_BIND_SERVICE"], &["CAP_CHOWN"]);
         check(&["ALL"], &["CAP_SYS_ADMIN"], &["CAP_NET_ADMIN"], &["CAP_SYS_ADMIN"]);
-        assert!(wanted(&context(&["SOME_THING"], &[]), true).is_err());
+        assert!(wanted(&context(&["SOME_THING"], &[])).is_err());
     }
 
     #[test]
     fn what_is_lent_is_taken_back() {
-        let mut made = wanted(&context(&[], &[]), true).expect("all names exist");
+        let mut made = wanted(&context(&[], &[])).expect("all names exist");
         assert_eq!(made.lend(&["CAP_SYS_ADMIN", "CAP_SETPCAP"]), [21]);
         assert!(!made.has().contains("CAP_SYS_ADMIN"));
         let permitted = made.to_json()["permitted"].to_string();

@@ -239,6 +239,34 @@ async fn privileges_are_given_and_taken() {
 }
 
 #[tokio::test]
+async fn a_device_is_used_as_far_as_it_was_given() {
+    skip_without_privileges!();
+    if !std::path::Path::new("/dev/kmsg").exists() {
+        return eprintln!("SKIPPED: no /dev/kmsg");
+    }
+    let mut host = Host::start().await;
+    host.import_busybox().await;
+    let sandbox = host.sandbox("devices").await;
+    // The kernel's log may be opened to write by every root; only the cgroup keeps a container from it.
+    let script = "mknod /node c 1 11 && echo made; (: > /node) 2>&1 && echo open; echo > /dev/null && echo end";
+    for (name, permissions, expected) in
+        [("none", "", "Operation not permitted"), ("read", "r", "Operation not permitted"), ("write", "w", "open")]
+    {
+        let mut config = container(&sandbox.1, name, script);
+        if !permissions.is_empty() {
+            config.devices = vec![cri::Device {
+                container_path: "/dev/log".to_owned(),
+                host_path: "/dev/kmsg".to_owned(),
+                permissions: permissions.to_owned(),
+            }];
+        }
+        host.run(&sandbox, config).await;
+        let log = host.log_with(name, "end").await;
+        assert!(log.contains("made") && log.contains(expected), "{name}: {log}");
+    }
+}
+
+#[tokio::test]
 async fn an_image_is_mounted_and_limits_change_while_it_runs() {
     skip_without_privileges!();
     let mut host = Host::start().await;
