@@ -13,6 +13,7 @@ use serde::Deserialize;
 use super::contained::ProcessStdio;
 use super::init::{InitError, system};
 use super::protocol::state_dir;
+use super::sys;
 use crate::disk;
 
 /// A container of such a program.
@@ -47,6 +48,8 @@ impl OciContainer {
         command.args(["--log-format", "json", verb]);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         base::restore_open_files(&mut command);
+        // Not what it makes: that outlives it.
+        sys::end_with_this(&mut command);
         Ok(command)
     }
 

@@ -1,5 +1,8 @@
 //! What the standard library and rustix do not offer safely.
-#![expect(unsafe_code, reason = "signal dispositions, real-time signals and seccomp need unsafe calls")]
+#![expect(unsafe_code, reason = "signals, seccomp and what is done between fork and exec need unsafe calls")]
+
+use std::os::unix::process::CommandExt;
+use std::process::Command;
 
 use nix::errno::Errno;
 use nix::sys::signal::{SigHandler, Signal, signal};
@@ -8,6 +11,14 @@ use nix::sys::signal::{SigHandler, Signal, signal};
 pub(super) fn restore_sigpipe() -> Result<(), Errno> {
     // SAFETY: the default action runs no code of this program.
     unsafe { signal(Signal::SIGPIPE, SigHandler::SigDfl) }.map(drop)
+}
+
+/// Has a program that is about to be started killed when this process ends.
+pub(super) fn end_with_this(command: &mut Command) {
+    // SAFETY: prctl(2) takes two numbers here and touches no memory.
+    let ask = || Errno::result(unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) });
+    // SAFETY: between fork and exec that system call is made and nothing allocated.
+    unsafe { command.pre_exec(move || ask().map(drop).map_err(Into::into)) };
 }
 
 /// Sends any signal, real-time ones included, to a process.

@@ -237,12 +237,11 @@ async fn a_start_whose_shim_was_killed_can_be_begun_once_more() {
         if is_runtime_killed {
             host.kill();
         }
-        // What the shim has started is killed with it.
-        let killed = shims(&id).into_iter().chain(processes(&gate.path("runtime").display().to_string()));
-        for pid in killed {
-            // It may have ended with the one before.
-            let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+        for pid in shims(&id) {
+            rustix::process::kill_process(pid, rustix::process::Signal::KILL).expect("killed");
         }
+        let script = gate.path("runtime").display().to_string();
+        eventually("what the shim has started to end with it", || processes(&script).is_empty().then_some(())).await;
         starting.await.expect("it ends").expect_err("the shim is gone");
         if is_runtime_killed {
             host.restart().await;
