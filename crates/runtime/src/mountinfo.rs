@@ -8,17 +8,16 @@ use rustix::mount::{UnmountFlags, unmount};
 
 /// The mount that `path`, an absolute path without symbolic links, is on.
 pub(crate) fn of(path: &Path) -> io::Result<Option<MountEntry>> {
-    let holding = MountEntry::all()?.into_iter().filter(|mount| path.starts_with(&mount.point));
+    let holding = MountEntry::all(|mount| path.starts_with(&mount.point))?;
     // Of those at one place, the last hides the others.
-    Ok(holding.max_by_key(|mount| mount.point.components().count()))
+    Ok(holding.into_iter().max_by_key(|mount| mount.point.components().count()))
 }
 
 /// Unmounts everything that is mounted at or below `path`; nothing there is fine.
 pub(crate) fn unmount_all(path: &Path) -> io::Result<()> {
-    let points = MountEntry::all()?.into_iter().map(|mount| mount.point).filter(|point| point.starts_with(path));
     // What was mounted last, or deeper, goes first.
-    for point in points.collect::<Vec<_>>().into_iter().rev() {
-        match unmount(&point, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW) {
+    for MountEntry { point, .. } in MountEntry::all(|mount| mount.point.starts_with(path))?.iter().rev() {
+        match unmount(point, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW) {
             Ok(()) | Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOENT) => {}
             Err(err) => return Err(err.into()),
         }

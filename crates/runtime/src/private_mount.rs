@@ -10,7 +10,7 @@ use rustix::mount::{MountPropagationFlags, mount_bind, mount_change};
 /// where it would be kept alive by whoever lives there.
 pub(crate) fn ensure(dir: &Path) -> io::Result<()> {
     let dir = fs::canonicalize(dir)?;
-    if !base::MountEntry::all()?.iter().any(|mount| mount.point == dir) {
+    if base::MountEntry::all(|mount| mount.point == dir)?.is_empty() {
         mount_bind(&dir, &dir)?;
     }
     Ok(mount_change(&dir, MountPropagationFlags::PRIVATE)?)

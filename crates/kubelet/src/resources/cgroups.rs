@@ -95,7 +95,8 @@ pub struct Cgroups {
 impl Cgroups {
     /// The cgroups of an instance on this machine, made by the kubelet itself.
     pub fn of_machine(instance: &str) -> Result<Self, CgroupError> {
-        let mounts = MountEntry::all().map_err(|source| error("read", Path::new(MountEntry::TABLE), source))?;
+        let mounts = MountEntry::all(|mount| mount.file_system.starts_with("cgroup"))
+            .map_err(|source| error("read", Path::new(MountEntry::TABLE), source))?;
         let (instance, driver) = (instance.to_owned(), CgroupDriver::Cgroupfs);
         Ok(Self { hierarchies: hierarchies(&mounts), others: others(&mounts), instance, driver, slices: None })
     }
@@ -466,7 +467,7 @@ mod tests {
     #[test]
     fn hierarchies_are_found_among_mounts() {
         let v2 = "30 24 0:26 / /sys/fs/cgroup rw,nosuid shared:4 - cgroup2 cgroup2 rw,nsdelegate\n";
-        let in_table = |text: &str| MountEntry::in_table(text.as_bytes());
+        let in_table = |text: &str| MountEntry::in_table(text.as_bytes()).collect::<Vec<_>>();
         assert_eq!(hierarchies(&in_table(v2)), Hierarchies::V2(PathBuf::from("/sys/fs/cgroup")));
         let hybrid = "31 30 0:27 / /sys/fs/cgroup/cpu,cpuacct rw - cgroup cgroup rw,cpu,cpuacct\n\
                       32 30 0:28 / /sys/fs/cgroup/systemd rw - cgroup cgroup rw,name=systemd\n\

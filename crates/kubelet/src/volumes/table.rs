@@ -9,8 +9,8 @@ use rustix::mount::{UnmountFlags, unmount};
 
 /// The mount points at and below a directory, the deepest first.
 pub fn mounts_below(dir: &Path) -> io::Result<Vec<PathBuf>> {
-    let mut points: Vec<PathBuf> = MountEntry::all()?.into_iter().map(|mount| mount.point).collect();
-    points.retain(|point| point.starts_with(dir));
+    let mounts = MountEntry::all(|mount| mount.point.starts_with(dir))?;
+    let mut points: Vec<PathBuf> = mounts.into_iter().map(|mount| mount.point).collect();
     points.sort_by_key(|point| std::cmp::Reverse(point.components().count()));
     Ok(points)
 }
@@ -28,7 +28,7 @@ pub fn is_mount_point(path: &Path) -> io::Result<bool> {
 
 /// Whether the file system that is mounted at a path is mounted somewhere else too.
 pub fn is_mounted_elsewhere(path: &Path) -> io::Result<bool> {
-    let mounts = MountEntry::all()?;
+    let mounts = MountEntry::all(|_| true)?;
     // What is mounted last at a path hides the others.
     let Some(mounted) = mounts.iter().rfind(|mount| mount.point == path) else { return Ok(false) };
     Ok(mounts.iter().any(|other| other.device == mounted.device && other.point != path))

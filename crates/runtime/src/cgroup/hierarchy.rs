@@ -39,7 +39,7 @@ impl Hierarchy {
         if Path::new(ROOT).join("cgroup.controllers").exists() {
             return Self::V2;
         }
-        Self::V1(of_version_1(&MountEntry::all().unwrap_or_default()))
+        Self::V1(of_version_1(MountEntry::all(is_version_1).unwrap_or_default()))
     }
 
     /// Whether this is version 2.
@@ -93,15 +93,19 @@ impl Hierarchy {
     }
 }
 
+fn is_version_1(mount: &MountEntry) -> bool {
+    mount.file_system == "cgroup" && mount.point.starts_with(ROOT)
+}
+
 /// The version 1 hierarchies among mounts.
-fn of_version_1(mounts: &[MountEntry]) -> Vec<(PathBuf, Vec<String>)> {
+fn of_version_1(mounts: impl IntoIterator<Item = MountEntry>) -> Vec<(PathBuf, Vec<String>)> {
     let mut found: Vec<(PathBuf, Vec<String>)> = Vec::new();
-    for mount in mounts.iter().filter(|mount| mount.file_system == "cgroup" && mount.point.starts_with(ROOT)) {
+    for mount in mounts.into_iter().filter(is_version_1) {
         let options = mount.options.split(',').filter(|option| !matches!(*option, "rw" | "ro" | "xattr"));
         let names: Vec<String> = options.map(str::to_owned).collect();
         // The same hierarchy may be mounted again elsewhere.
         if !found.iter().any(|(_, known)| *known == names) {
-            found.push((mount.point.clone(), names));
+            found.push((mount.point, names));
         }
     }
     found
@@ -118,7 +122,7 @@ mod tests {
                     32 25 0:28 / /elsewhere rw,relatime shared:9 - cgroup cgroup rw,memory\n\
                     33 25 0:29 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n\
                     34 25 0:30 / /proc rw - proc proc rw\n";
-        let hierarchy = Hierarchy::V1(of_version_1(&MountEntry::in_table(table)));
+        let hierarchy = Hierarchy::V1(of_version_1(MountEntry::in_table(table)));
         assert_eq!(hierarchy.mount_point("cpuacct"), Some(PathBuf::from("/sys/fs/cgroup/cpu,cpuacct")));
         assert_eq!(hierarchy.mount_point("memory"), Some(PathBuf::from("/sys/fs/cgroup/memory")));
         assert_eq!(hierarchy.mount_point("pids"), None);

@@ -94,8 +94,8 @@ fn cgroup() -> Result<PathBuf, String> {
     if !rustix::process::geteuid().is_root() {
         return Err("not root".to_owned());
     }
-    let mounts = MountEntry::all().map_err(|err| err.to_string())?;
-    let mount = mounts.into_iter().find(|mount| mount.file_system == "cgroup2").ok_or("no cgroup2 mount")?;
+    let mounts = MountEntry::all(|mount| mount.file_system == "cgroup2").map_err(|err| err.to_string())?;
+    let mount = mounts.first().ok_or("no cgroup2 mount")?;
     let dir = mount.point.join(format!("skiff-test-devices-{}", std::process::id()));
     fs::create_dir(&dir).map_err(|err| format!("no cgroup {}: {err}", dir.display()))?;
     Ok(dir)
