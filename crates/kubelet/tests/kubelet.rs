@@ -29,7 +29,7 @@ use kube::api::{Patch, PatchParams, PostParams};
 use rustls::RootCertStore;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use serde_json::json;
+use serde_json::{Value, json};
 use skiff_kubelet::{CgroupDriver, Config, ConfigurationSources, EvictionSettings, Kubelet};
 use tempfile::TempDir;
 use testkit::{Maker, MemoryApi, object, pod};
@@ -539,6 +539,26 @@ async fn hooks_and_grace_are_kept_and_deletion_interrupts_a_start() {
             "StopPodSandbox"
         ]
     );
+}
+
+#[tokio::test]
+async fn a_pod_has_ended_when_its_sidecars_have_and_their_hooks_run_once() {
+    let stage = Stage::new(&["image:1"]).await;
+    let sidecar = |name: &str, hook: Value| {
+        json!({"name": name, "image": "image:1", "restartPolicy": "Always",
+        "lifecycle": {"preStop": hook}})
+    };
+    let hooks = [("s1", json!({"exec": {"command": ["end"]}})), ("s2", json!({"sleep": {"seconds": 1}}))];
+    let sidecars = hooks.map(|(name, hook)| serde_json::from_value(sidecar(name, hook)).expect("a container"));
+    let maker = web().restart_policy("Never").with(|pod| {
+        pod.spec.as_mut().expect("there").init_containers = Some(sidecars.to_vec());
+    });
+    stage.create(maker).await;
+    stage.until_phase("web", "Running").await;
+    stage.runtime.exit("a", 0);
+    stage.until_phase("web", "Succeeded").await;
+    assert_eq!(stage.runtime.running(), [""; 0]);
+    assert_eq!(stage.runtime.calls().iter().filter(|call| *call == "ExecSync end").count(), 1);
 }
 
 #[tokio::test]

@@ -64,11 +64,20 @@ pub struct Kill {
     pub grace: i64,
 }
 
+/// Why all of a pod is stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KillPod {
+    /// Its containers have done what they had to do, or failed for good.
+    Complete,
+    /// Its sandbox is of no use any more; another one follows.
+    SandboxChanged,
+}
+
 /// The steps that can be taken now.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Plan {
     /// Stop every container and every sandbox.
-    pub kill_pod: bool,
+    pub kill_pod: Option<KillPod>,
     /// Make a sandbox, the so-many-th of this pod.
     pub create_sandbox: Option<u32>,
     /// Instances to stop.
@@ -84,7 +93,7 @@ pub struct Plan {
 impl Plan {
     /// Whether nothing is to be done now.
     pub fn is_rest(&self) -> bool {
-        !self.kill_pod && self.create_sandbox.is_none() && self.kill.is_empty() && self.start.is_empty()
+        self.kill_pod.is_none() && self.create_sandbox.is_none() && self.kill.is_empty() && self.start.is_empty()
     }
 
     fn wake(&mut self, at: Timestamp) {
@@ -125,23 +134,14 @@ fn has_network(pod: &Pod, sandbox: &Sandbox) -> bool {
 
 /// The pod needs a new sandbox, if it still needs one at all.
 fn plan_sandbox(input: &Input<'_>, plan: &mut Plan) {
-    let (pod, observed) = (input.pod, input.observed);
+    let observed = input.observed;
+    let wanted = wants_sandbox(input);
     let left_over = observed.live().next().is_some() || observed.sandboxes.iter().any(|sandbox| sandbox.ready);
     if left_over {
-        plan.kill_pod = true;
+        plan.kill_pod = Some(if wanted { KillPod::SandboxChanged } else { KillPod::Complete });
         return;
     }
-    let wanted = |container: &Container| {
-        observed
-            .latest(&container.name)
-            .is_none_or(|ended| ended.state != State::Exited || spec::restarts_after(pod, container, ended.exit_code))
-    };
-    let failed_init = spec::init_containers(pod).iter().filter(|c| !spec::is_sidecar(c)).any(|container| {
-        observed.latest(&container.name).is_some_and(|i| {
-            i.state == State::Exited && i.exit_code != 0 && !spec::restarts_after_init(pod, container, i.exit_code)
-        })
-    });
-    if failed_init || !spec::containers(pod).iter().any(wanted) {
+    if !wanted {
         return;
     }
     if let Some(until) = input.held.get(SANDBOX).filter(|until| **until > input.now) {
@@ -149,6 +149,17 @@ fn plan_sandbox(input: &Input<'_>, plan: &mut Plan) {
         return;
     }
     plan.create_sandbox = Some(observed.sandboxes.first().map_or(0, |latest| latest.attempt + 1));
+}
+
+/// Whether a container of the pod is still to run.
+fn wants_sandbox(input: &Input<'_>) -> bool {
+    let (pod, observed) = (input.pod, input.observed);
+    let failed_init = spec::init_containers(pod).iter().filter(|c| !spec::is_sidecar(c)).any(|container| {
+        observed.latest(&container.name).is_some_and(|i| {
+            i.state == State::Exited && i.exit_code != 0 && !spec::restarts_after_init(pod, container, i.exit_code)
+        })
+    });
+    !failed_init && !finished(input)
 }
 
 /// The key under which a failed sandbox is held; no container's name has this character.
@@ -186,7 +197,7 @@ fn plan_init(input: &Input<'_>, sandbox: &Sandbox, plan: &mut Plan) -> bool {
                 return false;
             }
             Some(i) if i.state == State::Exited && !spec::restarts_after_init(pod, container, i.exit_code) => {
-                plan.kill_pod = observed.live().next().is_some() || sandbox.ready;
+                plan.kill_pod = Some(KillPod::Complete);
                 return false;
             }
             _ => {
@@ -213,7 +224,7 @@ fn plan_regular(input: &Input<'_>, sandbox: &Sandbox, plan: &mut Plan) {
         // Sidecars and ephemeral containers do not keep a pod alive.
         plan.start.clear();
         plan.kill.clear();
-        plan.kill_pod = true;
+        plan.kill_pod = Some(KillPod::Complete);
         return;
     }
     for container in spec::containers(input.pod) {

@@ -13,7 +13,7 @@ use super::backoff::BackOff;
 use super::conditions::OWNED;
 use super::messages;
 use super::observe::{self, ObserveError};
-use super::observed::{Observed, State};
+use super::observed::Observed;
 use super::plan::Waiting;
 use super::resize::{self, Pending, Progress};
 use super::spec;
@@ -101,13 +101,6 @@ impl PodState {
     /// Whether the pod is to stop, as far as the API or the kubelet itself has decided.
     pub fn is_ending(&self) -> bool {
         spec::is_deleted(&self.pod) || self.failure.is_some() || spec::is_terminal(&self.pod)
-    }
-
-    /// Whether every regular container has ended for good.
-    pub fn is_complete(&self) -> bool {
-        let ended = |name: &str| self.observed.latest(name).is_some_and(|i| i.state == State::Exited);
-        let failed_init = self.last.as_ref().is_some_and(|status| status.phase.as_deref() == Some("Failed"));
-        failed_init || spec::containers(&self.pod).iter().all(|container| ended(&container.name))
     }
 
     /// The pod's address.

@@ -86,6 +86,14 @@ pub fn status(input: &Input<'_>) -> PodStatus {
         messages::share(pod, statuses);
     }
     let phase = decide_phase(input, &old, &init, &regular);
+    // Until the last container has ended and the node has its own back, nobody is told of an end.
+    let held = is_end(phase) && !old.phase.as_deref().is_some_and(is_end) && !input.observed.is_stopped();
+    let phase = match (held, old.phase.as_deref()) {
+        (false, _) => phase,
+        (true, Some("Running")) => "Running",
+        (true, _) => "Pending",
+    };
+    let failure = input.failure.filter(|_| !held);
     let ips = pod_ips(input, &old);
     let facts = Facts {
         init: &init,
@@ -93,14 +101,14 @@ pub fn status(input: &Input<'_>) -> PodStatus {
         phase,
         sandbox_ready: has_sandbox(input),
         resizes: input.resizes,
-        disruption: input.failure.and_then(|failure| failure.disruption.as_deref()),
+        disruption: failure.and_then(|failure| failure.disruption.as_deref()),
         now: input.now,
     };
     let conditions = match refused {
         true => old.conditions.clone().unwrap_or_default(),
         false => conditions::conditions(pod, &old, &facts),
     };
-    let (reason, message) = match input.failure {
+    let (reason, message) = match failure {
         Some(failure) => (Some(failure.reason.clone()), Some(failure.message.clone())),
         None => (old.reason.clone(), old.message.clone()),
     };
@@ -133,7 +141,7 @@ pub fn status(input: &Input<'_>) -> PodStatus {
 fn was_refused(input: &Input<'_>, old: &PodStatus) -> bool {
     let unbegun = input.observed.sandboxes.is_empty() && input.observed.containers.is_empty();
     let unseen = old.container_statuses.as_ref().is_none_or(Vec::is_empty);
-    unbegun && unseen && (input.failure.is_some() || matches!(old.phase.as_deref(), Some("Failed" | "Succeeded")))
+    unbegun && unseen && (input.failure.is_some() || old.phase.as_deref().is_some_and(is_end))
 }
 
 /// API times have whole seconds.
@@ -161,6 +169,10 @@ fn decide_phase(
         return "Failed";
     }
     phase
+}
+
+fn is_end(phase: &str) -> bool {
+    matches!(phase, "Failed" | "Succeeded")
 }
 
 fn has_sandbox(input: &Input<'_>) -> bool {

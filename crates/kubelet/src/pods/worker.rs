@@ -17,7 +17,7 @@ use tokio::time::Instant;
 
 use super::kill::{self, Reason, Target};
 use super::observe::ObserveError;
-use super::plan::{self, Plan, SANDBOX, Start, Waiting};
+use super::plan::{self, KillPod, Plan, SANDBOX, Start, Waiting};
 use super::references::References;
 use super::start::{self, Surroundings};
 use super::state::PodState;
@@ -230,16 +230,15 @@ impl Worker {
         self.state.note_crash_loops(&self.context, plan.waiting.clone());
         self.state.publish(&self.context, &self.probes);
         cleanup::dead_instances(&self.context, &self.state.pod, &self.state.observed).await;
-        if plan.kill_pod {
+        if let Some(why) = plan.kill_pod {
             if self.state.observed.is_stopped() {
                 return Ok(Next::Rest(None));
             }
-            let changed = !self.state.is_complete();
-            if changed {
+            if why == KillPod::SandboxChanged {
                 let message = "Pod sandbox changed, it will be killed and re-created.".to_owned();
                 self.context.event(&self.state.pod, None, EventType::Normal, "SandboxChanged", message);
             }
-            return Ok(self.kill_all(spec::grace_period(&self.state.pod), Update::wants_stop).await);
+            return Ok(self.kill_all(spec::grace_period(&self.state.pod)).await);
         }
         self.references.hold(&self.context, &self.state.pod, &self.wake);
         let mounted = match self.mount().await {
@@ -395,11 +394,13 @@ impl Worker {
         Some(())
     }
 
-    async fn kill_all(&mut self, grace: i64, interrupts: impl Fn(&Update) -> bool) -> Next {
+    /// Stops all of the pod within `grace`. Only somebody in more haste, who deletes it or the node itself, makes it
+    /// begin anew: hooks that ran once are not run again.
+    async fn kill_all(&mut self, grace: i64) -> Next {
         let (context, pod) = (Arc::clone(&self.context), Arc::clone(&self.state.pod));
         let observed = self.state.observed.clone();
         let work = Box::pin(async move { kill::pod(&context, &pod, &observed, grace).await });
-        match self.attend(work, interrupts).await {
+        match self.attend(work, |update| update.grace_period() < grace).await {
             Some(false) => Next::Rest(Some(self.in_time(RETRY))),
             Some(true) | None => Next::Again,
         }
@@ -410,9 +411,7 @@ impl Worker {
         self.probes.stop_all_but_readiness(&self.state.pod, &self.state.observed);
         if !self.state.observed.is_stopped() {
             self.state.publish(&self.context, &self.probes);
-            let grace = self.grace();
-            // Another deletion may ask for more haste, or the node itself.
-            return Ok(self.kill_all(grace, move |update| update.grace_period() < grace).await);
+            return Ok(self.kill_all(self.grace()).await);
         }
         self.probes.stop();
         self.references = References::default();

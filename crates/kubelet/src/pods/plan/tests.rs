@@ -48,9 +48,10 @@ impl Runtime {
 /// A plan in words.
 fn words(plan: &Plan) -> String {
     let mut words = Vec::new();
-    if plan.kill_pod {
-        words.push("kill pod".to_owned());
-    }
+    words.extend(plan.kill_pod.map(|why| match why {
+        KillPod::Complete => "kill pod".to_owned(),
+        KillPod::SandboxChanged => "kill pod for another sandbox".to_owned(),
+    }));
     words.extend(plan.create_sandbox.map(|attempt| format!("sandbox {attempt}")));
     words.extend(plan.kill.iter().map(|kill| format!("kill {} ({}) in {}", kill.id, kill.message, kill.grace)));
     words.extend(plan.start.iter().map(|start| format!("start {}#{}", start.name, start.restart_count)));
@@ -98,12 +99,12 @@ fn a_new_pod_gets_a_sandbox_and_then_its_containers() {
 #[test]
 fn a_lost_sandbox_is_replaced_after_everything_in_it_has_stopped() {
     let pod = web().build();
-    check(&pod, &Runtime::default().sandbox(0, false).running(&pod, "a"), "kill pod");
+    check(&pod, &Runtime::default().sandbox(0, false).running(&pod, "a"), "kill pod for another sandbox");
     let lost = Runtime::default().sandbox(0, false).exited(&pod, "a", 137).exited(&pod, "b", 137);
     check(&pod, &lost, "sandbox 1");
     let replaced = Runtime::default().sandbox(0, false).exited(&pod, "a", 137).sandbox(1, true);
     check(&pod, &replaced, "start a#1; start b#0");
-    check(&pod, &Runtime::default().sandbox(0, true).sandbox(1, true), "kill pod");
+    check(&pod, &Runtime::default().sandbox(0, true).sandbox(1, true), "kill pod for another sandbox");
 }
 
 #[test]

@@ -27,6 +27,12 @@ fn scene() -> Scene {
 }
 
 impl Scene {
+    /// The sandbox has stopped.
+    fn gone(mut self) -> Self {
+        self.observed.sandboxes.iter_mut().for_each(|sandbox| sandbox.ready = false);
+        self
+    }
+
     fn instance(mut self, name: &str, restart_count: u32, state: State, exit_code: i32) -> Self {
         self.observed.containers.push(Instance {
             id: format!("{name}{restart_count}"),
@@ -112,7 +118,7 @@ fn an_end_counts_as_the_restart_policy_says() {
         ("Never", 3, "Failed"),
     ] {
         let pod = one().restart_policy(policy).build();
-        let status = scene().instance("a", 0, State::Exited, code).status(&pod);
+        let status = scene().gone().instance("a", 0, State::Exited, code).status(&pod);
         assert_eq!(status.phase.as_deref(), Some(phase), "{policy} {code}");
     }
 }
@@ -125,7 +131,7 @@ fn rules_for_exit_codes_keep_a_pod_from_its_end() {
         let pod = one().restart_policy("Never").with(|pod| {
             pod.spec.as_mut().expect("there").containers[0].restart_policy_rules = Some(rules.clone());
         });
-        let status = scene().instance("a", 0, State::Exited, code).status(&pod.build());
+        let status = scene().gone().instance("a", 0, State::Exited, code).status(&pod.build());
         assert_eq!(status.phase.as_deref(), Some(phase), "{code}");
     }
     for (code, phase) in [(42, "Pending"), (1, "Failed")] {
@@ -133,7 +139,7 @@ fn rules_for_exit_codes_keep_a_pod_from_its_end() {
             let inits = pod.spec.as_mut().and_then(|spec| spec.init_containers.as_mut()).expect("there");
             inits[0].restart_policy_rules = Some(rules.clone());
         });
-        let status = scene().instance("x", 0, State::Exited, code).status(&pod.build());
+        let status = scene().gone().instance("x", 0, State::Exited, code).status(&pod.build());
         assert_eq!(status.phase.as_deref(), Some(phase), "{code}");
     }
 }
@@ -158,6 +164,30 @@ fn a_pod_that_ended_stays_ended() {
     let pod = one().restart_policy("Never").phase("Succeeded").build();
     check(&scene().instance("a", 0, State::Exited, 0), &pod, "Succeeded", "False PodCompleted");
     check(&scene().running("a"), &pod, "Succeeded", "False PodCompleted");
+}
+
+#[test]
+fn no_end_is_told_before_everything_has_stopped() {
+    let pod = |phase: &str| one().restart_policy("Never").phase(phase).build();
+    let told = |scene: &Scene, phase: &str| {
+        let status = scene.status(&pod(phase));
+        let disrupted = !condition(&status, "DisruptionTarget").is_empty();
+        (status.phase.expect("a phase"), status.reason, disrupted)
+    };
+    let phase = |phase: &str| (phase.to_owned(), None, false);
+    let through = || scene().instance("a", 0, State::Exited, 0);
+    assert_eq!(told(&through(), "Running"), phase("Running"), "its sandbox is still there");
+    assert_eq!(told(&through(), "Pending"), phase("Pending"));
+    assert_eq!(told(&through().running("sidecar").gone(), "Running"), phase("Running"));
+    assert_eq!(told(&through().gone(), "Running"), phase("Succeeded"));
+    let evicted = |mut scene: Scene| {
+        let failure = Failure::new(Failure::EVICTED, "it must go");
+        scene.failure = Some(Failure { disruption: Some("the node is low".into()), ..failure });
+        scene
+    };
+    assert_eq!(told(&evicted(scene().running("a")), "Running"), phase("Running"));
+    let expected = ("Failed".to_owned(), Some("Evicted".to_owned()), true);
+    assert_eq!(told(&evicted(scene().instance("a", 0, State::Exited, 137).gone()), "Running"), expected);
 }
 
 #[test]
@@ -256,7 +286,7 @@ fn a_refused_pod_has_failed() {
 
 #[test]
 fn an_evicted_pod_says_who_ended_it_and_others_may_say_so_too() {
-    let mut scene = scene().running("a");
+    let mut scene = scene().gone().instance("a", 0, State::Exited, 137);
     scene.failure =
         Some(Failure { disruption: Some("the node is low".into()), ..Failure::new(Failure::EVICTED, "it must go") });
     let mut pod = one().condition("DisruptionTarget", "True", 0).build();
@@ -274,7 +304,7 @@ fn an_evicted_pod_says_who_ended_it_and_others_may_say_so_too() {
 #[test]
 fn a_stopped_pod_that_always_restarts_has_failed_or_succeeded() {
     for (code, phase) in [(0, "Succeeded"), (137, "Failed")] {
-        let mut scene = scene().instance("a", 0, State::Exited, code);
+        let mut scene = scene().gone().instance("a", 0, State::Exited, code);
         scene.ending = true;
         scene.stopped = true;
         assert_eq!(scene.status(&one().build()).phase.as_deref(), Some(phase));
