@@ -4,7 +4,7 @@
 //! A plan holds only steps that can be taken now; the worker takes them, looks again and asks for the next plan. A plan
 //! without steps is rest, until something changes or [`Plan::wake_at`] comes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Container, Pod};
@@ -12,7 +12,7 @@ use k8s_openapi::api::core::v1::{Container, Pod};
 use super::backoff::BackOff;
 use super::names;
 use super::observed::{Instance, Observed, Sandbox, State};
-use super::spec;
+use super::spec::{self, RestartPolicy};
 use crate::probes::{Outcome, ProbeKind, ProbeResults};
 
 /// What a plan is made from.
@@ -27,6 +27,8 @@ pub struct Input<'a> {
     pub back_off: &'a BackOff,
     /// Containers whose last start failed, and when to try again.
     pub held: &'a BTreeMap<String, Timestamp>,
+    /// Instances that were stopped so that another one follows, whatever their exit code.
+    pub restarting: &'a BTreeSet<String>,
     /// The present.
     pub now: Timestamp,
 }
@@ -62,6 +64,8 @@ pub struct Kill {
     pub message: String,
     /// How long it may take, in seconds.
     pub grace: i64,
+    /// Whether another instance follows, whatever the exit code of this one.
+    pub restart: bool,
 }
 
 /// Why all of a pod is stopped.
@@ -192,8 +196,10 @@ fn plan_init(input: &Input<'_>, sandbox: &Sandbox, plan: &mut Plan) -> bool {
         }
         match instance {
             Some(i) if i.state == State::Exited && i.exit_code == 0 => {}
-            Some(i) if i.state == State::Running => {
-                restart_if_changed(container, i, pod, plan);
+            // It runs to its end, whatever has changed meanwhile.
+            Some(i) if i.state == State::Running => return false,
+            Some(i) if i.state == State::Unknown => {
+                plan.kill.push(kill_unknown(pod, i));
                 return false;
             }
             Some(i) if i.state == State::Exited && !spec::restarts_after_init(pod, container, i.exit_code) => {
@@ -212,11 +218,15 @@ fn plan_init(input: &Input<'_>, sandbox: &Sandbox, plan: &mut Plan) -> bool {
 /// Whether every regular container has ended for good.
 fn finished(input: &Input<'_>) -> bool {
     spec::containers(input.pod).iter().all(|container| {
-        input
-            .observed
-            .latest(&container.name)
-            .is_some_and(|i| i.state == State::Exited && !spec::restarts_after(input.pod, container, i.exit_code))
+        input.observed.latest(&container.name).is_some_and(|instance| has_ended(input, container, instance))
     })
+}
+
+/// Whether an instance is the last one of a regular container.
+fn has_ended(input: &Input<'_>, container: &Container, instance: &Instance) -> bool {
+    instance.state == State::Exited
+        && !input.restarting.contains(&instance.id)
+        && !spec::restarts_after(input.pod, container, instance.exit_code)
 }
 
 fn plan_regular(input: &Input<'_>, sandbox: &Sandbox, plan: &mut Plan) {
@@ -229,8 +239,7 @@ fn plan_regular(input: &Input<'_>, sandbox: &Sandbox, plan: &mut Plan) {
     }
     for container in spec::containers(input.pod) {
         match input.observed.latest(&container.name) {
-            Some(ended)
-                if ended.state == State::Exited && !spec::restarts_after(input.pod, container, ended.exit_code) => {}
+            Some(ended) if has_ended(input, container, ended) => {}
             _ => {
                 let instance = input.observed.latest_in(&sandbox.id, &container.name);
                 keep_running(input, container, instance, plan);
@@ -246,43 +255,40 @@ fn keep_running(input: &Input<'_>, container: &Container, instance: Option<&Inst
         return false;
     };
     if instance.state == State::Unknown {
-        plan.kill.push(kill(input.pod, instance, format!("Container {} is in unknown state", container.name)));
+        plan.kill.push(kill_unknown(input.pod, instance));
         return false;
     }
-    if restart_if_changed(container, instance, input.pod, plan) {
-        return false;
-    }
-    let failed = |kind| input.probes.get(&instance.id, kind) == Some(Outcome::Failure);
-    for (kind, probe, word) in [
-        (ProbeKind::Liveness, &container.liveness_probe, "liveness"),
-        (ProbeKind::Startup, &container.startup_probe, "startup"),
-    ] {
-        if failed(kind) {
-            plan.kill.push(Kill {
-                grace: spec::probe_grace_period(input.pod, probe.as_ref()),
-                ..kill(
-                    input.pod,
-                    instance,
-                    format!("Container {} failed {word} probe, will be restarted", container.name),
-                )
-            });
-            return false;
-        }
-    }
-    true
-}
-
-fn restart_if_changed(container: &Container, instance: &Instance, pod: &Pod, plan: &mut Plan) -> bool {
     let changed = !instance.hash.is_empty() && instance.hash != names::container_hash(container);
-    if changed {
-        let message = format!("Container {} definition changed, will be restarted", container.name);
-        plan.kill.push(kill(pod, instance, message));
-    }
-    changed
+    let failed = |kind| input.probes.get(&instance.id, kind) == Some(Outcome::Failure);
+    let (why, grace, restart) = if changed {
+        // Another definition is to run, whatever becomes of containers that end.
+        ("definition changed", spec::grace_period(input.pod), true)
+    } else if let Some((word, probe)) = [
+        (ProbeKind::Liveness, "failed liveness probe", &container.liveness_probe),
+        (ProbeKind::Startup, "failed startup probe", &container.startup_probe),
+    ]
+    .into_iter()
+    .find_map(|(kind, word, probe)| failed(kind).then_some((word, probe)))
+    {
+        let restart = spec::container_restart_policy(input.pod, container) != RestartPolicy::Never;
+        (word, spec::probe_grace_period(input.pod, probe.as_ref()), restart)
+    } else {
+        return true;
+    };
+    let message = match (spec::is_init(input.pod, container), restart) {
+        (true, _) => format!("Init container {} {why}", container.name),
+        (false, true) => format!("Container {} {why}, will be restarted", container.name),
+        (false, false) => format!("Container {} {why}", container.name),
+    };
+    plan.kill.push(Kill { id: instance.id.clone(), name: instance.name.clone(), message, grace, restart });
+    false
 }
 
-fn kill(pod: &Pod, instance: &Instance, message: String) -> Kill {
-    Kill { id: instance.id.clone(), name: instance.name.clone(), message, grace: spec::grace_period(pod) }
+/// Something of which the runtime has lost track may still run, beside which no other must be started.
+fn kill_unknown(pod: &Pod, instance: &Instance) -> Kill {
+    let message = "Container is in \"unknown\" state, try killing it before restart".to_owned();
+    let (id, name) = (instance.id.clone(), instance.name.clone());
+    Kill { id, name, message, grace: spec::grace_period(pod), restart: true }
 }
 
 fn has_started(input: &Input<'_>, container: &Container, instance: Option<&Instance>) -> bool {

@@ -115,6 +115,11 @@ pub fn container(pod: &Pod, name: &str) -> Option<Container> {
     all_containers(pod).into_iter().find(|container| container.name == name)
 }
 
+/// Whether a container of the pod is an init container, sidecars included.
+pub fn is_init(pod: &Pod, container: &Container) -> bool {
+    init_containers(pod).iter().any(|init| init.name == container.name)
+}
+
 /// Whether an init container keeps running beside the regular ones.
 pub fn is_sidecar(container: &Container) -> bool {
     container.restart_policy.as_deref() == Some("Always")

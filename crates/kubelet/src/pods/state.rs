@@ -1,6 +1,6 @@
 //! What a worker knows of its pod between two looks.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -48,6 +48,8 @@ pub struct PodState {
     pub crash_looping: BTreeMap<String, Waiting>,
     /// Containers that are being started.
     pub starting: Vec<String>,
+    /// Instances that were stopped so that another one follows, by their identifier.
+    pub restarting: BTreeSet<String>,
     /// How often in a row the sandbox could not be made.
     pub sandbox_failures: u32,
     /// A change of resources that the node has not agreed to, and the generation that asks for it.
@@ -80,6 +82,7 @@ impl PodState {
             failed: BTreeMap::new(),
             crash_looping: BTreeMap::new(),
             starting: Vec::new(),
+            restarting: BTreeSet::new(),
             sandbox_failures: 0,
             pending: None,
             progress: None,
@@ -94,6 +97,7 @@ impl PodState {
     pub async fn observe(&mut self, context: &Context) -> Result<(), ObserveError> {
         let mut observed = observe::observe(context, spec::uid(&self.pod)).await?;
         messages::read_messages(context, &self.pod, &mut observed).await;
+        self.restarting.retain(|id| observed.containers.iter().any(|instance| instance.id == *id));
         self.observed = observed;
         Ok(())
     }
@@ -131,6 +135,7 @@ impl PodState {
             probes: &results,
             waiting: &waiting,
             starting: &self.starting,
+            restarting: &self.restarting,
             failure: self.failure.as_ref(),
             resizes: &resizes,
             resources: &|container| context.container_resources(&known, container),

@@ -1,6 +1,6 @@
 //! The status of a pod, as a pure function of what is observed of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use cri::LinuxContainerResources;
 use jiff::Timestamp;
@@ -52,6 +52,8 @@ pub struct Input<'a> {
     pub waiting: &'a BTreeMap<String, Waiting>,
     /// Containers whose `postStart` hook still runs: they are not ready yet.
     pub starting: &'a [String],
+    /// Instances that were stopped so that another one follows.
+    pub restarting: &'a BTreeSet<String>,
     /// Why the kubelet ended the pod, if it did.
     pub failure: Option<&'a Failure>,
     /// Changes of the pod's resources that are not done.
@@ -87,7 +89,8 @@ pub fn status(input: &Input<'_>) -> PodStatus {
     }
     let phase = decide_phase(input, &old, &init, &regular);
     // Until the last container has ended and the node has its own back, nobody is told of an end.
-    let held = is_end(phase) && !old.phase.as_deref().is_some_and(is_end) && !input.observed.is_stopped();
+    let goes_on = !input.observed.is_stopped() || (!input.ending && is_restarting(input));
+    let held = is_end(phase) && !old.phase.as_deref().is_some_and(is_end) && goes_on;
     let phase = match (held, old.phase.as_deref()) {
         (false, _) => phase,
         (true, Some("Running")) => "Running",
@@ -169,6 +172,12 @@ fn decide_phase(
         return "Failed";
     }
     phase
+}
+
+/// Whether an instance follows on one that has ended, whatever its exit code.
+fn is_restarting(input: &Input<'_>) -> bool {
+    let latest = spec::containers(input.pod).iter().filter_map(|container| input.observed.latest(&container.name));
+    latest.map(|instance| &instance.id).any(|id| input.restarting.contains(id))
 }
 
 fn is_end(phase: &str) -> bool {
@@ -374,7 +383,7 @@ fn progress(
     latest: Option<&Instance>,
     state: &ContainerState,
 ) -> (bool, bool) {
-    let is_init = spec::init_containers(input.pod).iter().any(|init| init.name == container.name);
+    let is_init = spec::is_init(input.pod, container);
     let sidecar = is_init && spec::is_sidecar(container);
     if is_init && !sidecar {
         let succeeded = state.terminated.as_ref().is_some_and(|ended| ended.exit_code == 0);

@@ -220,6 +220,7 @@ impl Worker {
             probes: &probes,
             back_off: &self.state.back_off,
             held: &self.state.held,
+            restarting: &self.state.restarting,
             now: self.context.env.now(),
         })
     }
@@ -261,6 +262,9 @@ impl Worker {
             return Ok(self.create_sandbox(attempt).await);
         }
         for kill in plan.kill {
+            if kill.restart {
+                self.state.restarting.insert(kill.id.clone());
+            }
             let (context, pod) = (Arc::clone(&self.context), Arc::clone(&self.state.pod));
             let ip = self.state.pod_ip();
             let work = async move {

@@ -61,7 +61,15 @@ fn words(plan: &Plan) -> String {
 }
 
 fn input<'a>(pod: &'a Pod, runtime: &'a Runtime, rest: &'a Rest) -> Input<'a> {
-    Input { pod, observed: &runtime.0, probes: &rest.probes, back_off: &rest.back_off, held: &rest.held, now: at(1) }
+    Input {
+        pod,
+        observed: &runtime.0,
+        probes: &rest.probes,
+        back_off: &rest.back_off,
+        held: &rest.held,
+        restarting: &rest.restarting,
+        now: at(1),
+    }
 }
 
 #[derive(Default)]
@@ -69,6 +77,7 @@ struct Rest {
     probes: ProbeResults,
     back_off: BackOff,
     held: BTreeMap<String, Timestamp>,
+    restarting: BTreeSet<String>,
 }
 
 #[track_caller]
@@ -200,24 +209,60 @@ fn what_could_not_be_started_is_left_alone_for_a_while() {
 }
 
 #[test]
-fn a_failed_probe_or_another_image_restarts_a_container() {
-    let pod = web().build();
-    let runtime = || Runtime::default().sandbox(0, true).running(&pod, "a").running(&pod, "b");
+fn a_failed_probe_or_another_image_ends_a_container() {
+    let both = |pod: &Pod| Runtime::default().sandbox(0, true).running(pod, "a").running(pod, "b");
+    for (policy, restart) in [("Always", ", will be restarted"), ("OnFailure", ", will be restarted"), ("Never", "")] {
+        let pod = web().restart_policy(policy).build();
+        let mut rest = Rest::default();
+        rest.probes.set("a0", ProbeKind::Liveness, Outcome::Failure);
+        rest.probes.set("b0", ProbeKind::Readiness, Outcome::Failure);
+        let plan = plan(&input(&pod, &both(&pod), &rest));
+        assert_eq!(words(&plan), format!("kill a0 (Container a failed liveness probe{restart}) in 30"));
+        assert_eq!(plan.kill[0].restart, policy != "Never");
+        let changed = pod_with_image(&pod, "b", "other");
+        check(&changed, &both(&pod), "kill b0 (Container b definition changed, will be restarted) in 30");
+    }
+    let pod = sidecar(web(), "side").init_container("x", "image").build();
     let mut rest = Rest::default();
-    rest.probes.set("a0", ProbeKind::Liveness, Outcome::Failure);
-    rest.probes.set("b0", ProbeKind::Readiness, Outcome::Failure);
+    rest.probes.set("side0", ProbeKind::Startup, Outcome::Failure);
+    let runtime = || Runtime::default().sandbox(0, true).running(&pod, "side").running(&pod, "x");
     assert_eq!(
         words(&plan(&input(&pod, &runtime(), &rest))),
-        "kill a0 (Container a failed liveness probe, will be restarted) in 30"
+        "kill side0 (Init container side failed startup probe) in 30"
     );
-    let changed = pod_with_image(&pod, "b", "other");
-    check(&changed, &runtime(), "kill b0 (Container b definition changed, will be restarted) in 30");
+    check(
+        &pod_with_image(&pod, "side", "other"),
+        &runtime(),
+        "kill side0 (Init container side definition changed) in 30",
+    );
+    check(&pod_with_image(&pod, "x", "other"), &runtime(), "");
+}
+
+#[test]
+fn what_was_stopped_to_be_started_again_is_whatever_its_exit_code() {
+    for (policy, code) in [("OnFailure", 0), ("Never", 0), ("Never", 137)] {
+        let pod = web().restart_policy(policy).build();
+        let rest = Rest { restarting: BTreeSet::from(["a0".to_owned()]), ..Rest::default() };
+        let ended = |ready| {
+            let runtime = Runtime::default().sandbox(0, ready).exited(&pod, "b", 0);
+            words(&plan(&input(&pod, &runtime.exited(&pod, "a", code), &rest)))
+        };
+        assert_eq!([ended(true), ended(false)], ["start a#1", "sandbox 1"], "{policy}");
+    }
+}
+
+#[test]
+fn what_the_runtime_lost_track_of_is_stopped_first() {
+    let pod = web().init_container("x", "image").restart_policy("Never").build();
+    let lost = Runtime::default().sandbox(0, true).instance(&pod, "x", 0, State::Unknown, 0);
+    check(&pod, &lost, "kill x0 (Container is in \"unknown\" state, try killing it before restart) in 30");
 }
 
 fn pod_with_image(pod: &Pod, name: &str, image: &str) -> Pod {
     let mut pod = pod.clone();
-    let containers = &mut pod.spec.as_mut().expect("there").containers;
-    containers.iter_mut().filter(|c| c.name == name).for_each(|c| c.image = Some(image.to_owned()));
+    let spec = pod.spec.as_mut().expect("there");
+    let containers = spec.containers.iter_mut().chain(spec.init_containers.iter_mut().flatten());
+    containers.filter(|c| c.name == name).for_each(|c| c.image = Some(image.to_owned()));
     pod
 }
 

@@ -9,6 +9,7 @@ struct Scene {
     observed: Observed,
     probes: ProbeResults,
     waiting: BTreeMap<String, Waiting>,
+    restarting: BTreeSet<String>,
     failure: Option<Failure>,
     ending: bool,
     stopped: bool,
@@ -20,6 +21,7 @@ fn scene() -> Scene {
         observed: Observed { sandboxes: vec![sandbox], containers: Vec::new() },
         probes: ProbeResults::default(),
         waiting: BTreeMap::new(),
+        restarting: BTreeSet::new(),
         failure: None,
         ending: false,
         stopped: false,
@@ -59,6 +61,7 @@ impl Scene {
             probes: &self.probes,
             waiting: &self.waiting,
             starting: &[],
+            restarting: &self.restarting,
             failure: self.failure.as_ref(),
             resizes: &[],
             resources: &|container| {
@@ -180,6 +183,8 @@ fn no_end_is_told_before_everything_has_stopped() {
     assert_eq!(told(&through(), "Pending"), phase("Pending"));
     assert_eq!(told(&through().running("sidecar").gone(), "Running"), phase("Running"));
     assert_eq!(told(&through().gone(), "Running"), phase("Succeeded"));
+    let restarting = Scene { restarting: BTreeSet::from(["a0".to_owned()]), ..through().gone() };
+    assert_eq!(told(&restarting, "Running"), phase("Running"));
     let evicted = |mut scene: Scene| {
         let failure = Failure::new(Failure::EVICTED, "it must go");
         scene.failure = Some(Failure { disruption: Some("the node is low".into()), ..failure });
