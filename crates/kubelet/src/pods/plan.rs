@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Container, Pod};
+use serde_json::json;
 
 use super::backoff::BackOff;
 use super::names;
@@ -105,9 +106,10 @@ impl Plan {
     }
 }
 
-/// The key under which a container's back-off is kept: another definition starts anew.
+/// The key under which a container's back-off is kept: another image or other resources may mend it, and start anew.
 pub fn back_off_key(container: &Container) -> String {
-    format!("{}/{}", container.name, names::container_hash(container))
+    let resources = container.resources.as_ref().map(|resources| json!(resources).to_string()).unwrap_or_default();
+    format!("{}/{}/{resources}", container.name, names::container_hash(container))
 }
 
 /// The next steps of a pod that should run.

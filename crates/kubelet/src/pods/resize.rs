@@ -11,13 +11,13 @@ use serde_json::{Map, Value, json};
 use tokio::sync::Notify;
 
 use super::conditions::Resize;
-use super::kill::{self, Reason, Target};
 use super::observed::{Instance, State};
+use super::plan::Kill;
 use super::state::PodState;
 use super::{admission, spec};
 use crate::context::Context;
 use crate::images::rpc_message;
-use crate::resources;
+use crate::resources::{self, CgroupError};
 
 /// A change that the node has not agreed to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -162,23 +162,80 @@ struct Change {
     wanted: v1::LinuxContainerResources,
 }
 
+impl Change {
+    /// Whether the container wants to start anew when what differs changes.
+    fn needs_restart(&self) -> bool {
+        let Self { instance, container, wanted } = self;
+        let policies = container.resize_policy.iter().flatten();
+        let mut restarting = policies.filter(|policy| policy.restart_policy == "RestartContainer");
+        restarting.any(|policy| match (policy.resource_name.as_str(), &instance.resources) {
+            ("cpu", Some(actual)) => (actual.cpu_quota, actual.cpu_shares) != (wanted.cpu_quota, wanted.cpu_shares),
+            ("memory", Some(actual)) => actual.memory_limit_in_bytes != wanted.memory_limit_in_bytes,
+            _ => false,
+        })
+    }
+
+    fn restart(self, pod: &Pod) -> Kill {
+        let message = format!("Container {} resize requires restart", self.container.name);
+        let Instance { id, name, .. } = self.instance;
+        Kill { id, name, message, grace: spec::grace_period(pod), restart: true }
+    }
+}
+
 /// How far the containers are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Applied {
     /// They have what they should.
     All,
     /// Something was changed: look again.
     Some,
+    /// These have to start anew to have what they should.
+    Restart(Vec<Kill>),
     /// Something could not be changed, and is to be tried again later.
     Failed,
+}
+
+/// Makes the pod's cgroup, or lets it have what the pod was given while its containers may still have what they had.
+pub async fn make_room(context: &Context, state: &mut PodState) -> Result<(), CgroupError> {
+    let wanted = context.pod_limits(&state.pod);
+    let room = match &state.limits {
+        Some(has) => wanted.with_room_for(has),
+        // What a kubelet before this one has set is there, and whether it can shrink is seen once all is at rest.
+        None if state.observed.live().next().is_some() => return Ok(()),
+        None => wanted,
+    };
+    if state.limits.as_ref() != Some(&room) {
+        context.cgroups.ensure_pod(&context.pod_cgroup(&state.pod), &room).await?;
+        state.limits = Some(room);
+    }
+    Ok(())
+}
+
+/// Holds the pod's cgroup to what the pod was given, once all its containers are held to theirs.
+async fn settle(context: &Context, state: &mut PodState) -> Result<(), String> {
+    let wanted = context.pod_limits(&state.pod);
+    if state.limits.as_ref() == Some(&wanted) {
+        return Ok(());
+    }
+    let cgroup = context.pod_cgroup(&state.pod);
+    let shrinks = state.limits.as_ref().is_none_or(|has| wanted.with_room_for(has).memory != wanted.memory);
+    // The kernel would refuse, or end processes of the pod.
+    if let Some((limit, used)) = wanted.memory.zip(context.cgroups.pod_memory(&cgroup))
+        && shrinks
+        && used >= limit
+    {
+        return Err(format!("attempting to set pod memory limit ({limit}) below current usage ({used})"));
+    }
+    context.cgroups.ensure_pod(&cgroup, &wanted).await.map_err(|err| err.to_string())?;
+    state.limits = Some(wanted);
+    Ok(())
 }
 
 /// Changes what differs, each change once.
 pub async fn apply(context: &Context, state: &mut PodState) -> Applied {
     let pod = Arc::clone(&state.pod);
-    let ip = state.pod_ip();
     let mut applied = Applied::All;
-    let mut error = None;
+    let (mut error, mut restarts) = (None, Vec::new());
     state.resized.retain(|id, _| state.observed.containers.iter().any(|instance| instance.id == *id));
     for change in changes(&pod, &state.observed.containers, &|container| context.container_resources(&pod, container)) {
         let (id, wanted) = (change.instance.id.clone(), change.wanted.clone());
@@ -186,8 +243,12 @@ pub async fn apply(context: &Context, state: &mut PodState) -> Applied {
         if state.resized.get(&id) == Some(&wanted) {
             continue;
         }
+        if change.needs_restart() {
+            restarts.push(change.restart(&pod));
+            continue;
+        }
         let name = change.container.name.clone();
-        match Box::pin(make(context, &pod, change, ip.as_deref())).await {
+        match make(context, change).await {
             Ok(()) => {
                 state.resized.insert(id, wanted);
                 applied = Applied::Some;
@@ -195,7 +256,18 @@ pub async fn apply(context: &Context, state: &mut PodState) -> Applied {
             Err(why) => error = Some(format!("container {name}: {why}")),
         }
     }
-    let Some(progress) = state.progress.as_mut() else { return applied };
+    if !restarts.is_empty() {
+        applied = Applied::Restart(restarts);
+    }
+    if applied == Applied::All && error.is_none() {
+        error = settle(context, state).await.err();
+    }
+    if let Some(error) = &error {
+        tracing::warn!(uid = spec::uid(&pod), err = error, "resources cannot be changed and are tried again");
+    }
+    let Some(progress) = state.progress.as_mut() else {
+        return if error.is_some() { Applied::Failed } else { applied };
+    };
     let generation = progress.generation;
     if let Some(error) = error {
         if progress.error.as_ref() != Some(&error) {
@@ -231,29 +303,16 @@ fn changes(
     differing.collect()
 }
 
-async fn make(context: &Context, pod: &Pod, change: Change, ip: Option<&str>) -> Result<(), String> {
-    let Change { instance, container, wanted } = change;
-    if needs_restart(&container, instance.resources.as_ref(), &wanted) {
-        let target = Target { id: &instance.id, name: &container.name, grace: spec::grace_period(pod) };
-        let message = format!("Container {} resize requires restart", container.name);
-        kill::container(context, pod, &target, &Reason::Plan(message), ip).await;
-        return Ok(());
-    }
+async fn make(context: &Context, change: Change) -> Result<(), String> {
+    let Change { instance, wanted, .. } = change;
     check_usage(context, &instance, &wanted).await?;
-    let (cgroup, limits) = (context.pod_cgroup(pod), context.pod_limits(pod));
-    // The pod's own limits go first where they grow; where they shrink the kernel may take them only afterwards.
-    let before = context.cgroups.ensure_pod(&cgroup, &limits).await;
     let request = v1::UpdateContainerResourcesRequest {
         container_id: instance.id,
         linux: Some(wanted),
         ..v1::UpdateContainerResourcesRequest::default()
     };
     let updated = context.runtime.clone().update_container_resources(request).await;
-    updated.map_err(|status| rpc_message(&status))?;
-    if before.is_err() {
-        context.cgroups.ensure_pod(&cgroup, &limits).await.map_err(|err| err.to_string())?;
-    }
-    Ok(())
+    updated.map(drop).map_err(|status| rpc_message(&status))
 }
 
 /// A limit below what is in use would end the container, or be refused by the kernel.
@@ -279,21 +338,6 @@ async fn check_usage(
         ));
     }
     Ok(())
-}
-
-/// Whether the container wants to start anew when what differs changes.
-fn needs_restart(
-    container: &Container,
-    actual: Option<&v1::LinuxContainerResources>,
-    wanted: &v1::LinuxContainerResources,
-) -> bool {
-    let policies = container.resize_policy.iter().flatten();
-    let mut restarting = policies.filter(|policy| policy.restart_policy == "RestartContainer");
-    restarting.any(|policy| match (policy.resource_name.as_str(), actual) {
-        ("cpu", Some(actual)) => (actual.cpu_quota, actual.cpu_shares) != (wanted.cpu_quota, wanted.cpu_shares),
-        ("memory", Some(actual)) => actual.memory_limit_in_bytes != wanted.memory_limit_in_bytes,
-        _ => false,
-    })
 }
 
 #[cfg(test)]
@@ -324,10 +368,7 @@ mod tests {
         let found = changes(new, &[running], &|container| {
             resources::container_resources(new, container, &NodeMemory::default(), CpuQuota::default())
         });
-        let found = found.first().map(|change| {
-            let actual = change.instance.resources.as_ref();
-            (change.wanted.memory_limit_in_bytes, needs_restart(&change.container, actual, &change.wanted))
-        });
+        let found = found.first().map(|change| (change.wanted.memory_limit_in_bytes, change.needs_restart()));
         assert_eq!(found, expected);
     }
 

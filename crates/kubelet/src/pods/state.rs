@@ -21,6 +21,7 @@ use super::status::{self, Failure};
 use crate::context::Context;
 use crate::managers::CpuSet;
 use crate::probes::PodProbes;
+use crate::resources::PodLimits;
 
 /// What a worker knows of its pod between two looks.
 pub struct PodState {
@@ -34,8 +35,8 @@ pub struct PodState {
     pub failure: Option<Failure>,
     /// Whether it was let in.
     pub admitted: bool,
-    /// Whether its cgroup is made.
-    pub has_cgroup: bool,
+    /// What its cgroup was last set to.
+    pub limits: Option<PodLimits>,
     /// Whether all of it has stopped for good.
     pub stopped: bool,
     /// Waiting times of containers that end again and again.
@@ -75,7 +76,7 @@ impl PodState {
             observed: Observed::default(),
             failure: None,
             admitted: false,
-            has_cgroup: false,
+            limits: None,
             stopped: false,
             back_off: BackOff::up_to(max_back_off),
             held: BTreeMap::new(),

@@ -228,9 +228,14 @@ fn container_status(input: &Input<'_>, container: &Container, old: Option<&Conta
         last = old.last_state.clone().filter(|_| kept);
     }
     let is_over = latest.is_none_or(|instance| !matches!(instance.state, State::Running));
+    // An end that another start follows on is not told as one: the API lets no container come back from it against its
+    // restart policy.
+    let restarts = latest.is_some_and(|instance| input.restarting.contains(&instance.id));
+    let restarting = || Waiting { reason: "ContainerCreating".to_owned(), message: String::new() };
+    let waiting = input.waiting.get(&container.name).cloned().or_else(|| restarts.then(restarting));
     if is_over
         && !input.ending
-        && let Some(waiting) = input.waiting.get(&container.name)
+        && let Some(waiting) = waiting
     {
         if let Some(ended) = state.take().filter(|state| state.terminated.is_some()) {
             last = Some(ended);
@@ -241,8 +246,9 @@ fn container_status(input: &Input<'_>, container: &Container, old: Option<&Conta
     let running = state.running.is_some();
     let (started, ready) = progress(input, container, latest, &state);
     let image = latest.map(|instance| instance.image.clone()).filter(|image| !image.is_empty());
-    // A resize shows once it is done.
+    // A resize shows once it is done; what does not run has what it will be started with.
     let has_them = latest
+        .filter(|_| running)
         .and_then(|instance| instance.resources.as_ref())
         .is_none_or(|actual| resources::agree(actual, &(input.resources)(container)));
     let resources = match old.filter(|_| !has_them) {
@@ -262,9 +268,9 @@ fn container_status(input: &Input<'_>, container: &Container, old: Option<&Conta
         last_state: Some(last.unwrap_or_default()),
         ready,
         started: Some(started),
-        resources: resources.filter(|_| running),
-        allocated_resources: (container.resources.clone()).and_then(|has| has.requests).filter(|_| running),
-        user: latest.filter(|_| running).and_then(user),
+        resources: resources.filter(|_| latest.is_some()),
+        allocated_resources: latest.and(container.resources.clone()).and_then(|has| has.requests),
+        user: latest.and_then(user),
         volume_mounts: volume_mounts(container, latest),
         ..ContainerStatus::default()
     }

@@ -17,7 +17,7 @@ use tokio::time::Instant;
 
 use super::kill::{self, Reason, Target};
 use super::observe::ObserveError;
-use super::plan::{self, KillPod, Plan, SANDBOX, Start, Waiting};
+use super::plan::{self, Kill, KillPod, Plan, SANDBOX, Start, Waiting};
 use super::references::References;
 use super::start::{self, Surroundings};
 use super::state::PodState;
@@ -251,6 +251,7 @@ impl Worker {
             let retry = match resize::apply(&self.context, &mut self.state).await {
                 resize::Applied::Some => return Ok(Next::Again),
                 resize::Applied::All => None,
+                resize::Applied::Restart(kills) => return Ok(self.kill(kills).await.unwrap_or(Next::Again)),
                 resize::Applied::Failed => {
                     self.state.publish(&self.context, &self.probes);
                     Some(self.in_time(RESIZE_RETRY))
@@ -261,21 +262,8 @@ impl Worker {
         if let Some(attempt) = plan.create_sandbox {
             return Ok(self.create_sandbox(attempt).await);
         }
-        for kill in plan.kill {
-            if kill.restart {
-                self.state.restarting.insert(kill.id.clone());
-            }
-            let (context, pod) = (Arc::clone(&self.context), Arc::clone(&self.state.pod));
-            let ip = self.state.pod_ip();
-            let work = async move {
-                let target = Target { id: &kill.id, name: &kill.name, grace: kill.grace };
-                kill::container(&context, &pod, &target, &Reason::Plan(kill.message), ip.as_deref()).await
-            };
-            match self.attend(work, Update::wants_stop).await {
-                Some(true) => {}
-                Some(false) => return Ok(Next::Rest(Some(self.in_time(RETRY)))),
-                None => return Ok(Next::Again),
-            }
+        if let Some(next) = self.kill(plan.kill).await {
+            return Ok(next);
         }
         for start in plan.start {
             if self.start(start, &mounted).await.is_none() {
@@ -285,19 +273,35 @@ impl Worker {
         Ok(Next::Again)
     }
 
+    /// Stops containers one after the other; what follows where it does not come to the end of it.
+    async fn kill(&mut self, kills: Vec<Kill>) -> Option<Next> {
+        for kill in kills {
+            if kill.restart {
+                self.state.restarting.insert(kill.id.clone());
+            }
+            let (context, pod) = (Arc::clone(&self.context), Arc::clone(&self.state.pod));
+            let ip = self.state.pod_ip();
+            let work = async move {
+                let target = Target { id: &kill.id, name: &kill.name, grace: kill.grace };
+                kill::container(&context, &pod, &target, &Reason::Plan(kill.message), ip.as_deref()).await
+            };
+            match self.attend(Box::pin(work), Update::wants_stop).await {
+                Some(true) => {}
+                Some(false) => return Some(Next::Rest(Some(self.in_time(RETRY)))),
+                None => return Some(Next::Again),
+            }
+        }
+        None
+    }
+
     /// Brings volumes and cgroup in place: `None` if interrupted, `Err` says when to try again.
     async fn mount(&mut self) -> Result<Option<Mounted>, Timestamp> {
         let context = Arc::clone(&self.context);
         let pod = Arc::clone(&self.state.pod);
-        let limits = context.pod_limits(&pod);
-        let cgroup = context.pod_cgroup(&pod);
-        if !self.state.has_cgroup {
-            if let Err(err) = context.cgroups.ensure_pod(&cgroup, &limits).await {
-                let message = format!("error: unable to ensure pod container exists: {err}");
-                context.event(&pod, None, EventType::Warning, "FailedCreatePodContainer", message);
-                return Err(self.in_time(RETRY));
-            }
-            self.state.has_cgroup = true;
+        if let Err(err) = resize::make_room(&context, &mut self.state).await {
+            let message = format!("error: unable to ensure pod container exists: {err}");
+            context.event(&pod, None, EventType::Warning, "FailedCreatePodContainer", message);
+            return Err(self.in_time(RETRY));
         }
         let references = std::mem::take(&mut self.references);
         let outcome = self.attend(Box::pin(volumes::mount(&context, &pod, &references)), Update::wants_stop).await;
@@ -432,7 +436,7 @@ impl Worker {
             tracing::warn!(uid, err = %err, "what the pod held cannot be released and is tried again");
             return Ok(Next::Rest(Some(self.in_time(RETRY))));
         }
-        self.state.has_cgroup = false;
+        self.state.limits = None;
         self.released.send_replace(true);
         context.allocations.forget(&uid);
         context.managers.release(&uid).await;

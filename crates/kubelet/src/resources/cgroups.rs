@@ -69,6 +69,19 @@ pub struct PodLimits {
     pub huge_pages: Vec<(String, i64)>,
 }
 
+impl PodLimits {
+    /// These limits, each as high as in `others` at least: room for who still has what he had.
+    pub fn with_room_for(&self, others: &Self) -> Self {
+        // None is no limit at all.
+        let higher = |one: Option<i64>, other: Option<i64>| one.zip(other).map(|(one, other)| one.max(other));
+        Self {
+            cpu_quota: higher(self.cpu_quota, others.cpu_quota),
+            memory: higher(self.memory, others.memory),
+            ..self.clone()
+        }
+    }
+}
+
 /// Limits of a cgroup that is not a pod's. What is absent stays as it is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct GroupLimits {

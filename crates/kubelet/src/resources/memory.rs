@@ -32,6 +32,11 @@ impl Cgroups {
         (limit < NO_LIMIT).then_some((used, limit))
     }
 
+    /// Bytes that a pod uses, whatever of it could be taken back; nothing where the kernel does not say.
+    pub fn pod_memory(&self, path: &str) -> Option<i64> {
+        usage(&self.dir("memory", path)?, self.is_v2())
+    }
+
     /// Holds the pods of a class to so many bytes together, or lifts that. What they use already is not taken from them.
     pub fn limit_class_memory(&self, class: QosClass, bytes: Option<i64>) -> io::Result<()> {
         let Some(dir) = self.dir("memory", &self.class_path(class)) else { return Ok(()) };

@@ -40,6 +40,7 @@ pub fn behaviours() -> Vec<Behaviour> {
         resizes(six, various().0, various().1),
         resizes(equivalents, vec![amounts(Some(2), None, None, None)], vec![amounts(Some(1), None, None, None)]),
         Behaviour::new(replace, replaced),
+        Behaviour::new("a resize starts anew who wants that, and the pod has what all of them have", restarted),
     ]
 }
 
@@ -181,4 +182,54 @@ async fn replaced(stage: Stage) {
         (pod.expect("read") == resize.expect("read")).then_some(())
     };
     testkit::poll_async(DEADLINE, same).await.expect("both say the same");
+}
+
+/// A container that wants to start anew does so though it ends well, one that has ended does not, and the pod's own
+/// cgroup follows both.
+async fn restarted(stage: Stage) {
+    let waits = json!(["sh", "-c", "trap 'exit 0' TERM; sleep 1000 & wait"]);
+    let policy = json!([{"resourceName": "memory", "restartPolicy": "RestartContainer"}]);
+    let containers = json!([
+        {"name": "c1", "image": IMAGE, "command": waits, "resources": equal(20, 32), "resizePolicy": policy},
+        {"name": "c2", "image": IMAGE, "command": ["true"], "resources": equal(20, 32)},
+    ]);
+    let main = with(pod("main", json!({})), json!({"spec": {"restartPolicy": "OnFailure", "containers": containers}}));
+    let uid = stage.create(main).await["metadata"]["uid"].as_str().expect("a UID").to_owned();
+    let has_ended = |pod: &Value| (container(pod, "c2")["state"]["terminated"]["exitCode"] == 0).then_some(());
+    stage.until("main", "the end of c2", has_ended).await;
+    for (name, memory, restarts, of_pod) in [("c1", 48, 1, 80), ("c1", 32, 2, 64), ("c2", 64, 0, 96)] {
+        let resources =
+            json!({"requests": {"memory": format!("{memory}Mi")}, "limits": {"memory": format!("{memory}Mi")}});
+        let patch = json!({"spec": {"containers": [{"name": name, "resources": resources}]}});
+        stage.patch("main", Some("resize"), patch).await;
+        let done = |pod: &Value| {
+            let status = container(pod, name);
+            let quiet = condition(pod, "PodResizePending").is_null() && condition(pod, "PodResizeInProgress").is_null();
+            let has = status["resources"]["limits"]["memory"] == format!("{memory}Mi");
+            (quiet && has && status["restartCount"] == restarts).then_some(())
+        };
+        stage.until("main", "resources as asked for", done).await;
+        if name == "c1" {
+            assert_eq!(limit(&stage, name, "memory").await, (memory << 20).to_string());
+        }
+        let follows = async || (pod_memory_limit(&uid) == Some((of_pod << 20).to_string())).then_some(());
+        testkit::poll_async(DEADLINE, follows).await.unwrap_or_else(|| panic!("{:?}", pod_memory_limit(&uid)));
+    }
+}
+
+/// What the pod's own cgroup says, in either version.
+fn pod_memory_limit(uid: &str) -> Option<String> {
+    let mut dirs = vec![std::path::PathBuf::from("/sys/fs/cgroup/memory"), "/sys/fs/cgroup".into()];
+    while let Some(dir) = dirs.pop() {
+        for file in ["memory.limit_in_bytes", "memory.max"] {
+            if dir.ends_with(format!("pod{uid}"))
+                && let Ok(text) = std::fs::read_to_string(dir.join(file))
+            {
+                return Some(text.trim().to_owned());
+            }
+        }
+        let below = std::fs::read_dir(&dir).into_iter().flatten().flatten();
+        dirs.extend(below.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())).map(|entry| entry.path()));
+    }
+    None
 }

@@ -200,6 +200,16 @@ fn what_ends_again_and_again_waits_longer_and_longer() {
 }
 
 #[test]
+fn another_image_or_other_resources_start_the_waiting_anew() {
+    let pod = web().build();
+    let [before, image, resources] = [(), (), ()].map(|()| spec::containers(&pod)[0].clone());
+    let resources = Container { resources: serde_json::from_value(json!({"limits": {"cpu": "1"}})).ok(), ..resources };
+    let image = Container { image: Some("other".to_owned()), ..image };
+    let keys: BTreeSet<String> = [&before, &image, &resources].map(back_off_key).into();
+    assert_eq!((keys.len(), back_off_key(&before)), (3, back_off_key(&spec::containers(&pod)[0])));
+}
+
+#[test]
 fn what_could_not_be_started_is_left_alone_for_a_while() {
     let pod = web().build();
     let mut rest = Rest::default();

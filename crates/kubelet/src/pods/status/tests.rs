@@ -210,6 +210,40 @@ fn a_crash_loop_shows_why_it_waits_and_how_it_ended() {
 }
 
 #[test]
+fn a_container_that_is_started_again_has_not_ended() {
+    let mut scene = scene().instance("a", 0, State::Exited, 0);
+    let state = |scene: &Scene| {
+        let status =
+            scene.status(&one().restart_policy("OnFailure").build()).container_statuses.expect("statuses").remove(0);
+        let ended = |state: ContainerState| state.terminated.map(|ended| ended.exit_code);
+        (status.state.and_then(ended), status.last_state.and_then(ended))
+    };
+    assert_eq!(state(&scene), (Some(0), None));
+    scene.restarting.insert("a0".into());
+    assert_eq!(state(&scene), (None, Some(0)));
+}
+
+#[test]
+fn a_container_has_its_resources_and_user_also_when_it_has_ended() {
+    let pod = one().with(|pod| {
+        let resources = json!({"requests": {"cpu": "1"}, "limits": {"cpu": "2"}});
+        pod.spec.as_mut().expect("there").containers[0].resources = serde_json::from_value(resources).ok();
+    });
+    let pod = pod.build();
+    for (scene, expected) in [
+        (scene(), [false; 3]),
+        (scene().running("a"), [true; 3]),
+        (scene().instance("a", 0, State::Exited, 1), [true; 3]),
+    ] {
+        let mut scene = scene;
+        scene.observed.containers.iter_mut().for_each(|instance| instance.user = Some((1, 2, vec![3])));
+        let status = scene.status(&pod).container_statuses.expect("statuses").remove(0);
+        let has = [status.resources.is_some(), status.allocated_resources.is_some(), status.user.is_some()];
+        assert_eq!(has, expected);
+    }
+}
+
+#[test]
 fn a_mount_says_how_far_down_it_is_read_only() {
     let cases = [
         (false, None, false, None),
