@@ -406,6 +406,26 @@ async fn a_pod_runs_restarts_and_goes() {
     assert_eq!(stage.status("web").await.phase.as_deref(), Some("Failed"));
 }
 
+#[tokio::test]
+async fn a_container_that_somebody_removed_is_started_again_and_counted() {
+    let stage = Stage::new(&["image:1"]).await;
+    stage.create(web()).await;
+    stage.create(pod("once").restart_policy("Never").container("b", "image:1").container("c", "image:1")).await;
+    stage.until_phase("web", "Running").await;
+    stage.until_phase("once", "Running").await;
+    stage.runtime.lose("a");
+    stage.runtime.lose("b");
+    let restarted =
+        async || stage.status("web").await.container_statuses?.pop().filter(|it| it.restart_count == 1 && it.ready);
+    let last = stage.until("a restart", restarted).await.last_state.and_then(|state| state.terminated);
+    assert_eq!(last.and_then(|ended| ended.reason).as_deref(), Some("ContainerStatusUnknown"));
+    stage.runtime.exit("c", 0);
+    stage.until_phase("once", "Failed").await;
+    let made =
+        |name: &str| stage.runtime.calls().iter().filter(|call| **call == format!("CreateContainer {name}")).count();
+    assert_eq!(["a", "b", "c"].map(made), [2, 1, 1]);
+}
+
 const STATIC: &str =
     "{apiVersion: v1, kind: Pod, metadata: {name: web}, spec: {containers: [{name: a, image: \"image:1\"}]}}";
 

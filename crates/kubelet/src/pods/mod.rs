@@ -12,6 +12,7 @@ mod grant;
 mod hosts;
 mod kill;
 mod lifecycle;
+mod lost;
 mod messages;
 pub mod names;
 mod observe;

@@ -7,10 +7,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{Container, Pod};
+use k8s_openapi::api::core::v1::{Container, ContainerStatus, Pod, PodStatus};
 use serde_json::json;
 
 use super::backoff::BackOff;
+use super::lost;
 use super::names;
 use super::observed::{Instance, Observed, Sandbox, State};
 use super::spec::{self, RestartPolicy};
@@ -22,6 +23,8 @@ pub struct Input<'a> {
     pub pod: &'a Pod,
     /// What the runtime has of it.
     pub observed: &'a Observed,
+    /// What was last said of it.
+    pub status: Option<&'a PodStatus>,
     /// The latest probe results.
     pub probes: &'a ProbeResults,
     /// Waiting times of containers that end again and again.
@@ -219,16 +222,24 @@ fn plan_init(input: &Input<'_>, sandbox: &Sandbox, plan: &mut Plan) -> bool {
 
 /// Whether every regular container has ended for good.
 fn finished(input: &Input<'_>) -> bool {
-    spec::containers(input.pod).iter().all(|container| {
-        input.observed.latest(&container.name).is_some_and(|instance| has_ended(input, container, instance))
-    })
+    spec::containers(input.pod).iter().all(|container| has_ended(input, container))
 }
 
-/// Whether an instance is the last one of a regular container.
-fn has_ended(input: &Input<'_>, container: &Container, instance: &Instance) -> bool {
-    instance.state == State::Exited
-        && !input.restarting.contains(&instance.id)
-        && !spec::restarts_after(input.pod, container, instance.exit_code)
+/// Whether no instance of a regular container runs and none follows.
+fn has_ended(input: &Input<'_>, container: &Container) -> bool {
+    let exit_code = match input.observed.latest(&container.name) {
+        Some(instance) if instance.state != State::Exited || input.restarting.contains(&instance.id) => None,
+        Some(instance) => Some(instance.exit_code),
+        None => last_status(input, container).and_then(lost::exit_code),
+    };
+    exit_code.is_some_and(|code| !spec::restarts_after(input.pod, container, code))
+}
+
+/// What was last said of a container.
+fn last_status<'a>(input: &Input<'a>, container: &Container) -> Option<&'a ContainerStatus> {
+    let status = input.status?;
+    let all = [&status.init_container_statuses, &status.container_statuses, &status.ephemeral_container_statuses];
+    all.into_iter().flatten().flatten().find(|status| status.name == container.name)
 }
 
 fn plan_regular(input: &Input<'_>, sandbox: &Sandbox, plan: &mut Plan) {
@@ -240,12 +251,9 @@ fn plan_regular(input: &Input<'_>, sandbox: &Sandbox, plan: &mut Plan) {
         return;
     }
     for container in spec::containers(input.pod) {
-        match input.observed.latest(&container.name) {
-            Some(ended) if has_ended(input, container, ended) => {}
-            _ => {
-                let instance = input.observed.latest_in(&sandbox.id, &container.name);
-                keep_running(input, container, instance, plan);
-            }
+        if !has_ended(input, container) {
+            let instance = input.observed.latest_in(&sandbox.id, &container.name);
+            keep_running(input, container, instance, plan);
         }
     }
 }
@@ -326,7 +334,10 @@ fn start(input: &Input<'_>, container: &Container, plan: &mut Plan) {
     let is_restart = |instance: &Instance| u32::from(instance.state != State::Created);
     plan.start.push(Start {
         name: container.name.clone(),
-        restart_count: last.map_or(0, |instance| instance.restart_count + is_restart(instance)),
+        restart_count: last.map_or_else(
+            || lost::next_restart_count(last_status(input, container)),
+            |instance| instance.restart_count + is_restart(instance),
+        ),
         ended_at,
     });
 }

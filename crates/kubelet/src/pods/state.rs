@@ -108,6 +108,11 @@ impl PodState {
         spec::is_deleted(&self.pod) || self.failure.is_some() || spec::is_terminal(&self.pod)
     }
 
+    /// What was last said of the pod, here or by a kubelet before this one.
+    pub fn status(&self) -> Option<&PodStatus> {
+        self.last.as_ref().or(self.pod.status.as_ref())
+    }
+
     /// The pod's address.
     pub fn pod_ip(&self) -> Option<String> {
         self.observed.sandboxes.first().and_then(|sandbox| sandbox.ips.first()).cloned()

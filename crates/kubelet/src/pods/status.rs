@@ -13,7 +13,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use super::conditions::{self, Facts, Resize};
 use super::observed::{Instance, Observed, State, timestamp};
 use super::plan::Waiting;
-use super::{messages, phase, spec};
+use super::{lost, messages, phase, spec};
 use crate::probes::{Outcome, ProbeKind, ProbeResults};
 use crate::resources;
 
@@ -221,10 +221,14 @@ fn container_status(input: &Input<'_>, container: &Container, old: Option<&Conta
     let previous = input.observed.previous(&container.name);
     let mut state = latest.map(|instance| state_of(input, instance));
     let mut last = previous.map(|instance| state_of(input, instance));
-    if let (Some(old), None) = (old, last.as_ref()) {
+    let lost = latest.is_none() && old.is_some_and(lost::was_running);
+    if lost {
+        let message = "The container could not be located when the pod was deleted.  The container used to be Running";
+        last = Some(lost::unseen_end(message));
+    } else if let (Some(old), None) = (old, last.as_ref()) {
         // The instance before was removed from the runtime: what was said of it remains true.
         let kept =
-            latest.is_some_and(|instance| old.restart_count >= i32::try_from(instance.restart_count).unwrap_or(0));
+            latest.is_none_or(|instance| old.restart_count >= i32::try_from(instance.restart_count).unwrap_or(0));
         last = old.last_state.clone().filter(|_| kept);
     }
     let is_over = latest.is_none_or(|instance| !matches!(instance.state, State::Running));
@@ -261,7 +265,7 @@ fn container_status(input: &Input<'_>, container: &Container, old: Option<&Conta
         image: image.unwrap_or_else(|| container.image.clone().unwrap_or_default()),
         image_id: latest.map(|instance| instance.image_id.clone()).unwrap_or_default(),
         restart_count: latest.map_or_else(
-            || old.map_or(0, |old| old.restart_count),
+            || old.map_or(0, |old| old.restart_count + i32::from(lost && !input.ending)),
             |instance| i32::try_from(instance.restart_count).unwrap_or(i32::MAX),
         ),
         state: Some(state),
@@ -310,17 +314,9 @@ fn unmade_state(input: &Input<'_>, container: &Container, old: Option<&Container
     if old_state.terminated.is_some() {
         return old_state;
     }
-    if input.ending && input.stopped && was_due(input, container) {
+    if input.ending && input.stopped && (old.is_some_and(lost::is_lost) || was_due(input, container)) {
         // Something that may have run and of which nothing is left cannot be told how it ended.
-        return ContainerState {
-            terminated: Some(ContainerStateTerminated {
-                exit_code: 137,
-                reason: Some("ContainerStatusUnknown".to_owned()),
-                message: Some("The container could not be located when the pod was terminated".to_owned()),
-                ..ContainerStateTerminated::default()
-            }),
-            ..ContainerState::default()
-        };
+        return lost::unseen_end("The container could not be located when the pod was terminated");
     }
     let initializing = !spec::init_containers(input.pod).is_empty();
     waiting_state(if initializing { "PodInitializing" } else { "ContainerCreating" }, None)
@@ -361,7 +357,7 @@ fn state_of(input: &Input<'_>, instance: &Instance) -> ContainerState {
         },
         State::Exited | State::Unknown => {
             let default = match (instance.state, instance.exit_code) {
-                (State::Unknown, _) => "ContainerStatusUnknown",
+                (State::Unknown, _) => lost::STATUS_UNKNOWN,
                 (_, 0) => "Completed",
                 _ => "Error",
             };

@@ -217,6 +217,7 @@ impl Worker {
         plan::plan(&plan::Input {
             pod: &self.state.pod,
             observed: &self.state.observed,
+            status: self.state.status(),
             probes: &probes,
             back_off: &self.state.back_off,
             held: &self.state.held,

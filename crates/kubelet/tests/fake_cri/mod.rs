@@ -179,6 +179,19 @@ impl FakeRuntime {
         self.tell(&id, cri::ContainerEventType::ContainerStoppedEvent);
     }
 
+    /// Forgets the containers of a name, as if somebody had removed them.
+    pub fn lose(&self, name: &str) {
+        let lost: Vec<String> = {
+            let state = self.state();
+            let named = state.containers.iter().filter(|(_, container)| container_name(container) == name);
+            named.map(|(id, _)| id.clone()).collect()
+        };
+        for id in lost {
+            self.tell(&id, cri::ContainerEventType::ContainerDeletedEvent);
+            self.state().containers.remove(&id);
+        }
+    }
+
     fn tell(&self, container: &str, kind: cri::ContainerEventType) {
         let state = self.state();
         let sandbox = state.containers.get(container).map(|c| c.sandbox.clone()).unwrap_or_default();

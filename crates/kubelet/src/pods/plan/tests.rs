@@ -64,6 +64,7 @@ fn input<'a>(pod: &'a Pod, runtime: &'a Runtime, rest: &'a Rest) -> Input<'a> {
     Input {
         pod,
         observed: &runtime.0,
+        status: pod.status.as_ref(),
         probes: &rest.probes,
         back_off: &rest.back_off,
         held: &rest.held,
@@ -258,6 +259,27 @@ fn what_was_stopped_to_be_started_again_is_whatever_its_exit_code() {
             words(&plan(&input(&pod, &runtime.exited(&pod, "a", code), &rest)))
         };
         assert_eq!([ended(true), ended(false)], ["start a#1", "sandbox 1"], "{policy}");
+    }
+}
+
+#[test]
+fn a_container_that_is_gone_from_the_runtime_is_counted_and_never_runs_twice_where_it_must_not() {
+    let running = json!({"running": {}});
+    let ended = |code: i32| json!({"terminated": {"exitCode": code}});
+    for (policy, state, expected) in [
+        ("Always", running.clone(), "start a#3"),
+        ("OnFailure", running.clone(), "start a#3"),
+        ("Never", running, ""),
+        ("Always", ended(0), "start a#3"),
+        ("OnFailure", ended(0), ""),
+        ("Never", ended(1), ""),
+        ("Never", json!({"waiting": {"reason": "ContainerCreating"}}), "start a#3"),
+    ] {
+        let status = json!({"containerStatuses": [{"name": "a", "containerID": "x://1", "restartCount": 2,
+            "image": "", "imageID": "", "ready": true, "state": state}]});
+        let maker = web().restart_policy(policy).with(|pod| pod.status = serde_json::from_value(status).ok());
+        let pod = maker.build();
+        check(&pod, &Runtime::default().sandbox(0, true).running(&pod, "b"), expected);
     }
 }
 

@@ -148,6 +148,29 @@ fn rules_for_exit_codes_keep_a_pod_from_its_end() {
 }
 
 #[test]
+fn a_container_that_is_gone_from_the_runtime_has_ended_unseen() {
+    let mut pod = one().build();
+    pod.status = Some(scene().running("a").status(&pod));
+    let mut waits = scene();
+    waits.waiting.insert("a".into(), Waiting { reason: "ImagePullBackOff".into(), message: "no image".into() });
+    // Once said, it is not counted again.
+    for reason in ["ContainerCreating", "ContainerCreating", "ImagePullBackOff"] {
+        let scene = if reason == "ContainerCreating" { &scene() } else { &waits };
+        let status = scene.status(&pod);
+        let container = &status.container_statuses.as_ref().expect("statuses")[0];
+        let waiting = container.state.clone().and_then(|state| state.waiting).and_then(|waiting| waiting.reason);
+        let last = container.last_state.clone().and_then(|state| state.terminated).expect("an end");
+        assert_eq!((waiting.as_deref(), container.restart_count), (Some(reason), 1));
+        assert_eq!((last.exit_code, last.reason.as_deref()), (137, Some("ContainerStatusUnknown")));
+        assert_eq!(status.phase.as_deref(), Some("Running"));
+        pod.status = Some(status);
+    }
+    let stopped = Scene { ending: true, stopped: true, ..scene().gone() }.status(&pod);
+    let state = stopped.container_statuses.expect("statuses").remove(0).state.expect("a state");
+    assert_eq!(state.terminated.and_then(|ended| ended.reason).as_deref(), Some("ContainerStatusUnknown"));
+}
+
+#[test]
 fn only_what_was_due_is_said_to_be_lost() {
     let pod = one().init_container("x", "image").init_container("y", "image").restart_policy("Never").build();
     let lost = |scene: Scene, name: &str| {
