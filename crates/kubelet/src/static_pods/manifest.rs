@@ -40,9 +40,12 @@ pub struct Origin<'a> {
 
 /// Reads a manifest for a node. `seen` says when it was found.
 pub fn read(text: &[u8], origin: &Origin<'_>, node: &str, seen: jiff::Timestamp) -> Result<Pod, ManifestError> {
-    let mut value = decode_pod(text)?;
-    let given = api::meta::uid(&value).unwrap_or_default().to_owned();
-    let uid = if given.is_empty() { digest(&value, origin.path, node) } else { given };
+    let (mut value, findings) = decode_pod(text)?;
+    for finding in findings {
+        tracing::warn!(path = %origin.path.display(), finding, "the manifest of a static pod says something unknown");
+    }
+    // One that the manifest gives would stay the same when something else in it changes.
+    let uid = digest(&value, origin.path, node);
     localize(&mut value, &uid, node, (origin.kind, seen));
     let resource = api::kinds::find("", "v1", "pods").ok_or_else(|| ManifestError::Kind("unknown".to_owned()))?;
     decode::normalize(&mut value, resource.schema);
@@ -58,7 +61,8 @@ pub fn read(text: &[u8], origin: &Origin<'_>, node: &str, seen: jiff::Timestamp)
     }
 }
 
-fn decode_pod(text: &[u8]) -> Result<Value, ManifestError> {
+/// The pod, and what in the text is of no meaning: as upstream, that keeps no node from starting.
+fn decode_pod(text: &[u8]) -> Result<(Value, Vec<String>), ManifestError> {
     // Which JSON is too.
     let media = MediaType::Yaml;
     let failed = |status: api::status::Status| ManifestError::Decode(status.message);
@@ -69,10 +73,8 @@ fn decode_pod(text: &[u8]) -> Result<Value, ManifestError> {
         return Err(ManifestError::Kind(format!("{kind} of version {version}")));
     }
     let decoded = decode::decode_as(text, media, "io.k8s.api.core.v1.Pod").map_err(failed)?;
-    match decoded.strict_findings().into_iter().next() {
-        Some(finding) => Err(ManifestError::Decode(finding)),
-        None => Ok(decoded.value),
-    }
+    let findings = decoded.strict_findings();
+    Ok((decoded.value, findings))
 }
 
 /// A UID that is another one for another manifest, file or node, and the same one after a restart.
@@ -204,6 +206,15 @@ mod tests {
     }
 
     #[test]
+    fn a_field_that_nobody_knows_keeps_no_pod_from_running() {
+        let text = pod("{containers: [{name: a, image: i, immage: j}], dnsPolciy: Default}");
+        let (value, findings) = decode_pod(text.as_bytes()).expect("a pod");
+        assert_eq!(value["spec"]["dnsPolciy"], Value::Null);
+        assert_eq!(findings, [r#"unknown field "spec.containers[0].immage""#, r#"unknown field "spec.dnsPolciy""#]);
+        assert!(read_at(&text, "/m/a", "n").is_ok());
+    }
+
+    #[test]
     fn the_uid_is_that_of_manifest_file_and_node() {
         let uid = |text: &str, path: &str, node: &str| read_at(text, path, node).expect("a pod").metadata.uid;
         let first = uid(&pod(PLAIN), "/m/a", "n");
@@ -215,8 +226,9 @@ mod tests {
         ] {
             assert_ne!(other, first);
         }
-        let given = pod(PLAIN).replace("name: web", "name: web, uid: mine");
-        assert_eq!(uid(&given, "/m/a", "n").as_deref(), Some("mine"));
+        // Also where the manifest has one: what changes is another pod.
+        let given = |spec: &str| uid(&pod(spec).replace("name: web", "name: web, uid: mine"), "/m/a", "n");
+        assert_ne!(given(PLAIN), given("{containers: [{name: b, image: i}]}"));
     }
 
     #[test]
@@ -230,7 +242,7 @@ mod tests {
         check("{apiVersion: v1, kind: ConfigMap}", "this is ConfigMap of version v1");
         check("[]", "this is nothing of version nothing");
         check(&pod("{containers: []}"), "spec.containers: Required value");
-        check(&pod("{contianers: []}"), "unknown field \"spec.contianers\"");
+        check(&pod("{contianers: []}"), "spec.containers: Required value");
         for (with, what) in [
             ("serviceAccountName: a", "a service account"),
             ("imagePullSecrets: [{name: a}]", "image pull secrets"),
