@@ -258,7 +258,7 @@ fn patch(old: Option<&PodStatus>, new: &PodStatus) -> Map<String, Value> {
 /// Lists that are merged by a key would keep elements that are gone.
 fn replaced(field: &str, value: &Value) -> Value {
     match value {
-        Value::Array(items) if field == "podIPs" || field == "resourceClaimStatuses" => {
+        Value::Array(items) if matches!(field, "podIPs" | "hostIPs" | "resourceClaimStatuses") => {
             let mut items = items.clone();
             items.push(json!({"$patch": "replace"}));
             Value::Array(items)
@@ -305,14 +305,14 @@ mod tests {
     #[test]
     fn a_patch_holds_what_changed_and_leaves_the_conditions_of_others() {
         let old = status(json!({
-            "phase": "Pending", "podIPs": [{"ip": "10.0.0.1"}], "reason": "x",
+            "phase": "Pending", "podIPs": [{"ip": "10.0.0.1"}], "hostIPs": [{"ip": "10.1.0.1"}], "reason": "x",
             "conditions": [{"type": "Ready", "status": "False", "reason": "ContainersNotReady"},
                            {"type": "Initialized", "status": "True"},
                            {"type": "PodResizeInProgress", "status": "True"},
                            {"type": "example.org/gate", "status": "True"}],
         }));
         let new = status(json!({
-            "phase": "Pending", "podIPs": [{"ip": "10.0.0.2"}],
+            "phase": "Pending", "podIPs": [{"ip": "10.0.0.2"}], "hostIPs": [{"ip": "10.1.0.2"}],
             "conditions": [{"type": "Ready", "status": "True"}, {"type": "Initialized", "status": "True"}],
         }));
         assert_eq!(
@@ -320,6 +320,7 @@ mod tests {
             json!({
                 "reason": null,
                 "podIPs": [{"ip": "10.0.0.2"}, {"$patch": "replace"}],
+                "hostIPs": [{"ip": "10.1.0.2"}, {"$patch": "replace"}],
                 "conditions": [{"type": "PodResizeInProgress", "$patch": "delete"},
                                {"type": "Ready", "status": "True", "reason": null}],
             })
