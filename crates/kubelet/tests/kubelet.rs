@@ -9,6 +9,7 @@ mod pressure;
 mod shutdown;
 mod systemd;
 mod volumes;
+mod web_server;
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -596,6 +597,21 @@ async fn a_failing_liveness_probe_restarts_its_container() {
     let restarted =
         async || stage.status("web").await.container_statuses?.pop().filter(|status| status.restart_count >= 1);
     stage.until("a restart", restarted).await;
+}
+
+#[tokio::test]
+async fn a_probe_that_is_sent_elsewhere_succeeds_with_a_warning() {
+    let stage = Stage::new(&["image:1"]).await;
+    let elsewhere = |_: &str| ("302 Found\r\nLocation: http://example.com/".to_owned(), "over there".to_owned());
+    let server = web_server::WebServer::start(elsewhere).await;
+    let maker = web().with(|pod| {
+        let probe = json!({"httpGet": {"host": "127.0.0.1", "port": server.port}, "periodSeconds": 1});
+        first(pod).readiness_probe = serde_json::from_value(probe).ok();
+    });
+    stage.create(maker).await;
+    let ready = async || stage.status("web").await.container_statuses?.pop().filter(|status| status.ready);
+    stage.until("readiness", ready).await;
+    stage.events_say("Readiness probe warning: Probe terminated redirects, Response body: over there").await;
 }
 
 #[tokio::test]

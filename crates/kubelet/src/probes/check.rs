@@ -23,6 +23,8 @@ const MAX_OUTPUT: usize = 10 * 1024;
 pub enum Verdict {
     /// It is fine.
     Success,
+    /// It is fine as far as could be told; why not for sure, for the event.
+    Warning(String),
     /// It is not; why, for the event.
     Failure(String),
     /// It could not be asked; why, for the event.
@@ -78,7 +80,11 @@ pub async fn check(context: &Context, subject: &Subject<'_>, probe: &Probe) -> V
         };
         let check = HttpCheck::new(action, subject.ip, port, "kube-probe/1.35", limit);
         return match http_get(&check).await {
-            Ok(answer) if (200..400).contains(&answer.status) => Verdict::Success,
+            // A redirect to elsewhere was not followed.
+            Ok(answer) if (300..400).contains(&answer.status) => {
+                Verdict::Warning(format!("Probe terminated redirects, Response body: {}", answer.text()))
+            }
+            Ok(answer) if (200..300).contains(&answer.status) => Verdict::Success,
             Ok(answer) => Verdict::Failure(format!("HTTP probe failed with statuscode: {}", answer.status)),
             Err(err) => Verdict::Failure(err.to_string()),
         };

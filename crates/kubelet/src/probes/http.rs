@@ -87,6 +87,13 @@ pub struct HttpAnswer {
     pub body: Option<Bytes>,
 }
 
+impl HttpAnswer {
+    /// The body for people; what is no text is marked.
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(self.body.as_deref().unwrap_or_default()).into_owned()
+    }
+}
+
 impl HttpCheck {
     /// The request of an action, to `ip` unless the action names a host.
     pub fn new(action: &HTTPGetAction, ip: &str, port: u16, agent: &'static str, limit: Duration) -> Self {

@@ -233,24 +233,31 @@ impl Prober {
                 break;
             }
         }
-        let event = |message| {
+        let event = |reason: &'static str, message| {
             let name = Some(self.container.name.as_str());
-            self.context.event(&self.pod, name, EventType::Warning, "Unhealthy", message);
+            self.context.event(&self.pod, name, EventType::Warning, reason, message);
         };
         let result = match verdict {
-            Verdict::Success => "successful",
+            Verdict::Success | Verdict::Warning(_) => "successful",
             Verdict::Failure(_) => "failed",
             Verdict::Error(_) => "unknown",
         };
         self.context.metrics.probed(self.labels(), result, began.elapsed());
         match verdict {
             Verdict::Success => Some(true),
+            Verdict::Warning(output) => {
+                event("ProbeWarning", format!("{} probe warning: {output}", self.kind.title()));
+                Some(true)
+            }
             Verdict::Failure(output) => {
-                event(format!("{} probe failed: {output}", self.kind.title()));
+                event("Unhealthy", format!("{} probe failed: {output}", self.kind.title()));
                 Some(false)
             }
             Verdict::Error(message) => {
-                event(format!("{} probe errored and resulted in unknown state: {message}", self.kind.title()));
+                event(
+                    "Unhealthy",
+                    format!("{} probe errored and resulted in unknown state: {message}", self.kind.title()),
+                );
                 None
             }
         }

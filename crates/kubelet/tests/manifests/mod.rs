@@ -2,43 +2,25 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use tokio::net::TcpListener;
-
+use super::web_server::WebServer;
 use super::*;
 
 /// Answers who shows the right header with one text.
 struct Server {
-    port: u16,
+    web: WebServer,
     text: Arc<Mutex<String>>,
-    _tasks: Tasks,
 }
 
 impl Server {
     async fn start(text: &str) -> Self {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
-        let port = listener.local_addr().expect("an address").port();
         let text = Arc::new(Mutex::new(text.to_owned()));
-        let (shown, mut tasks) = (Arc::clone(&text), Tasks::new());
-        tasks.spawn("server", async move {
-            loop {
-                let Ok((mut stream, _)) = listener.accept().await else { continue };
-                let (mut request, mut part) = (String::new(), [0; 1024]);
-                while !request.contains("\r\n\r\n") {
-                    match stream.read(&mut part).await {
-                        Ok(length) if length > 0 => request.push_str(&String::from_utf8_lossy(&part[..length])),
-                        _ => break,
-                    }
-                }
-                let text = shown.lock().unwrap_or_else(PoisonError::into_inner).clone();
-                let is_known = request.starts_with("GET /pods?of=n1 ") && request.contains("x-token: open\r\n");
-                let (status, body) = if is_known { ("200 OK", text.as_str()) } else { ("403 Forbidden", "") };
-                let length = body.len();
-                let answer = format!("HTTP/1.1 {status}\r\nContent-Length: {length}\r\n\r\n{body}");
-                // Who asked may be gone.
-                let _ = stream.write_all(answer.as_bytes()).await;
-            }
-        });
-        Self { port, text, _tasks: tasks }
+        let shown = Arc::clone(&text);
+        let answer = move |request: &str| {
+            let text = shown.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            let is_known = request.starts_with("GET /pods?of=n1 ") && request.contains("x-token: open\r\n");
+            if is_known { ("200 OK".to_owned(), text) } else { ("403 Forbidden".to_owned(), String::new()) }
+        };
+        Self { web: WebServer::start(answer).await, text }
     }
 
     fn says(&self, text: &str) {
@@ -57,7 +39,7 @@ async fn pods_run_because_a_web_server_says_so() {
     let server = Server::start(&manifest("first")).await;
     stage.stop().await;
     let fields = json!({
-        "staticPodURL": format!("http://127.0.0.1:{}/pods?of=n1", server.port),
+        "staticPodURL": format!("http://127.0.0.1:{}/pods?of=n1", server.web.port),
         "staticPodURLHeader": {"X-Token": ["open"]},
         "httpCheckFrequency": "100ms",
     });
