@@ -1,7 +1,7 @@
 //! `$(NAME)` in values, commands and arguments.
 
 /// Puts in the variables that `lookup` knows. `$$` stands for `$`; a reference to something unknown stays as it is.
-pub fn expand(text: &str, lookup: impl Fn(&str) -> Option<String>) -> String {
+pub fn expand(text: &str, mut lookup: impl FnMut(&str) -> Option<String>) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(at) = rest.find('$') {

@@ -1,6 +1,6 @@
 //! A container's mounts of its pod's volumes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use cri as v1;
@@ -21,6 +21,12 @@ pub enum MountError {
         volume: String,
         /// The container.
         container: String,
+    },
+    /// A path in the volume is made of variables that the container does not have, or that are empty.
+    #[error("missing value for {}", names.join(", "))]
+    MissingValue {
+        /// Their names.
+        names: Vec<String>,
     },
     /// A path in the volume is not inside it.
     #[error("failed to prepare subPath for volumeMount \"{volume}\" of container \"{container}\": {source}")]
@@ -85,7 +91,7 @@ pub async fn container_mounts(
 ) -> Result<Vec<v1::Mount>, MountError> {
     let mut mounts = Vec::new();
     for (index, mount) in container.volume_mounts.iter().flatten().enumerate() {
-        let sub_path = sub_path(mount, sources.environment);
+        let sub_path = sub_path(mount, sources.environment)?;
         if let Some(image) = sources.images.get(&mount.name) {
             mounts.push(v1::Mount {
                 container_path: absolute(&mount.mount_path, container),
@@ -131,12 +137,22 @@ pub async fn container_mounts(
 }
 
 /// The path in the volume that is mounted, if it is not all of it.
-fn sub_path(mount: &VolumeMount, environment: &[(String, String)]) -> Option<String> {
-    let lookup = |name: &str| environment.iter().find(|(existing, _)| existing == name).map(|(_, value)| value.clone());
-    match (&mount.sub_path_expr, &mount.sub_path) {
-        (Some(expression), _) if !expression.is_empty() => Some(expand(expression, lookup)),
-        (_, Some(path)) if !path.is_empty() => Some(path.clone()),
-        _ => None,
+fn sub_path(mount: &VolumeMount, environment: &[(String, String)]) -> Result<Option<String>, MountError> {
+    let not_empty = |path: &Option<String>| path.clone().filter(|path| !path.is_empty());
+    let Some(expression) = not_empty(&mount.sub_path_expr) else { return Ok(not_empty(&mount.sub_path)) };
+    let mut missing = BTreeSet::new();
+    let path = expand(&expression, |name| {
+        let value = environment.iter().find(|(existing, value)| existing == name && !value.is_empty());
+        if value.is_none() {
+            missing.insert(name.to_owned());
+        }
+        value.map(|(_, value)| value.clone())
+    });
+    // What a variable leaves out would lead to another directory, and in the end to the whole volume.
+    if missing.is_empty() {
+        Ok(Some(path))
+    } else {
+        Err(MountError::MissingValue { names: missing.into_iter().collect() })
     }
 }
 
@@ -183,6 +199,32 @@ mod tests {
         let why = "volume \"v\" requested recursiveReadOnly mode, but it is ";
         let expected = expected.map_err(|end| format!("{why}{end}"));
         assert_eq!(found.map_err(|err| err.to_string()), expected, "{more}");
+    }
+
+    #[track_caller]
+    fn check_path(more: Value, expected: Result<Option<&str>, &str>) {
+        let mut mount = json!({"name": "v", "mountPath": "/v"});
+        mount.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
+        let environment = [("NAME", "web"), ("EMPTY", "")].map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let found = sub_path(&serde_json::from_value(mount).expect("a mount"), &environment);
+        assert_eq!(
+            found.map_err(|err| err.to_string()),
+            expected.map(|path| path.map(str::to_owned)).map_err(str::to_owned),
+            "{more}"
+        );
+    }
+
+    #[test]
+    fn a_path_of_variables_needs_them_all() {
+        check_path(json!({}), Ok(None));
+        check_path(json!({"subPath": ""}), Ok(None));
+        check_path(json!({"subPath": "$(NAME)"}), Ok(Some("$(NAME)")));
+        check_path(json!({"subPathExpr": ""}), Ok(None));
+        check_path(json!({"subPathExpr": "logs/$(NAME)"}), Ok(Some("logs/web")));
+        check_path(json!({"subPathExpr": "$$(NONE)"}), Ok(Some("$(NONE)")));
+        check_path(json!({"subPathExpr": "$(NONE)"}), Err("missing value for NONE"));
+        check_path(json!({"subPathExpr": "a/$(EMPTY)"}), Err("missing value for EMPTY"));
+        check_path(json!({"subPathExpr": "$(NONE)/$(NAME)$(EMPTY)$(NONE)"}), Err("missing value for EMPTY, NONE"));
     }
 
     #[test]

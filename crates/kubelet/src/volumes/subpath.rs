@@ -37,7 +37,7 @@ pub enum SubPathError {
 /// Binds `path` inside `volume` to `place`, making directories that are missing.
 pub fn prepare(volume: &Path, path: &str, place: &Path) -> Result<PathBuf, SubPathError> {
     let relative = Path::new(path);
-    if !relative.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir)) {
+    if path.is_empty() || !relative.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir)) {
         return Err(SubPathError::NotInside(path.to_owned()));
     }
     let error = |action, at: &Path| {
@@ -119,6 +119,7 @@ mod tests {
         fs::create_dir_all(&volume).expect("made");
         std::os::unix::fs::symlink("/etc", volume.join("out")).expect("linked");
         assert!(matches!(prepare(&volume, "../x", &dir.path().join("p")), Err(SubPathError::NotInside(_))));
+        assert!(matches!(prepare(&volume, "", &dir.path().join("p")), Err(SubPathError::NotInside(_))));
         assert!(matches!(prepare(&volume, "out/passwd", &dir.path().join("p")), Err(SubPathError::Io { .. })));
         fs::set_permissions(&volume, fs::Permissions::from_mode(0o2777)).expect("opened");
         assert!(open(&volume, Path::new("a/b")).is_ok());
