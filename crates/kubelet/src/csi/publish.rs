@@ -18,7 +18,7 @@ use super::record::Record;
 use super::volume::{CsiVolume, Lifecycle, Secret, staging};
 use crate::context::Context;
 use crate::pods::spec;
-use crate::volumes::{Fault, Ownership, give_to_group, is_mount_point, selinux_mount_option};
+use crate::volumes::{Fault, Ownership, Ready, give_to_group, is_mount_point, selinux_mount_option};
 
 /// A volume that a pod has.
 #[derive(Clone, Debug)]
@@ -55,7 +55,9 @@ pub async fn publish(context: &Context, pod: &Pod, volume: &CsiVolume) -> Result
     labelled.mount_options.extend(label);
     let volume = &labelled;
     let is_there = is_published(&target).map_err(|err| format!("cannot look at {}: {err}", target.display()))?;
-    if is_there && !(republish && context.csi.is_due(&target, now, REPUBLISH)) {
+    let ready = Ready::of(context, pod, "csi", &volume.name);
+    let is_ready = is_there && ready.is_set();
+    if is_ready && !(republish && context.csi.is_due(&target, now, REPUBLISH)) {
         return Ok(published);
     }
     check_lifecycle(volume, &driver_spec)?;
@@ -80,10 +82,13 @@ pub async fn publish(context: &Context, pod: &Pod, volume: &CsiVolume) -> Result
     let lock = context.csi.lock(&staged);
     let _held = lock.lock().await;
     make_dir(&dir).and_then(|()| record.write(&dir)).map_err(|err| format!("cannot write {}: {err}", dir.display()))?;
+    if !is_ready {
+        ready.clear()?;
+    }
     let staged = asked.stage(&record, is_there).await?;
     asked.publish(&target, staged.as_deref()).await?;
     context.csi.note_publication(&target, now);
-    if !is_there
+    if !is_ready
         && let Some(group) = spec::fs_group(pod).filter(|_| !by_driver)
         && volume.takes_group(driver_spec.fs_group_policy.as_deref())
     {
@@ -91,6 +96,7 @@ pub async fn publish(context: &Context, pod: &Pod, volume: &CsiVolume) -> Result
         let on_root_mismatch = policy == Some("OnRootMismatch");
         give_to_group(&target, Ownership { group, read_only: false, on_root_mismatch }).await?;
     }
+    ready.set()?;
     Ok(published)
 }
 

@@ -2,8 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use api::quantity::Quantity;
@@ -11,6 +10,8 @@ use k8s_openapi::api::core::v1::{EmptyDirVolumeSource, Pod};
 use rustix::mount::{MountFlags, mount};
 
 use super::ownership::{self, Ownership};
+use super::ready::Ready;
+use super::table::is_mount_point;
 use crate::pods::spec;
 use crate::resources::{self, Amounts};
 
@@ -67,44 +68,47 @@ fn only_page_size(pod: &Pod) -> Result<i64, String> {
     }
 }
 
-/// Makes the directory, unless it is there; an error is a message for the user.
-pub fn bring(dir: &Path, medium: &Medium, fs_group: Option<i64>) -> Result<(), String> {
-    let made = !dir.exists();
+/// Makes the directory, unless that was done; an error is a message for the user.
+pub fn bring(dir: &Path, medium: &Medium, fs_group: Option<i64>, ready: &Ready) -> Result<(), String> {
+    let is_there = match medium {
+        Medium::Disk => Ok(dir.is_dir()),
+        Medium::Memory(_) | Medium::HugePages(_) => is_mount_point(dir),
+    };
+    if ready.is_set() && is_there.map_err(|err| format!("cannot look at {}: {err}", dir.display()))? {
+        return Ok(());
+    }
+    ready.clear()?;
     fs::create_dir_all(dir).map_err(|err| format!("cannot create {}: {err}", dir.display()))?;
-    let mounted = match medium {
-        Medium::Disk => false,
+    match medium {
+        Medium::Disk => {}
         Medium::Memory(i64::MAX) => mount_once(dir, "tmpfs", "mode=0777")?,
         Medium::Memory(size) => mount_once(dir, "tmpfs", &format!("mode=0777,size={size}"))?,
         Medium::HugePages(size) => mount_once(dir, "hugetlbfs", &format!("mode=0777,pagesize={size}"))?,
-    };
-    if !made && !mounted {
-        return Ok(());
     }
     // Whoever the containers run as may write here.
     fs::set_permissions(dir, fs::Permissions::from_mode(0o777))
         .map_err(|err| format!("cannot open {}: {err}", dir.display()))?;
-    let Some(group) = fs_group else { return Ok(()) };
-    ownership::apply(dir, Ownership { group, read_only: false, on_root_mismatch: false })
-        .map_err(|err| format!("cannot set the owner of {}: {err}", dir.display()))
+    if let Some(group) = fs_group {
+        ownership::apply(dir, Ownership { group, read_only: false, on_root_mismatch: false })
+            .map_err(|err| format!("cannot set the owner of {}: {err}", dir.display()))?;
+    }
+    ready.set()
 }
 
-/// Mounts a file system unless one is there already; true where it was mounted now.
-pub fn mount_once(dir: &Path, kind: &str, options: &str) -> Result<bool, String> {
-    let is_mounted = || -> io::Result<bool> {
-        let parent = dir.parent().unwrap_or(dir);
-        Ok(fs::metadata(dir)?.dev() != fs::metadata(parent)?.dev())
-    };
-    if is_mounted().map_err(|err| format!("cannot look at {}: {err}", dir.display()))? {
-        return Ok(false);
+/// Mounts a file system unless one is there already.
+pub fn mount_once(dir: &Path, kind: &str, options: &str) -> Result<(), String> {
+    if is_mount_point(dir).map_err(|err| format!("cannot look at {}: {err}", dir.display()))? {
+        return Ok(());
     }
     let options = std::ffi::CString::new(options).map_err(|err| err.to_string())?;
     mount(kind, dir, kind, MountFlags::empty(), Some(options.as_c_str()))
-        .map_err(|err| format!("cannot mount a {kind} at {}: {err}", dir.display()))?;
-    Ok(true)
+        .map_err(|err| format!("cannot mount a {kind} at {}: {err}", dir.display()))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::MetadataExt;
+
     use k8s_openapi::apimachinery::pkg::api::resource::Quantity as ApiQuantity;
     use testkit::pod;
 
@@ -146,5 +150,32 @@ mod tests {
         check(&[("hugepages-1Gi", "1Gi")], "HugePages", None, Ok(Medium::HugePages(1 << 30)));
         check(&[], "HugePages", None, Err("asks for no huge pages"));
         check(&[("hugepages-1Gi", "1Gi"), ("hugepages-2Mi", "2Mi")], "HugePages", None, Err("one size"));
+    }
+
+    #[track_caller]
+    fn check_finished(half_made: impl FnOnce(&Path), medium: &Medium) {
+        let top = tempfile::tempdir().expect("a directory");
+        let (dir, ready) = (top.path().join("volumes/v"), Ready::at(top.path().join("plugins/v")));
+        fs::create_dir_all(&dir).expect("made");
+        half_made(&dir);
+        let attributes = || fs::metadata(&dir).map(|metadata| (metadata.mode() & 0o7777, metadata.gid()));
+        let outcome = bring(&dir, medium, Some(4321), &ready);
+        let made = attributes();
+        // What the pod makes of it afterwards is its own.
+        let changed = fs::set_permissions(&dir, fs::Permissions::from_mode(0o700));
+        let again = bring(&dir, medium, Some(4321), &ready);
+        let kept = attributes();
+        super::super::table::detach(&dir).expect("unmounted");
+        changed.expect("changed");
+        assert_eq!((outcome, again), (Ok(()), Ok(())));
+        assert_eq!((made.expect("there"), kept.expect("there")), ((0o2777, 4321), (0o700, 4321)));
+    }
+
+    #[test]
+    fn what_an_ended_kubelet_left_half_made_is_finished() {
+        check_finished(|_| {}, &Medium::Disk);
+        check_finished(|_| {}, &Medium::Memory(1 << 20));
+        let mounted = |dir: &Path| mount_once(dir, "tmpfs", "mode=0755").expect("mounted");
+        check_finished(mounted, &Medium::Memory(1 << 20));
     }
 }

@@ -39,16 +39,16 @@ pub fn apply(dir: &Path, ownership: Ownership) -> io::Result<()> {
         return Ok(());
     }
     let group = Gid::from_raw(group);
-    give(&root, group, bits)?;
-    if !is_dir(stat.st_mode) {
-        return Ok(());
+    if is_dir(stat.st_mode) {
+        base::walk_tree(dir, |TreeEntry { dir, name, .. }| match open(dir, name) {
+            Ok(inner) => give(&inner, group, bits),
+            // Somebody else who uses the volume has removed it by now.
+            Err(err) if err.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(err) => Err(err),
+        })?;
     }
-    base::walk_tree(dir, |TreeEntry { dir, name, .. }| match open(dir, name) {
-        Ok(inner) => give(&inner, group, bits),
-        // Somebody else who uses the volume has removed it by now.
-        Err(err) if err.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(err) => Err(err),
-    })
+    // Last: it stands for all the others, also when this was broken off.
+    give(&root, group, bits)
 }
 
 fn is_dir(mode: u32) -> bool {
@@ -74,6 +74,8 @@ fn give(file: &OwnedFd, group: Gid, bits: u32) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::{MetadataExt, symlink};
+
+    use rustix::mount::{MountFlags, UnmountFlags};
 
     use super::*;
 
@@ -110,5 +112,21 @@ mod tests {
         ownership.read_only = true;
         apply(&volume, ownership).expect("given");
         check(&volume.join("new"), (4322, 0o640));
+    }
+
+    #[test]
+    fn a_volume_of_which_a_part_cannot_be_given_is_not_taken_for_given() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let stuck = dir.path().join("stuck");
+        fs::create_dir(&stuck).expect("made");
+        rustix::mount::mount("tmpfs", &stuck, "tmpfs", MountFlags::RDONLY, None).expect("mounted");
+        let ownership = Ownership { group: 4321, read_only: false, on_root_mismatch: true };
+        let outcome = apply(dir.path(), ownership);
+        rustix::mount::unmount(&stuck, UnmountFlags::DETACH).expect("unmounted");
+        assert_eq!(outcome.expect_err("refused").kind(), io::ErrorKind::ReadOnlyFilesystem);
+        fs::write(dir.path().join("file"), "x").expect("written");
+        std::os::unix::fs::chown(dir.path().join("file"), None, Some(0)).expect("taken back");
+        apply(dir.path(), ownership).expect("given");
+        assert_eq!(fs::metadata(dir.path().join("file")).expect("there").gid(), 4321);
     }
 }

@@ -13,7 +13,7 @@ use super::iscsi::{self, Disk};
 use super::ownership::Ownership;
 use super::sorts::{Place, blocking};
 use super::table::is_mount_point;
-use super::{Fault, give_to_group, host_path};
+use super::{Fault, Ready, give_to_group, host_path};
 use crate::context::Context;
 use crate::csi::{self, CsiVolume};
 use crate::pods::spec;
@@ -104,20 +104,23 @@ async fn local(
     let target = target(context, pod, "local-volume", name)?;
     let is_there = is_mount_point(&target).map_err(|err| format!("cannot look at {}: {err}", target.display()))?;
     let place = Place { relabel: !bound.read_only, ..Place::at(target.clone()) };
-    if is_there {
+    let ready = Ready::of(context, pod, "local-volume", name);
+    if is_there && ready.is_set() {
         return Ok(place);
     }
-    if is_disk {
+    ready.clear()?;
+    if !is_there && is_disk {
         let options = options(&bound.volume, bound.read_only);
         let kind = source.fs_type.as_deref().unwrap_or_default();
         context.programs.format_and_mount(&source.path, &target, kind, &options).await?;
-    } else {
+    } else if !is_there {
         let to = target.clone();
         let bind =
             move || rustix::mount::mount_bind_recursive(&path, &to).map_err(|err| format!("mount failed: {err}"));
         blocking(bind).await?;
     }
     own(pod, &target, bound.read_only).await?;
+    ready.set()?;
     Ok(place)
 }
 

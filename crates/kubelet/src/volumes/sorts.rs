@@ -10,7 +10,7 @@ use super::claims::Bound;
 use super::empty_dir::{self, Medium};
 use super::ownership::{self, Ownership};
 use super::payload::{self, Payload};
-use super::{Fault, atomic, iscsi, persistent, volume_dir};
+use super::{Fault, Ready, atomic, iscsi, persistent, volume_dir};
 use crate::context::Context;
 use crate::csi::{self, CsiVolume, Published};
 use crate::pods::{References, spec};
@@ -55,8 +55,8 @@ pub async fn bring(
     if let Some(source) = &volume.empty_dir {
         let dir = volume_dir(context, pod, "empty-dir", volume);
         let medium = Medium::of(pod, source, &context.allocatable())?;
-        let made = dir.clone();
-        blocking(move || empty_dir::bring(&made, &medium, fs_group)).await?;
+        let (made, ready) = (dir.clone(), Ready::of(context, pod, "empty-dir", &volume.name));
+        blocking(move || empty_dir::bring(&made, &medium, fs_group, &ready)).await?;
         return Ok(Place::of_pods(dir));
     }
     if let Some(source) = &volume.host_path {

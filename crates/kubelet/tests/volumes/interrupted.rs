@@ -1,8 +1,10 @@
 //! Kubelets that end in the middle of bringing or taking volumes, and pods that are gone when the next one starts.
 
+use std::os::unix::fs::{MetadataExt, chown};
+
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::DeleteParams;
-use serde_json::json;
+use serde_json::{Value, json};
 use testkit::Maker;
 
 use super::super::Stage;
@@ -69,4 +71,35 @@ async fn what_was_half_brought_or_half_taken_goes_with_the_next_kubelet() {
     check("NodePublishVolume", false, &both).await;
     check("NodeUnpublishVolume", true, &both).await;
     check("NodeUnstageVolume", true, &both[1..]).await;
+}
+
+/// A kubelet is ended between the mount of a volume and its group: the next one gives it to the group.
+async fn check_group(mode: &str, volume: Value, place: &str) {
+    let mut stage = Stage::new(&["image:1"]).await;
+    stage.csi_driver(json!({"attachRequired": false})).await;
+    let disk = stage.dir.path().join("disk");
+    std::fs::create_dir(&disk).expect("made");
+    let volume = if volume.is_null() { json!({"local": {"path": disk}}) } else { volume };
+    stage.claim(mode, volume).await;
+    let _driver = stage.driver(&ALL);
+    let with_group = claimed("web").with(|pod| {
+        let security = &mut pod.spec.as_mut().expect("a specification").security_context;
+        security.get_or_insert_default().fs_group = Some(4321);
+    });
+    stage.create(with_group).await;
+    stage.until_phase("web", "Running").await;
+    stage.stop().await;
+    let pod = stage.kubelet_dir().join("pods/uid-web");
+    let place = pod.join("volumes").join(place);
+    std::fs::remove_dir_all(pod.join("plugins")).expect("the kubelet's marks");
+    chown(&place, None, Some(0)).expect("taken back");
+    stage.start();
+    let group = async || std::fs::metadata(&place).ok().filter(|metadata| metadata.gid() == 4321);
+    stage.until("the group", group).await;
+}
+
+#[tokio::test]
+async fn a_volume_that_was_mounted_and_no_more_is_given_to_its_group_by_the_next_kubelet() {
+    check_group("ReadWriteOnce", source(), "kubernetes.io~csi/pv/mount").await;
+    check_group("ReadWriteOnce", Value::Null, "kubernetes.io~local-volume/pv").await;
 }

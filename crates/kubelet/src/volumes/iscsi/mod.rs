@@ -18,6 +18,7 @@ use kube::Api;
 
 use super::helper::Programs;
 use super::persistent::{own, target};
+use super::ready::Ready;
 use super::sorts::{Place, blocking};
 use super::table::{detach, is_mount_point, is_mounted_elsewhere};
 use crate::context::Context;
@@ -56,12 +57,15 @@ pub async fn bring(context: &Context, pod: &Pod, name: &str, disk: &Disk, used: 
     let target = target(context, pod, "iscsi", name)?;
     let mut place = Place::at(target.clone());
     (place.read_only, place.relabel) = (used.read_only, !used.read_only);
-    if is_mount_point(&target).map_err(|err| format!("cannot look at {}: {err}", target.display()))? {
+    let ready = Ready::of(context, pod, "iscsi", name);
+    let is_there = is_mount_point(&target).map_err(|err| format!("cannot look at {}: {err}", target.display()))?;
+    if is_there && ready.is_set() {
         return Ok(place);
     }
+    ready.clear()?;
     let lock = context.targets.lock(&disk.iqn);
     let _held = lock.lock().await;
-    if !is_mount_point(&dir).map_err(|err| format!("cannot look at {}: {err}", dir.display()))? {
+    if !is_there && !is_mount_point(&dir).map_err(|err| format!("cannot look at {}: {err}", dir.display()))? {
         let device = attach(context, pod, &dir, disk, used).await?;
         // It is the node's: what one pod may only read, another one may write.
         context.programs.format_and_mount(&device.to_string_lossy(), &dir, &used.fs_type, &used.options).await?;
@@ -70,12 +74,16 @@ pub async fn bring(context: &Context, pod: &Pod, name: &str, disk: &Disk, used: 
     let (from, to) = (dir.clone(), target.clone());
     blocking(move || bind(&from, &to, read_only).map_err(|err| format!("mount failed: {err}"))).await?;
     own(pod, &target, read_only).await?;
+    ready.set()?;
     Ok(place)
 }
 
+/// What of it was done before a kubelet was ended is not done again.
 fn bind(from: &Path, to: &Path, read_only: bool) -> io::Result<()> {
     use rustix::mount::{MountFlags, MountPropagationFlags, mount_bind, mount_change, mount_remount};
-    mount_bind(from, to)?;
+    if !is_mount_point(to)? {
+        mount_bind(from, to)?;
+    }
     mount_change(to, MountPropagationFlags::DOWNSTREAM)?;
     if read_only {
         mount_remount(to, MountFlags::BIND | MountFlags::RDONLY, "")?;
