@@ -203,9 +203,7 @@ fn value_from(
         return Ok(Some(pod_field(pod, &field.field_path, inputs.fields)?));
     }
     if let Some(selector) = &source.resource_field_ref {
-        let named = selector.container_name.as_deref().and_then(|name| spec::container(pod, name));
-        let container = named.as_ref().unwrap_or(container);
-        return Ok(Some(resource_field(container, selector, inputs.fields)?));
+        return Ok(Some(resource_field(pod, Some(container), selector, inputs.fields)?));
     }
     if let Some(reference) = &source.config_map_key_ref {
         let optional = reference.optional == Some(true);

@@ -116,9 +116,7 @@ pub fn downward_api(
         let text = if let Some(field) = &item.field_ref {
             pod_field(pod, &field.field_path, &fields).map_err(|err| err.to_string())?
         } else if let Some(selector) = &item.resource_field_ref {
-            let name = selector.container_name.as_deref().unwrap_or_default();
-            let container = spec::container(pod, name).ok_or_else(|| format!("container {name} not found"))?;
-            resource_field(&container, selector, &fields).map_err(|err| err.to_string())?
+            resource_field(pod, None, selector, &fields).map_err(|err| err.to_string())?
         } else {
             continue;
         };
