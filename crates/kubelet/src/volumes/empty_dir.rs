@@ -7,8 +7,8 @@ use std::path::Path;
 
 use api::quantity::Quantity;
 use k8s_openapi::api::core::v1::{EmptyDirVolumeSource, Pod};
-use rustix::mount::{MountFlags, mount};
 
+use super::memory::{mount_huge_pages, mount_tmpfs};
 use super::ownership::{self, Ownership};
 use super::ready::Ready;
 use super::table::is_mount_point;
@@ -21,7 +21,7 @@ pub enum Medium {
     /// On the node's disk.
     Disk,
     /// In memory, up to so many bytes.
-    Memory(i64),
+    Memory(Option<i64>),
     /// In huge pages of so many bytes.
     HugePages(i64),
 }
@@ -37,7 +37,7 @@ impl Medium {
                 let of_pod = resources::pod_limits(pod).get("memory").copied();
                 let all = [of_node, of_pod, size_limit(source)?];
                 let size = all.into_iter().flatten().filter(|bytes| *bytes > 0).min();
-                Ok(Self::Memory(size.unwrap_or(i64::MAX)))
+                Ok(Self::Memory(size))
             }
             "HugePages" => only_page_size(pod).map(Self::HugePages),
             medium => match medium.strip_prefix("HugePages-").map(Quantity::parse) {
@@ -81,9 +81,8 @@ pub fn bring(dir: &Path, medium: &Medium, fs_group: Option<i64>, ready: &Ready) 
     fs::create_dir_all(dir).map_err(|err| format!("cannot create {}: {err}", dir.display()))?;
     match medium {
         Medium::Disk => {}
-        Medium::Memory(i64::MAX) => mount_once(dir, "tmpfs", "mode=0777")?,
-        Medium::Memory(size) => mount_once(dir, "tmpfs", &format!("mode=0777,size={size}"))?,
-        Medium::HugePages(size) => mount_once(dir, "hugetlbfs", &format!("mode=0777,pagesize={size}"))?,
+        Medium::Memory(size) => mount_tmpfs(dir, *size)?,
+        Medium::HugePages(size) => mount_huge_pages(dir, *size)?,
     }
     // Whoever the containers run as may write here.
     fs::set_permissions(dir, fs::Permissions::from_mode(0o777))
@@ -93,16 +92,6 @@ pub fn bring(dir: &Path, medium: &Medium, fs_group: Option<i64>, ready: &Ready) 
             .map_err(|err| format!("cannot set the owner of {}: {err}", dir.display()))?;
     }
     ready.set()
-}
-
-/// Mounts a file system unless one is there already.
-pub fn mount_once(dir: &Path, kind: &str, options: &str) -> Result<(), String> {
-    if is_mount_point(dir).map_err(|err| format!("cannot look at {}: {err}", dir.display()))? {
-        return Ok(());
-    }
-    let options = std::ffi::CString::new(options).map_err(|err| err.to_string())?;
-    mount(kind, dir, kind, MountFlags::empty(), Some(options.as_c_str()))
-        .map_err(|err| format!("cannot mount a {kind} at {}: {err}", dir.display()))
 }
 
 #[cfg(test)]
@@ -136,11 +125,11 @@ mod tests {
     #[test]
     fn a_volume_in_memory_is_as_large_as_volume_pod_and_node_allow() {
         check(&[], "", Some("1Mi"), Ok(Medium::Disk));
-        check(&[], "Memory", None, Ok(Medium::Memory(1 << 30)));
-        check(&[], "Memory", Some("2Gi"), Ok(Medium::Memory(1 << 30)));
-        check(&[("memory", "1Mi")], "Memory", None, Ok(Medium::Memory(1 << 20)));
-        check(&[("memory", "1Mi")], "Memory", Some("512Ki"), Ok(Medium::Memory(1 << 19)));
-        check(&[], "Memory", Some("0"), Ok(Medium::Memory(1 << 30)));
+        check(&[], "Memory", None, Ok(Medium::Memory(Some(1 << 30))));
+        check(&[], "Memory", Some("2Gi"), Ok(Medium::Memory(Some(1 << 30))));
+        check(&[("memory", "1Mi")], "Memory", None, Ok(Medium::Memory(Some(1 << 20))));
+        check(&[("memory", "1Mi")], "Memory", Some("512Ki"), Ok(Medium::Memory(Some(1 << 19))));
+        check(&[], "Memory", Some("0"), Ok(Medium::Memory(Some(1 << 30))));
         check(&[], "Tape", None, Err("unknown storage medium \"Tape\""));
     }
 
@@ -174,8 +163,8 @@ mod tests {
     #[test]
     fn what_an_ended_kubelet_left_half_made_is_finished() {
         check_finished(|_| {}, &Medium::Disk);
-        check_finished(|_| {}, &Medium::Memory(1 << 20));
-        let mounted = |dir: &Path| mount_once(dir, "tmpfs", "mode=0755").expect("mounted");
-        check_finished(mounted, &Medium::Memory(1 << 20));
+        check_finished(|_| {}, &Medium::Memory(Some(1 << 20)));
+        let mounted = |dir: &Path| mount_tmpfs(dir, None).expect("mounted");
+        check_finished(mounted, &Medium::Memory(Some(1 << 20)));
     }
 }

@@ -10,6 +10,7 @@ mod empty_dir;
 mod helper;
 mod host_path;
 mod iscsi;
+mod memory;
 mod mounts;
 mod ownership;
 mod payload;

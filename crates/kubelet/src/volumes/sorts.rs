@@ -8,6 +8,7 @@ use k8s_openapi::api::core::v1::{Pod, Volume};
 
 use super::claims::Bound;
 use super::empty_dir::{self, Medium};
+use super::memory::mount_tmpfs;
 use super::ownership::{self, Ownership};
 use super::payload::{self, Payload};
 use super::{Fault, Ready, atomic, iscsi, persistent, volume_dir};
@@ -136,7 +137,7 @@ pub async fn blocking(work: impl FnOnce() -> Result<(), String> + Send + 'static
 fn write(dir: &Path, payload: &Payload, in_memory: bool, fs_group: Option<i64>, now: Timestamp) -> Result<(), String> {
     fs::create_dir_all(dir).map_err(|err| format!("cannot create {}: {err}", dir.display()))?;
     if in_memory {
-        empty_dir::mount_once(dir, "tmpfs", "mode=0777")?;
+        mount_tmpfs(dir, None)?;
     }
     let own = || match fs_group {
         Some(group) => ownership::apply(dir, Ownership { group, read_only: true, on_root_mismatch: false }),
