@@ -115,13 +115,13 @@ pub fn resource_field(
     Ok(amount.div_euclid(divisor).saturating_add(i64::from(amount.rem_euclid(divisor) > 0)).to_string())
 }
 
-/// What a container without a limit can have at most: what its pod can, and what the node can give.
+/// What stands in for a limit that a container does not have: the pod's, or what the node can give.
 fn bound(pod: &Pod, name: &str, context: &FieldContext<'_>) -> Option<i64> {
     // Nobody has huge pages who does not ask for them.
     let of_node = context.allocatable.get(name).copied().filter(|_| !name.starts_with("hugepages-"))?;
     let of_pod = spec::spec(pod).resources.as_ref().and_then(|resources| resources.limits.as_ref());
     let of_pod = container_amount(of_pod, name).filter(|amount| *amount > 0);
-    Some(of_pod.map_or(of_node, |of_pod| of_pod.min(of_node)))
+    Some(of_pod.unwrap_or(of_node))
 }
 
 #[cfg(test)]
@@ -156,7 +156,7 @@ mod tests {
         check(limits("cpu", "2"), limits("cpu", "500m"), cpu.clone(), Ok("500"));
         check(limits("cpu", "2"), limits("memory", "1Gi"), cpu.clone(), Ok("2000"));
         check(limits("cpu", "2"), limits("cpu", "0"), cpu.clone(), Ok("2000"));
-        check(limits("cpu", "32"), json!({}), cpu.clone(), Ok("4000"));
+        check(limits("cpu", "32"), json!({}), cpu.clone(), Ok("32000"));
         check(json!(null), json!({}), cpu, Ok("4000"));
         let memory = json!({"resource": "limits.memory", "divisor": "1Mi"});
         check(limits("memory", "1Gi"), json!({}), memory.clone(), Ok("1024"));
@@ -164,6 +164,7 @@ mod tests {
         check(json!(null), json!({}), json!({"resource": "limits.ephemeral-storage", "divisor": "1Gi"}), Ok("1024"));
         // Nobody has huge pages who does not ask for them.
         check(json!(null), json!({}), json!({"resource": "limits.hugepages-2Mi"}), Ok("0"));
+        check(limits("hugepages-2Mi", "2Mi"), json!({}), json!({"resource": "limits.hugepages-2Mi"}), Ok("0"));
     }
 
     #[test]
