@@ -126,10 +126,10 @@ impl Drivers {
         found.ok_or_else(|| format!("driver name {name} not found in the list of registered CSI drivers"))
     }
 
-    /// What the cluster says of a driver; what upstream assumes where it says nothing.
-    pub async fn spec(&self, name: &str) -> CSIDriverSpec {
+    /// What the cluster says of a driver, if anything.
+    pub async fn spec(&self, name: &str) -> Option<CSIDriverSpec> {
         self.objects.synced().await;
-        self.objects.lister().get(None, name).map(|object| object.spec.clone()).unwrap_or_default()
+        self.objects.lister().get(None, name).map(|object| object.spec.clone())
     }
 
     /// Tells when drivers come and go.

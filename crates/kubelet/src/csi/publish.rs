@@ -6,6 +6,7 @@ use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
+use api::field::quote;
 use k8s_openapi::api::core::v1::{Pod, Secret as ApiSecret};
 use k8s_openapi::api::storage::v1::CSIDriverSpec;
 use kube::Api;
@@ -43,7 +44,8 @@ pub fn pod_dir(context: &Context, uid: &str, name: &str) -> PathBuf {
 pub async fn publish(context: &Context, pod: &Pod, volume: &CsiVolume) -> Result<Published, Fault> {
     let dir = pod_dir(context, spec::uid(pod), &volume.name);
     let target = dir.join(if volume.is_block { "dev" } else { "mount" });
-    let driver_spec = context.csi.spec(&volume.driver).await;
+    let known = context.csi.spec(&volume.driver).await;
+    let driver_spec = known.clone().unwrap_or_default();
     let republish = driver_spec.requires_republish == Some(true);
     let now = context.env.now();
     let refresh_at = if republish { now.checked_add(REPUBLISH).ok() } else { None };
@@ -60,7 +62,7 @@ pub async fn publish(context: &Context, pod: &Pod, volume: &CsiVolume) -> Result
     if is_ready && !(republish && context.csi.is_due(&target, now, REPUBLISH)) {
         return Ok(published);
     }
-    check_lifecycle(volume, &driver_spec)?;
+    check_lifecycle(volume, known.as_ref())?;
     let driver = context.csi.wait(&volume.driver).await?;
     let needs_attachment = volume.lifecycle == Lifecycle::Persistent && driver_spec.attach_required != Some(false);
     let record = Record {
@@ -111,14 +113,19 @@ fn is_published(target: &Path) -> io::Result<bool> {
     }
 }
 
-fn check_lifecycle(volume: &CsiVolume, spec: &CSIDriverSpec) -> Result<(), String> {
+/// Whether a driver has volumes of this kind; what the cluster does not know has volumes that stay.
+fn check_lifecycle(volume: &CsiVolume, spec: Option<&CSIDriverSpec>) -> Result<(), String> {
     let wanted = volume.lifecycle.as_str();
-    let modes = spec.volume_lifecycle_modes.clone().unwrap_or_else(|| vec!["Persistent".to_owned()]);
+    let persistent = || vec![Lifecycle::Persistent.as_str().to_owned()];
+    let modes = spec.and_then(|spec| spec.volume_lifecycle_modes.clone()).unwrap_or_else(persistent);
     if modes.iter().any(|mode| mode == wanted) {
         return Ok(());
     }
-    let driver = &volume.driver;
-    Err(format!("volume mode {wanted:?} not supported by driver {driver} (only supports {modes:?})"))
+    let supported = match spec {
+        None => "no CSIDriver object".to_owned(),
+        Some(_) => format!("only supports [{}]", modes.iter().map(|mode| quote(mode)).collect::<Vec<_>>().join(" ")),
+    };
+    Err(format!("volume mode {} not supported by driver {} ({supported})", quote(wanted), volume.driver))
 }
 
 fn make_dir(dir: &Path) -> io::Result<()> {
@@ -240,4 +247,26 @@ fn pod_info(pod: &Pod, lifecycle: Lifecycle) -> Texts {
 /// A path as drivers take it.
 pub fn text(path: &Path) -> String {
     path.to_string_lossy().into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::api::core::v1::CSIVolumeSource;
+    use testkit::pod;
+
+    use super::*;
+
+    #[test]
+    fn what_a_driver_does_not_support_is_said_as_upstream_does() {
+        let volume = CsiVolume::inline(&pod("web").build(), "v", &CSIVolumeSource::default());
+        let said = |modes: &[&str]| {
+            let modes = modes.iter().map(|mode| (*mode).to_owned()).collect();
+            let spec = CSIDriverSpec { volume_lifecycle_modes: Some(modes), ..CSIDriverSpec::default() };
+            check_lifecycle(&volume, Some(&spec))
+        };
+        assert_eq!(said(&["Persistent", "Ephemeral"]), Ok(()));
+        let start = "volume mode \"Ephemeral\" not supported by driver ";
+        assert_eq!(said(&["Persistent", "Other"]), Err(format!("{start} (only supports [\"Persistent\" \"Other\"])")));
+        assert_eq!(check_lifecycle(&volume, None), Err(format!("{start} (no CSIDriver object)")));
+    }
 }

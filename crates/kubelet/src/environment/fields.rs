@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use api::field::quote;
 use api::quantity::Quantity;
 use k8s_openapi::api::core::v1::{Container, Pod, ResourceFieldSelector};
 
@@ -72,7 +73,7 @@ fn subscript(path: &str) -> Option<(&str, &str)> {
 
 /// A map as a file: one `key="value"` a line, in the order of the keys.
 fn lines(map: Option<&BTreeMap<String, String>>) -> String {
-    let lines: Vec<String> = map.into_iter().flatten().map(|(key, value)| format!("{key}={value:?}")).collect();
+    let lines: Vec<String> = map.into_iter().flatten().map(|(key, value)| format!("{key}={}", quote(value))).collect();
     lines.join("\n")
 }
 
@@ -182,5 +183,12 @@ mod tests {
         check(json!(null), own.clone(), of("a"), Ok("1"));
         check(json!(null), own.clone(), of("b"), Ok("4"));
         check(json!(null), own, of("c"), Err("container c not found"));
+    }
+
+    #[test]
+    fn labels_are_quoted_as_upstream_does() {
+        let labels = [("a", "plain"), ("b", "say \"no\"\n\u{7f}'\u{e9}")];
+        let labels = labels.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
+        assert_eq!(lines(Some(&labels)), "a=\"plain\"\nb=\"say \\\"no\\\"\\n\\x7f'\u{e9}\"");
     }
 }

@@ -43,7 +43,7 @@ pub fn mode(mode: Option<i32>) -> u32 {
 pub async fn config_map(source: &ConfigMapVolumeSource, references: &References) -> Result<Payload, String> {
     let optional = source.optional == Some(true);
     let data = config_map_data(&source.name, optional, references).await?;
-    select(data, source.items.as_deref(), mode(source.default_mode), optional)
+    select(data, "config", source.items.as_deref(), mode(source.default_mode), optional)
 }
 
 /// The files of a Secret volume.
@@ -51,7 +51,7 @@ pub async fn secret(source: &SecretVolumeSource, references: &References) -> Res
     let optional = source.optional == Some(true);
     let name = source.secret_name.as_deref().unwrap_or_default();
     let data = secret_data(name, optional, references).await?;
-    select(data, source.items.as_deref(), mode(source.default_mode), optional)
+    select(data, "secret", source.items.as_deref(), mode(source.default_mode), optional)
 }
 
 type Data = BTreeMap<String, Vec<u8>>;
@@ -84,8 +84,14 @@ fn of_secret(object: &Secret) -> Data {
     object.data.iter().flatten().map(|(key, value)| (key.clone(), value.0.clone())).collect()
 }
 
-/// All keys, or those that are listed, under their paths.
-fn select(data: Data, items: Option<&[KeyToPath]>, default_mode: u32, optional: bool) -> Result<Payload, String> {
+/// All keys, or those that are listed, under their paths; `of` is what they are keys of, for the user.
+fn select(
+    data: Data,
+    of: &str,
+    items: Option<&[KeyToPath]>,
+    default_mode: u32,
+    optional: bool,
+) -> Result<Payload, String> {
     let Some(items) = items.filter(|items| !items.is_empty()) else {
         return Ok(data.into_iter().map(|(key, data)| (key, File::new(data, default_mode))).collect());
     };
@@ -97,7 +103,7 @@ fn select(data: Data, items: Option<&[KeyToPath]>, default_mode: u32, optional: 
                 payload.insert(item.path.clone(), File::new(data.clone(), mode));
             }
             None if optional => {}
-            None => return Err(format!("references non-existent config key: {}", item.key)),
+            None => return Err(format!("references non-existent {of} key: {}", item.key)),
         }
     }
     Ok(payload)
@@ -146,12 +152,12 @@ pub async fn projected(
         if let Some(source) = &source.config_map {
             let optional = source.optional == Some(true);
             let data = config_map_data(&source.name, optional, references).await?;
-            payload.extend(select(data, source.items.as_deref(), default_mode, optional)?);
+            payload.extend(select(data, "config", source.items.as_deref(), default_mode, optional)?);
         }
         if let Some(source) = &source.secret {
             let optional = source.optional == Some(true);
             let data = secret_data(&source.name, optional, references).await?;
-            payload.extend(select(data, source.items.as_deref(), default_mode, optional)?);
+            payload.extend(select(data, "secret", source.items.as_deref(), default_mode, optional)?);
         }
         if let Some(source) = &source.downward_api {
             payload.extend(downward_api(context, pod, source.items.as_deref(), default_mode)?);
@@ -208,6 +214,7 @@ fn only_user(pod: &Pod) -> Option<u32> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
     use testkit::pod;
 
     use super::*;
@@ -234,5 +241,24 @@ mod tests {
         check_user(&[Some(8), None], Some(8), Some(8));
         check_user(&[Some(8), None], Some(7), None);
         check_user(&[Some(8), None, Some(8)], None, None);
+    }
+
+    #[track_caller]
+    fn check_keys(items: serde_json::Value, optional: bool, expected: Result<&[(&str, u32)], &str>) {
+        let data = [("a", "1"), ("b", "2")].map(|(key, value)| (key.to_owned(), value.into())).into();
+        let items: Vec<KeyToPath> = serde_json::from_value(items).expect("items");
+        let payload = select(data, "secret", Some(&items), 0o640, optional);
+        let files =
+            payload.map(|payload| payload.into_iter().map(|(path, file)| (path, file.mode)).collect::<Vec<_>>());
+        let expected = expected.map(|files| files.iter().map(|(path, mode)| ((*path).to_owned(), *mode)).collect());
+        assert_eq!(files, expected.map_err(str::to_owned));
+    }
+
+    #[test]
+    fn keys_are_taken_under_their_paths_or_missed() {
+        check_keys(json!([]), false, Ok(&[("a", 0o640), ("b", 0o640)]));
+        check_keys(json!([{"key": "a", "path": "x/y", "mode": 0o400}]), false, Ok(&[("x/y", 0o400)]));
+        check_keys(json!([{"key": "c", "path": "x"}]), true, Ok(&[]));
+        check_keys(json!([{"key": "c", "path": "x"}]), false, Err("references non-existent secret key: c"));
     }
 }

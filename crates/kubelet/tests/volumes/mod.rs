@@ -306,7 +306,8 @@ async fn a_volume_is_made_for_a_pod_with_what_its_driver_wants_to_know() {
     stage.make::<Secret>(secret).await;
     let inline = json!({"csi": {"driver": DRIVER, "readOnly": true, "nodePublishSecretRef": {"name": "key"}}});
     stage.create(with_volume("web", inline)).await;
-    stage.events_say("only supports [\"Persistent\"]").await;
+    let unsupported = format!("volume mode \"Ephemeral\" not supported by driver {DRIVER}");
+    stage.events_say(&format!("{unsupported} (no CSIDriver object)")).await;
     let modes = json!({"volumeLifecycleModes": ["Ephemeral"], "podInfoOnMount": true});
     stage.csi_driver(modes).await;
     stage.events_say("not found in the list of registered CSI drivers").await;
