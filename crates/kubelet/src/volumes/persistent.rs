@@ -58,7 +58,8 @@ fn options(volume: &PersistentVolume, read_only: bool) -> Vec<String> {
 async fn driven(context: &Context, pod: &Pod, volume: &Volume, bound: &Bound, csi: &CsiVolume) -> Result<Place, Fault> {
     let csi = &CsiVolume { name_in_pod: volume.name.clone(), ..csi.clone() };
     let published = csi::publish(context, pod, csi).await?;
-    let mut place = Place { relabel: published.relabel, ..Place::at(published.path.clone()) };
+    let (relabel, read_only) = (published.relabel, csi.read_only);
+    let mut place = Place { relabel, read_only, ..Place::at(published.path.clone()) };
     // A claim that grows is found by looking.
     let look = context.env.now().checked_add(KEEP).ok();
     place.refresh_at = [published.refresh_at, look].into_iter().flatten().min();

@@ -316,6 +316,9 @@ async fn a_volume_is_made_for_a_pod_with_what_its_driver_wants_to_know() {
     assert_eq!(driver.calls().len(), 1, "what is made for a pod is not staged: {:?}", driver.calls());
     let published = driver.published().expect("published");
     assert!(published.readonly && published.volume_id.starts_with("csi-"), "{published:?}");
+    let config = stage.runtime.config("a").expect("made");
+    let mount = config.mounts.iter().find(|mount| mount.container_path == "/v").expect("mounted");
+    assert!(mount.readonly, "{mount:?}");
     assert_eq!(published.secrets["user"], "me");
     assert_eq!(published.volume_context["csi.storage.k8s.io/ephemeral"], "true");
     assert_eq!(published.volume_context["csi.storage.k8s.io/pod.uid"], "uid-web");
