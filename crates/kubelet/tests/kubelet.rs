@@ -54,6 +54,8 @@ struct Stage {
     configuration: ConfigurationSources,
     /// The bus of logind, and the directory of its configuration.
     bus: Option<(String, PathBuf)>,
+    /// Its clock and its random numbers, over restarts.
+    env: Env,
     kubelet: Option<(DrainTrigger, Tasks)>,
     _runtime: (DrainTrigger, Tasks),
 }
@@ -93,6 +95,7 @@ impl Stage {
             configure,
             configuration,
             bus: None,
+            env: Env::simulated(Env::system().now(), 1),
             kubelet,
             _runtime,
         };
@@ -135,12 +138,19 @@ impl Stage {
             (config.shutdown.bus, config.shutdown.logind_conf_dir) = (Some(bus), conf_dir);
         }
         (self.configure)(&mut config);
-        let kubelet = Kubelet::build(config, self.client.clone(), Env::system()).expect("built");
+        let kubelet = Kubelet::build(config, self.client.clone(), self.env.clone()).expect("built");
         self.port = kubelet.port();
         let (trigger, drain) = base::drain();
         let mut tasks = Tasks::new();
         tasks.spawn_fallible("kubelet", async move { kubelet.run(drain).await });
         self.kubelet = Some((trigger, tasks));
+    }
+
+    /// Lets time pass for everything that is in this process.
+    async fn pass(&self, time: Duration) {
+        tokio::time::pause();
+        tokio::time::advance(time).await;
+        tokio::time::resume();
     }
 
     fn kubelet_dir(&self) -> PathBuf {

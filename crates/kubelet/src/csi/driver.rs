@@ -9,6 +9,7 @@ use base::Env;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::storage::v1::{CSIDriver, CSIDriverSpec};
 use tokio::sync::watch;
+use tonic::Status;
 
 use super::attach::Attachments;
 use super::messages::{
@@ -41,7 +42,12 @@ impl Driver {
 
     /// Has it do something; an error is a message for the user.
     pub async fn act<M: Call>(&self, message: M) -> Result<M::Answer, String> {
-        self.connection.call(message, ACTION).await.map_err(|status| describe(&status))
+        self.try_to(message).await.map_err(|status| describe(&status))
+    }
+
+    /// The same where it matters how it fails.
+    pub async fn try_to<M: Call>(&self, message: M) -> Result<M::Answer, Status> {
+        self.connection.call(message, ACTION).await
     }
 
     /// What the node is to it.
@@ -84,6 +90,8 @@ pub struct Drivers {
     locks: Mutex<HashMap<PathBuf, std::sync::Weak<tokio::sync::Mutex<()>>>>,
     /// When volumes were last published whose drivers want to be asked again.
     publications: Mutex<HashMap<PathBuf, Timestamp>>,
+    /// The sizes that the node has of volumes, by their unique names, in bytes.
+    sizes: Mutex<HashMap<String, i64>>,
     /// Volumes that have to be attached to the node.
     pub attachments: Attachments,
 }
@@ -92,7 +100,8 @@ impl Drivers {
     /// No drivers yet.
     pub fn new(env: Env, objects: client::Informer<CSIDriver>, attachments: Attachments) -> Self {
         let registered = watch::channel(BTreeMap::new()).0;
-        Self { env, registered, objects, locks: Mutex::default(), publications: Mutex::default(), attachments }
+        let (locks, publications, sizes) = (Mutex::default(), Mutex::default(), Mutex::default());
+        Self { env, registered, objects, locks, publications, sizes, attachments }
     }
 
     /// Adds a driver, in place of one of the same name.
@@ -170,6 +179,25 @@ impl Drivers {
     /// Forgets a volume that is gone.
     pub fn forget_publication(&self, target: &Path) {
         self.publications().remove(target);
+    }
+
+    fn sizes(&self) -> std::sync::MutexGuard<'_, HashMap<String, i64>> {
+        self.sizes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The size that the node has of a volume: `first`, in bytes, where nothing is known.
+    pub fn size(&self, volume: &str, first: i64) -> i64 {
+        *self.sizes().entry(volume.to_owned()).or_insert(first)
+    }
+
+    /// Takes note that the node has that much of a volume.
+    pub fn note_size(&self, volume: &str, size: i64) {
+        self.sizes().insert(volume.to_owned(), size);
+    }
+
+    /// Forgets the size of a volume that is gone from the node.
+    pub fn forget_size(&self, volume: &str) {
+        self.sizes().remove(volume);
     }
 
     /// The lock of the volume at a path.

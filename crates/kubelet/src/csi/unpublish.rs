@@ -4,6 +4,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
+use super::attach::unique_name;
 use super::messages::{Capability, NodeUnpublishVolumeRequest, NodeUnstageVolumeRequest};
 use super::publish::text;
 use super::record::{Record, ignore_missing};
@@ -23,6 +24,7 @@ pub async fn unpublish_pod(context: &Context, uid: &str) -> Result<(), String> {
         unpublish(context, &dir, &record).await?;
         if !is_used(context, &record).map_err(|err| format!("cannot look for users of a volume: {err}"))? {
             unstage(context, &record).await?;
+            context.csi.forget_size(&unique_name(&record.driver_name, &record.volume_handle));
         }
     }
     Ok(())

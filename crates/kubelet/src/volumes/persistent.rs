@@ -66,7 +66,8 @@ async fn driven(context: &Context, pod: &Pod, volume: &Volume, bound: &Bound, cs
     match csi::expand(context, &bound.claim, &bound.volume, csi, &published.path).await {
         Ok(true) => {
             context.claims.outdate(spec::uid(pod), &volume.name);
-            let message = "MountVolume.NodeExpandVolume succeeded for volume".to_owned();
+            let (name, node) = (bound.name(), &context.config.node_name);
+            let message = format!("MountVolume.NodeExpandVolume succeeded for volume \"{name}\" {node}");
             context.event(pod, None, client::EventType::Normal, "FileSystemResizeSuccessful", message);
         }
         Ok(false) => {}

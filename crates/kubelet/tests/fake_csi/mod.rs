@@ -19,7 +19,7 @@ use plugin_api::registration::RegistrationStatus;
 use plugin_api::registration::registration_server::RegistrationServer;
 use testkit::{Registrant, listen};
 use tonic::transport::Server;
-use tonic::{Request, Response, Status};
+use tonic::{Code, Request, Response, Status};
 
 pub const DRIVER: &str = "fake.csi.example.com";
 
@@ -44,8 +44,8 @@ struct State {
     staged: Vec<NodeStageVolumeRequest>,
     /// How many more volumes the node can have than usual.
     more: i64,
-    /// The method that fails.
-    failing: Option<&'static str>,
+    /// The method that fails, and how.
+    failing: Option<(&'static str, Code)>,
 }
 
 impl FakeDriver {
@@ -108,7 +108,12 @@ impl FakeDriver {
 
     /// Lets a method fail from now on, or none.
     pub fn fail(&self, method: Option<&'static str>) {
-        self.state().failing = method;
+        self.state().failing = method.map(|method| (method, Code::Internal));
+    }
+
+    /// Lets a method fail with a code of gRPC from now on.
+    pub fn fail_with(&self, method: &'static str, code: Code) {
+        self.state().failing = Some((method, code));
     }
 }
 
@@ -148,7 +153,7 @@ impl State {
     fn called(&mut self, method: &'static str, volume: &str) -> Result<(), Status> {
         self.calls.push(format!("{method} {volume}"));
         match self.failing {
-            Some(failing) if failing == method => Err(Status::internal("as the test wants it")),
+            Some((failing, code)) if failing == method => Err(Status::new(code, "as the test wants it")),
             _ => Ok(()),
         }
     }

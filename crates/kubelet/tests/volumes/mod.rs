@@ -1,5 +1,6 @@
 //! Volumes of a CSI driver and of claims, with real sockets and real mounts.
 
+mod expansion;
 mod identity;
 mod interrupted;
 mod iscsi;
@@ -324,26 +325,6 @@ async fn a_volume_is_made_for_a_pod_with_what_its_driver_wants_to_know() {
     assert_eq!(published.volume_context["csi.storage.k8s.io/pod.uid"], "uid-web");
     stage.remove("web").await;
     assert!(driver.calls()[1].starts_with("NodeUnpublishVolume csi-"), "{:?}", driver.calls());
-}
-
-#[tokio::test]
-async fn a_claim_that_has_grown_is_expanded_and_its_status_says_so() {
-    let mut stage = Stage::new(&["image:1"]).await;
-    stage.csi_driver(json!({"attachRequired": false})).await;
-    stage.claim("ReadWriteOnce", source()).await;
-    let driver = stage.driver(&ALL);
-    stage.create(claimed("web")).await;
-    stage.until_phase("web", "Running").await;
-    stage.stop().await;
-    let volumes: Api<PersistentVolume> = Api::all(stage.client.clone());
-    let grown = json!({"spec": {"capacity": {"storage": "2Gi"}}});
-    volumes.patch("pv", &PatchParams::default(), &Patch::Merge(grown)).await.expect("patched");
-    stage.start();
-    let claims: Api<PersistentVolumeClaim> = Api::namespaced(stage.client.clone(), "default");
-    let capacity = async || claims.get("c").await.expect("a claim").status?.capacity?.remove("storage");
-    stage.until("growth", async || capacity().await.filter(|size| size.0 == "2Gi")).await;
-    let expanded = format!("NodeExpandVolume v1 {}", 2_u64 << 30);
-    assert_eq!(driver.calls().iter().filter(|call| **call == expanded).count(), 1, "{:?}", driver.calls());
 }
 
 #[tokio::test]
