@@ -359,6 +359,22 @@ async fn the_node_registers_and_becomes_ready_with_a_heartbeat() {
 }
 
 #[tokio::test]
+async fn a_node_that_was_given_up_says_at_once_that_it_is_ready() {
+    let stage = Stage::new(&["image:1"]).await;
+    let nodes: Api<Node> = Api::all(stage.client.clone());
+    let ready = async || {
+        let conditions = nodes.get("n1").await.ok()?.status?.conditions?;
+        conditions.into_iter().find(|c| c.type_ == "Ready" && c.status == "True")
+    };
+    stage.until("a ready node", ready).await;
+    // What the node's lifecycle controller writes when it has heard nothing for long.
+    let lost = json!({"type": "Ready", "status": "Unknown", "reason": "NodeStatusUnknown"});
+    let body = Patch::Strategic(json!({"status": {"conditions": [lost]}}));
+    nodes.patch_status("n1", &PatchParams::default(), &body).await.expect("patched");
+    assert_eq!(stage.until("a ready node", ready).await.reason.as_deref(), Some("KubeletReady"));
+}
+
+#[tokio::test]
 async fn what_was_made_and_not_started_is_started_and_counts_as_no_restart() {
     let stage = Stage::new(&["image:1"]).await;
     for (name, refused) in [("once", 1), ("twice", 2)] {

@@ -62,18 +62,19 @@ pub async fn run(context: Shared, port: u16, drain: Drain) {
         runtime_features: None,
         problem: runtime::Problem::new(context.env.now()),
         reported: None,
+        written: None,
     };
-    let registered = loop {
+    loop {
         let status = keeper.status(None).await;
         match drain.until(register::register(&context, status)).await {
             None => return,
-            Some(Ok(node)) => break Arc::new(node),
+            Some(Ok(node)) => break keeper.written = Some(Arc::new(node)),
             Some(Err(err)) => tracing::info!(err = %err, "node cannot be registered yet"),
         }
         if drain.until(context.env.sleep(RETRY)).await.is_none() {
             return;
         }
-    };
+    }
     tracing::info!(name, "node is registered");
     if let Some(Err(err)) = drain.until(csi::initialize(&context)).await {
         // The first driver makes it as well.
@@ -83,9 +84,7 @@ pub async fn run(context: Shared, port: u16, drain: Drain) {
     let mut conditions = context.conditions.subscribe();
     let mut shutdowns = context.shutdown.changes();
     loop {
-        // Nodes may not be listed yet.
-        let node = context.node.lister().get(None, &name).unwrap_or_else(|| Arc::clone(&registered));
-        let next = drain.until(keeper.keep(&node)).await;
+        let next = drain.until(keeper.keep()).await;
         let pause = match next {
             None => return,
             Some(Ok(())) => context.config.status_update_interval,
@@ -111,6 +110,11 @@ pub async fn run(context: Shared, port: u16, drain: Drain) {
     }
 }
 
+/// Which of an object's versions one is: the API's are numbers that rise.
+fn version(node: &Node) -> Option<u64> {
+    node.metadata.resource_version.as_ref()?.parse().ok()
+}
+
 /// The node's status cannot be written.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot write the status of node {name}: {source}")]
@@ -130,6 +134,8 @@ struct Keeper {
     problem: runtime::Problem,
     /// What was written last, and when.
     reported: Option<(NodeStatus, Timestamp)>,
+    /// The node as the API had it after that, or after it was registered.
+    written: Option<Arc<Node>>,
 }
 
 impl Keeper {
@@ -138,41 +144,49 @@ impl Keeper {
         loop {
             let change = changes.next().await;
             let gone = matches!(change, client::Event::Deleted(_));
-            let cidr = change.object().spec.as_ref().and_then(|spec| spec.pod_cidr.clone());
-            if gone || cidr.is_some_and(|cidr| Some(cidr) != self.pod_cidr) {
+            let node = change.object();
+            let cidr = node.spec.as_ref().and_then(|spec| spec.pod_cidr.clone());
+            if gone || cidr.is_some_and(|cidr| Some(cidr) != self.pod_cidr) || status::is_doubted(node) {
                 return;
             }
         }
     }
 
-    /// Looks at machine and runtime, and writes the status if it changed or was not written for long.
-    async fn keep(&mut self, node: &Node) -> Result<(), KeepError> {
-        self.tell_pod_cidr(node).await;
+    /// The node as the API has it, as far as is known: watches may be behind what was written, and others write too.
+    fn node(&self) -> Option<Arc<Node>> {
+        let listed = self.context.node.lister().get(None, &self.context.config.node_name);
+        [listed, self.written.clone()].into_iter().flatten().max_by_key(|node| version(node))
+    }
+
+    /// Looks at machine and runtime, and writes the status if the API has another one or it was not written for long.
+    async fn keep(&mut self) -> Result<(), KeepError> {
+        let node = self.node();
+        if let Some(node) = &node {
+            self.tell_pod_cidr(node).await;
+        }
         let name = self.context.config.node_name.clone();
         let fail = |source| KeepError { name: name.clone(), source: Box::new(source) };
-        let status = self.status(Some(node)).await;
+        let known = node.as_ref().and_then(|node| node.status.as_ref());
+        let status = self.status(known).await;
         let now = self.context.env.now();
         let interval = jiff::SignedDuration::try_from(self.context.config.status_interval).unwrap_or_default();
-        let due = match &self.reported {
-            Some((reported, at)) => status::differs(reported, &status) || now.duration_since(*at) >= interval,
-            None => true,
-        };
-        if !due {
+        let is_recent = self.reported.as_ref().is_some_and(|(_, at)| now.duration_since(*at) < interval);
+        if is_recent && known.is_some_and(|known| !status::differs(known, &status)) {
             return Ok(());
         }
-        self.announce(&status);
+        self.announce(&status, known.filter(|_| self.reported.is_some()));
         let in_use = status.volumes_in_use.clone().unwrap_or_default();
         let api: Api<Node> = Api::all(self.context.client.clone());
         let gone = self.reported.as_ref().map(|(old, _)| status::gone(old, &status)).unwrap_or_default();
-        match status::write(&api, &name, &status, &gone).await {
-            Ok(()) => {}
+        let written = match status::write(&api, &name, &status, &gone).await {
             // Somebody deleted the node while its kubelet runs: it comes back.
             Err(kube::Error::Api(err)) if err.code == 404 => {
                 register::register(&self.context, status.clone()).await.map_err(fail)?;
-                status::write(&api, &name, &status, &gone).await.map_err(fail)?;
+                status::write(&api, &name, &status, &gone).await
             }
-            Err(err) => return Err(fail(err)),
-        }
+            written => written,
+        };
+        self.written = Some(Arc::new(written.map_err(fail)?));
         self.reported = Some((status, now));
         self.context.csi.attachments.report(&in_use);
         Ok(())
@@ -195,7 +209,8 @@ impl Keeper {
         }
     }
 
-    async fn status(&mut self, node: Option<&Node>) -> NodeStatus {
+    /// The status; `known` is the one that the API has.
+    async fn status(&mut self, known: Option<&NodeStatus>) -> NodeStatus {
         let now = self.context.env.now();
         let pause = jiff::SignedDuration::try_from(IMAGES_INTERVAL).unwrap_or_default();
         if self.images_at.is_none_or(|at| now.duration_since(at) >= pause)
@@ -215,8 +230,7 @@ impl Keeper {
             }
             Err(err) => self.problem.note(Err(err.message()), now),
         };
-        let old: BTreeMap<String, NodeCondition> = (self.reported.as_ref().map(|(status, _)| status))
-            .or_else(|| node.and_then(|node| node.status.as_ref()))
+        let old: BTreeMap<String, NodeCondition> = known
             .and_then(|status| status.conditions.clone())
             .unwrap_or_default()
             .into_iter()
@@ -235,11 +249,11 @@ impl Keeper {
         })
     }
 
-    /// Records an event for each condition that turned.
-    fn announce(&self, status: &NodeStatus) {
+    /// Records an event for each condition that turned, or for all where nothing is known of before.
+    fn announce(&self, status: &NodeStatus, known: Option<&NodeStatus>) {
         let name = &self.context.config.node_name;
         let before = |type_: &str| {
-            let conditions = self.reported.as_ref().and_then(|(status, _)| status.conditions.as_ref());
+            let conditions = known.and_then(|status| status.conditions.as_ref());
             conditions.into_iter().flatten().find(|condition| condition.type_ == type_).map(|c| c.status.clone())
         };
         for condition in status.conditions.iter().flatten() {

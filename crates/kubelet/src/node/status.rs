@@ -126,22 +126,47 @@ pub fn gone(old: &NodeStatus, new: &NodeStatus) -> Vec<String> {
     names(old).difference(&names(new)).cloned().collect()
 }
 
-/// Whether two statuses say different things, times aside.
-pub fn differs(a: &NodeStatus, b: &NodeStatus) -> bool {
+/// Whether the status that the API has says something else than the kubelet's, times aside. What the kubelet does not
+/// write does not matter: the conditions of others, say.
+pub fn differs(known: &NodeStatus, ours: &NodeStatus) -> bool {
     let timeless = |status: &NodeStatus| {
         let mut status = status.clone();
         for condition in status.conditions.iter_mut().flatten() {
             condition.last_heartbeat_time = None;
             condition.last_transition_time = None;
         }
-        status
+        serde_json::to_value(status).unwrap_or_default()
     };
-    timeless(a) != timeless(b)
+    !contains(&timeless(known), &timeless(ours))
+}
+
+/// Whether one value has all that another one has. Of conditions each is looked for by its type; other lists are the
+/// same as a whole, and empty ones are as good as none.
+fn contains(whole: &Value, part: &Value) -> bool {
+    match (whole, part) {
+        (Value::Object(whole), Value::Object(part)) => part.iter().all(|(key, part)| match (key.as_str(), part) {
+            ("conditions", Value::Array(part)) => {
+                let all = whole.get(key).and_then(Value::as_array);
+                let is_there = |one: &Value| all.into_iter().flatten().any(|other| contains(other, one));
+                part.iter().all(is_there)
+            }
+            _ => contains(whole.get(key).unwrap_or(&Value::Null), part),
+        }),
+        (Value::Null, Value::Array(part)) => part.is_empty(),
+        (Value::Null, Value::Object(part)) => part.is_empty(),
+        (whole, part) => whole == part,
+    }
+}
+
+/// Whether the node's lifecycle controller has not heard of the kubelet for long, and says so in the conditions.
+pub fn is_doubted(node: &Node) -> bool {
+    let conditions = node.status.as_ref().and_then(|status| status.conditions.as_ref());
+    conditions.into_iter().flatten().any(|condition| condition.type_ == "Ready" && condition.status == "Unknown")
 }
 
 /// Writes the status; conditions and resources of others are left as they are. `gone` are resources that the node has
-/// no more.
-pub async fn write(api: &Api<Node>, name: &str, status: &NodeStatus, gone: &[String]) -> Result<(), kube::Error> {
+/// no more. Returns the node that came of it.
+pub async fn write(api: &Api<Node>, name: &str, status: &NodeStatus, gone: &[String]) -> Result<Node, kube::Error> {
     let mut body = serde_json::to_value(status).map_err(kube::Error::SerdeError)?;
     for resource in gone {
         for list in ["capacity", "allocatable"] {
@@ -152,6 +177,52 @@ pub async fn write(api: &Api<Node>, name: &str, status: &NodeStatus, gone: &[Str
     if let Some(Value::Array(addresses)) = body.get_mut("addresses") {
         addresses.push(json!({"$patch": "replace"}));
     }
-    api.patch_status(name, &PatchParams::default(), &Patch::Strategic(json!({"status": body}))).await?;
-    Ok(())
+    api.patch_status(name, &PatchParams::default(), &Patch::Strategic(json!({"status": body}))).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whether a status is to be written over the one that the API has; both are changed from one that is the same.
+    #[track_caller]
+    fn check(known: &dyn Fn(&mut Value), ours: &dyn Fn(&mut Value), expected: bool) {
+        let ready = |time: &str| json!({"type": "Ready", "status": "True", "lastHeartbeatTime": time});
+        let mut both = ["2024-01-01T00:00:00Z", "2024-01-01T00:05:00Z"]
+            .map(|time| json!({"conditions": [ready(time)], "capacity": {"cpu": "2"}, "images": [{"names": ["a"]}]}));
+        known(&mut both[0]);
+        ours(&mut both[1]);
+        let [known, ours] = both.map(|status| serde_json::from_value(status).expect("a status"));
+        assert_eq!(differs(&known, &ours), expected, "{known:?} {ours:?}");
+    }
+
+    #[test]
+    fn a_status_is_compared_with_the_one_that_the_api_has() {
+        let same = |_: &mut Value| {};
+        check(&same, &same, false);
+        check(&|known| known["conditions"][0]["status"] = json!("Unknown"), &same, true);
+        check(
+            &|known| known["conditions"][0]["reason"] = json!("NodeStatusUnknown"),
+            &|ours| {
+                ours["conditions"][0]["reason"] = json!("KubeletReady");
+            },
+            true,
+        );
+        check(&|known| known["conditions"] = json!([]), &same, true);
+        check(&same, &|ours| ours["capacity"]["cpu"] = json!("3"), true);
+        check(&same, &|ours| ours["images"] = json!([{"names": ["a"]}, {"names": ["b"]}]), true);
+        check(&|known| known["volumesInUse"] = json!(["v"]), &|ours| ours["volumesInUse"] = json!([]), true);
+        check(&same, &|ours| ours["volumesInUse"] = json!([]), false);
+    }
+
+    #[test]
+    fn what_others_write_does_not_matter() {
+        let network = json!({"type": "NetworkUnavailable", "status": "False"});
+        let others = |known: &mut Value| {
+            known["conditions"].as_array_mut().expect("a list").insert(0, network.clone());
+            known["capacity"]["example.com/dongle"] = json!("1");
+            known["volumesAttached"] = json!([{"name": "v", "devicePath": ""}]);
+        };
+        check(&others, &|_| {}, false);
+    }
 }
