@@ -13,7 +13,7 @@ pub async fn unused(context: &Context, signal: Signal, layout: Layout) -> bool {
         tracing::info!(removed, signal = signal.as_str(), "removed containers of pods that have ended");
     }
     if images && let Err(err) = context.image_collector.remove_unused(context).await {
-        tracing::warn!(err = %err.message(), "unused images cannot be removed");
+        tracing::warn!(err = %err, "unused images cannot be removed");
     }
     containers || images
 }

@@ -24,13 +24,40 @@ pub async fn collect(context: Shared, drain: Drain) {
     if let Some(Err(err)) = drain.until(context.image_collector.look(&context)).await {
         tracing::warn!(err = %err.message(), "images cannot be listed");
     }
+    let mut has_failed = false;
     while drain.until(context.env.sleep(INTERVAL)).await.is_some() {
-        match drain.until(context.image_collector.collect(&context)).await {
-            Some(Err(err)) => tracing::warn!(err = %err.message(), "images cannot be collected"),
-            Some(Ok(())) => {}
-            None => return,
+        let Some(outcome) = drain.until(context.image_collector.collect(&context)).await else { return };
+        if let Err(err) = &outcome {
+            tracing::warn!(err = %err, "images cannot be collected");
+            // Once may be because the runtime was just started anew.
+            if has_failed {
+                let node = node_reference(&context.config.node_name);
+                context.recorder.event(&node, EventType::Warning, "ImageGCFailed", err.to_string());
+            }
         }
+        has_failed = outcome.is_err();
     }
+}
+
+/// Images cannot be removed, or not all of those that should be.
+#[derive(Debug, thiserror::Error)]
+pub enum CollectError {
+    /// The runtime does not say which images and containers there are.
+    #[error("the runtime does not tell of its images: {}", .0.message())]
+    Runtime(#[from] v1::Status),
+    /// Some could not be removed. Whatever could be was.
+    #[error("{} of the images to remove could not be removed: {}", .0.len(), .0.join("; "))]
+    Kept(Vec<String>),
+    /// There are not enough images to remove.
+    #[error(
+        "Failed to garbage collect required amount of images. Attempted to free {wanted} bytes, but only found {found} bytes eligible to free."
+    )]
+    Short {
+        /// How many bytes should be freed.
+        wanted: u64,
+        /// How many were.
+        found: u64,
+    },
 }
 
 /// Knows which images were used when.
@@ -43,7 +70,7 @@ impl ImageCollector {
     }
 
     /// Removes images that nothing has used for long, and others where the disk is full.
-    async fn collect(&self, context: &Context) -> Result<(), v1::Status> {
+    async fn collect(&self, context: &Context) -> Result<(), CollectError> {
         let mut seen = self.0.lock().await;
         let now = context.env.now();
         let mut client = context.images.clone();
@@ -54,32 +81,26 @@ impl ImageCollector {
         let settings = &context.config.images;
         let (old, candidates): (Vec<Candidate>, Vec<Candidate>) =
             candidates.into_iter().partition(|image| image.is_old(settings.maximum_age, now));
-        let old: Vec<String> = old.into_iter().map(|image| image.id).collect();
-        remove(context, &old, Why::Age).await?;
-        let chosen = choose(candidates, usage, settings, now);
-        remove(context, &chosen.ids, Why::Space).await?;
-        if chosen.missing > 0 {
-            let message = format!(
-                "Failed to garbage collect required amount of images. Attempted to free {} bytes, but only found {} bytes eligible to free.",
-                chosen.wanted,
-                chosen.wanted - chosen.missing
-            );
+        let mut freed = free(old, u64::MAX, |id| remove(context, id, Why::Age)).await;
+        let wanted = surplus(usage, settings.gc_percent);
+        let for_space = free(in_order(candidates, settings, now), wanted, |id| remove(context, id, Why::Space)).await;
+        freed.kept.extend(for_space.kept);
+        if for_space.bytes < wanted {
+            let short = CollectError::Short { wanted, found: for_space.bytes };
             let node = node_reference(&context.config.node_name);
-            context.recorder.event(&node, EventType::Warning, "FreeDiskSpaceFailed", message);
+            context.recorder.event(&node, EventType::Warning, "FreeDiskSpaceFailed", short.to_string());
+            freed.complete()?;
+            return Err(short);
         }
-        Ok(())
+        freed.complete()
     }
 
     /// Removes all images that nothing uses, but for young ones.
-    pub async fn remove_unused(&self, context: &Context) -> Result<(), v1::Status> {
+    pub async fn remove_unused(&self, context: &Context) -> Result<(), CollectError> {
         let mut seen = self.0.lock().await;
         let now = context.env.now();
-        let candidates = unused(context, &mut seen, now).await?.into_iter();
-        let ids: Vec<String> = candidates
-            .filter(|image| !image.is_young(context.config.images.minimum_age, now))
-            .map(|image| image.id)
-            .collect();
-        remove(context, &ids, Why::Space).await
+        let candidates = in_order(unused(context, &mut seen, now).await?, &context.config.images, now);
+        free(candidates, u64::MAX, |id| remove(context, id, Why::Space)).await.complete()
     }
 }
 
@@ -137,14 +158,11 @@ impl Why {
     }
 }
 
-async fn remove(context: &Context, ids: &[String], why: Why) -> Result<(), v1::Status> {
-    let mut client = context.images.clone();
-    for id in ids {
-        let spec = v1::ImageSpec { image: id.clone(), ..v1::ImageSpec::default() };
-        client.remove_image(v1::RemoveImageRequest { image: Some(spec) }).await?;
-        context.metrics.runtime.image_collected(why.as_str());
-        tracing::info!(image = id, reason = why.as_str(), "removed an unused image");
-    }
+async fn remove(context: &Context, id: String, why: Why) -> Result<(), v1::Status> {
+    let spec = v1::ImageSpec { image: id.clone(), ..v1::ImageSpec::default() };
+    context.images.clone().remove_image(v1::RemoveImageRequest { image: Some(spec) }).await?;
+    context.metrics.runtime.image_collected(why.as_str());
+    tracing::info!(image = id, reason = why.as_str(), "removed an unused image");
     Ok(())
 }
 
@@ -179,58 +197,114 @@ fn signed(duration: Duration) -> jiff::SignedDuration {
     jiff::SignedDuration::try_from(duration).unwrap_or(jiff::SignedDuration::MAX)
 }
 
+/// What came of removing images.
 #[derive(Debug, Default, PartialEq, Eq)]
-struct Chosen {
-    ids: Vec<String>,
-    wanted: u64,
-    missing: u64,
+struct Freed {
+    bytes: u64,
+    /// Those that could not be removed, and why.
+    kept: Vec<String>,
 }
 
-/// The images to remove, those unused for longest first, until enough is freed.
-fn choose(mut images: Vec<Candidate>, usage: (u64, u64), settings: &ImageSettings, now: Timestamp) -> Chosen {
-    let ((used, total), (high, low)) = (usage, settings.gc_percent);
-    // At a hundred nothing is ever removed for the disk's sake.
-    if total == 0 || high >= 100 || used * 100 < total * u64::from(high) {
-        return Chosen::default();
+impl Freed {
+    fn complete(self) -> Result<(), CollectError> {
+        if self.kept.is_empty() { Ok(()) } else { Err(CollectError::Kept(self.kept)) }
     }
-    let wanted = used.saturating_sub(total * u64::from(low) / 100);
-    let mut chosen = Chosen { wanted, missing: wanted, ids: Vec::new() };
-    images.sort_by_key(|image| (image.seen.used, image.seen.first));
+}
+
+/// Removes one image after the other until enough is freed. One that cannot be removed does not keep others.
+async fn free<F: Future<Output = Result<(), v1::Status>>>(
+    images: Vec<Candidate>,
+    wanted: u64,
+    remove: impl Fn(String) -> F,
+) -> Freed {
+    let mut freed = Freed::default();
     for image in images {
-        if chosen.missing == 0 {
+        if freed.bytes >= wanted {
             break;
         }
-        if image.is_young(settings.minimum_age, now) {
-            continue;
+        match remove(image.id.clone()).await {
+            Ok(()) => freed.bytes = freed.bytes.saturating_add(image.size),
+            Err(err) => freed.kept.push(format!("{}: {}", image.id, err.message())),
         }
-        chosen.missing = chosen.missing.saturating_sub(image.size);
-        chosen.ids.push(image.id);
     }
-    chosen
+    freed
+}
+
+/// How many bytes have to be freed of a disk, of which so many are used and so many there are.
+fn surplus((used, total): (u64, u64), (high, low): (u8, u8)) -> u64 {
+    // At a hundred nothing is ever removed for the disk's sake.
+    if total == 0 || high >= 100 || used * 100 < total * u64::from(high) {
+        return 0;
+    }
+    used.saturating_sub(total * u64::from(low) / 100)
+}
+
+/// The images that are not young, those unused for longest first.
+fn in_order(mut images: Vec<Candidate>, settings: &ImageSettings, now: Timestamp) -> Vec<Candidate> {
+    images.retain(|image| !image.is_young(settings.minimum_age, now));
+    images.sort_by_key(|image| (image.seen.used, image.seen.first));
+    images
 }
 
 #[cfg(test)]
 mod tests {
+    use std::cell::RefCell;
+
     use super::*;
 
-    #[test]
-    fn images_unused_for_longest_go_first_until_enough_is_free() {
-        let at = |second| Timestamp::from_second(second).expect("a valid time");
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).expect("a valid time")
+    }
+
+    /// Images of ten bytes: two were used at some time.
+    fn images() -> Vec<Candidate> {
         let image = |id: &str, used| Candidate {
             id: id.to_owned(),
             size: 10,
             seen: Seen { first: at(0), was_here: false, used },
         };
-        let images = || vec![image("late", Some(at(900))), image("never", None), image("early", Some(at(100)))];
-        let ids = |used: u64, high: u8, low: u8, now: i64| {
-            let settings = ImageSettings { gc_percent: (high, low), ..ImageSettings::new("/x".into()) };
-            choose(images(), (used, 100), &settings, at(now))
+        vec![image("late", Some(at(900))), image("never", None), image("early", Some(at(100)))]
+    }
+
+    /// The images that go at a time when so many of a hundred bytes are used, where those of `stuck` cannot be removed.
+    #[track_caller]
+    fn check(used: u64, percent: (u8, u8), now: i64, stuck: &[&str], gone: &[&str], missing: u64) {
+        let removed = RefCell::new(Vec::new());
+        let remove = |id: String| {
+            if stuck.contains(&id.as_str()) {
+                return std::future::ready(Err(v1::Status::internal("it is in use")));
+            }
+            removed.borrow_mut().push(id);
+            std::future::ready(Ok(()))
         };
-        assert_eq!(ids(80, 85, 80, 1000).ids, Vec::<String>::new());
-        assert_eq!(ids(95, 85, 80, 1000).ids, ["never", "early"]);
-        assert_eq!(ids(99, 85, 60, 1000).missing, 9);
-        assert_eq!(ids(99, 85, 60, 100).ids, Vec::<String>::new(), "all are young");
-        assert_eq!(ids(100, 100, 80, 1000).ids, Vec::<String>::new(), "images stay however full the disk is");
+        let settings = ImageSettings { gc_percent: percent, ..ImageSettings::new("/x".into()) };
+        let wanted = surplus((used, 100), percent);
+        let freed = futures::executor::block_on(free(in_order(images(), &settings, at(now)), wanted, remove));
+        assert_eq!(*removed.borrow(), gone);
+        assert_eq!(wanted.saturating_sub(freed.bytes), missing);
+        let kept: Vec<String> = stuck.iter().map(|id| format!("{id}: it is in use")).collect();
+        assert_eq!(freed.kept, kept);
+    }
+
+    #[test]
+    fn images_unused_for_longest_go_first_until_enough_is_free() {
+        check(80, (85, 80), 1000, &[], &[], 0);
+        check(95, (85, 80), 1000, &[], &["never", "early"], 0);
+        check(99, (85, 60), 1000, &[], &["never", "early", "late"], 9);
+        // All are young.
+        check(99, (85, 60), 100, &[], &[], 39);
+        // Images stay however full the disk is.
+        check(100, (100, 80), 1000, &[], &[], 0);
+    }
+
+    #[test]
+    fn an_image_that_cannot_be_removed_keeps_no_other() {
+        check(95, (85, 80), 1000, &["never"], &["early", "late"], 0);
+        check(95, (85, 80), 1000, &["never", "early"], &["late"], 5);
+    }
+
+    #[test]
+    fn images_that_nothing_has_used_for_long_are_old() {
         let old = |age: Option<u64>| -> Vec<String> {
             let is_old = |image: &Candidate| image.is_old(age.map(Duration::from_secs), at(1000));
             images().into_iter().filter(is_old).map(|image| image.id).collect()
