@@ -43,6 +43,21 @@ pub async fn of_pod(context: &Context, uid: &str) -> Result<Option<v1::PodSandbo
     Ok(answer.into_inner().stats.into_iter().next())
 }
 
+/// When the containers that the runtime has were made, by their identifiers, in nanoseconds since 1970. No figures say
+/// when a container was started.
+pub async fn containers_made(context: &Context) -> Result<HashMap<String, i64>, v1::Status> {
+    let listed = context.runtime.clone().list_containers(v1::ListContainersRequest { filter: None }).await?;
+    Ok(listed.into_inner().containers.into_iter().map(|container| (container.id, container.created_at)).collect())
+}
+
+/// What the containers of a pod have swapped together; nothing where that is not measured.
+pub fn swap_of_pod(containers: &[v1::ContainerStats]) -> Option<v1::SwapUsage> {
+    let all = containers.iter().filter_map(|stats| stats.swap.as_ref());
+    let timestamp = all.clone().map(|usage| usage.timestamp).max()?;
+    let value = all.filter_map(|usage| usage.swap_usage_bytes.as_ref()).map(|used| used.value).sum();
+    Some(v1::SwapUsage { timestamp, swap_available_bytes: None, swap_usage_bytes: Some(v1::UInt64Value { value }) })
+}
+
 /// The pod that figures are about.
 pub fn uid(stats: &v1::PodSandboxStats) -> Option<&str> {
     stats.attributes.as_ref()?.labels.get(names::POD_UID).map(String::as_str)

@@ -712,6 +712,20 @@ async fn metrics_of_pods_have_the_names_of_cadvisor() {
     assert!(body.contains("# TYPE container_memory_working_set_bytes gauge"), "{body}");
 }
 
+#[tokio::test]
+async fn the_resource_metrics_say_when_containers_began_and_whether_the_runtime_tells() {
+    let stage = Stage::new(&["image:1"]).await;
+    stage.create(web()).await;
+    stage.until_phase("web", "Running").await;
+    let (_, body) = stage.get("/metrics/resource", "operators").await;
+    let started = "container_start_time_seconds{container=\"a\",namespace=\"default\",pod=\"web\"} ";
+    assert!(body.contains(started) && body.contains("\nresource_scrape_error 0\n"), "{body}");
+    stage.runtime.keep_figures();
+    let (head, body) = stage.get("/metrics/resource", "operators").await;
+    assert!(head.starts_with("HTTP/1.1 200") && body.contains("\nresource_scrape_error 1\n"), "{head} {body}");
+    assert!(body.contains("\nnode_cpu_usage_seconds_total ") && !body.contains("pod=\"web\""), "{body}");
+}
+
 /// Waits until the server has ended a connection on which it says nothing.
 async fn ended(mut connection: impl AsyncRead + Unpin) {
     let mut said = Vec::new();

@@ -50,7 +50,7 @@ impl Writer<'_> {
 
     fn cpu_and_memory(&mut self, cpu: Option<&v1::CpuUsage>, memory: Option<&v1::MemoryUsage>) {
         if let Some((cpu, total)) = cpu.and_then(|cpu| Some((cpu, cpu.usage_core_nano_seconds.as_ref()?.value))) {
-            self.write(CPU, ",cpu=\"total\"", &super::stats::in_seconds(total), cpu.timestamp);
+            self.write(CPU, ",cpu=\"total\"", &super::resource_metrics::in_seconds(total), cpu.timestamp);
         }
         if let Some(memory) = memory {
             self.put(WORKING_SET, "", (memory.working_set_bytes.as_ref(), memory.timestamp));

@@ -10,6 +10,7 @@ mod logs;
 mod measured;
 mod node_stats;
 mod pods;
+mod resource_metrics;
 mod rotate;
 mod stats;
 mod system_logs;
@@ -169,7 +170,7 @@ fn router(context: Shared, access: Arc<Access>) -> Router {
         .route("/metrics", get(metrics))
         .route("/metrics/cadvisor", get(cadvisor::serve))
         .route("/metrics/probes", get(probe_metrics))
-        .route("/metrics/resource", get(stats::resource_metrics))
+        .route("/metrics/resource", get(resource_metrics::serve))
         .merge(debugging)
         .merge(logs)
         .layer(from_fn_with_state(Arc::clone(&context), measure))

@@ -1,7 +1,4 @@
-//! What pods use: the runtime's own figures, in the two forms that clients read.
-
-use std::collections::HashMap;
-use std::fmt::Write;
+//! `/stats/summary`: what the node and its pods use, by the runtime's own figures.
 
 use axum::extract::State;
 use axum::http::{StatusCode, header};
@@ -13,15 +10,11 @@ use serde_json::{Map, Value, json};
 use super::pods::Refusal;
 use crate::context::Shared;
 use crate::pods::{names, spec};
-use crate::stats::{self, MachineCpu};
+use crate::stats;
 use crate::volumes::{self, VolumeUsage};
 
-async fn pod_stats(context: &Shared) -> Result<Vec<v1::PodSandboxStats>, Refusal> {
-    let refused = |err: v1::Status| Refusal(StatusCode::INTERNAL_SERVER_ERROR, err.message().to_owned());
-    stats::of_pods(context).await.map_err(refused)
-}
-
-fn value(value: Option<&v1::UInt64Value>) -> Option<u64> {
+/// A number of CRI's, which may be absent.
+pub(super) fn value(value: Option<&v1::UInt64Value>) -> Option<u64> {
     value.map(|value| value.value)
 }
 
@@ -79,7 +72,8 @@ pub(super) fn insert(map: &mut Map<String, Value>, name: &str, value: Option<Val
 /// `/stats/summary`.
 pub async fn summary(State(context): State<Shared>) -> Result<Response, Refusal> {
     let mut pods = Vec::new();
-    for stats in pod_stats(&context).await? {
+    let refused = |err: v1::Status| Refusal(StatusCode::INTERNAL_SERVER_ERROR, err.message().to_owned());
+    for stats in stats::of_pods(&context).await.map_err(refused)? {
         let attributes = stats.attributes.unwrap_or_default();
         let metadata = attributes.metadata.unwrap_or_default();
         let linux = stats.linux.unwrap_or_default();
@@ -89,7 +83,7 @@ pub async fn summary(State(context): State<Shared>) -> Result<Response, Refusal>
         )]);
         insert(&mut pod, "cpu", cpu(linux.cpu.as_ref()));
         insert(&mut pod, "memory", memory(linux.memory.as_ref()));
-        insert(&mut pod, "swap", pod_swap(&linux.containers));
+        insert(&mut pod, "swap", stats::swap_of_pod(&linux.containers).as_ref().map(swap));
         insert(&mut pod, "network", linux.network.as_ref().map(network));
         let processes = linux.process.as_ref().and_then(|process| value(process.process_count.as_ref()));
         insert(&mut pod, "process_stats", processes.map(|count| json!({"process_count": count})));
@@ -117,15 +111,6 @@ fn swap(usage: &v1::SwapUsage) -> Value {
         ],
     );
     Value::Object(map)
-}
-
-/// What the containers of a pod have swapped together.
-fn pod_swap(containers: &[v1::ContainerStats]) -> Option<Value> {
-    let all = containers.iter().filter_map(|stats| stats.swap.as_ref());
-    let at = all.clone().map(|usage| usage.timestamp).max()?;
-    let used = all.filter_map(|usage| value(usage.swap_usage_bytes.as_ref())).sum();
-    let used = Some(v1::UInt64Value { value: used });
-    Some(swap(&v1::SwapUsage { timestamp: at, swap_available_bytes: None, swap_usage_bytes: used }))
 }
 
 fn volume(volume: &VolumeUsage, namespace: &str, now: Timestamp) -> Value {
@@ -183,78 +168,3 @@ fn container(stats: &v1::ContainerStats) -> Value {
     }
     Value::Object(map)
 }
-
-/// `/metrics/resource`.
-pub async fn resource_metrics(State(context): State<Shared>) -> Result<Response, Refusal> {
-    let mut samples: HashMap<&str, Vec<String>> = HashMap::new();
-    let mut sample = |name: &'static str, labels: String, value: String, nanoseconds: i64| {
-        let labels = if labels.is_empty() { labels } else { format!("{{{labels}}}") };
-        samples.entry(name).or_default().push(format!("{name}{labels} {value} {}", nanoseconds / 1_000_000));
-    };
-    for stats in pod_stats(&context).await? {
-        let metadata = stats.attributes.unwrap_or_default().metadata.unwrap_or_default();
-        let linux = stats.linux.unwrap_or_default();
-        let pod = format!("namespace=\"{}\",pod=\"{}\"", metadata.namespace, metadata.name);
-        let mut both = |cpu: Option<&v1::CpuUsage>,
-                        memory: Option<&v1::MemoryUsage>,
-                        names: (&'static str, &'static str),
-                        labels: &str| {
-            if let Some((cpu, total)) = cpu.and_then(|cpu| Some((cpu, value(cpu.usage_core_nano_seconds.as_ref())?))) {
-                sample(names.0, labels.to_owned(), in_seconds(total), cpu.timestamp);
-            }
-            if let Some((memory, bytes)) =
-                memory.and_then(|memory| Some((memory, value(memory.working_set_bytes.as_ref())?)))
-            {
-                sample(names.1, labels.to_owned(), bytes.to_string(), memory.timestamp);
-            }
-        };
-        both(
-            linux.cpu.as_ref(),
-            linux.memory.as_ref(),
-            ("pod_cpu_usage_seconds_total", "pod_memory_working_set_bytes"),
-            &pod,
-        );
-        for stats in &linux.containers {
-            let labels = format!("container=\"{}\",{pod}", names::of_stats(stats));
-            let names = ("container_cpu_usage_seconds_total", "container_memory_working_set_bytes");
-            both(stats.cpu.as_ref(), stats.memory.as_ref(), names, &labels);
-        }
-    }
-    let now = i64::try_from(context.env.now().as_nanosecond()).unwrap_or(i64::MAX);
-    for (name, value) in [
-        ("node_cpu_usage_seconds_total", MachineCpu::used().map(in_seconds)),
-        ("node_memory_working_set_bytes", context.cgroups.machine_memory().map(|(used, _)| used.to_string())),
-        ("node_swap_usage_bytes", super::node_stats::swap_usage().map(|(_, used)| used.to_string())),
-    ] {
-        if let Some(value) = value {
-            sample(name, String::new(), value, now);
-        }
-    }
-    let mut text = String::new();
-    for (name, help, kind) in METRICS {
-        let Some(lines) = samples.get(name) else { continue };
-        // Writing to a string cannot fail.
-        let _ = write!(text, "# HELP {name} {help}\n# TYPE {name} {kind}\n{}\n", lines.join("\n"));
-    }
-    Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response())
-}
-
-/// Nanoseconds as seconds.
-pub(super) fn in_seconds(nanos: u64) -> String {
-    format!("{}.{:09}", nanos / 1_000_000_000, nanos % 1_000_000_000)
-}
-
-/// Name, help and type of what is measured.
-const METRICS: [(&str, &str, &str); 7] = [
-    (
-        "container_cpu_usage_seconds_total",
-        "[STABLE] Cumulative cpu time consumed by the container in core-seconds",
-        "counter",
-    ),
-    ("container_memory_working_set_bytes", "[STABLE] Current working set of the container in bytes", "gauge"),
-    ("node_cpu_usage_seconds_total", "[STABLE] Cumulative cpu time consumed by the node in core-seconds", "counter"),
-    ("node_memory_working_set_bytes", "[STABLE] Current working set of the node in bytes", "gauge"),
-    ("node_swap_usage_bytes", "[ALPHA] Current swap usage of the node in bytes", "gauge"),
-    ("pod_cpu_usage_seconds_total", "[STABLE] Cumulative cpu time consumed by the pod in core-seconds", "counter"),
-    ("pod_memory_working_set_bytes", "[STABLE] Current working set of the pod in bytes", "gauge"),
-];

@@ -46,6 +46,8 @@ struct State {
     refused: HashMap<String, u32>,
     /// A container that is never made: the call stays without an answer.
     stalled: Option<String>,
+    /// Whether it tells nobody what pods use.
+    keeps_figures: bool,
 }
 
 struct Sandbox {
@@ -150,6 +152,11 @@ impl FakeRuntime {
     /// Says how much memory the containers of a name use.
     pub fn uses(&self, name: &str, bytes: u64) {
         self.state().memory.insert(name.to_owned(), bytes);
+    }
+
+    /// Tells nobody any more what pods use.
+    pub fn keep_figures(&self) {
+        self.state().keeps_figures = true;
     }
 
     /// Has so many starts of the containers of a name come to nothing, as if the runtime had been killed meanwhile.
@@ -462,6 +469,7 @@ impl RuntimeService for FakeRuntime {
             metadata: container.config.metadata.clone(),
             state: container.state as i32,
             labels: container.config.labels.clone(),
+            created_at: container.created_at,
             ..cri::Container::default()
         });
         Ok(Response::new(cri::ListContainersResponse { containers: containers.collect() }))
@@ -542,11 +550,15 @@ impl RuntimeService for FakeRuntime {
         _: Request<cri::ListPodSandboxStatsRequest>,
     ) -> Answer<cri::ListPodSandboxStatsResponse> {
         let state = self.state();
-        let of_container = |container: &Container| {
+        if state.keeps_figures {
+            return not_here("ListPodSandboxStats");
+        }
+        let of_container = |(id, container): (&String, &Container)| {
             let used = state.memory.get(&container_name(container)).copied().unwrap_or(0);
             let bytes = Some(cri::UInt64Value { value: used });
             cri::ContainerStats {
                 attributes: Some(cri::ContainerAttributes {
+                    id: id.clone(),
                     metadata: container.config.metadata.clone(),
                     labels: container.config.labels.clone(),
                     ..cri::ContainerAttributes::default()
@@ -563,7 +575,7 @@ impl RuntimeService for FakeRuntime {
                 ..cri::PodSandboxAttributes::default()
             }),
             linux: Some(cri::LinuxPodSandboxStats {
-                containers: state.containers.values().filter(|c| c.sandbox == *id).map(of_container).collect(),
+                containers: state.containers.iter().filter(|(_, c)| c.sandbox == *id).map(of_container).collect(),
                 ..cri::LinuxPodSandboxStats::default()
             }),
             ..cri::PodSandboxStats::default()
