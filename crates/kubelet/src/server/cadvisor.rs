@@ -11,6 +11,7 @@ use cri as v1;
 
 use super::measured;
 use super::pods::Refusal;
+use super::resource_metrics::in_seconds;
 use crate::context::{Context, Shared};
 use crate::stats;
 
@@ -46,16 +47,78 @@ async fn told(context: &Context) -> Result<BTreeMap<String, Family>, v1::Status>
     let measured = runtime.list_pod_sandbox_metrics(v1::ListPodSandboxMetricsRequest {}).await?.into_inner();
     let descriptors: HashMap<String, v1::MetricDescriptor> =
         described.descriptors.into_iter().map(|one| (one.name.clone(), one)).collect();
+    // One that has metrics and no figures tells whole seconds.
+    let figures = Precise::new(stats::of_pods(context).await.unwrap_or_default());
+    Ok(families(&descriptors, measured.pod_metrics, &figures))
+}
+
+fn families(
+    descriptors: &HashMap<String, v1::MetricDescriptor>,
+    pods: Vec<v1::PodSandboxMetrics>,
+    figures: &Precise,
+) -> BTreeMap<String, Family> {
     let mut families = BTreeMap::new();
-    for pod in measured.pod_metrics {
-        let containers = pod.container_metrics.into_iter().flat_map(|container| container.metrics);
-        for metric in pod.metrics.into_iter().chain(containers) {
-            if let Some(descriptor) = descriptors.get(&metric.name) {
-                add(&mut families, descriptor, &metric);
+    for pod in pods {
+        let containers = pod.container_metrics.into_iter().map(|container| (container.container_id, container.metrics));
+        for (id, metrics) in std::iter::once((pod.pod_sandbox_id, pod.metrics)).chain(containers) {
+            for metric in metrics {
+                if let Some(descriptor) = descriptors.get(&metric.name) {
+                    add(&mut families, descriptor, &metric, figures.of(&id, &metric.name));
+                }
             }
         }
     }
-    Ok(families)
+    families
+}
+
+/// Times in nanoseconds: CRI's metrics are whole numbers, and so whole seconds; its figures are not.
+struct Precise(HashMap<String, Figures>);
+
+/// What of the figures of a pod or of a container are times.
+#[derive(Default)]
+struct Figures {
+    cpu: Option<v1::CpuUsage>,
+    memory: Option<v1::MemoryUsage>,
+    io: Option<v1::IoUsage>,
+}
+
+impl Precise {
+    fn new(pods: Vec<v1::PodSandboxStats>) -> Self {
+        let mut all = HashMap::new();
+        for pod in pods {
+            let linux = pod.linux.unwrap_or_default();
+            let figures = Figures { cpu: linux.cpu, memory: linux.memory, io: linux.io };
+            all.insert(pod.attributes.unwrap_or_default().id, figures);
+            for stats in linux.containers {
+                let figures = Figures { cpu: stats.cpu, memory: stats.memory, io: stats.io };
+                all.insert(stats.attributes.unwrap_or_default().id, figures);
+            }
+        }
+        Self(all)
+    }
+
+    /// A metric's value and when it was measured, if it is a time that is known: both in nanoseconds.
+    fn of(&self, id: &str, metric: &str) -> Option<(u64, i64)> {
+        let figures = self.0.get(id)?;
+        let name = metric.strip_prefix("container_")?.strip_suffix("_seconds_total")?;
+        if name == "cpu_usage" {
+            let cpu = figures.cpu.as_ref()?;
+            return Some((cpu.usage_core_nano_seconds.as_ref()?.value, cpu.timestamp));
+        }
+        let (resource, who) = name.strip_prefix("pressure_")?.split_once('_')?;
+        let (psi, at) = match resource {
+            "cpu" => figures.cpu.as_ref().map(|cpu| (cpu.psi.as_ref(), cpu.timestamp)),
+            "memory" => figures.memory.as_ref().map(|memory| (memory.psi.as_ref(), memory.timestamp)),
+            "io" => figures.io.as_ref().map(|io| (io.psi.as_ref(), io.timestamp)),
+            _ => None,
+        }?;
+        let data = match who {
+            "waiting" => psi?.some.as_ref(),
+            "stalled" => psi?.full.as_ref(),
+            _ => None,
+        };
+        Some((data?.total, at))
+    }
 }
 
 /// What can be told of one that does not.
@@ -68,8 +131,18 @@ async fn measured_of(context: &Context) -> Result<BTreeMap<String, Family>, v1::
     Ok(families)
 }
 
-fn add(families: &mut BTreeMap<String, Family>, descriptor: &v1::MetricDescriptor, metric: &v1::Metric) {
-    let Some(value) = &metric.value else { return };
+/// Adds a sample; `precise` is a better value, and when it was measured, in nanoseconds.
+fn add(
+    families: &mut BTreeMap<String, Family>,
+    descriptor: &v1::MetricDescriptor,
+    metric: &v1::Metric,
+    precise: Option<(u64, i64)>,
+) {
+    let (value, at) = match (precise, &metric.value) {
+        (Some((nanos, at)), _) => (in_seconds(nanos), at),
+        (None, Some(value)) => (value.value.to_string(), metric.timestamp),
+        (None, None) => return,
+    };
     let family = families.entry(metric.name.clone()).or_default();
     family.help.clone_from(&descriptor.help);
     family.is_counter = metric.metric_type() == v1::MetricType::Counter;
@@ -80,8 +153,8 @@ fn add(families: &mut BTreeMap<String, Family>, descriptor: &v1::MetricDescripto
         .map(|(key, value)| format!("{key}=\"{}\"", escaped(value)))
         .collect();
     let labels = if labels.is_empty() { String::new() } else { format!("{{{}}}", labels.join(",")) };
-    let time = if metric.timestamp > 0 { format!(" {}", metric.timestamp / 1_000_000) } else { String::new() };
-    family.samples.push(format!("{}{labels} {}{time}", metric.name, value.value));
+    let time = if at > 0 { format!(" {}", at / 1_000_000) } else { String::new() };
+    family.samples.push(format!("{}{labels} {value}{time}", metric.name));
 }
 
 /// What the machine has, which the runtime does not tell.
@@ -98,4 +171,69 @@ fn machine(context: &Context, families: &mut BTreeMap<String, Family>) {
 
 pub(super) fn escaped(text: &str) -> String {
     text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MILLISECOND: i64 = 1_000_000;
+
+    /// The page's sample of a metric of a container of which the runtime has metrics, and figures where they are given.
+    #[track_caller]
+    fn check(metric: &str, figures: Option<v1::ContainerStats>, expected: &str) {
+        let descriptor = v1::MetricDescriptor {
+            name: metric.to_owned(),
+            help: "Help.".to_owned(),
+            label_keys: vec!["container".to_owned()],
+        };
+        let metric = v1::Metric {
+            name: metric.to_owned(),
+            timestamp: 5 * MILLISECOND,
+            metric_type: v1::MetricType::Counter.into(),
+            label_values: vec!["a".to_owned()],
+            value: Some(v1::UInt64Value { value: 1 }),
+        };
+        let container_metrics = vec![v1::ContainerMetrics { container_id: "c1".into(), metrics: vec![metric] }];
+        let metrics = v1::PodSandboxMetrics { container_metrics, ..Default::default() };
+        let attributes = v1::ContainerAttributes { id: "c1".into(), ..Default::default() };
+        let containers = figures.map(|figures| v1::ContainerStats { attributes: Some(attributes), ..figures });
+        let linux = v1::LinuxPodSandboxStats { containers: containers.into_iter().collect(), ..Default::default() };
+        let figures = Precise::new(vec![v1::PodSandboxStats { linux: Some(linux), ..Default::default() }]);
+        let descriptors = HashMap::from([(descriptor.name.clone(), descriptor)]);
+        let families = families(&descriptors, vec![metrics], &figures);
+        let samples: Vec<&String> = families.values().flat_map(|family| &family.samples).collect();
+        assert_eq!(samples, [expected]);
+    }
+
+    #[test]
+    fn times_are_not_cut_to_whole_seconds() {
+        let psi = v1::PsiStats {
+            some: Some(v1::PsiData { total: 2_000_000_007, ..Default::default() }),
+            full: Some(v1::PsiData { total: 9, ..Default::default() }),
+        };
+        let cpu = v1::CpuUsage {
+            timestamp: 6 * MILLISECOND,
+            usage_core_nano_seconds: Some(v1::UInt64Value { value: 1_900_000_001 }),
+            psi: Some(psi),
+            ..Default::default()
+        };
+        let memory = v1::MemoryUsage { timestamp: 7 * MILLISECOND, psi: Some(psi), ..Default::default() };
+        let io = v1::IoUsage { timestamp: 8 * MILLISECOND, psi: Some(psi) };
+        let figures =
+            || Some(v1::ContainerStats { cpu: Some(cpu), memory: Some(memory), io: Some(io), ..Default::default() });
+        for (metric, sample) in [
+            ("container_cpu_usage_seconds_total", "1.900000001 6"),
+            ("container_pressure_cpu_waiting_seconds_total", "2.000000007 6"),
+            ("container_pressure_memory_stalled_seconds_total", "0.000000009 7"),
+            ("container_pressure_io_waiting_seconds_total", "2.000000007 8"),
+            // Nobody measures these better than the metric does.
+            ("container_cpu_user_seconds_total", "1 5"),
+            ("container_memory_usage_bytes", "1 5"),
+        ] {
+            check(metric, figures(), &format!("{metric}{{container=\"a\"}} {sample}"));
+        }
+        let usage = "container_cpu_usage_seconds_total";
+        check(usage, None, &format!("{usage}{{container=\"a\"}} 1 5"));
+    }
 }
