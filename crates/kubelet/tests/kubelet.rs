@@ -328,6 +328,8 @@ async fn the_node_registers_and_becomes_ready_with_a_heartbeat() {
     let node = stage.until("a ready node", ready).await;
     let (status, profile) = (node.status.expect("a status"), stage.runtime.profile());
     assert_eq!(node.metadata.labels.expect("labels")["kubernetes.io/hostname"], "n1");
+    let attached_by = "volumes.kubernetes.io/controller-managed-attach-detach";
+    assert_eq!(node.metadata.annotations.expect("annotations")[attached_by], "true");
     assert_eq!(status.capacity.as_ref().expect("capacity")["pods"].0, "110");
     assert_eq!(
         status.node_info.expect("facts").container_runtime_version,
@@ -347,6 +349,8 @@ async fn the_node_registers_and_becomes_ready_with_a_heartbeat() {
     }
     let body = Patch::Strategic(json!({"status": {"conditions": conditions}}));
     nodes.patch_status("n1", &PatchParams::default(), &body).await.expect("patched");
+    let bare = json!({"metadata": {"annotations": {attached_by: null}}});
+    nodes.patch("n1", &PatchParams::default(), &Patch::Merge(bare)).await.expect("patched");
     stage.start();
     let heard = async || {
         let conditions = nodes.get("n1").await.ok()?.status?.conditions?;
@@ -356,6 +360,8 @@ async fn the_node_registers_and_becomes_ready_with_a_heartbeat() {
     for condition in stage.until("another heartbeat", heard).await {
         assert_eq!(json!(condition.last_transition_time), long_ago, "{condition:?}");
     }
+    let annotations = nodes.get("n1").await.expect("there").metadata.annotations.unwrap_or_default();
+    assert_eq!(annotations.get(attached_by).map(String::as_str), Some("true"));
 }
 
 #[tokio::test]

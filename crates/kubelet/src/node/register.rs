@@ -11,6 +11,9 @@ use serde_json::json;
 use super::machine::architecture;
 use crate::context::Context;
 
+/// The annotation of nodes to which a controller attaches volumes.
+const CONTROLLER_ATTACHES: &str = "volumes.kubernetes.io/controller-managed-attach-detach";
+
 /// Registers the node with its status, and returns it as the API has it: one that is there, or is registered by others,
 /// keeps the status that it has, on which the next one goes on.
 pub async fn register(context: &Context, status: NodeStatus) -> Result<Node, kube::Error> {
@@ -20,11 +23,18 @@ pub async fn register(context: &Context, status: NodeStatus) -> Result<Node, kub
         return api.get(name).await;
     }
     let labels = labels(context);
+    // Who attaches volumes to nodes looks for it: the kubelet never does so itself.
+    let annotations = BTreeMap::from([(CONTROLLER_ATTACHES.to_owned(), "true".to_owned())]);
     // Until the node's lifecycle controller has seen it Ready, nothing is placed on it.
     let taints = [vec![not_ready()], context.config.register_with_taints.clone()].concat();
     let provider_id = context.config.provider_id.clone();
     let node = Node {
-        metadata: ObjectMeta { name: Some(name.clone()), labels: Some(labels.clone()), ..ObjectMeta::default() },
+        metadata: ObjectMeta {
+            name: Some(name.clone()),
+            labels: Some(labels.clone()),
+            annotations: Some(annotations.clone()),
+            ..ObjectMeta::default()
+        },
         spec: Some(NodeSpec { taints: Some(taints), provider_id, ..NodeSpec::default() }),
         status: Some(status),
     };
@@ -33,7 +43,7 @@ pub async fn register(context: &Context, status: NodeStatus) -> Result<Node, kub
         Err(kube::Error::Api(err)) if err.reason == "AlreadyExists" => {}
         Err(err) => return Err(err),
     }
-    let body = json!({"metadata": {"labels": labels}});
+    let body = json!({"metadata": {"labels": labels, "annotations": annotations}});
     let node = api.patch(name, &PatchParams::default(), &Patch::Merge(body)).await?;
     zero_out(context, &api, &node).await?;
     Ok(node)
