@@ -62,6 +62,7 @@ impl Manager {
     /// Looks at the node and does what is due; the pods that it has ended.
     async fn synchronize(&mut self, notices: &mut MemoryNotices) -> Vec<Arc<Pod>> {
         let context = Arc::clone(&self.context);
+        self.places.refresh(&context).await;
         let observations = observe(&context.cgroups, &self.places);
         notices.arm(&observations);
         let transition = context.config.eviction.transition_period;

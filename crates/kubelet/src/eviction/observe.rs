@@ -58,6 +58,19 @@ impl Filesystems {
         let layout = layout(device(&node), images.as_deref().and_then(device), containers.as_deref().and_then(device));
         Self { node, images, containers, layout }
     }
+
+    /// Asks again where it is not known where images are, or they are there no more: a runtime may not answer at first,
+    /// and may be replaced by another one.
+    pub async fn refresh(&mut self, context: &Context) {
+        if self.images.as_ref().is_some_and(|path| path.exists()) {
+            return;
+        }
+        let found = Self::find(context).await;
+        if found.images.is_some() && found != *self {
+            tracing::info!(images = ?found.images, layout = ?found.layout, "the runtime says where images are");
+            *self = found;
+        }
+    }
 }
 
 fn layout(node: Option<u64>, images: Option<u64>, containers: Option<u64>) -> Layout {

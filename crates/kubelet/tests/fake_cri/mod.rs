@@ -5,7 +5,7 @@
 mod profile;
 
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -46,6 +46,10 @@ struct State {
     refused: HashMap<String, u32>,
     /// A container that is never made: the call stays without an answer.
     stalled: Option<String>,
+    /// The directory of which it says that images are there.
+    image_dir: Option<PathBuf>,
+    /// Images that it does not remove.
+    stuck: Vec<String>,
     /// Whether it tells nobody what pods use.
     keeps_figures: bool,
 }
@@ -110,6 +114,21 @@ impl FakeRuntime {
     /// Adds an image.
     pub fn add_image(&self, image: &str) {
         self.state().images.push(self.0.profile.image_name(image));
+    }
+
+    /// Says from now on that images are in a directory.
+    pub fn keep_images_in(&self, dir: &Path) {
+        self.state().image_dir = Some(dir.to_owned());
+    }
+
+    /// Does not remove an image whoever asks for that.
+    pub fn hold_image(&self, image: &str) {
+        self.state().stuck.push(self.0.profile.image_name(image));
+    }
+
+    /// Whether it has an image.
+    pub fn has_image(&self, image: &str) -> bool {
+        self.state().images.contains(&self.0.profile.image_name(image))
     }
 
     /// Puts an image into a registry, for those who say who they are.
@@ -470,6 +489,11 @@ impl RuntimeService for FakeRuntime {
             state: container.state as i32,
             labels: container.config.labels.clone(),
             created_at: container.created_at,
+            image: container.config.image.clone(),
+            image_ref: self
+                .0
+                .profile
+                .image_ref(&container.config.image.clone().unwrap_or_default().user_specified_image),
             ..cri::Container::default()
         });
         Ok(Response::new(cri::ListContainersResponse { containers: containers.collect() }))
@@ -647,12 +671,22 @@ impl ImageService for FakeRuntime {
         Err(Status::not_found(format!("no registry has {image}")))
     }
 
-    async fn remove_image(&self, _: Request<cri::RemoveImageRequest>) -> Answer<cri::RemoveImageResponse> {
-        not_here("RemoveImage")
+    async fn remove_image(&self, request: Request<cri::RemoveImageRequest>) -> Answer<cri::RemoveImageResponse> {
+        let wanted = request.into_inner().image.unwrap_or_default().image;
+        let (mut state, profile) = (self.state(), self.0.profile);
+        let is_meant = |name: &String| *name == wanted || profile.image_id(name) == wanted;
+        if state.stuck.iter().any(is_meant) {
+            return Err(Status::internal(format!("image {wanted} is held")));
+        }
+        state.images.retain(|name| !is_meant(name));
+        Ok(Response::new(cri::RemoveImageResponse {}))
     }
 
     async fn image_fs_info(&self, _: Request<cri::ImageFsInfoRequest>) -> Answer<cri::ImageFsInfoResponse> {
-        not_here("ImageFsInfo")
+        let Some(dir) = self.state().image_dir.clone() else { return not_here("ImageFsInfo") };
+        let fs_id = Some(cri::FilesystemIdentifier { mountpoint: dir.display().to_string() });
+        let image_filesystems = vec![cri::FilesystemUsage { fs_id, ..cri::FilesystemUsage::default() }];
+        Ok(Response::new(cri::ImageFsInfoResponse { image_filesystems, ..cri::ImageFsInfoResponse::default() }))
     }
 }
 

@@ -20,6 +20,13 @@ fn hard(signal: &str, value: &str) -> EvictionSettings {
     settings
 }
 
+/// Mounts an empty disk of 64 MiB in memory at a path, which is made.
+fn mount_disk(path: &Path) {
+    fs::create_dir_all(path).expect("made");
+    let flags = nix::mount::MsFlags::empty();
+    nix::mount::mount(Some("tmpfs"), path, Some("tmpfs"), flags, Some("size=64m")).expect("root may mount");
+}
+
 fn with_directory(name: &str) -> Maker<Pod> {
     pod(name).container(name, "image:1").with(|pod| {
         let volumes = json!([{"name": "v", "emptyDir": {}}]);
@@ -77,10 +84,10 @@ impl Stage {
 async fn a_node_whose_disk_fills_ends_who_took_most_of_it_and_comes_back() {
     let dir = tempfile::tempdir().expect("a directory");
     let data = dir.path().join("data");
-    fs::create_dir(&data).expect("made");
-    let flags = nix::mount::MsFlags::empty();
-    nix::mount::mount(Some("tmpfs"), &data, Some("tmpfs"), flags, Some("size=64m")).expect("root may mount");
+    mount_disk(&data);
     let stage = Stage::within(dir, &["image:1"], |config| config.eviction = hard("nodefs.available", "50%")).await;
+    // No registry has it.
+    stage.runtime.hold_image("image:1");
     for name in ["small", "large"] {
         stage.create(with_directory(name)).await;
         stage.until_phase(name, "Running").await;
@@ -110,6 +117,29 @@ async fn a_node_whose_disk_fills_ends_who_took_most_of_it_and_comes_back() {
     stage.until_condition("DiskPressure", "False").await;
     stage.create(with_directory("after")).await;
     stage.until_phase("after", "Running").await;
+}
+
+#[tokio::test]
+async fn a_disk_of_images_that_is_known_late_is_kept_from_filling() {
+    let stage = Stage::with(&["image:1", "image:2"], |config| config.eviction = hard("imagefs.available", "50%")).await;
+    let disk = stage.dir.path().join("images");
+    mount_disk(&disk);
+    stage.create(web()).await;
+    stage.until_phase("web", "Running").await;
+    fs::write(disk.join("layer"), vec![1; 40 << 20]).expect("written");
+    stage.runtime.keep_images_in(&disk);
+    stage.until_condition("DiskPressure", "True").await;
+    // What nothing uses goes first.
+    let unused = async || (!stage.runtime.has_image("image:2")).then_some(());
+    stage.until("removal of an image", unused).await;
+    let message = stage.until_failed("web", "Evicted").await.message.expect("a message");
+    assert!(
+        message.starts_with("The node was low on resource: ephemeral-storage. Threshold quantity: 32Mi"),
+        "{message}"
+    );
+    stage.until_metric("kubelet_evictions{eviction_signal=\"imagefs.available\"} 1").await;
+    fs::remove_file(disk.join("layer")).expect("removed");
+    stage.until_condition("DiskPressure", "False").await;
 }
 
 #[tokio::test]
