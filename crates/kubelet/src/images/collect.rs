@@ -13,8 +13,6 @@ use super::settings::ImageSettings;
 use crate::context::{Context, Shared};
 use crate::node::{disk_usage, node_reference};
 
-/// How often the disk is looked at. There is no event for a disk that fills.
-const INTERVAL: Duration = Duration::from_secs(300);
 /// So long it is remembered who may use an image that is not there.
 const MEMORY: jiff::SignedDuration = jiff::SignedDuration::from_hours(1);
 
@@ -25,7 +23,7 @@ pub async fn collect(context: Shared, drain: Drain) {
         tracing::warn!(err = %err.message(), "images cannot be listed");
     }
     let mut has_failed = false;
-    while drain.until(context.env.sleep(INTERVAL)).await.is_some() {
+    while drain.until(context.env.sleep(context.config.images.interval)).await.is_some() {
         let Some(outcome) = drain.until(context.image_collector.collect(&context)).await else { return };
         if let Err(err) = &outcome {
             tracing::warn!(err = %err, "images cannot be collected");

@@ -9,6 +9,8 @@ pub struct ImageSettings {
     /// `imageGCHighThresholdPercent` and `imageGCLowThresholdPercent`: at which use of the disk unused images are
     /// removed, and down to which.
     pub gc_percent: (u8, u8),
+    /// How often the disk is looked at. There is no event for a disk that fills.
+    pub interval: Duration,
     /// `imageMinimumGCAge`: an image younger than this is kept, because it may be about to be used.
     pub minimum_age: Duration,
     /// `imageMaximumGCAge`: an image that nothing has used for so long is removed, however much room there is.
@@ -34,6 +36,7 @@ impl ImageSettings {
     pub fn new(kubelet_dir: PathBuf) -> Self {
         Self {
             gc_percent: (85, 80),
+            interval: Duration::from_secs(300),
             minimum_age: Duration::from_secs(120),
             maximum_age: None,
             serialize_pulls: true,

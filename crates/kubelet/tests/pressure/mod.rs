@@ -143,6 +143,35 @@ async fn a_disk_of_images_that_is_known_late_is_kept_from_filling() {
 }
 
 #[tokio::test]
+async fn unused_images_go_when_their_disk_is_as_full_as_is_set_and_one_that_stays_is_told_of() {
+    let configure = |config: &mut Config| config.images.interval = Duration::from_millis(200);
+    let stage = Stage::with(&["image:1", "image:2", "image:3"], configure).await;
+    stage.create(web()).await;
+    stage.until_phase("web", "Running").await;
+    stage.runtime.hold_image("image:2");
+    let disk = stage.dir.path().join("images");
+    mount_disk(&disk);
+    // 80 of a hundred; above 85 images go.
+    fs::write(disk.join("layer"), vec![1; 51 << 20]).expect("written");
+    stage.runtime.keep_images_in(&disk);
+    let asked = async |count: u64| {
+        let (_, body) = stage.get("/metrics", "operators").await;
+        let line = "kubelet_runtime_operations_total{operation_type=\"image_fs_info\"} ";
+        let told: u64 = body.lines().find_map(|l| l.strip_prefix(line))?.parse().expect("a number");
+        (told >= count).then_some(told)
+    };
+    let before = stage.until("a look at the disk", async || asked(1).await).await;
+    stage.until("two more", async || asked(before + 2).await).await;
+    assert!(stage.runtime.has_image("image:3"));
+    fs::write(disk.join("another"), vec![1; 8 << 20]).expect("written");
+    stage.until("removal of an image", async || (!stage.runtime.has_image("image:3")).then_some(())).await;
+    stage.until_event("FreeDiskSpaceFailed", "but only found 1000 bytes eligible to free").await;
+    stage.until_event("ImageGCFailed", "is held").await;
+    stage.until_metric("kubelet_image_garbage_collected_total{reason=\"space\"} 1").await;
+    assert!(stage.runtime.has_image("image:1") && stage.runtime.has_image("image:2"));
+}
+
+#[tokio::test]
 async fn a_node_short_of_memory_ends_one_pod_after_the_other_but_never_a_critical_one() {
     let mut stage = Stage::new(&["image:1"]).await;
     for (name, memory) in [("modest", 10), ("greedy", 900), ("critical", 2000)] {
