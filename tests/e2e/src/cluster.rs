@@ -307,7 +307,7 @@ impl Cluster {
         self.dir.path().join("run")
     }
 
-    /// The log files of a pod on the first machine, rotated ones included.
+    /// The log files of a pod on the first machine, rotated ones included, but for those that are being compressed.
     pub fn log_files(&self, namespace: &str, pod: &str) -> Vec<PathBuf> {
         let logs = self.data_dir().join("log/pods");
         let prefix = format!("{namespace}_{pod}_");
@@ -316,7 +316,7 @@ impl Cluster {
         let containers = pods.flat_map(|pod| std::fs::read_dir(pod.path()).into_iter().flatten().flatten());
         let files =
             containers.flat_map(|container| std::fs::read_dir(container.path()).into_iter().flatten().flatten());
-        files.map(|file| file.path()).collect()
+        files.map(|file| file.path()).filter(|path| path.extension().is_none_or(|end| end != "tmp")).collect()
     }
 
     /// The administrator's kubeconfig, which the API server writes.

@@ -12,6 +12,7 @@ mod node_stats;
 mod pods;
 mod resource_metrics;
 mod rotate;
+mod rotated;
 mod stats;
 mod system_logs;
 mod tail;

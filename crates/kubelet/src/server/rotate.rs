@@ -1,4 +1,4 @@
-//! Rotates containers' logs before they grow too large.
+//! Rotates containers' logs before they grow too large. What is left of them is in order by [`rotated`].
 
 use std::collections::{HashMap, HashSet};
 use std::io;
@@ -11,6 +11,7 @@ use cri::{self as v1, RuntimeClient};
 use futures::{StreamExt, stream};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
+use super::rotated;
 use crate::context::Shared;
 
 /// How often the runtime is asked which containers run: to forget those that ended, and for those that ran before.
@@ -99,8 +100,8 @@ enum RotateError {
     Rename(#[source] io::Error),
     #[error("the runtime cannot open it anew: {}", .0.message())]
     Reopen(v1::Status),
-    #[error("cannot remove older ones: {0}")]
-    Remove(#[source] io::Error),
+    #[error("cannot remove or compress older ones: {0}")]
+    Settle(#[source] io::Error),
 }
 
 /// Rotates a log that is larger than it may be. `reopen` has the runtime write to the path anew.
@@ -113,7 +114,7 @@ async fn rotate<F: Future<Output = Result<(), v1::Status>>>(
     match tokio::fs::metadata(path).await {
         Ok(metadata) if metadata.len() <= max_bytes => return Ok(()),
         Ok(_) => {
-            let rotated = rotated_name(path, stamp);
+            let rotated = rotated::name(path, stamp);
             rename_new(path, &rotated).map_err(RotateError::Rename)?;
             if let Err(err) = reopen().await {
                 // The container still writes into the renamed file, which gets its name back; unless it was opened
@@ -130,7 +131,10 @@ async fn rotate<F: Future<Output = Result<(), v1::Status>>>(
         }
         Err(err) => return Err(RotateError::Look(err)),
     }
-    remove_oldest(path, max_files).map_err(RotateError::Remove)
+    let path = path.to_owned();
+    // The log itself is one of them.
+    let settled = tokio::task::spawn_blocking(move || rotated::settle(&path, max_files.saturating_sub(1)));
+    settled.await.map_err(io::Error::other).flatten().map_err(RotateError::Settle)
 }
 
 /// Renames a file to what is not there yet.
@@ -138,49 +142,9 @@ fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
     Ok(renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE)?)
 }
 
-/// What a log is called once it was rotated at the given time.
-pub fn rotated_name(path: &Path, stamp: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(format!(".{stamp}"));
-    PathBuf::from(name)
-}
-
-/// The rotated files of a log, the oldest first: their names sort by time.
-pub fn rotated(path: &Path) -> io::Result<Vec<PathBuf>> {
-    let (Some(dir), Some(name)) = (path.parent(), path.file_name()) else { return Ok(Vec::new()) };
-    let prefix = format!("{}.", name.to_string_lossy());
-    let mut rotated: Vec<PathBuf> = std::fs::read_dir(dir)?
-        .flatten()
-        .filter(|entry| entry.file_name().to_string_lossy().starts_with(&prefix))
-        .map(|entry| entry.path())
-        .collect();
-    rotated.sort();
-    Ok(rotated)
-}
-
-/// Removes rotated files, so that `keep` stay, the current one included.
-fn remove_oldest(path: &Path, keep: usize) -> io::Result<()> {
-    let rotated = rotated(path)?;
-    let surplus = rotated.len().saturating_sub(keep.saturating_sub(1));
-    rotated.iter().take(surplus).try_for_each(std::fs::remove_file)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn only_the_newest_rotated_files_are_kept() {
-        let dir = tempfile::tempdir().expect("a directory");
-        let path = dir.path().join("0.log");
-        for number in 0..7 {
-            std::fs::write(rotated_name(&path, &format!("2024010{number}-000000")), "").expect("written");
-        }
-        std::fs::write(&path, "").expect("written");
-        remove_oldest(&path, 5).expect("removed");
-        assert_eq!(std::fs::read_dir(dir.path()).expect("read").count(), 5);
-        assert!(rotated_name(&path, "20240106-000000").exists());
-    }
 
     /// What a runtime does when it is asked to open a log anew.
     #[derive(Clone, Copy)]
@@ -195,7 +159,7 @@ mod tests {
     /// A container that goes on writing a line a step, while its log is rotated in each.
     #[track_caller]
     fn check(steps: &[Runtime], is_rotated: bool) {
-        use std::io::Write;
+        use std::io::{Read, Write};
         let dir = tempfile::tempdir().expect("a directory");
         let path = dir.path().join("0.log");
         let open = || std::fs::File::options().create(true).append(true).open(&path).expect("opened");
@@ -214,11 +178,14 @@ mod tests {
             let _ = runtime.block_on(rotate(&path, &format!("2024010{number}-000000"), (1, 9), reopen));
         }
         writeln!(file.borrow_mut(), "{}", steps.len()).expect("written");
-        let all = rotated(&path).expect("listed").into_iter().chain([path.clone()]);
-        let text: String = all.map(|path| std::fs::read_to_string(path).expect("read")).collect();
+        let mut text = String::new();
+        for mut content in rotated::all(&path).expect("listed").iter().map(|one| one.open().expect("opened")) {
+            content.read_to_string(&mut text).expect("read");
+        }
+        text.push_str(&std::fs::read_to_string(&path).expect("read"));
         let numbers: Vec<String> = (0..=steps.len()).map(|number| number.to_string()).collect();
         assert_eq!(text.lines().collect::<Vec<_>>(), numbers);
-        assert_eq!(!rotated(&path).expect("listed").is_empty(), is_rotated);
+        assert_eq!(!rotated::all(&path).expect("listed").is_empty(), is_rotated);
     }
 
     #[test]
@@ -234,7 +201,7 @@ mod tests {
     fn a_log_without_its_name_is_opened_anew() {
         let dir = tempfile::tempdir().expect("a directory");
         let path = dir.path().join("0.log");
-        std::fs::write(rotated_name(&path, "20240101-000000"), "the kubelet was killed here").expect("written");
+        std::fs::write(rotated::name(&path, "20240101-000000"), "the kubelet was killed here").expect("written");
         let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
         let reopen =
             || std::future::ready(std::fs::write(&path, "").map_err(|err| v1::Status::internal(err.to_string())));

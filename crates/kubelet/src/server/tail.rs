@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
 use super::log_file::{LogOptions, Writer, tail_start};
-use super::rotate;
+use super::rotated::{self, Content};
 
 /// How much is read at a time.
 const CHUNK: usize = 64 * 1024;
@@ -14,8 +14,9 @@ const CHUNK: usize = 64 * 1024;
 /// A position in a log: it moves on to the next file when its own was rotated.
 pub struct Tail {
     path: PathBuf,
-    file: File,
-    inode: u64,
+    content: Content,
+    /// When the file was rotated that is read; `None` of the one that was the newest when it was opened.
+    stamp: Option<String>,
     /// What was read and does not yet end with a line's end.
     rest: Vec<u8>,
     writer: Writer,
@@ -29,12 +30,11 @@ impl Tail {
 
     fn open_now(path: PathBuf, options: LogOptions) -> io::Result<Self> {
         let mut file = File::open(&path)?;
-        let inode = file.metadata()?.ino();
         if let Some(count) = options.tail_lines {
             let start = find_tail(&mut file, count)?;
             file.seek(SeekFrom::Start(start))?;
         }
-        Ok(Self { path, file, inode, rest: Vec::new(), writer: Writer::new(options) })
+        Ok(Self { path, content: Content::Plain(file), stamp: None, rest: Vec::new(), writer: Writer::new(options) })
     }
 
     /// What can be read now; empty at the end.
@@ -49,8 +49,10 @@ impl Tail {
 
     /// Whether the file was read to its end.
     pub fn is_at_end(&mut self) -> bool {
-        let position = self.file.stream_position().ok();
-        let size = self.file.metadata().ok().map(|metadata| metadata.len());
+        // After a compressed one there is another.
+        let Content::Plain(file) = &mut self.content else { return false };
+        let position = file.stream_position().ok();
+        let size = file.metadata().ok().map(|metadata| metadata.len());
         position >= size
     }
 
@@ -60,11 +62,10 @@ impl Tail {
             if self.read_chunk(&mut out)? {
                 continue;
             }
-            let Some(next) = self.next_file()? else { break };
+            let Some((next, stamp)) = self.next_file()? else { break };
             // The writer went over to the next file, perhaps after this one's end was seen above.
             while self.read_chunk(&mut out)? {}
-            self.inode = next.metadata()?.ino();
-            self.file = next;
+            (self.content, self.stamp) = (next, stamp);
         }
         Ok((out, self))
     }
@@ -73,7 +74,7 @@ impl Tail {
     fn read_chunk(&mut self, out: &mut Vec<u8>) -> io::Result<bool> {
         let from = self.rest.len();
         self.rest.resize(from + CHUNK, 0);
-        let count = self.file.read(&mut self.rest[from..])?;
+        let count = self.content.read(&mut self.rest[from..])?;
         self.rest.truncate(from + count);
         let mut start = 0;
         while let Some(length) = self.rest[start..].iter().position(|byte| *byte == b'\n') {
@@ -88,21 +89,32 @@ impl Tail {
     }
 
     /// The file that was begun when this one was rotated. A reader that is slow may be several files behind.
-    fn next_file(&self) -> io::Result<Option<File>> {
-        let is_this = |file: &File| file.metadata().is_ok_and(|metadata| metadata.ino() == self.inode);
-        let newest = match File::open(&self.path) {
-            Ok(newest) => newest,
-            // Rotated, and the new file is not there yet.
-            Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(err) => return Err(err),
-        };
-        if is_this(&newest) {
-            return Ok(None);
+    fn next_file(&self) -> io::Result<Option<(Content, Option<String>)>> {
+        loop {
+            let newest = match File::open(&self.path) {
+                Ok(newest) => newest,
+                // Rotated, and the new file is not there yet.
+                Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(None),
+                Err(err) => return Err(err),
+            };
+            let rotated = rotated::all(&self.path)?;
+            // Oldest first. One that is removed meanwhile was older than those that stay.
+            let behind = match (&self.stamp, &self.content) {
+                (Some(stamp), _) => rotated.iter().take_while(|one| one.stamp <= *stamp).count(),
+                (None, Content::Plain(file)) if file.metadata()?.ino() == newest.metadata()?.ino() => return Ok(None),
+                (None, Content::Plain(file)) => rotated.iter().rposition(|one| one.is_of(file)).map_or(0, |at| at + 1),
+                (None, Content::Compressed(_)) => 0,
+            };
+            let Some(next) = rotated.into_iter().nth(behind) else {
+                return Ok(Some((Content::Plain(newest), None)));
+            };
+            match next.open() {
+                Ok(content) => return Ok(Some((content, Some(next.stamp)))),
+                // Compressed or removed since it was listed.
+                Err(err) if err.kind() == io::ErrorKind::NotFound => {}
+                Err(err) => return Err(err),
+            }
         }
-        // Oldest first. One that is removed meanwhile was older than those that stay.
-        let rotated: Vec<File> = rotate::rotated(&self.path)?.iter().filter_map(|path| File::open(path).ok()).collect();
-        let behind = rotated.iter().position(is_this).map_or(0, |place| place + 1);
-        Ok(Some(rotated.into_iter().nth(behind).unwrap_or(newest)))
     }
 }
 
@@ -139,7 +151,11 @@ mod tests {
     }
 
     fn rotate(path: &Path, stamp: &str) {
-        std::fs::rename(path, rotate::rotated_name(path, stamp)).expect("renamed");
+        // Logs are not rotated as fast as that, within one tick of the kernel's clock for files.
+        let second: u64 = stamp.replace('-', "").parse().expect("digits");
+        let time = std::time::UNIX_EPOCH + std::time::Duration::from_secs(second % 1000);
+        File::options().append(true).open(path).and_then(|file| file.set_modified(time)).expect("set");
+        std::fs::rename(path, rotated::name(path, stamp)).expect("renamed");
     }
 
     /// All that can be read now.
@@ -168,7 +184,7 @@ mod tests {
         rotate(&path, "20240101-000001");
         let (text, tail) = drain(tail);
         assert_eq!(text, "");
-        append(&rotate::rotated_name(&path, "20240101-000001"), &["two"]);
+        append(&rotated::name(&path, "20240101-000001"), &["two"]);
         append(&path, &["three"]);
         let (text, tail) = drain(tail);
         assert_eq!(text, "two\nthree\n");
@@ -178,10 +194,38 @@ mod tests {
         append(&path, &["four"]);
         rotate(&path, "20240101-000003");
         append(&path, &["five"]);
-        std::fs::remove_file(rotate::rotated_name(&path, "20240101-000001")).expect("removed");
-        std::fs::remove_file(rotate::rotated_name(&path, "20240101-000002")).expect("removed");
+        std::fs::remove_file(rotated::name(&path, "20240101-000001")).expect("removed");
+        std::fs::remove_file(rotated::name(&path, "20240101-000002")).expect("removed");
         let (text, _) = drain(tail);
         assert_eq!(text, "four\nfive\n");
+    }
+
+    #[test]
+    fn a_follower_that_is_slow_reads_what_was_compressed_meanwhile() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("0.log");
+        append(&path, &["one"]);
+        let (text, tail) = drain(Tail::open_now(path.clone(), LogOptions::default()).expect("opened"));
+        assert_eq!(text, "one\n");
+        for (stamp, line) in [("1", "two"), ("2", "three"), ("3", "four")] {
+            rotate(&path, stamp);
+            append(&path, &[line]);
+        }
+        rotated::settle(&path, 9).expect("settled");
+        assert!(!rotated::name(&path, "1").exists() && rotated::name(&path, "3").exists());
+        let (text, tail) = drain(tail);
+        assert_eq!(text, "two\nthree\nfour\n");
+
+        // What it has read last goes while it reads what came before that.
+        rotate(&path, "4");
+        append(&path, &["five"]);
+        let (text, tail) = drain(tail);
+        assert_eq!(text, "five\n");
+        rotate(&path, "5");
+        append(&path, &["six"]);
+        rotated::settle(&path, 1).expect("settled");
+        let (text, _) = drain(tail);
+        assert_eq!(text, "six\n");
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Pods that nobody touches: they print numbers, and answer a probe.
 
+use std::io::Read;
+use std::path::Path;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Pod, ServiceAccount};
@@ -80,11 +82,15 @@ fn printed(cluster: &Cluster, name: &str) -> String {
         files.retain(|path| path.parent().is_some_and(|dir| dir.ends_with("ticker")));
         // A rotated file's name goes on with its time: all of them before the one that is written to.
         files.sort_by_key(|path| (path.ends_with("0.log"), path.clone()));
+        // Who is killed while it compresses one leaves both.
+        files.dedup_by(|later, first| {
+            later.with_extension("") == *first && later.extension().is_some_and(|e| e == "gz")
+        });
         files
     };
     loop {
         let before = files();
-        let texts = before.iter().map(std::fs::read_to_string).collect::<Result<String, _>>();
+        let texts = before.iter().map(|path| text(path)).collect::<Result<String, _>>();
         // Read anew where it was rotated meanwhile.
         if let Ok(text) = texts
             && files() == before
@@ -92,6 +98,16 @@ fn printed(cluster: &Cluster, name: &str) -> String {
             return text;
         }
     }
+}
+
+fn text(path: &Path) -> std::io::Result<String> {
+    let mut file = std::fs::File::open(path)?;
+    let mut text = String::new();
+    match path.extension().is_some_and(|end| end == "gz") {
+        true => flate2::read::MultiGzDecoder::new(file).read_to_string(&mut text)?,
+        false => file.read_to_string(&mut text)?,
+    };
+    Ok(text)
 }
 
 fn pod(name: &str) -> Value {
