@@ -381,6 +381,25 @@ async fn a_node_that_was_given_up_says_at_once_that_it_is_ready() {
 }
 
 #[tokio::test]
+async fn a_node_that_is_cordoned_or_was_started_anew_is_told_of() {
+    let mut stage = Stage::new(&["image:1"]).await;
+    let nodes: Api<Node> = Api::all(stage.client.clone());
+    for (cordoned, reason) in [(true, "NodeNotSchedulable"), (false, "NodeSchedulable")] {
+        let body = Patch::Merge(json!({"spec": {"unschedulable": cordoned}}));
+        nodes.patch("n1", &PatchParams::default(), &body).await.expect("patched");
+        stage.until_event(reason, &format!("Node n1 status is now: {reason}")).await;
+    }
+    stage.stop().await;
+    let body = Patch::Merge(json!({"status": {"nodeInfo": {"bootID": "an-earlier-one"}}}));
+    nodes.patch_status("n1", &PatchParams::default(), &body).await.expect("patched");
+    stage.start();
+    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").expect("readable");
+    stage.until_event("Rebooted", &format!("Node n1 has been rebooted, boot id: {}", boot.trim())).await;
+    let info = async || nodes.get("n1").await.ok()?.status?.node_info.filter(|info| info.boot_id == boot.trim());
+    stage.until("the machine's boot", info).await;
+}
+
+#[tokio::test]
 async fn what_was_made_and_not_started_is_started_and_counts_as_no_restart() {
     let stage = Stage::new(&["image:1"]).await;
     for (name, refused) in [("once", 1), ("twice", 2)] {

@@ -46,6 +46,9 @@ pub enum CollectError {
     /// Some could not be removed. Whatever could be was.
     #[error("{} of the images to remove could not be removed: {}", .0.len(), .0.join("; "))]
     Kept(Vec<String>),
+    /// The disk of images has no room at all, by what the kernel says of it.
+    #[error("invalid capacity 0 on image filesystem")]
+    NoCapacity,
     /// There are not enough images to remove.
     #[error(
         "Failed to garbage collect required amount of images. Attempted to free {wanted} bytes, but only found {found} bytes eligible to free."
@@ -76,6 +79,12 @@ impl ImageCollector {
         let info = client.image_fs_info(v1::ImageFsInfoRequest {}).await?.into_inner();
         let place = info.image_filesystems.first().and_then(|fs| fs.fs_id.clone()).map(|id| id.mountpoint);
         let Some(usage) = place.and_then(|place| disk_usage(place.as_ref())) else { return Ok(()) };
+        if usage.1 == 0 {
+            let node = node_reference(&context.config.node_name);
+            let message = CollectError::NoCapacity.to_string();
+            context.recorder.event(&node, EventType::Warning, "InvalidDiskCapacity", message);
+            return Err(CollectError::NoCapacity);
+        }
         let settings = &context.config.images;
         let (old, candidates): (Vec<Candidate>, Vec<Candidate>) =
             candidates.into_iter().partition(|image| image.is_old(settings.maximum_age, now));

@@ -1,5 +1,6 @@
 //! The node itself: its registration, its heartbeat, its status, and what its runtime is told.
 
+mod events;
 mod lease;
 mod machine;
 mod oom;
@@ -52,6 +53,10 @@ pub async fn run(context: Shared, port: u16, drain: Drain) {
     let name = context.config.node_name.clone();
     let event = |kind, reason, message: String| context.recorder.event(&node_reference(&name), kind, reason, message);
     event(EventType::Normal, "Starting", "Starting kubelet.".to_owned());
+    if !context.cgroups.is_v2() {
+        let message = "this machine has cgroup v1, which Kubernetes does no more than maintain; cgroup v2 is advised";
+        event(EventType::Warning, "CgroupV1", message.to_owned());
+    }
     let mut keeper = Keeper {
         context: Arc::clone(&context),
         port,
@@ -63,6 +68,7 @@ pub async fn run(context: Shared, port: u16, drain: Drain) {
         problem: runtime::Problem::new(context.env.now()),
         reported: None,
         written: None,
+        is_cordoned: false,
     };
     loop {
         let status = keeper.status(None).await;
@@ -136,6 +142,8 @@ struct Keeper {
     reported: Option<(NodeStatus, Timestamp)>,
     /// The node as the API had it after that, or after it was registered.
     written: Option<Arc<Node>>,
+    /// Whether it was told last that nothing more is placed on the node.
+    is_cordoned: bool,
 }
 
 impl Keeper {
@@ -146,7 +154,9 @@ impl Keeper {
             let gone = matches!(change, client::Event::Deleted(_));
             let node = change.object();
             let cidr = node.spec.as_ref().and_then(|spec| spec.pod_cidr.clone());
-            if gone || cidr.is_some_and(|cidr| Some(cidr) != self.pod_cidr) || status::is_doubted(node) {
+            let has_cidr = cidr.is_some_and(|cidr| Some(cidr) != self.pod_cidr);
+            let is_turned = events::is_cordoned(node) != self.is_cordoned;
+            if gone || has_cidr || is_turned || status::is_doubted(node) {
                 return;
             }
         }
@@ -163,6 +173,7 @@ impl Keeper {
         let node = self.node();
         if let Some(node) = &node {
             self.tell_pod_cidr(node).await;
+            self.tell_scheduling(node);
         }
         let name = self.context.config.node_name.clone();
         let fail = |source| KeepError { name: name.clone(), source: Box::new(source) };
@@ -171,11 +182,14 @@ impl Keeper {
         let now = self.context.env.now();
         let interval = jiff::SignedDuration::try_from(self.context.config.status_interval).unwrap_or_default();
         let is_recent = self.reported.as_ref().is_some_and(|(_, at)| now.duration_since(*at) < interval);
+        let in_use = status.volumes_in_use.clone().unwrap_or_default();
         if is_recent && known.is_some_and(|known| !status::differs(known, &status)) {
+            // Also where the answer to the write was lost.
+            self.context.csi.attachments.report(&in_use);
             return Ok(());
         }
-        self.announce(&status, known.filter(|_| self.reported.is_some()));
-        let in_use = status.volumes_in_use.clone().unwrap_or_default();
+        let mut told = events::of_conditions(&name, known.filter(|_| self.reported.is_some()), &status);
+        told.extend(events::of_boot(&name, known, &status));
         let api: Api<Node> = Api::all(self.context.client.clone());
         let gone = self.reported.as_ref().map(|(old, _)| status::gone(old, &status)).unwrap_or_default();
         let written = match status::write(&api, &name, &status, &gone).await {
@@ -187,6 +201,7 @@ impl Keeper {
             written => written,
         };
         self.written = Some(Arc::new(written.map_err(fail)?));
+        told.into_iter().for_each(|one| self.record(one));
         self.reported = Some((status, now));
         self.context.csi.attachments.report(&in_use);
         Ok(())
@@ -249,30 +264,16 @@ impl Keeper {
         })
     }
 
-    /// Records an event for each condition that turned, or for all where nothing is known of before.
-    fn announce(&self, status: &NodeStatus, known: Option<&NodeStatus>) {
-        let name = &self.context.config.node_name;
-        let before = |type_: &str| {
-            let conditions = known.and_then(|status| status.conditions.as_ref());
-            conditions.into_iter().flatten().find(|condition| condition.type_ == type_).map(|c| c.status.clone())
-        };
-        for condition in status.conditions.iter().flatten() {
-            if before(&condition.type_).as_ref() == Some(&condition.status) {
-                continue;
-            }
-            let reason = match (condition.type_.as_str(), condition.status == "True") {
-                ("Ready", true) => "NodeReady",
-                ("Ready", false) => "NodeNotReady",
-                ("MemoryPressure", true) => "NodeHasInsufficientMemory",
-                ("MemoryPressure", false) => "NodeHasSufficientMemory",
-                ("DiskPressure", true) => "NodeHasDiskPressure",
-                ("DiskPressure", false) => "NodeHasNoDiskPressure",
-                ("PIDPressure", true) => "NodeHasInsufficientPID",
-                ("PIDPressure", false) => "NodeHasSufficientPID",
-                _ => continue,
-            };
-            let message = format!("Node {name} status is now: {reason}");
-            self.context.recorder.event(&node_reference(name), EventType::Normal, reason, message);
+    /// Tells of it when nothing more is to be placed on the node, or something again.
+    fn tell_scheduling(&mut self, node: &Node) {
+        if events::is_cordoned(node) != self.is_cordoned {
+            self.is_cordoned = !self.is_cordoned;
+            self.record(events::of_scheduling(&self.context.config.node_name, self.is_cordoned));
         }
+    }
+
+    fn record(&self, told: events::Told) {
+        let node = node_reference(&self.context.config.node_name);
+        self.context.recorder.event(&node, told.kind, told.reason, told.message);
     }
 }

@@ -53,7 +53,7 @@ impl Stage {
     }
 
     /// Waits until an event has been recorded.
-    async fn until_event(&self, reason: &str, part: &str) {
+    pub(super) async fn until_event(&self, reason: &str, part: &str) {
         let events: Api<Event> = Api::namespaced(self.client.clone(), "default");
         let said = async || {
             let events = events.list(&Default::default()).await.expect("a list").items.into_iter();
@@ -153,6 +153,10 @@ async fn unused_images_go_when_their_disk_is_as_full_as_is_set_and_one_that_stay
     mount_disk(&disk);
     // 80 of a hundred; above 85 images go.
     fs::write(disk.join("layer"), vec![1; 51 << 20]).expect("written");
+    stage.runtime.keep_images_in(&disk);
+    // A disk that says that it has no room at all.
+    stage.runtime.keep_images_in(Path::new("/proc"));
+    stage.until_event("InvalidDiskCapacity", "invalid capacity 0 on image filesystem").await;
     stage.runtime.keep_images_in(&disk);
     let asked = async |count: u64| {
         let (_, body) = stage.get("/metrics", "operators").await;
