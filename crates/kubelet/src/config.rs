@@ -123,7 +123,7 @@ pub struct Config {
     pub program_dirs: Vec<PathBuf>,
     /// How CPUs, memory and devices are given to containers for themselves.
     pub managers: managers::Settings,
-    /// The machine's root: below it is said which security modules the kernel has.
+    /// The machine's root: below it is said which machine it is, and which security modules the kernel has.
     pub machine_root: PathBuf,
     /// How volumes of drivers are waited for.
     pub csi: csi::Settings,

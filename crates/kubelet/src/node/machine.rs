@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use k8s_openapi::api::core::v1::{NodeSwapStatus, NodeSystemInfo};
 
+use super::identity::Identity;
 use crate::config::Config;
 use crate::resources::{Amounts, Cgroups, NodeMemory, NodeSwap, SwapBehavior, SwapControl, huge_page_resource};
 
@@ -140,24 +141,26 @@ fn huge_pages() -> Vec<(u64, i64)> {
     pages
 }
 
-/// What the machine is.
-pub fn system_info(runtime_version: String, swap_bytes: i64) -> NodeSystemInfo {
-    let read = |path: &str| fs::read_to_string(path).map(|text| text.trim().to_owned()).unwrap_or_default();
+/// What the machine is whose files are below a directory.
+pub fn system_info(root: &Path, runtime_version: String, swap_bytes: i64) -> NodeSystemInfo {
+    let identity = Identity::below(root);
     let uname = rustix::system::uname();
-    let release = read("/etc/os-release");
+    let release =
+        ["etc/os-release", "usr/lib/os-release"].iter().find_map(|file| fs::read_to_string(root.join(file)).ok());
+    let release = release.unwrap_or_default();
     let pretty = release.lines().find_map(|line| line.strip_prefix("PRETTY_NAME="));
     NodeSystemInfo {
         architecture: architecture().to_owned(),
-        boot_id: read("/proc/sys/kernel/random/boot_id"),
+        boot_id: identity.boot,
         container_runtime_version: runtime_version,
         kernel_version: uname.release().to_string_lossy().into_owned(),
         kube_proxy_version: String::new(),
         kubelet_version: kubelet_version(),
-        machine_id: read("/etc/machine-id"),
+        machine_id: identity.machine,
         operating_system: "linux".to_owned(),
         os_image: pretty.map_or_else(|| "Unknown".to_owned(), |name| name.trim_matches('"').to_owned()),
         swap: Some(NodeSwapStatus { capacity: Some(swap_bytes) }).filter(|_| swap_bytes > 0),
-        system_uuid: read("/sys/class/dmi/id/product_uuid"),
+        system_uuid: identity.system,
     }
 }
 

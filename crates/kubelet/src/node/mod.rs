@@ -1,6 +1,7 @@
 //! The node itself: its registration, its heartbeat, its status, and what its runtime is told.
 
 mod events;
+mod identity;
 mod lease;
 mod machine;
 mod oom;

@@ -57,7 +57,11 @@ pub fn status(inputs: &Inputs<'_>) -> NodeStatus {
         conditions: Some(conditions(inputs)),
         daemon_endpoints: Some(NodeDaemonEndpoints { kubelet_endpoint: Some(endpoint) }),
         images: Some(inputs.images.to_vec()).filter(|images| !images.is_empty()),
-        node_info: Some(system_info(context.runtime_version(), context.machine.swap_bytes)),
+        node_info: Some(system_info(
+            &context.config.machine_root,
+            context.runtime_version(),
+            context.machine.swap_bytes,
+        )),
         volumes_in_use: Some(inputs.context.csi.attachments.in_use()),
         features: inputs.features.cloned(),
         runtime_handlers: Some(inputs.handlers.to_vec()).filter(|handlers| !handlers.is_empty()),
