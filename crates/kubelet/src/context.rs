@@ -6,6 +6,7 @@ use std::sync::Arc;
 use base::{Drain, Env, Spawner};
 use client::{EventRecorder, EventType, Informer};
 use cri::{ImageClient, RuntimeClient, SecurityModules};
+use jiff::Timestamp;
 use k8s_openapi::api::certificates::v1beta1::{ClusterTrustBundle, PodCertificateRequest};
 use k8s_openapi::api::core::v1::{ConfigMap, Container, Node, ObjectReference, Pod, Secret, Service};
 
@@ -24,7 +25,7 @@ use crate::server::RunningLogs;
 use crate::shutdown::NodeShutdown;
 use crate::sources::Watched;
 use crate::static_pods::StaticPods;
-use crate::stats::MachineCpu;
+use crate::stats::CpuRates;
 use crate::volumes::{Claims, PodCertificates, Programs, Targets, TokenIssuer};
 
 /// What all parts of a running kubelet share.
@@ -35,6 +36,8 @@ pub struct Context {
     pub node_ips: Vec<String>,
     /// Clock and randomness.
     pub env: Env,
+    /// When the kubelet was started.
+    pub started_at: Timestamp,
     /// The cluster.
     pub client: kube::Client,
     /// The container runtime.
@@ -85,8 +88,8 @@ pub struct Context {
     pub image_collector: ImageCollector,
     /// What the node is short of.
     pub conditions: Conditions,
-    /// How much the machine works.
-    pub machine_cpu: MachineCpu,
+    /// How much the machine and its parts work.
+    pub cpu_rates: CpuRates,
     /// What pods were given of the node's CPU and memory.
     pub allocations: Allocations,
     /// What containers were given of the machine for themselves.

@@ -29,7 +29,7 @@ use crate::server::{self, RunningLogs, Server, ServerError};
 use crate::shutdown::{self, NodeShutdown};
 use crate::sources::{Watched, namespaced, of_cluster};
 use crate::static_pods::{self, StaticPods};
-use crate::stats::MachineCpu;
+use crate::stats::CpuRates;
 use crate::volumes::{Claims, PodCertificates, Programs, Targets, TokenIssuer};
 
 /// Between attempts to reach the runtime at the start.
@@ -181,7 +181,7 @@ impl Kubelet {
             puller,
             image_collector: ImageCollector::default(),
             conditions: Conditions::default(),
-            machine_cpu: MachineCpu::default(),
+            cpu_rates: CpuRates::default(),
             allocations: Allocations::default(),
             managers,
             users: UserRanges::restore(&config.kubelet_dir().join("pods"), config.users),
@@ -199,6 +199,7 @@ impl Kubelet {
             spawner,
             drain: drain.clone(),
             client,
+            started_at: env.now(),
             env,
             config,
         });

@@ -50,6 +50,14 @@ pub async fn containers_made(context: &Context) -> Result<HashMap<String, i64>, 
     Ok(listed.into_inner().containers.into_iter().map(|container| (container.id, container.created_at)).collect())
 }
 
+/// When the sandboxes and containers that the runtime has were made, likewise.
+pub async fn made(context: &Context) -> Result<HashMap<String, i64>, v1::Status> {
+    let mut all = containers_made(context).await?;
+    let listed = context.runtime.clone().list_pod_sandbox(v1::ListPodSandboxRequest { filter: None }).await?;
+    all.extend(listed.into_inner().items.into_iter().map(|sandbox| (sandbox.id, sandbox.created_at)));
+    Ok(all)
+}
+
 /// What the containers of a pod have swapped together; nothing where that is not measured.
 pub fn swap_of_pod(containers: &[v1::ContainerStats]) -> Option<v1::SwapUsage> {
     let all = containers.iter().filter_map(|stats| stats.swap.as_ref());
@@ -63,27 +71,23 @@ pub fn uid(stats: &v1::PodSandboxStats) -> Option<&str> {
     stats.attributes.as_ref()?.labels.get(names::POD_UID).map(String::as_str)
 }
 
-/// How much the machine's CPUs work.
+/// How fast counters of CPU time rise.
 #[derive(Debug, Default)]
-pub struct MachineCpu(Mutex<Option<(Timestamp, u64)>>);
+pub struct CpuRates(Mutex<HashMap<&'static str, (Timestamp, u64)>>);
 
-impl MachineCpu {
-    /// Nanoseconds since the machine was started, and in a second since the last time somebody asked.
-    pub fn usage(&self, now: Timestamp) -> Option<(u64, Option<u64>)> {
-        let used = Self::used()?;
-        let before = self.0.lock().unwrap_or_else(PoisonError::into_inner).replace((now, used));
-        let rate = before.and_then(|(then, before)| {
-            let elapsed = u128::try_from(now.duration_since(then).as_nanos()).ok().filter(|elapsed| *elapsed > 0)?;
-            u64::try_from(u128::from(used.saturating_sub(before)) * 1_000_000_000 / elapsed).ok()
-        });
-        Some((used, rate))
+impl CpuRates {
+    /// How many nanoseconds `who` works in a second, by how many it has worked so far, since the last time somebody asked.
+    pub fn rate(&self, who: &'static str, used: u64, now: Timestamp) -> Option<u64> {
+        let (then, before) = self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(who, (now, used))?;
+        let elapsed = u128::try_from(now.duration_since(then).as_nanos()).ok().filter(|elapsed| *elapsed > 0)?;
+        u64::try_from(u128::from(used.saturating_sub(before)) * 1_000_000_000 / elapsed).ok()
     }
+}
 
-    /// Nanoseconds since the machine was started.
-    pub fn used() -> Option<u64> {
-        let ticks = u64::try_from(nix::unistd::sysconf(nix::unistd::SysconfVar::CLK_TCK).ok()??).ok()?;
-        Some(busy(&fs::read_to_string("/proc/stat").ok()?)? * (1_000_000_000 / ticks.max(1)))
-    }
+/// How many nanoseconds the machine's CPUs have worked since it was started.
+pub fn cpu_of_machine() -> Option<u64> {
+    let ticks = u64::try_from(nix::unistd::sysconf(nix::unistd::SysconfVar::CLK_TCK).ok()??).ok()?;
+    Some(busy(&fs::read_to_string("/proc/stat").ok()?)? * (1_000_000_000 / ticks.max(1)))
 }
 
 /// The ticks in which some CPU did something, from the text of `/proc/stat`.
@@ -103,11 +107,15 @@ mod tests {
     fn the_machine_works_while_it_is_not_idle() {
         assert_eq!(busy("cpu  10 1 20 500 30 2 3 4 99 98\ncpu0 1\n"), Some(40));
         assert_eq!(busy("intr 1\n"), None);
-        let cpu = MachineCpu::default();
-        let at = |second| Timestamp::from_second(second).expect("a valid time");
-        let (used, rate) = cpu.usage(at(0)).expect("the kernel says");
-        assert!(used > 0 && rate.is_none());
-        let (later, rate) = cpu.usage(at(10)).expect("the kernel says");
-        assert_eq!(rate, Some((later - used) / 10));
+        assert!(cpu_of_machine().expect("the kernel says") > 0);
+    }
+
+    #[test]
+    fn a_rate_is_what_was_added_since_somebody_asked() {
+        let (rates, at) = (CpuRates::default(), |second| Timestamp::from_second(second).expect("a valid time"));
+        assert_eq!(rates.rate("a", 1000, at(0)), None);
+        assert_eq!(rates.rate("b", 7, at(5)), None);
+        assert_eq!(rates.rate("a", 3000, at(10)), Some(200));
+        assert_eq!(rates.rate("a", 9000, at(10)), None, "no time has gone by");
     }
 }

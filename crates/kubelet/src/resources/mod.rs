@@ -3,6 +3,7 @@
 mod amounts;
 mod cgroups;
 mod driver;
+mod figures;
 mod huge_pages;
 mod linux;
 mod memory;
@@ -13,6 +14,7 @@ mod swap;
 pub use amounts::{Amounts, QosClass, amounts, container_amount, pod_limit_sums, pod_limits, pod_requests, qos_class};
 pub use cgroups::{CgroupError, Cgroups, PodLimits};
 pub use driver::{CgroupDriver, CgroupSettings};
+pub use figures::CgroupFigures;
 pub use huge_pages::{huge_page_limits, huge_page_resource};
 pub use linux::{
     CpuQuota, NodeMemory, agree, container_resources, overhead_resources, pod_cgroup_limits, pod_resources, shares,

@@ -8,12 +8,11 @@ mod log_file;
 mod log_query;
 mod logs;
 mod measured;
-mod node_stats;
 mod pods;
 mod resource_metrics;
 mod rotate;
 mod rotated;
-mod stats;
+mod summary;
 mod system_logs;
 mod tail;
 mod tunnel;
@@ -167,7 +166,7 @@ fn router(context: Shared, access: Arc<Access>) -> Router {
         .merge(healthz::routes())
         .route("/configz", get(configz::serve))
         .route("/pods", get(pods::list))
-        .route("/stats/summary", get(stats::summary))
+        .route("/stats/summary", get(summary::serve))
         .route("/metrics", get(metrics))
         .route("/metrics/cadvisor", get(cadvisor::serve))
         .route("/metrics/probes", get(probe_metrics))

@@ -11,10 +11,10 @@ use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use cri as v1;
 
-use super::stats::value;
+use super::summary::{swap_usage, value};
 use crate::context::Shared;
 use crate::pods::names;
-use crate::stats::{self, MachineCpu};
+use crate::stats::{self, cpu_of_machine};
 
 /// What is measured of the node: the metric, and its value.
 type OfNode = [(&'static str, Option<String>); 3];
@@ -23,9 +23,9 @@ type OfNode = [(&'static str, Option<String>); 3];
 pub async fn serve(State(context): State<Shared>) -> Response {
     let now = i64::try_from(context.env.now().as_nanosecond()).unwrap_or(i64::MAX);
     let node = [
-        ("node_cpu_usage_seconds_total", MachineCpu::used().map(in_seconds)),
+        ("node_cpu_usage_seconds_total", cpu_of_machine().map(in_seconds)),
         ("node_memory_working_set_bytes", context.cgroups.machine_memory().map(|(used, _)| used.to_string())),
-        ("node_swap_usage_bytes", super::node_stats::swap_usage().map(|(_, used)| used.to_string())),
+        ("node_swap_usage_bytes", swap_usage().map(|(_, used)| used.to_string())),
     ];
     let told =
         async { Ok::<_, v1::Status>((stats::of_pods(&context).await?, stats::containers_made(&context).await?)) };

@@ -44,7 +44,7 @@ pub use subpath::read_inside;
 pub use table::is_mount_point;
 pub use tokens::TokenIssuer;
 pub use unmount::{UnmountError, remove_all, unmount};
-pub use usage::{Usage, VolumeUsage, of_pod, on_disk, taken};
+pub use usage::{Usage, VolumeUsage, is_on_disk, of_pod, on_disk, taken};
 
 use crate::context::Context;
 use crate::pods::{References, spec};

@@ -66,13 +66,19 @@ pub async fn of_pod(context: &Context, pod: &Pod) -> Vec<VolumeUsage> {
 pub async fn on_disk(context: &Context, pod: &Pod) -> Vec<(String, Usage)> {
     let mut all = Vec::new();
     for volume in spec::spec(pod).volumes.iter().flatten() {
-        let in_memory = |source: &EmptyDirVolumeSource| !source.medium.as_deref().unwrap_or_default().is_empty();
-        let is_on_disk = volume.config_map.is_some() || volume.empty_dir.as_ref().is_some_and(|dir| !in_memory(dir));
-        if is_on_disk && let Some(usage) = of_directory(context, pod, volume, None).await {
+        if is_on_disk(volume)
+            && let Some(usage) = of_directory(context, pod, volume, None).await
+        {
             all.push((volume.name.clone(), usage));
         }
     }
     all
+}
+
+/// Whether a volume goes with its pod and is written to the node's disk until then.
+pub fn is_on_disk(volume: &Volume) -> bool {
+    let in_memory = |source: &EmptyDirVolumeSource| !source.medium.as_deref().unwrap_or_default().is_empty();
+    volume.config_map.is_some() || volume.empty_dir.as_ref().is_some_and(|dir| !in_memory(dir))
 }
 
 /// How full a volume is that the kernel knows.

@@ -378,6 +378,7 @@ impl RuntimeService for FakeRuntime {
             id: id.clone(),
             metadata: sandbox.config.metadata.clone(),
             labels: sandbox.config.labels.clone(),
+            created_at: sandbox.created_at,
             ..cri::PodSandbox::default()
         });
         Ok(Response::new(cri::ListPodSandboxResponse { items: items.collect() }))
