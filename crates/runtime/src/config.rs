@@ -26,6 +26,8 @@ pub struct Config {
     pub registry_config_dir: PathBuf,
     /// The directory of archives whose images are imported at the start; see [`Config::new`].
     pub image_preload_dir: PathBuf,
+    /// How long the start of a container may take, in whole seconds: what takes longer is given up and cleared away.
+    pub start_timeout: Duration,
     /// How long a connection of exec, attach or port-forward may be without any use.
     pub stream_idle_timeout: Duration,
     /// Programs with runc's command line that RuntimeClasses may name, by the names of their handlers.
@@ -41,6 +43,9 @@ pub struct Config {
 /// How long upstream's nodes keep connections that nobody uses.
 const STREAM_IDLE_TIMEOUT: Duration = Duration::from_secs(4 * 60 * 60);
 
+/// A start takes parts of a second; this is for a machine in trouble, and for runtimes that start machines.
+const START_TIMEOUT: Duration = Duration::from_secs(100);
+
 impl Config {
     /// The configuration of an installation, with everything else as usual and no pod network: images are preloaded
     /// from `<data-dir>/images`.
@@ -53,6 +58,7 @@ impl Config {
             shim_program: PathBuf::from("/proc/self/exe"),
             pod_network: None,
             registry_config_dir: PathBuf::from("/etc/skiff/certs.d"),
+            start_timeout: START_TIMEOUT,
             stream_idle_timeout: STREAM_IDLE_TIMEOUT,
             runtime_handlers: BTreeMap::new(),
             cdi_dirs: vec![PathBuf::from("/etc/cdi"), PathBuf::from("/var/run/cdi")],

@@ -91,6 +91,7 @@ impl Runtime {
             env: config.env,
             instance: config.instance.name(),
             shim_program: config.shim_program,
+            start_timeout: config.start_timeout,
             images,
             registries: Settings { hosts_dir: config.registry_config_dir, patience: Patience::default() },
             network: config.pod_network,

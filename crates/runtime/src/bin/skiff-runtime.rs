@@ -1,5 +1,6 @@
 //! The container runtime alone, as a process of its own:
-//! `skiff-runtime serve <data-dir> <run-dir> [pod-cidr=<network>] [cdi=<dir>] [handler=<name>:<program>]...`.
+//! `skiff-runtime serve <data-dir> <run-dir> [pod-cidr=<network>] [cdi=<dir>]
+//! [start-timeout=<seconds>] [handler=<name>:<program>]...`.
 //!
 //! It is what the tests kill, and what tools that speak CRI can be pointed at without a cluster.
 
@@ -7,6 +8,7 @@ use std::error::Error;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use base::{Env, Instance};
 use network::PodNetwork;
@@ -66,6 +68,7 @@ async fn apply(config: &mut Config, setting: &str) -> Result<(), Box<dyn Error>>
             network.set_pod_cidrs(vec![pod_cidr]).await?;
             config.pod_network = Some(network);
         }
+        Some(("start-timeout", seconds)) => config.start_timeout = Duration::from_secs(seconds.parse()?),
         Some(("cdi", dir)) => config.cdi_dirs = vec![PathBuf::from(dir)],
         Some(("handler", handler)) => {
             let (name, program) = handler.split_once(':').ok_or("a handler is a name and a program")?;

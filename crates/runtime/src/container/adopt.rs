@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Container, ContainerPaths, ContainerRecord, ContainerState, mounts, shim, watch};
+use super::{Container, ContainerPaths, ContainerRecord, ContainerState, mounts, shim, start, watch};
 use crate::cgroup::Cgroup;
 use crate::disk::{self, DiskError};
 use crate::engine::{Engine, EventKind};
-use crate::shim::protocol::{Exit, Request, ShimConfig, Started, started_file};
+use crate::shim::protocol::{Exit, ShimConfig, Started, started_file};
 
 /// How long a shim may take to leave after its container has ended.
 const LEAVE_TIME: Duration = Duration::from_secs(10);
@@ -38,7 +38,12 @@ pub(crate) async fn adopt(engine: &Arc<Engine>, paths: ContainerPaths) -> Result
     let state = match (exit, started, alive) {
         (Read::There(exit), started, _) => ContainerState::Exited { started: started.there(), exit },
         (Read::Absent, Read::There(started), true) => ContainerState::Running(started),
-        (Read::Absent, Read::Absent, false) => ContainerState::Created,
+        (Read::Absent, Read::Absent, false) => {
+            let container = Arc::new(Container::new(record, paths, ContainerState::Created));
+            clear_broken_start(&container).await;
+            engine.insert_container(container);
+            return Ok(());
+        }
         (Read::Absent, Read::Absent, true) => {
             adopt_starting(engine, Arc::new(Container::new(record, paths, ContainerState::Created))).await;
             return Ok(());
@@ -82,12 +87,11 @@ async fn adopt_starting(engine: &Arc<Engine>, container: Arc<Container>) {
 
 /// Waits for the end of a start that an earlier process began, and notes how it went.
 async fn end_of_start(engine: &Arc<Engine>, container: &Arc<Container>) -> Result<(), DiskError> {
-    // Any question will do: the shim takes none before the container runs, and hangs up when it fails.
-    let answers = shim::ask(container, Request::ReopenLog, Vec::new()).await.is_ok();
+    let runs = shim::comes_to_run(container, engine.start_timeout).await;
     let paths = container.paths();
     let started: Option<Started> = disk::read_json(&started_file(paths.data()))?;
     match started {
-        Some(started) if answers => {
+        Some(started) if runs => {
             container.set_state(ContainerState::Running(started));
             engine.emit_container(EventKind::ContainerStartedEvent, container);
             let name = format!("watch {}", container.id());
@@ -100,9 +104,16 @@ async fn end_of_start(engine: &Arc<Engine>, container: &Arc<Container>) -> Resul
             engine.emit_container(EventKind::ContainerStoppedEvent, container);
         }
         // It can be started once more.
-        None => {}
+        None => clear_broken_start(container).await,
     }
     Ok(())
+}
+
+/// Clears away what a start has left that was broken off. What cannot be cleared is tried again before the next one.
+async fn clear_broken_start(container: &Arc<Container>) {
+    if let Err(err) = start::clear(container).await {
+        tracing::warn!(container = %container.id(), %err, "what a broken start has left stays until the next one");
+    }
 }
 
 /// What became of reading something that may be absent.

@@ -3,6 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use cri::{ContainerConfig, NamespaceMode, PodSandboxConfig};
 
@@ -215,6 +216,7 @@ impl Plan {
             filter: made.filter,
             users: map.map(|_| self.sandbox.paths().namespace("user")),
             uid: map.map_or(0, |map| map.host_id) + made.user.uid,
+            start_timeout: whole_seconds(engine.start_timeout),
             oci_runtime: oci_runtime.clone(),
         };
         disk::write_json(&ShimConfig::file(paths.bundle()), &shim)?;
@@ -264,6 +266,11 @@ pub(crate) fn update_spec(container: &Container, change: &cri::LinuxContainerRes
 fn oom_score_adj(config: &ContainerConfig) -> Option<i32> {
     let resources = config.linux.as_ref().and_then(|linux| linux.resources.as_ref());
     i32::try_from(resources.map_or(0, |resources| resources.oom_score_adj)).ok()
+}
+
+/// At least one: none at all would be no limit.
+fn whole_seconds(time: Duration) -> u32 {
+    u32::try_from(time.as_secs()).unwrap_or(u32::MAX).max(1)
 }
 
 fn stop_signal(config: &ContainerConfig, image: &Image) -> i32 {

@@ -4,18 +4,24 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
+use nix::sys::signal::Signal;
 use tokio::io::AsyncReadExt;
 use tokio::process::Child;
 
 use super::Container;
+use crate::disk::{self, DiskError};
 use crate::shim::protocol::{self, Exit, Request, Response, Streams, decode};
 
 /// How long a shim may take to answer; it does everything at once, so this is for a machine in trouble.
 const ANSWER_TIME: Duration = Duration::from_secs(120);
+
+/// How much longer than it may take a start is waited for: a shim gives it up by itself, and is believed.
+const GRACE: Duration = Duration::from_secs(20);
 
 /// Why a shim did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -85,8 +91,13 @@ pub(super) fn connect(bundle: &Path) -> io::Result<UnixStream> {
     UnixStream::connect(path)
 }
 
-/// Starts a shim and waits for its answer.
-pub(super) async fn launch(program: &Path, bundle: &Path) -> io::Result<(Child, Response)> {
+/// Forgets the shim that was started here and is gone.
+pub(super) fn forget(bundle: &Path) -> Result<(), DiskError> {
+    disk::remove_file(&protocol::socket_file(bundle))
+}
+
+/// Starts a shim and waits for its answer; it gives the start up after `limit`.
+pub(super) async fn launch(program: &Path, bundle: &Path, limit: Duration) -> io::Result<(Child, Response)> {
     let listener = listen(bundle)?;
     let errors = OpenOptions::new().create(true).append(true).open(bundle.join("shim.log"))?;
     let mut command = tokio::process::Command::new(program);
@@ -110,12 +121,16 @@ pub(super) async fn launch(program: &Path, bundle: &Path) -> io::Result<(Child, 
                 return Ok(response);
             }
             if stdout.read_buf(&mut buffer).await? == 0 {
+                if child.wait().await?.signal() == Some(Signal::SIGALRM as i32) {
+                    let message = format!("it was not started within {limit:?}");
+                    return Err(io::Error::new(io::ErrorKind::TimedOut, message));
+                }
                 let log = tokio::fs::read_to_string(bundle.join("shim.log")).await.unwrap_or_default();
                 return Err(io::Error::other(format!("the shim ended without an answer: {}", log.trim())));
             }
         }
     };
-    let answer = tokio::time::timeout(ANSWER_TIME, answer).await;
+    let answer = tokio::time::timeout(limit + GRACE, answer).await;
     match answer.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
         Ok(response) => Ok((child, response)),
         Err(err) => {
@@ -135,11 +150,26 @@ pub(crate) struct Conversation {
 
 /// Asks the container's shim.
 pub(super) async fn ask(container: &Container, request: Request, fds: Vec<OwnedFd>) -> Result<Conversation, ShimError> {
+    ask_within(ANSWER_TIME, container, request, fds).await
+}
+
+/// Waits for the end of a start that is under way: whether the container runs. The shim gives it up after `limit`.
+pub(super) async fn comes_to_run(container: &Container, limit: Duration) -> bool {
+    // Any question will do: the shim takes none before the container runs, and hangs up when it fails.
+    ask_within(limit + GRACE, container, Request::ReopenLog, Vec::new()).await.is_ok()
+}
+
+async fn ask_within(
+    time: Duration,
+    container: &Container,
+    request: Request,
+    fds: Vec<OwnedFd>,
+) -> Result<Conversation, ShimError> {
     let bundle = container.paths().bundle().to_owned();
     let work = move || -> io::Result<Conversation> {
         let socket = connect(&bundle)?;
-        socket.set_read_timeout(Some(ANSWER_TIME))?;
-        socket.set_write_timeout(Some(ANSWER_TIME))?;
+        socket.set_read_timeout(Some(time))?;
+        socket.set_write_timeout(Some(time))?;
         let borrowed: Vec<BorrowedFd<'_>> = fds.iter().map(AsFd::as_fd).collect();
         protocol::send(&socket, &request, &borrowed)?;
         let (response, fds) = protocol::receive(&socket)?.ok_or(io::ErrorKind::UnexpectedEof)?;

@@ -58,10 +58,9 @@ pub(crate) async fn start(engine: &Arc<Engine>, container: &Arc<Container>) -> R
     if container.state() != ContainerState::Created {
         return Err(StartError::State(container.id().to_string()));
     }
-    if shim::is_left(container.paths().bundle()) {
-        clear(container).await?;
-    }
-    let (mut child, response) = match shim::launch(&engine.shim_program, container.paths().bundle()).await {
+    clear(container).await?;
+    let launched = shim::launch(&engine.shim_program, container.paths().bundle(), engine.start_timeout).await;
+    let (mut child, response) = match launched {
         Ok(launched) => launched,
         Err(source) => {
             clear(container).await?;
@@ -90,6 +89,9 @@ pub(crate) async fn start(engine: &Arc<Engine>, container: &Arc<Container>) -> R
             };
             let log = std::fs::read_to_string(container.paths().bundle().join("shim.log")).unwrap_or_default();
             tracing::warn!(container = %container.id(), reason, log, "a container could not be started");
+            if let Err(err) = clear(container).await {
+                tracing::warn!(container = %container.id(), %err, "a failed start has left something");
+            }
             let exit = Exit {
                 exit_code: START_FAILED,
                 oom_killed: false,
@@ -104,13 +106,19 @@ pub(crate) async fn start(engine: &Arc<Engine>, container: &Arc<Container>) -> R
     }
 }
 
-/// Ends and removes what is left of a start whose shim was killed, so that the container can be started once more.
-async fn clear(container: &Arc<Container>) -> Result<(), StartError> {
+/// Ends and removes what is left of a start that came to nothing, if there was one: processes, their cgroup, and what an
+/// OCI runtime keeps. The container can be started once more then.
+pub(super) async fn clear(container: &Arc<Container>) -> Result<(), StartError> {
+    if !shim::is_left(container.paths().bundle()) {
+        return Ok(());
+    }
     let blocking = container.clone();
     let work = move || {
         let cgroup = Cgroup::new(&blocking.record().cgroup);
         cgroup.kill_all().and_then(|()| cgroup.remove())?;
-        disk::remove_dir(&state_dir(blocking.paths().bundle())).map_err(io::Error::other)
+        let bundle = blocking.paths().bundle();
+        // The mark of a start at last: whatever breaks this off, it is gone on with.
+        disk::remove_dir(&state_dir(bundle)).and_then(|()| shim::forget(bundle)).map_err(io::Error::other)
     };
     let cleared = tokio::task::spawn_blocking(work).await.unwrap_or_else(|err| Err(io::Error::other(err)));
     cleared.map_err(|source| StartError::Left { container: container.id().to_string(), source })

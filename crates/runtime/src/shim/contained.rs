@@ -56,8 +56,12 @@ impl Contained {
         stdio.give_to(config.uid)?;
         if let Some(program) = &config.oci_runtime {
             let container = OciContainer::new(program, bundle, &config.id);
-            let pid = container.create(stdio)?;
-            return Ok((Self::Program(container), pid));
+            let created = container.create(stdio);
+            if created.is_err() {
+                // It may keep more than the runtime knows of.
+                let _ = container.delete();
+            }
+            return Ok((Self::Program(container), created?));
         }
         let (report, report_end) = pipe()?;
         let builder = builder(bundle, config, report_end, None, stdio, InitError::Create)?;

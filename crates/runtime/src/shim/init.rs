@@ -22,10 +22,6 @@ use crate::cgroup::{Cgroup, DeviceFilterError};
 use crate::disk::{self, DiskError};
 use base::error_chain;
 
-/// How long a start may take, in seconds: less than the runtime waits for its answer. libcontainer waits for processes of
-/// its own, for ever where somebody (the kernel, for want of memory) kills the wrong one of them.
-const START_TIME: u32 = 100;
-
 /// Why a container could not be created or started.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum InitError {
@@ -114,8 +110,9 @@ fn start(bundle: &Path, listener: UnixListener, env: &Env) -> Result<(MainLoop, 
     let config: ShimConfig =
         disk::read_json(&ShimConfig::file(bundle))?.ok_or_else(|| InitError::NoConfig(bundle.to_owned()))?;
     leave(&config)?;
-    // Its signal ends this process; what is left then is removed by the runtime.
-    alarm::set(START_TIME);
+    // libcontainer waits for processes of its own, for ever where somebody (the kernel, for want of memory) kills the
+    // wrong one of them. The alarm's signal ends this process; what is left then is removed by the runtime.
+    alarm::set(config.start_timeout);
     let log = config.log_path.as_deref().map(open_log).transpose()?;
     let mut warnings = Vec::new();
     let Created { signals, mut contained, pid, io } = {

@@ -55,6 +55,8 @@ pub(crate) struct ShimConfig {
     pub uid: u32,
     /// Where the namespace of the pod's users is bound, if they are not the machine's.
     pub users: Option<PathBuf>,
+    /// After so many seconds a start is given up.
+    pub start_timeout: u32,
     /// The program that runs the container, unless libcontainer does.
     pub oci_runtime: Option<PathBuf>,
 }

@@ -13,6 +13,7 @@ mod registry;
 mod restart;
 mod sparse;
 mod spdy_streams;
+mod starts;
 mod streams;
 mod support;
 mod tools;

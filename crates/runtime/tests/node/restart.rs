@@ -1,15 +1,13 @@
 //! The runtime dies; containers do not.
 
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use cri::ContainerState;
-use rustix::process::Pid;
-use tokio::task::JoinHandle;
 
 use crate::handlers::installed;
 use crate::skip_without_privileges;
-use crate::support::{Host, container, eventually, messages, sandbox_config};
+use crate::starts::{BEFORE, Gate};
+use crate::support::{Host, container, eventually, kill_shims, messages, processes, shims};
 
 #[tokio::test]
 async fn containers_outlive_a_killed_runtime() {
@@ -68,34 +66,9 @@ async fn a_container_does_not_outlive_its_shim() {
     host.import_busybox().await;
     let sandbox = host.sandbox("shimless").await;
     let id = host.run(&sandbox, container(&sandbox.1, "c", "sleep 1000")).await;
-    for pid in shims(&id) {
-        rustix::process::kill_process(pid, rustix::process::Signal::KILL).expect("killed");
-    }
+    kill_shims(&id);
     let status = host.exited(&id).await;
     assert_eq!((status.exit_code, status.reason.as_str()), (255, "Unknown"));
-}
-
-/// The processes that were started as the shim of a container.
-fn shims(id: &str) -> Vec<Pid> {
-    processes_with(|words| words.get(1) == Some(&"shim") && words.get(3).is_some_and(|bundle| bundle.ends_with(id)))
-}
-
-/// The processes of a script.
-fn processes(script: &str) -> Vec<Pid> {
-    processes_with(|words| words.get(1) == Some(&script))
-}
-
-fn processes_with(is_it: impl Fn(&[&str]) -> bool) -> Vec<Pid> {
-    let mut pids = Vec::new();
-    for entry in std::fs::read_dir("/proc").expect("there is a /proc").flatten() {
-        let cmdline = std::fs::read_to_string(entry.path().join("cmdline")).unwrap_or_default();
-        if is_it(&cmdline.split('\0').collect::<Vec<_>>())
-            && let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok())
-        {
-            pids.extend(Pid::from_raw(pid));
-        }
-    }
-    pids
 }
 
 #[tokio::test]
@@ -145,57 +118,6 @@ async fn a_container_whose_removal_was_broken_off_is_no_container_any_more() {
     assert!(!kept.exists() && !host.path("data/runtime/containers").join(&id).exists());
 }
 
-/// An OCI runtime that makes no container until it is let.
-struct Gate(tempfile::TempDir);
-
-/// It leaves a directory as one that was broken off would, the first time.
-const GATE: &str = r#"#!/bin/sh
-case " $* " in *" create "*)
-    for id; do :; done
-    test -e DIR/begun || mkdir -p "$2/$id"
-    touch DIR/begun
-    while ! test -e DIR/open; do sleep 0.02; done
-    test -e DIR/broken || rmdir "$2/$id" 2>/dev/null
-esac
-exec runc "$@"
-"#;
-
-impl Gate {
-    fn new() -> Self {
-        let dir = tempfile::tempdir().expect("a directory");
-        let script = GATE.replace("DIR", &dir.path().display().to_string());
-        std::fs::write(dir.path().join("runtime"), script).expect("written");
-        let can_run = std::fs::Permissions::from_mode(0o755);
-        std::fs::set_permissions(dir.path().join("runtime"), can_run).expect("it can be run");
-        Self(dir)
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-
-    fn make(&self, name: &str) {
-        std::fs::write(self.path(name), "").expect("written");
-    }
-
-    /// A host, a container in it, and the call that starts it, which has begun.
-    async fn begin(&self, script: &str) -> (Host, String, JoinHandle<Result<(), cri::Status>>) {
-        let mut host = Host::start_with_handlers(&[("gate", self.path("runtime"))]).await;
-        host.import_busybox().await;
-        let config = sandbox_config(host.dir(), "midst");
-        let request = cri::RunPodSandboxRequest { config: Some(config.clone()), runtime_handler: "gate".to_owned() };
-        let sandbox = host.runtime.run_pod_sandbox(request).await.expect("made").into_inner().pod_sandbox_id;
-        let sandbox = (sandbox, config);
-        let id = host.create(&sandbox, container(&sandbox.1, "c", script)).await.expect("made");
-        let (mut runtime, container_id) = (host.runtime.clone(), id.clone());
-        let starting = tokio::spawn(async move {
-            runtime.start_container(cri::StartContainerRequest { container_id }).await.map(drop)
-        });
-        eventually("the start to begin", || self.path("begun").exists().then_some(())).await;
-        (host, id, starting)
-    }
-}
-
 #[tokio::test]
 async fn a_container_that_is_being_started_keeps_no_runtime_from_starting() {
     skip_without_privileges!();
@@ -203,7 +125,7 @@ async fn a_container_that_is_being_started_keeps_no_runtime_from_starting() {
         return;
     }
     for (script, code) in [("exit 7", 7), ("trap 'exit 8' TERM; sleep 1000 & wait", 8)] {
-        let gate = Gate::new();
+        let gate = Gate::new(BEFORE);
         let (mut host, id, starting) = gate.begin(script).await;
         host.kill();
         starting.await.expect("it ends").expect_err("the runtime is gone");
@@ -231,15 +153,13 @@ async fn a_start_whose_shim_was_killed_can_be_begun_once_more() {
         return;
     }
     for is_runtime_killed in [false, true] {
-        let gate = Gate::new();
+        let gate = Gate::new(BEFORE);
         let (mut host, id, starting) = gate.begin("exit 7").await;
         gate.make("broken");
         if is_runtime_killed {
             host.kill();
         }
-        for pid in shims(&id) {
-            rustix::process::kill_process(pid, rustix::process::Signal::KILL).expect("killed");
-        }
+        kill_shims(&id);
         let script = gate.path("runtime").display().to_string();
         eventually("what the shim has started to end with it", || processes(&script).is_empty().then_some(())).await;
         starting.await.expect("it ends").expect_err("the shim is gone");

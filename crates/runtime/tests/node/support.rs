@@ -12,6 +12,7 @@ use cri::{
     LinuxContainerConfig, LinuxContainerSecurityContext, LinuxPodSandboxConfig, LinuxSandboxSecurityContext,
     NamespaceMode, NamespaceOption, PodSandboxConfig, PodSandboxMetadata, RuntimeClient,
 };
+use rustix::process::Pid;
 use skiff_runtime::image::archive::{ImageOptions, build};
 
 /// How long anything may take on a busy machine.
@@ -360,4 +361,34 @@ pub fn container(sandbox: &PodSandboxConfig, name: &str, script: &str) -> Contai
 /// The messages of a log in CRI's format, without times: stream, tag and text.
 pub fn messages(log: &str) -> Vec<String> {
     log.lines().filter_map(|line| line.split_once(' ')).map(|(_, rest)| rest.to_owned()).collect()
+}
+
+/// The processes that were started as the shim of a container.
+pub fn shims(id: &str) -> Vec<Pid> {
+    processes_with(|words| words.get(1) == Some(&"shim") && words.get(3).is_some_and(|bundle| bundle.ends_with(id)))
+}
+
+/// The processes of a script.
+pub fn processes(script: &str) -> Vec<Pid> {
+    processes_with(|words| words.get(1) == Some(&script))
+}
+
+fn processes_with(is_it: impl Fn(&[&str]) -> bool) -> Vec<Pid> {
+    let mut pids = Vec::new();
+    for entry in std::fs::read_dir("/proc").expect("there is a /proc").flatten() {
+        let cmdline = std::fs::read_to_string(entry.path().join("cmdline")).unwrap_or_default();
+        if is_it(&cmdline.split('\0').collect::<Vec<_>>())
+            && let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok())
+        {
+            pids.extend(Pid::from_raw(pid));
+        }
+    }
+    pids
+}
+
+/// Kills the shim of a container.
+pub fn kill_shims(id: &str) {
+    for pid in shims(id) {
+        rustix::process::kill_process(pid, rustix::process::Signal::KILL).expect("killed");
+    }
 }
