@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use base::MountEntry;
 
@@ -34,8 +35,13 @@ pub(crate) enum Hierarchy {
 }
 
 impl Hierarchy {
-    /// Looks at the machine.
-    pub(crate) fn detect() -> Self {
+    /// Those of this machine, which it has from its start.
+    pub(crate) fn of_machine() -> &'static Self {
+        static FOUND: OnceLock<Hierarchy> = OnceLock::new();
+        FOUND.get_or_init(Self::detect)
+    }
+
+    fn detect() -> Self {
         if Path::new(ROOT).join("cgroup.controllers").exists() {
             return Self::V2;
         }

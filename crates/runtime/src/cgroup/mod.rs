@@ -28,7 +28,7 @@ const ATTEMPTS: u32 = 200;
 /// One cgroup.
 #[derive(Clone, Debug)]
 pub(crate) struct Cgroup {
-    hierarchy: Hierarchy,
+    hierarchy: &'static Hierarchy,
     path: PathBuf,
 }
 
@@ -36,7 +36,7 @@ impl Cgroup {
     /// The cgroup of this path, which need not exist.
     pub(crate) fn new(path: &Path) -> Self {
         let path = path.strip_prefix("/").unwrap_or(path).to_owned();
-        Self { hierarchy: Hierarchy::detect(), path }
+        Self { hierarchy: Hierarchy::of_machine(), path }
     }
 
     /// Whether the machine has version 2.
@@ -80,7 +80,7 @@ impl Cgroup {
 
     /// Limits the devices of this cgroup's processes, on version 2; on version 1 libcontainer has done it.
     pub(crate) fn limit_devices(&self, filter: &DeviceFilter) -> Result<(), DeviceFilterError> {
-        match &self.hierarchy {
+        match self.hierarchy {
             Hierarchy::V2 => self.dirs().iter().try_for_each(|dir| filter.attach(dir)),
             Hierarchy::V1(_) => Ok(()),
         }

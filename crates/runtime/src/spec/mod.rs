@@ -250,7 +250,7 @@ fn namespaces(input: &SpecInput<'_>, context: &LinuxContainerSecurityContext) ->
             namespaces.push(json!({"type": "pid"}));
         }
     }
-    if crate::cgroup::Hierarchy::detect().is_v2() && !context.privileged {
+    if crate::cgroup::Hierarchy::of_machine().is_v2() && !context.privileged {
         namespaces.push(json!({"type": "cgroup"}));
     }
     (namespaces, own_pid_namespace)

@@ -88,7 +88,7 @@ pub(super) fn mounts(input: &SpecInput<'_>, context: &LinuxContainerSecurityCont
 /// container among the machine's processes when it makes them itself.
 fn cgroup_mounts(cgroup: &Path, access: &str) -> Vec<Value> {
     let options = ["nosuid", "noexec", "nodev", "relatime", access];
-    let hierarchy = Hierarchy::detect();
+    let hierarchy = Hierarchy::of_machine();
     if hierarchy.is_v2() {
         return vec![mount("/sys/fs/cgroup", "cgroup", &options)];
     }

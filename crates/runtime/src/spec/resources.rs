@@ -34,12 +34,12 @@ pub(crate) fn resources(wanted: &LinuxContainerResources) -> Value {
         memory["swap"] = json!(wanted.memory_swap_limit_in_bytes);
     }
     let mut resources = json!({"cpu": cpu, "memory": memory});
-    if !wanted.hugepage_limits.is_empty() && Hierarchy::detect().has("hugetlb") {
+    if !wanted.hugepage_limits.is_empty() && Hierarchy::of_machine().has("hugetlb") {
         let limits = wanted.hugepage_limits.iter();
         resources["hugepageLimits"] =
             limits.map(|limit| json!({"pageSize": limit.page_size, "limit": limit.limit})).collect();
     }
-    if !wanted.unified.is_empty() && Hierarchy::detect().is_v2() {
+    if !wanted.unified.is_empty() && Hierarchy::of_machine().is_v2() {
         resources["unified"] = json!(wanted.unified);
     }
     resources
@@ -47,7 +47,7 @@ pub(crate) fn resources(wanted: &LinuxContainerResources) -> Value {
 
 /// Whether the kernel limits swap by cgroup here.
 fn counts_swap() -> bool {
-    if Hierarchy::detect().is_v2() {
+    if Hierarchy::of_machine().is_v2() {
         let meminfo = fs::read_to_string("/proc/meminfo").unwrap_or_default();
         let total = meminfo.lines().find_map(|line| line.strip_prefix("SwapTotal:"));
         return total.is_some_and(|total| !total.trim().starts_with("0 "));
