@@ -15,6 +15,7 @@ mod config;
 mod confinement;
 mod container;
 mod disk;
+mod dots;
 mod engine;
 mod handlers;
 mod id;

@@ -27,6 +27,7 @@ use crate::image::Digest;
 use crate::layer::LayerId;
 use crate::shim::protocol::{Exit, Started};
 use crate::spec::ResolvedUser;
+use crate::usage::{Usage, usage};
 
 pub(crate) use adopt::adopt;
 pub(crate) use create::{CreateError, create, update_spec};
@@ -67,6 +68,17 @@ impl ContainerPaths {
     /// The layer that the container writes to.
     pub(crate) fn upper(&self) -> PathBuf {
         self.data.join("upper")
+    }
+
+    /// What it has at the places of its image's volumes.
+    fn volumes(&self) -> PathBuf {
+        self.data.join("volumes")
+    }
+
+    /// The room that its files take: those of its root, and of its image's volumes. Blocks.
+    pub(crate) fn written(&self) -> Usage {
+        let (root, volumes) = (usage(&self.upper()), usage(&self.volumes()));
+        Usage { bytes: root.bytes + volumes.bytes, inodes: root.inodes + volumes.inodes }
     }
 
     fn work(&self) -> PathBuf {

@@ -18,6 +18,7 @@ use super::manifest::{self, MAX_DEPTH, ManifestError, Parsed};
 use super::reference::InvalidReference;
 use super::store::{ImageLayer, NewImage};
 use super::{Digest, Image, ImageStore, ImageStoreError, Reference, platform};
+use crate::dots::without_dots;
 use crate::layer::Decompressed;
 
 /// The largest index that is taken; real ones have a few kilobytes.
@@ -113,7 +114,7 @@ impl Contents {
                 EntryType::Symlink | EntryType::Link => {
                     if let Some(target) = entry.link_name().map_err(ImportError::Read)? {
                         let parent = path.parent().unwrap_or(Path::new(""));
-                        contents.links.insert(path.clone(), normalize(&parent.join(target)));
+                        contents.links.insert(path.clone(), without_dots(&parent.join(target)));
                     }
                     continue;
                 }
@@ -150,19 +151,6 @@ fn small(entry: &mut impl Read) -> Result<Vec<u8>, ImportError> {
 fn blob_digest(path: &Path) -> Option<Digest> {
     let digits = path.to_str()?.strip_prefix("blobs/sha256/")?;
     Digest::parse(&format!("sha256:{digits}")).ok()
-}
-
-/// Resolves `..` by the text alone; used for names in an archive only, never for files.
-fn normalize(path: &Path) -> PathBuf {
-    let mut result = PathBuf::new();
-    for component in path.components() {
-        match component {
-            std::path::Component::ParentDir => drop(result.pop()),
-            std::path::Component::Normal(name) => result.push(name),
-            _ => {}
-        }
-    }
-    result
 }
 
 fn parse<'a, T: Deserialize<'a>>(file: &str, bytes: &'a [u8]) -> Result<T, ImportError> {

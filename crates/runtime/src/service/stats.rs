@@ -19,7 +19,6 @@ use crate::container::{Container, ContainerState, labels_match};
 use crate::engine::Engine;
 use crate::sandbox::{Sandbox, SandboxPhase, cgroup_parent, is_host_network, metadata};
 use crate::status::nanoseconds;
-use crate::usage::usage;
 
 pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Status> {
     tokio::task::spawn_blocking(work).await.map_err(|err| Status::internal(err.to_string()))
@@ -94,8 +93,7 @@ fn of_container(engine: &Engine, container: &Container) -> ContainerStats {
     let cgroup = Cgroup::new(&record.cgroup);
     let stats = cgroup.stats();
     let now = engine.env.now();
-    let upper = container.paths().upper();
-    let layer = usage(&upper);
+    let layer = container.paths().written();
     ContainerStats {
         attributes: Some(ContainerAttributes {
             id: record.id.to_string(),

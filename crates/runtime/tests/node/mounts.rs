@@ -162,7 +162,8 @@ async fn volumes_of_an_image_are_each_containers_own() {
     .await;
     let sandbox = host.sandbox("volumes").await;
     let script = "touch /x || echo read-only; cat /data/link; echo; ls -lnd /data/sub; ls -l /data/sub | grep kept; \
-                  echo mine > /data/mine; touch /none/deep/x /real/below/x && ls /data; echo end; sleep 1000";
+                  echo mine > /data/mine; touch /real/below/x && ls /data; \
+                  dd if=/dev/zero of=/none/deep/x bs=64k count=32 2>/dev/null; echo end; sleep 1000";
     for name in ["one", "two"] {
         let mut config = container(&sandbox.1, name, script);
         let security = config.linux.get_or_insert_default().security_context.get_or_insert_default();
@@ -175,6 +176,10 @@ async fn volumes_of_an_image_are_each_containers_own() {
         assert!(sub.contains("1000     2000"), "{sub}");
         assert!(mode.starts_with("-rw-r-----"), "{mode}");
         assert!(host.status(&id).await.mounts.is_empty(), "nobody asked for them");
+        let request = cri::ContainerStatsRequest { container_id: id.clone() };
+        let stats = host.runtime.container_stats(request).await.expect("answered").into_inner().stats;
+        let written = stats.and_then(|stats| stats.writable_layer?.used_bytes).map(|bytes| bytes.value);
+        assert!(written.is_some_and(|bytes| (2 << 20..4 << 20).contains(&bytes)), "{written:?}");
     }
     // Who mounts something there gets that.
     let own = host.path("own");

@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use super::Value;
 use crate::cgroup::{Cgroup, field};
 use crate::container::Container;
-use crate::usage::{Usage, usage};
+use crate::usage::Usage;
 
 /// A place of a figure in the two versions of cgroups: a file, and a name in it unless it is all that the file holds.
 pub(super) struct Place {
@@ -90,7 +90,7 @@ impl Source {
 
     /// What the container wrote to its root.
     pub(super) fn layer(&self) -> Usage {
-        usage(&self.container.paths().upper())
+        self.container.paths().written()
     }
 
     /// The file system below the container's root: its mount point, bytes, inodes and free inodes.
