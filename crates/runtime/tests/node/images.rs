@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use cri::{ImageSpec, ListImagesRequest, PullImageRequest};
 use skiff_runtime::image::archive::ImageOptions;
+use tokio::io::AsyncReadExt;
 
 use crate::registry::Registry;
 use crate::skip_without_privileges;
@@ -165,4 +166,62 @@ async fn an_image_is_pulled_from_a_registry() {
     let err = host.images.pull_image(pull).await.expect_err("nobody listens");
     assert_eq!(err.code(), cri::Code::Unavailable, "{err}");
     assert!(err.message().contains(&name), "{err}");
+}
+
+#[tokio::test]
+async fn pruning_keeps_the_images_that_containers_mount() {
+    skip_without_privileges!();
+    let mut host = Host::start().await;
+    host.import_busybox().await;
+    for name in ["localhost/mounted:1", "localhost/unused:1"] {
+        host.import(name, ImageOptions { cmd: strings(&[name]), ..Default::default() }).await;
+    }
+    let sandbox = host.sandbox("prune").await;
+    let mut config = container(&sandbox.1, "c", "true");
+    let image = spec("localhost/mounted:1");
+    config.mounts =
+        vec![cri::Mount { container_path: "/image".to_owned(), image, readonly: true, ..Default::default() }];
+    let id = host.create(&sandbox, config).await.expect("made");
+    let images = skiff_runtime::Images::new(&host.path("run/cri.sock"));
+    let pruned = async || {
+        let pruned = images.prune(true).await.expect("pruned");
+        let mut names: Vec<String> = pruned.into_iter().flat_map(|image| image.names).collect();
+        names.sort();
+        names
+    };
+    assert_eq!(pruned().await, ["localhost/unused:1"]);
+    host.runtime.remove_container(cri::RemoveContainerRequest { container_id: id }).await.expect("removed");
+    assert_eq!(pruned().await, [IMAGE, "localhost/mounted:1"]);
+}
+
+#[tokio::test]
+async fn an_image_that_is_removed_during_an_export_goes_when_that_ends() {
+    skip_without_privileges!();
+    let mut host = Host::start().await;
+    // More than waits between the store and who reads it.
+    let size: usize = 32 << 20;
+    host.import_changed("localhost/large:1", ImageOptions::default(), |root| {
+        std::fs::write(root.join("large"), vec![7; size]).expect("written");
+    })
+    .await;
+    let blobs = host.path("data/runtime/content/sha256");
+    let count = || std::fs::read_dir(&blobs).expect("readable").count();
+    let before = count();
+    assert!(before > 0);
+    let (mut reader, writer) = tokio::io::duplex(1 << 10);
+    let images = skiff_runtime::Images::new(&host.path("run/cri.sock"));
+    let names = ["localhost/large:1".to_owned()];
+    let reading = async {
+        let mut first = [0];
+        reader.read_exact(&mut first).await.expect("the archive begins");
+        let request = cri::RemoveImageRequest { image: spec("localhost/large:1") };
+        host.images.remove_image(request).await.expect("removed");
+        let kept = count();
+        let rest = tokio::io::copy(&mut reader, &mut tokio::io::sink()).await.expect("read");
+        (kept, rest + 1)
+    };
+    let (exported, (kept, read)) = tokio::join!(images.export(&names, writer), reading);
+    assert_eq!((exported.expect("exported"), kept), (read, before));
+    assert!(read > size as u64, "{read}");
+    eventually("the content to go", || (count() == 0).then_some(())).await;
 }
