@@ -163,7 +163,7 @@ fn sandbox_security(pod: &Pod, security: &PodSecurityContext, users: Option<User
         run_as_group: int64(security.run_as_group),
         supplemental_groups: groups(security),
         supplemental_groups_policy: groups_policy(security),
-        privileged: spec::init_containers(pod).iter().chain(spec::containers(pod)).any(privileged),
+        privileged: spec::all_containers(pod).iter().any(privileged),
         // The sandbox itself runs nothing of the user's.
         seccomp: Some(v1::SecurityProfile {
             profile_type: v1::security_profile::ProfileType::RuntimeDefault as i32,
@@ -429,6 +429,17 @@ mod tests {
         let name = dir.file_name().and_then(|name| name.to_str()).expect("a name");
         assert_eq!(pod_of_log_directory(name), Some(("8d3c-1", "space", "a-pod")));
         assert_eq!(pod_of_log_directory("lost+found"), None);
+    }
+
+    #[test]
+    fn a_debugging_container_makes_its_pod_privileged() {
+        let mut pod = testkit::pod("space/a-pod").uid("1").build();
+        let privileged = |pod: &Pod| sandbox_security(pod, &PodSecurityContext::default(), None).privileged;
+        assert!(!privileged(&pod));
+        let debugger = serde_json::json!({"name": "debugger", "securityContext": {"privileged": true}});
+        let debugger = serde_json::from_value(debugger).expect("an ephemeral container");
+        pod.spec.get_or_insert_default().ephemeral_containers = Some(vec![debugger]);
+        assert!(privileged(&pod));
     }
 
     #[track_caller]

@@ -26,6 +26,9 @@ pub(crate) enum CreateError {
     /// The request has no metadata.
     #[error("container config must include metadata with a name")]
     NoMetadata,
+    /// It wants more than its pod may have.
+    #[error("no privileged container allowed in sandbox")]
+    Privileged,
     /// The sandbox was stopped.
     #[error("sandbox {0} is not ready")]
     SandboxNotReady(String),
@@ -124,6 +127,10 @@ impl Plan {
         config: ContainerConfig,
         sandbox_config: PodSandboxConfig,
     ) -> Result<Self, CreateError> {
+        let of_pod = sandbox_config.linux.as_ref().and_then(|linux| linux.security_context.as_ref());
+        if spec::security_context(&config).privileged && !of_pod.is_some_and(|context| context.privileged) {
+            return Err(CreateError::Privileged);
+        }
         let find = |name: &str| engine.images.find(name).ok_or_else(|| CreateError::NoImage(name.to_owned()));
         let image = find(config.image.as_ref().map(|image| image.image.as_str()).unwrap_or_default())?;
         let mounted = config.mounts.iter().filter_map(|mount| mount.image.as_ref());

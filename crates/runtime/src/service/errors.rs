@@ -61,6 +61,7 @@ impl From<CreateError> for Status {
         let text = error_chain(&err);
         match err {
             CreateError::NoMetadata
+            | CreateError::Privileged
             | CreateError::Prepare(PrepareError::WritableImage(_))
             | CreateError::Spec(
                 SpecError::NoCommand | SpecError::Mount(MountError::RecursiveReadOnly { .. }) | SpecError::Seccomp(_),

@@ -77,6 +77,7 @@ async fn a_profile_of_the_node_filters_what_it_says() {
     let mut config = crate::support::sandbox_config(host.dir(), "profiles");
     let of_pod = config.linux.as_mut().and_then(|linux| linux.security_context.as_mut()).expect("set");
     of_pod.namespace_options.as_mut().expect("set").network = cri::NamespaceMode::Pod.into();
+    crate::support::allow_privileged(&mut config);
     let sandbox = (host.run_sandbox(&config).await.expect("made"), config);
     let script = "hostname other || echo kept; busybox chmod 700 /tmp || echo refused; echo end";
     let mut admin = container(&sandbox.1, "admin", script);

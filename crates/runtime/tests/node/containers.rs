@@ -191,7 +191,7 @@ async fn privileges_are_given_and_taken() {
     skip_without_privileges!();
     let mut host = Host::start().await;
     host.import_busybox().await;
-    let sandbox = host.sandbox("privileges").await;
+    let sandbox = host.privileged_sandbox("privileges").await;
     let script = "grep -E '^(CapEff|NoNewPrivs)' /proc/self/status; echo x > /x || echo refused; \
                   echo 1 > /proc/sys/kernel/domainname || echo masked; echo end";
     let mut config = container(&sandbox.1, "plain", script);
@@ -221,6 +221,10 @@ async fn privileges_are_given_and_taken() {
         host_path: "/dev/zero".to_owned(),
         permissions: "rw".to_owned(),
     }];
+    let plain = host.sandbox("plain").await;
+    let err = host.create(&plain, config.clone()).await.expect_err("its pod is not privileged");
+    assert_eq!(err.code(), cri::Code::InvalidArgument, "{err}");
+    assert!(err.message().contains("no privileged container allowed in sandbox"), "{err}");
     let id = host.run(&sandbox, config).await;
     host.log_with("privileged", "end").await;
     assert_eq!(host.exited(&id).await.exit_code, 0);

@@ -15,7 +15,7 @@ use skiff_runtime::image::archive::ImageOptions;
 
 use crate::skip_without_privileges;
 use crate::sparse::{Sandbox, container, pod, run};
-use crate::support::{Host, IMAGE, messages, strings};
+use crate::support::{Host, IMAGE, allow_privileged, messages, strings};
 
 type Context = LinuxContainerSecurityContext;
 
@@ -59,6 +59,12 @@ enum End {
     Complains(&'static str),
 }
 
+fn privileged_pod(name: &str) -> PodSandboxConfig {
+    let mut config = pod(name);
+    allow_privileged(&mut config);
+    config
+}
+
 #[track_caller]
 fn check(end: End, (stdout, stderr, code): (String, String, i32), name: &str) {
     let told = format!("{name}: {code} {stdout:?} {stderr:?}");
@@ -83,7 +89,7 @@ async fn a_container_has_what_its_context_says_and_the_rest_by_default() {
     skip_without_privileges!();
     let mut host = Host::start_with(Some("10.207.23.0/24")).await;
     import(&host).await;
-    let sandbox = run(&mut host, pod("contexts")).await;
+    let sandbox = run(&mut host, privileged_pod("contexts")).await;
     let bridge = &["busybox", "brctl", "addbr", "foobar"][..];
     let remove = "busybox brctl delbr foobar";
     let bounding = &["grep", "CapBnd", "/proc/self/status"][..];
@@ -216,7 +222,7 @@ async fn system_calls_are_filtered_as_either_field_says() {
     skip_without_privileges!();
     let mut host = Host::start_with(Some("10.207.25.0/24")).await;
     import(&host).await;
-    let sandbox = run(&mut host, pod("filters")).await;
+    let sandbox = run(&mut host, privileged_pod("filters")).await;
     let path = host.path("block-chmod.json").display().to_string();
     let profile = r#"{"defaultAction": "SCMP_ACT_ALLOW",
                       "syscalls": [{"names": ["chmod", "fchmodat"], "action": "SCMP_ACT_ERRNO"}]}"#;

@@ -58,7 +58,7 @@ async fn mounts_propagate_as_each_one_asks() {
     skip_without_privileges!();
     let mut host = Host::start().await;
     host.import_busybox().await;
-    let sandbox = host.sandbox("propagates").await;
+    let sandbox = host.privileged_sandbox("propagates").await;
     let volumes = host.path("volumes");
     let modes = [
         ("private", MountPropagation::PropagationPrivate, [false, false]),

@@ -137,6 +137,14 @@ impl Host {
         (id, config)
     }
 
+    /// The same in which containers may be privileged.
+    pub async fn privileged_sandbox(&mut self, name: &str) -> (String, PodSandboxConfig) {
+        let mut config = sandbox_config(self.dir.path(), name);
+        allow_privileged(&mut config);
+        let id = self.run_sandbox(&config).await.expect("the sandbox is made");
+        (id, config)
+    }
+
     pub async fn run_sandbox(&mut self, config: &PodSandboxConfig) -> Result<String, cri::Status> {
         let request = cri::RunPodSandboxRequest { config: Some(config.clone()), runtime_handler: String::new() };
         Ok(self.runtime.run_pod_sandbox(request).await?.into_inner().pod_sandbox_id)
@@ -340,6 +348,11 @@ pub fn sandbox_config(dir: &Path, name: &str) -> PodSandboxConfig {
         linux: Some(LinuxPodSandboxConfig { security_context: Some(context), ..Default::default() }),
         ..Default::default()
     }
+}
+
+/// Lets containers of the pod be privileged.
+pub fn allow_privileged(config: &mut PodSandboxConfig) {
+    config.linux.get_or_insert_default().security_context.get_or_insert_default().privileged = true;
 }
 
 /// A container of the pod that runs a shell script.
