@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use cri::LinuxContainerResources;
 
@@ -14,6 +14,9 @@ pub(crate) enum UpdateError {
     /// The machine lacks the controller.
     #[error("no cgroup controller {0:?} on this machine")]
     NoController(&'static str),
+    /// A name leads out of the cgroup.
+    #[error("{0:?} is no file of a cgroup")]
+    File(String),
     /// The kernel refused the value.
     #[error("cannot write {value:?} to {}: {source}", path.display())]
     Write {
@@ -37,6 +40,14 @@ struct Setting {
 impl Setting {
     fn new(controller: &'static str, file: &str, value: impl ToString) -> Self {
         Self { controller, file: file.to_owned(), value: value.to_string() }
+    }
+
+    /// The file in the cgroup's directory.
+    fn path(&self, dir: &Path) -> Result<PathBuf, UpdateError> {
+        if self.file.contains('/') {
+            return Err(UpdateError::File(self.file.clone()));
+        }
+        Ok(dir.join(&self.file))
     }
 }
 
@@ -69,6 +80,7 @@ fn settings_v1(resources: &LinuxContainerResources, together: Option<i64>) -> Ve
         let place = if wanted < 0 || wanted > now { first } else { settings.len() };
         settings.insert(place, Setting::new("memory", "memory.memsw.limit_in_bytes", wanted));
     }
+    settings.extend(huge_pages(resources, "limit_in_bytes"));
     settings
 }
 
@@ -101,10 +113,17 @@ fn settings_v2(resources: &LinuxContainerResources, cpu: &str, swaps: bool) -> V
     } else if swaps && together > 0 && memory > 0 {
         settings.push(Setting::new("memory", "memory.swap.max", (together - memory).max(0)));
     }
+    settings.extend(huge_pages(resources, "max"));
     for (file, value) in &resources.unified {
         settings.push(Setting::new("unified", file, value));
     }
     settings
+}
+
+/// The limits of huge pages, of each size in a file of its own.
+fn huge_pages(resources: &LinuxContainerResources, ending: &str) -> impl Iterator<Item = Setting> {
+    let limits = resources.hugepage_limits.iter();
+    limits.map(move |limit| Setting::new("hugetlb", &format!("hugetlb.{}.{ending}", limit.page_size), limit.limit))
 }
 
 impl Cgroup {
@@ -123,8 +142,11 @@ impl Cgroup {
         if !resources.cpuset_mems.is_empty() {
             settings.push(Setting::new("cpuset", "cpuset.mems", &resources.cpuset_mems));
         }
-        for Setting { controller, file, value } in settings {
-            let path = self.dir(controller).ok_or(UpdateError::NoController(controller))?.join(file);
+        // A machine that does not limit huge pages runs containers without such limits.
+        settings.retain(|setting| setting.controller != "hugetlb" || self.hierarchy.has("hugetlb"));
+        for setting in settings {
+            let dir = self.dir(setting.controller).ok_or(UpdateError::NoController(setting.controller))?;
+            let (path, value) = (setting.path(&dir)?, setting.value);
             if let Err(source) = fs::write(&path, &value) {
                 return Err(UpdateError::Write { path, value, source });
             }
@@ -135,6 +157,8 @@ impl Cgroup {
 
 #[cfg(test)]
 mod tests {
+    use cri::HugepageLimit;
+
     use super::*;
 
     #[test]
@@ -174,6 +198,30 @@ mod tests {
             let expected = [Setting::new("cpu", "cpu.max", expected)];
             assert_eq!(settings_v2(&change, "25000 50000\n", true), expected);
         }
+    }
+
+    #[test]
+    fn huge_pages_are_limited_by_their_size() {
+        let hugepage_limits = [("2MB", 4 << 20), ("1GB", 0)]
+            .map(|(page_size, limit)| HugepageLimit { page_size: page_size.to_owned(), limit })
+            .to_vec();
+        let resources = LinuxContainerResources { hugepage_limits, ..Default::default() };
+        let expected = |ending: &str| {
+            [("2MB", 4 << 20), ("1GB", 0)]
+                .map(|(size, limit)| Setting::new("hugetlb", &format!("hugetlb.{size}.{ending}"), limit))
+        };
+        assert_eq!(settings_v1(&resources, None), expected("limit_in_bytes"));
+        assert_eq!(settings_v2(&resources, "", true), expected("max"));
+    }
+
+    #[test]
+    fn names_that_lead_elsewhere_are_refused() {
+        let unified = [("../../memory.max".to_owned(), "0".to_owned())].into();
+        let resources = LinuxContainerResources { unified, ..Default::default() };
+        let settings = settings_v2(&resources, "", true);
+        assert!(
+            matches!(settings[0].path(Path::new("/x")), Err(UpdateError::File(name)) if name == "../../memory.max")
+        );
     }
 
     #[test]

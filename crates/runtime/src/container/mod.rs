@@ -202,7 +202,7 @@ impl Container {
         merge(&mut resources, change);
         let mut record = self.record.clone();
         record.config.linux.get_or_insert_default().resources = Some(resources.clone());
-        disk::write_json(&self.paths.record(), &record)
+        disk::write_record(&self.paths.record(), &record)
     }
 }
 
@@ -225,6 +225,12 @@ fn merge(resources: &mut LinuxContainerResources, change: &LinuxContainerResourc
     number(&mut resources.oom_score_adj, change.oom_score_adj);
     text(&mut resources.cpuset_cpus, &change.cpuset_cpus);
     text(&mut resources.cpuset_mems, &change.cpuset_mems);
+    for limit in &change.hugepage_limits {
+        match resources.hugepage_limits.iter_mut().find(|known| known.page_size == limit.page_size) {
+            Some(known) => known.limit = limit.limit,
+            None => resources.hugepage_limits.push(limit.clone()),
+        }
+    }
     resources.unified.extend(change.unified.clone());
 }
 

@@ -117,7 +117,11 @@ impl From<ExecError> for Status {
 
 impl From<UpdateError> for Status {
     fn from(err: UpdateError) -> Self {
-        Self::unknown(err.to_string())
+        let text = err.to_string();
+        match err {
+            UpdateError::File(_) => Self::invalid_argument(text),
+            UpdateError::NoController(_) | UpdateError::Write { .. } => Self::unknown(text),
+        }
     }
 }
 
