@@ -81,11 +81,16 @@ pub(crate) const DEPTH: usize = 4;
 pub(crate) struct Paths {
     data: PathBuf,
     run: PathBuf,
+    cgroup: PathBuf,
 }
 
 impl Paths {
     pub(crate) fn new(instance: &Instance) -> Self {
-        Self { data: instance.data_dir().join("runtime"), run: instance.run_dir().join("runtime") }
+        Self {
+            data: instance.data_dir().join("runtime"),
+            run: instance.run_dir().join("runtime"),
+            cgroup: Path::new("/").join(instance.name()).join("pods"),
+        }
     }
 
     /// Everything durable.
@@ -115,7 +120,8 @@ impl Paths {
 
     /// The directories of one sandbox.
     pub(crate) fn sandbox(&self, id: &SandboxId) -> SandboxPaths {
-        SandboxPaths::new(self.sandboxes().join(id.as_str()), self.run.join("sandboxes").join(id.as_str()))
+        let [data, run] = [&self.data, &self.run].map(|dir| dir.join("sandboxes").join(id.as_str()));
+        SandboxPaths::new(data, run, self.cgroup.join(id.as_str()))
     }
 
     /// The directories of one container.

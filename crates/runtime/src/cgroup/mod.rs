@@ -7,6 +7,7 @@
 mod devices;
 mod hierarchy;
 mod pressure;
+mod rate;
 mod stats;
 mod sys;
 mod update;
@@ -19,6 +20,7 @@ use rustix::process::{Pid, Signal};
 
 pub(crate) use devices::{DeviceFilter, DeviceFilterError};
 pub(crate) use hierarchy::Hierarchy;
+pub(crate) use rate::CpuRate;
 pub(crate) use stats::{CgroupStats, field};
 pub(crate) use update::UpdateError;
 

@@ -21,6 +21,8 @@ pub(crate) struct CgroupStats {
     pub major_page_faults: Option<u64>,
     /// Swap in use.
     pub swap_usage: Option<u64>,
+    /// The most swap that it may use, if there is a limit.
+    pub swap_limit: Option<u64>,
     /// Processes and threads.
     pub pids: Option<u64>,
 }
@@ -47,6 +49,7 @@ impl Cgroup {
                 page_faults: field(&memory_stat, "pgfault"),
                 major_page_faults: field(&memory_stat, "pgmajfault"),
                 swap_usage: self.read_number("memory", "memory.swap.current"),
+                swap_limit: self.read_number("memory", "memory.swap.max"),
                 ..CgroupStats::default()
             }
         } else {
@@ -65,6 +68,11 @@ impl Cgroup {
         let inactive = field(&memory_stat, inactive).unwrap_or(0);
         stats.memory_working_set = stats.memory_usage.map(|usage| usage.saturating_sub(inactive));
         stats.memory_limit = stats.memory_limit.filter(|limit| *limit < NO_LIMIT);
+        if !self.hierarchy.is_v2() {
+            // Version 1 limits memory and swap together.
+            let both = self.read_number("memory", "memory.memsw.limit_in_bytes").filter(|limit| *limit < NO_LIMIT);
+            stats.swap_limit = both.zip(stats.memory_limit).map(|(both, memory)| both.saturating_sub(memory));
+        }
         stats.pids = self.read_number("pids", "pids.current");
         stats
     }

@@ -185,7 +185,7 @@ impl Plan {
                 .try_for_each(|path| relabel(path, label))
                 .map_err(PrepareError::from)?;
         }
-        let cgroup = sandbox::cgroup_parent(&self.sandbox_config, &engine.instance).join(self.id.as_str());
+        let cgroup = self.sandbox.paths().cgroup_parent(&self.sandbox_config).join(self.id.as_str());
         let oci_runtime = engine.runtime_handlers.program(&self.sandbox.record().runtime_handler);
         let input = SpecInput {
             config,

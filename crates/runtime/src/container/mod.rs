@@ -21,6 +21,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch as watch_channel;
 
+use crate::cgroup::CpuRate;
 use crate::disk::{self, DiskError};
 use crate::id::{ContainerId, SandboxId};
 use crate::image::Digest;
@@ -136,8 +137,7 @@ pub(crate) struct Container {
     paths: ContainerPaths,
     state: watch_channel::Sender<ContainerState>,
     resources: Mutex<LinuxContainerResources>,
-    /// The latest CPU time seen and when, for the rate.
-    pub(crate) cpu_sample: Mutex<Option<(Timestamp, u64)>>,
+    pub(crate) cpu_rate: CpuRate,
     /// Held by whoever starts or removes it.
     operation: Arc<tokio::sync::Mutex<()>>,
 }
@@ -151,7 +151,7 @@ impl Container {
             paths,
             state: watch_channel::channel(state).0,
             resources: Mutex::new(resources),
-            cpu_sample: Mutex::default(),
+            cpu_rate: CpuRate::default(),
             operation: Arc::default(),
         }
     }

@@ -18,6 +18,7 @@ use cri::{LinuxContainerResources, NamespaceMode, NamespaceOption, PodSandboxCon
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::cgroup::{Cgroup, CpuRate};
 use crate::disk::{self, DiskError};
 use crate::id::SandboxId;
 
@@ -33,11 +34,23 @@ pub(crate) use userns::{IdMap, UserNamespaceError, id_map};
 pub(crate) struct SandboxPaths {
     data: PathBuf,
     run: PathBuf,
+    cgroup: PathBuf,
 }
 
 impl SandboxPaths {
-    pub(crate) fn new(data: PathBuf, run: PathBuf) -> Self {
-        Self { data, run }
+    pub(crate) fn new(data: PathBuf, run: PathBuf, cgroup: PathBuf) -> Self {
+        Self { data, run, cgroup }
+    }
+
+    /// The cgroup below which the sandbox's containers have theirs: the caller's, or else one of its own.
+    pub(crate) fn cgroup_parent(&self, config: &PodSandboxConfig) -> PathBuf {
+        let parent = config.linux.as_ref().map(|linux| linux.cgroup_parent.as_str()).unwrap_or_default();
+        if parent.is_empty() { self.cgroup.clone() } else { Path::new("/").join(parent) }
+    }
+
+    /// The cgroup that it has where the caller names none.
+    fn own_cgroup(&self) -> Cgroup {
+        Cgroup::new(&self.cgroup)
     }
 
     /// What survives a reboot.
@@ -117,6 +130,7 @@ pub(crate) struct Sandbox {
     id: SandboxId,
     paths: SandboxPaths,
     record: Mutex<SandboxRecord>,
+    pub(crate) cpu_rate: CpuRate,
     /// Held alone by whoever stops or removes it, shared by whoever makes or starts a container in it.
     pub(crate) operation: Arc<tokio::sync::RwLock<()>>,
 }
@@ -124,7 +138,7 @@ pub(crate) struct Sandbox {
 impl Sandbox {
     pub(crate) fn new(record: SandboxRecord, paths: SandboxPaths) -> Self {
         let id = record.id.clone();
-        Self { id, paths, record: Mutex::new(record), operation: Arc::default() }
+        Self { id, paths, record: Mutex::new(record), cpu_rate: CpuRate::default(), operation: Arc::default() }
     }
 
     /// Reads a sandbox of an earlier run. One that was stopped, or did not outlive a reboot, has no run directory.
@@ -205,10 +219,4 @@ pub(crate) fn is_host_network(config: &PodSandboxConfig) -> bool {
 /// The pod's names.
 pub(crate) fn metadata(config: &PodSandboxConfig) -> PodSandboxMetadata {
     config.metadata.clone().unwrap_or_default()
-}
-
-/// The cgroup below which a sandbox's containers have theirs.
-pub(crate) fn cgroup_parent(config: &PodSandboxConfig, instance: &str) -> PathBuf {
-    let parent = config.linux.as_ref().map(|linux| linux.cgroup_parent.as_str()).unwrap_or_default();
-    if parent.is_empty() { Path::new("/").join(instance).join("containers") } else { Path::new("/").join(parent) }
 }

@@ -123,7 +123,7 @@ async fn make(engine: &Engine, sandbox: &Arc<Sandbox>) -> Result<(), RunSandboxE
     work.await.map_err(|_| RunSandboxError::Aborted)??;
     let config = sandbox.record().config;
     if namespace_options(&config).pid() == NamespaceMode::Pod {
-        let cgroup = super::cgroup_parent(&config, &engine.instance).join(sandbox.id().as_str());
+        let cgroup = sandbox.paths().cgroup_parent(&config).join(sandbox.id().as_str());
         pause::start(&engine.shim_program, sandbox.paths(), &cgroup, super::id_map(&config)?.is_some()).await?;
     }
     let ips = network::connect(engine, sandbox.id(), &config, sandbox.paths()).await?;

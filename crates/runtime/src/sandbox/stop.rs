@@ -78,6 +78,8 @@ pub(super) async fn release(engine: &Engine, sandbox: &Arc<Sandbox>) -> Result<(
 pub(super) fn release_paths(paths: &SandboxPaths) -> Result<(), StopSandboxError> {
     let system = |action| move |source| StopSandboxError::System { action, source };
     pause::stop(paths).map_err(system("stop the pause process"))?;
+    let cgroup = paths.own_cgroup();
+    cgroup.kill_all().and_then(|()| cgroup.remove()).map_err(system("remove the sandbox's cgroup"))?;
     // The namespace before its connection: that takes the interfaces with it, which is much faster.
     namespaces::release_network(paths)?;
     mountinfo::unmount_all(paths.run()).map_err(system("unmount the sandbox's file systems"))

@@ -13,7 +13,7 @@ use cri::{
 use super::errors::no_sandbox;
 use crate::container::{Container, labels_match};
 use crate::engine::Engine;
-use crate::sandbox::{self, Sandbox, SandboxRecord, cgroup_parent, metadata};
+use crate::sandbox::{self, Sandbox, SandboxRecord, metadata};
 use crate::status::{container_status, nanoseconds, sandbox_state, sandbox_status};
 
 pub(super) async fn run_pod_sandbox(
@@ -62,7 +62,7 @@ pub(super) async fn pod_sandbox_status(
     let containers = engine.containers_of(sandbox.id());
     let mut info = HashMap::new();
     if request.verbose {
-        info.insert("info".to_owned(), details(engine, &sandbox, &containers).to_string());
+        info.insert("info".to_owned(), details(&sandbox, &containers).to_string());
     }
     Ok(PodSandboxStatusResponse {
         status: Some(sandbox_status(&sandbox)),
@@ -74,7 +74,7 @@ pub(super) async fn pod_sandbox_status(
 
 /// What people and their tools look for in a sandbox: under the names that `crictl inspectp` shows of other runtimes, so
 /// that `.info.pid` and the namespaces of `.info.runtimeSpec` lead into the pod.
-fn details(engine: &Engine, sandbox: &Sandbox, containers: &[Arc<Container>]) -> serde_json::Value {
+fn details(sandbox: &Sandbox, containers: &[Arc<Container>]) -> serde_json::Value {
     let (record, paths) = (sandbox.record(), sandbox.paths());
     let kinds = [("network", "net"), ("uts", "uts"), ("ipc", "ipc"), ("pid", "pid"), ("user", "user")];
     let kinds = kinds.into_iter().map(|(kind, file)| (kind, paths.namespace(file)));
@@ -89,7 +89,7 @@ fn details(engine: &Engine, sandbox: &Sandbox, containers: &[Arc<Container>]) ->
             "hostname": record.config.hostname,
             "linux": {
                 "namespaces": namespaces.collect::<Vec<_>>(),
-                "cgroupsPath": cgroup_parent(&record.config, &engine.instance),
+                "cgroupsPath": paths.cgroup_parent(&record.config),
                 "sysctl": record.config.linux.as_ref().map(|linux| &linux.sysctls),
             },
         },

@@ -1,7 +1,7 @@
 //! Calls about what containers and sandboxes use.
 
 use std::fs;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use cri::{
     ContainerAttributes, ContainerStats, ContainerStatsRequest, ContainerStatsResponse, CpuUsage, FilesystemIdentifier,
@@ -14,10 +14,10 @@ use jiff::Timestamp;
 
 use super::errors::{no_container, no_sandbox};
 use super::metrics::Interface;
-use crate::cgroup::{Cgroup, CgroupStats};
+use crate::cgroup::{Cgroup, CgroupStats, CpuRate};
 use crate::container::{Container, ContainerState, labels_match};
 use crate::engine::Engine;
-use crate::sandbox::{Sandbox, SandboxPhase, cgroup_parent, is_host_network, metadata};
+use crate::sandbox::{Sandbox, SandboxPhase, is_host_network, metadata};
 use crate::status::nanoseconds;
 
 pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Status> {
@@ -101,7 +101,7 @@ fn of_container(engine: &Engine, container: &Container) -> ContainerStats {
             labels: record.config.labels.clone(),
             annotations: record.config.annotations.clone(),
         }),
-        cpu: cpu(&cgroup, &stats, now, rate(container, &stats, now)),
+        cpu: cpu(&cgroup, &stats, now, &container.cpu_rate),
         memory: memory(&cgroup, &stats, now),
         io: io(&cgroup, now),
         writable_layer: Some(FilesystemUsage {
@@ -112,29 +112,18 @@ fn of_container(engine: &Engine, container: &Container) -> ContainerStats {
         }),
         swap: stats.swap_usage.map(|usage| SwapUsage {
             timestamp: nanoseconds(now),
-            swap_available_bytes: None,
+            swap_available_bytes: value(stats.swap_limit.map(|limit| limit.saturating_sub(usage))),
             swap_usage_bytes: value(Some(usage)),
         }),
     }
 }
 
-/// Nanoseconds of CPU a second since the last time somebody asked.
-fn rate(container: &Container, stats: &CgroupStats, now: Timestamp) -> Option<u64> {
-    let used = stats.cpu_nanoseconds?;
-    let mut sample = container.cpu_sample.lock().unwrap_or_else(PoisonError::into_inner);
-    let before = sample.replace((now, used));
-    let (then, before) = before?;
-    let elapsed =
-        u128::try_from((now - then).total(jiff::Unit::Nanosecond).ok()? as i128).ok().filter(|time| *time > 0)?;
-    u64::try_from(u128::from(used.saturating_sub(before)) * 1_000_000_000 / elapsed).ok()
-}
-
-fn cpu(cgroup: &Cgroup, stats: &CgroupStats, now: Timestamp, rate: Option<u64>) -> Option<CpuUsage> {
+fn cpu(cgroup: &Cgroup, stats: &CgroupStats, now: Timestamp, rate: &CpuRate) -> Option<CpuUsage> {
     let used = stats.cpu_nanoseconds?;
     Some(CpuUsage {
         timestamp: nanoseconds(now),
         usage_core_nano_seconds: value(Some(used)),
-        usage_nano_cores: value(rate),
+        usage_nano_cores: value(rate.since_last(now, used)),
         psi: cgroup.pressure("cpu"),
     })
 }
@@ -162,7 +151,7 @@ fn io(cgroup: &Cgroup, now: Timestamp) -> Option<IoUsage> {
 fn of_sandbox(engine: &Engine, sandbox: &Sandbox) -> PodSandboxStats {
     let record = sandbox.record();
     let now = engine.env.now();
-    let cgroup = Cgroup::new(&cgroup_parent(&record.config, &engine.instance));
+    let cgroup = Cgroup::new(&sandbox.paths().cgroup_parent(&record.config));
     let stats = cgroup.stats();
     let containers = engine.containers_of(sandbox.id());
     let running = containers.iter().filter(|container| matches!(container.state(), ContainerState::Running(_)));
@@ -175,7 +164,7 @@ fn of_sandbox(engine: &Engine, sandbox: &Sandbox) -> PodSandboxStats {
             annotations: record.config.annotations.clone(),
         }),
         linux: Some(LinuxPodSandboxStats {
-            cpu: cpu(&cgroup, &stats, now, None),
+            cpu: cpu(&cgroup, &stats, now, &sandbox.cpu_rate),
             memory: memory(&cgroup, &stats, now),
             io: io(&cgroup, now),
             network: network(sandbox, now),

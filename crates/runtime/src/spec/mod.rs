@@ -266,7 +266,7 @@ mod tests {
         let input = SpecInput {
             config: &config,
             sandbox_config: &PodSandboxConfig::default(),
-            sandbox: &SandboxPaths::new(dir.path().join("data"), dir.path().join("run")),
+            sandbox: &SandboxPaths::new(dir.path().join("data"), dir.path().join("run"), "/pod".into()),
             image: &ImageConfiguration::default(),
             rootfs: dir.path(),
             cgroup: Path::new("/skiff/c"),

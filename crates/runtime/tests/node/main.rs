@@ -14,6 +14,7 @@ mod restart;
 mod sparse;
 mod spdy_streams;
 mod starts;
+mod stats;
 mod streams;
 mod support;
 mod tools;

@@ -19,7 +19,7 @@ use self::source::Source;
 use super::stats::blocking;
 use crate::container::{Container, ContainerState};
 use crate::engine::Engine;
-use crate::sandbox::{Sandbox, SandboxPhase, cgroup_parent, metadata};
+use crate::sandbox::{Sandbox, SandboxPhase, metadata};
 use crate::status::nanoseconds;
 
 /// Labels of every value, before those of its family.
@@ -108,7 +108,7 @@ fn of_sandbox(engine: &Engine, sandbox: &Sandbox) -> PodSandboxMetrics {
     let record = sandbox.record();
     let names = metadata(&record.config);
     let labels = Labels { namespace: &names.namespace, pod: &names.name };
-    let cgroup = cgroup_parent(&record.config, &engine.instance);
+    let cgroup = sandbox.paths().cgroup_parent(&record.config);
     let of_pod = labels.values("", &cgroup.display().to_string(), "", record.id.as_str());
     let interfaces = super::stats::interfaces(sandbox).unwrap_or_default();
     let timestamp = nanoseconds(engine.env.now());
