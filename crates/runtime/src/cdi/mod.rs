@@ -6,9 +6,10 @@
 mod edits;
 mod files;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
+use cri::ContainerConfig;
 use serde_json::Value;
 
 use edits::ContainerEdits;
@@ -20,6 +21,14 @@ pub(crate) enum CdiError {
     /// No file describes them.
     #[error("CDI device injection failed: unresolvable CDI devices {}", .0.join(", "))]
     Unresolvable(Vec<String>),
+    /// An annotation names something else.
+    #[error("CDI device injection failed: annotation {key:?}: invalid CDI device name {device:?}")]
+    Name {
+        /// The annotation.
+        key: String,
+        /// What it names.
+        device: String,
+    },
     /// Several do.
     #[error("CDI device injection failed: conflicting CDI device {device} in {} and {}", first.display(), second.display())]
     Conflict {
@@ -41,6 +50,42 @@ pub(crate) enum CdiError {
     /// It is no device.
     #[error("CDI device injection failed: {0} is not a device")]
     NoDevice(String),
+}
+
+/// What annotations that name devices begin with; the rest tells who asks.
+const ANNOTATION: &str = "cdi.k8s.io/";
+
+/// The devices that a container asks for, each once: by the field of its configuration, or, if that is empty, by
+/// annotations, whose values are lists with commas.
+pub(crate) fn wanted(config: &ContainerConfig) -> Result<Vec<String>, CdiError> {
+    let mut devices: Vec<String> = config.cdi_devices.iter().map(|device| device.name.clone()).collect();
+    if devices.is_empty() {
+        let annotations: BTreeMap<&String, &String> =
+            config.annotations.iter().filter(|(key, _)| key.starts_with(ANNOTATION)).collect();
+        for (key, value) in annotations {
+            for device in value.split(',') {
+                if !is_name(device) {
+                    return Err(CdiError::Name { key: key.clone(), device: device.to_owned() });
+                }
+                devices.push(device.to_owned());
+            }
+        }
+    }
+    let mut seen = BTreeSet::new();
+    devices.retain(|device| seen.insert(device.clone()));
+    Ok(devices)
+}
+
+/// Whether a text is `vendor/class=name`.
+fn is_name(text: &str) -> bool {
+    let is_part = |part: &str, others: &[char]| {
+        part.starts_with(|c: char| c.is_ascii_alphanumeric())
+            && part.ends_with(|c: char| c.is_ascii_alphanumeric())
+            && part.chars().all(|c| c.is_ascii_alphanumeric() || others.contains(&c))
+    };
+    let Some((kind, name)) = text.split_once('=') else { return false };
+    let Some((vendor, class)) = kind.split_once('/') else { return false };
+    is_part(vendor, &['_', '-', '.']) && is_part(class, &['_', '-', '.']) && is_part(name, &['_', '-', '.', ':'])
 }
 
 /// Changes an OCI specification as the files in `dirs` say for `devices`.
@@ -118,6 +163,24 @@ mod tests {
                         - name: two\n  containerEdits:\n    env: [TWO=yaml]\n";
     const JSON: &str = r#"{"cdiVersion": "0.6.0", "kind": "vendor.com/gpu",
                            "devices": [{"name": "one", "containerEdits": {"env": ["ONE=json"]}}]}"#;
+
+    #[test]
+    fn annotations_stand_in_for_the_field() {
+        let wanted = |field: &[&str], annotations: &[(&str, &str)]| {
+            let named = |name: &&str| cri::CdiDevice { name: (*name).to_owned() };
+            let pair = |(key, value): &(&str, &str)| ((*key).to_owned(), (*value).to_owned());
+            let (cdi_devices, annotations) =
+                (field.iter().map(named).collect(), annotations.iter().map(pair).collect());
+            super::wanted(&ContainerConfig { cdi_devices, annotations, ..Default::default() })
+        };
+        let annotations = [("cdi.k8s.io/b", "v.com/c=3"), ("cdi.k8s.io/a", "v.com/c=1,v.com/c=2"), ("other", "=")];
+        assert_eq!(wanted(&[], &annotations).expect("well formed"), ["v.com/c=1", "v.com/c=2", "v.com/c=3"]);
+        assert_eq!(wanted(&["v.com/c=4", "v.com/c=4"], &annotations).expect("well formed"), ["v.com/c=4"]);
+        for wrong in ["", "c=1", "v.com/c", "v.com/c=", "v.com/c=1,", "v.com/c=a b", "-v/c=1", "v.com/=1"] {
+            let err = wanted(&[], &[("cdi.k8s.io/a", wrong)]).expect_err("no name");
+            assert!(matches!(err, CdiError::Name { .. }), "{wrong}: {err}");
+        }
+    }
 
     fn environment(dirs: &[PathBuf], devices: &[&str]) -> Result<Value, CdiError> {
         let mut document = json!({"process": {"env": ["A=b"], "user": {"uid": 0, "gid": 0}}, "linux": {}});

@@ -203,8 +203,8 @@ impl Plan {
             labels: labels.as_ref(),
         };
         let mut made = spec::make(&input)?;
-        let devices = config.cdi_devices.iter().map(|device| device.name.as_str());
-        cdi::inject(&mut made.document, devices, &engine.cdi_dirs)?;
+        let devices = cdi::wanted(config)?;
+        cdi::inject(&mut made.document, devices.iter().map(String::as_str), &engine.cdi_dirs)?;
         disk::write_json(&paths.spec(), &made.document)?;
         let directory = Path::new(&self.sandbox_config.log_directory);
         let has_log = !config.log_path.is_empty() && !self.sandbox_config.log_directory.is_empty();

@@ -2,6 +2,7 @@
 
 use cri::Status;
 
+use crate::cdi::CdiError;
 use crate::cgroup::UpdateError;
 use crate::container::{CreateError, ExecError, PrepareError, RemoveError, ShimError, StartError, StopError};
 use crate::disk::DiskError;
@@ -62,6 +63,7 @@ impl From<CreateError> for Status {
         match err {
             CreateError::NoMetadata
             | CreateError::Privileged
+            | CreateError::Cdi(CdiError::Name { .. })
             | CreateError::Prepare(PrepareError::WritableImage(_))
             | CreateError::Spec(
                 SpecError::NoCommand | SpecError::Mount(MountError::RecursiveReadOnly { .. }) | SpecError::Seccomp(_),

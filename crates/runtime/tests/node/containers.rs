@@ -376,6 +376,18 @@ async fn devices_of_vendors_are_given_as_they_describe_them() {
     let log = messages(&host.log_with("c", "all told").await);
     assert_eq!(log[..3], ["stdout F yes one", "stdout F of the vendor", "stdout F 3"]);
     assert!(log[3].ends_with(" 77"), "{log:?}");
+    // Older callers name them in annotations, which count if the field is empty.
+    let mut config = container(&sandbox.1, "annotated", "echo $VENDOR $DEVICE; echo all told");
+    let annotation = ("cdi.k8s.io/plugin_thing".to_owned(), "vendor.com/thing=one,vendor.com/thing=one".to_owned());
+    config.annotations = [annotation].into();
+    host.run(&sandbox, config.clone()).await;
+    let log = messages(&host.log_with("annotated", "all told").await);
+    assert_eq!(log, ["stdout F yes one", "stdout F all told"]);
+    config.metadata = Some(cri::ContainerMetadata { name: "wrong".to_owned(), attempt: 0 });
+    config.annotations = [("cdi.k8s.io/x".to_owned(), "thing".to_owned())].into();
+    let err = host.create(&sandbox, config).await.expect_err("it is no name of a device");
+    assert_eq!(err.code(), cri::Code::InvalidArgument, "{err}");
+    assert!(err.message().contains("invalid CDI device name \"thing\""), "{err}");
     let mut config = container(&sandbox.1, "unknown", "true");
     config.cdi_devices = vec![cri::CdiDevice { name: "vendor.com/thing=two".to_owned() }];
     let err = host.create(&sandbox, config).await.expect_err("nobody describes it");
