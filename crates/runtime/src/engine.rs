@@ -17,7 +17,7 @@ use crate::container::Container;
 use crate::disk::DiskError;
 use crate::handlers::RuntimeHandlers;
 use crate::id::{ContainerId, SandboxId};
-use crate::image::{Digest, Health, ImageStore, Puller, Settings};
+use crate::image::{Digest, Health, ImageStore, Preloads, Puller, Settings};
 use crate::layer::LayerId;
 use crate::sandbox::Sandbox;
 use crate::status;
@@ -62,6 +62,7 @@ pub(crate) struct Engine {
     pub(crate) start_timeout: Duration,
     pub(crate) images: Arc<ImageStore>,
     pub(crate) puller: Puller,
+    pub(crate) preloads: Preloads,
     pub(crate) network: Option<PodNetwork>,
     pub(crate) streaming: Streaming,
     pub(crate) locks: Locks,
@@ -118,6 +119,7 @@ impl Engine {
             confinement,
         } = parts;
         Self {
+            preloads: Preloads::new(paths.preloaded()),
             paths,
             puller: Puller::new(images.clone(), registries, env.clone()),
             env,
@@ -168,6 +170,12 @@ impl Engine {
 
     pub(crate) fn containers(&self) -> Vec<Arc<Container>> {
         lock(&self.containers).values().cloned().collect()
+    }
+
+    /// Removes images because somebody wants them to go, and what only they needed. Blocks.
+    pub(crate) fn remove_images<'a>(&self, ids: impl IntoIterator<Item = &'a Digest>) -> Result<(), DiskError> {
+        ids.into_iter().try_for_each(|id| self.preloads.remove(&self.images, id))?;
+        self.collect_images()
     }
 
     /// Removes the content of images that neither images nor containers need. Blocks.

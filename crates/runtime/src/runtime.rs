@@ -16,7 +16,7 @@ use crate::disk::{self, DiskError};
 use crate::engine::{Engine, Parts};
 use crate::handlers::RuntimeHandlers;
 use crate::id::{ContainerId, SandboxId};
-use crate::image::{ImageStore, Patience, Settings, preload};
+use crate::image::{ImageStore, Patience, Settings};
 use crate::private_mount;
 use crate::sandbox::{self, Sandbox, SandboxPhase};
 use crate::service::{Service, archive_routes};
@@ -130,7 +130,7 @@ impl Runtime {
 async fn preload_images(engine: Arc<Engine>, dir: PathBuf) {
     let _adding = engine.images.adding().await;
     let worker = engine.clone();
-    let work = move || preload(&worker.images, &dir, &worker.paths.preloaded(), worker.env.now());
+    let work = move || worker.preloads.import(&worker.images, &dir, worker.env.now());
     if let Err(err) = tokio::task::spawn_blocking(work).await {
         tracing::error!(%err, "preloading images failed");
     }

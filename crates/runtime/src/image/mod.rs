@@ -26,7 +26,7 @@ pub(crate) use digest::Digest;
 pub(crate) use export::export;
 pub(crate) use import::import;
 pub(crate) use manifest::ManifestError;
-pub(crate) use preload::preload;
+pub(crate) use preload::Preloads;
 pub use progress::ImageEvent;
 pub(crate) use progress::Progress;
 pub(crate) use pull::{PullError, Puller};

@@ -276,12 +276,7 @@ async fn prune_images(State(engine): State<Arc<Engine>>, Query(parameters): Quer
     let unused = engine.images.list().into_iter().filter(|image| !used.contains(&image.id));
     let images: Vec<Arc<Image>> = unused.filter(|image| parameters.all || !image.imported).collect();
     let (worker, chosen) = (engine.clone(), images.clone());
-    let work = move || {
-        for image in &chosen {
-            worker.images.remove(&image.id)?;
-        }
-        worker.collect_images()
-    };
+    let work = move || worker.remove_images(chosen.iter().map(|image| &image.id));
     match tokio::task::spawn_blocking(work).await {
         Ok(Ok(())) => Json(images.iter().map(|image| ImageInfo::new(image)).collect::<Vec<_>>()).into_response(),
         Ok(Err(err)) => (StatusCode::INTERNAL_SERVER_ERROR, error_chain(&err)).into_response(),

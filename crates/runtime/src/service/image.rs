@@ -108,10 +108,7 @@ pub(super) async fn remove_image(
     // What is unknown is removed.
     if let Some(image) = engine.images.find(&name) {
         let worker = engine.clone();
-        let remove = tokio::task::spawn_blocking(move || {
-            worker.images.remove(&image.id)?;
-            worker.collect_images()
-        });
+        let remove = tokio::task::spawn_blocking(move || worker.remove_images([&image.id]));
         remove.await.map_err(|err| Status::internal(err.to_string()))??;
     }
     Ok(RemoveImageResponse {})

@@ -111,6 +111,15 @@ async fn archives_leave_and_come_back_and_what_came_so_is_kept() {
         ticks.tick().await;
     };
     assert_eq!(found[0].repo_tags, [IMAGE]);
+    // What somebody removed does not return with the next start.
+    let remove = cri::RemoveImageRequest { image: spec(&found[0].id) };
+    host.images.remove_image(remove).await.expect("removed");
+    host.kill();
+    host.restart().await;
+    // A pull waits for what is imported.
+    let none = PullImageRequest { image: spec("127.0.0.1:1/none:1"), ..Default::default() };
+    host.images.pull_image(none).await.expect_err("nobody is there");
+    assert!(listed(&mut host).await.is_empty());
 }
 
 #[tokio::test]
