@@ -17,7 +17,7 @@ use tokio_util::io::ReaderStream;
 use url::form_urlencoded::Serializer;
 
 use crate::image::ImageEvent;
-use crate::service::{IMAGES_PREFIX, ImageInfo, RegistryRequest};
+use crate::service::{IMAGES_PREFIX, ImageInfo, RegistryRequest, Removed};
 
 /// How much of an archive is sent at once.
 const CHUNK: usize = 64 << 10;
@@ -124,6 +124,14 @@ impl Images {
         told: impl FnMut(&ImageEvent),
     ) -> Result<ImageInfo, ImageClientError> {
         self.follow("push", request, told).await
+    }
+
+    /// Takes a name from its image, and removes the image with its last one; by an identifier, all names of one repository,
+    /// or all there are if `force` is set.
+    pub async fn remove(&self, name: &str, force: bool) -> Result<Removed, ImageClientError> {
+        let query = [("name", name), ("force", if force { "true" } else { "false" })];
+        let answer = self.post("remove", &query, empty()).await?;
+        Ok(serde_json::from_slice(&answer.whole().await?)?)
     }
 
     /// Removes what no container uses: also what came from archives if `all` is set.

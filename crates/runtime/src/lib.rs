@@ -41,4 +41,4 @@ pub use config::Config;
 pub use disk::DiskError;
 pub use image_client::{ImageClientError, Images};
 pub use runtime::{BuildError, RunError, Runtime};
-pub use service::{ImageInfo, RegistryRequest};
+pub use service::{ImageInfo, RegistryRequest, Removed};

@@ -19,6 +19,7 @@ mod push;
 mod reference;
 mod registry;
 mod store;
+mod untag;
 
 pub(crate) use check::Health;
 pub(crate) use content::ContentStore;
@@ -34,3 +35,4 @@ pub(crate) use push::push;
 pub(crate) use reference::Reference;
 pub(crate) use registry::{Patience, Settings};
 pub(crate) use store::{Image, ImageStore, ImageStoreError};
+pub(crate) use untag::UntagError;

@@ -306,6 +306,19 @@ impl ImageStore {
         Ok(image)
     }
 
+    /// Takes names from an image: whether it has none left.
+    pub(super) fn take_names(&self, id: &Digest, names: &BTreeSet<String>) -> Result<bool, DiskError> {
+        let mut images = self.images();
+        let Some(image) = images.get(id) else { return Ok(false) };
+        let mut changed = (**image).clone();
+        changed.tags.retain(|name| !names.contains(name));
+        changed.digests.retain(|name| !names.contains(name));
+        disk::write_record(&self.file(id), &changed)?;
+        let is_nameless = changed.tags.is_empty() && changed.digests.is_empty();
+        images.insert(id.clone(), Arc::new(changed));
+        Ok(is_nameless)
+    }
+
     fn file(&self, id: &Digest) -> PathBuf {
         self.dir.join(format!("{}.json", id.hex()))
     }

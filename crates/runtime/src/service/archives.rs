@@ -4,6 +4,7 @@
 //! - `POST /skiff/v1/images/import?name=N` with an archive as its body answers with a JSON list of [`ImageInfo`]s.
 //! - `POST /skiff/v1/images/export?name=N&name=M` answers with an archive.
 //! - `POST /skiff/v1/images/pull` and `.../push` with a [`RegistryRequest`] answer with [`ImageEvent`]s, one a line.
+//! - `POST /skiff/v1/images/remove?name=N&force=true` answers with a [`Removed`].
 //! - `POST /skiff/v1/images/prune?all=true` answers with a list of what was removed.
 
 use std::collections::BTreeSet;
@@ -25,7 +26,7 @@ use tokio_stream::wrappers::{ReceiverStream, UnboundedReceiverStream};
 use tokio_util::io::{StreamReader, SyncIoBridge};
 
 use crate::engine::Engine;
-use crate::image::{Image, ImageEvent, Progress, Reference, export, import, push};
+use crate::image::{Image, ImageEvent, Progress, Reference, UntagError, export, import, push};
 use base::error_chain;
 
 /// Under what all calls lie.
@@ -52,6 +53,15 @@ impl ImageInfo {
     fn new(image: &Image) -> Self {
         Self { id: image.id.to_string(), names: image.tags.iter().cloned().collect(), size: image.size }
     }
+}
+
+/// What became of a name that was to go.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Removed {
+    /// The names that are gone.
+    pub untagged: Vec<String>,
+    /// The identifier of the image, if that was its last name and it is gone too.
+    pub deleted: Option<String>,
 }
 
 /// What to pull from a registry, or to push to it.
@@ -89,6 +99,13 @@ struct ImportParameters {
 }
 
 #[derive(Deserialize)]
+struct RemoveParameters {
+    name: String,
+    #[serde(default)]
+    force: bool,
+}
+
+#[derive(Deserialize)]
 struct PruneParameters {
     #[serde(default)]
     all: bool,
@@ -101,6 +118,7 @@ pub(crate) fn routes(engine: Arc<Engine>) -> Router {
         .route("/export", post(export_archive))
         .route("/pull", post(pull_image))
         .route("/push", post(push_image))
+        .route("/remove", post(remove_name))
         .route("/prune", post(prune_images));
     Router::new().nest(PREFIX, calls).with_state(engine)
 }
@@ -264,6 +282,22 @@ async fn push_image(State(engine): State<Arc<Engine>>, Json(request): Json<Regis
         let digest = pushed.map_err(|err| error_chain(&err))?;
         Ok(ImageInfo { names: vec![reference.with_digest(&digest)], ..ImageInfo::new(&image) })
     })
+}
+
+/// Takes a name from its image, and removes the image with its last one. CRI's call is another: it takes all names.
+async fn remove_name(State(engine): State<Arc<Engine>>, Query(parameters): Query<RemoveParameters>) -> Response {
+    let work = move || {
+        let untagged = engine.images.untag(&parameters.name, parameters.force)?;
+        engine.remove_images(&untagged.last)?;
+        Ok(Removed { untagged: untagged.names, deleted: untagged.last.map(|id| id.to_string()) })
+    };
+    match tokio::task::spawn_blocking(work).await {
+        Ok(Ok(removed)) => Json(removed).into_response(),
+        Ok(Err(err @ UntagError::NotFound(_))) => (StatusCode::NOT_FOUND, err.to_string()).into_response(),
+        Ok(Err(err @ UntagError::Several { .. })) => (StatusCode::CONFLICT, err.to_string()).into_response(),
+        Ok(Err(err)) => (StatusCode::INTERNAL_SERVER_ERROR, error_chain(&err)).into_response(),
+        Err(err) => broken(&err),
+    }
 }
 
 /// Removes images that no container has; those that came from archives only if `all` is set, for they may not be to be

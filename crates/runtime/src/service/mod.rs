@@ -18,7 +18,7 @@ use cri::image_service_server::ImageService;
 use cri::runtime_service_server::RuntimeService;
 use cri::{Request, Response, Status};
 
-pub use archives::{ImageInfo, RegistryRequest};
+pub use archives::{ImageInfo, RegistryRequest, Removed};
 pub(crate) use archives::{PREFIX as IMAGES_PREFIX, routes as archive_routes};
 
 use crate::engine::Engine;

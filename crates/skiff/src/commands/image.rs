@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use base::Instance;
-use cri::{ImageSpec, ImageStatusRequest, ListImagesRequest, RemoveImageRequest};
+use cri::{ImageSpec, ImageStatusRequest, ListImagesRequest};
 use runtime::image::archive::{self, ImageOptions};
 use runtime::{ImageInfo, Images, RegistryRequest};
 use serde_json::{Value, json};
@@ -37,7 +37,7 @@ pub async fn run(options: Image) -> Result<()> {
         }
         ImageAction::List { installation } => list(&installation.instance()).await,
         ImageAction::Inspect { installation, images } => inspect(&installation.instance(), images).await,
-        ImageAction::Rm { installation, images } => remove(&installation.instance(), images).await,
+        ImageAction::Rm { installation, force, images } => remove(&installation.instance(), force, images).await,
         ImageAction::Prune { installation, all } => prune(&installation.instance(), all).await,
     }
 }
@@ -197,15 +197,24 @@ async fn inspect(instance: &Instance, names: Vec<String>) -> Result<()> {
     Ok(())
 }
 
-async fn remove(instance: &Instance, names: Vec<String>) -> Result<()> {
-    let mut images = connect(instance).await?;
+async fn remove(instance: &Instance, force: bool, names: Vec<String>) -> Result<()> {
+    let mut failure = None;
     for name in names {
-        let spec = ImageSpec { image: name.clone(), ..ImageSpec::default() };
-        let removed = images.remove_image(RemoveImageRequest { image: Some(spec) }).await;
-        removed.with_context(|| format!("cannot remove {name}"))?;
-        println!("{name}");
+        match images(instance).remove(&name, force).await {
+            Ok(removed) => {
+                removed.untagged.iter().for_each(|name| println!("Untagged: {name}"));
+                removed.deleted.iter().for_each(|id| println!("Deleted: {id}"));
+            }
+            // The others go all the same.
+            Err(err) => {
+                let err = anyhow::Error::from(err).context(format!("cannot remove {name}"));
+                if let Some(earlier) = failure.replace(err) {
+                    eprintln!("skiff: {}", base::error_chain(earlier.as_ref()));
+                }
+            }
+        }
     }
-    Ok(())
+    failure.map_or(Ok(()), Err)
 }
 
 async fn prune(instance: &Instance, all: bool) -> Result<()> {

@@ -102,10 +102,13 @@ pub enum ImageAction {
         #[arg(required = true)]
         images: Vec<String>,
     },
-    /// Remove images
+    /// Remove names of images, and each image with its last name
     Rm {
         #[command(flatten)]
         installation: Installation,
+        /// Remove an image that is named by its identifier though it has names in several repositories
+        #[arg(short, long, action = ArgAction::SetTrue)]
+        force: bool,
         /// Names or identifiers
         #[arg(required = true)]
         images: Vec<String>,
