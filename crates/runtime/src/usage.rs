@@ -1,17 +1,26 @@
 //! How much room directories take.
 
 use std::collections::HashSet;
+use std::ops::AddAssign;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use base::TreeEntry;
 use rustix::fs::FileType;
+use serde::{Deserialize, Serialize};
 
 /// Room taken.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Usage {
     pub bytes: u64,
     pub inodes: u64,
+}
+
+impl AddAssign for Usage {
+    fn add_assign(&mut self, other: Self) {
+        self.bytes += other.bytes;
+        self.inodes += other.inodes;
+    }
 }
 
 /// What a directory with everything in it takes; a file with several names counts once. Blocks.

@@ -78,8 +78,9 @@ impl ContainerPaths {
 
     /// The room that its files take: those of its root, and of its image's volumes. Blocks.
     pub(crate) fn written(&self) -> Usage {
-        let (root, volumes) = (usage(&self.upper()), usage(&self.volumes()));
-        Usage { bytes: root.bytes + volumes.bytes, inodes: root.inodes + volumes.inodes }
+        let mut written = usage(&self.upper());
+        written += usage(&self.volumes());
+        written
     }
 
     fn work(&self) -> PathBuf {

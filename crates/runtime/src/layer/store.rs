@@ -1,10 +1,11 @@
 //! Where unpacked layers lie.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{self, Read, Seek};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -17,9 +18,13 @@ use super::verify;
 use crate::disk::{self, DiskError};
 use crate::image::Digest;
 use crate::overlay;
+use crate::usage::{Usage, usage};
 
 /// The digits of a chain's digest that name its directory: short, for old kernels take all paths of a mount in one page.
 const ID_DIGITS: usize = 24;
+
+/// The file beside a layer's root that tells how much room it takes.
+const USAGE: &str = "usage.json";
 
 /// A layer on top of certain others.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -30,6 +35,8 @@ pub(crate) struct LayerId(String);
 #[derive(Clone, Debug)]
 pub(crate) struct LayerStore {
     dir: PathBuf,
+    /// The room that each layer takes, as far as somebody asked; it is with the layer on the disk as well.
+    usages: Arc<Mutex<BTreeMap<LayerId, Usage>>>,
 }
 
 impl LayerStore {
@@ -41,7 +48,7 @@ impl LayerStore {
                 disk::remove_dir(&dir.join(name))?;
             }
         }
-        Ok(Self { dir: dir.to_owned() })
+        Ok(Self { dir: dir.to_owned(), usages: Arc::default() })
     }
 
     /// The root of an unpacked layer.
@@ -144,7 +151,40 @@ impl LayerStore {
         Ok(())
     }
 
+    /// The room that all layers take. Each is looked through once, after it was unpacked. Blocks.
+    pub(crate) fn usage(&self) -> Result<Usage, DiskError> {
+        let mut total = Usage::default();
+        for name in disk::list_dirs(&self.dir)? {
+            let id = LayerId(name);
+            let known = self.usages().get(&id).copied();
+            if let Some(known) = known {
+                total += known;
+            } else if self.root(&id).is_dir() {
+                let usage = self.recorded_usage(&id)?;
+                self.usages().insert(id, usage);
+                total += usage;
+            }
+        }
+        Ok(total)
+    }
+
+    fn recorded_usage(&self, id: &LayerId) -> Result<Usage, DiskError> {
+        let dir = self.dir.join(&id.0);
+        match disk::read_json(&dir.join(USAGE)) {
+            Ok(Some(usage)) => Ok(usage),
+            Err(err) if !err.is_damage() => Err(err),
+            // An earlier version unpacked it.
+            Ok(None) | Err(_) => record_usage(&dir),
+        }
+    }
+
+    fn usages(&self) -> MutexGuard<'_, BTreeMap<LayerId, Usage>> {
+        // Every change is one insert or a removal of what is gone anyway.
+        self.usages.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn publish(&self, new: New, done: &Path) -> Result<(), ApplyError> {
+        record_usage(new.path())?;
         let dir = File::open(new.path()).map_err(DiskError::io("open", new.path()))?;
         // The whole file system: thousands of small files one by one take far longer.
         rustix::fs::syncfs(&dir).map_err(|err| DiskError::io("sync", new.path())(err.into()))?;
@@ -163,13 +203,16 @@ impl LayerStore {
                 disk::remove_dir(&self.dir.join(name))?;
             }
         }
+        self.usages().retain(|id, _| used.contains(id));
         Ok(())
     }
+}
 
-    /// The directory of all layers.
-    pub(crate) fn dir(&self) -> &Path {
-        &self.dir
-    }
+/// Notes the room that the layer in `dir` takes, which does not change any more.
+fn record_usage(dir: &Path) -> Result<Usage, DiskError> {
+    let usage = usage(&dir.join("fs"));
+    disk::write_json(&dir.join(USAGE), &usage)?;
+    Ok(usage)
 }
 
 /// A directory for a layer that is being unpacked, which goes with this value unless it was renamed.
@@ -324,6 +367,41 @@ mod tests {
     }
 
     #[test]
+    fn the_room_of_a_layer_is_looked_up_once() {
+        if !is_root() {
+            return;
+        }
+        let mut layers = Layers::new();
+        assert_eq!(layers.store.usage().expect("told"), Usage::default());
+        layers.try_add(&[dir("a"), file("a/one", "1")]).expect("unpacked");
+        let root = layers.store.root(&layers.ids[0]);
+        let real = usage(&root);
+        assert_eq!((real.inodes, layers.store.usage().expect("told")), (3, real));
+        layers.try_add(&[file("a/two", "2")]).expect("unpacked");
+        let mut both = real;
+        both += usage(&layers.store.root(&layers.ids[1]));
+        assert_eq!(layers.store.usage().expect("told"), both);
+        // Nothing changes in a layer: it is not looked through again, by this process or the next.
+        fs::write(root.join("a/new"), vec![0; 100_000]).expect("written");
+        assert_eq!(layers.store.usage().expect("told"), both);
+        let reopen = || LayerStore::open(&layers.store.dir).expect("opened");
+        assert_eq!(reopen().usage().expect("told"), both);
+        // Unless nobody wrote down what it takes, or that is damaged.
+        let record = root.with_file_name(USAGE);
+        let now = |what: &str| {
+            let found = reopen().usage().expect(what);
+            assert!(found.inodes == both.inodes + 1 && found.bytes >= both.bytes + 100_000, "{what}: {found:?}");
+        };
+        fs::remove_file(&record).expect("removed");
+        now("no record");
+        fs::write(&record, "{").expect("damaged");
+        now("a damaged record");
+        let kept: BTreeSet<LayerId> = layers.ids[1..].iter().cloned().collect();
+        layers.store.retain(&kept).expect("collected");
+        assert_eq!(layers.store.usage().expect("told"), usage(&layers.store.root(&layers.ids[1])));
+    }
+
+    #[test]
     fn nothing_is_written_outside() {
         if !is_root() {
             return;
@@ -341,7 +419,7 @@ mod tests {
         let hard = Item("passwd", EntryType::Link, "/etc/passwd");
         assert!(layers.try_add(&[hard]).is_err());
         assert_eq!(fs::read_dir(outside).expect("readable").count(), 0);
-        assert_eq!(disk::list_dirs(layers.store.dir()).expect("listed").len(), 1);
+        assert_eq!(disk::list_dirs(&layers.store.dir).expect("listed").len(), 1);
     }
 
     #[test]
@@ -363,9 +441,9 @@ mod tests {
         layers.try_add(&items).expect("unpacked");
         let err = layers.try_add(&[file(".wh.top", "")]).expect_err("it cannot be removed");
         assert!(err.to_string().contains("too many directories"), "{err}");
-        assert_eq!(disk::list_dirs(layers.store.dir()).expect("listed").len(), 1);
+        assert_eq!(disk::list_dirs(&layers.store.dir).expect("listed").len(), 1);
         layers.store.retain(&BTreeSet::new()).expect("collected");
-        assert!(disk::list_dirs(layers.store.dir()).expect("listed").is_empty());
+        assert!(disk::list_dirs(&layers.store.dir).expect("listed").is_empty());
     }
 
     #[test]
@@ -381,6 +459,6 @@ mod tests {
         assert!(matches!(err, ApplyError::DiffId(_)), "{err}");
         layers.try_add(&[file("x", "x")]).expect("unpacked");
         layers.store.retain(&BTreeSet::new()).expect("collected");
-        assert!(disk::list_dirs(layers.store.dir()).expect("listed").is_empty());
+        assert!(disk::list_dirs(&layers.store.dir).expect("listed").is_empty());
     }
 }

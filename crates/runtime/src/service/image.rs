@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use cri::{
@@ -11,11 +11,12 @@ use cri::{
     RemoveImageRequest, RemoveImageResponse, Status, UInt64Value,
 };
 
+use crate::disk::DiskError;
 use crate::engine::Engine;
 use crate::image::{Image, Progress, PullError, Reference};
 use crate::layer::ApplyError;
 use crate::status::nanoseconds;
-use crate::usage::usage;
+use crate::usage::{Usage, usage};
 
 pub(super) async fn list_images(
     engine: &Arc<Engine>,
@@ -117,26 +118,23 @@ pub(super) async fn remove_image(
 pub(super) async fn image_fs_info(engine: &Arc<Engine>, _: ImageFsInfoRequest) -> Result<ImageFsInfoResponse, Status> {
     let worker = engine.clone();
     let work = move || {
-        let images = filesystem(&worker, &[worker.images.content().dir(), worker.images.layers().dir()]);
-        let containers = filesystem(&worker, &[&worker.paths.containers()]);
-        ImageFsInfoResponse { image_filesystems: vec![images], container_filesystems: vec![containers] }
+        let (content, containers) = (worker.images.content().dir(), worker.paths.containers());
+        let mut used = usage(content);
+        used += worker.images.layers().usage()?;
+        Ok::<_, DiskError>(ImageFsInfoResponse {
+            image_filesystems: vec![filesystem(&worker, content, used)],
+            container_filesystems: vec![filesystem(&worker, &containers, usage(&containers))],
+        })
     };
-    tokio::task::spawn_blocking(work).await.map_err(|err| Status::internal(err.to_string()))
+    Ok(tokio::task::spawn_blocking(work).await.map_err(|err| Status::internal(err.to_string()))??)
 }
 
-fn filesystem(engine: &Engine, dirs: &[&Path]) -> FilesystemUsage {
-    let mut total = crate::usage::Usage::default();
-    for dir in dirs {
-        let used = usage(dir);
-        total.bytes += used.bytes;
-        total.inodes += used.inodes;
-    }
-    let mountpoint: PathBuf = dirs.first().map(|dir| dir.to_path_buf()).unwrap_or_default();
+fn filesystem(engine: &Engine, dir: &Path, used: Usage) -> FilesystemUsage {
     FilesystemUsage {
         timestamp: nanoseconds(engine.env.now()),
-        fs_id: Some(FilesystemIdentifier { mountpoint: mountpoint.display().to_string() }),
-        used_bytes: Some(UInt64Value { value: total.bytes }),
-        inodes_used: Some(UInt64Value { value: total.inodes }),
+        fs_id: Some(FilesystemIdentifier { mountpoint: dir.display().to_string() }),
+        used_bytes: Some(UInt64Value { value: used.bytes }),
+        inodes_used: Some(UInt64Value { value: used.inodes }),
     }
 }
 
