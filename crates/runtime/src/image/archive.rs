@@ -7,12 +7,11 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
-use sha2::{Digest as _, Sha256};
 use tar::{Builder, EntryType, Header};
 use walkdir::WalkDir;
 
 use super::reference::InvalidReference;
-use super::{Digest, Reference, platform};
+use super::{Algorithm, Digest, Reference, platform};
 
 /// What the image's containers do unless told otherwise.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -118,16 +117,12 @@ pub fn build(rootfs: &Path, name: &str, options: &ImageOptions, output: impl Wri
     let mut archive = Builder::new(output);
     add(&mut archive, "oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#)?;
     add(&mut archive, "index.json", index.as_bytes())?;
-    add(&mut archive, &blob_path(&manifest_digest), manifest.as_bytes())?;
-    add(&mut archive, &blob_path(&config_digest), config.as_bytes())?;
+    add(&mut archive, &manifest_digest.layout_path(), manifest.as_bytes())?;
+    add(&mut archive, &config_digest.layout_path(), config.as_bytes())?;
     let mut header = file_header(layer_size);
-    archive.append_data(&mut header, blob_path(&layer_digest), layer)?;
+    archive.append_data(&mut header, layer_digest.layout_path(), layer)?;
     archive.into_inner()?.flush()?;
     Ok(())
-}
-
-fn blob_path(digest: &Digest) -> String {
-    format!("blobs/sha256/{}", digest.hex())
 }
 
 fn with_path(env: &[String]) -> Vec<String> {
@@ -151,7 +146,7 @@ fn add(archive: &mut Builder<impl Write>, path: &str, content: &[u8]) -> io::Res
 
 fn digest_of(file: &mut File) -> io::Result<(Digest, u64)> {
     file.rewind()?;
-    let mut hasher = Sha256::new();
+    let mut hasher = Algorithm::Sha256.hasher();
     let mut chunk = vec![0; 128 * 1024];
     let mut size = 0;
     loop {
@@ -163,7 +158,7 @@ fn digest_of(file: &mut File) -> io::Result<(Digest, u64)> {
         hasher.update(&chunk[..read]);
     }
     file.rewind()?;
-    Ok((Digest::finish(hasher), size))
+    Ok((hasher.finish(), size))
 }
 
 fn write_layer(rootfs: &Path, output: &mut File) -> Result<(), ArchiveError> {

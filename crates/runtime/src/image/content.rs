@@ -9,10 +9,9 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use sha2::{Digest as _, Sha256};
 use tempfile::NamedTempFile;
 
-use super::Digest;
+use super::{Algorithm, Digest, Hasher};
 use crate::disk::{self, DiskError};
 
 /// The ending of the names of blobs that have come in part.
@@ -54,7 +53,7 @@ pub(crate) enum ContentError {
 pub(crate) struct Incoming {
     path: PathBuf,
     file: File,
-    hasher: Sha256,
+    hasher: Hasher,
     size: u64,
 }
 
@@ -76,15 +75,17 @@ impl Incoming {
 /// The blobs under one directory.
 #[derive(Clone, Debug)]
 pub(crate) struct ContentStore {
-    blobs: PathBuf,
+    dir: PathBuf,
     incoming: PathBuf,
 }
 
 impl ContentStore {
     /// Opens the store in `dir` and drops what earlier processes left unfinished and nobody can go on with.
     pub(crate) fn open(dir: &Path) -> Result<Self, DiskError> {
-        let store = Self { blobs: dir.join("sha256"), incoming: dir.join("incoming") };
-        disk::create_dir(&store.blobs)?;
+        let store = Self { dir: dir.to_owned(), incoming: dir.join("incoming") };
+        for algorithm in Algorithm::ALL {
+            disk::create_dir(&store.blobs(algorithm))?;
+        }
         disk::create_dir(&store.incoming)?;
         store.drop_unfinished(|name| !name.ends_with(PARTIAL))?;
         Ok(store)
@@ -109,7 +110,7 @@ impl ContentStore {
         let mut options = OpenOptions::new();
         let file = options.read(true).append(true).create(true).mode(0o600).open(&path);
         let mut file = file.map_err(DiskError::io("open", &path))?;
-        let mut hasher = Sha256::new();
+        let mut hasher = digest.algorithm().hasher();
         let size = io::copy(&mut file, &mut hasher).map_err(DiskError::io("read", &path))?;
         Ok(Incoming { path, file, hasher, size })
     }
@@ -117,7 +118,7 @@ impl ContentStore {
     /// Gives a blob that has come whole its name. Blocks.
     pub(crate) fn accept(&self, incoming: Incoming, expected: &Digest) -> Result<(), ContentError> {
         let Incoming { path, file, hasher, .. } = incoming;
-        let actual = Digest::finish(hasher);
+        let actual = hasher.finish();
         if actual != *expected {
             disk::remove_file(&path)?;
             return Err(ContentError::Mismatch { expected: expected.clone(), actual });
@@ -137,14 +138,18 @@ impl ContentStore {
         self.incoming.join(format!("{}{PARTIAL}", digest.hex()))
     }
 
-    /// The directory of all blobs.
+    /// The directory of all blobs and of what has come in part.
     pub(crate) fn dir(&self) -> &Path {
-        &self.blobs
+        &self.dir
+    }
+
+    fn blobs(&self, algorithm: Algorithm) -> PathBuf {
+        self.dir.join(algorithm.name())
     }
 
     /// Where the blob is or would be.
     pub(crate) fn path(&self, digest: &Digest) -> PathBuf {
-        self.blobs.join(digest.hex())
+        self.blobs(digest.algorithm()).join(digest.hex())
     }
 
     /// Whether the blob is here.
@@ -157,7 +162,7 @@ impl ContentStore {
         let mut content = Vec::new();
         let path = self.path(digest);
         self.open_blob(digest)?.read_to_end(&mut content).map_err(DiskError::io("read", &path))?;
-        if Digest::of(&content) != *digest {
+        if Digest::by(digest.algorithm(), &content) != *digest {
             self.remove(digest)?;
             return Err(ContentError::Damaged(digest.clone()));
         }
@@ -166,9 +171,9 @@ impl ContentStore {
 
     /// Reads a blob to see whether it is still what it was; one that is not is removed. Blocks.
     pub(crate) fn check(&self, digest: &Digest) -> Result<(), ContentError> {
-        let (path, mut hasher) = (self.path(digest), Sha256::new());
+        let (path, mut hasher) = (self.path(digest), digest.algorithm().hasher());
         io::copy(&mut self.open_blob(digest)?, &mut hasher).map_err(DiskError::io("read", &path))?;
-        if Digest::finish(hasher) != *digest {
+        if hasher.finish() != *digest {
             self.remove(digest)?;
             return Err(ContentError::Damaged(digest.clone()));
         }
@@ -193,7 +198,7 @@ impl ContentStore {
         limit: Option<u64>,
     ) -> Result<(Digest, u64), ContentError> {
         let mut file = NamedTempFile::new_in(&self.incoming).map_err(DiskError::io("create in", &self.incoming))?;
-        let mut hasher = Sha256::new();
+        let mut hasher = expected.map_or(Algorithm::Sha256, Digest::algorithm).hasher();
         let mut size = 0;
         let mut chunk = vec![0; 128 * 1024];
         loop {
@@ -210,7 +215,7 @@ impl ContentStore {
             hasher.update(&chunk[..read]);
             file.write_all(&chunk[..read]).map_err(DiskError::io("write", file.path()))?;
         }
-        let actual = Digest::finish(hasher);
+        let actual = hasher.finish();
         if let Some(expected) = expected.filter(|expected| **expected != actual) {
             return Err(ContentError::Mismatch { expected: expected.clone(), actual });
         }
@@ -231,11 +236,12 @@ impl ContentStore {
     pub(crate) fn retain(&self, used: &BTreeSet<Digest>) -> Result<(), DiskError> {
         self.drop_unfinished(|_| false)?;
         let names: BTreeSet<&str> = used.iter().map(Digest::hex).collect();
-        let entries = fs::read_dir(&self.blobs).map_err(DiskError::io("list", &self.blobs))?;
-        for entry in entries {
-            let entry = entry.map_err(DiskError::io("list", &self.blobs))?;
-            if !entry.file_name().to_str().is_some_and(|name| names.contains(name)) {
-                disk::remove_file(&entry.path())?;
+        for blobs in Algorithm::ALL.map(|algorithm| self.blobs(algorithm)) {
+            for entry in fs::read_dir(&blobs).map_err(DiskError::io("list", &blobs))? {
+                let entry = entry.map_err(DiskError::io("list", &blobs))?;
+                if !entry.file_name().to_str().is_some_and(|name| names.contains(name)) {
+                    disk::remove_file(&entry.path())?;
+                }
             }
         }
         Ok(())
@@ -269,8 +275,15 @@ mod tests {
 
     #[test]
     fn what_has_come_is_gone_on_with_after_a_restart() {
+        for algorithm in Algorithm::ALL {
+            check_restart(algorithm);
+        }
+    }
+
+    #[track_caller]
+    fn check_restart(algorithm: Algorithm) {
         let dir = tempfile::tempdir().expect("a temporary directory");
-        let (whole, digest) = (b"hello, world", Digest::of(b"hello, world"));
+        let (whole, digest) = (b"hello, world", Digest::by(algorithm, b"hello, world"));
         let store = ContentStore::open(dir.path()).expect("opened");
         store.incoming(&digest).expect("begun").write(&whole[..5]).expect("written");
         fs::write(dir.path().join("incoming/.tmpX"), "rest").expect("written");
@@ -280,6 +293,9 @@ mod tests {
         incoming.write(&whole[5..]).expect("written");
         store.accept(incoming, &digest).expect("it is whole");
         assert_eq!(store.read(&digest).expect("read"), whole);
+        store.check(&digest).expect("it is as it was");
+        store.retain(&[digest.clone()].into()).expect("collected");
+        assert!(store.contains(&digest));
         let other = Digest::of(b"other");
         let mut incoming = store.incoming(&other).expect("begun");
         incoming.write(b"y").expect("written");

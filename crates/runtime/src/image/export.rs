@@ -71,20 +71,20 @@ pub(crate) fn export(
         let (bytes, media_type) = manifest(content, image)?;
         let digest = Digest::of(&bytes);
         if written.insert(digest.clone()) {
-            add(&mut archive, &path(&digest), &bytes)?;
+            add(&mut archive, &digest.layout_path(), &bytes)?;
         }
         for blob in image.layers.iter().map(|layer| &layer.blob).chain([&image.id]) {
             if written.insert(blob.clone()) {
                 let file = content.open_blob(blob)?;
                 let mut header = header(file.metadata()?.len());
-                archive.append_data(&mut header, path(blob), file)?;
+                archive.append_data(&mut header, blob.layout_path(), file)?;
             }
         }
         let entry = |name: Option<&String>| descriptor(image, &digest, &media_type, bytes.len(), name);
         let unnamed = names.is_empty().then_some(None);
         index.extend(names.iter().map(Some).chain(unnamed).map(entry));
-        let layers: Vec<String> = image.layers.iter().map(|layer| path(&layer.blob)).collect();
-        docker.push(json!({"Config": path(&image.id), "RepoTags": names, "Layers": layers}));
+        let layers: Vec<String> = image.layers.iter().map(|layer| layer.blob.layout_path()).collect();
+        docker.push(json!({"Config": image.id.layout_path(), "RepoTags": names, "Layers": layers}));
     }
     let media_type = "application/vnd.oci.image.index.v1+json";
     let index = json!({"schemaVersion": 2, "mediaType": media_type, "manifests": index});
@@ -114,10 +114,6 @@ fn descriptor(image: &Image, digest: &Digest, media_type: &str, size: usize, nam
         });
     }
     entry
-}
-
-fn path(digest: &Digest) -> String {
-    format!("blobs/sha256/{}", digest.hex())
 }
 
 fn header(size: u64) -> Header {

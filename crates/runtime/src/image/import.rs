@@ -147,10 +147,10 @@ fn small(entry: &mut impl Read) -> Result<Vec<u8>, ImportError> {
     Ok(bytes)
 }
 
-/// The digest in `blobs/sha256/<digits>`.
+/// The digest in `blobs/<algorithm>/<digits>`.
 fn blob_digest(path: &Path) -> Option<Digest> {
-    let digits = path.to_str()?.strip_prefix("blobs/sha256/")?;
-    Digest::parse(&format!("sha256:{digits}")).ok()
+    let (algorithm, digits) = path.to_str()?.strip_prefix("blobs/")?.split_once('/')?;
+    Digest::parse(&format!("{algorithm}:{digits}")).ok()
 }
 
 fn parse<'a, T: Deserialize<'a>>(file: &str, bytes: &'a [u8]) -> Result<T, ImportError> {

@@ -6,6 +6,7 @@ use serde::Deserialize;
 use super::store::{ImageLayer, NewImage};
 use super::{ContentStore, Digest, platform};
 use crate::image::content::ContentError;
+use crate::image::digest::InvalidDigest;
 
 /// How deep indexes may be nested in others.
 pub(super) const MAX_DEPTH: usize = 4;
@@ -42,9 +43,9 @@ pub(crate) enum ManifestError {
         /// What the manifest says of it.
         media_type: String,
     },
-    /// A digest is of another algorithm.
-    #[error("unsupported digest {0:?}")]
-    Digest(String),
+    /// A digest is of another algorithm, or none.
+    #[error(transparent)]
+    Digest(#[from] InvalidDigest),
     /// The index has nothing for this machine.
     #[error("no match for platform {0} in manifest: not found")]
     Platform(String),
@@ -108,7 +109,7 @@ pub(super) fn select(index: &ImageIndex) -> Result<Digest, ManifestError> {
 /// The digest of a descriptor, if it is one that is understood here.
 pub(super) fn digest(descriptor: &Descriptor) -> Result<Digest, ManifestError> {
     let text: &str = descriptor.digest().as_ref();
-    Digest::parse(text).map_err(|_| ManifestError::Digest(text.to_owned()))
+    Ok(Digest::parse(text)?)
 }
 
 /// The image of a stored manifest, without names.

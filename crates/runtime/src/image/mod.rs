@@ -23,7 +23,7 @@ mod untag;
 
 pub(crate) use check::Health;
 pub(crate) use content::ContentStore;
-pub(crate) use digest::Digest;
+pub(crate) use digest::{Algorithm, Digest, Hasher};
 pub(crate) use export::export;
 pub(crate) use import::import;
 pub(crate) use manifest::ManifestError;

@@ -180,7 +180,8 @@ impl Pull<'_> {
         for _ in 0..MAX_DEPTH {
             let document = self.registry.manifest(wanted.as_ref()).await;
             let document = document.map_err(|source| registry_error(self.reference, source))?;
-            let digest = Digest::of(&document.bytes);
+            // Under the name that it was asked for by, which was checked.
+            let digest = wanted.take().unwrap_or_else(|| Digest::of(&document.bytes));
             let top = top.get_or_insert(digest.clone());
             match manifest::parse(&document.bytes, &document.media_type).map_err(|err| self.manifest_error(err))? {
                 Parsed::Manifest(_) => {

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{Notify, RwLockReadGuard};
 
 use super::content::ContentError;
-use super::{ContentStore, Digest, Reference};
+use super::{Algorithm, ContentStore, Digest, Reference};
 use crate::disk::{self, DiskError};
 use crate::layer::{ApplyError, LayerId, LayerStore};
 
@@ -199,12 +199,13 @@ impl ImageStore {
         self.images().values().cloned().collect()
     }
 
-    /// The image that `text` names: by identifier (with or without `sha256:`), tag, or manifest digest; or else the only
+    /// The image that `text` names: by identifier (with or without its algorithm), tag, or manifest digest; or else the only
     /// one whose identifier starts so, for people copy what tools have cut short.
     pub(crate) fn find(&self, text: &str) -> Option<Arc<Image>> {
         let images = self.images();
-        let as_id = Digest::parse(text).or_else(|_| Digest::parse(&format!("sha256:{text}")));
-        if let Ok(id) = as_id {
+        let digits = |algorithm: Algorithm| Digest::parse(&format!("{}:{text}", algorithm.name())).ok();
+        let as_id = Digest::parse(text).ok().or_else(|| Algorithm::ALL.into_iter().find_map(digits));
+        if let Some(id) = as_id {
             return images.get(&id).cloned();
         }
         let named = |image: &&Arc<Image>, reference: &Reference| match (reference.digest(), reference.tagged()) {
@@ -352,9 +353,10 @@ impl ImageStore {
     }
 }
 
-/// The only image whose identifier starts with these digits (with or without `sha256:`).
+/// The only image whose identifier starts with these digits (with or without the algorithm).
 fn starting<'a>(images: &'a BTreeMap<Digest, Arc<Image>>, text: &str) -> Option<&'a Arc<Image>> {
-    let digits = text.strip_prefix("sha256:").unwrap_or(text);
+    let with_name = |algorithm: Algorithm| text.strip_prefix(algorithm.name())?.strip_prefix(':');
+    let digits = Algorithm::ALL.into_iter().find_map(with_name).unwrap_or(text);
     if digits.is_empty() {
         return None;
     }

@@ -8,7 +8,6 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
-use sha2::{Digest as _, Sha256};
 
 use super::ahead::Ahead;
 use super::apply::{ApplyError, apply, apply_some};
@@ -16,7 +15,7 @@ use super::bounds::Bounded;
 use super::decompress::Decompressed;
 use super::verify;
 use crate::disk::{self, DiskError};
-use crate::image::Digest;
+use crate::image::{Digest, Hasher};
 use crate::overlay;
 use crate::usage::{Usage, usage};
 
@@ -77,12 +76,12 @@ impl LayerStore {
             .map_err(DiskError::io("change", &upper))?;
         let packed = blob.metadata().map_err(ApplyError::Source)?.len();
         let plain = Decompressed::new(blob).and_then(Ahead::new).map_err(ApplyError::Source)?;
-        let plain = Hashed { source: plain, hasher: Sha256::new() };
+        let plain = Hashed { source: plain, hasher: diff_id.algorithm().hasher() };
         let mut plain = Bounded::new(plain, packed, &self.dir);
         let applied = self.apply(lower, &upper, &work, new.path(), &mut plain);
         let (verdict, plain) = plain.finish();
         verdict.map_or(applied, Err)?;
-        let actual = Digest::finish(plain.hasher);
+        let actual = plain.hasher.finish();
         if actual != *diff_id {
             return Err(ApplyError::DiffId(format!("content has digest {actual}, expected {diff_id}")));
         }
@@ -241,7 +240,7 @@ impl Drop for New {
 /// Passes a stream on and computes its digest.
 struct Hashed<R> {
     source: R,
-    hasher: Sha256,
+    hasher: Hasher,
 }
 
 impl<R: Read> Read for Hashed<R> {

@@ -9,9 +9,9 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::*;
-use crate::image::Health;
 use crate::image::registry::fake::{Door, FakeRegistry, Fault, Stored, digest, layer};
 use crate::image::registry::{MANIFEST_TYPES, Pace, Patience};
+use crate::image::{Algorithm, Health, export, import};
 
 /// A store, what pulls into it, and a registry.
 struct Bench {
@@ -115,6 +115,42 @@ async fn a_tag_beside_a_digest_is_nobodys_name() {
     let named = bench.store.find(&bench.name()).expect("the tag has an image");
     assert_eq!(named.id.to_string(), new.config);
     assert_eq!(bench.store.find(&by_both.to_string()).expect("found by its digest").id, image.id);
+}
+
+#[tokio::test]
+async fn content_may_be_named_by_sha512_and_by_nothing_else() {
+    if !is_root() {
+        return;
+    }
+    let bench = Bench::start().await;
+    bench.registry.name_by(Algorithm::Sha512);
+    let stored = bench.put(&[large(1), large(2)]);
+    assert!(stored.config.starts_with("sha512:") && stored.layers[1].starts_with("sha512:"));
+    bench.registry.fail(&stored.layers[1], Fault::Wrong);
+    let err = bench.pull().await.expect_err("it is another content");
+    assert!(matches!(err, PullError::Blob { source: FetchError::Content(ContentError::Mismatch { .. }), .. }), "{err}");
+    let image = bench.pull().await.expect("pulled");
+    bench.is_whole(&image, &stored);
+    let by_digest = Reference::parse(&format!("{}@{}", bench.name(), stored.manifest)).expect("a name");
+    let again = bench.puller.pull(&by_digest, None, &Progress::default()).await.expect("pulled");
+    assert_eq!(again.id, image.id);
+    for text in [&by_digest.to_string(), &stored.config, image.id.hex(), &image.id.hex()[..12], &bench.name()] {
+        assert_eq!(bench.store.find(text).expect("found").id, image.id, "{text}");
+    }
+    bench.store.collect(&BTreeSet::new()).expect("collected");
+    bench.is_whole(&image, &stored);
+    // It leaves and comes back under the same names.
+    let mut archive = Vec::new();
+    export(&bench.store, &[(again, vec![bench.name()])], &mut archive).expect("exported");
+    let other = tempfile::tempdir().expect("a temporary directory");
+    let other = ImageStore::open(other.path()).expect("opened");
+    let imported = import(&other, std::io::Cursor::new(archive), None, Env::system().now()).expect("imported");
+    assert_eq!((&imported[0].id, &imported[0].layers), (&image.id, &image.layers));
+    let manifest = bench.registry.manifest("team/app", "1").expect("it is there");
+    let manifest = String::from_utf8_lossy(&manifest).replace(&stored.config, &format!("md5:{}", "0".repeat(32)));
+    bench.registry.put_manifest("team/app", "1", "application/vnd.oci.image.manifest.v1+json", manifest.into());
+    let err = bench.pull().await.expect_err("nobody can check that");
+    assert!(err.to_string().contains("not supported; sha256 and sha512 are"), "{err}");
 }
 
 #[tokio::test]

@@ -17,10 +17,11 @@ use http::{HeaderMap, Method, StatusCode};
 use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
 use serde_json::json;
-use sha2::{Digest as _, Sha256};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
+
+use crate::image::{Algorithm, Digest};
 
 /// What goes wrong with one request.
 #[derive(Clone, Debug)]
@@ -76,6 +77,7 @@ struct Content {
     seen: Vec<Seen>,
     door: Option<Door>,
     tokens: u32,
+    algorithm: Option<Algorithm>,
 }
 
 /// A registry that listens on this machine until it is dropped.
@@ -99,7 +101,7 @@ pub(crate) struct Stored {
 
 /// The digest of some bytes.
 pub(crate) fn digest(bytes: &[u8]) -> String {
-    format!("sha256:{}", hex::encode(Sha256::digest(bytes)))
+    Digest::of(bytes).to_string()
 }
 
 /// A layer with files.
@@ -168,8 +170,18 @@ impl FakeRegistry {
         self.content().seen.iter().filter(|seen| seen.line.contains(part)).cloned().collect()
     }
 
+    /// Names content by another algorithm from now on.
+    pub(crate) fn name_by(&self, algorithm: Algorithm) {
+        self.content().algorithm = Some(algorithm);
+    }
+
+    fn digest(&self, bytes: &[u8]) -> String {
+        let algorithm = self.content().algorithm.unwrap_or(Algorithm::Sha256);
+        Digest::by(algorithm, bytes).to_string()
+    }
+
     pub(crate) fn put_blob(&self, bytes: Vec<u8>) -> String {
-        let name = digest(&bytes);
+        let name = self.digest(&bytes);
         self.content().blobs.insert(name.clone(), bytes.into());
         name
     }
@@ -180,7 +192,7 @@ impl FakeRegistry {
 
     /// Puts a document under `repository:tag` and its digest; the digest.
     pub(crate) fn put_manifest(&self, repository: &str, tag: &str, media_type: &str, bytes: Vec<u8>) -> String {
-        let name = digest(&bytes);
+        let name = self.digest(&bytes);
         let bytes = Bytes::from(bytes);
         let mut content = self.content();
         for reference in [tag, &name] {
@@ -202,7 +214,7 @@ impl FakeRegistry {
         layers: &[Vec<u8>],
         pack: impl Fn(&[u8]) -> Vec<u8>,
     ) -> Stored {
-        let diff_ids: Vec<String> = layers.iter().map(|layer| digest(layer)).collect();
+        let diff_ids: Vec<String> = layers.iter().map(|layer| self.digest(layer)).collect();
         let config = json!({
             "architecture": if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" },
             "os": "linux",

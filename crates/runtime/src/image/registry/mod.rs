@@ -299,12 +299,13 @@ impl Api {
         let media_type = answer.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
         let media_type = media_type.unwrap_or_default().to_owned();
         let bytes = self.transport.body(answer, MAX_MANIFEST).await?;
-        match (digest, Digest::of(&bytes)) {
-            (Some(expected), actual) if *expected != actual => {
-                Err(RegistryError::Mismatch { expected: expected.clone(), actual })
+        if let Some(expected) = digest {
+            let actual = Digest::by(expected.algorithm(), &bytes);
+            if actual != *expected {
+                return Err(RegistryError::Mismatch { expected: expected.clone(), actual });
             }
-            _ => Ok(Document { bytes, media_type }),
         }
+        Ok(Document { bytes, media_type })
     }
 
     async fn blob(&self, repository: &str, digest: &Digest, offset: u64) -> Result<BlobStream, RegistryError> {
