@@ -7,6 +7,7 @@
 mod containers;
 mod details;
 mod directories;
+mod ends;
 mod environment;
 mod everywhere;
 mod files;
@@ -67,6 +68,7 @@ fn behaviours() -> Vec<Behaviour> {
         containers::behaviours(),
         resize::behaviours(),
         lifecycle::behaviours(),
+        ends::behaviours(),
         details::behaviours(),
         hooks::behaviours(),
         paths::behaviours(),
