@@ -7,11 +7,13 @@ use std::collections::{BTreeMap, HashMap};
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use base::Env;
 use bytes::Bytes;
 use futures::StreamExt;
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
+use jiff::SignedDuration;
 use kube::client::Body;
 use serde_json::{Value, json};
 use tokio::sync::watch;
@@ -40,6 +42,9 @@ struct State {
     objects: BTreeMap<Key, Value>,
     log: Vec<(u64, &'static str, Key, Value)>,
     requests: Vec<String>,
+    /// By which clock tokens of service accounts expire; none are given without.
+    token_clock: Option<Env>,
+    token_requests: Vec<Value>,
 }
 
 /// Group and version path, plural, namespace, name.
@@ -99,6 +104,16 @@ impl MemoryApi {
         group.clone_into(&mut self.state().allowed_group);
     }
 
+    /// Gives tokens of service accounts from now on: `token-1`, `token-2`, which expire by a clock.
+    pub fn issue_tokens(&self, clock: Env) {
+        self.state().token_clock = Some(clock);
+    }
+
+    /// The TokenRequests so far.
+    pub fn token_requests(&self) -> Vec<Value> {
+        self.state().token_requests.clone()
+    }
+
     /// Ends all watches, as a restart of the server would.
     pub fn drop_watches(&self) {
         self.state().epoch += 1;
@@ -142,6 +157,7 @@ impl MemoryApi {
             (Method::GET, None) => Ok(self.list(&target.collection, target.namespace.as_deref())),
             (Method::POST, None) => self.create(target.collection, target.namespace, body),
             (Method::DELETE, None) => Ok(self.delete_all(&target.collection, query.get("fieldSelector").copied())),
+            (Method::POST, Some(_)) if parts.uri.path().ends_with("/token") => self.issue_token(body),
             (method, Some(name)) => {
                 let namespace = target.namespace.unwrap_or_default();
                 self.one(&method, Key { collection: target.collection, namespace, name }, body)
@@ -210,6 +226,17 @@ impl MemoryApi {
         drop(state);
         self.0.changes.send_modify(|changes| *changes += 1);
         json!({"kind": "Status", "apiVersion": "v1", "status": "Success"})
+    }
+
+    fn issue_token(&self, mut body: Value) -> Result<Value, (StatusCode, &'static str)> {
+        let mut state = self.state();
+        let now = state.token_clock.as_ref().map(Env::now).ok_or((StatusCode::NOT_FOUND, "NotFound"))?;
+        state.token_requests.push(body.clone());
+        let seconds = body["spec"]["expirationSeconds"].as_i64().unwrap_or(3600);
+        let expires = now.saturating_add(SignedDuration::from_secs(seconds)).unwrap_or(now);
+        let token = format!("token-{}", state.token_requests.len());
+        body["status"] = json!({"token": token, "expirationTimestamp": expires.to_string()});
+        Ok(body)
     }
 
     fn create(

@@ -1,10 +1,13 @@
 //! Volumes of a CSI driver and of claims, with real sockets and real mounts.
 
 mod expansion;
+mod groups;
 mod identity;
 mod interrupted;
 mod iscsi;
+mod nfs;
 mod selinux;
+mod tokens;
 
 use std::time::Duration;
 
