@@ -28,6 +28,8 @@ pub struct Published {
     pub path: PathBuf,
     /// When the driver wants to be asked again, or a token has to be renewed.
     pub refresh_at: Option<jiff::Timestamp>,
+    /// Why the driver, asked again, has not brought it up to date, if it has not.
+    pub outdated: Option<String>,
     /// Whether its files are still to be labelled for SELinux.
     pub relabel: bool,
 }
@@ -40,29 +42,64 @@ pub fn pod_dir(context: &Context, uid: &str, name: &str) -> PathBuf {
     context.config.pod_dir(uid).join("volumes/kubernetes.io~csi").join(name)
 }
 
+/// Where a volume of a pod is, and how far that has come.
+struct Site {
+    dir: PathBuf,
+    target: PathBuf,
+    /// Whether its driver has published it.
+    is_there: bool,
+    ready: Ready,
+}
+
+impl Site {
+    fn of(context: &Context, pod: &Pod, volume: &CsiVolume) -> Result<Self, String> {
+        let dir = pod_dir(context, spec::uid(pod), &volume.name);
+        let target = dir.join(if volume.is_block { "dev" } else { "mount" });
+        let is_there = is_published(&target).map_err(|err| format!("cannot look at {}: {err}", target.display()))?;
+        Ok(Self { dir, target, is_there, ready: Ready::of(context, pod, "csi", &volume.name) })
+    }
+
+    fn is_ready(&self) -> bool {
+        self.is_there && self.ready.is_set()
+    }
+}
+
 /// Brings a volume to a pod; one that is there already is left, unless its driver wants to be asked again.
 pub async fn publish(context: &Context, pod: &Pod, volume: &CsiVolume) -> Result<Published, Fault> {
-    let dir = pod_dir(context, spec::uid(pod), &volume.name);
-    let target = dir.join(if volume.is_block { "dev" } else { "mount" });
     let known = context.csi.spec(&volume.driver).await;
-    let driver_spec = known.clone().unwrap_or_default();
-    let republish = driver_spec.requires_republish == Some(true);
+    let republish = known.as_ref().is_some_and(|spec| spec.requires_republish == Some(true));
     let now = context.env.now();
     let refresh_at = if republish { now.checked_add(REPUBLISH).ok() } else { None };
-    let by_mount = driver_spec.se_linux_mount == Some(true) && volume.is_of_one_pod();
+    let by_mount = known.as_ref().is_some_and(|spec| spec.se_linux_mount == Some(true)) && volume.is_of_one_pod();
     let label = if by_mount { selinux_mount_option(&context.modules, pod, &volume.name_in_pod)? } else { None };
     let relabel = label.is_none() && !volume.read_only && !volume.is_block;
-    let published = Published { path: target.clone(), refresh_at, relabel };
     let mut labelled = volume.clone();
     labelled.mount_options.extend(label);
-    let volume = &labelled;
-    let is_there = is_published(&target).map_err(|err| format!("cannot look at {}: {err}", target.display()))?;
-    let ready = Ready::of(context, pod, "csi", &volume.name);
-    let is_ready = is_there && ready.is_set();
-    if is_ready && !(republish && context.csi.is_due(&target, now, REPUBLISH)) {
+    let site = Site::of(context, pod, volume)?;
+    let mut published = Published { path: site.target.clone(), refresh_at, outdated: None, relabel };
+    let is_ready = site.is_ready();
+    if is_ready && !(republish && context.csi.is_due(&site.target, now, REPUBLISH)) {
         return Ok(published);
     }
-    check_lifecycle(volume, known.as_ref())?;
+    match bring(context, pod, &labelled, known.as_ref(), &site).await {
+        // What the pod has is still there, and its driver is asked again.
+        Err(fault) if is_ready => published.outdated = Some(fault.message),
+        brought => brought?,
+    }
+    Ok(published)
+}
+
+/// Has a volume attached, staged and published, and given to the pod's group.
+async fn bring(
+    context: &Context,
+    pod: &Pod,
+    volume: &CsiVolume,
+    known: Option<&CSIDriverSpec>,
+    site: &Site,
+) -> Result<(), Fault> {
+    check_lifecycle(volume, known)?;
+    let driver_spec = &known.cloned().unwrap_or_default();
+    let (now, is_ready) = (context.env.now(), site.is_ready());
     let driver = context.csi.wait(&volume.driver).await?;
     let needs_attachment = volume.lifecycle == Lifecycle::Persistent && driver_spec.attach_required != Some(false);
     let record = Record {
@@ -78,28 +115,28 @@ pub async fn publish(context: &Context, pod: &Pod, volume: &CsiVolume) -> Result
         if needs_attachment { attach::wait(context, spec::uid(pod), volume).await? } else { Texts::new() };
     let by_driver = driver.can(Capability::VolumeMountGroup).await?;
     let group = spec::fs_group(pod).filter(|_| by_driver);
-    let asked = Asked { context, pod, volume, driver: &driver, driver_spec: &driver_spec, publish_context, group };
+    let asked = Asked { context, pod, volume, driver: &driver, driver_spec, publish_context, group };
     // Neither another pod that comes nor one that goes may change what is staged meanwhile.
     let (staged, _) = staging(&context.config.kubelet_dir(), &volume.driver, &volume.handle);
     let lock = context.csi.lock(&staged);
     let _held = lock.lock().await;
-    make_dir(&dir).and_then(|()| record.write(&dir)).map_err(|err| format!("cannot write {}: {err}", dir.display()))?;
+    let Site { dir, target, .. } = site;
+    make_dir(dir).and_then(|()| record.write(dir)).map_err(|err| format!("cannot write {}: {err}", dir.display()))?;
     if !is_ready {
-        ready.clear()?;
+        site.ready.clear()?;
     }
-    let staged = asked.stage(&record, is_there).await?;
-    asked.publish(&target, staged.as_deref()).await?;
-    context.csi.note_publication(&target, now);
+    let staged = asked.stage(&record, site.is_there).await?;
+    asked.publish(target, staged.as_deref()).await?;
+    context.csi.note_publication(target, now);
     if !is_ready
         && let Some(group) = spec::fs_group(pod).filter(|_| !by_driver)
         && volume.takes_group(driver_spec.fs_group_policy.as_deref())
     {
         let policy = spec::spec(pod).security_context.as_ref().and_then(|s| s.fs_group_change_policy.as_deref());
         let on_root_mismatch = policy == Some("OnRootMismatch");
-        give_to_group(&target, Ownership { group, read_only: false, on_root_mismatch }).await?;
+        give_to_group(target, Ownership { group, read_only: false, on_root_mismatch }).await?;
     }
-    ready.set()?;
-    Ok(published)
+    Ok(site.ready.set()?)
 }
 
 /// Whether a volume is in place: mounted, or there as a device.

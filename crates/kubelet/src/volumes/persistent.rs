@@ -15,7 +15,7 @@ use super::sorts::{Place, blocking};
 use super::table::is_mount_point;
 use super::{Fault, Ready, give_to_group, host_path};
 use crate::context::Context;
-use crate::csi::{self, CsiVolume};
+use crate::csi::{self, CsiVolume, Published};
 use crate::pods::spec;
 
 /// Brings the volume behind a claim in place.
@@ -58,12 +58,12 @@ fn options(volume: &PersistentVolume, read_only: bool) -> Vec<String> {
 async fn driven(context: &Context, pod: &Pod, volume: &Volume, bound: &Bound, csi: &CsiVolume) -> Result<Place, Fault> {
     let csi = &CsiVolume { name_in_pod: volume.name.clone(), ..csi.clone() };
     let published = csi::publish(context, pod, csi).await?;
-    let (relabel, read_only) = (published.relabel, csi.read_only);
-    let mut place = Place { relabel, read_only, ..Place::at(published.path.clone()) };
+    let Published { path, outdated, relabel, .. } = published;
+    let mut place = Place { outdated, relabel, read_only: csi.read_only, ..Place::at(path) };
     // A claim that grows is found by looking.
     let look = context.env.now().checked_add(KEEP).ok();
     place.refresh_at = [published.refresh_at, look].into_iter().flatten().min();
-    match csi::expand(context, &bound.claim, &bound.volume, csi, &published.path).await {
+    match csi::expand(context, &bound.claim, &bound.volume, csi, &place.path).await {
         Ok(true) => {
             context.claims.outdate(spec::uid(pod), &volume.name);
             let (name, node) = (bound.name(), &context.config.node_name);

@@ -76,8 +76,8 @@ pub async fn bring(
     if let Some(source) = &volume.csi {
         let csi = CsiVolume::inline(pod, &volume.name, source);
         let published = csi::publish(context, pod, &csi).await?;
-        let Published { path, refresh_at, relabel } = published;
-        return Ok(Place { refresh_at, relabel, read_only: csi.read_only, ..Place::at(path) });
+        let Published { path, refresh_at, outdated, relabel } = published;
+        return Ok(Place { refresh_at, outdated, relabel, read_only: csi.read_only, ..Place::at(path) });
     }
     let Some(sort) = sort_of_files(volume) else { return Err("no volume plugin matched".to_owned().into()) };
     let dir = volume_dir(context, pod, sort, volume);

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::super::Stage;
-use super::super::fake_csi::{ALL, FakeDriver};
+use super::super::fake_csi::{ALL, DRIVER, FakeDriver};
 use super::{claimed, source, with_volume};
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -101,4 +101,27 @@ async fn check_driver(in_secrets: bool) {
 async fn a_driver_is_told_the_tokens_that_it_wants_again_and_again() {
     check_driver(false).await;
     check_driver(true).await;
+}
+
+#[tokio::test]
+async fn a_driver_that_cannot_publish_again_leaves_the_pod_what_it_has() {
+    let stage = Stage::new(&["image:1"]).await;
+    stage.csi_driver(json!({"volumeLifecycleModes": ["Ephemeral"], "requiresRepublish": true})).await;
+    let driver = stage.driver(&ALL);
+    stage.create(with_volume("web", json!({"csi": {"driver": DRIVER}}))).await;
+    stage.until_phase("web", "Running").await;
+    driver.fail(Some("NodePublishVolume"));
+    stage.pass(MINUTE + Duration::from_secs(1)).await;
+    stage.events_say("as the test wants it").await;
+    // What ends meanwhile is started again.
+    stage.runtime.exit("a", 1);
+    let restarted = async || {
+        let statuses = stage.status("web").await.container_statuses?;
+        (statuses[0].restart_count == 1 && statuses[0].state.as_ref()?.running.is_some()).then_some(())
+    };
+    stage.until("a restart", restarted).await;
+    driver.fail(None);
+    let before = driver.calls().len();
+    stage.pass(2 * MINUTE).await;
+    stage.until("another publication", async || (driver.calls().len() > before).then_some(())).await;
 }
