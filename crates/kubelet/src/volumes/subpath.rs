@@ -50,6 +50,9 @@ pub fn prepare(volume: &Path, path: &str, place: &Path) -> Result<PathBuf, SubPa
         .is_dir();
     // What an earlier attempt bound here may be out of date.
     super::table::detach(place).map_err(error("unmount", place))?;
+    if place.is_dir() != is_dir {
+        base::remove_tree(place).map_err(error("remove", place))?;
+    }
     let parent = place.parent().unwrap_or(place);
     fs::create_dir_all(parent).map_err(error("create", parent))?;
     let made = if is_dir { fs::create_dir_all(place) } else { fs::write(place, b"") };
@@ -132,5 +135,24 @@ mod tests {
             let mode = fs::metadata(volume.join(made)).expect("a directory").permissions().mode();
             assert_eq!(mode & 0o7777, 0o2777, "{made}");
         }
+    }
+
+    #[test]
+    fn what_a_path_leads_to_may_become_another_sort_of_thing() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let (volume, place) = (dir.path().join("volume"), dir.path().join("places/0"));
+        fs::create_dir(&volume).expect("made");
+        let prepare = || {
+            let prepared = prepare(&volume, "key", &place);
+            let is_dir = fs::metadata(&place).map(|metadata| metadata.is_dir());
+            super::super::table::detach(&place).expect("unmounted");
+            prepared.map(|_| is_dir.expect("there")).map_err(|err| err.to_string())
+        };
+        assert_eq!(prepare(), Ok(true), "what is missing is made as a directory");
+        fs::remove_dir(volume.join("key")).expect("removed");
+        fs::write(volume.join("key"), "text").expect("written");
+        assert_eq!(prepare(), Ok(false));
+        fs::remove_file(volume.join("key")).expect("removed");
+        assert_eq!(prepare(), Ok(true));
     }
 }
