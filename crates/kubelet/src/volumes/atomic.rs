@@ -132,7 +132,7 @@ fn make_dir(dir: &Path, now: Timestamp) -> Result<PathBuf, WriteError> {
     Err(WriteError::Path(dir.display().to_string()))
 }
 
-/// Removes names and sets that are no longer there.
+/// Removes names and sets that are no longer there. Directories are no names: something is mounted on them, or of them.
 fn remove_stale(dir: &Path, names: &BTreeSet<&str>, current: &Path) -> Result<(), WriteError> {
     for entry in fs::read_dir(dir).map_err(io_error(dir))?.flatten() {
         let (name, path) = (entry.file_name(), entry.path());
@@ -140,7 +140,7 @@ fn remove_stale(dir: &Path, names: &BTreeSet<&str>, current: &Path) -> Result<()
         let is_set = name.starts_with("..") && name != DATA;
         if is_set && path != current {
             base::remove_tree(&path).map_err(io_error(&path))?;
-        } else if !name.starts_with("..") && !names.contains(&*name) {
+        } else if !name.starts_with("..") && !names.contains(&*name) && path.is_symlink() {
             fs::remove_file(&path).map_err(io_error(&path))?;
         }
     }
@@ -230,6 +230,33 @@ mod tests {
         assert!(!put(path, &[("a", "1")]).expect("written"));
         assert_eq!(fs::read_to_string(path.join("a")).expect("read"), "1");
         assert_eq!(fs::read_dir(path).expect("read").count(), 3);
+    }
+
+    #[test]
+    fn directories_that_are_no_part_of_a_set_stay() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path();
+        put(path, &[("a", "1"), ("b", "1")]).expect("written");
+        // A mount's path in the volume, or a mount in it.
+        fs::create_dir(path.join("missing")).expect("made");
+        put(path, &[("a", "2")]).expect("written");
+        assert_eq!(fs::read_to_string(path.join("a")).expect("read"), "2");
+        assert!(path.join("missing").is_dir() && fs::symlink_metadata(path.join("b")).is_err());
+    }
+
+    #[test]
+    fn a_key_may_become_a_directory_and_a_directory_a_key() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path();
+        let read = |name: &str| fs::read_to_string(path.join(name)).expect("read");
+        put(path, &[("a", "1")]).expect("written");
+        put(path, &[("a/b", "2")]).expect("written");
+        assert_eq!(read("a/b"), "2");
+        put(path, &[("a", "3")]).expect("written");
+        assert_eq!(read("a"), "3");
+        let clash = put(path, &[("a", "4"), ("a/b", "5")]).expect_err("both cannot be");
+        assert!(clash.to_string().starts_with("cannot write "), "{clash}");
+        assert_eq!((read("a"), fs::read_dir(path).expect("read").count()), ("3".to_owned(), 3));
     }
 
     #[test]
