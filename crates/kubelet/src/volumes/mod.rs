@@ -12,6 +12,7 @@ mod host_path;
 mod iscsi;
 mod memory;
 mod mounts;
+mod nested;
 mod ownership;
 mod payload;
 mod persistent;

@@ -11,7 +11,7 @@ use super::empty_dir::{self, Medium};
 use super::memory::mount_tmpfs;
 use super::ownership::{self, Ownership};
 use super::payload::{self, Payload};
-use super::{Fault, Ready, atomic, iscsi, persistent, volume_dir};
+use super::{Fault, Ready, atomic, iscsi, nested, persistent, volume_dir};
 use crate::context::Context;
 use crate::csi::{self, CsiVolume, Published};
 use crate::pods::{References, spec};
@@ -90,9 +90,14 @@ pub async fn bring(
         Err(message) => return Err(message.into()),
     };
     let (written, now) = (dir.clone(), context.env.now());
+    let nested = nested::mount_points(pod, &volume.name);
     // What is secret must not reach a disk.
     let in_memory = sort != "configmap";
-    blocking(move || write(&written, &payload, in_memory, fs_group, now)).await?;
+    blocking(move || {
+        make(&written, in_memory, &nested)?;
+        write(&written, &payload, fs_group, now)
+    })
+    .await?;
     // What comes from the API cannot be written by containers.
     Ok(Place { refresh_at, read_only: true, ..Place::of_pods(dir) })
 }
@@ -134,11 +139,17 @@ pub async fn blocking(work: impl FnOnce() -> Result<(), String> + Send + 'static
     tokio::task::spawn_blocking(work).await.map_err(|err| err.to_string())?
 }
 
-fn write(dir: &Path, payload: &Payload, in_memory: bool, fs_group: Option<i64>, now: Timestamp) -> Result<(), String> {
-    fs::create_dir_all(dir).map_err(|err| format!("cannot create {}: {err}", dir.display()))?;
+/// Makes the directory of files, and those on which something else is mounted in it.
+fn make(dir: &Path, in_memory: bool, nested: &[PathBuf]) -> Result<(), String> {
+    let create = |dir: &Path| fs::create_dir_all(dir).map_err(|err| format!("cannot create {}: {err}", dir.display()));
+    create(dir)?;
     if in_memory {
         mount_tmpfs(dir, None)?;
     }
+    nested.iter().try_for_each(|inner| create(&dir.join(inner)))
+}
+
+fn write(dir: &Path, payload: &Payload, fs_group: Option<i64>, now: Timestamp) -> Result<(), String> {
     let own = || match fs_group {
         Some(group) => ownership::apply(dir, Ownership { group, read_only: true, on_root_mismatch: false }),
         None => Ok(()),

@@ -11,7 +11,7 @@ mod tokens;
 
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{Node, PersistentVolume, PersistentVolumeClaim, Pod, Secret};
+use k8s_openapi::api::core::v1::{ConfigMap, Node, PersistentVolume, PersistentVolumeClaim, Pod, Secret};
 use k8s_openapi::api::storage::v1::{CSIDriver, CSINode, VolumeAttachment};
 use kube::Api;
 use kube::api::{DeleteParams, Patch, PatchParams};
@@ -376,6 +376,33 @@ async fn claims_are_waited_for_and_led_to_directories_of_the_node() {
     stage.until_phase("second", "Running").await;
     stage.remove("second").await;
     assert_eq!(std::fs::read_to_string(disk.join("file")).expect("kept"), "precious");
+}
+
+#[tokio::test]
+async fn a_volume_has_a_place_for_what_is_mounted_in_it_and_goes_on_being_kept_up_to_date() {
+    let stage = Stage::new(&["image:1"]).await;
+    let map = json!({"metadata": {"name": "conf", "namespace": "default"}, "data": {"key": "1"}});
+    stage.make::<ConfigMap>(map).await;
+    let maker = with_volume("web", json!({"configMap": {"name": "conf"}})).with(|pod| {
+        let spec = pod.spec.as_mut().expect("a specification");
+        let cache = serde_json::from_value(json!({"name": "cache", "emptyDir": {}})).expect("a volume");
+        spec.volumes.as_mut().expect("volumes").push(cache);
+        let mounts = json!([
+            {"name": "v", "mountPath": "/v"}, {"name": "cache", "mountPath": "/v/cache"},
+            {"name": "v", "mountPath": "/other", "subPath": "missing"},
+        ]);
+        spec.containers[0].volume_mounts = serde_json::from_value(mounts).expect("mounts");
+    });
+    stage.create(maker).await;
+    stage.until_phase("web", "Running").await;
+    let volume = stage.kubelet_dir().join("pods/uid-web/volumes/kubernetes.io~configmap/v");
+    assert!(volume.join("cache").is_dir());
+    let maps: Api<ConfigMap> = Api::namespaced(stage.client.clone(), "default");
+    let changed = Patch::Merge(json!({"data": {"key": "2"}}));
+    maps.patch("conf", &PatchParams::default(), &changed).await.expect("patched");
+    let read = async || std::fs::read_to_string(volume.join("key")).ok().filter(|text| text == "2");
+    stage.until("the change", read).await;
+    assert!(volume.join("cache").is_dir());
 }
 
 #[tokio::test]
