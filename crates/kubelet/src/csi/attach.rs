@@ -14,7 +14,7 @@ use tokio::sync::watch;
 
 use super::limits;
 use super::messages::Texts;
-use super::record::Record;
+use super::record::{Record, recover};
 use super::volume::CsiVolume;
 use crate::context::Context;
 use crate::volumes::{Fault, FaultKind, pod_volumes_dirs};
@@ -50,7 +50,8 @@ impl Attachments {
     pub fn restore(kubelet_dir: &Path) -> Self {
         let mut used: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
         for (uid, dir) in pod_volumes_dirs(kubelet_dir) {
-            for (_, record) in Record::below(&dir.join("kubernetes.io~csi")).unwrap_or_default() {
+            let records = Record::below(&dir.join("kubernetes.io~csi")).unwrap_or_default().into_iter();
+            for record in records.filter_map(|(dir, record)| record.or_else(|| recover(kubelet_dir, &dir))) {
                 if !record.attachment_id.is_empty() {
                     used.entry(unique_name(&record.driver_name, &record.volume_handle))
                         .or_default()

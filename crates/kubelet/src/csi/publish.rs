@@ -59,8 +59,9 @@ impl Site {
         Ok(Self { dir, target, is_there, ready: Ready::of(context, pod, "csi", &volume.name) })
     }
 
+    /// Whether all was done, and is written down.
     fn is_ready(&self) -> bool {
-        self.is_there && self.ready.is_set()
+        self.is_there && self.ready.is_set() && matches!(Record::read(&self.dir), Ok(Some(_)))
     }
 }
 

@@ -8,6 +8,9 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::volume::csi_dir;
+use crate::volumes::write_down;
+
 /// The file's name.
 const FILE: &str = "vol_data.json";
 
@@ -34,22 +37,19 @@ pub struct Record {
 }
 
 impl Record {
-    /// What is written in a directory; `None` where there is nothing.
+    /// What is written in a directory; `None` where there is nothing, `InvalidData` where it is damaged.
     pub fn read(dir: &Path) -> io::Result<Option<Self>> {
         let text = match fs::read(dir.join(FILE)) {
             Ok(text) => text,
             Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(err) => return Err(err),
         };
-        serde_json::from_slice(&text).map(Some).map_err(io::Error::other)
+        serde_json::from_slice(&text).map(Some).map_err(|err| io::Error::new(io::ErrorKind::InvalidData, err))
     }
 
     /// Writes it into a directory, which is made if it is not there.
     pub fn write(&self, dir: &Path) -> io::Result<()> {
-        fs::create_dir_all(dir)?;
-        let (file, draft) = (dir.join(FILE), dir.join(".vol_data.json"));
-        fs::write(&draft, serde_json::to_vec(self).map_err(io::Error::other)?)?;
-        fs::rename(draft, file)
+        write_down(dir, FILE, &serde_json::to_vec(self).map_err(io::Error::other)?)
     }
 
     /// Removes it with its directory, in which nothing else may be left.
@@ -60,8 +60,8 @@ impl Record {
         ignore_missing(fs::remove_dir(dir))
     }
 
-    /// The records in the directories below one.
-    pub fn below(dir: &Path) -> io::Result<Vec<(PathBuf, Self)>> {
+    /// The records in the directories below one; `None` for one that is damaged.
+    pub fn below(dir: &Path) -> io::Result<Vec<(PathBuf, Option<Self>)>> {
         let entries = match fs::read_dir(dir) {
             Ok(entries) => entries,
             Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -70,13 +70,24 @@ impl Record {
         let mut records = Vec::new();
         for entry in entries {
             let path = entry?.path();
-            if let Some(record) = Self::read(&path)? {
-                records.push((path, record));
+            match Self::read(&path) {
+                Ok(None) => {}
+                Ok(Some(record)) => records.push((path, Some(record))),
+                Err(err) if err.kind() == io::ErrorKind::InvalidData => records.push((path, None)),
+                Err(err) => return Err(err),
             }
         }
         records.sort_by(|(a, _), (b, _)| a.cmp(b));
         Ok(records)
     }
+}
+
+/// The record of a pod's volume that is damaged beside the pod, as it stands where the volume is staged.
+pub fn recover(kubelet_dir: &Path, dir: &Path) -> Option<Record> {
+    let name = dir.file_name()?.to_str()?;
+    let drivers = fs::read_dir(csi_dir(kubelet_dir)).into_iter().flatten().flatten();
+    let mut staged = drivers.flat_map(|driver| Record::below(&driver.path()).unwrap_or_default());
+    staged.find_map(|(_, record)| record.filter(|record| record.spec_vol_id == name))
 }
 
 /// What is not there needs no removal.
@@ -103,7 +114,7 @@ mod tests {
         };
         let place = dir.path().join("pv");
         record.write(&place).expect("written");
-        assert_eq!(Record::below(dir.path()).expect("read"), [(place.clone(), record)]);
+        assert_eq!(Record::below(dir.path()).expect("read"), [(place.clone(), Some(record))]);
         let text = fs::read_to_string(place.join(FILE)).expect("read");
         for part in
             ["\"driverName\":\"d\"", "\"volumeHandle\":\"h\"", "\"specVolID\":\"pv\"", "\"attachmentID\":\"csi-1\""]

@@ -2,21 +2,25 @@
 
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::attach::unique_name;
 use super::messages::{Capability, NodeUnpublishVolumeRequest, NodeUnstageVolumeRequest};
 use super::publish::text;
-use super::record::{Record, ignore_missing};
+use super::record::{Record, ignore_missing, recover};
 use super::volume::{csi_dir, staging};
 use crate::context::Context;
-use crate::volumes::{is_mount_point, pod_volumes_dirs};
+use crate::volumes::{detach, is_mount_point, pod_volumes_dirs};
 
 /// Takes all drivers' volumes from a pod of which nothing runs any more. An error is a message for people.
 pub async fn unpublish_pod(context: &Context, uid: &str) -> Result<(), String> {
     let volumes = context.config.pod_dir(uid).join("volumes/kubernetes.io~csi");
     let records = Record::below(&volumes).map_err(|err| format!("cannot read {}: {err}", volumes.display()))?;
     for (dir, record) in records {
+        let Some(record) = record.or_else(|| recover(&context.config.kubelet_dir(), &dir)) else {
+            abandon(&dir)?;
+            continue;
+        };
         // Held until the volume is off the node, so that another pod's volume is staged anew and not half taken away.
         let (staged, _) = staging(&context.config.kubelet_dir(), &record.driver_name, &record.volume_handle);
         let lock = context.csi.lock(&staged);
@@ -46,6 +50,16 @@ async fn unpublish(context: &Context, dir: &Path, record: &Record) -> Result<(),
     Record::remove(dir).map_err(|err| format!("cannot remove {}: {err}", dir.display()))
 }
 
+/// Takes a volume from a pod of which nobody knows any more whose it is. Its driver is not told.
+fn abandon(dir: &Path) -> Result<(), String> {
+    tracing::warn!(dir = %dir.display(), "what is written down of a volume is damaged: it is unmounted without its driver");
+    for target in ["mount", "dev"].map(|name| dir.join(name)) {
+        detach(&target).map_err(|err| format!("cannot unmount {}: {err}", target.display()))?;
+        remove_target(&target)?;
+    }
+    Record::remove(dir).map_err(|err| format!("cannot remove {}: {err}", dir.display()))
+}
+
 /// Removes what a driver left at a place from which it has taken its volume.
 fn remove_target(target: &Path) -> Result<(), String> {
     let remove = || -> io::Result<()> {
@@ -63,9 +77,12 @@ fn remove_target(target: &Path) -> Result<(), String> {
 fn is_used(context: &Context, record: &Record) -> io::Result<bool> {
     for (_, dir) in pod_volumes_dirs(&context.config.kubelet_dir()) {
         let records = Record::below(&dir.join("kubernetes.io~csi"))?;
-        let same =
-            |other: &Record| other.driver_name == record.driver_name && other.volume_handle == record.volume_handle;
-        if records.iter().any(|(_, other)| same(other)) {
+        let is_same = |(dir, other): &(PathBuf, Option<Record>)| match other {
+            Some(other) => other.driver_name == record.driver_name && other.volume_handle == record.volume_handle,
+            // Damaged: it may be.
+            None => dir.file_name().is_some_and(|name| name == record.spec_vol_id.as_str()),
+        };
+        if records.iter().any(is_same) {
             return Ok(true);
         }
     }
@@ -92,6 +109,10 @@ async fn unstage(context: &Context, record: &Record) -> Result<(), String> {
 pub async fn unstage_unused(context: &Context, driver: &str) {
     let all = Record::below(&csi_dir(&context.config.kubelet_dir()).join(driver));
     for (dir, record) in all.unwrap_or_default() {
+        let Some(record) = record else {
+            tracing::warn!(driver, dir = %dir.display(), "what is written down of a staged volume is damaged: it stays");
+            continue;
+        };
         let lock = context.csi.lock(&dir.join("globalmount"));
         let _held = lock.lock().await;
         let outcome = match is_used(context, &record) {

@@ -25,6 +25,7 @@ mod tokens;
 mod trust_bundles;
 mod unmount;
 mod usage;
+mod written;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -42,10 +43,11 @@ pub use ownership::Ownership;
 pub use ready::Ready;
 pub use selinux::mount_option as selinux_mount_option;
 pub use subpath::read_inside;
-pub use table::is_mount_point;
+pub use table::{detach, is_mount_point};
 pub use tokens::TokenIssuer;
 pub use unmount::{UnmountError, remove_all, unmount};
 pub use usage::{Usage, VolumeUsage, is_on_disk, of_pod, on_disk, taken};
+pub use written::write_down;
 
 use crate::context::Context;
 use crate::pods::{References, spec};

@@ -1,6 +1,7 @@
 //! Kubelets that end in the middle of bringing or taking volumes, and pods that are gone when the next one starts.
 
 use std::os::unix::fs::{MetadataExt, chown};
+use std::path::Path;
 
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::DeleteParams;
@@ -102,4 +103,68 @@ async fn check_group(mode: &str, volume: Value, place: &str) {
 async fn a_volume_that_was_mounted_and_no_more_is_given_to_its_group_by_the_next_kubelet() {
     check_group("ReadWriteOnce", source(), "kubernetes.io~csi/pv/mount").await;
     check_group("ReadWriteOnce", Value::Null, "kubernetes.io~local-volume/pv").await;
+}
+
+/// A driver with a pod that has a volume of it, the kubelet being stopped.
+async fn stopped() -> (Stage, FakeDriver) {
+    let mut stage = Stage::new(&["image:1"]).await;
+    stage.csi_driver(json!({"attachRequired": false})).await;
+    stage.claim("ReadWriteOnce", source()).await;
+    let driver = stage.driver(&ALL);
+    stage.create(with_mounts()).await;
+    stage.until_phase("web", "Running").await;
+    stage.stop().await;
+    (stage, driver)
+}
+
+/// Empties what is written down of a volume below a directory, as a machine that loses its power may.
+fn damage(dir: &Path) -> usize {
+    let mut damaged = 0;
+    for entry in std::fs::read_dir(dir).expect("a directory").flatten() {
+        if entry.file_name() == "vol_data.json" {
+            std::fs::write(entry.path(), "").expect("written");
+            damaged += 1;
+        } else if entry.file_type().expect("known").is_dir() {
+            damaged += damage(&entry.path());
+        }
+    }
+    damaged
+}
+
+/// A pod is gone when the next kubelet starts, and so are some of the records of its volume.
+async fn check_damaged(places: &[&str], calls: &[&str]) {
+    let (mut stage, driver) = stopped().await;
+    for place in places {
+        assert_eq!(damage(&stage.kubelet_dir().join(place)), 1, "{place}");
+    }
+    stage.pods().delete("web", &DeleteParams::default()).await.expect("deleted");
+    let before = driver.calls().len();
+    stage.start();
+    let gone = stage.kubelet_dir().join("pods/uid-web");
+    stage.until("removal", async || (!gone.exists()).then_some(())).await;
+    assert_eq!(since(&driver, before), calls, "{places:?}");
+    assert!(mounts(&stage).iter().all(|line| !line.contains("uid-web")), "{:?}", mounts(&stage));
+    assert!(stage.dir.path().join("disks/v1").is_dir(), "the volume stays");
+}
+
+#[tokio::test]
+async fn a_volume_is_taken_back_although_what_was_written_down_of_it_is_damaged() {
+    let both = ["NodeUnpublishVolume v1", "NodeUnstageVolume v1"];
+    check_damaged(&["pods"], &both).await;
+    check_damaged(&["plugins/kubernetes.io/csi"], &both).await;
+    // Nobody knows any more whose it is.
+    check_damaged(&["pods", "plugins/kubernetes.io/csi"], &[]).await;
+}
+
+#[tokio::test]
+async fn what_is_written_down_of_a_volume_is_written_anew_where_it_is_damaged() {
+    let (mut stage, driver) = stopped().await;
+    assert_eq!(damage(&stage.kubelet_dir().join("pods")), 1);
+    stage.start();
+    let file = stage.kubelet_dir().join("pods/uid-web/volumes/kubernetes.io~csi/pv/vol_data.json");
+    let read = async || serde_json::from_slice::<Value>(&std::fs::read(&file).ok()?).ok();
+    let record = stage.until("a record", read).await;
+    assert_eq!((&record["volumeHandle"], &record["specVolID"]), (&json!("v1"), &json!("pv")));
+    stage.remove("web").await;
+    assert_eq!(driver.calls().last().map(String::as_str), Some("NodeUnstageVolume v1"));
 }

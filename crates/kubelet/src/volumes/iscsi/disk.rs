@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use k8s_openapi::api::core::v1::{ISCSIPersistentVolumeSource, ISCSIVolumeSource, SecretReference};
 use serde::{Deserialize, Serialize};
 
+use super::super::written::write_down;
+
 /// The file beside a disk, with the name and the fields of upstream's, so that either kubelet can clean up after the
 /// other.
 const FILE: &str = "iscsi.json";
@@ -119,16 +121,25 @@ impl Disk {
 
     /// Writes it into its directory, which is made if it is not there. What is mounted there later hides it.
     pub fn write(&self, dir: &Path) -> io::Result<()> {
-        fs::create_dir_all(dir)?;
-        let draft = dir.join(".iscsi.json");
-        fs::write(&draft, serde_json::to_vec(self).map_err(io::Error::other)?)?;
-        fs::rename(draft, dir.join(FILE))
+        write_down(dir, FILE, &serde_json::to_vec(self).map_err(io::Error::other)?)
+    }
+
+    /// What a directory is named after: as much as can be known where what is written in it is damaged.
+    fn named(dir: &Path) -> Option<Self> {
+        let (name, iface) = (dir.file_name()?.to_str()?, dir.parent()?.file_name()?.to_str()?);
+        tracing::warn!(dir = %dir.display(), "what is written down of an iSCSI disk is damaged");
+        let (target, lun) = name.rsplit_once("-lun-")?;
+        let iqn = target_of(dir)?;
+        let portal = target.strip_suffix(&iqn)?.strip_suffix('-')?;
+        let iface = iface.strip_prefix("iface-")?.to_owned();
+        let portals = vec![portal.to_owned()];
+        Some(Self { portals, iqn, lun: lun.to_owned(), init_iface: iface.clone(), iface, ..Self::default() })
     }
 
     /// What is written in a directory, on which nothing is mounted; `None` where there is nothing.
     pub fn read(dir: &Path) -> io::Result<Option<Self>> {
         match fs::read(dir.join(FILE)) {
-            Ok(text) => serde_json::from_slice(&text).map(Some).map_err(io::Error::other),
+            Ok(text) => Ok(serde_json::from_slice(&text).ok().or_else(|| Self::named(dir))),
             Err(err) if err.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(err) => Err(err),
         }
@@ -165,6 +176,14 @@ pub fn all(kubelet_dir: &Path) -> Vec<(PathBuf, bool)> {
         found.extend(below(dir).filter(is_iface).flat_map(|iface| below(&iface)).map(|disk| (disk, is_block)));
     }
     found
+}
+
+/// The target of a disk's directory, by the directory's name.
+pub fn target_of(dir: &Path) -> Option<String> {
+    let name = dir.file_name()?.to_str()?;
+    let (target, _) = name.rsplit_once("-lun-")?;
+    let start = ["-iqn.", "-eui.", "-naa."].iter().find_map(|sort| target.find(sort))?;
+    Some(target[start + 1..].to_owned())
 }
 
 fn with_port(portal: &str) -> String {
@@ -213,5 +232,17 @@ mod tests {
             Disk::remove(&place).expect("removed");
         }
         assert_eq!(all(dir.path()), []);
+    }
+
+    #[test]
+    fn a_disk_whose_record_is_damaged_is_known_by_its_directory() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let own = disk(Some("iqn.2026-01.com.example:node"));
+        let place = own.dir(dir.path(), false);
+        own.write(&place).expect("written");
+        fs::write(place.join(FILE), "").expect("damaged");
+        let found = Disk::read(&place).expect("read").expect("a disk");
+        assert_eq!((&found.portals, &found.iqn, &found.lun), (&vec!["10.0.0.1:3260".to_owned()], &own.iqn, &own.lun));
+        assert_eq!((found.iface, found.initiator_name), (own.iface, String::new()));
     }
 }

@@ -172,7 +172,7 @@ pub async fn release(context: &Context, uid: &str) -> Result<(), String> {
                 _ => {}
             }
         }
-        let Some(iqn) = iqn_of(&dir) else { continue };
+        let Some(iqn) = disk::target_of(&dir) else { continue };
         let lock = context.targets.lock(&iqn);
         let _held = lock.lock().await;
         let is_used = is_used(&dir, is_block).map_err(|err| format!("cannot look at {}: {err}", dir.display()))?;
@@ -205,14 +205,6 @@ pub fn release_all(kubelet_dir: &Path, programs: &Programs) -> io::Result<()> {
     })
 }
 
-/// The target of a disk's directory, by the directory's name.
-fn iqn_of(dir: &Path) -> Option<String> {
-    let name = dir.file_name()?.to_str()?;
-    let (target, _) = name.rsplit_once("-lun-")?;
-    let start = ["-iqn.", "-eui.", "-naa."].iter().find_map(|sort| target.find(sort))?;
-    Some(target[start + 1..].to_owned())
-}
-
 /// Whether a pod has a disk.
 fn is_used(dir: &Path, is_block: bool) -> io::Result<bool> {
     if !is_block {
@@ -230,7 +222,7 @@ async fn let_go(programs: &Programs, kubelet_dir: &Path, dir: &Path) -> Result<(
         devices::forget(programs, &disk).await;
         let shares = |other: &(PathBuf, bool)| {
             let iface = |dir: &Path| dir.parent().and_then(Path::file_name).map(ToOwned::to_owned);
-            other.0 != dir && iface(&other.0) == iface(dir) && iqn_of(&other.0).as_deref() == Some(&disk.iqn)
+            other.0 != dir && iface(&other.0) == iface(dir) && disk::target_of(&other.0).as_deref() == Some(&disk.iqn)
         };
         let is_last = !disk::all(kubelet_dir).iter().any(shares);
         // A target that does not answer must not hold what is gone on the node.
