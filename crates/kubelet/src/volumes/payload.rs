@@ -198,13 +198,13 @@ fn credential_files(
     wanted.map(|(path, data)| (path, file(&data))).collect()
 }
 
-/// The user that all containers run as, if the pod says so.
+/// The user that all containers run as, if the pod says so; those that look in for a while do not count.
 fn only_user(pod: &Pod) -> Option<u32> {
     let of_pod = spec::spec(pod).security_context.as_ref().and_then(|security| security.run_as_user);
     let user = |container: &Container| {
         container.security_context.as_ref().and_then(|security| security.run_as_user).or(of_pod)
     };
-    let mut users = spec::all_containers(pod).iter().map(user).collect::<Vec<_>>();
+    let mut users = spec::init_containers(pod).iter().chain(spec::containers(pod)).map(user).collect::<Vec<_>>();
     users.dedup();
     match users[..] {
         [Some(user)] => u32::try_from(user).ok(),
@@ -241,6 +241,14 @@ mod tests {
         check_user(&[Some(8), None], Some(8), Some(8));
         check_user(&[Some(8), None], Some(7), None);
         check_user(&[Some(8), None, Some(8)], None, None);
+        // Who looks in for a while changes nothing.
+        let debugged = pod("web").container("a", "image:1").with(|pod| {
+            let spec = pod.spec.as_mut().expect("a specification");
+            spec.security_context.get_or_insert_default().run_as_user = Some(7);
+            let ephemeral = json!([{"name": "debug", "securityContext": {"runAsUser": 0}}]);
+            spec.ephemeral_containers = serde_json::from_value(ephemeral).expect("a container");
+        });
+        assert_eq!(only_user(&debugged.build()), Some(7));
     }
 
     #[track_caller]
