@@ -177,11 +177,14 @@ fn check_use(pod: &Pod, volume: &Volume, is_block: bool) -> Result<(), String> {
     }
 }
 
+/// The directories of volumes that may be behind claims.
+const OF_CLAIMS: [&str; 4] = ["csi", "local-volume", "nfs", "iscsi"];
+
 /// Whether another pod of this node has a volume.
 fn is_elsewhere(context: &Context, pod: &Pod, volume: &str) -> bool {
     let others = pod_volumes_dirs(&context.config.kubelet_dir()).into_iter().filter(|(uid, _)| uid != spec::uid(pod));
-    let mut sorts = others.flat_map(|(_, dir)| std::fs::read_dir(dir).into_iter().flatten().flatten());
-    sorts.any(|sort| sort.path().join(volume).exists())
+    let mut places = others.flat_map(|(_, dir)| OF_CLAIMS.map(|sort| dir.join(format!("kubernetes.io~{sort}"))));
+    places.any(|sort| sort.join(volume).exists())
 }
 
 #[cfg(test)]

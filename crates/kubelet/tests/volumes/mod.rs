@@ -406,6 +406,34 @@ async fn a_volume_has_a_place_for_what_is_mounted_in_it_and_goes_on_being_kept_u
 }
 
 #[tokio::test]
+async fn a_claim_for_one_pod_is_not_held_by_a_volume_that_is_only_called_like_it() {
+    let stage = Stage::new(&["image:1"]).await;
+    let disk = stage.dir.path().join("disk");
+    std::fs::create_dir(&disk).expect("made");
+    stage.claim("ReadWriteOncePod", json!({"local": {"path": disk}})).await;
+    let other = pod("other").container("b", "image:1").with(|pod| {
+        let volumes = json!([{"name": "pv", "emptyDir": {}}]);
+        pod.spec.as_mut().expect("a specification").volumes = serde_json::from_value(volumes).expect("volumes");
+    });
+    stage.create(other).await;
+    stage.until_phase("other", "Running").await;
+    stage.create(claimed("web")).await;
+    stage.until_phase("web", "Running").await;
+}
+
+#[tokio::test]
+async fn a_container_is_not_started_with_a_path_of_which_a_variable_is_missing() {
+    let stage = Stage::new(&["image:1"]).await;
+    let maker = with_volume("web", json!({"emptyDir": {}})).with(|pod| {
+        let mount = json!([{"name": "v", "mountPath": "/v", "subPathExpr": "$(NONE)"}]);
+        let container = &mut pod.spec.as_mut().expect("a specification").containers[0];
+        container.volume_mounts = serde_json::from_value(mount).expect("a mount");
+    });
+    stage.create(maker).await;
+    assert_eq!(stage.until_waiting("web", "CreateContainerConfigError").await, "missing value for NONE");
+}
+
+#[tokio::test]
 async fn an_image_is_pulled_and_handed_to_the_runtime_as_a_volume() {
     let stage = Stage::new(&["image:1"]).await;
     stage
