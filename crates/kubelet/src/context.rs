@@ -16,6 +16,7 @@ use crate::devices::Devices;
 use crate::dra::ResourceClaims;
 use crate::eviction::Conditions;
 use crate::images::{ImageCollector, Puller};
+use crate::locks::Locks;
 use crate::managers::Managers;
 use crate::metrics::Metrics;
 use crate::node::Machine;
@@ -26,7 +27,7 @@ use crate::shutdown::NodeShutdown;
 use crate::sources::Watched;
 use crate::static_pods::StaticPods;
 use crate::stats::CpuRates;
-use crate::volumes::{Claims, PodCertificates, Programs, Targets, TokenIssuer};
+use crate::volumes::{Claims, PodCertificates, Programs, TokenIssuer, VolumeWork};
 
 /// What all parts of a running kubelet share.
 pub struct Context {
@@ -74,8 +75,10 @@ pub struct Context {
     pub claims: Claims,
     /// Programs of the node that mount.
     pub programs: Programs,
-    /// Targets of iSCSI disks.
-    pub targets: Targets,
+    /// What goes on with pods' volumes.
+    pub volume_work: VolumeWork,
+    /// Targets of iSCSI disks, by their names: nobody logs out while another one logs in.
+    pub targets: Locks<String>,
     /// Drivers of volumes.
     pub csi: Drivers,
     /// Devices that plugins offer.

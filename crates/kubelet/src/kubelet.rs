@@ -16,6 +16,7 @@ use crate::devices::{self, Devices};
 use crate::dra::{self, ResourceClaims};
 use crate::eviction::{self, Conditions};
 use crate::images::{self, ImageCollector, ProvidersError, Puller};
+use crate::locks::Locks;
 use crate::managers::{self, HintProvider, Managers, ManagersError};
 use crate::metrics::Metrics;
 use crate::node::{self, KernelError, Machine, MachineError};
@@ -30,7 +31,7 @@ use crate::shutdown::{self, NodeShutdown};
 use crate::sources::{Watched, namespaced, of_cluster};
 use crate::static_pods::{self, StaticPods};
 use crate::stats::CpuRates;
-use crate::volumes::{Claims, PodCertificates, Programs, Targets, TokenIssuer};
+use crate::volumes::{Claims, PodCertificates, Programs, TokenIssuer, VolumeWork};
 
 /// Between attempts to reach the runtime at the start.
 const RUNTIME_RETRY: Duration = Duration::from_millis(50);
@@ -174,7 +175,8 @@ impl Kubelet {
             tokens: TokenIssuer::default(),
             claims: Claims::default(),
             programs: Programs(config.program_dirs.clone()),
-            targets: Targets::default(),
+            volume_work: VolumeWork::default(),
+            targets: Locks::default(),
             csi: Drivers::new(env.clone(), informers.of::<CSIDriver>(), Attachments::restore(&config.kubelet_dir())),
             devices,
             resource_claims: ResourceClaims::restore(config.kubelet_dir()),

@@ -16,6 +16,7 @@ mod environment;
 mod eviction;
 mod images;
 mod kubelet;
+mod locks;
 mod managers;
 mod metrics;
 mod node;

@@ -15,6 +15,7 @@ use super::attach::Attachments;
 use super::messages::{
     Capability, NodeGetCapabilitiesRequest, NodeGetInfoRequest, NodeGetInfoResponse, ServiceCapability,
 };
+use crate::locks::Locks;
 use crate::plugins::grpc::{Call, Connection, describe};
 
 /// How long a driver may take for what it has to do.
@@ -87,7 +88,7 @@ pub struct Drivers {
     /// What the cluster says of drivers.
     objects: client::Informer<CSIDriver>,
     /// One lock a volume, so that it is staged or unstaged once at a time.
-    locks: Mutex<HashMap<PathBuf, std::sync::Weak<tokio::sync::Mutex<()>>>>,
+    locks: Locks<PathBuf>,
     /// When volumes were last published whose drivers want to be asked again.
     publications: Mutex<HashMap<PathBuf, Timestamp>>,
     /// The sizes that the node has of volumes, by their unique names, in bytes.
@@ -100,7 +101,7 @@ impl Drivers {
     /// No drivers yet.
     pub fn new(env: Env, objects: client::Informer<CSIDriver>, attachments: Attachments) -> Self {
         let registered = watch::channel(BTreeMap::new()).0;
-        let (locks, publications, sizes) = (Mutex::default(), Mutex::default(), Mutex::default());
+        let (locks, publications, sizes) = (Locks::default(), Mutex::default(), Mutex::default());
         Self { env, registered, objects, locks, publications, sizes, attachments }
     }
 
@@ -202,13 +203,6 @@ impl Drivers {
 
     /// The lock of the volume at a path.
     pub fn lock(&self, path: &Path) -> Arc<tokio::sync::Mutex<()>> {
-        let mut locks = self.locks.lock().unwrap_or_else(PoisonError::into_inner);
-        locks.retain(|_, lock| lock.strong_count() > 0);
-        if let Some(lock) = locks.get(path).and_then(std::sync::Weak::upgrade) {
-            return lock;
-        }
-        let lock = Arc::default();
-        locks.insert(path.to_owned(), Arc::downgrade(&lock));
-        lock
+        self.locks.of(path.to_owned())
     }
 }

@@ -25,6 +25,7 @@ mod tokens;
 mod trust_bundles;
 mod unmount;
 mod usage;
+mod work;
 mod written;
 
 use std::collections::BTreeMap;
@@ -37,7 +38,6 @@ pub use certificates::PodCertificates;
 pub use claims::{Bound, Claims};
 pub use empty_dir::size_limit;
 pub use helper::{Programs, run as run_program};
-pub use iscsi::Targets;
 pub use mounts::{Sources, asks_for_deep_read_only, container_devices, container_mounts};
 pub use ownership::Ownership;
 pub use ready::Ready;
@@ -47,6 +47,7 @@ pub use table::{detach, is_mount_point};
 pub use tokens::TokenIssuer;
 pub use unmount::{UnmountError, remove_all, unmount};
 pub use usage::{Usage, VolumeUsage, is_on_disk, of_pod, on_disk, taken};
+pub use work::VolumeWork;
 pub use written::write_down;
 
 use crate::context::Context;

@@ -109,8 +109,9 @@ pub async fn container_mounts(
             Some(path) => {
                 let place = subpath_place(context, pod, container, &mount.name, index);
                 let volume = in_place.path.clone();
-                let prepared = tokio::task::spawn_blocking(move || subpath::prepare(&volume, &path, &place));
-                let prepared = prepared.await.unwrap_or(Err(subpath::SubPathError::Interrupted));
+                let prepare = move || subpath::prepare(&volume, &path, &place);
+                let prepared = context.volume_work.run(spec::uid(pod), prepare).await;
+                let prepared = prepared.unwrap_or(Err(subpath::SubPathError::Interrupted));
                 prepared.map_err(|source| MountError::SubPath {
                     volume: mount.name.clone(),
                     container: container.name.clone(),

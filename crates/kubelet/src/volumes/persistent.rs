@@ -119,7 +119,7 @@ async fn local(
         let to = target.clone();
         let bind =
             move || rustix::mount::mount_bind_recursive(&path, &to).map_err(|err| format!("mount failed: {err}"));
-        blocking(bind).await?;
+        context.volume_work.run(spec::uid(pod), bind).await??;
     }
     own(pod, &target, bound.read_only).await?;
     ready.set()?;

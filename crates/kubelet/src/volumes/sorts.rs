@@ -57,7 +57,8 @@ pub async fn bring(
         let dir = volume_dir(context, pod, "empty-dir", volume);
         let medium = Medium::of(pod, source, &context.allocatable())?;
         let (made, ready) = (dir.clone(), Ready::of(context, pod, "empty-dir", &volume.name));
-        blocking(move || empty_dir::bring(&made, &medium, fs_group, &ready)).await?;
+        let bring = move || empty_dir::bring(&made, &medium, fs_group, &ready);
+        context.volume_work.run(spec::uid(pod), bring).await??;
         return Ok(Place::of_pods(dir));
     }
     if let Some(source) = &volume.host_path {
@@ -93,11 +94,11 @@ pub async fn bring(
     let nested = nested::mount_points(pod, &volume.name);
     // What is secret must not reach a disk.
     let in_memory = sort != "configmap";
-    blocking(move || {
+    let write = move || {
         make(&written, in_memory, &nested)?;
         write(&written, &payload, fs_group, now)
-    })
-    .await?;
+    };
+    context.volume_work.run(spec::uid(pod), write).await??;
     // What comes from the API cannot be written by containers.
     Ok(Place { refresh_at, read_only: true, ..Place::of_pods(dir) })
 }
@@ -134,7 +135,7 @@ async fn files(
     payload::projected(context, pod, &volume.name, &source, references).await
 }
 
-/// Does work that blocks; an error is a message for the user.
+/// Does work that blocks and makes nothing of the pod's; an error is a message for the user.
 pub async fn blocking(work: impl FnOnce() -> Result<(), String> + Send + 'static) -> Result<(), String> {
     tokio::task::spawn_blocking(work).await.map_err(|err| err.to_string())?
 }

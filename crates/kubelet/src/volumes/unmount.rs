@@ -21,6 +21,8 @@ pub struct UnmountError {
 pub async fn unmount(context: &Context, uid: &str) -> Result<(), UnmountError> {
     let dir = context.config.pod_dir(uid);
     let volumes = dir.join("volumes");
+    // What was begun for the pod may make what is removed here anew.
+    context.volume_work.ended(uid).await;
     // What containers were given of volumes goes before the volumes.
     remove_in_background(dir.join("volume-subpaths")).await?;
     let taken = csi::unpublish_pod(context, uid).await;

@@ -7,11 +7,10 @@ mod devices;
 mod disk;
 mod session;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use k8s_openapi::api::core::v1::{Pod, Secret, SecretReference};
 use kube::Api;
@@ -19,7 +18,7 @@ use kube::Api;
 use super::helper::Programs;
 use super::persistent::{own, target};
 use super::ready::Ready;
-use super::sorts::{Place, blocking};
+use super::sorts::Place;
 use super::table::{detach, is_mount_point, is_mounted_elsewhere};
 use crate::context::Context;
 use crate::pods::spec;
@@ -29,23 +28,6 @@ use session::{Iscsiadm, Passwords};
 
 /// The type that secrets with passwords must have.
 const SECRET_TYPE: &str = "kubernetes.io/iscsi-chap";
-
-/// One lock a target, so that nobody logs out while another one logs in.
-#[derive(Default)]
-pub struct Targets(Mutex<HashMap<String, Weak<tokio::sync::Mutex<()>>>>);
-
-impl Targets {
-    fn lock(&self, iqn: &str) -> Arc<tokio::sync::Mutex<()>> {
-        let mut locks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        locks.retain(|_, lock| lock.strong_count() > 0);
-        if let Some(lock) = locks.get(iqn).and_then(Weak::upgrade) {
-            return lock;
-        }
-        let lock = Arc::default();
-        locks.insert(iqn.to_owned(), Arc::downgrade(&lock));
-        lock
-    }
-}
 
 /// Brings a disk to a pod; an error is a message for the user.
 pub async fn bring(context: &Context, pod: &Pod, name: &str, disk: &Disk, used: &Use) -> Result<Place, String> {
@@ -63,7 +45,7 @@ pub async fn bring(context: &Context, pod: &Pod, name: &str, disk: &Disk, used: 
         return Ok(place);
     }
     ready.clear()?;
-    let lock = context.targets.lock(&disk.iqn);
+    let lock = context.targets.of(disk.iqn.clone());
     let _held = lock.lock().await;
     if !is_there && !is_mount_point(&dir).map_err(|err| format!("cannot look at {}: {err}", dir.display()))? {
         let device = attach(context, pod, &dir, disk, used).await?;
@@ -72,7 +54,8 @@ pub async fn bring(context: &Context, pod: &Pod, name: &str, disk: &Disk, used: 
     }
     let read_only = used.read_only;
     let (from, to) = (dir.clone(), target.clone());
-    blocking(move || bind(&from, &to, read_only).map_err(|err| format!("mount failed: {err}"))).await?;
+    let bind = move || bind(&from, &to, read_only).map_err(|err| format!("mount failed: {err}"));
+    context.volume_work.run(spec::uid(pod), bind).await??;
     own(pod, &target, read_only).await?;
     ready.set()?;
     Ok(place)
@@ -101,7 +84,7 @@ async fn device(context: &Context, pod: &Pod, dir: &Path, disk: &Disk, used: &Us
         place.path = fs::canonicalize(&link).map_err(|err| err.to_string())?;
         return Ok(place);
     }
-    let lock = context.targets.lock(&disk.iqn);
+    let lock = context.targets.of(disk.iqn.clone());
     let _held = lock.lock().await;
     let device = attach(context, pod, dir, disk, used).await?;
     let device = fs::canonicalize(&device).map_err(|err| format!("cannot find {}: {err}", device.display()))?;
@@ -173,7 +156,7 @@ pub async fn release(context: &Context, uid: &str) -> Result<(), String> {
             }
         }
         let Some(iqn) = disk::target_of(&dir) else { continue };
-        let lock = context.targets.lock(&iqn);
+        let lock = context.targets.of(iqn);
         let _held = lock.lock().await;
         let is_used = is_used(&dir, is_block).map_err(|err| format!("cannot look at {}: {err}", dir.display()))?;
         if !is_used {
