@@ -133,7 +133,8 @@ impl Growth<'_> {
         if let Err(status) = self.ask(&driver).await? {
             let err = format!("Expander.NodeExpand failed to expand the volume : {}", describe(&status));
             if turn != Turn::NodeUntold && is_final(status.code()) {
-                self.note_failure(&claim, &err, is_infeasible(status.code())).await;
+                let is_infeasible = is_infeasible(status.code()) || self.is_given_up(&claim);
+                self.note_failure(&claim, &err, is_infeasible).await;
             }
             if status.code() == Code::FailedPrecondition {
                 // Not while somebody uses it here.
@@ -147,6 +148,14 @@ impl Growth<'_> {
         }
         self.context.csi.note_size(unique, self.wanted.value());
         Ok(true)
+    }
+
+    /// Whether the claim wants another size by now, after a failure: its controller is to try with that.
+    fn is_given_up(&self, claim: &PersistentVolumeClaim) -> bool {
+        let resources = claim.spec.as_ref().and_then(|spec| spec.resources.as_ref());
+        let wants = resources.and_then(|resources| Quantity::parse(&resources.requests.as_ref()?.get(STORAGE)?.0).ok());
+        let wants_other = wants.is_some_and(|wants| wants.value() != self.wanted.value());
+        wants_other && !conditions(claim, |kind| kind == NODE_ERROR).is_empty()
     }
 
     async fn ask(&self, driver: &Driver) -> Result<Result<(), Status>, String> {

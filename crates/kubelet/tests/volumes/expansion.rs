@@ -144,6 +144,19 @@ async fn a_volume_that_cannot_be_expanded_says_why_and_is_left_where_that_is_for
 }
 
 #[tokio::test]
+async fn a_claim_that_wants_something_else_by_now_is_given_back_to_its_controller() {
+    let (stage, driver) = stage("ReadWriteOnce", &ALL).await;
+    stage.grow(pending()).await;
+    driver.fail_with("NodeExpandVolume", Code::Internal);
+    stage.create(claimed("web")).await;
+    stage.until_claim("a condition", |status| conditions(status).contains(&"NodeResizeError")).await;
+    let smaller = json!({"spec": {"resources": {"requests": {"storage": "1536Mi"}}}});
+    stage.claims().patch("c", &PatchParams::default(), &Patch::Merge(smaller)).await.expect("patched");
+    stage.pass(Duration::from_secs(61)).await;
+    stage.until_claim("the end", |status| state(status) == "NodeResizeInfeasible").await;
+}
+
+#[tokio::test]
 async fn a_driver_that_does_not_expand_leaves_the_claim_to_its_controller() {
     let (stage, driver) = stage("ReadWriteOnce", &[1]).await;
     stage.grow(json!({})).await;
