@@ -2,6 +2,7 @@
 
 use std::os::unix::fs::{MetadataExt, chown};
 use std::path::Path;
+use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::DeleteParams;
@@ -115,6 +116,24 @@ async fn stopped() -> (Stage, FakeDriver) {
     stage.until_phase("web", "Running").await;
     stage.stop().await;
     (stage, driver)
+}
+
+#[tokio::test]
+async fn a_volume_whose_driver_is_gone_waits_for_it_with_its_data() {
+    let (mut stage, driver) = stopped().await;
+    driver.leave();
+    stage.pods().delete("web", &DeleteParams::default()).await.expect("deleted");
+    stage.start();
+    let pod = stage.kubelet_dir().join("pods/uid-web");
+    // What needs no driver goes: the mounts of containers, which are the first.
+    let asked = async || stage.runtime.calls().contains(&"StopPodSandbox".to_owned()).then_some(());
+    stage.until("the end of the sandbox", asked).await;
+    stage.pass(Duration::from_secs(6)).await;
+    assert!(mounts(&stage).iter().any(|line| line.contains("uid-web/volumes/kubernetes.io~csi")));
+    let driver = stage.driver(&ALL);
+    stage.until("removal", async || (!pod.exists()).then_some(())).await;
+    assert_eq!(driver.calls(), ["NodeUnpublishVolume v1", "NodeUnstageVolume v1"]);
+    assert!(stage.dir.path().join("disks/v1").is_dir(), "the volume stays");
 }
 
 /// Empties what is written down of a volume below a directory, as a machine that loses its power may.
