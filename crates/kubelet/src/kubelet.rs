@@ -18,7 +18,7 @@ use crate::eviction::{self, Conditions};
 use crate::images::{self, ImageCollector, ProvidersError, Puller};
 use crate::locks::Locks;
 use crate::managers::{self, HintProvider, Managers, ManagersError};
-use crate::metrics::Metrics;
+use crate::metrics::{self, Metrics};
 use crate::node::{self, KernelError, Machine, MachineError};
 use crate::plugins;
 use crate::pod_resources;
@@ -135,12 +135,14 @@ impl Kubelet {
     pub async fn run(self, drain: Drain) -> Result<(), RunError> {
         let Self { config, client, env, puller, machine, cgroups, managers, devices, server } = self;
         let metrics = Arc::new(Metrics::new(&config.node_name));
+        let client = metrics::measured(&client, &metrics, &env);
         let Some((runtime, images, version)) = drain.until(connect(&config, &env, &metrics)).await else {
             return Ok(());
         };
         tracing::info!(runtime = version.runtime_name, version = version.runtime_version, "connected to the runtime");
         let driver = node::cgroup_driver(&runtime, config.cgroups.driver).await;
-        let cgroups = cgroups.driven_by(driver, &config.cgroups.systemd_socket);
+        let cgroups =
+            cgroups.driven_by(driver, &config.cgroups.systemd_socket).measured(metrics.cgroups.clone(), env.clone());
         cgroups.prepare().await?;
         config.reserved.apply(&cgroups).await?;
         let (spawner, mut spawned) = base::spawner();

@@ -4,6 +4,7 @@ mod configuration;
 mod devices;
 mod fake_cri;
 mod fake_csi;
+mod figures;
 mod manifests;
 mod pressure;
 mod shutdown;
@@ -722,76 +723,6 @@ async fn an_image_that_credentials_brought_is_not_for_pods_without_them() {
     stage.create(pod("stranger").container("b", "r.io/team/app:1")).await;
     let message = stage.until_waiting("stranger", "ErrImagePull").await;
     assert!(message.contains("r.io/team/app:1 is not for everybody"), "{message}");
-}
-
-#[tokio::test]
-async fn metrics_of_pods_have_the_names_of_cadvisor() {
-    let stage = Stage::new(&["image:1"]).await;
-    stage.runtime.uses("a", 5 << 20);
-    stage.create(web()).await;
-    stage.until_phase("web", "Running").await;
-    let (head, body) = stage.get("/metrics/cadvisor", "operators").await;
-    assert!(head.starts_with("HTTP/1.1 200"), "{head} {body}");
-    let memory = body.lines().find(|line| line.starts_with("container_memory_working_set_bytes{")).expect("measured");
-    assert!(memory.contains("container=\"a\",image=\"") && memory.contains("pod=\"web\"} 5242880 "), "{memory}");
-    assert!(body.contains("# TYPE container_memory_working_set_bytes gauge"), "{body}");
-}
-
-#[tokio::test]
-async fn the_summary_has_what_can_be_measured_and_no_more_than_is_wanted() {
-    let stage = Stage::new(&["image:1"]).await;
-    stage.runtime.uses("a", 5 << 20);
-    let volume = json!([{"name": "v", "emptyDir": {}}]);
-    let volume = serde_json::from_value(volume).expect("volumes");
-    stage.create(web().with(|pod| pod.spec.as_mut().expect("there").volumes = volume)).await;
-    stage.until_phase("web", "Running").await;
-    let summary = async |query: &str| {
-        let (_, body) = stage.get(&format!("/stats/summary{query}"), "operators").await;
-        serde_json::from_str::<serde_json::Value>(&body).expect("JSON")
-    };
-    let lacks = |part: &serde_json::Value, paths: &[&str]| -> Vec<String> {
-        paths
-            .iter()
-            .filter(|path| part.pointer(path).is_none_or(|v| v.is_null()))
-            .map(|path| path.to_string())
-            .collect()
-    };
-    let none: Vec<String> = Vec::new();
-    let all = summary("").await;
-    let always = ["/startTime", "/cpu/usageCoreNanoSeconds", "/memory/usageBytes", "/systemContainers"];
-    let more = ["/fs/capacityBytes", "/network/interfaces", "/rlimit/curproc"];
-    assert_eq!(lacks(&all["node"], &[&always[..], &more[..]].concat()), none, "{all}");
-    let system = all["node"]["systemContainers"].as_array().expect("a list");
-    let pods = system.iter().find(|one| one["name"] == "pods").expect("known");
-    assert_eq!(lacks(pods, &["/cpu/usageCoreNanoSeconds", "/memory/workingSetBytes"]), none, "{all}");
-    let pod = &all["pods"][0];
-    let always = ["/startTime", "/containers/0/startTime", "/containers/0/memory/workingSetBytes"];
-    let more = ["/containers/0/logs/usedBytes", "/containers/0/logs/capacityBytes", "/volume/0/usedBytes"];
-    assert_eq!(lacks(pod, &[always, more].concat()), none, "{all}");
-    assert!(
-        pod["ephemeral-storage"]["usedBytes"].as_u64() >= pod["containers"][0]["logs"]["usedBytes"].as_u64(),
-        "{all}"
-    );
-
-    let brief = summary("?only_cpu_and_memory=true").await;
-    assert_eq!(lacks(&brief["pods"][0], &always), none, "{brief}");
-    assert_eq!(lacks(&brief["pods"][0], &more), more, "{brief}");
-    assert_eq!(lacks(&brief["node"], &["/fs", "/network", "/startTime"]), ["/fs", "/network"], "{brief}");
-    assert!(brief["pods"][0]["ephemeral-storage"].is_null() && brief["pods"][0]["podRef"]["name"] == "web", "{brief}");
-}
-
-#[tokio::test]
-async fn the_resource_metrics_say_when_containers_began_and_whether_the_runtime_tells() {
-    let stage = Stage::new(&["image:1"]).await;
-    stage.create(web()).await;
-    stage.until_phase("web", "Running").await;
-    let (_, body) = stage.get("/metrics/resource", "operators").await;
-    let started = "container_start_time_seconds{container=\"a\",namespace=\"default\",pod=\"web\"} ";
-    assert!(body.contains(started) && body.contains("\nresource_scrape_error 0\n"), "{body}");
-    stage.runtime.keep_figures();
-    let (head, body) = stage.get("/metrics/resource", "operators").await;
-    assert!(head.starts_with("HTTP/1.1 200") && body.contains("\nresource_scrape_error 1\n"), "{head} {body}");
-    assert!(body.contains("\nnode_cpu_usage_seconds_total ") && !body.contains("pod=\"web\""), "{body}");
 }
 
 /// Waits until the server has ended a connection on which it says nothing.

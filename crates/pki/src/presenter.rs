@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use jiff::Timestamp;
 use rustls::SignatureScheme;
 use rustls::client::ResolvesClientCert;
 use rustls::server::{ClientHello, ResolvesServerCert};
@@ -11,6 +12,7 @@ use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 use crate::issue::KeyPairPem;
+use crate::leaf;
 
 /// Why a certificate cannot be presented.
 #[derive(Debug, thiserror::Error)]
@@ -48,6 +50,11 @@ impl Presenter {
     pub fn set(&self, pair: &KeyPairPem) -> Result<(), PresenterError> {
         self.0.store(Arc::new(certified(pair)?));
         Ok(())
+    }
+
+    /// When what is presented now ends; nothing where the certificate does not say it in a way that can be read.
+    pub fn not_after(&self) -> Option<Timestamp> {
+        leaf::not_after(self.0.load().cert.first()?)
     }
 }
 

@@ -4,8 +4,11 @@
 //! is there is counted when somebody asks ([`scraped`]).
 
 mod admission;
+mod cgroups;
+mod credentials;
 mod devices;
 mod pod_resources;
+mod requests;
 mod runtime;
 mod scraped;
 
@@ -20,8 +23,12 @@ use prometheus::{
 };
 
 use admission::AdmissionMetrics;
+pub use cgroups::{CgroupMetrics, CgroupOperation};
+use credentials::CredentialMetrics;
 pub use devices::DeviceMetrics;
 pub use pod_resources::{PodResourcesCall, PodResourcesMetrics};
+use requests::RequestMetrics;
+pub use requests::measured;
 use runtime::RuntimeMetrics;
 pub use scraped::scrape;
 
@@ -60,6 +67,11 @@ pub struct Metrics {
     pub admission: AdmissionMetrics,
     /// Who asks what containers have.
     pub pod_resources: PodResourcesMetrics,
+    /// Who knows credentials.
+    pub credentials: CredentialMetrics,
+    /// What becomes of cgroups.
+    pub cgroups: CgroupMetrics,
+    requests: RequestMetrics,
     own: Registry,
     probes: Registry,
     probe_total: IntCounterVec,
@@ -119,6 +131,9 @@ impl Metrics {
             runtime: RuntimeMetrics::new(&own),
             admission: AdmissionMetrics::new(&own),
             pod_resources: PodResourcesMetrics::new(&own),
+            credentials: CredentialMetrics::new(&own),
+            cgroups: CgroupMetrics::new(&own),
+            requests: RequestMetrics::new(&own),
             own,
             probes: Registry::new(),
             probe_total: counters(

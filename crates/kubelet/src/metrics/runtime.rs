@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use prometheus::{HistogramVec, IntCounter, IntCounterVec, Registry};
+use prometheus::{HistogramVec, IntCounter, IntCounterVec, IntGaugeVec, Registry};
 
-use super::{counter, counters, histograms, register};
+use super::{counter, counters, gauges, histograms, register};
 
 /// The bounds of upstream's buckets for pulls, in seconds.
 const PULLS: [f64; 18] = [
@@ -40,6 +40,10 @@ pub struct RuntimeMetrics {
     images_collected: IntCounterVec,
     event_streams: IntCounter,
     event_stream_errors: IntCounter,
+    /// Without labels: these are absent until containers are listed.
+    relists: HistogramVec,
+    relist_intervals: HistogramVec,
+    relisted_at: IntGaugeVec,
 }
 
 impl RuntimeMetrics {
@@ -87,6 +91,9 @@ impl RuntimeMetrics {
                 "kubelet_evented_pleg_connection_error_count",
                 "How often the runtime would not tell of its containers.",
             ),
+            relists: relists("kubelet_pleg_relist_duration_seconds", "How long the runtime took to list containers."),
+            relist_intervals: relists("kubelet_pleg_relist_interval_seconds", "How long it was from list to list."),
+            relisted_at: gauges("kubelet_pleg_last_seen_seconds", "When containers were listed last.", &[]),
         };
         register(registry, metrics.operations.clone());
         register(registry, metrics.errors.clone());
@@ -97,6 +104,9 @@ impl RuntimeMetrics {
         register(registry, metrics.images_collected.clone());
         register(registry, metrics.event_streams.clone());
         register(registry, metrics.event_stream_errors.clone());
+        register(registry, metrics.relists.clone());
+        register(registry, metrics.relist_intervals.clone());
+        register(registry, metrics.relisted_at.clone());
         metrics
     }
 
@@ -128,11 +138,25 @@ impl RuntimeMetrics {
         self.images_collected.with_label_values(&[reason]).inc();
     }
 
+    /// The containers of a runtime without events were listed, at a second since 1970, so long after the time before.
+    pub fn relisted(&self, second: i64, took: Duration, after: Option<Duration>) {
+        let none: [&str; 0] = [];
+        self.relisted_at.with_label_values(&none).set(second);
+        self.relists.with_label_values(&none).observe(took.as_secs_f64());
+        if let Some(after) = after {
+            self.relist_intervals.with_label_values(&none).observe(after.as_secs_f64());
+        }
+    }
+
     /// The runtime was asked to tell of its containers.
     pub fn events_asked(&self, does: bool) {
         let counter = if does { &self.event_streams } else { &self.event_stream_errors };
         counter.inc();
     }
+}
+
+fn relists(name: &str, help: &str) -> HistogramVec {
+    histograms(name, help, &prometheus::DEFAULT_BUCKETS[..], &[])
 }
 
 fn size_class(size: u64) -> &'static str {

@@ -12,7 +12,7 @@ use prometheus::proto::MetricFamily;
 use super::{FIXED, counter, gauges, text};
 use crate::context::Context;
 use crate::node::kubelet_version;
-use crate::pods::spec;
+use crate::pods::{log_directory, spec};
 use crate::static_pods::is_static;
 use crate::volumes;
 
@@ -20,12 +20,14 @@ use crate::volumes;
 pub async fn scrape(context: &Context) -> Response {
     let mut families = context.metrics.own();
     families.extend(build_info());
+    families.extend(certificate(context));
     families.extend(pods(context));
     families.extend(shutdown(context));
     families.extend(context.devices.metrics().collect());
     families.extend(managers(context));
     families.extend(running(context).await);
     families.extend(volumes_of(context).await);
+    families.extend(logs(context).await);
     text(families)
 }
 
@@ -34,6 +36,42 @@ fn build_info() -> Vec<MetricFamily> {
     let platform = format!("linux/{}", crate::node::architecture());
     info.with_label_values(&["1", "35", &kubelet_version(), &platform]).set(1);
     info.collect()
+}
+
+/// How long what the server shows is good; less than nothing where it is no more.
+fn certificate(context: &Context) -> Vec<MetricFamily> {
+    let Some(end) = context.config.serving.not_after() else { return Vec::new() };
+    let left = end.duration_since(context.env.now()).as_secs_f64();
+    let name = "kubelet_certificate_manager_server_ttl_seconds";
+    gauge(name, "Seconds until the end of the certificate that the server shows.", left)
+}
+
+fn gauge(name: &str, help: &str, value: f64) -> Vec<MetricFamily> {
+    let gauge = Gauge::new(name, help).expect(FIXED);
+    gauge.set(value);
+    gauge.collect()
+}
+
+/// What logs take, by container.
+async fn logs(context: &Context) -> Vec<MetricFamily> {
+    let (name, labels) = ("kubelet_container_log_filesystem_used_bytes", ["uid", "namespace", "pod", "container"]);
+    let bytes = gauges(name, "Bytes that the logs of a container take.", &labels);
+    for pod in context.pods.list() {
+        let dir = log_directory(&context.config.pod_logs_dir, &pod);
+        let look = move || {
+            // A pod that has not begun has no logs.
+            let containers = std::fs::read_dir(dir).into_iter().flatten().flatten();
+            let one = |entry: std::fs::DirEntry| {
+                Some((entry.file_name().into_string().ok()?, volumes::taken(&entry.path()).ok()?.0))
+            };
+            containers.filter_map(one).collect::<Vec<_>>()
+        };
+        for (container, taken) in tokio::task::spawn_blocking(look).await.unwrap_or_default() {
+            let labels = [spec::uid(&pod), spec::namespace(&pod), spec::name(&pod), &container];
+            bytes.with_label_values(&labels).set(i64::try_from(taken).unwrap_or(i64::MAX));
+        }
+    }
+    bytes.collect()
 }
 
 /// The pods that should run here, by whether manifests ask for them, and what they run in.
@@ -75,11 +113,6 @@ fn managers(context: &Context) -> Vec<MetricFamily> {
 /// When the machine's last shutdown waited for pods; nothing where none has.
 fn shutdown(context: &Context) -> Vec<MetricFamily> {
     let Some((start, end)) = context.shutdown.times() else { return Vec::new() };
-    let gauge = |name: &str, help: &str, value: f64| {
-        let gauge = Gauge::new(name, help).expect(FIXED);
-        gauge.set(value);
-        gauge.collect()
-    };
     let names = ["kubelet_graceful_shutdown_start_time_seconds", "kubelet_graceful_shutdown_end_time_seconds"];
     let start = gauge(names[0], "When pods began to end for the machine's last shutdown.", start);
     [start, gauge(names[1], "When they had ended; 0 until then.", end)].concat()

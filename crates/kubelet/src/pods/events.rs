@@ -75,8 +75,12 @@ fn pod_uid(event: &v1::ContainerEventResponse) -> Option<String> {
 /// Lists what the runtime has again and again, and wakes the pods in which something changed.
 async fn relist(context: &Shared, workers: &Workers, drain: &Drain) {
     let mut before: HashMap<String, (String, i32)> = HashMap::new();
+    let mut last = None;
     while drain.until(context.env.sleep(RELIST)).await.is_some() {
+        let began = context.env.instant();
         let Some(Ok(now)) = drain.until(states(context)).await else { continue };
+        let after = last.replace(began).map(|last| began.saturating_duration_since(last));
+        context.metrics.runtime.relisted(context.env.now().as_second(), began.elapsed(), after);
         for (id, (uid, state)) in &now {
             if before.get(id).is_none_or(|(_, earlier)| earlier != state) {
                 workers.wake(uid);

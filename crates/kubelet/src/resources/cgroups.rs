@@ -9,11 +9,12 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use base::MountEntry;
+use base::{Env, MountEntry};
 
 use super::amounts::QosClass;
 use super::driver::CgroupDriver;
 use super::slices::{SliceError, SliceLimits, Slices};
+use crate::metrics::{CgroupMetrics, CgroupOperation};
 
 /// What pods may be limited in; other controllers are left alone.
 const V2_CONTROLLERS: [&str; 6] = ["cpu", "cpuset", "io", "memory", "pids", "hugetlb"];
@@ -103,6 +104,7 @@ pub struct Cgroups {
     instance: String,
     driver: CgroupDriver,
     slices: Option<Slices>,
+    measured: Option<(CgroupMetrics, Env)>,
 }
 
 impl Cgroups {
@@ -111,7 +113,14 @@ impl Cgroups {
         let mounts = MountEntry::all(|mount| mount.file_system.starts_with("cgroup"))
             .map_err(|source| error("read", Path::new(MountEntry::TABLE), source))?;
         let (instance, driver) = (instance.to_owned(), CgroupDriver::Cgroupfs);
-        Ok(Self { hierarchies: hierarchies(&mounts), others: others(&mounts), instance, driver, slices: None })
+        Ok(Self {
+            hierarchies: hierarchies(&mounts),
+            others: others(&mounts),
+            instance,
+            driver,
+            slices: None,
+            measured: None,
+        })
     }
 
     /// The same made as the runtime has them. systemd is asked for its slices where it runs; where it does not (in a
@@ -125,6 +134,11 @@ impl Cgroups {
             tracing::warn!(socket = %systemd.display(), "no systemd runs here, its slices are made as directories");
         }
         Self { driver, slices, ..self }
+    }
+
+    /// The same, counting what becomes of pods' cgroups.
+    pub fn measured(self, metrics: CgroupMetrics, env: Env) -> Self {
+        Self { measured: Some((metrics, env)), ..self }
     }
 
     /// Makes the cgroups above those of pods.
@@ -148,7 +162,7 @@ impl Cgroups {
 
     /// Removes all cgroups of the instance.
     pub async fn remove_all(&self) -> Result<(), CgroupError> {
-        self.remove_pod(&self.driver.path(&[&self.instance])).await
+        self.remove(&self.driver.path(&[&self.instance])).await
     }
 
     /// Limits all pods together.
@@ -205,12 +219,28 @@ impl Cgroups {
 
     /// Makes a pod's cgroup, or sets the limits of the one that is there.
     pub async fn ensure_pod(&self, path: &str, limits: &PodLimits) -> Result<(), CgroupError> {
-        self.ensure(path, &SliceLimits::from(limits)).await?;
-        self.set(path, limits)
+        let is_there = self.roots().iter().all(|root| join(root, path).exists());
+        let began = self.measured.as_ref().map(|(_, env)| env.instant());
+        let made = self.ensure(path, &SliceLimits::from(limits)).await.and_then(|()| self.set(path, limits));
+        self.done(if is_there { CgroupOperation::Update } else { CgroupOperation::Create }, began);
+        made
+    }
+
+    fn done(&self, operation: CgroupOperation, began: Option<tokio::time::Instant>) {
+        if let (Some((metrics, _)), Some(began)) = (&self.measured, began) {
+            metrics.done(operation, began.elapsed());
+        }
     }
 
     /// Removes a pod's cgroup with everything below; what is gone already is no error.
     pub async fn remove_pod(&self, path: &str) -> Result<(), CgroupError> {
+        let began = self.measured.as_ref().map(|(_, env)| env.instant());
+        let removed = self.remove(path).await;
+        self.done(CgroupOperation::Destroy, began);
+        removed
+    }
+
+    async fn remove(&self, path: &str) -> Result<(), CgroupError> {
         if let Some(slices) = &self.slices {
             slices.remove(path).await.map_err(|source| refused("remove", path, source))?;
         }
@@ -504,6 +534,7 @@ mod tests {
             instance: "skiff".to_owned(),
             driver: CgroupDriver::Cgroupfs,
             slices: None,
+            measured: None,
         };
         let path = cgroups.pod_path(QosClass::BestEffort, "1-2");
         let made = join(&named, &path);
@@ -527,6 +558,7 @@ mod tests {
             instance: "skiff".to_owned(),
             driver: CgroupDriver::Cgroupfs,
             slices: None,
+            measured: None,
         };
         for root in [&cpu, &memory, &huge] {
             fs::create_dir_all(root).expect("made");

@@ -195,8 +195,12 @@ impl Provider {
         if let Some(auth) = self.kept(name, account, context.env.instant()) {
             return Ok(auth);
         }
+        let began = context.env.instant();
         let answer = tokio::time::timeout(TIME_LIMIT, self.run(name, account)).await;
-        let answer = answer.map_err(|_| ProviderError::Slow { program: self.program.clone() })??;
+        let slow = |_| ProviderError::Slow { program: self.program.clone() };
+        let answer = answer.map_err(slow).flatten();
+        context.metrics.credentials.ran(&self.config.name, began.elapsed(), answer.is_err());
+        let answer = answer?;
         self.keep(name, account, answer, context.env.instant())
     }
 
