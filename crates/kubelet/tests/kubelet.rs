@@ -7,6 +7,7 @@ mod fake_csi;
 mod figures;
 mod manifests;
 mod pressure;
+mod served;
 mod shutdown;
 mod systemd;
 mod volumes;
@@ -182,6 +183,11 @@ impl Stage {
 
     /// What the kubelet's server answers to a client of a group: status line and headers, then the body.
     async fn get(&self, path: &str, group: &str) -> (String, String) {
+        self.ask("GET", path, group).await
+    }
+
+    /// The same for any method, without a body.
+    async fn ask(&self, method: &str, path: &str, group: &str) -> (String, String) {
         let issued = self.authority.issue(&pki::IssueRequest {
             common_name: "somebody".to_owned(),
             organizations: vec![group.to_owned()],
@@ -191,7 +197,8 @@ impl Stage {
             validity: Duration::from_secs(3600),
         });
         let mut stream = self.connect(Some(&issued.expect("issued"))).await.expect("a handshake");
-        let request = format!("GET {path} HTTP/1.1\r\nHost: n1\r\nConnection: close\r\n\r\n");
+        let end = "Host: n1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+        let request = format!("{method} {path} HTTP/1.1\r\n{end}");
         stream.write_all(request.as_bytes()).await.expect("written");
         let mut answer = Vec::new();
         // The end may come without TLS saying so.

@@ -7,6 +7,7 @@ mod admission;
 mod cgroups;
 mod credentials;
 mod devices;
+mod health;
 mod pod_resources;
 mod requests;
 mod runtime;
@@ -26,6 +27,7 @@ use admission::AdmissionMetrics;
 pub use cgroups::{CgroupMetrics, CgroupOperation};
 use credentials::CredentialMetrics;
 pub use devices::DeviceMetrics;
+use health::HealthMetrics;
 pub use pod_resources::{PodResourcesCall, PodResourcesMetrics};
 use requests::RequestMetrics;
 pub use requests::measured;
@@ -69,6 +71,8 @@ pub struct Metrics {
     pub pod_resources: PodResourcesMetrics,
     /// Who knows credentials.
     pub credentials: CredentialMetrics,
+    /// Whether the kubelet was well.
+    pub health: HealthMetrics,
     /// What becomes of cgroups.
     pub cgroups: CgroupMetrics,
     requests: RequestMetrics,
@@ -132,6 +136,7 @@ impl Metrics {
             admission: AdmissionMetrics::new(&own),
             pod_resources: PodResourcesMetrics::new(&own),
             credentials: CredentialMetrics::new(&own),
+            health: HealthMetrics::new(),
             cgroups: CgroupMetrics::new(&own),
             requests: RequestMetrics::new(&own),
             own,

@@ -33,6 +33,9 @@ pub fn routes() -> Router<Shared> {
 /// Every check, and with `?verbose` what each says.
 async fn all(State(context): State<Shared>, Query(query): Query<HashMap<String, String>>) -> Response {
     let is_well = loop_is_well(&context).await;
+    for check in CHECKS {
+        context.metrics.health.checked(check, is_well || check != "syncloop");
+    }
     if is_well && !query.contains_key("verbose") {
         return "ok".into_response();
     }

@@ -2,6 +2,7 @@
 
 mod access;
 mod cadvisor;
+mod checkpoint;
 mod configz;
 mod healthz;
 mod log_file;
@@ -27,7 +28,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::middleware::{Next, from_fn_with_state, map_response};
 use axum::response::Response;
-use axum::routing::{any, get};
+use axum::routing::{any, get, post};
 use axum::{Extension, Router};
 use base::{Drain, Env, Tasks};
 use edge::{Client, ConnectionLimits, Edge};
@@ -166,10 +167,12 @@ fn router(context: Shared, access: Arc<Access>) -> Router {
         .merge(healthz::routes())
         .route("/configz", get(configz::serve))
         .route("/pods", get(pods::list))
+        .route("/checkpoint/{namespace}/{pod}/{container}", post(checkpoint::serve))
         .route("/stats/summary", get(summary::serve))
         .route("/metrics", get(metrics))
         .route("/metrics/cadvisor", get(cadvisor::serve))
         .route("/metrics/probes", get(probe_metrics))
+        .route("/metrics/slis", get(health_metrics))
         .route("/metrics/resource", get(resource_metrics::serve))
         .merge(debugging)
         .merge(logs)
@@ -213,17 +216,24 @@ async fn probe_metrics(State(context): State<Shared>) -> Response {
     context.metrics.probes()
 }
 
+/// `/metrics/slis`.
+async fn health_metrics(State(context): State<Shared>) -> Response {
+    context.metrics.health.page()
+}
+
 /// What may last for as long as somebody wants.
 const LONG: [&str; 4] = ["exec", "attach", "portForward", "containerLogs"];
 
 /// What is answered at once; what has another one as its beginning comes before it.
 const SHORT: &[&str] = &[
+    "checkpoint",
     "configz",
     "healthz",
     "logs",
     "metrics/cadvisor",
     "metrics/probes",
     "metrics/resource",
+    "metrics/slis",
     "metrics",
     "pods",
     "runningpods",

@@ -106,3 +106,20 @@ async fn what_the_kubelet_does_is_measured() {
         false => stage.until("a list of containers", lists).await,
     }
 }
+
+#[tokio::test]
+async fn health_checks_are_counted() {
+    let stage = Stage::new(&[]).await;
+    let (_, body) = stage.get("/metrics/slis", "operators").await;
+    assert_eq!(body, "", "nobody has asked");
+    for _ in 0..2 {
+        assert_eq!(stage.get("/healthz", "operators").await.1, "ok");
+    }
+    let (_, body) = stage.get("/metrics/slis", "operators").await;
+    for check in ["ping", "log", "syncloop"] {
+        let last = format!("kubernetes_healthcheck{{name=\"{check}\",type=\"healthz\"}} 1\n");
+        let total =
+            format!("kubernetes_healthchecks_total{{name=\"{check}\",status=\"success\",type=\"healthz\"}} 2\n");
+        assert!(body.contains(&last) && body.contains(&total), "{body}");
+    }
+}
