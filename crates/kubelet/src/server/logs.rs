@@ -208,3 +208,42 @@ impl Changes {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a query asks for at a time.
+    #[track_caller]
+    fn check(query: &[(&str, &str)], expected: Result<LogOptions, &str>) {
+        let query = query.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let now = "2024-01-01T00:01:00Z".parse().expect("a time");
+        assert_eq!(options(&query, now), expected.map_err(str::to_owned), "{query:?}");
+    }
+
+    #[test]
+    fn queries_are_understood() {
+        let none = LogOptions::default();
+        let at = |time: &str| Some(time.parse().expect("a time"));
+        check(&[], Ok(none.clone()));
+        check(
+            &[("follow", "true"), ("timestamps", "1"), ("tailLines", "3"), ("limitBytes", "9")],
+            Ok(LogOptions {
+                follow: true,
+                timestamps: true,
+                tail_lines: Some(3),
+                limit_bytes: Some(9),
+                ..LogOptions::default()
+            }),
+        );
+        check(&[("sinceSeconds", "5")], Ok(LogOptions { since: at("2024-01-01T00:00:55Z"), ..none.clone() }));
+        let time = "2023-12-31T23:00:00+01:00";
+        check(&[("sinceTime", time)], Ok(LogOptions { since: at("2023-12-31T22:00:00Z"), ..none.clone() }));
+        check(&[("stream", "Stderr")], Ok(LogOptions { stream: Some("stderr"), ..none.clone() }));
+        check(&[("stream", "All"), ("tailLines", "")], Ok(none));
+        check(&[("tailLines", "-1")], Err("invalid tailLines: -1"));
+        check(&[("limitBytes", "many")], Err("invalid limitBytes: many"));
+        check(&[("sinceTime", "today")], Err("invalid sinceTime: today"));
+        check(&[("sinceSeconds", "x")], Err("invalid sinceSeconds: x"));
+    }
+}

@@ -1,6 +1,8 @@
 //! A node that runs short of disk or memory, that keeps some of itself back, and that makes room for what it cannot do
 //! without. Disks and cgroups are the kernel's; what memory containers use is said by the runtime.
 
+mod signals;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
@@ -22,9 +24,13 @@ fn hard(signal: &str, value: &str) -> EvictionSettings {
 
 /// Mounts an empty disk of 64 MiB in memory at a path, which is made.
 fn mount_disk(path: &Path) {
+    mount_small(path, "size=64m");
+}
+
+fn mount_small(path: &Path, size: &str) {
     fs::create_dir_all(path).expect("made");
     let flags = nix::mount::MsFlags::empty();
-    nix::mount::mount(Some("tmpfs"), path, Some("tmpfs"), flags, Some("size=64m")).expect("root may mount");
+    nix::mount::mount(Some("tmpfs"), path, Some("tmpfs"), flags, Some(size)).expect("root may mount");
 }
 
 fn with_directory(name: &str) -> Maker<Pod> {

@@ -1,5 +1,8 @@
 //! What the kubelet's server does for those who may ask.
 
+use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding};
+use testkit::Cluster;
+
 use super::*;
 
 #[tokio::test]
@@ -36,4 +39,55 @@ async fn a_checkpoint_is_made_by_the_runtime_and_told_of() {
         (head.starts_with("HTTP/1.1 500") && body == text).then_some(())
     };
     stage.until("a failure of the runtime", failed).await;
+}
+
+/// Lets a group of that name read a subresource of nodes.
+async fn grant(cluster: &Cluster, subresource: &str) {
+    let metadata = json!({"name": subresource});
+    let rule = json!({"apiGroups": [""], "resources": [format!("nodes/{subresource}")], "verbs": ["get"]});
+    let role: ClusterRole = serde_json::from_value(json!({"metadata": metadata, "rules": [rule]})).expect("a role");
+    let binding = json!({
+        "metadata": metadata,
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": subresource},
+        "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "Group", "name": subresource}],
+    });
+    let binding: ClusterRoleBinding = serde_json::from_value(binding).expect("a binding");
+    let client = || cluster.client.clone();
+    Api::all(client()).create(&PostParams::default(), &role).await.expect("created");
+    Api::all(client()).create(&PostParams::default(), &binding).await.expect("created");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_may_read_one_thing_of_a_node_may_not_read_the_others() {
+    let cluster = Cluster::start_in(Env::system()).await;
+    let bindings: Api<ClusterRoleBinding> = Api::all(cluster.client.clone());
+    let first = async || bindings.get("skiff:kubelet-api-admin").await.ok();
+    testkit::poll_async(DEADLINE, first).await.expect("the first roles");
+    let all = ["metrics", "stats", "log", "healthz", "configz", "pods", "proxy"];
+    for subresource in all {
+        grant(&cluster, subresource).await;
+    }
+    let mut stage = Stage::new(&[]).await;
+    stage.stop().await;
+    // An API server that knows what its roles say.
+    stage.client = cluster.client_of("system:node:n1", &["system:nodes"]);
+    stage.start();
+    for (path, allowed) in [
+        ("/metrics", &["metrics"][..]),
+        ("/metrics/resource", &["metrics"]),
+        ("/stats/summary", &["stats"]),
+        ("/logs/", &["log"]),
+        ("/healthz", &["healthz", "proxy"]),
+        ("/configz", &["configz", "proxy"]),
+        ("/pods", &["pods", "proxy"]),
+        ("/runningpods/", &["pods", "proxy"]),
+        ("/containerLogs/default/none/a", &["proxy"]),
+    ] {
+        for group in all {
+            let (head, body) = stage.get(path, group).await;
+            assert_eq!(!head.starts_with("HTTP/1.1 403"), allowed.contains(&group), "{group} {path}: {head} {body}");
+            assert!(!head.starts_with("HTTP/1.1 401"), "{group} {path}: {head}");
+        }
+    }
+    stage.stop().await;
 }
