@@ -389,6 +389,18 @@ async fn a_node_that_was_given_up_says_at_once_that_it_is_ready() {
 }
 
 #[tokio::test]
+async fn a_node_without_images_has_none_in_its_status() {
+    let mut stage = Stage::new(&["image:1"]).await;
+    let nodes: Api<Node> = Api::all(stage.client.clone());
+    let images = async || nodes.get("n1").await.ok()?.status.map(|status| status.images.unwrap_or_default());
+    stage.until("an image", async || images().await.filter(|images| !images.is_empty())).await;
+    stage.stop().await;
+    stage.runtime.lose_images();
+    stage.start();
+    stage.until("no image", async || images().await.filter(Vec::is_empty)).await;
+}
+
+#[tokio::test]
 async fn a_node_that_is_cordoned_or_was_started_anew_is_told_of() {
     let mut stage = Stage::new(&["image:1"]).await;
     let nodes: Api<Node> = Api::all(stage.client.clone());

@@ -255,7 +255,7 @@ impl Keeper {
         status::status(&status::Inputs {
             context: &self.context,
             port: self.port,
-            images: &self.images,
+            images: self.images_at.map(|_| self.images.as_slice()),
             handlers: &self.runtime_handlers,
             features: self.runtime_features.as_ref(),
             ready: if self.context.shutdown.has_begun() { Some(shutdown::NODE_MESSAGE) } else { ready },

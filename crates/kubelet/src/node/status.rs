@@ -26,8 +26,8 @@ pub struct Inputs<'a> {
     pub context: &'a Context,
     /// Its server's port.
     pub port: u16,
-    /// The images that are here.
-    pub images: &'a [ContainerImage],
+    /// The images that are here; `None` where the runtime has not said it yet, which leaves those that the API has.
+    pub images: Option<&'a [ContainerImage]>,
     /// What the runtime offers.
     pub handlers: &'a [NodeRuntimeHandler],
     /// What it can do whoever runs containers for it.
@@ -56,7 +56,7 @@ pub fn status(inputs: &Inputs<'_>) -> NodeStatus {
         allocatable: Some(quantities(&context.allocatable())),
         conditions: Some(conditions(inputs)),
         daemon_endpoints: Some(NodeDaemonEndpoints { kubelet_endpoint: Some(endpoint) }),
-        images: Some(inputs.images.to_vec()).filter(|images| !images.is_empty()),
+        images: inputs.images.map(<[_]>::to_vec),
         node_info: Some(system_info(
             &context.config.machine_root,
             context.runtime_version(),

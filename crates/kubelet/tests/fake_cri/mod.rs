@@ -121,6 +121,11 @@ impl FakeRuntime {
         self.state().image_dir = Some(dir.to_owned());
     }
 
+    /// Has no images any more.
+    pub fn lose_images(&self) {
+        self.state().images.clear();
+    }
+
     /// Does not remove an image whoever asks for that.
     pub fn hold_image(&self, image: &str) {
         self.state().stuck.push(self.0.profile.image_name(image));
