@@ -111,21 +111,30 @@ pub fn settle(path: &Path, keep: usize) -> io::Result<()> {
     kept.iter().take(older).skip(surplus).filter(|one| !one.is_compressed).try_for_each(|one| compress(&one.path))
 }
 
-/// Puts a compressed file in the place of one, with its rights and the time of its last change.
+/// Puts a compressed file in the place of one. What does not come of it is not left behind: the disk may be full.
 fn compress(path: &Path) -> io::Result<()> {
     let other = |end: &str| path.with_file_name(format!("{}.{end}", path.file_name().unwrap_or_default().display()));
+    let incomplete = other(INCOMPLETE);
+    let packed = pack(path, &incomplete).and_then(|()| fs::rename(&incomplete, other(COMPRESSED)));
+    if packed.is_err() {
+        // What cannot be removed either is found the next time.
+        let _ = fs::remove_file(&incomplete);
+    }
+    packed?;
+    fs::remove_file(path)
+}
+
+/// Writes a file compressed to another one, with its rights and the time of its last change.
+fn pack(path: &Path, to: &Path) -> io::Result<()> {
     let mut plain = File::open(path)?;
     let metadata = plain.metadata()?;
-    let incomplete = other(INCOMPLETE);
-    let mut encoder = GzEncoder::new(File::create(&incomplete)?, Compression::default());
+    let mut encoder = GzEncoder::new(File::create(to)?, Compression::default());
     io::copy(&mut plain, &mut encoder)?;
     let file = encoder.finish()?;
     file.set_permissions(metadata.permissions())?;
     file.set_modified(metadata.modified()?)?;
     // The other one goes only when this one is on the disk.
-    file.sync_all()?;
-    fs::rename(&incomplete, other(COMPRESSED))?;
-    fs::remove_file(path)
+    file.sync_all()
 }
 
 #[cfg(test)]
@@ -200,5 +209,30 @@ mod tests {
         assert_eq!((is_of(&first), is_of(&second)), (vec![true, false], vec![false, true]));
         compress(&name(&path, "1")).expect("compressed");
         assert_eq!((is_of(&first), is_of(&second)), (vec![true, false], vec![false, true]));
+    }
+
+    #[test]
+    fn a_full_disk_keeps_the_log_and_nothing_besides() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let flags = nix::mount::MsFlags::empty();
+        if nix::mount::mount(Some("tmpfs"), dir.path(), Some("tmpfs"), flags, Some("size=1m")).is_err() {
+            return eprintln!("skipped: this user may not mount");
+        }
+        let path = dir.path().join("0.log");
+        // Bytes that do not get fewer, and more than there is room for twice.
+        let mixed = |at: u64| {
+            let one = at.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            let two = (one ^ (one >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            (two ^ (two >> 27)).to_le_bytes()[3]
+        };
+        let noise: Vec<u8> = (0..700_000).map(mixed).collect();
+        for stamp in ["1", "2"] {
+            fs::write(name(&path, stamp), if stamp == "1" { &noise[..] } else { b"x" }).expect("written");
+        }
+        let settled = settle(&path, 4);
+        let left = ends(&path);
+        nix::mount::umount(dir.path()).expect("unmounted");
+        assert_eq!(settled.expect_err("there is no room").kind(), io::ErrorKind::StorageFull);
+        assert_eq!(left, [".1", ".2"]);
     }
 }
