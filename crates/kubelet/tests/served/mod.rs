@@ -91,3 +91,30 @@ async fn who_may_read_one_thing_of_a_node_may_not_read_the_others() {
     }
     stage.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_status_that_the_api_has_is_not_written_again() {
+    let cluster = Cluster::start_in(Env::system()).await;
+    grant(&cluster, "metrics").await;
+    let mut stage = Stage::new(&["image:1"]).await;
+    stage.stop().await;
+    stage.client = cluster.client_of("system:node:n1", &["system:nodes"]);
+    stage.configure = |config| config.status_update_interval = Duration::from_millis(50);
+    stage.start();
+    let nodes: Api<Node> = Api::all(cluster.client.clone());
+    let images = async || nodes.get_opt("n1").await.expect("answered")?.status?.images.filter(|all| !all.is_empty());
+    stage.until("a status", images).await;
+    let count = async |line: &str| -> Option<u64> {
+        let (_, body) = stage.get("/metrics", "metrics").await;
+        body.lines().find_map(|one| one.strip_prefix(line)?.trim().parse().ok())
+    };
+    let looks = "kubelet_runtime_operations_total{operation_type=\"status\"}";
+    let writes = "rest_client_requests_total{code=\"200\",method=\"PATCH\"}";
+    let looked = async |least: u64| count(looks).await.filter(|looks| *looks >= least);
+    // What was going on when the kubelet was started has ended.
+    let begun = stage.until("looks at the node", async || looked(5).await).await;
+    let before = count(writes).await.expect("the status was written");
+    stage.until("more of them", async || looked(begun + 10).await).await;
+    assert_eq!(count(writes).await, Some(before));
+    stage.stop().await;
+}
