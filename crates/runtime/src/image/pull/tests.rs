@@ -666,6 +666,12 @@ async fn registries_are_trusted_as_their_settings_say() {
     let authority = Authority::new();
     let (certificate, key) = authority.issue();
     let ca = "ca = \"ca.pem\"\n";
+    // One on this machine is trusted as it is, if nothing is said of it.
+    let registry = FakeRegistry::start_with_tls(authority.server(false)).await;
+    registry.put_image("team/app", "1", &[large(1)], plain);
+    let reference = Reference::parse(&format!("{}/team/app:1", registry.address)).expect("a name");
+    let bench = Bench::start().await;
+    bench.puller.pull(&reference, None, &Progress::default()).await.expect("pulled");
     for (only_clients, settings, trusted) in [
         (false, "", false),
         (false, ca, true),

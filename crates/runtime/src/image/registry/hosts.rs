@@ -6,7 +6,6 @@
 
 use std::fs;
 use std::io;
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -19,6 +18,9 @@ const FILE: &str = "hosts.toml";
 
 /// The directory of registries that have none of their own.
 const DEFAULT: &str = "_default";
+
+/// The port of those who speak without TLS.
+const HTTP: u16 = 80;
 
 /// The name by which images of Docker's registry go, and the host that serves them.
 const DOCKER: (&str, &str) = ("docker.io", "registry-1.docker.io");
@@ -74,6 +76,8 @@ pub(crate) struct Host {
     pub dial_timeout: Option<Duration>,
     /// It serves for another registry, whose name it is told.
     pub mirror: bool,
+    /// Where it does not speak TLS, it is spoken to without.
+    pub falls_back: bool,
 }
 
 impl Host {
@@ -87,7 +91,24 @@ impl Host {
             headers: HeaderMap::new(),
             dial_timeout: None,
             mirror,
+            falls_back: false,
         }
+    }
+
+    /// The registry's own, of which nothing is said. One on this machine need not show a certificate that is trusted, and
+    /// at a port that tells nothing it need not speak TLS, as with containerd.
+    fn own(registry: &str) -> Result<Self, String> {
+        let name = if registry == DOCKER.0 { DOCKER.1 } else { registry };
+        let mut host = Self::new(base(name, false)?, false);
+        if is_local(&host.base) {
+            let plain = host.base.port() == Some(HTTP);
+            host.skip_verify = !plain;
+            host.falls_back = !plain && host.base.port().is_some();
+            if plain {
+                host.base = base(&format!("http://{name}"), false)?;
+            }
+        }
+        Ok(host)
     }
 
     /// Whether it may be asked for this.
@@ -104,14 +125,14 @@ impl Host {
 
 /// The hosts that serve a registry, in the order in which they are asked; the registry's own is the last.
 pub(crate) fn hosts(dir: &Path, registry: &str) -> Result<Vec<Host>, HostsError> {
-    let own = default_base(registry).map_err(|reason| HostsError::Invalid { path: dir.to_owned(), reason })?;
+    let own = Host::own(registry).map_err(|reason| HostsError::Invalid { path: dir.to_owned(), reason })?;
     for name in [with_underscores(registry), registry.to_owned(), DEFAULT.to_owned()] {
         let settings = dir.join(name);
         if settings.is_dir() {
             return read(&settings, own);
         }
     }
-    Ok(vec![Host::new(own, false)])
+    Ok(vec![own])
 }
 
 /// `host:5000` as `host_5000_`, for file systems that know no colon.
@@ -122,15 +143,8 @@ fn with_underscores(registry: &str) -> String {
     }
 }
 
-/// A registry without settings is spoken to by TLS, unless it is on this machine, as every runtime does.
-fn default_base(registry: &str) -> Result<Url, String> {
-    let host = if registry == DOCKER.0 { DOCKER.1 } else { registry };
-    base(host, false)
-}
-
 fn base(text: &str, override_path: bool) -> Result<Url, String> {
-    let scheme = if is_local(text) { "http" } else { "https" };
-    let full = if text.contains("://") { text.to_owned() } else { format!("{scheme}://{text}") };
+    let full = if text.contains("://") { text.to_owned() } else { format!("https://{text}") };
     let mut url = Url::parse(&full).map_err(|err| format!("{text:?} is no address of a host: {err}"))?;
     if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() {
         return Err(format!("{text:?} is no address of a host: it needs http or https, and a name"));
@@ -142,13 +156,16 @@ fn base(text: &str, override_path: bool) -> Result<Url, String> {
     Ok(url)
 }
 
-fn is_local(registry: &str) -> bool {
-    let host = registry.rsplit_once(':').map_or(registry, |(host, _)| host);
-    let host = host.split('/').next().unwrap_or_default().trim_matches(['[', ']']);
-    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+fn is_local(base: &Url) -> bool {
+    match base.host() {
+        Some(url::Host::Domain(name)) => name == "localhost",
+        Some(url::Host::Ipv4(ip)) => ip.is_loopback(),
+        Some(url::Host::Ipv6(ip)) => ip.is_loopback(),
+        None => false,
+    }
 }
 
-fn read(dir: &Path, own: Url) -> Result<Vec<Host>, HostsError> {
+fn read(dir: &Path, own: Host) -> Result<Vec<Host>, HostsError> {
     let path = dir.join(FILE);
     let text = match fs::read_to_string(&path) {
         Ok(text) => text,
@@ -162,29 +179,46 @@ fn read(dir: &Path, own: Url) -> Result<Vec<Host>, HostsError> {
         let hosts = hosts.as_table().ok_or_else(|| invalid("host is not a table".to_owned()))?;
         for (address, settings) in hosts {
             let settings = settings.as_table().ok_or_else(|| invalid(format!("host {address:?} is not a table")))?;
-            found.push(host(dir, address, settings, true).map_err(invalid)?);
+            let of_mirror = named(address, settings, true).and_then(|host| configure(dir, host, settings));
+            found.push(of_mirror.map_err(invalid)?);
         }
     }
     let server = match table.get("server") {
-        Some(server) => server.as_str().ok_or_else(|| invalid("server is not a text".to_owned()))?,
-        None => own.as_str(),
+        Some(server) => {
+            let server = server.as_str().ok_or_else(|| invalid("server is not a text".to_owned()))?;
+            named(server, &table, false).map_err(invalid)?
+        }
+        None => own,
     };
-    found.push(host(dir, server, &table, false).map_err(invalid)?);
+    found.push(configure(dir, server, &table).map_err(invalid)?);
+    warn_of_unknown(&path, &table);
     Ok(found)
 }
 
-fn host(dir: &Path, address: &str, settings: &Table, mirror: bool) -> Result<Host, String> {
-    const KNOWN: [&str; 9] =
-        ["server", "host", "capabilities", "ca", "client", "skip_verify", "header", "override_path", "dial_timeout"];
-    if let Some(unknown) = settings.keys().find(|key| !KNOWN.contains(&key.as_str())) {
-        return Err(format!("unknown setting {unknown:?}"));
+/// Other programs may know more settings; what says nothing here is no reason not to pull.
+fn warn_of_unknown(path: &Path, table: &Table) {
+    const KNOWN: [&str; 7] = ["capabilities", "ca", "client", "skip_verify", "header", "override_path", "dial_timeout"];
+    let hosts = table.get("host").and_then(Value::as_table).into_iter().flat_map(Table::values);
+    let of_hosts = hosts.filter_map(Value::as_table).flat_map(Table::keys);
+    let own = table.keys().filter(|key| !matches!(key.as_str(), "server" | "host"));
+    for unknown in of_hosts.chain(own).filter(|key| !KNOWN.contains(&key.as_str())) {
+        tracing::warn!(file = %path.display(), setting = unknown, "an unknown setting of a registry is passed over");
     }
-    let flag = |key: &str| match settings.get(key) {
-        None => Ok(false),
-        Some(value) => value.as_bool().ok_or_else(|| format!("{key} is neither true nor false")),
-    };
-    let mut host = Host::new(base(address, flag("override_path")?)?, mirror);
-    host.skip_verify = flag("skip_verify")?;
+}
+
+fn flag(settings: &Table, key: &str) -> Result<Option<bool>, String> {
+    let is_flag = |value: &Value| value.as_bool().ok_or_else(|| format!("{key} is neither true nor false"));
+    settings.get(key).map(is_flag).transpose()
+}
+
+/// The host at an address.
+fn named(address: &str, settings: &Table, mirror: bool) -> Result<Host, String> {
+    Ok(Host::new(base(address, flag(settings, "override_path")?.unwrap_or_default())?, mirror))
+}
+
+fn configure(dir: &Path, mut host: Host, settings: &Table) -> Result<Host, String> {
+    let skip_verify = flag(settings, "skip_verify")?;
+    host.skip_verify = skip_verify.unwrap_or(host.skip_verify);
     let named = settings.get("capabilities").map(|value| texts("capabilities", value)).transpose()?;
     if let Some(named) = named.filter(|named| !named.is_empty()) {
         host.capabilities = named.iter().map(|name| capability(name)).collect::<Result<_, _>>()?;
@@ -202,6 +236,12 @@ fn host(dir: &Path, address: &str, settings: &Table, mirror: bool) -> Result<Hos
         let timeout = timeout.as_str().and_then(|text| text.parse::<jiff::SignedDuration>().ok());
         let timeout = timeout.and_then(|timeout| Duration::try_from(timeout).ok());
         host.dial_timeout = Some(timeout.ok_or("dial_timeout is no length of time, such as \"5s\"")?);
+    }
+    let says_of_tls = skip_verify.is_some() || !host.ca.is_empty() || !host.client.is_empty();
+    if host.base.scheme() == "http" && says_of_tls && host.base.port().is_some() {
+        // Why say that of a host that does not speak TLS? It may, and is asked first.
+        let _ = host.base.set_scheme("https");
+        host.falls_back = true;
     }
     Ok(host)
 }
@@ -255,8 +295,8 @@ fn header_map(value: &Value) -> Result<HeaderMap, String> {
 }
 
 /// Certificates that lie in a directory without a file of settings.
-fn certificates(dir: &Path, own: Url) -> Result<Vec<Host>, HostsError> {
-    let mut host = Host::new(own, false);
+fn certificates(dir: &Path, own: Host) -> Result<Vec<Host>, HostsError> {
+    let mut host = own;
     let failed = |source| HostsError::Read { path: dir.to_owned(), source };
     let mut files: Vec<PathBuf> = Vec::new();
     for entry in fs::read_dir(dir).map_err(failed)? {
@@ -306,9 +346,14 @@ mod tests {
         check(&[], "docker.io", &[("https://registry-1.docker.io/v2", "prw")]);
         check(&[], "10.0.0.1:5000", &[("https://10.0.0.1:5000/v2", "prw")]);
         check(&[], "localhost.example.org", &[("https://localhost.example.org/v2", "prw")]);
-        for local in ["localhost", "localhost:5000", "127.0.0.1:5000", "[::1]:5000"] {
-            check(&[], local, &[(&format!("http://{local}/v2"), "prw")]);
+        for (local, falls_back) in
+            [("localhost", false), ("localhost:5000", true), ("127.0.0.1:5000", true), ("[::1]:5000", true)]
+        {
+            let found = check(&[], local, &[(&format!("https://{local}/v2"), "prw")]);
+            assert_eq!((found[0].skip_verify, found[0].falls_back), (true, falls_back), "{local}");
         }
+        let found = check(&[], "localhost:80", &[("http://localhost/v2", "prw")]);
+        assert!(!found[0].skip_verify && !found[0].falls_back);
     }
 
     #[test]
@@ -329,13 +374,14 @@ mod tests {
         "#;
         let expected = [
             ("https://z.example/v2", "p"),
-            ("http://a.example:5000/proxy/v2", "pr"),
+            ("https://a.example:5000/proxy/v2", "pr"),
             ("https://b.example/root", "prw"),
             ("https://r.example/v2", "prw"),
         ];
         let found = check(&[("r.io_5000_/hosts.toml", text), ("_default/hosts.toml", "")], "r.io:5000", &expected);
         assert_eq!(found.iter().map(|host| host.mirror).collect::<Vec<_>>(), [true, true, true, false]);
         assert!(found[1].skip_verify && !found[0].skip_verify);
+        assert_eq!(found.iter().map(|host| host.falls_back).collect::<Vec<_>>(), [false, true, false, false]);
         assert_eq!((found[1].headers.len(), found[1].dial_timeout), (3, Some(Duration::from_secs(3))));
         assert_eq!(found[1].name(), "a.example:5000");
     }
@@ -356,18 +402,17 @@ mod tests {
     }
 
     #[test]
+    fn settings_of_other_programs_are_passed_over() {
+        let text = "later = 1\n[host.\"https://m.example\"]\nrewrite = {a = \"b\"}\n";
+        check(&[("r.io/hosts.toml", text)], "r.io", &[("https://m.example/v2", "prw"), ("https://r.io/v2", "prw")]);
+    }
+
+    #[test]
     fn what_is_not_understood_is_refused() {
         let dir = tempfile::tempdir().expect("a temporary directory");
         fs::create_dir(dir.path().join("r.io")).expect("made");
-        for wrong in [
-            "x",
-            "server = 1",
-            "capabilites = []",
-            "capabilities = [\"fly\"]",
-            "[host]\na = 1",
-            "ca = 1",
-            "server = \"ftp://x\"",
-        ] {
+        for wrong in ["x", "server = 1", "capabilities = [\"fly\"]", "[host]\na = 1", "ca = 1", "server = \"ftp://x\""]
+        {
             fs::write(dir.path().join("r.io/hosts.toml"), wrong).expect("written");
             let err = hosts(dir.path(), "r.io").expect_err(wrong);
             assert!(err.to_string().contains("r.io/hosts.toml"), "{err}");

@@ -1,7 +1,10 @@
 //! HTTP to one host: TLS as its settings say, patience with what passes by itself.
 
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use base::Env;
@@ -90,6 +93,23 @@ pub(super) struct Transport {
     client: Client,
     pace: Pace,
     env: Env,
+    fallback: Option<Arc<Fallback>>,
+}
+
+/// A host that may not speak TLS.
+#[derive(Debug)]
+struct Fallback {
+    base: Url,
+    /// Whether it has shown that it does not.
+    is_plain: AtomicBool,
+}
+
+impl Fallback {
+    /// Whether an address is of this host, and not one that it sends to.
+    fn has(&self, url: &Url) -> bool {
+        url.scheme() == "https"
+            && (url.host(), url.port_or_known_default()) == (self.base.host(), self.base.port_or_known_default())
+    }
 }
 
 impl Transport {
@@ -112,7 +132,8 @@ impl Transport {
             builder = builder.identity(Identity::from_pem(&pem).map_err(|err| invalid(certificate, &err))?);
         }
         let client = builder.build().map_err(|err| RequestError::Client(error_chain(&err)))?;
-        Ok(Self { client, pace: patience.pace, env })
+        let fallback = host.falls_back.then(|| Fallback { base: host.base.clone(), is_plain: AtomicBool::default() });
+        Ok(Self { client, pace: patience.pace, env, fallback: fallback.map(Arc::new) })
     }
 
     /// A request to be filled and given to [`Transport::send`].
@@ -126,7 +147,7 @@ impl Transport {
         for _ in 0..RETRIES {
             // A body that is a stream can be sent only once.
             let Some(again) = request.try_clone() else { break };
-            let answer = again.send().await.map_err(|err| failed(&err))?;
+            let answer = self.send_once(again).await?;
             let asked = match (passes(answer.status()), retry_after(&answer)) {
                 (false, _) => return Ok(answer),
                 (true, Some(asked)) if asked > LONGEST_WAIT => return Ok(answer),
@@ -136,7 +157,26 @@ impl Transport {
             self.env.sleep(asked.unwrap_or(self.env.random().jitter(wait, 0.5))).await;
             wait *= 2;
         }
-        request.send().await.map_err(|err| failed(&err))
+        self.send_once(request).await
+    }
+
+    async fn send_once(&self, request: RequestBuilder) -> Result<Response, RequestError> {
+        let mut request = request.build().map_err(|err| failed(&err))?;
+        let Some(fallback) = self.fallback.as_ref().filter(|fallback| fallback.has(request.url())) else {
+            return self.client.execute(request).await.map_err(|err| failed(&err));
+        };
+        if !fallback.is_plain.load(Ordering::Relaxed) {
+            let again = request.try_clone();
+            match (self.client.execute(request).await, again) {
+                (Err(err), Some(again)) if speaks_no_tls(&err) => request = again,
+                (answer, _) => return answer.map_err(|err| failed(&err)),
+            }
+            tracing::info!(host = %fallback.base, "a registry does not speak TLS, and is spoken to without");
+            fallback.is_plain.store(true, Ordering::Relaxed);
+        }
+        // Between these two schemes an address can always be changed.
+        let _ = request.url_mut().set_scheme("http");
+        self.client.execute(request).await.map_err(|err| failed(&err))
     }
 
     /// An answer whose body is taken piece by piece.
@@ -156,6 +196,25 @@ impl Transport {
         }
         Ok(body.freeze())
     }
+}
+
+/// Whether a connection failed because the other side did not answer a greeting of TLS with one of its own.
+fn speaks_no_tls(err: &reqwest::Error) -> bool {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(err);
+    while let Some(this) = cause {
+        if matches!(this.downcast_ref(), Some(rustls::Error::InvalidMessage(_))) {
+            return err.is_connect();
+        }
+        cause = match this.downcast_ref::<io::Error>() {
+            Some(io) if matches!(io.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset) => {
+                return err.is_connect();
+            }
+            // What it wraps is not what it names as its source, but itself in other words.
+            Some(io) => io.get_ref().map(|inner| inner as _),
+            None => this.source(),
+        };
+    }
+    false
 }
 
 /// Whether an answer may be another one in a while.
