@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use tempfile::NamedTempFile;
 
+use super::growth::{Follower, Growth};
 use super::{Algorithm, Digest, Hasher};
 use crate::disk::{self, DiskError};
 
@@ -55,6 +56,7 @@ pub(crate) struct Incoming {
     file: File,
     hasher: Hasher,
     size: u64,
+    growth: Growth,
 }
 
 impl Incoming {
@@ -68,7 +70,13 @@ impl Incoming {
         self.file.write_all(piece).map_err(DiskError::io("write", &self.path))?;
         self.hasher.update(piece);
         self.size += piece.len() as u64;
+        self.growth.reached(self.size);
         Ok(())
+    }
+
+    /// Reads it while it comes. The end is that of what was accepted.
+    pub(crate) fn follow(&self) -> Follower {
+        self.growth.follow()
     }
 }
 
@@ -112,12 +120,13 @@ impl ContentStore {
         let mut file = file.map_err(DiskError::io("open", &path))?;
         let mut hasher = digest.algorithm().hasher();
         let size = io::copy(&mut file, &mut hasher).map_err(DiskError::io("read", &path))?;
-        Ok(Incoming { path, file, hasher, size })
+        let growth = Growth::new(file.try_clone().map_err(DiskError::io("open", &path))?, size);
+        Ok(Incoming { path, file, hasher, size, growth })
     }
 
     /// Gives a blob that has come whole its name. Blocks.
     pub(crate) fn accept(&self, incoming: Incoming, expected: &Digest) -> Result<(), ContentError> {
-        let Incoming { path, file, hasher, .. } = incoming;
+        let Incoming { path, file, hasher, growth, .. } = incoming;
         let actual = hasher.finish();
         if actual != *expected {
             disk::remove_file(&path)?;
@@ -126,7 +135,9 @@ impl ContentStore {
         file.sync_all().map_err(DiskError::io("sync", &path))?;
         let whole = self.path(expected);
         fs::rename(&path, &whole).map_err(DiskError::io("rename to", &whole))?;
-        Ok(disk::sync_parent(&whole)?)
+        disk::sync_parent(&whole)?;
+        growth.finish();
+        Ok(())
     }
 
     /// Gives up what has come of a blob.

@@ -8,6 +8,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::content::{ContentError, Incoming};
+use super::growth::Follower;
 use super::progress::Progress;
 use super::registry::{Registry, RegistryError};
 use super::{ContentStore, Digest};
@@ -47,7 +48,6 @@ pub(crate) enum FetchError {
 }
 
 /// A blob to fetch.
-#[derive(Debug)]
 pub(crate) struct Wanted<'a> {
     /// Its name.
     pub digest: &'a Digest,
@@ -55,6 +55,8 @@ pub(crate) struct Wanted<'a> {
     pub size: Option<u64>,
     /// The most that it may have.
     pub limit: u64,
+    /// Told how to read it while it comes, each time that it begins to.
+    pub begun: &'a (dyn Fn(Follower) + Sync),
 }
 
 /// Fetches a blob into `content`. The caller sees to it that nobody else fetches the same one.
@@ -69,6 +71,7 @@ pub(crate) async fn fetch(
     loop {
         let begun = begin(content, digest).await?;
         let resumed = begun.size() > 0;
+        (wanted.begun)(begun.follow());
         let received = receive(registry, begun, &wanted, progress, env).await;
         if matches!(received, Err(FetchError::Content(ContentError::Disk(_)))) {
             // What the disk had no room for must not keep it full. What cannot be removed is told by what follows.

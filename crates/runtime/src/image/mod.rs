@@ -9,6 +9,7 @@ mod content;
 mod digest;
 mod export;
 mod fetch;
+mod growth;
 mod import;
 mod manifest;
 mod platform;

@@ -1,24 +1,22 @@
-//! Pulling images from registries: manifests, then blobs to the disk, each layer unpacked as soon as it can be.
+//! Pulling images from registries: manifests, then blobs to the disk, each layer unpacked while it comes.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use base::Env;
-use futures::{StreamExt, TryStreamExt, stream};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::Semaphore;
 
 use super::content::ContentError;
 use super::fetch::{FetchError, Wanted, fetch};
+use super::growth::Follower;
 use super::manifest::{self, MAX_DEPTH, ManifestError, Parsed};
 use super::progress::Progress;
 use super::registry::{Registry, RegistryError, Settings};
-use super::store::{ImageLayer, NewImage};
+use super::store::NewImage;
 use super::{Digest, Image, ImageEvent, ImageStore, ImageStoreError, Reference};
 use crate::engine::Locks;
-use crate::layer::LayerId;
 
-/// Blobs that are fetched at the same time for one image.
-const PARALLEL_BLOBS: usize = 3;
+mod layers;
 
 /// Blobs that are fetched at the same time from one registry. One that is slow, or does not answer at all, takes no
 /// others' turns.
@@ -146,9 +144,7 @@ impl Puller {
         progress.tell(|| ImageEvent::Resolved { digest: top.to_string() });
         let new = manifest::read(self.store.content(), &manifest).map_err(|source| pull.manifest_error(source))?;
         let diff_ids = pull.config(&new).await?;
-        let (sender, layers) = mpsc::channel(new.layers.len().max(1));
-        let (fetched, unpacked) = tokio::join!(pull.layers(&new.layers, sender), pull.unpack(&diff_ids, layers));
-        unpacked.and(fetched)?;
+        pull.layers(&new.layers, &diff_ids).await?;
         let new = NewImage { references: vec![reference.clone()], digest: Some(top), ..new };
         let (store, now) = (self.store.clone(), self.env.now());
         let added = pull.blocking(move || store.add(new, now)).await?;
@@ -198,63 +194,23 @@ impl Pull<'_> {
 
     /// Fetches the configuration: the digests of the plain layers.
     async fn config(&self, image: &NewImage) -> Result<Vec<Digest>, PullError> {
-        self.blob(&image.config, None).await?;
+        self.blob(&image.config, None, &|_| {}).await?;
         match self.store().diff_ids(image) {
             Err(err) if err.is_damage() => {
-                self.blob(&image.config, None).await?;
+                self.blob(&image.config, None, &|_| {}).await?;
                 self.store().diff_ids(image).map_err(|source| self.store_error(source))
             }
             other => other.map_err(|source| self.store_error(source)),
         }
     }
 
-    /// Fetches layers, several at a time, and says in their order which are here.
-    async fn layers(&self, layers: &[ImageLayer], done: mpsc::Sender<ImageLayer>) -> Result<(), PullError> {
-        let fetches = stream::iter(layers.to_vec()).map(|layer| self.layer(layer));
-        let done = &done;
-        // Where nobody unpacks any more, that has failed, and says so itself.
-        let aborted = |_| PullError::Aborted { reference: self.reference.to_string() };
-        let tell = |layer| async move { done.send(layer).await.map_err(aborted) };
-        fetches.buffered(PARALLEL_BLOBS).try_for_each(tell).await
-    }
-
-    async fn layer(&self, layer: ImageLayer) -> Result<ImageLayer, PullError> {
-        self.blob(&layer.blob, Some(layer.size)).await?;
-        Ok(layer)
-    }
-
-    /// Unpacks layers as they come.
-    async fn unpack(&self, diff_ids: &[Digest], mut layers: mpsc::Receiver<ImageLayer>) -> Result<(), PullError> {
-        let mut below = Vec::new();
-        for diff_id in diff_ids {
-            // A fetch that failed is told by who fetches.
-            let Some(layer) = layers.recv().await else { return Ok(()) };
-            let unpacked = match self.unpack_one(&below, &layer, diff_id).await? {
-                // What was here of it was damaged and is gone.
-                Err(err) if err.is_damage() => {
-                    self.blob(&layer.blob, Some(layer.size)).await?;
-                    self.unpack_one(&below, &layer, diff_id).await?
-                }
-                other => other,
-            };
-            below.push(unpacked.map_err(|source| self.store_error(source))?);
-            self.progress.tell(|| ImageEvent::Unpacked { digest: layer.blob.to_string() });
-        }
-        Ok(())
-    }
-
-    async fn unpack_one(
+    /// Sees to it that a blob is here. `begun` is told how to read it while it comes, each time that it begins to.
+    async fn blob(
         &self,
-        below: &[LayerId],
-        layer: &ImageLayer,
-        diff_id: &Digest,
-    ) -> Result<Result<LayerId, ImageStoreError>, PullError> {
-        let (store, below, layer, diff_id) = (self.store().clone(), below.to_vec(), layer.clone(), diff_id.clone());
-        self.blocking(move || store.unpack(&below, &layer, &diff_id)).await
-    }
-
-    /// Sees to it that a blob is here.
-    async fn blob(&self, digest: &Digest, size: Option<u64>) -> Result<(), PullError> {
+        digest: &Digest,
+        size: Option<u64>,
+        begun: &(dyn Fn(Follower) + Sync),
+    ) -> Result<(), PullError> {
         let _alone = self.puller.blobs.lock(digest.to_string()).await;
         if self.store().content().contains(digest) {
             self.progress.tell(|| ImageEvent::Exists { digest: digest.to_string() });
@@ -263,7 +219,7 @@ impl Pull<'_> {
         // The semaphore is never closed.
         let _turn = self.turns.acquire().await;
         tracing::debug!(image = %self.reference, %digest, size, "fetching a blob");
-        let wanted = Wanted { digest, size, limit: size.unwrap_or(MAX_CONFIG) };
+        let wanted = Wanted { digest, size, limit: size.unwrap_or(MAX_CONFIG), begun };
         let fetched = fetch(&self.registry, self.store().content(), wanted, self.progress, &self.puller.env).await;
         fetched.map_err(|source| PullError::Blob {
             reference: self.reference.to_string(),

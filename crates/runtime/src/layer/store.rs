@@ -30,6 +30,14 @@ const USAGE: &str = "usage.json";
 #[serde(transparent)]
 pub(crate) struct LayerId(String);
 
+impl LayerId {
+    /// Of the layer with this plain content on top of others, lowest first.
+    fn new(lower: &[Self], diff_id: &Digest) -> Self {
+        let chain = lower.last().map_or_else(String::new, |last| format!("{} ", last.0));
+        Self(Digest::of(format!("{chain}{diff_id}").as_bytes()).hex()[..ID_DIGITS].to_owned())
+    }
+}
+
 /// The unpacked layers under one directory.
 #[derive(Clone, Debug)]
 pub(crate) struct LayerStore {
@@ -59,13 +67,42 @@ impl LayerStore {
     ///
     /// Does nothing if that was done before. Blocks.
     pub(crate) fn unpack(&self, lower: &[LayerId], diff_id: &Digest, blob: File) -> Result<LayerId, ApplyError> {
-        let chain = lower.last().map_or_else(String::new, |last| format!("{} ", last.0));
-        let id = LayerId(Digest::of(format!("{chain}{diff_id}").as_bytes()).hex()[..ID_DIGITS].to_owned());
-        let done = self.dir.join(&id.0);
+        let id = LayerId::new(lower, diff_id);
         if self.root(&id).is_dir() {
             self.clear_doubt(&id, &blob)?;
             return Ok(id);
         }
+        let packed = blob.metadata().map_err(ApplyError::Source)?.len();
+        self.unpack_from(lower, diff_id, blob, packed)?;
+        Ok(id)
+    }
+
+    /// The same with an archive that comes while it is read, of `packed` bytes in all. `None` if it can be told only when
+    /// the archive is whole. The layer is seen when the archive has come to its end. Blocks.
+    pub(crate) fn unpack_growing(
+        &self,
+        lower: &[LayerId],
+        diff_id: &Digest,
+        blob: impl Read + Send + 'static,
+        packed: u64,
+    ) -> Result<Option<LayerId>, ApplyError> {
+        let id = LayerId::new(lower, diff_id);
+        if self.root(&id).is_dir() {
+            return Ok((!self.doubted(&id).exists()).then_some(id));
+        }
+        self.unpack_from(lower, diff_id, blob, packed)?;
+        Ok(Some(id))
+    }
+
+    fn unpack_from(
+        &self,
+        lower: &[LayerId],
+        diff_id: &Digest,
+        blob: impl Read + Send + 'static,
+        packed: u64,
+    ) -> Result<(), ApplyError> {
+        let id = LayerId::new(lower, diff_id);
+        let done = self.dir.join(&id.0);
         // Something may be left of one that was damaged.
         disk::remove_dir(&done)?;
         // Two pulls may bring the same layer at the same time; the one that is done first wins.
@@ -74,7 +111,6 @@ impl LayerStore {
         fs::create_dir(&upper).map_err(DiskError::io("create", &upper))?;
         fs::set_permissions(&upper, std::os::unix::fs::PermissionsExt::from_mode(0o755))
             .map_err(DiskError::io("change", &upper))?;
-        let packed = blob.metadata().map_err(ApplyError::Source)?.len();
         let plain = Decompressed::new(blob).and_then(Ahead::new).map_err(ApplyError::Source)?;
         let plain = Hashed { source: plain, hasher: diff_id.algorithm().hasher() };
         let mut plain = Bounded::new(plain, packed, &self.dir);
@@ -85,8 +121,7 @@ impl LayerStore {
         if actual != *diff_id {
             return Err(ApplyError::DiffId(format!("content has digest {actual}, expected {diff_id}")));
         }
-        self.publish(new, &done)?;
-        Ok(id)
+        self.publish(new, &done)
     }
 
     fn apply(

@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use serde_json::json;
 
+use super::layers::PARALLEL_BLOBS;
 use super::*;
+use crate::disk;
 use crate::image::registry::fake::{Door, FakeRegistry, Fault, Stored, digest, layer};
 use crate::image::registry::{MANIFEST_TYPES, Pace, Patience};
 use crate::image::{Algorithm, Health, export, import};
@@ -234,6 +236,58 @@ async fn a_part_is_gone_on_with_after_a_kill_and_a_bad_one_is_not_trusted() {
             bench.registry.seen(&stored.layers[0])[before..].iter().map(|seen| seen.range.clone()).collect();
         assert_eq!(seen, ranges);
     }
+}
+
+#[tokio::test]
+async fn a_layer_is_unpacked_while_it_comes_and_seen_when_it_is_whole() {
+    if !is_root() {
+        return;
+    }
+    let mut bench = Bench::start().await;
+    // How long the second half takes to come.
+    let patience = Patience { silence: Duration::from_secs(2), ..Patience::default() };
+    (bench.store, bench.puller) = Bench::open(bench.dir.path(), patience);
+    let filler = vec![7; 400_000];
+    let upper = layer(&[("first", b"1"), ("filler", &filler), ("last", b"2")]);
+    let stored = bench.put(&[large(1), upper]);
+    bench.registry.fail(&stored.layers[1], Fault::Stall(350_000));
+    let layers = bench.dir.path().join("data/layers");
+    let unpacking = |name: &str| {
+        let dirs = fs::read_dir(&layers).into_iter().flatten().flatten().map(|entry| entry.path());
+        dirs.filter(|dir| dir.to_string_lossy().ends_with(".new")).any(|dir| dir.join("fs").join(name).exists())
+    };
+    let mut pull = pin!(bench.pull());
+    let mut ticks = tokio::time::interval(Duration::from_millis(10));
+    while !unpacking("first") {
+        tokio::select! {
+            pulled = &mut pull => panic!("nothing was unpacked before all had come: {:?}", pulled.map(|image| image.id.clone())),
+            _ = ticks.tick() => {}
+        }
+    }
+    assert_eq!(bench.registry.seen(&stored.layers[1]).len(), 1, "the rest has not come");
+    assert!(!unpacking("last"));
+    let done = disk::list_dirs(&layers).expect("listed").into_iter().filter(|name| !name.ends_with(".new")).count();
+    assert_eq!(done, 1, "the lower layer alone is there");
+    let image = pull.await.expect("pulled");
+    bench.is_whole(&image, &stored);
+    assert!(bench.store.layers().root(&image.unpacked[1]).join("last").exists());
+    assert_eq!(disk::list_dirs(&layers).expect("listed").len(), 2);
+}
+
+#[tokio::test]
+async fn a_layer_that_came_wrong_is_nowhere() {
+    if !is_root() {
+        return;
+    }
+    let bench = Bench::start().await;
+    let stored = bench.put(&[large(1)]);
+    bench.registry.fail(&stored.layers[0], Fault::Wrong);
+    let err = bench.pull().await.expect_err("it is another content");
+    assert!(matches!(err, PullError::Blob { source: FetchError::Content(ContentError::Mismatch { .. }), .. }), "{err}");
+    let listed = |dir: &str| disk::list_dirs(&bench.dir.path().join("data").join(dir)).expect("listed");
+    assert_eq!(listed("layers"), Vec::<String>::new());
+    let image = bench.pull().await.expect("pulled");
+    bench.is_whole(&image, &stored);
 }
 
 #[tokio::test]
