@@ -1,11 +1,12 @@
 //! How fast an image of one gzipped layer becomes a root to start containers from: `cargo bench -p skiff-runtime`.
 //!
-//! Runs as root. The time is that of the whole import: receiving, hashing, storing, unpacking, making durable. The peer
-//! is GNU tar, which unpacks the same layer and syncs the disk, without any of the rest.
+//! Runs as root. The time is that of the whole import: receiving, hashing, storing, unpacking, making durable. The peers
+//! are containerd, which imports the same archive, where the machine has it, and GNU tar, which unpacks the same layer and
+//! syncs the disk, without any of the rest.
 
 use std::error::Error;
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -114,6 +115,69 @@ async fn import(dir: &Path, archive: &[u8]) -> Outcome<Duration> {
     Ok(took)
 }
 
+/// A containerd of its own for the images alone.
+struct Containerd {
+    process: Child,
+    socket: PathBuf,
+}
+
+impl Containerd {
+    fn start(dir: &Path) -> Outcome<Self> {
+        let socket = dir.join("containerd.sock");
+        let config = dir.join("containerd.toml");
+        let (root, state) = (dir.join("containerd-data"), dir.join("containerd-run"));
+        let text = format!(
+            "version = 2\nroot = {root:?}\nstate = {state:?}\ndisabled_plugins = [\"io.containerd.grpc.v1.cri\"]\n\
+             [grpc]\naddress = {socket:?}\n"
+        );
+        std::fs::write(&config, text)?;
+        let mut command = Command::new("containerd");
+        command.arg("--config").arg(&config).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let started = Self { process: command.spawn()?, socket };
+        let began = Instant::now();
+        while !started.ctr(&["version"])? {
+            if began.elapsed() > PATIENCE {
+                return Err("containerd does not start".into());
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Ok(started)
+    }
+
+    fn ctr(&self, args: &[&str]) -> Outcome<bool> {
+        let mut command = Command::new("ctr");
+        command.arg("--address").arg(&self.socket).args(args).stdout(Stdio::null()).stderr(Stdio::null());
+        Ok(command.status()?.success())
+    }
+}
+
+impl Drop for Containerd {
+    fn drop(&mut self) {
+        // Gone or not, it is reaped.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// How long containerd takes for the same archive; `None` where there is none.
+fn containerd(dir: &Path, archive: &[u8]) -> Outcome<Option<Duration>> {
+    if !Path::new("/usr/bin/containerd").exists() || !Path::new("/usr/bin/ctr").exists() {
+        return Ok(None);
+    }
+    let file = dir.join("image.tar");
+    std::fs::write(&file, archive)?;
+    let containerd = Containerd::start(dir)?;
+    let began = Instant::now();
+    let imported = containerd.ctr(&["images", "import", &file.display().to_string()])?;
+    // It leaves the files to the page cache; ours are on the disk when the call returns.
+    let synced = Command::new("sync").arg("-f").arg(dir).status()?;
+    let took = began.elapsed();
+    if !imported || !synced.success() {
+        return Err("ctr images import failed".into());
+    }
+    Ok(Some(took))
+}
+
 fn tar(dir: &Path, packed: &[u8]) -> Outcome<Duration> {
     let (file, root) = (dir.join("layer.tar.gz"), dir.join("root"));
     std::fs::write(&file, packed)?;
@@ -136,15 +200,22 @@ fn main() -> Outcome<()> {
     let packed = packed.finish()?;
     let archive = image(&plain, &packed)?;
     let threads = tokio::runtime::Runtime::new()?;
-    let (mut ours, mut peer) = (Duration::MAX, Duration::MAX);
+    let (mut ours, mut of_tar, mut of_containerd) = (Duration::MAX, Duration::MAX, None::<Duration>);
     for _ in 0..TIMES {
         let dir = tempfile::tempdir()?;
         ours = ours.min(threads.block_on(import(dir.path(), &archive))?);
-        peer = peer.min(tar(dir.path(), &packed)?);
+        of_tar = of_tar.min(tar(dir.path(), &packed)?);
+        of_containerd = of_containerd.into_iter().chain(containerd(dir.path(), &archive)?).min();
     }
     let megabytes = plain.len() as f64 / 1e6;
     let speed = |took: Duration| megabytes / took.as_secs_f64();
     println!("a layer of {megabytes:.0} MB, {:.0} MB gzipped, {FILES} files", packed.len() as f64 / 1e6);
-    println!("bench: node.image-unpack {:.0} MB/s {:.2} vs tar -xzf", speed(ours), speed(ours) / speed(peer));
+    println!("bench: node.image-unpack {:.0} MB/s {:.2} vs tar -xzf", speed(ours), speed(ours) / speed(of_tar));
+    match of_containerd.map(speed) {
+        Some(peer) => {
+            println!("bench: node.image-import {:.0} MB/s {:.2} vs containerd", speed(ours), speed(ours) / peer)
+        }
+        None => println!("SKIPPED: no containerd and ctr"),
+    }
     Ok(())
 }
