@@ -11,6 +11,7 @@ use cri::{
 };
 
 use super::errors::{no_container, no_sandbox};
+use super::sense::{check_container, check_sandbox};
 use crate::cgroup::Cgroup;
 use crate::container::{self, Container, ContainerState, labels_match};
 use crate::disk;
@@ -28,6 +29,8 @@ pub(super) async fn create_container(
     let id = &request.pod_sandbox_id;
     let sandbox = engine.sandbox(id).ok_or_else(|| no_sandbox(id))?;
     let (worker, config) = (engine.clone(), request.config.unwrap_or_default());
+    check_container(&config)?;
+    request.sandbox_config.as_ref().map(check_sandbox).transpose()?;
     let image = config.image.as_ref().and_then(|spec| engine.images.find(&spec.image));
     let create = async move { container::create(&worker, &sandbox, config, request.sandbox_config).await };
     let created = engine.detached("create a container", create).await?;

@@ -9,7 +9,7 @@ use crate::disk::DiskError;
 use crate::engine::ShuttingDown;
 use crate::image::{ImageStoreError, ManifestError, PullError};
 use crate::sandbox::{RemoveSandboxError, RunSandboxError, StopSandboxError};
-use crate::spec::{MountError, SpecError};
+use crate::spec::{MountError, SpecError, UserError};
 use base::error_chain;
 
 /// There is no such container.
@@ -66,7 +66,10 @@ impl From<CreateError> for Status {
             | CreateError::Cdi(CdiError::Name { .. })
             | CreateError::Prepare(PrepareError::WritableImage(_))
             | CreateError::Spec(
-                SpecError::NoCommand | SpecError::Mount(MountError::RecursiveReadOnly { .. }) | SpecError::Seccomp(_),
+                SpecError::NoCommand
+                | SpecError::Mount(MountError::RecursiveReadOnly { .. })
+                | SpecError::Seccomp(_)
+                | SpecError::User(UserError::Range(_)),
             ) => Self::invalid_argument(text),
             CreateError::NoImage(_) => Self::not_found(text),
             CreateError::SandboxNotReady(_) | CreateError::NoTarget(_) => Self::failed_precondition(text),

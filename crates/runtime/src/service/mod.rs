@@ -9,6 +9,7 @@ mod image;
 mod metrics;
 mod node;
 mod sandbox;
+mod sense;
 mod stats;
 
 use std::sync::Arc;

@@ -11,6 +11,7 @@ use cri::{
 };
 
 use super::errors::no_sandbox;
+use super::sense::check_sandbox;
 use crate::container::{Container, labels_match};
 use crate::engine::Engine;
 use crate::sandbox::{self, Sandbox, SandboxRecord, metadata};
@@ -25,6 +26,7 @@ pub(super) async fn run_pod_sandbox(
         return Err(Status::invalid_argument(format!("no runtime for {handler:?} is configured")));
     }
     let (worker, config) = (engine.clone(), request.config.unwrap_or_default());
+    check_sandbox(&config)?;
     let run = async move { sandbox::run(&worker, config, handler).await };
     let id = engine.detached("run a sandbox", run).await??;
     Ok(RunPodSandboxResponse { pod_sandbox_id: id.to_string() })

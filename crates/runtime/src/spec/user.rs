@@ -135,6 +135,10 @@ fn resolve_in(
             unique.push(group);
         }
     }
+    // What the kernel takes for no user at all.
+    if [uid, gid].iter().chain(&unique).any(|number| *number == u32::MAX) {
+        return Err(UserError::Range(u32::MAX.into()));
+    }
     Ok(ResolvedUser { uid, gid, groups: unique })
 }
 

@@ -9,6 +9,7 @@ mod handlers;
 mod images;
 mod mounts;
 mod pods;
+mod refusals;
 mod registry;
 mod restart;
 mod sparse;
