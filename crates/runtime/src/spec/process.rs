@@ -1,5 +1,7 @@
 //! The process: arguments, environment, user, capabilities.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::fs::File;
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
@@ -80,11 +82,16 @@ fn args(command: &[String], args: &[String], entrypoint: &[String], cmd: &[Strin
 /// One entry a name, the last value given, in the order of the first.
 fn merge_env(entries: impl Iterator<Item = String>) -> Vec<String> {
     let mut merged: Vec<String> = Vec::new();
-    let name = |entry: &str| entry.split('=').next().unwrap_or_default().to_owned();
+    // A pod has seven variables for each service of its namespace, of which there may be thousands.
+    let mut places: HashMap<String, usize> = HashMap::new();
     for entry in entries {
-        match merged.iter_mut().find(|known| name(known) == name(&entry)) {
-            Some(known) => *known = entry,
-            None => merged.push(entry),
+        let name = entry.split('=').next().unwrap_or_default().to_owned();
+        match places.entry(name) {
+            Entry::Occupied(place) => merged[*place.get()] = entry,
+            Entry::Vacant(place) => {
+                place.insert(merged.len());
+                merged.push(entry);
+            }
         }
     }
     merged
@@ -133,5 +140,7 @@ mod tests {
     fn the_last_value_of_a_variable_counts() {
         let merged = merge_env(strings(&["A=1", "B=2", "A=3", "C"]).into_iter());
         assert_eq!(merged, strings(&["A=3", "B=2", "C"]));
+        let many = |value: &str| (0..1000).map(|number| format!("N{number}={value}")).collect::<Vec<_>>();
+        assert_eq!(merge_env(many("old").into_iter().chain(many("new"))), many("new"));
     }
 }

@@ -1,5 +1,6 @@
 //! Who a container runs as: numbers, or names that the image's own files explain.
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
@@ -129,12 +130,8 @@ fn resolve_in(
     for group in &context.supplemental_groups {
         all.push(number(*group)?);
     }
-    let mut unique: Vec<u32> = Vec::new();
-    for group in all {
-        if !unique.contains(&group) {
-            unique.push(group);
-        }
-    }
+    let mut seen = HashSet::new();
+    let unique: Vec<u32> = all.into_iter().filter(|group| seen.insert(*group)).collect();
     // What the kernel takes for no user at all.
     if [uid, gid].iter().chain(&unique).any(|number| *number == u32::MAX) {
         return Err(UserError::Range(u32::MAX.into()));
