@@ -38,7 +38,7 @@ pub(crate) use remove::{RemoveError, remove};
 pub(crate) use shim::{Attached, ShimError, attach, reopen_log};
 pub(crate) use signal::name as signal_name;
 pub(crate) use start::{StartError, start};
-pub(crate) use stop::{StopError, stop};
+pub(crate) use stop::{StopError, stop, stop_alone};
 
 /// Where a container's things are.
 #[derive(Clone, Debug)]

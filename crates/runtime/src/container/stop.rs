@@ -23,6 +23,14 @@ pub(crate) enum StopError {
     Stuck(String),
 }
 
+/// [`stop`], after a start or a removal that is under way: what is being started runs in a moment.
+pub(crate) async fn stop_alone(engine: &Engine, container: &Arc<Container>, timeout: i64) -> Result<(), StopError> {
+    if container.state() == ContainerState::Created {
+        drop(container.operation.lock().await);
+    }
+    stop(engine, container, timeout).await
+}
+
 /// Stops a container with `timeout` seconds of grace; one that does not run is fine.
 pub(crate) async fn stop(engine: &Engine, container: &Arc<Container>, timeout: i64) -> Result<(), StopError> {
     if !is_running(container) {

@@ -62,7 +62,7 @@ pub(super) async fn stop_container(
 ) -> Result<StopContainerResponse, Status> {
     // What is unknown is stopped.
     if let Some(container) = engine.container(&request.container_id) {
-        container::stop(engine, &container, request.timeout).await?;
+        container::stop_alone(engine, &container, request.timeout).await?;
     }
     Ok(StopContainerResponse {})
 }

@@ -141,6 +141,26 @@ async fn a_start_that_was_broken_off_leaves_nothing_behind_a_restart() {
     }
 }
 
+#[tokio::test]
+async fn who_stops_a_container_that_is_being_started_waits_for_that() {
+    skip_without_privileges!();
+    if installed("runc").is_none() {
+        return;
+    }
+    let gate = Gate::new(BEFORE);
+    let (mut host, id, starting) = gate.begin("exec sleep 1000").await;
+    let (mut runtime, container_id) = (host.runtime.clone(), id.clone());
+    let stopping = tokio::spawn(async move {
+        runtime.stop_container(cri::StopContainerRequest { container_id, timeout: 0 }).await.map(drop)
+    });
+    // Whichever of both is first, by this answer the other is likely to have been taken up.
+    host.status(&id).await;
+    gate.make("open");
+    starting.await.expect("it ends").expect("started");
+    stopping.await.expect("it ends").expect("stopped");
+    assert_eq!(host.status(&id).await.state(), ContainerState::ContainerExited);
+}
+
 /// The cgroups of a container, and what an OCI runtime keeps of it.
 fn left(host: &Host, id: &str) -> Vec<PathBuf> {
     let mut found = Vec::new();
