@@ -94,6 +94,8 @@ pub(crate) async fn create(
         let (name, attempt) = (names.name, names.attempt);
         return Err(CreateError::Exists { name, attempt, existing: existing.id().clone() });
     }
+    // Until the container is known, nothing else tells that its layers are needed.
+    let _needed = engine.images.adding().await;
     let plan = Plan::new(engine, sandbox, config, sandbox_config.unwrap_or(sandbox_record.config))?;
     let (id, worker) = (plan.id.clone(), engine.clone());
     let images: Vec<_> = plan.images().map(|image| image.id.clone()).collect();

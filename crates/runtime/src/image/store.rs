@@ -118,7 +118,7 @@ pub(crate) struct ImageStore {
     content: ContentStore,
     layers: LayerStore,
     images: Mutex<BTreeMap<Digest, Arc<Image>>>,
-    /// Held shared while content is added that no record mentions yet, and alone while unused content is removed.
+    /// Held shared while content is added or used that no record mentions yet, and alone while unused content is removed.
     collecting: tokio::sync::RwLock<()>,
     /// Whether unused content could not be removed, because somebody was adding.
     is_postponed: AtomicBool,
@@ -179,7 +179,7 @@ impl ImageStore {
         &self.layers
     }
 
-    /// To be held while adding content for which there is no record yet.
+    /// To be held while adding content for which there is no record yet, or using some.
     pub(crate) async fn adding(&self) -> Adding<'_> {
         Adding { held: Some(self.collecting.read().await), store: self }
     }

@@ -234,3 +234,39 @@ async fn an_image_that_is_removed_during_an_export_goes_when_that_ends() {
     assert!(read > size as u64, "{read}");
     eventually("the content to go", || (count() == 0).then_some(())).await;
 }
+
+#[tokio::test]
+async fn an_image_that_is_removed_while_a_container_is_made_of_it_leaves_that_whole() {
+    skip_without_privileges!();
+    let mut host = Host::start().await;
+    // What the image has at its volume is copied, which gives the removal its time.
+    let volumes = strings(&["/data"]);
+    let options = ImageOptions { cmd: strings(&["/bin/sh"]), volumes, ..Default::default() };
+    host.import_changed(IMAGE, options, |root| {
+        std::fs::create_dir(root.join("data")).expect("made");
+        for number in 0..3000 {
+            std::fs::write(root.join(format!("data/{number}")), "x").expect("written");
+        }
+    })
+    .await;
+    let sandbox = host.sandbox("race").await;
+    let config = container(&sandbox.1, "c", "ls /data | tail -n 1; exit 7");
+    let request = cri::CreateContainerRequest {
+        pod_sandbox_id: sandbox.0.clone(),
+        config: Some(config),
+        sandbox_config: Some(sandbox.1.clone()),
+    };
+    let mut runtime = host.runtime.clone();
+    let creating = tokio::spawn(async move { runtime.create_container(request).await });
+    let containers = host.path("data/runtime/containers");
+    let is_copying = || {
+        let entry = std::fs::read_dir(&containers).ok()?.flatten().next()?;
+        entry.path().join("volumes/0").exists().then_some(())
+    };
+    eventually("the copying to begin", is_copying).await;
+    host.images.remove_image(cri::RemoveImageRequest { image: spec(IMAGE) }).await.expect("removed");
+    let id = creating.await.expect("it ends").expect("the container is made").into_inner().container_id;
+    host.start_container(&id).await.expect("it has all of its files");
+    assert_eq!(host.exited(&id).await.exit_code, 7);
+    host.runtime.remove_container(cri::RemoveContainerRequest { container_id: id }).await.expect("removed");
+}
