@@ -137,7 +137,9 @@ async fn preload_images(engine: Arc<Engine>, dir: PathBuf) {
     engine.preloaded.send_replace(true);
 }
 
-/// Removes what could not be removed while somebody was adding images.
+/// Removes what could not be removed while somebody was adding images, or what a container was the last to need.
+///
+/// Nothing goes because a runtime starts: what an earlier one has pulled of an image is gone on with.
 async fn collect_postponed(engine: Arc<Engine>) {
     loop {
         engine.images.postponed().await;

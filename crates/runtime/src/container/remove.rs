@@ -45,6 +45,11 @@ pub(crate) async fn remove(engine: &Arc<Engine>, container: &Arc<Container>) -> 
     };
     work.await.map_err(aborted)??;
     engine.forget_container(container.id());
+    let record = container.record();
+    if record.mounted_images.iter().chain([&record.image]).any(|id| engine.images.find(id.as_str()).is_none()) {
+        // It may have been the last to need what that image had.
+        engine.images.collect_soon();
+    }
     engine.emit_container(EventKind::ContainerDeletedEvent, container);
     Ok(())
 }

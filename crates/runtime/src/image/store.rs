@@ -189,6 +189,11 @@ impl ImageStore {
         self.can_collect.notified().await;
     }
 
+    /// Has unused content removed soon, by whoever waits for [`ImageStore::postponed`].
+    pub(crate) fn collect_soon(&self) {
+        self.can_collect.notify_one();
+    }
+
     fn images(&self) -> MutexGuard<'_, BTreeMap<Digest, Arc<Image>>> {
         // A panic cannot leave the map half changed: every change is one insert or remove.
         self.images.lock().unwrap_or_else(PoisonError::into_inner)

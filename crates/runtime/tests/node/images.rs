@@ -268,5 +268,10 @@ async fn an_image_that_is_removed_while_a_container_is_made_of_it_leaves_that_wh
     let id = creating.await.expect("it ends").expect("the container is made").into_inner().container_id;
     host.start_container(&id).await.expect("it has all of its files");
     assert_eq!(host.exited(&id).await.exit_code, 7);
+    // Its layer stays as long as it does, and no longer.
+    let (layers, blobs) = (host.path("data/runtime/layers"), host.path("data/runtime/content/sha256"));
+    let count = || [&layers, &blobs].map(|dir| std::fs::read_dir(dir).expect("readable").count());
+    eventually("the blobs to go", || (count() == [1, 0]).then_some(())).await;
     host.runtime.remove_container(cri::RemoveContainerRequest { container_id: id }).await.expect("removed");
+    eventually("the layer to go", || (count() == [0, 0]).then_some(())).await;
 }
