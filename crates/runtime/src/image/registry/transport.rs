@@ -171,7 +171,7 @@ impl Transport {
                 (Err(err), Some(again)) if speaks_no_tls(&err) => request = again,
                 (answer, _) => return answer.map_err(|err| failed(&err)),
             }
-            tracing::info!(host = %fallback.base, "a registry does not speak TLS, and is spoken to without");
+            tracing::debug!(host = %fallback.base, "a registry does not speak TLS, and is spoken to without");
             fallback.is_plain.store(true, Ordering::Relaxed);
         }
         // Between these two schemes an address can always be changed.
