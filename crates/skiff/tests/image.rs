@@ -196,7 +196,8 @@ async fn images_are_built_listed_shown_and_removed_by_their_names() {
     }
     assert!(host.works(&["rm", "--force", &id]).await.ends_with(&format!("Deleted: {id}\n")));
     host.fails(&["build", "--tag", "NO", "--from-rootfs", "/etc"], 1, "must be lowercase").await;
-    host.fails(&["build", "--tag", "x", "--from-rootfs", "/no/such"], 1, "/no/such is not a directory").await;
+    let none = host.path("none").display().to_string();
+    host.fails(&["build", "--tag", "x", "--from-rootfs", &none], 1, "none is not a directory").await;
     host.fails(&["rm"], 2, "required").await;
     host.stop().await;
 }
