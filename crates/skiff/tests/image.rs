@@ -91,9 +91,18 @@ impl Host {
         lines.filter_map(|line| line.split_whitespace().next()).map(str::to_owned).collect()
     }
 
-    async fn stop(self) {
+    async fn stop(mut self) {
         self.drain.drain();
-        self.running.await.expect("it ends").expect("it ends well");
+        (&mut self.running).await.expect("it ends").expect("it ends well");
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        // The run directory is a mount of its own. A failing test must leave nothing behind either.
+        if let Err(err) = runtime::cleanup(&instance(self.dir.path()), true) {
+            eprintln!("cannot clean up: {err}");
+        }
     }
 }
 
