@@ -33,7 +33,15 @@ pub enum LockError {
 /// Holds a directory until dropped, also by a crash: the kernel gives the lock up with the file.
 #[derive(Debug)]
 pub(crate) struct DirLock {
-    _file: File,
+    file: File,
+}
+
+impl Drop for DirLock {
+    fn drop(&mut self) {
+        // Closing is not enough: a child that another thread forks has the file open too, until it is the program
+        // that it shall become. What cannot be unlocked is closed all the same.
+        let _ = flock(&self.file, FlockOperation::Unlock);
+    }
 }
 
 impl DirLock {
@@ -60,11 +68,28 @@ impl DirLock {
             write!(file, "process {} ({})", std::process::id(), program())
         };
         describe(&mut file).map_err(io)?;
-        Ok(Self { _file: file })
+        Ok(Self { file })
     }
 }
 
 fn program() -> String {
     let program = std::env::args_os().next().unwrap_or_default();
     Path::new(&program).file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dropped_lock_is_free_though_a_child_still_has_its_file() {
+        let dir = tempfile::TempDir::new().expect("a directory can be made");
+        let lock = DirLock::acquire(dir.path()).expect("nobody holds it");
+        // What a fork does to the file: the same open file under another number.
+        let _inherited = lock.file.try_clone().expect("it can be opened twice");
+        let held = DirLock::acquire(dir.path());
+        assert!(matches!(held, Err(LockError::InUse { .. })), "{held:?}");
+        drop(lock);
+        DirLock::acquire(dir.path()).expect("it is free again");
+    }
 }
