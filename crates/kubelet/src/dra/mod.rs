@@ -8,10 +8,10 @@ mod claims;
 mod driver;
 mod state;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use k8s_openapi::api::core::v1::{Container, Pod};
 use k8s_openapi::api::resource::v1::ResourceClaim;
@@ -24,6 +24,7 @@ pub use claims::ClaimError;
 pub use driver::withdraw_all;
 
 use crate::context::{Context, Shared};
+use crate::locks::Locks;
 use crate::pods::spec;
 use driver::Drivers;
 use state::State;
@@ -37,7 +38,7 @@ pub struct ResourceClaims {
     drivers: Drivers,
     state: Mutex<State>,
     /// One lock a claim, so that it is not prepared and taken back at the same time.
-    locks: Mutex<HashMap<Key, Weak<tokio::sync::Mutex<()>>>>,
+    locks: Locks<Key>,
 }
 
 /// Why claims are not prepared, or not taken back. The messages are shown to users.
@@ -75,7 +76,7 @@ pub enum DraError {
 impl ResourceClaims {
     /// What a kubelet before has left in its directory.
     pub fn restore(dir: PathBuf) -> Self {
-        Self { drivers: Drivers::default(), state: Mutex::new(State::restore(dir)), locks: Mutex::default() }
+        Self { drivers: Drivers::default(), state: Mutex::new(State::restore(dir)), locks: Locks::default() }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -85,19 +86,9 @@ impl ResourceClaims {
     /// Waits for the locks of claims, in their order.
     async fn hold(&self, keys: impl IntoIterator<Item = Key>) -> Vec<OwnedMutexGuard<()>> {
         let keys: BTreeSet<Key> = keys.into_iter().collect();
-        let locks: Vec<Arc<tokio::sync::Mutex<()>>> = {
-            let mut locks = self.locks.lock().unwrap_or_else(PoisonError::into_inner);
-            locks.retain(|_, lock| lock.strong_count() > 0);
-            let mut of = |key: Key| {
-                let lock = locks.get(&key).and_then(Weak::upgrade).unwrap_or_default();
-                locks.insert(key, Arc::downgrade(&lock));
-                lock
-            };
-            keys.into_iter().map(&mut of).collect()
-        };
         let mut held = Vec::new();
-        for lock in locks {
-            held.push(lock.lock_owned().await);
+        for key in keys {
+            held.push(self.locks.of(key).lock_owned().await);
         }
         held
     }
