@@ -5,12 +5,18 @@ use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
+use nix::sched::{CloneFlags, unshare};
 use rustix::fs::CWD;
+use rustix::io::Errno;
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MoveMountFlags, UnmountFlags, fsconfig_create,
     fsconfig_set_string, fsmount, fsopen, mount, move_mount, unmount,
 };
+
+/// Whether the kernel has been found to know mount(2) alone for layers. It stays the same kernel.
+static ONLY_CLASSIC: AtomicBool = AtomicBool::new(false);
 
 /// Why layers could not be mounted.
 #[derive(Debug, thiserror::Error)]
@@ -92,9 +98,15 @@ impl Overlay {
 
     /// By the mount calls of Linux 6.5 and later: no limit on the number of layers.
     fn detached(&self) -> rustix::io::Result<OwnedFd> {
+        if ONLY_CLASSIC.load(Ordering::Relaxed) {
+            return Err(Errno::OPNOTSUPP);
+        }
         let context = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
         for lower in &self.lower {
-            fsconfig_set_string(&context, "lowerdir+", lower)?;
+            fsconfig_set_string(&context, "lowerdir+", lower).inspect_err(|errno| {
+                // An older kernel, which would write a line to its log each time.
+                ONLY_CLASSIC.fetch_or(*errno == Errno::INVAL, Ordering::Relaxed);
+            })?;
         }
         fsconfig_set_string(&context, "upperdir", &self.upper)?;
         fsconfig_set_string(&context, "workdir", &self.work)?;
@@ -106,14 +118,19 @@ impl Overlay {
         fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())
     }
 
-    /// By mount(2): all options in one page.
+    /// By mount(2): all options in one page, for which the layers are named from the directory that all of them are in.
     fn classic(&self, target: &Path) -> io::Result<()> {
+        let base = self.lower.iter().skip(1).fold(self.lower.first().cloned().unwrap_or_default(), |base, other| {
+            let both = base.components().zip(other.components());
+            both.take_while(|(one, other)| one == other).map(|(one, _)| one).collect()
+        });
         let mut options = OsString::from("index=off,lowerdir=");
         for (index, lower) in self.lower.iter().enumerate() {
             if index > 0 {
                 options.push(":");
             }
-            options.push(lower);
+            let relative = lower.strip_prefix(&base).unwrap_or(lower);
+            options.push(if relative.as_os_str().is_empty() { Path::new(".") } else { relative });
         }
         options.push(",upperdir=");
         options.push(&self.upper);
@@ -123,6 +140,56 @@ impl Overlay {
             options.push(format!(",context=\"{label}\""));
         }
         let options = std::ffi::CString::new(options.into_encoded_bytes())?;
-        Ok(mount("overlay", target, "overlay", MountFlags::empty(), options.as_c_str())?)
+        let mount = || -> io::Result<()> {
+            // The directory is this thread's alone.
+            unshare(CloneFlags::CLONE_FS)?;
+            rustix::process::chdir(&base)?;
+            Ok(mount("overlay", target, "overlay", MountFlags::empty(), options.as_c_str())?)
+        };
+        std::thread::scope(|scope| {
+            let thread = std::thread::Builder::new().name("overlay".to_owned()).spawn_scoped(scope, mount)?;
+            thread.join().unwrap_or_else(|_| Err(io::Error::other("the thread that mounts has panicked")))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_old_call_takes_as_many_layers_as_images_have() {
+        if !rustix::process::geteuid().is_root() {
+            eprintln!("SKIPPED: not root");
+            return;
+        }
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        // Names as long as those of layers in a directory that somebody has chosen; images have 127 layers at most.
+        let layers = dir.path().join("some-data-directory-of-a-node/runtime/layers");
+        let layer = |number: usize| layers.join(format!("{number:024}")).join("fs");
+        let overlay = Overlay {
+            lower: (0..127).map(layer).collect(),
+            upper: layers.join("upper"),
+            work: layers.join("work"),
+            label: None,
+        };
+        for (number, lower) in overlay.lower.iter().enumerate() {
+            fs::create_dir_all(lower).expect("made");
+            fs::write(lower.join(number.to_string()), "").expect("written");
+        }
+        let target = dir.path().join("target");
+        for made in [&overlay.upper, &overlay.work, &target] {
+            fs::create_dir_all(made).expect("made");
+        }
+        let seen = |overlay: &Overlay| {
+            overlay.classic(&target).expect("mounted");
+            let seen = fs::read_dir(&target).expect("read").count();
+            unmount(&target, UnmountFlags::empty()).expect("unmounted");
+            seen
+        };
+        let before = std::env::current_dir().expect("there is one");
+        assert_eq!(seen(&overlay), 127);
+        assert_eq!(seen(&Overlay { lower: vec![layer(0)], ..overlay }), 1);
+        assert_eq!(std::env::current_dir().expect("there is one"), before);
     }
 }
