@@ -14,7 +14,7 @@ pub async fn cleanup_slices(instance: &str) -> Result<(), CgroupError> {
     if !cgroups.has_slices() {
         return Ok(());
     }
-    cgroups.driven_by(CgroupDriver::Systemd, &CgroupSettings::default().systemd_socket).remove_all().await
+    cgroups.driven_by(CgroupDriver::Systemd, &CgroupSettings::default()).remove_all().await
 }
 
 /// Takes back the volumes of all pods of a kubelet that kept its things in `dir` and does not run.

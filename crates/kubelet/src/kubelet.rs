@@ -141,8 +141,7 @@ impl Kubelet {
         };
         tracing::info!(runtime = version.runtime_name, version = version.runtime_version, "connected to the runtime");
         let driver = node::cgroup_driver(&runtime, config.cgroups.driver).await;
-        let cgroups =
-            cgroups.driven_by(driver, &config.cgroups.systemd_socket).measured(metrics.cgroups.clone(), env.clone());
+        let cgroups = cgroups.driven_by(driver, &config.cgroups).measured(metrics.cgroups.clone(), env.clone());
         cgroups.prepare().await?;
         config.reserved.apply(&cgroups).await?;
         let (spawner, mut spawned) = base::spawner();

@@ -1,5 +1,6 @@
 //! A whole kubelet against an API in memory and a runtime in memory: what a pod goes through, seen from both sides.
 
+mod bus;
 mod configuration;
 mod devices;
 mod fake_cri;

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use base::{Env, MountEntry};
 
 use super::amounts::QosClass;
-use super::driver::CgroupDriver;
+use super::driver::{CgroupDriver, CgroupSettings};
 use super::slices::{SliceError, SliceLimits, Slices};
 use crate::metrics::{CgroupMetrics, CgroupOperation};
 
@@ -125,13 +125,13 @@ impl Cgroups {
 
     /// The same made as the runtime has them. systemd is asked for its slices where it runs; where it does not (in a
     /// container that is a node), the kubelet makes directories that are called as they would be.
-    pub fn driven_by(self, driver: CgroupDriver, systemd: &Path) -> Self {
+    pub fn driven_by(self, driver: CgroupDriver, settings: &CgroupSettings) -> Self {
         let slices = match driver {
             CgroupDriver::Cgroupfs => None,
-            CgroupDriver::Systemd => Slices::find(systemd, self.is_v2()),
+            CgroupDriver::Systemd => Slices::find(settings, self.is_v2()),
         };
         if driver == CgroupDriver::Systemd && slices.is_none() {
-            tracing::warn!(socket = %systemd.display(), "no systemd runs here, its slices are made as directories");
+            tracing::warn!("no systemd runs here, its slices are made as directories");
         }
         Self { driver, slices, ..self }
     }

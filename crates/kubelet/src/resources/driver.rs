@@ -10,13 +10,19 @@ use std::path::PathBuf;
 pub struct CgroupSettings {
     /// `cgroupDriver`: who makes them where the runtime does not say.
     pub driver: CgroupDriver,
-    /// Where systemd listens to root.
-    pub systemd_socket: PathBuf,
+    /// A directory that is there where systemd runs the machine, as `sd_booted(3)` has it.
+    pub systemd_runs: PathBuf,
+    /// Where the machine's bus listens.
+    pub bus_socket: PathBuf,
 }
 
 impl Default for CgroupSettings {
     fn default() -> Self {
-        Self { driver: CgroupDriver::default(), systemd_socket: PathBuf::from("/run/systemd/private") }
+        Self {
+            driver: CgroupDriver::default(),
+            systemd_runs: PathBuf::from("/run/systemd/system"),
+            bus_socket: PathBuf::from("/run/dbus/system_bus_socket"),
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! Slices as systemd keeps them, asked for over the socket that it has for root.
+//! Slices as systemd keeps them, asked for over the machine's bus.
 //!
 //! Whoever makes cgroups by hand on a machine with systemd has them changed or taken away by it sooner or later: it
 //! holds the tree for its own. What it has no property for is written into the kernel's files afterwards.
@@ -6,16 +6,19 @@
 //! Upstream: `org.freedesktop.systemd1.Manager` in `org.freedesktop.systemd1(5)`.
 
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::pin::pin;
 use std::time::Duration;
 
 use futures::StreamExt;
 use serde::Serialize;
-use zbus::{Connection, DynamicType, MessageStream, OwnedObjectPath, Variant};
+use zbus::names::OwnedUniqueName;
+use zbus::{Connection, DynamicType, MatchRule, MessageStream, OwnedObjectPath, Variant};
 
+use super::CgroupSettings;
 use super::cgroups::{GroupLimits, PodLimits};
 
+const NAME: &str = "org.freedesktop.systemd1";
 const PATH: &str = "/org/freedesktop/systemd1";
 const INTERFACE: &str = "org.freedesktop.systemd1.Manager";
 const UNIT_EXISTS: &str = "org.freedesktop.systemd1.UnitExists";
@@ -36,6 +39,14 @@ pub enum SliceError {
     /// It refuses, or cannot be reached.
     #[error(transparent)]
     Bus(#[from] zbus::Error),
+    /// The machine's bus cannot be reached.
+    #[error("cannot connect to {} (is dbus running?): {source}", socket.display())]
+    NoBus {
+        /// Where it is.
+        socket: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
     /// What it began has come to nothing.
     #[error("its job ended as {0}")]
     Job(String),
@@ -104,14 +115,14 @@ impl SliceLimits {
 /// The systemd of this machine.
 #[derive(Clone, Debug)]
 pub struct Slices {
-    socket: PathBuf,
+    bus: PathBuf,
     is_v2: bool,
 }
 
 impl Slices {
-    /// The one behind a socket; nothing where none runs.
-    pub fn find(socket: &Path, is_v2: bool) -> Option<Self> {
-        UnixStream::connect(socket).ok().map(|_| Self { socket: socket.to_owned(), is_v2 })
+    /// The one of this machine; nothing where it runs none.
+    pub fn find(settings: &CgroupSettings, is_v2: bool) -> Option<Self> {
+        settings.systemd_runs.is_dir().then(|| Self { bus: settings.bus_socket.clone(), is_v2 })
     }
 
     /// Makes a slice, or sets the one that is there.
@@ -134,10 +145,11 @@ impl Slices {
         Ok(())
     }
 
-    /// A connection for what is done now: systemd leaves all of them when it is started anew in its place.
+    /// A connection for what is done now: the bus may be started anew meanwhile.
     async fn open(&self) -> Result<Bus, SliceError> {
-        let stream = UnixStream::connect(&self.socket).map_err(|err| zbus::Error::InputOutput(err.into()))?;
-        Ok(Bus(zbus::connection::Builder::unix_stream(stream).p2p().build().await?))
+        let stream =
+            UnixStream::connect(&self.bus).map_err(|source| SliceError::NoBus { socket: self.bus.clone(), source })?;
+        Ok(Bus(zbus::connection::Builder::unix_stream(stream).build().await?))
     }
 
     /// What is counted of every slice, so that the kernel has the controllers there.
@@ -147,7 +159,8 @@ impl Slices {
     }
 }
 
-/// A connection with systemd.
+/// A connection with the machine's bus. The socket that systemd has for root is no way to it: what comes from there has a
+/// sender that D-Bus does not allow, and `zbus` refuses.
 struct Bus(Connection);
 
 impl Bus {
@@ -178,7 +191,11 @@ impl Bus {
         B: Serialize + DynamicType,
     {
         // Its end may be told as soon as it has begun.
-        let mut told = MessageStream::from(&self.0);
+        let signals = MatchRule::builder().msg_type(zbus::message::Type::Signal).path(PATH).interface(INTERFACE);
+        let ends = signals.member("JobRemoved").build()?;
+        let mut told = MessageStream::for_match_rule(ends, &self.0, None).await?;
+        // It tells those who have asked for it.
+        self.call("Subscribe", &()).await?;
         let work = async {
             let mut ended = Vec::new();
             let mut call = pin!(self.call(method, body));
@@ -194,9 +211,13 @@ impl Bus {
                 answer => answer?,
             };
             let job: OwnedObjectPath = answer.body().deserialize()?;
+            // Anybody may send signals.
+            let systemd = answer.header().sender().map(|sender| sender.to_owned().into());
             loop {
-                if let Some((_, result)) = ended.iter().find(|(ended, _)| *ended == job) {
-                    return if result == "done" { Ok(true) } else { Err(SliceError::Job(result.clone())) };
+                if let Some(end) =
+                    ended.iter().find(|end: &&JobEnd| end.job == job && Some(&end.sender) == systemd.as_ref())
+                {
+                    return if end.result == "done" { Ok(true) } else { Err(SliceError::Job(end.result.clone())) };
                 }
                 let Some(message) = told.next().await else { return Err(SliceError::Silence) };
                 ended.extend(ended_job(&message?));
@@ -209,17 +230,20 @@ impl Bus {
     where
         B: Serialize + DynamicType,
     {
-        Ok(self.0.call_method(None::<&str>, PATH, Some(INTERFACE), method, body).await?)
+        Ok(self.0.call_method(Some(NAME), PATH, Some(INTERFACE), method, body).await?)
     }
 }
 
-/// The job whose end a message tells, and how it ended.
-fn ended_job(message: &zbus::Message) -> Option<(OwnedObjectPath, String)> {
-    if message.header().member().is_none_or(|member| member != "JobRemoved") {
-        return None;
-    }
+/// How a job ended, and who says so.
+struct JobEnd {
+    sender: OwnedUniqueName,
+    job: OwnedObjectPath,
+    result: String,
+}
+
+fn ended_job(message: &zbus::Message) -> Option<JobEnd> {
     let (_, job, _, result): (u32, OwnedObjectPath, String, String) = message.body().deserialize().ok()?;
-    Some((job, result))
+    Some(JobEnd { sender: message.header().sender()?.to_owned().into(), job, result })
 }
 
 /// The name of the last slice of a path.

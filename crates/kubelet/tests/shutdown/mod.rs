@@ -1,50 +1,17 @@
 //! The machine's shutdown, by a real bus: its daemon is Debian's, logind and systemd on it are the test's.
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::Read;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use zbus::object_server::SignalEmitter;
 
+use super::bus::Bus;
 use super::*;
 
 const PATH: &str = "/org/freedesktop/login1";
-
-/// A bus of the test's own.
-struct Bus {
-    daemon: Child,
-    address: String,
-}
-
-impl Bus {
-    fn start(dir: &Path) -> Self {
-        let config = dir.join("bus.conf");
-        let text = format!(
-            "<busconfig><type>system</type><listen>unix:dir={}</listen><auth>EXTERNAL</auth>\
-             <policy context=\"default\"><allow user=\"*\"/><allow own=\"*\"/><allow send_destination=\"*\"/>\
-             <allow send_type=\"signal\"/><allow receive_sender=\"*\"/></policy></busconfig>",
-            dir.display()
-        );
-        std::fs::write(&config, text).expect("written");
-        let mut command = Command::new("dbus-daemon");
-        command.arg("--nofork").arg("--print-address").arg(format!("--config-file={}", config.display()));
-        let mut daemon = command.stdout(Stdio::piped()).spawn().expect("Debian's package dbus is installed");
-        let mut address = String::new();
-        let output = daemon.stdout.take().expect("it is piped");
-        BufReader::new(output).read_line(&mut address).expect("an address");
-        Self { daemon, address: address.trim().to_owned() }
-    }
-}
-
-impl Drop for Bus {
-    fn drop(&mut self) {
-        let _ = self.daemon.kill();
-        let _ = self.daemon.wait();
-    }
-}
 
 /// logind, as far as the kubelet knows it.
 struct Login {

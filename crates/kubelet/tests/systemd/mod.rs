@@ -1,13 +1,13 @@
-//! Cgroups that systemd makes: a stand-in behind the socket that it has for root says what it was asked, and answers as
-//! `org.freedesktop.systemd1(5)` has it.
+//! Cgroups that systemd makes: a stand-in on a real bus says what it was asked, and answers as
+//! `org.freedesktop.systemd1(5)` has it. The end-to-end test `hosts` has the real one.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use tokio::net::UnixListener;
 use zbus::object_server::SignalEmitter;
 use zbus::{ObjectPath, OwnedObjectPath, OwnedVariant, Variant};
 
+use super::bus::Bus;
 use super::*;
 
 type Properties = Vec<(String, OwnedVariant)>;
@@ -17,6 +17,8 @@ struct State {
     /// The numbers among the properties of each slice that is there.
     units: BTreeMap<String, BTreeMap<String, u64>>,
     jobs: u32,
+    /// Whether somebody wants to hear of ends: it tells nobody else.
+    is_heard: bool,
 }
 
 impl State {
@@ -53,6 +55,10 @@ enum Refusal {
 
 #[zbus::interface(name = "org.freedesktop.systemd1.Manager")]
 impl Systemd {
+    fn subscribe(&self) {
+        self.state().is_heard = true;
+    }
+
     async fn start_transient_unit(
         &self,
         #[zbus(signal_emitter)] emitter: SignalEmitter<'_>,
@@ -70,7 +76,7 @@ impl Systemd {
             state.set(&name, properties);
             state.job()
         };
-        Self::job_removed(&emitter, id, job.clone(), &name, "done").await?;
+        self.end(&emitter, id, &job, &name).await?;
         Ok(job)
     }
 
@@ -98,7 +104,7 @@ impl Systemd {
             }
             state.job()
         };
-        Self::job_removed(&emitter, id, job.clone(), &name, "done").await?;
+        self.end(&emitter, id, &job, &name).await?;
         Ok(job)
     }
 
@@ -117,26 +123,24 @@ impl Systemd {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn listen(socket: &Path) -> Self {
+    async fn end(
+        &self,
+        emitter: &SignalEmitter<'_>,
+        id: u32,
+        job: &OwnedObjectPath,
+        unit: &str,
+    ) -> Result<(), zbus::Error> {
+        let is_heard = self.state().is_heard;
+        if is_heard { Self::job_removed(emitter, id, job.clone(), unit, "done").await } else { Ok(()) }
+    }
+
+    /// Puts it on a bus, for as long as the connection lasts.
+    async fn serve(bus: &Bus) -> (Self, zbus::Connection) {
         let this = Self::default();
-        let listener = UnixListener::bind(socket).expect("a socket");
-        let served = this.clone();
-        tokio::spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
-                let served = served.clone();
-                tokio::spawn(async move {
-                    let stream = stream.into_std().expect("a socket");
-                    let guid = "0123456789abcdef0123456789abcdef";
-                    let builder = zbus::connection::Builder::unix_stream(stream).server(guid).p2p();
-                    // One that only looks whether somebody listens says nothing.
-                    let Ok(connection) = builder.serve_at("/org/freedesktop/systemd1", served).build().await else {
-                        return;
-                    };
-                    connection.closed().await;
-                });
-            }
-        });
-        this
+        let builder = zbus::connection::Builder::address(bus.address.as_str());
+        let served = builder.serve_at("/org/freedesktop/systemd1", this.clone()).name("org.freedesktop.systemd1");
+        let connection = served.build().await.expect("a connection with the bus");
+        (this, connection)
     }
 
     /// A number that a slice is set to.
@@ -148,11 +152,13 @@ impl Systemd {
 #[tokio::test]
 async fn slices_are_asked_of_systemd_and_given_back() {
     let dir = tempfile::tempdir().expect("a directory");
-    std::fs::create_dir(dir.path().join("run")).expect("made");
-    let systemd = Systemd::listen(&dir.path().join("run/systemd"));
+    std::fs::create_dir_all(dir.path().join("run/systemd")).expect("made");
+    let bus = Bus::start(&dir.path().join("run"));
+    let (systemd, _connection) = Systemd::serve(&bus).await;
     let configure = |config: &mut Config| {
         config.cgroups.driver = CgroupDriver::Systemd;
-        config.cgroups.systemd_socket = config.cri_socket.with_file_name("systemd");
+        config.cgroups.systemd_runs = config.cri_socket.with_file_name("systemd");
+        config.cgroups.bus_socket = config.cri_socket.with_file_name("bus");
     };
     let stage = Stage::within(dir, &["image:1"], configure).await;
     let instance = Instance::new(stage.dir.path().join("data"), stage.dir.path().join("run")).name().replace('-', "_");
