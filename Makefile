@@ -9,8 +9,9 @@ OUT    := target/$(HOST)
 SKIFF  := $(OUT)/release/skiff
 ONLY   ?=
 STORM  ?= 600
+GUEST  ?= hosts behaviours
 
-.PHONY: help deps tools build up down status test test-unit test-e2e storm lint bench sim fuzz clean
+.PHONY: help deps tools build up down status test test-unit test-e2e storm guest lint bench sim fuzz clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | expand -t 14
@@ -47,6 +48,11 @@ test-e2e: deps tools ## whole clusters, driven by real clients
 storm: deps tools ## kills at random under churn for STORM seconds (600), and hostile pods, beside a neighbour
 	@cargo build --locked --workspace --bin skiff
 	SKIFF_STORM_SECONDS=$(STORM) SKIFF_BIN=$(CURDIR)/$(OUT)/debug/skiff cargo test --locked -p skiff-e2e --test storm --test hostile -- --test-threads=1 --nocapture
+
+guest: deps tools ## the node's tests on a machine of their own, a virtual one: cgroup v2, systemd, swap, AppArmor, NFS, iSCSI
+	@cargo build --locked --workspace --bin skiff
+	programs=$$(cargo test --locked -p skiff-e2e $(GUEST:%=--test %) --no-run 2>&1 | tee /dev/stderr | sed -n 's/^ *Executable .*(\(.*\))$$/\1/p')
+	SKIFF_BIN=$(CURDIR)/$(OUT)/debug/skiff scripts/guest.sh sh -ec 'for test; do $$test --test-threads=1 --nocapture; done' sh $$programs
 
 lint: ## format, clippy, licences, and the project's own rules
 	@cargo fmt --all --check

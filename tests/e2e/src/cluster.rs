@@ -49,7 +49,7 @@ const NO_IMAGE_GC: &str = "100";
 /// The same goes for pods, as long as a test does not want it otherwise.
 const NO_EVICTION: &str = "memory.available<1Mi";
 
-const START_DEADLINE: Duration = Duration::from_secs(60);
+const START_DEADLINE: Duration = Duration::from_secs(120);
 
 /// The same where kubelets are killed faster than a slow machine starts them: longer than any test.
 const PATIENT_GRACE_PERIOD: &str = "3600";
@@ -96,7 +96,11 @@ impl Cluster {
 
     /// Makes the machines and the empty directories; nothing runs yet.
     pub fn prepare(tag: &str, layout: Layout) -> Self {
-        let machines = Machines::new(tag);
+        Self::prepare_on(Machines::new(tag), tag, layout)
+    }
+
+    /// The same on machines that are there already.
+    pub fn prepare_on(machines: Machines, tag: &str, layout: Layout) -> Self {
         let dir = TempDir::with_prefix(format!("skiff-e2e-{tag}-")).expect("a temporary directory can be made");
         Self { layout, options: Vec::new(), machines, processes: Vec::new(), agent: None, disks: BTreeMap::new(), dir }
     }

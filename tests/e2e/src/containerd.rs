@@ -21,6 +21,12 @@ impl Containerd {
     /// Starts one in a network namespace.
     #[track_caller]
     pub fn start(namespace: &str) -> Self {
+        Self::start_with(namespace, false)
+    }
+
+    /// The same, whose runc has systemd make the cgroups of containers, if that is wanted.
+    #[track_caller]
+    pub fn start_with(namespace: &str, systemd_cgroup: bool) -> Self {
         let dir = TempDir::with_prefix("skiff-ctd-").expect("a temporary directory can be made");
         let archives = archives(namespace, dir.path());
         let path = |name: &str| dir.path().join(name).to_string_lossy().into_owned();
@@ -40,6 +46,10 @@ state = "{state}"
   [plugins."io.containerd.grpc.v1.cri".cni]
     bin_dir = "{bin}"
     conf_dir = "{conf}"
+  [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
+    runtime_type = "io.containerd.runc.v2"
+    [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc.options]
+      SystemdCgroup = {systemd_cgroup}
 "#,
             root = path("root"),
             state = path("state"),

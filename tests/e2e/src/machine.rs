@@ -12,6 +12,7 @@ use nix::sched::{CloneFlags, setns};
 pub struct Machines {
     first: String,
     second: String,
+    is_host: bool,
 }
 
 impl Machines {
@@ -24,7 +25,7 @@ impl Machines {
 
     /// Makes them; `tag` keeps their names apart from those of other tests.
     pub fn new(tag: &str) -> Self {
-        let machines = Self { first: format!("e2e-{tag}-a"), second: format!("e2e-{tag}-b") };
+        let machines = Self { first: format!("e2e-{tag}-a"), second: format!("e2e-{tag}-b"), is_host: false };
         machines.remove();
         for name in [&machines.first, &machines.second] {
             ip(&["netns", "add", name]);
@@ -75,10 +76,27 @@ impl Machines {
         String::from_utf8_lossy(&output.expect("ip is installed").stdout).into_owned()
     }
 
+    /// This machine itself, its own network and all, as the first; there is no second. Only for a machine that is the
+    /// test's alone.
+    pub fn host() -> Self {
+        let machines = Self { first: "e2e-host".to_owned(), second: "e2e-none".to_owned(), is_host: true };
+        machines.remove();
+        ip(&["netns", "attach", &machines.first, "1"]);
+        ip(&["netns", "add", &machines.second]);
+        ip(&["link", "add", "eth0", "type", "dummy"]);
+        ip(&["addr", "add", &format!("{}/24", Self::FIRST_IP), "dev", "eth0"]);
+        ip(&["link", "set", "eth0", "up"]);
+        ip(&["route", "add", "default", "via", Self::SECOND_IP]);
+        machines
+    }
+
     fn remove(&self) {
         for name in [&self.first, &self.second] {
             // It is not there before the first test; removal of what is not there may fail.
             let _ = Command::new("ip").args(["netns", "del", name]).output();
+        }
+        if self.is_host {
+            let _ = Command::new("ip").args(["link", "del", "eth0"]).output();
         }
     }
 }
