@@ -23,7 +23,7 @@ pub use disk::SmallDisk;
 pub use docker::Docker;
 pub use images::{PRINTING, build_hello};
 pub use kubectl::{Kubectl, Running};
-pub use machine::{Machines, run_inside};
+pub use machine::{Machines, kernel, run_inside};
 pub use pods::{IMAGE, container, pod, pod_of};
 pub use process::{Process, skiff_binary};
 pub use residue::{Shim, shims};

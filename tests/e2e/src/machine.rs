@@ -107,6 +107,13 @@ impl Drop for Machines {
     }
 }
 
+/// The version of the kernel: major and minor.
+pub fn kernel() -> (u32, u32) {
+    let release = nix::sys::utsname::uname().expect("the kernel tells").release().to_string_lossy().into_owned();
+    let mut numbers = release.split(['.', '-']).map(|part| part.parse().unwrap_or(0));
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
+}
+
 /// A command that runs inside a namespace. Not by `ip netns exec`, which hides the cgroups.
 pub(crate) fn inside(namespace: &str, program: &str) -> Command {
     let mut command = Command::new("nsenter");

@@ -16,6 +16,12 @@ pub(crate) fn bind(source: &Path, target: &Path, namespace: &File, recursive: bo
         flags |= OpenTreeFlags::AT_RECURSIVE;
     }
     let mount = open_tree(CWD, source, flags)?;
-    sys::map(&mount, namespace, recursive)?;
+    sys::map(&mount, namespace, recursive).map_err(|err| match err.kind() {
+        io::ErrorKind::InvalidInput => {
+            let needs = "the kernel cannot map the owners of files there (those in memory need Linux 6.3)";
+            io::Error::new(err.kind(), format!("{needs}: {err}"))
+        }
+        _ => err,
+    })?;
     Ok(move_mount(&mount, "", CWD, target, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)?)
 }
