@@ -13,7 +13,7 @@ const FILE: &str = "/var/lib/e2e-disk";
 
 pub fn a_pod_has_the_disk_of_a_target(host: &Host) {
     command("truncate", &["-s", "64M", FILE]);
-    command("systemctl", &["start", "tgt", "iscsid"]);
+    command("systemctl", &["restart", "tgt", "iscsid"]);
     let tgtadm = |arguments: &str| {
         let words: Vec<&str> = arguments.split(' ').collect();
         command("tgtadm", &[&["--lld", "iscsi"], &words[..]].concat());

@@ -1,10 +1,11 @@
-//! What a node does with what only some hosts have: swap, AppArmor, servers of NFS and iSCSI, and systemd as the maker of
-//! cgroups, on a machine that is the test's alone. `make guest` runs these on one; elsewhere they say that they are
+//! What a node does with what only some hosts have: swap, AppArmor, servers of NFS and iSCSI, and systemd, which makes
+//! cgroups and shuts the machine down, on a machine that is the test's alone. `make guest` runs these on one; elsewhere they say that they are
 //! skipped.
 
 mod apparmor;
 mod iscsi;
 mod nfs;
+mod shutdown;
 mod swap;
 mod systemd;
 
@@ -114,7 +115,7 @@ fn command(program: &str, arguments: &[&str]) -> String {
 }
 
 #[test]
-fn a_node_uses_what_its_host_has() {
+fn containers_have_of_the_host_what_they_may() {
     if !is_guest() {
         return;
     }
@@ -125,11 +126,29 @@ fn a_node_uses_what_its_host_has() {
     swap.is_told_and_shared(&host);
     eprintln!("swap is told and shared");
     apparmor::containers_are_confined(&host);
-    eprintln!("AppArmor confines containers");
+    host.end();
+}
+
+#[test]
+fn volumes_come_from_servers() {
+    if !is_guest() {
+        return;
+    }
+    let host = Host::start(Machines::host(), "", None);
     nfs::pods_share_what_a_server_has(&host);
     eprintln!("pods share what a server of NFS has");
     iscsi::a_pod_has_the_disk_of_a_target(&host);
-    eprintln!("a pod has the disk of an iSCSI target");
+    host.end();
+}
+
+#[test]
+fn a_shutdown_waits_for_pods() {
+    if !is_guest() {
+        return;
+    }
+    let periods = "shutdownGracePeriod: 60s\nshutdownGracePeriodCriticalPods: 10s";
+    let host = Host::start(Machines::host(), periods, None);
+    shutdown::waits_for_pods(&host);
     host.end();
 }
 
