@@ -1,6 +1,6 @@
 //! What a node does with what only some hosts have: swap, AppArmor, servers of NFS and iSCSI, and systemd, which makes
-//! cgroups and shuts the machine down, on a machine that is the test's alone. `make guest` runs these on one; elsewhere they say that they are
-//! skipped.
+//! cgroups and shuts the machine down, on a machine that is the test's alone. `make guest` runs these on one; elsewhere
+//! they say that they are skipped.
 
 mod apparmor;
 mod iscsi;
