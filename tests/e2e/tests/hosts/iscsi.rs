@@ -4,9 +4,9 @@ use std::fs;
 use std::process::Command;
 
 use serde_json::json;
-use skiff_e2e::{Machines, container, pod};
+use skiff_e2e::Machines;
 
-use crate::{Host, SOON, command};
+use crate::{Host, SOON, command, mounting};
 
 const IQN: &str = "iqn.2026-12.local.skiff:disk";
 const FILE: &str = "/var/lib/e2e-disk";
@@ -22,9 +22,11 @@ pub fn a_pod_has_the_disk_of_a_target(host: &Host) {
     tgtadm(&format!("--op new --mode logicalunit --tid 1 --lun 1 -b {FILE}"));
     tgtadm("--op bind --mode target --tid 1 -I ALL");
 
+    let portal = format!("{}:3260", Machines::FIRST_IP);
+    let disk = json!({"targetPortal": portal, "iqn": IQN, "lun": 1, "fsType": "ext4"});
     // The disk is empty, so it gets a filesystem with the first pod, which the second finds.
     for (name, line) in [("first", "echo kept > /data/file; cat /data/file"), ("second", "cat /data/file")] {
-        host.run(&mounting(name));
+        host.run(&mounting(name, "iscsi", &disk));
         assert_eq!(host.read(name, line), "kept");
         let mount = host.read(name, "grep \" /data \" /proc/mounts");
         assert!(mount.starts_with("/dev/sd") && mount.contains(" ext4 "), "{mount}");
@@ -40,13 +42,4 @@ pub fn a_pod_has_the_disk_of_a_target(host: &Host) {
 fn has_session() -> bool {
     let sessions = Command::new("iscsiadm").args(["-m", "session"]).output().expect("the guest has it");
     String::from_utf8_lossy(&sessions.stdout).contains(IQN)
-}
-
-fn mounting(name: &str) -> serde_json::Value {
-    let mut main = container("main", "sleep 3600");
-    main["volumeMounts"] = json!([{"name": "data", "mountPath": "/data"}]);
-    let portal = format!("{}:3260", Machines::FIRST_IP);
-    let iscsi = json!({"targetPortal": portal, "iqn": IQN, "lun": 1, "fsType": "ext4"});
-    let volumes = json!([{"name": "data", "iscsi": iscsi}]);
-    pod(name, &json!({"terminationGracePeriodSeconds": 0, "containers": [main], "volumes": volumes}))
 }

@@ -14,8 +14,8 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
-use serde_json::Value;
-use skiff_e2e::{Cluster, Containerd, Kubectl, Layout, Machines};
+use serde_json::{Value, json};
+use skiff_e2e::{Cluster, Containerd, Kubectl, Layout, Machines, container, pod};
 
 /// A guest has no processor of its own.
 const SOON: Duration = Duration::from_secs(300);
@@ -102,6 +102,14 @@ impl Host {
         let left = self.cluster.remove();
         assert!(left.is_empty(), "left behind:\n{}", left.join("\n"));
     }
+}
+
+/// A pod that does nothing, with a volume of a sort and its source at `/data`.
+fn mounting(name: &str, sort: &str, source: &Value) -> Value {
+    let mut main = container("main", "sleep 3600");
+    main["volumeMounts"] = json!([{"name": "data", "mountPath": "/data"}]);
+    let volumes = json!([{"name": "data", sort: source}]);
+    pod(name, &json!({"terminationGracePeriodSeconds": 0, "containers": [main], "volumes": volumes}))
 }
 
 /// Runs a program of the machine; what it printed.

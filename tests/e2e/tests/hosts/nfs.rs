@@ -2,10 +2,10 @@
 
 use std::fs;
 
-use serde_json::{Value, json};
-use skiff_e2e::{Machines, container, pod};
+use serde_json::json;
+use skiff_e2e::Machines;
 
-use crate::{Host, SOON, command};
+use crate::{Host, SOON, command, mounting};
 
 const EXPORT: &str = "/srv/e2e";
 
@@ -15,15 +15,16 @@ pub fn pods_share_what_a_server_has(host: &Host) {
     command("systemctl", &["restart", "nfs-server"]);
     command("exportfs", &["-ra"]);
 
-    host.run(&mounting("writes", &json!({"server": Machines::FIRST_IP, "path": EXPORT})));
-    host.run(&mounting("reads", &json!({"server": Machines::FIRST_IP, "path": EXPORT, "readOnly": true})));
+    host.run(&mounting("writes", "nfs", &json!({"server": Machines::FIRST_IP, "path": EXPORT})));
+    host.run(&mounting("reads", "nfs", &json!({"server": Machines::FIRST_IP, "path": EXPORT, "readOnly": true})));
     host.read("writes", "echo shared > /data/file");
     assert_eq!(host.read("reads", "cat /data/file"), "shared");
     assert_eq!(fs::read_to_string(format!("{EXPORT}/file")).expect("the server has it"), "shared\n");
     let (said, code) = host.shell("reads", "echo no > /data/file");
     assert!(code != 0 && said.contains("ead-only"), "{code}: {said}");
 
-    host.kubectl.apply(&mounting("lost", &json!({"server": Machines::FIRST_IP, "path": "/srv/nowhere"})).to_string());
+    host.kubectl
+        .apply(&mounting("lost", "nfs", &json!({"server": Machines::FIRST_IP, "path": "/srv/nowhere"})).to_string());
     let failed = ["events", "--field-selector=involvedObject.name=lost,reason=FailedMount"];
     host.kubectl.wait(&failed, "{.items[*].message}", SOON, |told| told.contains("/srv/nowhere"));
 
@@ -34,11 +35,4 @@ pub fn pods_share_what_a_server_has(host: &Host) {
     let left: Vec<&str> = mounts.lines().filter(|line| line.contains(EXPORT)).collect();
     assert!(left.is_empty(), "{left:#?}");
     command("systemctl", &["stop", "nfs-server"]);
-}
-
-fn mounting(name: &str, nfs: &Value) -> Value {
-    let mut main = container("main", "sleep 3600");
-    main["volumeMounts"] = json!([{"name": "data", "mountPath": "/data"}]);
-    let volumes = json!([{"name": "data", "nfs": nfs}]);
-    pod(name, &json!({"terminationGracePeriodSeconds": 0, "containers": [main], "volumes": volumes}))
 }
